@@ -1,0 +1,46 @@
+//! What can be chosen about a simulated device.
+
+use crate::Soc;
+
+/// How the Cube sums the products of one output element. The hardware's order and width are not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CubeAccumulate {
+    /// ASSUMPTION(cube-accumulate): each product rounded to f32 (exact for f16), added in f32 in increasing k.
+    F32Sequential,
+    /// ASSUMPTION(cube-accumulate): the 16 products of a k-fractal summed in f64, rounded once to f32, then added.
+    FractalExact,
+}
+
+/// A simulated device.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The SoC that is simulated.
+    pub soc: &'static Soc,
+    /// Host threads that run core groups; 0 means all the host has.
+    pub threads: usize,
+    /// `None`: the deterministic order (every instruction executes as soon as it may). `Some`: pipes and cores are
+    /// interleaved by a generator with this seed, within what the flags allow.
+    pub seed: Option<u64>,
+    /// Find races by happens-before order. Bounds, alignment, initialisation and flags are always checked.
+    pub check_races: bool,
+    /// Cube summation model.
+    pub cube_accumulate: CubeAccumulate,
+    /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
+    /// ASSUMPTION(ctrl48-default): the vendor's pages disagree on the default; INF/NAN is the boundary tables' word.
+    pub inf_nan: bool,
+}
+
+impl Config {
+    /// The default device: checks on, deterministic, all host threads.
+    pub fn new(soc: &'static Soc) -> Self {
+        Self {
+            soc,
+            threads: 0,
+            seed: None,
+            check_races: true,
+            cube_accumulate: CubeAccumulate::F32Sequential,
+            inf_nan: true,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The instruction set: one table, one file per family.
+//!
+//! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
+
+use super::instr::{Instr, Pipe, Registers};
+use super::machine::Exec;
+use super::Stop;
+
+/// What the dispatcher does with an intrinsic.
+#[derive(Clone, Copy)]
+pub(crate) enum Dispatch {
+    /// Queued on a pipe and executed in the pipe's order.
+    Queued(Pipe, fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>),
+    /// Executed by the scalar unit at once; changes registers that later instructions capture.
+    Register(fn(&mut Registers, &Instr) -> Result<(), Stop>),
+    /// `set_flag(src_pipe, dst_pipe, event)`.
+    SetFlag,
+    /// `wait_flag(src_pipe, dst_pipe, event)`.
+    WaitFlag,
+    /// `pipe_barrier(pipe)`.
+    PipeBarrier,
+    /// `ffts_cross_core_sync(pipe, config)`.
+    CrossCoreSet,
+    /// `wait_flag_dev(flag_id)`.
+    CrossCoreWait,
+    /// Scalar instruction without effect on what is modelled (cache maintenance).
+    NoEffect,
+}
+
+/// One entry of the ISA table.
+pub(crate) struct OpInfo {
+    /// CANN's name.
+    pub(crate) mnemonic: &'static str,
+    /// What happens on dispatch.
+    pub(crate) dispatch: Dispatch,
+    /// Names of the operands in CANN's order, for reports; also fixes their number (the last ones may be optional).
+    pub(crate) operands: &'static [&'static str],
+    /// Where the semantics come from.
+    pub(crate) source: &'static str,
+}
+
+impl std::fmt::Debug for OpInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.mnemonic)
+    }
+}
+
+/// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
+static FAMILIES: &[&[OpInfo]] = &[];
+
+/// Every instruction of the machine.
+pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
+    FAMILIES.iter().flat_map(|family| family.iter())
+}
+
+/// The entry of that name.
+pub(crate) fn find(mnemonic: &str) -> Option<&'static OpInfo> {
+    table().find(|op| op.mnemonic == mnemonic)
+}

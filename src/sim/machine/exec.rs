@@ -1,0 +1,390 @@
+//! What an instruction sees while it executes: the memories of its core, GM, and the checks on every access.
+
+use std::sync::Arc;
+
+use crate::sim::addr::Addr;
+use crate::sim::fault::range_text;
+use crate::sim::instr::Instr;
+use crate::sim::memory::{Allocation, LocalMem};
+use crate::sim::{Config, FaultKind, Space, Stop};
+
+/// Kind of an access, for the race rules. Two atomics do not conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    Atomic,
+}
+
+/// GM as one launch sees it: the allocations alive when it started.
+#[derive(Debug)]
+pub(crate) struct Gm {
+    allocations: Vec<Arc<Allocation>>,
+}
+
+impl Gm {
+    pub(crate) fn new(allocations: Vec<Arc<Allocation>>) -> Self {
+        Self { allocations }
+    }
+
+    /// Index and allocation that contain `addr`.
+    pub(crate) fn find(&self, addr: u64) -> Option<(usize, &Allocation)> {
+        let index = self.allocations.partition_point(|a| a.base() <= addr).checked_sub(1)?;
+        let a = &self.allocations[index];
+        (addr < a.base() + a.len()).then_some((index, a.as_ref()))
+    }
+}
+
+/// Results of V instructions that are kept in registers of the vector unit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct VectorState {
+    /// CMPMASK: 128 bits, as [low, high].
+    pub(crate) cmpmask: [u64; 2],
+    /// `vcadd` in mode 1, raw bits.
+    pub(crate) acc_val: u64,
+    /// `vcmax`/`vcmin`: running value and index, raw bits.
+    pub(crate) max_min_cnt: u64,
+}
+
+/// One instruction in execution.
+pub(crate) struct Exec<'a> {
+    pub(crate) instr: &'a Instr,
+    pub(crate) config: &'a Config,
+    pub(crate) gm: &'a Gm,
+    /// On-chip memories of this core, by `Space::local_index`. Those of the other core kind have length 0.
+    pub(crate) local: &'a mut [LocalMem; 7],
+    pub(crate) vector: &'a mut VectorState,
+}
+
+impl Exec<'_> {
+    /// Operand `i` as integer.
+    pub(crate) fn arg(&self, i: usize) -> u64 {
+        self.instr.args[i]
+    }
+
+    /// Operand `i` as address in `want`.
+    ///
+    /// A pointer into another memory is `NoSuchPath`: the chip has no such data path.
+    pub(crate) fn address(&self, i: usize, want: Space) -> Result<Addr, Stop> {
+        let name = self.instr.op.operands.get(i).copied().unwrap_or("operand");
+        let addr = Addr::decode(self.arg(i)).ok_or_else(|| {
+            Stop::fault(FaultKind::OutOfBounds, format!("{name} = {:#x} is no address", self.arg(i)))
+        })?;
+        if addr.space != want {
+            return Err(Stop::fault(
+                FaultKind::NoSuchPath,
+                format!("{name} lies in {}; the instruction takes {want}", addr.space),
+            ));
+        }
+        Ok(addr)
+    }
+
+    /// Requires `addr` to be a multiple of `align` bytes.
+    pub(crate) fn require_aligned(&self, name: &str, addr: Addr, align: i64) -> Result<(), Stop> {
+        if addr.offset.rem_euclid(align) == 0 {
+            return Ok(());
+        }
+        let at = if addr.space == Space::Gm {
+            format!("GM {:#x}", addr.offset)
+        } else {
+            format!("{}+{:#x}", addr.space, addr.offset)
+        };
+        Err(Stop::fault(FaultKind::Misaligned, format!("{name} at {at} is not a multiple of {align} bytes")))
+    }
+
+    /// An access to `len` contiguous bytes: bounds, reserved ranges, order against other accesses.
+    pub(crate) fn touch(&mut self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
+        self.check_bounds(name, addr, len, access)?;
+        self.check_order(name, addr, len, access)
+    }
+
+    /// `count` accesses of `len` bytes, `stride` bytes apart. Adjacent pieces are checked as one.
+    pub(crate) fn touch_strided(
+        &mut self,
+        name: &str,
+        addr: Addr,
+        len: u64,
+        stride: i64,
+        count: u64,
+        access: Access,
+    ) -> Result<(), Stop> {
+        if count == 0 || len == 0 {
+            return Ok(());
+        }
+        if count == 1 || i64::try_from(len) == Ok(stride) {
+            return self.touch(name, addr, len * count, access);
+        }
+        if stride == 0 {
+            return self.touch(name, addr, len, access);
+        }
+        for i in 0..count {
+            self.touch(name, addr.plus(stride * i.cast_signed()), len, access)?;
+        }
+        Ok(())
+    }
+
+    fn check_bounds(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
+        let what = match access {
+            Access::Read => "reads",
+            Access::Write => "writes",
+            Access::Atomic => "atomically updates",
+        };
+        if addr.space == Space::Gm {
+            let start = addr.offset.cast_unsigned();
+            return match self.gm.find(start) {
+                Some((_, a)) if start + len <= a.base() + a.len() => Ok(()),
+                Some((_, a)) => Err(Stop::fault(
+                    FaultKind::OutOfBounds,
+                    format!(
+                        "{name} {what} {len} bytes at byte {} of an allocation of {} bytes",
+                        start - a.base(),
+                        a.len()
+                    ),
+                )),
+                None => Err(Stop::fault(
+                    FaultKind::OutOfBounds,
+                    format!("{name} {what} {len} bytes at GM {start:#x}, where nothing is allocated"),
+                )),
+            };
+        }
+        let memory = &self.local[addr.space.local_index()];
+        let size = memory.len() as u64;
+        if size == 0 {
+            return Err(Stop::fault(
+                FaultKind::NoSuchPath,
+                format!("{name} {what} {}, which this core does not have", addr.space),
+            ));
+        }
+        let inside =
+            u64::try_from(addr.offset).is_ok_and(|start| start.checked_add(len).is_some_and(|e| e <= size));
+        if !inside {
+            return Err(Stop::fault(
+                FaultKind::OutOfBounds,
+                format!("{name} {what} {} of {size:#x} bytes", range_text(addr.space, addr.offset, len)),
+            ));
+        }
+        if addr.offset.cast_unsigned() + len > size - memory.reserved as u64 {
+            return Err(Stop::fault(
+                FaultKind::Reserved,
+                format!(
+                    "{name} {what} {}; the last {} bytes belong to the framework",
+                    range_text(addr.space, addr.offset, len),
+                    memory.reserved
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Happens-before check of one contiguous access.
+    #[allow(clippy::unnecessary_wraps, reason = "the race detector is added to this place")]
+    fn check_order(&mut self, _name: &str, _addr: Addr, _len: u64, _access: Access) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    /// Faults when a byte of the range was never written. Bounds must have been checked.
+    pub(crate) fn require_init(&self, name: &str, addr: Addr, len: u64) -> Result<(), Stop> {
+        let missing = if addr.space == Space::Gm {
+            let start = addr.offset.cast_unsigned();
+            let (_, a) = self.gm.find(start).unwrap_or_else(|| unreachable!("bounds were checked"));
+            a.first_unset(start, to_usize(len)).map(|at| (at - a.base()).cast_signed())
+        } else {
+            let memory = &self.local[addr.space.local_index()];
+            memory.init.first_unset(offset(addr), to_usize(len)).map(|at| at as i64)
+        };
+        match missing {
+            None => Ok(()),
+            Some(at) => Err(Stop::fault(
+                FaultKind::Uninitialised,
+                format!("{name} uses byte {at:#x} of {}, which nothing has written", addr.space),
+            )),
+        }
+    }
+
+    /// The bytes of an on-chip range. Bounds must have been checked with `touch`.
+    pub(crate) fn bytes(&self, addr: Addr, len: usize) -> &[u8] {
+        &self.local[addr.space.local_index()].bytes[offset(addr)..offset(addr) + len]
+    }
+
+    /// The bytes of an on-chip range, to write; the caller marks them with [`Exec::mark`].
+    pub(crate) fn bytes_mut(&mut self, addr: Addr, len: usize) -> &mut [u8] {
+        &mut self.local[addr.space.local_index()].bytes[offset(addr)..offset(addr) + len]
+    }
+
+    /// Marks an on-chip range as written, or as holding unspecified data.
+    pub(crate) fn mark(&mut self, addr: Addr, len: usize, written: bool) {
+        self.local[addr.space.local_index()].init.set(offset(addr), len, written);
+    }
+
+    /// Reads GM into `out`. Bounds must have been checked with `touch`.
+    pub(crate) fn gm_read(&self, addr: Addr, out: &mut [u8]) {
+        self.allocation(addr).read(addr.offset.cast_unsigned(), out);
+    }
+
+    /// Writes GM and marks it written. Bounds must have been checked with `touch`.
+    pub(crate) fn gm_write(&self, addr: Addr, data: &[u8]) {
+        self.allocation(addr).write(addr.offset.cast_unsigned(), data);
+    }
+
+    /// The allocation of a checked GM address.
+    pub(crate) fn allocation(&self, addr: Addr) -> &Allocation {
+        self.gm.find(addr.offset.cast_unsigned()).unwrap_or_else(|| unreachable!("bounds were checked")).1
+    }
+
+    /// Copies bytes and their initialisation state between any two memories, except GM to GM. Moving unspecified
+    /// bytes is harmless on the chip; using them in arithmetic or storing them to GM is the fault (`require_init`).
+    pub(crate) fn copy(&mut self, dst: Addr, src: Addr, len: usize) {
+        match (dst.space, src.space) {
+            (Space::Gm, Space::Gm) => unreachable!("no instruction copies GM to GM"),
+            (Space::Gm, _) => {
+                let a = self.allocation(dst);
+                a.write(dst.offset.cast_unsigned(), self.bytes(src, len));
+                let memory = &self.local[src.space.local_index()];
+                if memory.init.first_unset(offset(src), len).is_some() {
+                    for i in 0..len {
+                        a.mark(dst.offset.cast_unsigned() + i as u64, 1, memory.init.get(offset(src) + i));
+                    }
+                }
+            }
+            (_, Space::Gm) => {
+                let gm = self.gm;
+                let start = src.offset.cast_unsigned();
+                let (_, a) = gm.find(start).unwrap_or_else(|| unreachable!("bounds were checked"));
+                a.read(start, self.bytes_mut(dst, len));
+                self.mark(dst, len, true);
+                if a.first_unset(start, len).is_some() {
+                    for i in 0..len {
+                        self.mark(dst.plus(i as i64), 1, a.is_set(start + i as u64));
+                    }
+                }
+            }
+            _ => {
+                let (s, d) = (src.space.local_index(), dst.space.local_index());
+                if s == d {
+                    self.local[s].bytes.copy_within(offset(src)..offset(src) + len, offset(dst));
+                } else {
+                    let [from, to] =
+                        self.local.get_disjoint_mut([s, d]).unwrap_or_else(|_| unreachable!("s != d"));
+                    to.bytes[offset(dst)..offset(dst) + len]
+                        .copy_from_slice(&from.bytes[offset(src)..offset(src) + len]);
+                }
+                let complete = self.local[s].init.first_unset(offset(src), len).is_none();
+                if complete {
+                    self.mark(dst, len, true);
+                } else {
+                    let bits: Vec<bool> = (0..len).map(|i| self.local[s].init.get(offset(src) + i)).collect();
+                    for (i, bit) in bits.into_iter().enumerate() {
+                        self.mark(dst.plus(i as i64), 1, bit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Offset of a checked on-chip address.
+fn offset(addr: Addr) -> usize {
+    usize::try_from(addr.offset).unwrap_or_else(|_| unreachable!("bounds were checked"))
+}
+
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or_else(|_| unreachable!("a checked length fits usize"))
+}
+
+#[cfg(test)]
+pub(crate) mod harness {
+    //! Runs single instructions on a fresh core, for the tests of the ISA.
+
+    use super::*;
+    use crate::sim::instr::{Elem, Registers, MAX_ARGS};
+    use crate::sim::isa::{self, Dispatch};
+    use crate::sim::memory::DeviceMemory;
+    use crate::Soc;
+
+    /// A core that has every memory, so that one harness serves AIC and AIV instructions.
+    pub(crate) struct Bench {
+        pub(crate) config: Config,
+        pub(crate) memory: DeviceMemory,
+        pub(crate) local: [LocalMem; 7],
+        pub(crate) vector: VectorState,
+        pub(crate) regs: Registers,
+    }
+
+    impl Bench {
+        pub(crate) fn new() -> Self {
+            let soc = Soc::by_name("Ascend910B2").unwrap();
+            let core = soc.core;
+            let sizes = [
+                core.ub_bytes,
+                core.l1_bytes,
+                core.l0a_bytes,
+                core.l0b_bytes,
+                core.l0c_bytes,
+                core.bt_bytes,
+                core.fb_bytes,
+            ];
+            let config = Config::new(soc);
+            let regs = Registers::at_entry(config.inf_nan);
+            let local = std::array::from_fn(|i| {
+                let space = Space::LOCAL[i];
+                let reserved =
+                    if matches!(space, Space::Ub | Space::L1) { core.reserved_bytes as usize } else { 0 };
+                LocalMem::new(space, sizes[i] as usize, reserved)
+            });
+            Self { config, memory: DeviceMemory::new(1 << 30), local, vector: VectorState::default(), regs }
+        }
+
+        /// Address operand for an on-chip byte offset.
+        pub(crate) fn at(space: Space, offset: u64) -> u64 {
+            ((space as u64) << 48) + offset
+        }
+
+        /// Writes bytes on-chip and marks them initialised.
+        pub(crate) fn put(&mut self, space: Space, at: usize, data: &[u8]) {
+            let memory = &mut self.local[space.local_index()];
+            memory.bytes[at..at + data.len()].copy_from_slice(data);
+            memory.init.set(at, data.len(), true);
+        }
+
+        pub(crate) fn get(&self, space: Space, at: usize, len: usize) -> &[u8] {
+            &self.local[space.local_index()].bytes[at..at + len]
+        }
+
+        /// Executes one intrinsic with the current registers.
+        pub(crate) fn run(
+            &mut self,
+            mnemonic: &str,
+            elem: Elem,
+            elem_dst: Elem,
+            args: &[u64],
+        ) -> Result<(), Stop> {
+            let op = isa::find(mnemonic).unwrap_or_else(|| panic!("{mnemonic} is not in the table"));
+            let mut all = [0; MAX_ARGS];
+            all[..args.len()].copy_from_slice(args);
+            let instr = Instr {
+                op,
+                elem,
+                elem_dst,
+                args: all,
+                num_args: args.len() as u32,
+                regs: self.regs,
+                number: 0,
+            };
+            match op.dispatch {
+                Dispatch::Queued(_, run) => {
+                    let gm = Gm::new(self.memory.snapshot());
+                    let mut exec = Exec {
+                        instr: &instr,
+                        config: &self.config,
+                        gm: &gm,
+                        local: &mut self.local,
+                        vector: &mut self.vector,
+                    };
+                    run(&mut exec, &instr)
+                }
+                Dispatch::Register(set) => set(&mut self.regs, &instr),
+                _ => panic!("{mnemonic} is not executed by one core alone"),
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Device memory: allocations whose device address is their host address.
+//!
+//! Several host threads run core groups at once and a faulty kernel may race, so bytes are kept in relaxed atomics:
+//! a race in the kernel then yields unspecified data (and a `Race` fault), never undefined behaviour of the simulator.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use super::init::for_blocks;
+
+/// One allocation. Size is rounded up to 32 bytes inside; `len` is what was asked for.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    words: Box<[AtomicU64]>,
+    /// One bit per byte, one word per 32 bytes.
+    init: Box<[AtomicU32]>,
+    base: u64,
+    len: u64,
+}
+
+impl Allocation {
+    fn new(len: u64) -> Option<Self> {
+        let rounded = usize::try_from(len.checked_next_multiple_of(64)?.checked_add(64)?).ok()?;
+        let mut words: Vec<AtomicU64> = Vec::new();
+        words.try_reserve_exact(rounded / 8).ok()?;
+        words.resize_with(rounded / 8, AtomicU64::default);
+        let words = words.into_boxed_slice();
+        let address = words.as_ptr().addr() as u64;
+        // Device pointers are 64-byte aligned (acl-runtime.md 1.6); the slack above pays for the shift.
+        let base = address.next_multiple_of(64);
+        let mut init: Vec<AtomicU32> = Vec::new();
+        init.try_reserve_exact(rounded / 32).ok()?;
+        init.resize_with(rounded / 32, AtomicU32::default);
+        Some(Self { words, init: init.into_boxed_slice(), base, len })
+    }
+
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Word index and byte-in-word of a device address; callers have checked bounds.
+    fn word_of(&self, addr: u64) -> (usize, usize) {
+        let at = usize::try_from(addr - self.words.as_ptr().addr() as u64)
+            .unwrap_or_else(|_| unreachable!("an address inside an allocation fits usize"));
+        (at / 8, at % 8)
+    }
+
+    fn offset(&self, addr: u64) -> usize {
+        usize::try_from(addr - self.base).unwrap_or_else(|_| unreachable!("inside an allocation"))
+    }
+
+    /// Copies bytes out. The range must lie inside.
+    pub(crate) fn read(&self, addr: u64, out: &mut [u8]) {
+        let (mut word, shift) = self.word_of(addr);
+        let mut out = out;
+        if shift != 0 && !out.is_empty() {
+            let bytes = self.words[word].load(Ordering::Relaxed).to_le_bytes();
+            let take = out.len().min(8 - shift);
+            out[..take].copy_from_slice(&bytes[shift..shift + take]);
+            out = &mut out[take..];
+            word += 1;
+        }
+        let mut chunks = out.chunks_exact_mut(8);
+        for (chunk, w) in chunks.by_ref().zip(&self.words[word..]) {
+            chunk.copy_from_slice(&w.load(Ordering::Relaxed).to_le_bytes());
+            word += 1;
+        }
+        let rest = chunks.into_remainder();
+        if !rest.is_empty() {
+            let bytes = self.words[word].load(Ordering::Relaxed).to_le_bytes();
+            rest.copy_from_slice(&bytes[..rest.len()]);
+        }
+    }
+
+    /// Copies bytes in and marks them written. The range must lie inside.
+    pub(crate) fn write(&self, addr: u64, data: &[u8]) {
+        self.mark(addr, data.len(), true);
+        let (mut word, shift) = self.word_of(addr);
+        let mut data = data;
+        if shift != 0 && !data.is_empty() {
+            let take = data.len().min(8 - shift);
+            self.merge(word, shift, &data[..take]);
+            data = &data[take..];
+            word += 1;
+        }
+        let chunks = data.chunks_exact(8);
+        let rest = chunks.remainder();
+        for (chunk, w) in chunks.zip(&self.words[word..]) {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(chunk);
+            w.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+            word += 1;
+        }
+        if !rest.is_empty() {
+            self.merge(word, 0, rest);
+        }
+    }
+
+    /// Writes part of a word without touching its neighbours, which another core may be writing.
+    fn merge(&self, word: usize, shift: usize, data: &[u8]) {
+        let mut bytes = [0; 8];
+        let mut mask = [0; 8];
+        bytes[shift..shift + data.len()].copy_from_slice(data);
+        mask[shift..shift + data.len()].fill(0xff);
+        let (value, mask) = (u64::from_le_bytes(bytes), u64::from_le_bytes(mask));
+        self.update(word, |old| old & !mask | value);
+    }
+
+    fn update(&self, word: usize, change: impl Fn(u64) -> u64) {
+        let cell = &self.words[word];
+        let mut old = cell.load(Ordering::Relaxed);
+        while let Err(now) =
+            cell.compare_exchange_weak(old, change(old), Ordering::Relaxed, Ordering::Relaxed)
+        {
+            old = now;
+        }
+    }
+
+    /// Atomically replaces the element of `size` bytes (1, 2 or 4; naturally aligned) by `change(old)`.
+    pub(crate) fn modify(&self, addr: u64, size: usize, change: impl Fn(u64) -> u64) {
+        let (word, shift) = self.word_of(addr);
+        let mask = u64::MAX >> (64 - 8 * size) << (8 * shift);
+        self.update(word, |old| old & !mask | change((old & mask) >> (8 * shift)) << (8 * shift) & mask);
+        self.mark(addr, size, true);
+    }
+
+    /// Marks bytes as written or as unspecified.
+    pub(crate) fn mark(&self, addr: u64, len: usize, written: bool) {
+        for_blocks(self.offset(addr), len, |block, bits| {
+            let cell = &self.init[block];
+            if bits == u32::MAX {
+                cell.store(if written { u32::MAX } else { 0 }, Ordering::Relaxed);
+            } else if written {
+                cell.fetch_or(bits, Ordering::Relaxed);
+            } else {
+                cell.fetch_and(!bits, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// First address of the range that was never written.
+    pub(crate) fn first_unset(&self, addr: u64, len: usize) -> Option<u64> {
+        let mut found = None;
+        for_blocks(self.offset(addr), len, |block, bits| {
+            let missing = bits & !self.init[block].load(Ordering::Relaxed);
+            if missing != 0 && found.is_none() {
+                found = Some(self.base + block as u64 * 32 + u64::from(missing.trailing_zeros()));
+            }
+        });
+        found
+    }
+
+    /// Was this byte ever written?
+    pub(crate) fn is_set(&self, addr: u64) -> bool {
+        let at = self.offset(addr);
+        self.init[at / 32].load(Ordering::Relaxed) >> (at % 32) & 1 == 1
+    }
+}
+
+/// The memory of one device: allocations by base address, with a capacity.
+#[derive(Debug)]
+pub(crate) struct DeviceMemory {
+    live: RwLock<BTreeMap<u64, Arc<Allocation>>>,
+    capacity: u64,
+}
+
+impl DeviceMemory {
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self { live: RwLock::new(BTreeMap::new()), capacity }
+    }
+
+    /// Bytes that can be allocated in total.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Bytes allocated now.
+    pub(crate) fn used(&self) -> u64 {
+        self.snapshot().iter().map(|a| a.len).sum()
+    }
+
+    /// Allocates; `None` when the device or the host has no room. Contents are uninitialised.
+    pub(crate) fn alloc(&self, len: u64) -> Option<u64> {
+        let allocation = Arc::new(Allocation::new(len)?);
+        let mut live = self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let used: u64 = live.values().map(|a| a.len).sum();
+        if used.checked_add(len)? > self.capacity {
+            return None;
+        }
+        let base = allocation.base;
+        live.insert(base, allocation);
+        Some(base)
+    }
+
+    /// Frees the allocation that starts at `base`; false when there is none.
+    pub(crate) fn free(&self, base: u64) -> bool {
+        self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&base).is_some()
+    }
+
+    /// The allocation that contains `addr`.
+    pub(crate) fn find(&self, addr: u64) -> Option<Arc<Allocation>> {
+        let live = self.live.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (_, a) = live.range(..=addr).next_back()?;
+        (addr < a.base + a.len).then(|| Arc::clone(a))
+    }
+
+    /// All allocations in address order, for a launch: they stay alive while it runs.
+    pub(crate) fn snapshot(&self) -> Vec<Arc<Allocation>> {
+        self.live.read().unwrap_or_else(std::sync::PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unaligned_round_trip_keeps_neighbours() {
+        let memory = DeviceMemory::new(1 << 20);
+        let base = memory.alloc(100).unwrap();
+        let a = memory.find(base + 99).unwrap();
+        assert!(memory.find(base + 100).is_none());
+        let data: Vec<u8> = (0..100).collect();
+        a.write(base, &data);
+        a.write(base + 3, &[255; 13]);
+        let mut out = vec![0; 100];
+        a.read(base, &mut out);
+        let mut want = data.clone();
+        want[3..16].fill(255);
+        assert_eq!(out, want);
+        let mut part = vec![0; 21];
+        a.read(base + 5, &mut part);
+        assert_eq!(part, want[5..26]);
+    }
+
+    #[test]
+    fn initialisation_is_per_byte() {
+        let memory = DeviceMemory::new(1 << 20);
+        let base = memory.alloc(100).unwrap();
+        let a = memory.find(base).unwrap();
+        a.write(base + 10, &[1; 50]);
+        assert_eq!(a.first_unset(base + 10, 50), None);
+        assert_eq!(a.first_unset(base + 10, 51), Some(base + 60));
+        assert_eq!(a.first_unset(base, 12), Some(base));
+    }
+
+    #[test]
+    fn capacity_is_finite() {
+        let memory = DeviceMemory::new(100);
+        assert!(memory.alloc(101).is_none());
+        let base = memory.alloc(100).unwrap();
+        assert!(memory.alloc(1).is_none());
+        assert!(memory.free(base) && !memory.free(base));
+        assert!(memory.alloc(1).is_some());
+    }
+}

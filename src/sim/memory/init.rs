@@ -1,0 +1,96 @@
+//! One bit per byte: was it ever written?
+
+/// Bitmap of initialised bytes. Whole 32-byte blocks are handled a word at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct InitMap {
+    words: Vec<u32>,
+}
+
+/// Bits `from..to` of a 32-byte block (`to <= 32`).
+pub(crate) fn block_bits(from: usize, to: usize) -> u32 {
+    let below = |n: usize| if n >= 32 { u32::MAX } else { (1 << n) - 1 };
+    below(to) & !below(from)
+}
+
+/// Calls `visit(word index, bits)` for each 32-byte block that `start..start + len` touches.
+pub(crate) fn for_blocks(start: usize, len: usize, mut visit: impl FnMut(usize, u32)) {
+    let end = start + len;
+    let mut at = start;
+    while at < end {
+        let word = at / 32;
+        let stop = end.min((word + 1) * 32);
+        visit(word, block_bits(at % 32, stop - word * 32));
+        at = stop;
+    }
+}
+
+impl InitMap {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { words: vec![0; bytes.div_ceil(32)] }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
+    /// Marks bytes as written (`true`) or as holding unspecified data (`false`).
+    pub(crate) fn set(&mut self, start: usize, len: usize, written: bool) {
+        if start % 32 == 0 && len % 32 == 0 {
+            self.words[start / 32..(start + len) / 32].fill(if written { u32::MAX } else { 0 });
+            return;
+        }
+        for_blocks(start, len, |word, bits| {
+            if written {
+                self.words[word] |= bits;
+            } else {
+                self.words[word] &= !bits;
+            }
+        });
+    }
+
+    /// First byte of the range that was never written.
+    pub(crate) fn first_unset(&self, start: usize, len: usize) -> Option<usize> {
+        if start % 32 == 0 && len % 32 == 0 {
+            let words = &self.words[start / 32..(start + len) / 32];
+            if words.iter().fold(u32::MAX, |all, w| all & w) == u32::MAX {
+                return None;
+            }
+        }
+        let mut found = None;
+        for_blocks(start, len, |word, bits| {
+            let missing = bits & !self.words[word];
+            if missing != 0 && found.is_none() {
+                found = Some(word * 32 + missing.trailing_zeros() as usize);
+            }
+        });
+        found
+    }
+
+    /// Bits of one 32-byte block.
+    pub(crate) fn word(&self, block: usize) -> u32 {
+        self.words[block]
+    }
+
+    /// Is this byte written?
+    pub(crate) fn get(&self, at: usize) -> bool {
+        self.words[at / 32] >> (at % 32) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_blocks() {
+        let mut map = InitMap::new(128);
+        map.set(30, 40, true);
+        assert_eq!(map.first_unset(30, 40), None);
+        assert_eq!(map.first_unset(29, 10), Some(29));
+        assert_eq!(map.first_unset(32, 64), Some(70));
+        map.set(40, 2, false);
+        assert_eq!(map.first_unset(30, 40), Some(40));
+        assert!(map.get(39) && !map.get(41));
+    }
+}

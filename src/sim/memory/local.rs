@@ -1,0 +1,29 @@
+//! One on-chip memory of one core.
+
+use super::InitMap;
+use crate::sim::Space;
+
+/// Bytes and initialisation state of an on-chip memory.
+#[derive(Debug)]
+pub(crate) struct LocalMem {
+    pub(crate) space: Space,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) init: InitMap,
+    /// Bytes at the end that kernels must not touch.
+    pub(crate) reserved: usize,
+}
+
+impl LocalMem {
+    pub(crate) fn new(space: Space, size: usize, reserved: usize) -> Self {
+        Self { space, bytes: vec![0; size], init: InitMap::new(size), reserved }
+    }
+
+    /// As at kernel entry: nothing written. The bytes keep old data, as on the chip; reading them is a fault.
+    pub(crate) fn reset(&mut self) {
+        self.init.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -1,0 +1,9 @@
+//! Memories: bytes, which of them were ever written, and who touched them last.
+
+mod gm;
+mod init;
+mod local;
+
+pub(crate) use gm::{Allocation, DeviceMemory};
+pub(crate) use init::InitMap;
+pub(crate) use local::LocalMem;

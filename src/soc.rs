@@ -1,0 +1,119 @@
+//! SoC descriptions, read from `cann.toml` (compiled in).
+
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Sizes of one SoC: the planner's and the simulator's single source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Soc {
+    /// Name as `aclrtGetSocName` spells it, for example `Ascend910B2`.
+    pub name: String,
+    /// Cube cores (AIC), which is also the number of AIC + 2 AIV groups.
+    pub cube_cores: u32,
+    /// Vector cores (AIV).
+    pub vector_cores: u32,
+    /// Core clock in MHz.
+    pub clock_mhz: u32,
+    /// L2 cache in bytes.
+    pub l2_bytes: u64,
+    /// Device memory in bytes.
+    pub hbm_bytes: u64,
+    /// On-chip memories of one core.
+    pub core: CoreSizes,
+}
+
+/// Sizes of the on-chip memories of one dav-c220 core, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoreSizes {
+    /// Unified buffer of an AIV.
+    pub ub_bytes: u32,
+    /// L1 buffer of an AIC.
+    pub l1_bytes: u32,
+    /// L0A: left operand.
+    pub l0a_bytes: u32,
+    /// L0B: right operand.
+    pub l0b_bytes: u32,
+    /// L0C: accumulators.
+    pub l0c_bytes: u32,
+    /// Bias table.
+    pub bt_bytes: u32,
+    /// Fixpipe buffer.
+    pub fb_bytes: u32,
+    /// Held back at the end of UB and L1 for the framework.
+    pub reserved_bytes: u32,
+    /// Taken at the end of UB by Select modes 1 and 2.
+    pub select_reserved_bytes: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    core: CoreSizes,
+    soc: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    cube_cores: u32,
+    vector_cores: u32,
+    clock_mhz: u32,
+    l2_bytes: u64,
+    hbm_bytes: u64,
+}
+
+impl Soc {
+    /// Every SoC described in `cann.toml`.
+    pub fn all() -> &'static [Soc] {
+        static ALL: OnceLock<Vec<Soc>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let file: File = toml::from_str(include_str!("../cann.toml"))
+                .unwrap_or_else(|e| unreachable!("cann.toml is part of the crate and tested: {e}"));
+            file.soc
+                .into_iter()
+                .map(|e| Soc {
+                    name: e.name,
+                    cube_cores: e.cube_cores,
+                    vector_cores: e.vector_cores,
+                    clock_mhz: e.clock_mhz,
+                    l2_bytes: e.l2_bytes,
+                    hbm_bytes: e.hbm_bytes,
+                    core: file.core,
+                })
+                .collect()
+        })
+    }
+
+    /// The SoC of that name.
+    ///
+    /// # Errors
+    /// `Unsupported` when `cann.toml` does not describe it; the text lists the names it does.
+    pub fn by_name(name: &str) -> Result<&'static Soc> {
+        Self::all().iter().find(|s| s.name == name).ok_or_else(|| {
+            let known: Vec<_> = Self::all().iter().map(|s| s.name.as_str()).collect();
+            Error::new(
+                crate::ErrorKind::Unsupported,
+                format!("SoC {name:?} is not described in cann.toml; known: {}", known.join(", ")),
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cann_toml_parses_and_an_unknown_soc_lists_the_known() {
+        assert_eq!(Soc::by_name("Ascend910B2").unwrap().cube_cores, 24);
+        assert_eq!(
+            Soc::by_name("Ascend310P3").unwrap_err().to_string(),
+            "SoC \"Ascend310P3\" is not described in cann.toml; known: Ascend910B1, Ascend910B2, Ascend910B3, Ascend910B4"
+        );
+    }
+}
