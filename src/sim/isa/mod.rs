@@ -2,6 +2,9 @@
 //!
 //! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
 
+mod mte_gm_ub;
+mod transfer;
+
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
 use super::Stop;
@@ -46,7 +49,7 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[];
+static FAMILIES: &[&[OpInfo]] = &[mte_gm_ub::OPS];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
