@@ -2,7 +2,9 @@
 //!
 //! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
 
+mod mte_gm_l1;
 mod mte_gm_ub;
+mod mte_l1_l0;
 mod transfer;
 
 use super::instr::{Instr, Pipe, Registers};
@@ -49,7 +51,7 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[mte_gm_ub::OPS];
+static FAMILIES: &[&[OpInfo]] = &[mte_gm_ub::OPS, mte_gm_l1::OPS, mte_l1_l0::OPS];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
