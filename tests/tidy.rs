@@ -59,7 +59,16 @@ fn pure_modules_know_no_backend_no_io_and_no_unsafe() {
         forbid(
             dir,
             &[".rs"],
-            &["crate::sim", "crate::acl", "crate::driver", "crate::runtime", "crate::attention", "std::fs", "std::net", "unsafe"],
+            &[
+                "crate::sim",
+                "crate::acl",
+                "crate::driver",
+                "crate::runtime",
+                "crate::attention",
+                "std::fs",
+                "std::net",
+                "unsafe",
+            ],
             &[],
         );
     }
@@ -119,7 +128,11 @@ fn every_assumption_is_listed_in_the_sources() {
             let text = fs::read_to_string(&path).unwrap();
             for part in text.split("ASSUMPTION(").skip(1) {
                 let id = part.split(')').next().unwrap_or_default();
-                assert!(listed.contains(&format!("`{id}`")), "{}: ASSUMPTION({id}) is not in docs/sources.md", path.display());
+                assert!(
+                    listed.contains(&format!("`{id}`")),
+                    "{}: ASSUMPTION({id}) is not in docs/sources.md",
+                    path.display()
+                );
                 seen += 1;
             }
         }

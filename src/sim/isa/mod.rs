@@ -2,7 +2,13 @@
 //!
 //! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
 
+mod cube;
+mod mmad;
+mod mte_gm_l1;
+mod mte_gm_ub;
+mod mte_l1_l0;
 mod sync;
+mod transfer;
 
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
@@ -48,7 +54,7 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[sync::OPS];
+static FAMILIES: &[&[OpInfo]] = &[sync::OPS, mte_gm_ub::OPS, mte_gm_l1::OPS, mte_l1_l0::OPS, mmad::OPS];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {

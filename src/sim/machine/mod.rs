@@ -21,6 +21,8 @@ mod tests;
 
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use exec::harness;
 pub(crate) use exec::{Access, Exec, Gm, VectorState};
 pub(crate) use hooks::HOOKS;
 
