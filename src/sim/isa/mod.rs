@@ -2,6 +2,11 @@
 //!
 //! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
 
+mod registers;
+mod vec_binary;
+mod vec_float;
+mod vec_operand;
+
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
 use super::Stop;
@@ -46,7 +51,10 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[];
+static FAMILIES: &[&[OpInfo]] = &[
+    registers::OPS,
+    vec_binary::OPS,
+];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
