@@ -6,6 +6,8 @@ mod registers;
 mod vec_binary;
 mod vec_float;
 mod vec_operand;
+mod vec_scalar;
+mod vec_unary;
 
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
@@ -51,10 +53,7 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[
-    registers::OPS,
-    vec_binary::OPS,
-];
+static FAMILIES: &[&[OpInfo]] = &[registers::OPS, vec_binary::OPS, vec_scalar::OPS, vec_unary::OPS];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {

@@ -2,7 +2,7 @@
 
 use super::vec_float::{fused, maximum, minimum};
 use super::vec_operand::{
-    check_overlap, finish_int, no_such_type, Accumulate, Ints, Lanes, Operand, F32s, LANES,
+    check_overlap, finish_int, no_such_type, Accumulate, F32s, Ints, Lanes, Operand, LANES,
 };
 use super::{Dispatch, OpInfo};
 use crate::sim::instr::{Elem, Instr, Pipe};
@@ -48,10 +48,7 @@ impl Op {
 
     /// Does the documented exception to the aliasing rule hold for this operation and type?
     fn accumulate(self, elem: Elem) -> Accumulate {
-        let op = matches!(
-            self,
-            Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min | Op::AddRelu | Op::SubRelu
-        );
+        let op = matches!(self, Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min | Op::AddRelu | Op::SubRelu);
         if op && matches!(elem, Elem::F16 | Elem::F32 | Elem::S32) {
             Accumulate::InPlace
         } else {
@@ -112,9 +109,7 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
         Op::And | Op::Or => matches!(elem, Elem::S16 | Elem::U16),
         Op::Div | Op::MulAddDst | Op::MulDstAdd | Op::MulDstAddRelu => is_float,
         Op::AddRelu | Op::SubRelu => is_float || elem == Elem::S16,
-        Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => {
-            is_float || matches!(elem, Elem::S16 | Elem::S32)
-        }
+        Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => is_float || matches!(elem, Elem::S16 | Elem::S32),
     };
     let widening = op == Op::MulAddDst && (elem, elem_dst) == (Elem::F16, Elem::F32);
     if !known || elem != elem_dst && !widening {

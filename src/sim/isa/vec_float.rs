@@ -3,6 +3,11 @@
 //! All are branch-free in their lanes, so that loops over them vectorise, and use no fused multiply-add, so that every
 //! host computes the same bits.
 
+#![allow(
+    unsafe_code,
+    reason = "calls of the copies that are compiled for wider vectors, after asking the host for them"
+)]
+
 use super::vec_operand::canonical;
 
 /// Maximum: NaN propagates, `max(0, -0) = 0` (`dav-c220.md` 6.2).
@@ -123,4 +128,80 @@ const fn inverse_factorials() -> [f64; 13] {
 #[inline(always)]
 pub(super) fn approximate(x: f32) -> f32 {
     f32::from_bits(canonical(x).to_bits() & !0xfff)
+}
+
+/// The natural logarithm with a relative error of about 1e-15, for x converted from f32 or f16.
+///
+/// `x = m 2^k`, `m` in `[sqrt(1/2), sqrt(2))`, and `ln m = 2 atanh(s)`, `s = (m - 1) / (m + 1)`, by its series
+/// (remainder below `2e-17 s`).
+#[inline(always)]
+pub(super) fn ln(x: f64) -> f64 {
+    const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
+    const LN2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
+    const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+    // Every f32 is a normal f64, so the exponent field is that of the value.
+    let shifted = x.to_bits().wrapping_sub(SQRT_HALF);
+    let m = f64::from_bits((shifted & 0x000f_ffff_ffff_ffff).wrapping_add(SQRT_HALF));
+    // The exponent as f64, by the same trick as in `exp`: it stands in the low bits of TO_INT's mantissa.
+    let biased = (shifted >> 52).wrapping_add(2048) & 0xfff;
+    let k = f64::from_bits(TO_INT.to_bits() | biased) - TO_INT - 2048.0;
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let mut series = 0.0;
+    let mut i = 11;
+    while i > 0 {
+        series = series * z + 1.0 / f64::from(2 * i + 1);
+        i -= 1;
+    }
+    let y = k * LN2_HIGH + (2.0 * s + (2.0 * s * z * series + k * LN2_LOW));
+    let y = if x == 0.0 { f64::NEG_INFINITY } else { y };
+    let y = if x == f64::INFINITY { f64::INFINITY } else { y };
+    if x < 0.0 || x.is_nan() {
+        f64::NAN
+    } else {
+        y
+    }
+}
+
+/// `exp` of f32 lanes, rounded to f32; on the widest vectors that the host has. All copies compute the same bits.
+pub(super) fn exp_f32(d: &mut [f32], s: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+            // SAFETY: the line above has found avx512f and avx512dq on this host.
+            return unsafe { exp_f32_avx512(d, s) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the line above has found avx2 on this host.
+            return unsafe { exp_f32_avx2(d, s) };
+        }
+    }
+    exp_f32_any(d, s);
+}
+
+#[inline(always)]
+fn exp_f32_any(d: &mut [f32], s: &[f32]) {
+    for (d, s) in d.iter_mut().zip(s) {
+        *d = to_f32(exp(f64::from(*s)));
+    }
+}
+
+/// [`exp_f32_any`] for AVX-512.
+///
+/// # Safety
+/// The host has avx512f and avx512dq.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq")]
+unsafe fn exp_f32_avx512(d: &mut [f32], s: &[f32]) {
+    exp_f32_any(d, s);
+}
+
+/// [`exp_f32_any`] for AVX2.
+///
+/// # Safety
+/// The host has avx2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn exp_f32_avx2(d: &mut [f32], s: &[f32]) {
+    exp_f32_any(d, s);
 }

@@ -536,7 +536,10 @@ pub(super) fn no_such_type(instr: &Instr, takes: &str) -> Stop {
         Elem::None => format!("{:?}", instr.elem),
         dst => format!("{:?} to {dst:?}", instr.elem),
     };
-    Stop::fault(FaultKind::NoSuchPath, format!("{} has no form for {types}; it takes {takes}", instr.op.mnemonic))
+    Stop::fault(
+        FaultKind::NoSuchPath,
+        format!("{} has no form for {types}; it takes {takes}", instr.op.mnemonic),
+    )
 }
 
 /// May the destination of a repeat be the source of the next?
@@ -586,8 +589,7 @@ pub(super) fn check_overlap(
         if r + 1 < lanes.repeats && !in_place {
             let (next, next_len) = src.blocks(lanes, r + 1);
             if let Some(at) = meet(&next[..next_len]) {
-                let what =
-                    format!("{} of repeat {r} is {} of repeat {}", dst.name, src.name, r + 1);
+                let what = format!("{} of repeat {r} is {} of repeat {}", dst.name, src.name, r + 1);
                 return Err(overlap(&what, at));
             }
         }
@@ -608,5 +610,8 @@ pub(super) fn require_disjoint(dst: &Operand, src: &Operand, lanes: &Lanes) -> R
     if d.1 <= s.0 || s.1 <= d.0 {
         return Ok(());
     }
-    Err(overlap(&format!("{} and {} overlap; the instruction takes disjoint operands", dst.name, src.name), d.0.max(s.0)))
+    Err(overlap(
+        &format!("{} and {} overlap; the instruction takes disjoint operands", dst.name, src.name),
+        d.0.max(s.0),
+    ))
 }
