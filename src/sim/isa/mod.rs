@@ -4,6 +4,7 @@
 
 mod registers;
 mod vec_binary;
+mod vec_cast;
 mod vec_float;
 mod vec_operand;
 mod vec_scalar;
