@@ -7,6 +7,7 @@ mod vec_binary;
 mod vec_cast;
 mod vec_float;
 mod vec_operand;
+mod vec_reduce;
 mod vec_scalar;
 mod vec_unary;
 

@@ -430,6 +430,23 @@ impl Operand {
         (self.addr.offset, self.addr.offset + end)
     }
 
+    /// First repeat from `r` on that has an active block within `start..end`.
+    pub(super) fn first_repeat_within(&self, lanes: &Lanes, r: u64, start: i64, end: i64) -> Option<u64> {
+        let (from, to) = self.extent(lanes);
+        if to <= start || end <= from {
+            return None;
+        }
+        (r..lanes.repeats).find(|r| {
+            // With repeats in address order, those that begin behind the range cannot meet it.
+            let base = self.addr.offset + *r as i64 * self.rep;
+            if base >= end {
+                return false;
+            }
+            let (blocks, len) = self.blocks(lanes, *r);
+            blocks[..len].iter().any(|at| *at < end && start < *at + BLOCK)
+        })
+    }
+
     /// Start offsets of the blocks of a repeat that have active lanes.
     fn blocks(&self, lanes: &Lanes, r: u64) -> ([i64; 16], usize) {
         let (mut list, mut len) = ([0; 16], 0);
