@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use fastattention::tiling::{dense_strides, plan, FlashFwdPlan, Mask, MemoryMap, Shape};
+use fastattention::tiling::{
+    dense_strides, plan, plan_with, Candidate, FlashFwdPlan, Mask, MemoryMap, Shape,
+};
 use fastattention::{DType, Soc};
 use proptest::prelude::*;
 
@@ -152,6 +154,24 @@ proptest! {
     }
 
     #[test]
+    fn a_given_tiling_is_taken_or_refused(
+        shape in shapes(3, lengths()),
+        soc in socs(),
+        [block_m, block_n, chunk_n] in prop::array::uniform3((0u32..9).prop_map(|i| 8 << i)),
+        num_stages in 0u32..10,
+        preload in 0u32..5,
+    ) {
+        let candidate = Candidate { block_m, block_n, chunk_n, num_stages, preload };
+        match plan_with(&shape, soc, candidate) {
+            Ok(plan) => {
+                check_tiling_data(&plan, soc);
+                prop_assert_eq!(plan.chosen(), candidate);
+            }
+            Err(rejections) => prop_assert_eq!(rejections.candidates[0].candidate, candidate),
+        }
+    }
+
+    #[test]
     fn every_row_is_covered_once(shape in shapes(4, lengths()), soc in socs()) {
         let plan = plan(&shape, soc).unwrap();
         let mut rows = HashSet::new();
@@ -283,4 +303,36 @@ fn blocks_follow_the_length() {
     assert_eq!((decode.chosen().block_m, decode.tiling_data().window_right), (16, -1));
     let prefill = plan(&long(8192, 8192, Mask::Causal), soc).unwrap();
     assert!(prefill.chosen().block_m >= 64 && prefill.chosen().block_n >= 512, "{prefill}");
+}
+
+#[test]
+fn a_wrong_tiling_is_told_what_it_may_be() {
+    let good = Candidate { block_m: 128, block_n: 512, chunk_n: 256, num_stages: 4, preload: 2 };
+    let soc = Soc::by_name("Ascend910B2").unwrap();
+    let refused = |candidate| {
+        plan_with(&long(512, 512, Mask::None), soc, candidate).unwrap_err().candidates[0].reason.clone()
+    };
+    for (candidate, reason) in [
+        (Candidate { block_m: 48, ..good }, "block_m = 48 is none of [256, 128, 64, 32, 16]"),
+        (Candidate { block_n: 384, ..good }, "block_n = 384 is none of [1024, 512, 256, 128, 64]"),
+        (
+            Candidate { chunk_n: 64, ..good },
+            "chunk_n = 64 is not a multiple of 128 that divides block_n = 512",
+        ),
+        (
+            Candidate { chunk_n: 1024, ..good },
+            "chunk_n = 1024 is not a multiple of 128 that divides block_n = 512",
+        ),
+        (Candidate { preload: 0, ..good }, "preload = 0 is not from 1 to 3"),
+        (Candidate { num_stages: 2, ..good }, "num_stages = 2 is not from preload + 1 = 3 to 8"),
+    ] {
+        assert_eq!(refused(candidate), reason);
+    }
+    let wide = Shape { head_dim: 256, ..long(512, 512, Mask::None) };
+    let wide = Shape { q_stride: [0, 256, 0], k_stride: [0, 256, 0], ..wide };
+    let rejected = plan_with(&wide, soc, Candidate { chunk_n: 512, ..good }).unwrap_err();
+    assert_eq!(
+        rejected.to_string(),
+        "block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 950272 bytes, 524032 usable"
+    );
 }

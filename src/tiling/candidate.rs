@@ -20,6 +20,10 @@ const CHUNK_N: [u32; 4] = [1024, 512, 256, 128];
 /// (num_stages, preload), the preferred first. Two QK blocks run ahead of PV as in CANN's operators (paper.md §4).
 const PIPELINES: [(u32, u32); 3] = [(4, 2), (3, 2), (2, 1)];
 
+/// Most QK blocks ahead of PV, and most ring slots: far below the 15 that a cross-core counter holds (dav-c220.md §4.3).
+const MAX_PRELOAD: u32 = 3;
+const MAX_STAGES: u32 = 8;
+
 /// The free choices of a tiling; fields as in [`FlashFwdTilingData`](super::FlashFwdTilingData).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -57,6 +61,35 @@ pub struct Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.candidate, self.reason)
+    }
+}
+
+impl Candidate {
+    /// What the kernel takes, beyond fitting the memories; `Err` names the field and what it may be.
+    fn check(&self) -> Result<(), String> {
+        let Self { block_m, block_n, chunk_n, num_stages, preload } = *self;
+        if !BLOCK_M.contains(&block_m) {
+            return Err(format!("block_m = {block_m} is none of {BLOCK_M:?}"));
+        }
+        if !BLOCK_N.contains(&block_n) {
+            return Err(format!("block_n = {block_n} is none of {BLOCK_N:?}"));
+        }
+        if chunk_n == 0 || block_n % chunk_n != 0 || chunk_n % TILE.min(block_n) != 0 {
+            let unit = TILE.min(block_n);
+            return Err(format!(
+                "chunk_n = {chunk_n} is not a multiple of {unit} that divides block_n = {block_n}"
+            ));
+        }
+        if !(1..=MAX_PRELOAD).contains(&preload) {
+            return Err(format!("preload = {preload} is not from 1 to {MAX_PRELOAD}"));
+        }
+        if !(preload + 1..=MAX_STAGES).contains(&num_stages) {
+            return Err(format!(
+                "num_stages = {num_stages} is not from preload + 1 = {} to {MAX_STAGES}",
+                preload + 1
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -99,7 +132,7 @@ impl Tiling {
     /// Places the buffers of `candidate`, or says why that cannot be.
     pub(super) fn new(candidate: Candidate, shape: &Shape, soc: &Soc) -> Result<Self, String> {
         let Candidate { block_m, block_n, num_stages, .. } = candidate;
-        suits(&candidate, shape)?;
+        candidate.check()?;
         let tile_m = block_m.min(TILE);
         let accumulators = block_m / tile_m * shape.head_dim_v.div_ceil(TILE);
         if accumulators > 2 {
@@ -146,8 +179,8 @@ impl Tiling {
 }
 
 /// Rejects blocks that are at least half empty whatever the data.
-fn suits(candidate: &Candidate, shape: &Shape) -> Result<(), String> {
-    let Candidate { block_m, block_n, .. } = *candidate;
+pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
+    let Candidate { block_m, block_n, .. } = candidate;
     if block_m > 16 && shape.seqlen_q <= block_m / 2 {
         return Err(format!("at least half of block_m is empty, as seqlen_q is {}", shape.seqlen_q));
     }

@@ -223,6 +223,11 @@ fn sizes(shape: &Shape) -> [(&'static str, u128); 5] {
 }
 
 impl Shape {
+    /// Every reason why `soc` cannot run this shape; empty when it can. Costs no allocation on a device and no planning.
+    pub fn reasons(&self, soc: &Soc) -> Vec<Reason> {
+        reasons(self, soc)
+    }
+
     /// Bytes that the buffers of q, k, v, o and lse must hold, in this order.
     pub fn operand_bytes(&self) -> [u64; 5] {
         // Saturation is out of reach: `reasons` bounds the sum by the device memory.

@@ -21,6 +21,6 @@ pub use cost::CoreLoad;
 pub use limits::{Reason, MAX_HEAD_DIM, MAX_ROW_STRIDE, MAX_ROW_STRIDE_O, MAX_SEQLEN_SUM};
 pub use mask::Mask;
 pub use memory_map::{MemoryMap, Region};
-pub use plan::{plan, Estimated, FlashFwdPlan, Rejections, WorkItem};
+pub use plan::{plan, plan_with, Estimated, FlashFwdPlan, Rejections, WorkItem};
 pub use shape::{dense_strides, Shape};
 pub use tiling_data::FlashFwdTilingData;

@@ -84,7 +84,7 @@ pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
             rejected.push(Rejected { candidate, reason });
             continue;
         }
-        match Tiling::new(candidate, shape, soc) {
+        match candidate::suits(candidate, shape).and_then(|()| Tiling::new(candidate, shape, soc)) {
             Ok(tiling) => {
                 let cycles = tiling.makespan(shape);
                 estimated.push(Estimated { candidate, cycles });
@@ -100,6 +100,24 @@ pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
             Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected })
         }
         None => Err(Rejections { reasons, candidates: rejected }),
+    }
+}
+
+/// Plans `shape` on `soc` with this tiling, whatever it costs: for tests, benches and tuning.
+///
+/// # Errors
+/// Everything that stands against the shape, or the reason against the candidate.
+pub fn plan_with(shape: &Shape, soc: &Soc, candidate: Candidate) -> Result<FlashFwdPlan, Rejections> {
+    let reasons = limits::reasons(shape, soc);
+    if !reasons.is_empty() {
+        return Err(Rejections { reasons, candidates: Vec::new() });
+    }
+    match Tiling::new(candidate, shape, soc) {
+        Ok(tiling) => {
+            let estimated = vec![Estimated { candidate, cycles: tiling.makespan(shape) }];
+            Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected: Vec::new() })
+        }
+        Err(reason) => Err(Rejections { reasons, candidates: vec![Rejected { candidate, reason }] }),
     }
 }
 
