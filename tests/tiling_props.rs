@@ -61,8 +61,7 @@ fn sees(shape: &Shape, i: u32, j: u32) -> bool {
         Mask::Causal => (None, Some(0)),
         Mask::Window { left, right } => (left, right),
     };
-    left.map_or(true, |l| j >= diagonal - i128::from(l))
-        && right.map_or(true, |r| j <= diagonal + i128::from(r))
+    left.is_none_or(|l| j >= diagonal - i128::from(l)) && right.is_none_or(|r| j <= diagonal + i128::from(r))
 }
 
 fn regions_are_apart(map: &MemoryMap, alignment: u32) {
@@ -194,8 +193,8 @@ proptest! {
         let loads = plan.core_loads();
         prop_assert_eq!(loads.len(), plan.num_cores() as usize);
         let mut heaviest = 0.0f64;
-        for (core, load) in loads.iter().enumerate() {
-            let costs: Vec<f64> = plan.work_items(core as u32).map(|i| plan.item_cycles(i.block_m_index)).collect();
+        for (core, load) in (0..).zip(&loads) {
+            let costs: Vec<f64> = plan.work_items(core).map(|i| plan.item_cycles(i.block_m_index)).collect();
             heaviest = costs.iter().copied().fold(heaviest, f64::max);
             prop_assert_eq!(costs.len() as u64, load.items);
             let cycles: f64 = costs.iter().sum();

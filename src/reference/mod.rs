@@ -59,8 +59,8 @@ impl Params {
             Mask::None => true,
             Mask::Causal => ahead <= 0,
             Mask::Window { left, right } => {
-                left.map_or(true, |left| -ahead <= i128::from(left))
-                    && right.map_or(true, |right| ahead <= i128::from(right))
+                left.is_none_or(|left| -ahead <= i128::from(left))
+                    && right.is_none_or(|right| ahead <= i128::from(right))
             }
         }
     }

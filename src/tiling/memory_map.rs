@@ -52,7 +52,7 @@ impl fmt::Display for MemoryMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<4} {:>6} of {} bytes", self.memory, self.used_bytes(), self.capacity_bytes)?;
         for r in &self.regions {
-            writeln!(f, "     {:#08x}  {} x {:>6}  {}", r.offset_bytes, r.count, r.bytes, r.name)?;
+            writeln!(f, "     {:#08x} {:>2} x {:>6}  {}", r.offset_bytes, r.count, r.bytes, r.name)?;
         }
         Ok(())
     }

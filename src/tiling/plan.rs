@@ -88,7 +88,7 @@ pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
             Ok(tiling) => {
                 let cycles = tiling.makespan(shape);
                 estimated.push(Estimated { candidate, cycles });
-                if best.as_ref().map_or(true, |(least, _)| cycles < *least) {
+                if best.as_ref().is_none_or(|(least, _)| cycles < *least) {
                     best = Some((cycles, tiling));
                 }
             }
