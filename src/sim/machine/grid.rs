@@ -34,7 +34,7 @@ struct State {
     rounds: HashMap<(bool, usize), Rounds>,
     /// Counts completed rounds: the only thing through which one group lets another go on.
     version: u64,
-    /// Host threads at work, and those of them that only wait for a round.
+    /// Host threads, and those of them that wait for a round later than `version`.
     workers: usize,
     idle: usize,
     failed: bool,
@@ -106,6 +106,8 @@ impl Grid {
         entry.arrived += 1;
         if entry.arrived == wanted {
             state.version += 1;
+            // Whoever waits is at work again from now on, not only from when its thread wakes.
+            state.idle = 0;
             self.changed.notify_all();
         }
     }
@@ -151,10 +153,11 @@ impl Grid {
     /// Waits until a round is completed after `version` was read, or until every host thread waits here.
     pub(super) fn wait(&self, version: u64) -> Idle {
         let mut state = self.lock();
-        state.idle += 1;
+        if state.version == version {
+            state.idle += 1;
+        }
         loop {
             if state.version != version {
-                state.idle -= 1;
                 return Idle::Changed;
             }
             if state.stuck || state.idle == state.workers {

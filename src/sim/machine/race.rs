@@ -119,11 +119,15 @@ fn site(record: &Record) -> AccessRecord {
     AccessRecord { site, access }
 }
 
-/// The fault of two unordered accesses. Between groups, which of the two comes second depends on host threads, so the
-/// lower block is named first.
+/// The fault of two unordered accesses. Which of the two executed second depends on the seed and, between groups, on
+/// host threads; so the lower block is named first, and on one core the instruction that was issued first.
 fn report(range: &str, conflict: &Conflict, new: &Record) -> Stop {
     let (mut first, mut second) = (site(&conflict.old), site(new));
-    if second.site.block < first.site.block {
+    let swap = second.site.block < first.site.block
+        || second.site.block == first.site.block
+            && second.site.core == first.site.core
+            && second.site.number < first.site.number;
+    if swap {
         std::mem::swap(&mut first, &mut second);
     }
     let (a, b) = (&first.site, &second.site);
