@@ -5,7 +5,9 @@
 mod registers;
 mod vec_binary;
 mod vec_cast;
+mod vec_compare;
 mod vec_float;
+mod vec_move;
 mod vec_operand;
 mod vec_reduce;
 mod vec_scalar;

@@ -2,6 +2,8 @@
 
 mod exec;
 
+#[cfg(test)]
+pub(crate) use exec::harness;
 pub(crate) use exec::{Access, Exec, Gm, VectorState};
 
 use super::image::Kernel;
