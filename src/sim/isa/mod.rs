@@ -3,6 +3,8 @@
 //! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
 
 mod registers;
+#[cfg(test)]
+mod tests;
 mod vec_binary;
 mod vec_cast;
 mod vec_compare;
@@ -57,7 +59,16 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[registers::OPS, vec_binary::OPS, vec_scalar::OPS, vec_unary::OPS];
+static FAMILIES: &[&[OpInfo]] = &[
+    registers::OPS,
+    vec_binary::OPS,
+    vec_cast::OPS,
+    vec_compare::OPS,
+    vec_move::OPS,
+    vec_reduce::OPS,
+    vec_scalar::OPS,
+    vec_unary::OPS,
+];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
