@@ -53,12 +53,13 @@ fn parse_dtype(text: &str) -> Result<DType, String> {
 impl Plan {
     #[allow(clippy::print_stdout, reason = "the command's output")]
     pub(crate) fn execute(self) -> Result<()> {
-        let mut problem = Problem::new(self.dtype, [self.batch, self.seqlen_q, self.num_heads, self.head_dim])
-            .with_seqlen_k(self.seqlen_k.unwrap_or(self.seqlen_q))
-            .with_num_heads_k(self.num_heads_k.unwrap_or(self.num_heads))
-            .with_head_dim_v(self.head_dim_v.unwrap_or(self.head_dim))
-            .with_mask(self.mask)
-            .with_lse();
+        let mut problem =
+            Problem::new(self.dtype, [self.batch, self.seqlen_q, self.num_heads, self.head_dim])
+                .with_seqlen_k(self.seqlen_k.unwrap_or(self.seqlen_q))
+                .with_num_heads_k(self.num_heads_k.unwrap_or(self.num_heads))
+                .with_head_dim_v(self.head_dim_v.unwrap_or(self.head_dim))
+                .with_mask(self.mask)
+                .with_lse();
         problem.softmax_scale = self.softmax_scale;
         println!("{}", attention::plan(&problem, Soc::by_name(&self.soc)?)?);
         Ok(())

@@ -26,7 +26,9 @@ pub(crate) fn operand<'a>(file: &SafeTensors<'a>, name: &str) -> Result<Operand<
     let dtype = match view.dtype() {
         Dtype::F16 => DType::F16,
         Dtype::BF16 => DType::Bf16,
-        Dtype::F32 => bail!("{name} is f32; convert q, k and v to f16 or bf16 first (the Cube multiplies 16-bit floats)"),
+        Dtype::F32 => bail!(
+            "{name} is f32; convert q, k and v to f16 or bf16 first (the Cube multiplies 16-bit floats)"
+        ),
         other => bail!("{name} has element type {other:?}, wanted F16 or BF16"),
     };
     let unbatched = view.shape().len() == 3;
@@ -37,7 +39,9 @@ pub(crate) fn operand<'a>(file: &SafeTensors<'a>, name: &str) -> Result<Operand<
                 *to = u32::try_from(from).with_context(|| format!("{name} has a dimension of {from}"))?;
             }
         }
-        dims => bail!("{name} has shape {dims:?}, wanted [seqlen, heads, dim] or [batch, seqlen, heads, dim]"),
+        dims => {
+            bail!("{name} has shape {dims:?}, wanted [seqlen, heads, dim] or [batch, seqlen, heads, dim]")
+        }
     }
     Ok(Operand { shape, unbatched, dtype, bytes: view.data() })
 }

@@ -9,10 +9,14 @@ mod mte_gm_ub;
 mod mte_l1_l0;
 mod registers;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod vec_binary;
 mod vec_cast;
+mod vec_compare;
 mod vec_float;
+mod vec_move;
 mod vec_operand;
 mod vec_reduce;
 mod vec_scalar;
@@ -70,6 +74,10 @@ static FAMILIES: &[&[OpInfo]] = &[
     mmad::OPS,
     registers::OPS,
     vec_binary::OPS,
+    vec_cast::OPS,
+    vec_compare::OPS,
+    vec_move::OPS,
+    vec_reduce::OPS,
     vec_scalar::OPS,
     vec_unary::OPS,
 ];

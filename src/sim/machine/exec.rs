@@ -45,6 +45,8 @@ pub(crate) struct VectorState {
     pub(crate) acc_val: u64,
     /// `vcmax`/`vcmin`: running value and index, raw bits.
     pub(crate) max_min_cnt: u64,
+    /// `vreducev2`: number of elements that were kept.
+    pub(crate) rsvd_cnt: u64,
 }
 
 /// One instruction in execution.
