@@ -3,6 +3,7 @@
 //! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
 
 mod cube;
+mod fixpipe;
 mod mmad;
 mod mte_gm_l1;
 mod mte_gm_ub;
@@ -53,7 +54,7 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[mte_gm_ub::OPS, mte_gm_l1::OPS, mte_l1_l0::OPS, mmad::OPS];
+static FAMILIES: &[&[OpInfo]] = &[mte_gm_ub::OPS, mte_gm_l1::OPS, mte_l1_l0::OPS, mmad::OPS, fixpipe::OPS];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
