@@ -281,3 +281,7 @@ pub(super) fn bf16_of(value: f32, inf_nan: bool) -> bf16 {
         () => bf16::MAX,
     }
 }
+
+#[cfg(test)]
+#[path = "transfer_tests.rs"]
+pub(super) mod tests;
