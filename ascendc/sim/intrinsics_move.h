@@ -124,18 +124,18 @@ FASIM_FILL(create_ca_matrix_bf16)
 FASIM_FILL(create_cb_matrix_bf16)
 #undef FASIM_FILL
 
-// `elem` is the type of A, `elem_dst` that of C.
+// `elem` is the type of A, `elem_dst` that of C, even if they are the same.
 template <class C, class A, class B>
 void mad(__cc__ C* c, __ca__ A* a, __cb__ B* b, uint16_t m, uint16_t k, uint16_t n, uint8_t unit_flag,
          bool k_direction_align, bool cmatrix_source, bool cmatrix_init_val) {
-    fasim::issue(fasim::Op::mad, fasim::elem_of<A>(), fasim::elem_dst_of<C, A>(), c, a, b, m, k, n, unit_flag,
+    fasim::issue(fasim::Op::mad, fasim::elem_of<A>(), fasim::elem_of<C>(), c, a, b, m, k, n, unit_flag,
                  k_direction_align, cmatrix_source, cmatrix_init_val);
 }
 
 template <class C, class A, class B>
 void mad(__cc__ C* c, __ca__ A* a, __cb__ B* b, uint64_t bias, uint16_t m, uint16_t k, uint16_t n, uint8_t unit_flag,
          bool k_direction_align, bool cmatrix_source, bool cmatrix_init_val) {
-    fasim::issue(fasim::Op::mad, fasim::elem_of<A>(), fasim::elem_dst_of<C, A>(), c, a, b, bias, m, k, n, unit_flag,
+    fasim::issue(fasim::Op::mad, fasim::elem_of<A>(), fasim::elem_of<C>(), c, a, b, bias, m, k, n, unit_flag,
                  k_direction_align, cmatrix_source, cmatrix_init_val);
 }
 
@@ -144,7 +144,7 @@ void mad(__cc__ C* c, __ca__ A* a, __cb__ B* b, uint64_t bias, uint16_t m, uint1
     void name(D* dst, __cc__ S* src, uint8_t sid, uint16_t n_size, uint16_t m_size, uint32_t dst_stride,      \
               uint16_t src_stride, uint8_t unit_flag_mode, QuantMode_t quant_pre, uint8_t relu_pre,           \
               bool channel_split, bool nz2nd_en) {                                                            \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src, sid, \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_of<D>(), dst, src, sid, \
                        n_size, m_size, dst_stride, src_stride, unit_flag_mode, quant_pre, relu_pre,           \
                        channel_split, nz2nd_en);                                                              \
     }

@@ -28,7 +28,6 @@ FASIM_REGISTER(set_nd_para)
 FASIM_REGISTER(set_quant_pre)
 FASIM_REGISTER(set_fpc)
 FASIM_REGISTER(set_mov_pad_val)
-FASIM_REGISTER(set_ffts_base_addr)
 
 #undef FASIM_PLAIN
 #undef FASIM_REGISTER

@@ -24,8 +24,6 @@ FASIM_BINARY(vmadd)
 FASIM_BINARY(vmaddrelu)
 FASIM_BINARY(vaddrelu)
 FASIM_BINARY(vsubrelu)
-FASIM_BINARY(vmulconv_f162s8)
-FASIM_BINARY(vmulconv_f162u8)
 FASIM_BINARY(vcmpv_lt)
 FASIM_BINARY(vcmpv_gt)
 FASIM_BINARY(vcmpv_eq)
@@ -33,22 +31,6 @@ FASIM_BINARY(vcmpv_le)
 FASIM_BINARY(vcmpv_ge)
 FASIM_BINARY(vcmpv_ne)
 #undef FASIM_BINARY
-
-#define FASIM_BINARY_HIGH_HALF(name)                                                                           \
-    template <class D, class S>                                                                                \
-    void name(__ubuf__ D* dst, __ubuf__ S* src0, __ubuf__ S* src1, uint8_t repeat, uint8_t dst_blk,            \
-              uint8_t src0_blk, uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep,         \
-              bool high_half) {                                                                                \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src0,      \
-                       src1, repeat, dst_blk, src0_blk, src1_blk, dst_rep, src0_rep, src1_rep, high_half);     \
-    }
-FASIM_BINARY_HIGH_HALF(vaddreluconv_f322f16)
-FASIM_BINARY_HIGH_HALF(vaddreluconv_f162s8)
-FASIM_BINARY_HIGH_HALF(vaddreluconv_s162s8)
-FASIM_BINARY_HIGH_HALF(vsubreluconv_f322f16)
-FASIM_BINARY_HIGH_HALF(vsubreluconv_f162s8)
-FASIM_BINARY_HIGH_HALF(vsubreluconv_s162s8)
-#undef FASIM_BINARY_HIGH_HALF
 
 // V is the scalar's type: the element type, or the shift distance.
 #define FASIM_SCALAR(name)                                                                                     \

@@ -63,44 +63,6 @@ FASIM_BINARY_CALL(FusedMulAddRelu, vmaddrelu, "half or float", half, float)
 
 namespace fasim {
 
-// The fused conversions pick the intrinsic by both types.
-template <class T, class U>
-constexpr bool kReluCastTypes = (std::is_same_v<U, float> && std::is_same_v<T, half>) ||
-                                (std::is_same_v<U, half> && std::is_same_v<T, int8_t>) ||
-                                (std::is_same_v<U, int16_t> && std::is_same_v<T, int8_t>);
-
-#define FASIM_RELU_CAST(function, prefix)                                                                       \
-    template <class T, class U>                                                                                 \
-    void function(T* dst, U* src0, U* src1, uint8_t repeat, const AscendC::BinaryRepeatParams& p) {             \
-        static_assert(kReluCastTypes<T, U>,                                                                     \
-                      "AddReluCast, SubReluCast: half from float, or int8_t from half or int16_t");             \
-        if constexpr (std::is_same_v<U, float>) {                                                               \
-            prefix##_f322f16(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,         \
-                             p.dstRepStride, p.src0RepStride, p.src1RepStride, false);                          \
-        } else if constexpr (std::is_same_v<U, half>) {                                                         \
-            prefix##_f162s8(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,          \
-                            p.dstRepStride, p.src0RepStride, p.src1RepStride, false);                           \
-        } else {                                                                                                \
-            prefix##_s162s8(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,          \
-                            p.dstRepStride, p.src0RepStride, p.src1RepStride, false);                           \
-        }                                                                                                       \
-    }
-FASIM_RELU_CAST(add_relu_cast, vaddreluconv)
-FASIM_RELU_CAST(sub_relu_cast, vsubreluconv)
-#undef FASIM_RELU_CAST
-
-template <class T, class U>
-void mul_cast(T* dst, U* src0, U* src1, uint8_t repeat, const AscendC::BinaryRepeatParams& p) {
-    static_assert(std::is_same_v<U, half> && one_of<T, int8_t, uint8_t>, "MulCast: int8_t or uint8_t from half");
-    if constexpr (std::is_same_v<T, int8_t>) {
-        vmulconv_f162s8(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride, p.dstRepStride,
-                        p.src0RepStride, p.src1RepStride);
-    } else {
-        vmulconv_f162u8(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride, p.dstRepStride,
-                        p.src0RepStride, p.src1RepStride);
-    }
-}
-
 template <class T, class U>
 void mul_add_dst(T* dst, U* src0, U* src1, uint8_t repeat, const AscendC::BinaryRepeatParams& p) {
     static_assert((one_of<T, half, float> && std::is_same_v<T, U>) ||
@@ -114,35 +76,42 @@ void mul_add_dst(T* dst, U* src0, U* src1, uint8_t repeat, const AscendC::Binary
 
 namespace AscendC {
 
-#define FASIM_MIXED_CALL(Call, function, Count)                                                                    \
-    template <typename T, typename U, bool isSetMask = true>                                                       \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, uint64_t mask,    \
-              const uint8_t repeatTime, const BinaryRepeatParams& p) {                                             \
-        fasim::apply_mask<std::conditional_t<(sizeof(T) > sizeof(U)), T, U>, isSetMask>(mask);                     \
-        fasim::function(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p);                    \
-    }                                                                                                              \
-    template <typename T, typename U, bool isSetMask = true>                                                       \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,                   \
-              const uint64_t mask[], const uint8_t repeatTime, const BinaryRepeatParams& p) {                      \
-        fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        fasim::function(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p);                    \
-    }                                                                                                              \
-    template <typename T, typename U>                                                                              \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,                   \
-              Count count) {                                                                                       \
-        using Wide = std::conditional_t<(sizeof(T) > sizeof(U)), T, U>;                                            \
-        fasim::begin_count(count);                                                                                 \
-        constexpr uint8_t src_rep = fasim::count_stride<U, Wide>();                                                \
-        fasim::function(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), 1,                                 \
-                        {1, 1, 1, fasim::count_stride<T, Wide>(), src_rep, src_rep});                              \
-        fasim::end_count();                                                                                        \
-    }
+template <typename T, typename U, bool isSetMask = true>
+void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, uint64_t mask,
+               const uint8_t repeatTime, const BinaryRepeatParams& p) {
+    fasim::apply_mask<T, isSetMask>(mask);
+    fasim::mul_add_dst(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p);
+}
 
-FASIM_MIXED_CALL(MulAddDst, mul_add_dst, const int32_t&)
-FASIM_MIXED_CALL(AddReluCast, add_relu_cast, const uint32_t)
-FASIM_MIXED_CALL(SubReluCast, sub_relu_cast, const uint32_t)
-FASIM_MIXED_CALL(MulCast, mul_cast, uint32_t)
-#undef FASIM_MIXED_CALL
+template <typename T, typename U, bool isSetMask = true>
+void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, const uint64_t mask[],
+               const uint8_t repeatTime, const BinaryRepeatParams& p) {
+    fasim::apply_mask<T, isSetMask>(mask);
+    fasim::mul_add_dst(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p);
+}
+
+template <typename T, typename U>
+void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,
+               const int32_t& count) {
+    constexpr uint8_t src_rep = fasim::count_stride<U, T>();
+    fasim::begin_count(count);
+    fasim::mul_add_dst(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), 1, {1, 1, 1, 8, src_rep, src_rep});
+    fasim::end_count();
+}
+
+// The machine has no fused conversions.
+template <typename... Args>
+void AddReluCast(const Args&...) {
+    fasim::not_modelled("AddReluCast: vaddreluconv is not modelled; use AddRelu and Cast");
+}
+template <typename... Args>
+void SubReluCast(const Args&...) {
+    fasim::not_modelled("SubReluCast: vsubreluconv is not modelled; use SubRelu and Cast");
+}
+template <typename... Args>
+void MulCast(const Args&...) {
+    fasim::not_modelled("MulCast: vmulconv is not modelled; use Mul and Cast");
+}
 
 #define FASIM_SCALAR_CALL(Call, intrinsic, message, ...)                                                           \
     template <typename T, bool isSetMask = true>                                                                   \
