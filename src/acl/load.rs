@@ -125,7 +125,9 @@ fn open(path: &Path) -> Result<Library, String> {
     let table = unsafe { AclTable::from_lookup(lookup) };
     let table = match table {
         Ok(table) => table,
-        Err(missing) => return Err(format!("not the ACL library of CANN 8.1 or later: it lacks {}", missing.join(", "))),
+        Err(missing) => {
+            return Err(format!("not the ACL library of CANN 8.1 or later: it lacks {}", missing.join(", ")))
+        }
     };
     std::mem::forget(library);
     let (mut major, mut minor, mut patch) = (0, 0, 0);
@@ -135,9 +137,7 @@ fn open(path: &Path) -> Result<Library, String> {
         codes::STUB_LIBRARY => {
             Err("a stub library for linking, without an implementation (code 100039)".into())
         }
-        codes::SUCCESS => {
-            Ok(Library { table, origin: path.to_path_buf(), version: (major, minor, patch) })
-        }
+        codes::SUCCESS => Ok(Library { table, origin: path.to_path_buf(), version: (major, minor, patch) }),
         code => Err(format!("aclrtGetVersion failed with code {code}")),
     }
 }
@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn every_path_and_its_reason_is_told() {
-        let error = first_of(vec!["/nowhere/libascendcl.so".into(), "libfastattention_none.so".into()]).unwrap_err();
+        let error =
+            first_of(vec!["/nowhere/libascendcl.so".into(), "libfastattention_none.so".into()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LibraryNotFound);
         let text = error.to_string();
         assert!(text.contains("/nowhere/libascendcl.so: no such file"), "{text}");

@@ -4,7 +4,10 @@
 //! found by name, never by version (acl-runtime.md 1.1, 1.3).
 
 #![allow(unsafe_code, reason = "turns addresses from a dynamic loader into C function pointers")]
-#![allow(non_snake_case, reason = "fields carry the C names, so that a search for a C function finds every use")]
+#![allow(
+    non_snake_case,
+    reason = "fields carry the C names, so that a search for a C function finds every use"
+)]
 
 use std::ffi::{c_char, c_void};
 

@@ -153,7 +153,10 @@ impl Args {
     fn push(&self, slots: usize, value: Value) -> Outcome<*mut c_void> {
         let mut state = self.state();
         if state.is_final {
-            return refuse(codes::RT_PARAM_INVALID, "the argument list is finalised; only ParaUpdate may change it");
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "the argument list is finalised; only ParaUpdate may change it",
+            );
         }
         if state.params.len() == MAX_ARGS {
             return refuse(codes::RT_PARAM_INVALID, format!("more than {MAX_ARGS} arguments"));
@@ -212,9 +215,7 @@ impl Args {
 
     pub(super) fn finalize(&self) -> Outcome {
         let mut state = self.state();
-        if let Some(index) =
-            state.params.iter().position(|p| matches!(p.value, Value::PlaceHolder(None)))
-        {
+        if let Some(index) = state.params.iter().position(|p| matches!(p.value, Value::PlaceHolder(None))) {
             return refuse(
                 codes::RT_PARAM_INVALID,
                 format!("argument {index} is a placeholder without a buffer (aclrtKernelArgsGetPlaceHolderBuffer)"),
@@ -272,7 +273,11 @@ impl State {
         if more > self.memory.len - taken {
             return refuse(
                 codes::RT_PARAM_INVALID,
-                format!("{more} more bytes given, at most {} of {} wanted", self.memory.len - taken, self.memory.len),
+                format!(
+                    "{more} more bytes given, at most {} of {} wanted",
+                    self.memory.len - taken,
+                    self.memory.len
+                ),
             );
         }
         Ok(())

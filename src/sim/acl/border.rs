@@ -111,7 +111,9 @@ impl<T> Out<T> {
     pub(super) unsafe fn new(place: *mut T, name: &str) -> Outcome<Out<T>> {
         match NonNull::new(place) {
             Some(place) => Ok(Out(place)),
-            None => refuse(codes::INVALID_PARAM, format!("{name} = NULL given, a place for the result wanted")),
+            None => {
+                refuse(codes::INVALID_PARAM, format!("{name} = NULL given, a place for the result wanted"))
+            }
         }
     }
 

@@ -112,7 +112,7 @@ pub(crate) fn add_device(config: Config) -> i32 {
 ///
 /// # Errors
 /// `InvalidArgument` or `Unsupported` for a variable with a wrong value.
-pub(crate) fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<Config> {
+fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<Config> {
     let wrong = |name: &str, value: &str, want: &str| {
         Error::invalid(format!("environment variable {name} = {value:?} given, {want} wanted"))
     };
@@ -121,7 +121,8 @@ pub(crate) fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::R
         .map_err(|e| Error::new(e.kind(), format!("environment variable FASTATTENTION_SIM_SOC: {e}")))?;
     let mut config = Config::new(soc);
     if let Some(value) = variable("FASTATTENTION_SIM_SEED") {
-        let seed = value.parse().map_err(|_| wrong("FASTATTENTION_SIM_SEED", &value, "a number below 2^64"))?;
+        let seed =
+            value.parse().map_err(|_| wrong("FASTATTENTION_SIM_SEED", &value, "a number below 2^64"))?;
         config.seed = Some(seed);
     }
     if let Some(value) = variable("FASTATTENTION_SIM_THREADS") {

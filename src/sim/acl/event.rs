@@ -175,7 +175,10 @@ impl Event {
     pub(super) fn synchronize(&self, timeout: Option<Duration>) -> Outcome {
         let target = self.state().recorded;
         if !stream::wait_until(timeout, || self.state().reached >= target) {
-            return refuse(codes::RT_EVENT_SYNC_TIMEOUT, format!("the event was not reached within {timeout:?}"));
+            return refuse(
+                codes::RT_EVENT_SYNC_TIMEOUT,
+                format!("the event was not reached within {timeout:?}"),
+            );
         }
         self.state().failed.clone().map_or(Ok(()), Err)
     }

@@ -70,7 +70,9 @@ fn insert_module(context: &Context, image: Arc<Image>) -> Outcome<*mut c_void> {
 pub(super) fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void> {
     match Image::load_bytes(data) {
         Ok(image) => insert_module(context, image),
-        Err(text) => refuse(codes::RT_PARAM_INVALID, format!("{} bytes that are no kernel image: {text}", data.len())),
+        Err(text) => {
+            refuse(codes::RT_PARAM_INVALID, format!("{} bytes that are no kernel image: {text}", data.len()))
+        }
     }
 }
 
@@ -134,7 +136,10 @@ pub(super) unsafe fn check_config(cfg: *const LaunchCfg) -> Outcome {
         return Ok(());
     }
     if cfg.attrs.is_null() {
-        return refuse(codes::INVALID_PARAM, format!("cfg: attrs = NULL given with numAttrs = {}", cfg.num_attrs));
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("cfg: attrs = NULL given with numAttrs = {}", cfg.num_attrs),
+        );
     }
     // SAFETY: not null, so `num_attrs` entries by this function's contract.
     let attrs = unsafe { std::slice::from_raw_parts(cfg.attrs, cfg.num_attrs) };

@@ -108,7 +108,11 @@ pub(super) fn alloc(context: &Context, len: usize) -> Outcome<u64> {
         || {
             refuse(
                 codes::RT_MEMORY_ALLOCATION,
-                format!("{len} bytes wanted, {free} of {} bytes free on device {}", memory.capacity(), context.device.id()),
+                format!(
+                    "{len} bytes wanted, {free} of {} bytes free on device {}",
+                    memory.capacity(),
+                    context.device.id()
+                ),
             )
         },
         Ok,
@@ -118,7 +122,10 @@ pub(super) fn alloc(context: &Context, len: usize) -> Outcome<u64> {
 /// ASSUMPTION(free-unknown-code): 107000 for a pointer that is no allocation.
 pub(super) fn free(address: u64) -> Outcome {
     let wrong = |what: &str| {
-        refuse(codes::RT_PARAM_INVALID, format!("{address:#x} given, {what}; a pointer of aclrtMalloc wanted"))
+        refuse(
+            codes::RT_PARAM_INVALID,
+            format!("{address:#x} given, {what}; a pointer of aclrtMalloc wanted"),
+        )
     };
     match find_device(address) {
         None => wrong("where nothing is allocated (freed before?)"),
@@ -248,7 +255,10 @@ impl Copy {
                     unsafe { part.as_ptr().copy_to_nonoverlapping(to, part.len()) };
                 }
             }
-            (End::Device { allocation: to, address: dst }, End::Device { allocation: from, address: src }) => {
+            (
+                End::Device { allocation: to, address: dst },
+                End::Device { allocation: from, address: src },
+            ) => {
                 copy_on_device(to, *dst, from, *src, self.len);
             }
             (End::Host { pointer: to, .. }, End::Host { pointer: from, .. }) => {
@@ -312,7 +322,10 @@ impl Fill {
 /// As [`Copy::perform`], until the stream reaches the copy.
 pub(super) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Outcome {
     if copy.is_host_to_host() {
-        return refuse(codes::RT_FEATURE_NOT_SUPPORT, "an asynchronous copy from host to host is not supported");
+        return refuse(
+            codes::RT_FEATURE_NOT_SUPPORT,
+            "an asynchronous copy from host to host is not supported",
+        );
     }
     let wait = !copy.may_be_asynchronous();
     let number = stream.submit(move |_: &Stream| {
@@ -334,9 +347,13 @@ pub(super) fn info(context: &Context, attr: u32) -> Outcome<(u64, u64)> {
         1 | 4 | 5 => Ok((memory.capacity() - memory.used(), memory.capacity())),
         // DDR and its pages: a 910B has none.
         0 | 2 | 3 => Ok((0, 0)),
-        6..=mem_attr::LAST => {
-            refuse(codes::RT_FEATURE_NOT_SUPPORT, format!("attr = {attr}: peer and 1 GiB pages are not simulated"))
-        }
-        _ => refuse(codes::RT_INVALID_MEMORY_TYPE, format!("attr = {attr} given, 0 to {} wanted", mem_attr::LAST)),
+        6..=mem_attr::LAST => refuse(
+            codes::RT_FEATURE_NOT_SUPPORT,
+            format!("attr = {attr}: peer and 1 GiB pages are not simulated"),
+        ),
+        _ => refuse(
+            codes::RT_INVALID_MEMORY_TYPE,
+            format!("attr = {attr} given, 0 to {} wanted", mem_attr::LAST),
+        ),
     }
 }

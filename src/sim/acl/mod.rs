@@ -14,12 +14,12 @@ mod launch;
 mod memory;
 mod stream;
 
-pub(crate) use device::{add_device, config_from};
+pub(crate) use device::add_device;
 
 use crate::driver::{acl_functions, table_from_module, AclTable};
 
 /// The simulated functions.
 pub(crate) fn table() -> &'static AclTable {
-    static TABLE: AclTable = acl_functions!(table_from_module (self::exports));
+    static TABLE: AclTable = acl_functions!(table_from_module(self::exports));
     &TABLE
 }

@@ -293,7 +293,10 @@ pub(super) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
     if stream.context != context.number() {
         return refuse(
             codes::RT_STREAM_CONTEXT,
-            format!("a stream of another context given, one of the current context wanted (device {})", context.device.id()),
+            format!(
+                "a stream of another context given, one of the current context wanted (device {})",
+                context.device.id()
+            ),
         );
     }
     Ok(stream)

@@ -124,9 +124,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtSynchronizeDevice() -> AclErro
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtSynchronizeDeviceWithTimeout(timeout_ms: i32) -> AclError {
-    call("aclrtSynchronizeDeviceWithTimeout", || {
-        stream::synchronize_device(stream::timeout_of(timeout_ms)?)
-    })
+    call("aclrtSynchronizeDeviceWithTimeout", || stream::synchronize_device(stream::timeout_of(timeout_ms)?))
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateContext(

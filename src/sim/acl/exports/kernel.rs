@@ -100,14 +100,18 @@ unsafe fn check_options(options: *const LoadOptions, known: &[u32]) -> Outcome {
         return Ok(());
     }
     if options.options.is_null() {
-        return refuse(codes::INVALID_PARAM, format!("options = NULL given with numOpt = {}", options.num_options));
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("options = NULL given with numOpt = {}", options.num_options),
+        );
     }
     // SAFETY: not null, so `num_options` entries by this function's contract.
     let entries = unsafe { std::slice::from_raw_parts(options.options, options.num_options) };
     match entries.iter().find(|option| !known.contains(&option.kind)) {
-        Some(option) => {
-            refuse(codes::INVALID_PARAM, format!("load option {} given, one of {known:?} wanted", option.kind))
-        }
+        Some(option) => refuse(
+            codes::INVALID_PARAM,
+            format!("load option {} given, one of {known:?} wanted", option.kind),
+        ),
         None => Ok(()),
     }
 }
@@ -291,7 +295,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchKernelWithConfig(
 ) -> AclError {
     call("aclrtLaunchKernelWithConfig", || {
         if !reserve.is_null() {
-            return refuse(codes::INVALID_PARAM, format!("reserve = {:#x} given, NULL wanted", reserve.addr()));
+            return refuse(
+                codes::INVALID_PARAM,
+                format!("reserve = {:#x} given, NULL wanted", reserve.addr()),
+            );
         }
         let stream = stream::of(handle)?;
         let function = handles::get::<Function>(function)?;
@@ -326,7 +333,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchKernelWithHostArgs(
         let place_holders = match (place_holders.is_null(), num_place_holders) {
             (_, 0) => &[],
             (true, n) => {
-                return refuse(codes::INVALID_PARAM, format!("placeHolderArray = NULL given with {n} entries"));
+                return refuse(
+                    codes::INVALID_PARAM,
+                    format!("placeHolderArray = NULL given with {n} entries"),
+                );
             }
             // SAFETY: not null, so `n` entries by the C signature.
             (false, n) => unsafe { std::slice::from_raw_parts(place_holders, n) },

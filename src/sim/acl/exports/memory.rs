@@ -21,7 +21,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMalloc(
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(ptr, "devPtr") }?;
         if policy & !POLICY_MODIFIERS > POLICY_LAST {
-            return refuse(codes::RT_INVALID_MALLOC_TYPE, format!("policy = {policy:#x} given, 0 to 7 wanted"));
+            return refuse(
+                codes::RT_INVALID_MALLOC_TYPE,
+                format!("policy = {policy:#x} given, 0 to 7 wanted"),
+            );
         }
         let address = memory::alloc(&*device::current()?, size)?;
         let address = usize::try_from(address).unwrap_or_else(|_| unreachable!("a host address"));
@@ -97,7 +100,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy2d(
         if width > dst_pitch || width > src_pitch {
             return refuse(
                 codes::RT_PARAM_INVALID,
-                format!("width = {width} given, at most dpitch = {dst_pitch} and spitch = {src_pitch} wanted"),
+                format!(
+                    "width = {width} given, at most dpitch = {dst_pitch} and spitch = {src_pitch} wanted"
+                ),
             );
         }
         let rows: Result<Vec<Copy>, _> = (0..height)

@@ -66,7 +66,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtSynchronizeStreamWithTimeout(
     call("aclrtSynchronizeStreamWithTimeout", || stream::of(handle)?.synchronize(timeout_of(timeout_ms)?))
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamQuery(handle: AclStream, status: *mut u32) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamQuery(
+    handle: AclStream,
+    status: *mut u32,
+) -> AclError {
     call("aclrtStreamQuery", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(status, "status") }?;
@@ -152,7 +155,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtDestroyEvent(event: AclEvent) 
     call("aclrtDestroyEvent", || handles::take::<Event>(event).map(drop))
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtRecordEvent(event: AclEvent, handle: AclStream) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtRecordEvent(
+    event: AclEvent,
+    handle: AclStream,
+) -> AclError {
     call("aclrtRecordEvent", || handles::get::<Event>(event)?.record(&stream::of(handle)?))
 }
 
