@@ -42,8 +42,9 @@ struct State {
     submitted: u64,
     /// Run or abandoned.
     finished: u64,
-    /// Counts aborts: an event wait that sees it change gives up.
+    /// Counts aborts; a wait for an event gives up when there was one since it was taken from the queue.
     aborts: u64,
+    aborts_at_start: u64,
     /// The first failure; nothing runs after it.
     failed: Option<Refusal>,
     closing: bool,
@@ -147,6 +148,7 @@ impl Stream {
             let mut state = self.state();
             let work = loop {
                 if let Some(work) = state.queue.pop_front() {
+                    state.aborts_at_start = state.aborts;
                     break work;
                 }
                 if state.closing {
@@ -189,15 +191,14 @@ impl Stream {
         ring();
     }
 
-    /// Aborts so far; see [`Self::wait_unless_aborted`].
-    pub(super) fn aborts(&self) -> u64 {
-        self.state().aborts
+    /// In work of this stream: waits until `ready`, or until the stream is aborted or destroyed by force.
+    pub(super) fn wait_unless_aborted(&self, ready: impl Fn() -> bool) {
+        wait_until(None, || ready() || self.is_aborted());
     }
 
-    /// On the stream's thread: waits until `ready`, or until the stream is aborted or destroyed by force.
-    pub(super) fn wait_unless_aborted(&self, ready: impl Fn() -> bool) {
-        let before = self.aborts();
-        wait_until(None, || ready() || self.aborts() != before);
+    fn is_aborted(&self) -> bool {
+        let state = self.state();
+        state.aborts != state.aborts_at_start
     }
 
     /// A host function runs on the stream's own thread and must not wait for it.
