@@ -3,6 +3,7 @@
 //! Numerics: scores, softmax statistics and the accumulator of o are f32, P is rounded to the operands' dtype before
 //! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. See [`reference`](crate::reference) for special values.
 
+mod operands;
 mod problem;
 
 pub use problem::{Layout, Problem};
