@@ -3,6 +3,7 @@
 //! Numerics: scores, softmax statistics and the accumulator of o are f32, P is rounded to the operands' dtype before
 //! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. See [`reference`](crate::reference) for special values.
 
+mod operands;
 mod problem;
 
 pub use problem::{Layout, Problem};
@@ -10,7 +11,7 @@ pub use problem::{Layout, Problem};
 pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};
 
 use crate::tiling::{self, Candidate, Rejections};
-use crate::{Error, ErrorKind, Result, Soc};
+use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// Plans a problem for a SoC. Plans do not depend on a device and may be made and kept anywhere.
 ///
@@ -27,6 +28,21 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
 /// As [`plan`], and `Unsupported` with the reason why the tiling cannot be used.
 pub fn plan_with(problem: &Problem, soc: &Soc, candidate: Candidate) -> Result<Plan> {
     tiling::plan_with(&problem.shape(), soc, candidate).map_err(|r| refused(&r, soc))
+}
+
+/// Name of the kernel for operands of that type.
+///
+/// # Errors
+/// `Unsupported` when there is none.
+pub fn kernel_name(dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F16 => Ok("fa_flash_fwd_f16"),
+        DType::Bf16 => Ok("fa_flash_fwd_bf16"),
+        DType::F32 => Err(Error::new(
+            ErrorKind::Unsupported,
+            "attention: dtype = f32 has no kernel; supported: f16, bf16",
+        )),
+    }
 }
 
 fn refused(rejections: &Rejections, soc: &Soc) -> Error {

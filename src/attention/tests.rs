@@ -77,18 +77,18 @@ fn heads() {
 
 #[test]
 fn softmax_scale() {
-    for (scale, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (-0.5, "-0.5")] {
-        let text = format!(
-            "softmax_scale = {shown} is not a finite number of at least 0; the usual one is 1/sqrt(head_dim)"
-        );
+    for (scale, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let text = format!("softmax_scale = {shown} is not finite; the usual one is 1/sqrt(head_dim)");
         refuses(good().with_softmax_scale(scale), InvalidArgument, &text);
     }
+    assert!(plan(&good().with_softmax_scale(-0.5), soc()).is_ok());
 }
 
 #[test]
 fn sizes() {
     let long = Problem { seqlen_q: 1 << 31, ..good().with_seqlen_k(5) };
-    refuses(long, Unsupported, "seqlen_q + seqlen_k = 2147483648 + 5 is more than 2147479551");
+    refuses(long, Unsupported, "seqlen_q = 2147483648 is more than 2147483647");
+    refuses(good().with_seqlen_k(u32::MAX), Unsupported, "seqlen_k = 4294967295 is more than 2147483647");
     let broad = Problem { batch: 1 << 30, ..good() };
     refuses(broad, Unsupported, "batch * num_heads = 1073741824 * 8 is more than 2147483647");
     let big = Problem { batch: 1 << 20, ..good().with_lse() };
@@ -117,11 +117,6 @@ fn strides_of_inputs() {
         Problem { v_stride: Some([10, 512, 64]), ..good() },
         InvalidArgument,
         "v_stride: batch stride = 10 is less than the 64 elements of a row; wanted at least 64, or 0 to repeat",
-    );
-    refuses(
-        Problem { k_stride: Some([1 << 30, 65536, 64]), ..good() },
-        Unsupported,
-        "k_stride: row stride = 65536 is more than 65535 elements; nearest supported: 65535",
     );
     // A repeated batch, and the stride of a dimension of size 1, are fine.
     assert!(plan(&Problem { k_stride: Some([0, 512, 64]), ..good() }, soc()).is_ok());
@@ -164,7 +159,7 @@ fn all_reasons_come_at_once() {
         problem,
         InvalidArgument,
         "dtype = f32 has no kernel; supported: f16, bf16; num_heads = 8 is not a multiple of num_heads_k = 3; nearest: \
-         6 or 9; softmax_scale = NaN is not a finite number of at least 0; the usual one is 1/sqrt(head_dim)",
+         6 or 9; softmax_scale = NaN is not finite; the usual one is 1/sqrt(head_dim)",
     );
 }
 

@@ -17,14 +17,11 @@ pub struct Reason {
 /// Largest head dimension: the two L0C halves hold the PV accumulators of 128 rows by 256 columns.
 pub const MAX_HEAD_DIM: u32 = 256;
 
-/// Largest row pitch of q, k and v in elements: `srcDValue` of the ND-to-NZ copy is 16 bits wide (dav-c220.md §3.2).
-pub const MAX_ROW_STRIDE: u64 = 65535;
-
 /// Largest row pitch of o in elements: the gap of an UB-to-GM copy is 32 bits of bytes (dav-c220.md §3.1).
 pub const MAX_ROW_STRIDE_O: u64 = (1 << 31) - 1;
 
-/// Largest `seqlen_q + seqlen_k`: keeps `row + seqlen_k - seqlen_q + window`, rounded up by a block, within i32.
-pub const MAX_SEQLEN_SUM: u64 = (1 << 31) - 1 - 4096;
+/// Largest sequence length: tiling data holds windows, which [`Shape::limits`] bounds by the lengths, as i32.
+pub const MAX_SEQLEN: u32 = (1 << 31) - 1;
 
 /// Every reason why no plan of `shape` on `soc` is possible; empty when there is none.
 pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
@@ -36,9 +33,9 @@ pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
     for (name, dim) in [("head_dim", shape.head_dim), ("head_dim_v", shape.head_dim_v)] {
         found.extend(head_dim(name, dim));
     }
-    if !(shape.softmax_scale.is_finite() && shape.softmax_scale >= 0.0) {
+    if !shape.softmax_scale.is_finite() {
         found.push(invalid(format!(
-            "softmax_scale = {} is not a finite number of at least 0; the usual one is 1/sqrt(head_dim)",
+            "softmax_scale = {} is not finite; the usual one is 1/sqrt(head_dim)",
             shape.softmax_scale
         )));
     }
@@ -91,12 +88,10 @@ fn head_dim(name: &str, dim: u32) -> Option<Reason> {
 }
 
 fn lengths(shape: &Shape, found: &mut Vec<Reason>) {
-    let sum = u64::from(shape.seqlen_q) + u64::from(shape.seqlen_k);
-    if sum > MAX_SEQLEN_SUM {
-        found.push(unsupported(format!(
-            "seqlen_q + seqlen_k = {} + {} is more than {MAX_SEQLEN_SUM}",
-            shape.seqlen_q, shape.seqlen_k
-        )));
+    for (name, seqlen) in [("seqlen_q", shape.seqlen_q), ("seqlen_k", shape.seqlen_k)] {
+        if seqlen > MAX_SEQLEN {
+            found.push(unsupported(format!("{name} = {seqlen} is more than {MAX_SEQLEN}")));
+        }
     }
     let heads = u64::from(shape.batch) * u64::from(shape.num_heads);
     if i32::try_from(heads).is_err() {
@@ -158,10 +153,11 @@ impl Tensor {
                 )));
             }
         }
-        let limit = if self.is_output { MAX_ROW_STRIDE_O } else { MAX_ROW_STRIDE };
-        if self.stride[1] > limit {
+        // Inputs with a longer pitch are copied row by row.
+        if self.is_output && self.stride[1] > MAX_ROW_STRIDE_O {
             found.push(unsupported(format!(
-                "{}_stride: row stride = {} is more than {limit} elements; nearest supported: {limit}",
+                "{}_stride: row stride = {} is more than {MAX_ROW_STRIDE_O} elements; nearest supported: \
+                 {MAX_ROW_STRIDE_O}",
                 self.name, self.stride[1]
             )));
         }

@@ -18,7 +18,7 @@ mod tiling_data;
 
 pub use candidate::{Candidate, Rejected};
 pub use cost::CoreLoad;
-pub use limits::{Reason, MAX_HEAD_DIM, MAX_ROW_STRIDE, MAX_ROW_STRIDE_O, MAX_SEQLEN_SUM};
+pub use limits::{Reason, MAX_HEAD_DIM, MAX_ROW_STRIDE_O, MAX_SEQLEN};
 pub use mask::Mask;
 pub use memory_map::{MemoryMap, Region};
 pub use plan::{plan, plan_with, Estimated, FlashFwdPlan, Rejections, WorkItem};
