@@ -13,7 +13,7 @@ template <typename T>
 class FlashFwdCube {
   public:
     __aicore__ inline FlashFwdCube(const FlashFwdTilingData& t, GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR workspace)
-        : t_(t), ring_(t, workspace, AscendC::GetBlockIdx()) {
+        : t_(t), ring_(t, workspace, block_index()) {
         q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(q));
         k_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k));
         v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
@@ -37,8 +37,8 @@ class FlashFwdCube {
 
     // QK^T runs `preload` steps ahead of PV, so that the vector cores work on one block while the next ones are made.
     __aicore__ inline void run() {
-        StepCursor qk(t_, AscendC::GetBlockIdx());
-        StepCursor pv(t_, AscendC::GetBlockIdx());
+        StepCursor qk(t_, block_index());
+        StepCursor pv(t_, block_index());
         bool more = true;
         for (uint32_t turn = 0;; ++turn) {
             more = more && qk.next();

@@ -16,8 +16,8 @@ class FlashFwdVector {
     __aicore__ inline FlashFwdVector(const FlashFwdTilingData& t, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
                                      GM_ADDR workspace)
         : t_(t),
-          core_(AscendC::GetBlockIdx() / 2),
-          sub_(AscendC::GetSubBlockIdx()),
+          core_(block_index() / 2),
+          sub_(sub_block_index()),
           ring_(t, workspace, core_),
           stats_pitch_(round_up(t.rows_v, kLanesF32)) {
         mask_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ uint8_t*>(mask));

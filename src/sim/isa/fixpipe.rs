@@ -159,7 +159,11 @@ impl Fixpipe {
         let relu = match exec.arg(9) {
             0 => false,
             1 => true,
-            2 | 3 => return Err(Stop::unsupported("leaky and parametric ReLU; NoRELU and NormalRELU are modelled")),
+            2 | 3 => {
+                return Err(Stop::unsupported(
+                    "leaky and parametric ReLU; NoRELU and NormalRELU are modelled",
+                ))
+            }
             _ => return Err(bad_operand(exec, 9, "0..=3")),
         };
         let size = exec.instr.elem_dst.bytes() as u64;
@@ -311,7 +315,9 @@ impl Fixpipe {
                     out.extend(values.iter().flat_map(|x| f16_of(*x, false).to_le_bytes()));
                 }
             }
-            Conversion::ToBf16 => out.extend(self.floats(raw).flat_map(|x| to_bf16(x, self.inf_nan).to_le_bytes())),
+            Conversion::ToBf16 => {
+                out.extend(self.floats(raw).flat_map(|x| to_bf16(x, self.inf_nan).to_le_bytes()))
+            }
             Conversion::ScaleToF16(parameters) => {
                 out.extend(self.numbers(raw).enumerate().flat_map(|(i, x)| {
                     f16_of(x * self.factor(x, &parameters.of(column(i))), self.inf_nan).to_le_bytes()

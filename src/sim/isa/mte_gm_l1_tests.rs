@@ -1,11 +1,12 @@
-
 use super::super::transfer::tests::{expect_fault, gm_bytes, gm_with, random_bytes};
 use crate::sim::instr::Elem;
 use crate::sim::machine::harness::Bench;
 use crate::sim::{FaultKind, Space};
+
 fn l1(at: u64) -> u64 {
     Bench::at(Space::L1, at)
 }
+
 #[test]
 fn copies_between_gm_and_l1() {
     let mut rng = fastrand::Rng::with_seed(11);
@@ -41,6 +42,7 @@ fn copies_between_gm_and_l1() {
         "src uses byte 0x2000 of L1",
     );
 }
+
 #[test]
 fn nd2nz_follows_the_index_formula() {
     let mut rng = fastrand::Rng::with_seed(12);
@@ -71,7 +73,11 @@ fn nd2nz_follows_the_index_formula() {
         for i in 0..matrices {
             for n in 0..rows {
                 for d in 0..cols.div_ceil(c0) * c0 {
-                    let to = 96 + i * dst_matrix * size + d / c0 * c0_stride * 32 + n * n_stride * 32 + d % c0 * size;
+                    let to = 96
+                        + i * dst_matrix * size
+                        + d / c0 * c0_stride * 32
+                        + n * n_stride * 32
+                        + d % c0 * size;
                     for byte in 0..size {
                         let from = 1 + (i * src_matrix + n * pitch + d) * size + byte;
                         model[to + byte] = if d < cols { data[from] } else { 0 };
@@ -82,6 +88,7 @@ fn nd2nz_follows_the_index_formula() {
         assert!(bench.get(Space::L1, 0, model.len()) == model, "{name}, round {round}, {list:?}");
     }
 }
+
 #[test]
 fn nd2nz_leaves_what_it_does_not_write_unwritten() {
     let mut bench = Bench::new();
@@ -98,6 +105,7 @@ fn nd2nz_leaves_what_it_does_not_write_unwritten() {
     assert_eq!(map.first_unset(512, 160), Some(512 + 2 * 32 + 3 * 2));
     assert_eq!(map.first_unset(512 + 2 * 32 + 8, 64), None);
 }
+
 #[test]
 fn nd2nz_limits() {
     let mut bench = Bench::new();
@@ -129,6 +137,7 @@ fn nd2nz_limits() {
         bench.run(name, Elem::F16, Elem::None, &nothing).unwrap();
     }
 }
+
 #[test]
 fn fractals_from_gm() {
     let mut rng = fastrand::Rng::with_seed(13);
@@ -139,7 +148,9 @@ fn fractals_from_gm() {
         ("load_gm_to_cb", Space::L0b, 512),
     ];
     for (name, space, at) in targets {
-        for (first, count, stride, gap, backwards) in [(0, 9, 1, 0, 0), (3, 7, 4, 2, 0), (30, 6, 5, 1, 1), (2, 4, 0, 0, 0)] {
+        for (first, count, stride, gap, backwards) in
+            [(0, 9, 1, 0, 0), (3, 7, 4, 2, 0), (30, 6, 5, 1, 1), (2, 4, 0, 0, 0)]
+        {
             let mut bench = Bench::new();
             let gm = gm_with(&bench, &data);
             let mut model = random_bytes(&mut rng, 32 * 512);
@@ -147,7 +158,8 @@ fn fractals_from_gm() {
             let args = [Bench::at(space, at), gm, first, count, stride, gap, 0, backwards];
             bench.run(name, Elem::F16, Elem::None, &args).unwrap();
             for i in 0..count {
-                let from = if backwards == 1 { first - i * stride } else { first + i * stride } as usize * 512;
+                let from =
+                    if backwards == 1 { first - i * stride } else { first + i * stride } as usize * 512;
                 let to = at as usize + (i * (gap + 1)) as usize * 512;
                 model[to..to + 512].copy_from_slice(&data[from..from + 512]);
             }

@@ -1,12 +1,14 @@
-
 use super::super::transfer::tests::{expect_fault, expect_unsupported, gm_bytes, gm_with, random_bytes};
 use crate::sim::instr::{AtomicOp, Elem};
 use crate::sim::machine::harness::Bench;
 use crate::sim::{FaultKind, Space};
+
 const UB_BYTES: usize = 64 << 10;
+
 fn ub(at: u64) -> u64 {
     Bench::at(Space::Ub, at)
 }
+
 /// A core whose UB holds random bytes, and those bytes.
 fn bench_with_ub(rng: &mut fastrand::Rng) -> (Bench, Vec<u8>) {
     let mut bench = Bench::new();
@@ -14,6 +16,7 @@ fn bench_with_ub(rng: &mut fastrand::Rng) -> (Bench, Vec<u8>) {
     bench.put(Space::Ub, 0, &data);
     (bench, data)
 }
+
 #[test]
 fn plain_copies_follow_the_burst_formula() {
     let mut rng = fastrand::Rng::with_seed(1);
@@ -49,6 +52,7 @@ fn plain_copies_follow_the_burst_formula() {
         assert!(gm_bytes(&bench, gm, gm_model.len()) == gm_model, "{name}, round {round}");
     }
 }
+
 #[test]
 fn align_loads_pad_each_burst_to_blocks() {
     let mut rng = fastrand::Rng::with_seed(2);
@@ -62,7 +66,8 @@ fn align_loads_pad_each_burst_to_blocks() {
         let pattern = bench.regs.mov_pad_val.to_le_bytes();
         let (count, len) = (rng.usize(1..6), rng.usize(1..40) * size);
         let padded = round % 2 == 0;
-        let (left, right) = if padded { (rng.usize(0..=32 / size), rng.usize(1..=32 / size)) } else { (0, 0) };
+        let (left, right) =
+            if padded { (rng.usize(0..=32 / size), rng.usize(1..=32 / size)) } else { (0, 0) };
         // A gap back over the burst re-reads its start: 2^32 - len.
         let src_gap = if round % 5 == 0 { (len as u32).wrapping_neg() } else { rng.u32(0..50) };
         let dst_gap = rng.usize(0..4);
@@ -94,6 +99,7 @@ fn align_loads_pad_each_burst_to_blocks() {
         assert!(bench.get(Space::Ub, 0, UB_BYTES) == model, "round {round}");
     }
 }
+
 #[test]
 fn align_stores_write_exactly_their_bytes() {
     let mut rng = fastrand::Rng::with_seed(3);
@@ -104,17 +110,18 @@ fn align_stores_write_exactly_their_bytes() {
         let gm = gm_with(&bench, &model);
         let (count, len) = (rng.usize(0..6), rng.usize(0..150));
         let (src_gap, dst_gap) = (rng.usize(0..4), rng.usize(0..60));
-        let args =
-            [gm + 5, ub(96), 0, count as u64, len as u64, 0, 0, src_gap as u64, dst_gap as u64];
+        let args = [gm + 5, ub(96), 0, count as u64, len as u64, 0, 0, src_gap as u64, dst_gap as u64];
         bench.run(names[round % 3], Elem::None, Elem::None, &args).unwrap();
         for i in 0..count {
             for byte in 0..len {
-                model[5 + i * (len + dst_gap) + byte] = data[96 + i * (len.div_ceil(32) * 32 + src_gap * 32) + byte];
+                model[5 + i * (len + dst_gap) + byte] =
+                    data[96 + i * (len.div_ceil(32) * 32 + src_gap * 32) + byte];
             }
         }
         assert_eq!(gm_bytes(&bench, gm, model.len()), model, "round {round}");
     }
 }
+
 /// One 32-byte block stored over another under an atomic mode.
 fn atomic_store(bench: &mut Bench, old: &[u8], new: &[u8]) -> Vec<u8> {
     let gm = gm_with(bench, old);
@@ -123,6 +130,7 @@ fn atomic_store(bench: &mut Bench, old: &[u8], new: &[u8]) -> Vec<u8> {
     bench.run("copy_ubuf_to_gm", Elem::None, Elem::None, &[gm, ub(0), 0, 1, blocks, 0, 0]).unwrap();
     gm_bytes(bench, gm, old.len())
 }
+
 #[test]
 fn atomic_stores_combine_with_gm() {
     let mut bench = Bench::new();
@@ -140,6 +148,7 @@ fn atomic_stores_combine_with_gm() {
     bench.regs.atomic = Some((AtomicOp::Max, Elem::S8));
     assert_eq!(atomic_store(&mut bench, &[5; 32], &[0xff; 32]), [5; 32]);
 }
+
 #[test]
 fn atomic_overflow_follows_the_saturation_bit() {
     let mut bench = Bench::new();
@@ -148,7 +157,13 @@ fn atomic_overflow_follows_the_saturation_bit() {
     let cases: [(Elem, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>); 5] = [
         // element, old, new, with INF/NAN, saturating
         (Elem::F16, halves(60000.0), halves(60000.0), halves(f32::INFINITY), halves(65504.0)),
-        (Elem::Bf16, brains(-3e38), brains(-3e38), brains(f32::NEG_INFINITY), half::bf16::MIN.to_le_bytes().repeat(16)),
+        (
+            Elem::Bf16,
+            brains(-3e38),
+            brains(-3e38),
+            brains(f32::NEG_INFINITY),
+            half::bf16::MIN.to_le_bytes().repeat(16),
+        ),
         (Elem::S8, vec![100; 32], vec![100; 32], vec![200; 32], vec![127; 32]),
         (
             Elem::S16,
@@ -173,6 +188,7 @@ fn atomic_overflow_follows_the_saturation_bit() {
         assert_eq!(atomic_store(&mut bench, &old, &new), saturated, "{elem:?}");
     }
 }
+
 #[test]
 fn atomic_stores_need_whole_known_elements() {
     let mut bench = Bench::new();
@@ -188,6 +204,7 @@ fn atomic_stores_need_whole_known_elements() {
     let odd = [known, ub(0), 0, 1, 6, 0, 0, 0, 0];
     expect_fault(bench.run(name, Elem::None, Elem::None, &odd), FaultKind::Operand, "6 bytes");
 }
+
 #[test]
 fn unwritten_bytes_travel_but_are_not_stored() {
     let mut bench = Bench::new();
@@ -205,22 +222,43 @@ fn unwritten_bytes_travel_but_are_not_stored() {
         "src uses byte 0xa8 of UB",
     );
 }
+
 #[test]
 fn limits_are_faults() {
     let mut bench = Bench::new();
     let gm = gm_with(&bench, &[1; 256]);
     let mut load = |args: &[u64]| bench.run("copy_gm_to_ubuf", Elem::None, Elem::None, args);
-    expect_fault(load(&[ub(16), gm, 0, 1, 1, 0, 0]), FaultKind::Misaligned, "dst at UB+0x10 is not a multiple of 32");
+    expect_fault(
+        load(&[ub(16), gm, 0, 1, 1, 0, 0]),
+        FaultKind::Misaligned,
+        "dst at UB+0x10 is not a multiple of 32",
+    );
     expect_fault(load(&[ub(0), gm, 0, 4096, 1, 0, 0]), FaultKind::Operand, "nBurst = 4096; wanted 0..=4095");
-    expect_fault(load(&[ub(0), gm + 240, 0, 1, 1, 0, 0]), FaultKind::OutOfBounds, "src reads 32 bytes at byte 240");
+    expect_fault(
+        load(&[ub(0), gm + 240, 0, 1, 1, 0, 0]),
+        FaultKind::OutOfBounds,
+        "src reads 32 bytes at byte 240",
+    );
     expect_fault(load(&[ub(196_608 - 32), gm, 0, 1, 2, 0, 0]), FaultKind::OutOfBounds, "dst writes UB[");
-    expect_fault(load(&[ub(196_608 - 256), gm, 0, 1, 1, 0, 0]), FaultKind::Reserved, "belong to the framework");
-    expect_fault(load(&[Bench::at(Space::L1, 0), gm, 0, 1, 1, 0, 0]), FaultKind::NoSuchPath, "dst lies in L1");
+    expect_fault(
+        load(&[ub(196_608 - 256), gm, 0, 1, 1, 0, 0]),
+        FaultKind::Reserved,
+        "belong to the framework",
+    );
+    expect_fault(
+        load(&[Bench::at(Space::L1, 0), gm, 0, 1, 1, 0, 0]),
+        FaultKind::NoSuchPath,
+        "dst lies in L1",
+    );
     expect_unsupported(load(&[ub(0), gm, 0]), "3 operands");
     load(&[ub(0), gm, 0, 0, 9, 0, 0]).unwrap();
     let name = "copy_gm_to_ubuf_align_b32";
     let padded = [ub(0), gm, 0, 1, 4, 9, 0, 0, 0];
-    expect_fault(bench.run(name, Elem::None, Elem::None, &padded), FaultKind::Operand, "leftPaddingNum = 9; wanted 0..=8");
+    expect_fault(
+        bench.run(name, Elem::None, Elem::None, &padded),
+        FaultKind::Operand,
+        "leftPaddingNum = 9; wanted 0..=8",
+    );
     for name in ["copy_ubuf_to_cbuf", "copy_cbuf_to_ubuf"] {
         let args = [ub(0), ub(0), 0, 1, 1, 0, 0];
         expect_fault(bench.run(name, Elem::None, Elem::None, &args), FaultKind::NoSuchPath, "has no path");

@@ -1,31 +1,38 @@
-
 use super::super::transfer::tests::{expect_fault, expect_unsupported, random_bytes};
 use crate::sim::instr::Elem;
 use crate::sim::machine::harness::Bench;
 use crate::sim::{FaultKind, Space};
+
 fn l1(at: usize) -> u64 {
     Bench::at(Space::L1, at as u64)
 }
+
 fn l0a(at: usize) -> u64 {
     Bench::at(Space::L0a, at as u64)
 }
+
 fn l0b(at: usize) -> u64 {
     Bench::at(Space::L0b, at as u64)
 }
+
 /// Element offsets of dav-c220.md 2.1 for 16-bit elements: L1 Nz of `rows` rows, L0A Zz of `cols` columns, L0B Zn of
 /// `cols` columns.
 fn nz(r: usize, c: usize, rows: usize) -> usize {
     (c / 16) * rows.div_ceil(16) * 16 * 16 + r * 16 + c % 16
 }
+
 fn zz(m: usize, k: usize, cols: usize) -> usize {
     ((m / 16) * cols.div_ceil(16) + k / 16) * 256 + (m % 16) * 16 + k % 16
 }
+
 fn zn(k: usize, n: usize, cols: usize) -> usize {
     ((k / 16) * cols.div_ceil(16) + n / 16) * 256 + (n % 16) * 16 + k % 16
 }
+
 fn value(r: usize, c: usize) -> u16 {
     (r * 1000 + c) as u16
 }
+
 /// Puts the matrix into L1 as Nz.
 fn put_nz(bench: &mut Bench, rows: usize, cols: usize) {
     let mut bytes = vec![0; rows * cols * 2];
@@ -36,10 +43,12 @@ fn put_nz(bench: &mut Bench, rows: usize, cols: usize) {
     }
     bench.put(Space::L1, 0, &bytes);
 }
+
 fn element(bench: &Bench, space: Space, at: usize) -> u16 {
     let bytes = bench.get(space, at * 2, 2);
     u16::from_le_bytes([bytes[0], bytes[1]])
 }
+
 #[test]
 fn recipes_of_load_2d_bring_whole_matrices() {
     let (rows, cols) = (48, 80);
@@ -85,6 +94,7 @@ fn recipes_of_load_2d_bring_whole_matrices() {
         }
     }
 }
+
 #[test]
 fn load_2d_follows_the_fractal_formula() {
     let mut rng = fastrand::Rng::with_seed(21);
@@ -114,6 +124,7 @@ fn load_2d_follows_the_fractal_formula() {
         assert!(bench.get(space, 0, model.len()) == model, "{name} {list:?}");
     }
 }
+
 #[test]
 fn squares_turn_as_wholes() {
     let mut rng = fastrand::Rng::with_seed(22);
@@ -126,7 +137,8 @@ fn squares_turn_as_wholes() {
         bench.put(Space::L1, 0, &data);
         let mut model = random_bytes(&mut rng, 48 << 10);
         let (name, space) =
-            [("load_cbuf_to_ca_transpose", Space::L0a), ("load_cbuf_to_cb_transpose", Space::L0b)][round / 3 % 2];
+            [("load_cbuf_to_ca_transpose", Space::L0a), ("load_cbuf_to_cb_transpose", Space::L0b)]
+                [round / 3 % 2];
         bench.put(space, 0, &model);
         let backwards = round % 4 == 3;
         let first = if backwards { 50 } else { rng.usize(0..9) };
@@ -157,6 +169,7 @@ fn squares_turn_as_wholes() {
         assert!(bench.get(space, 0, model.len()) == model, "{name} {elem:?} {list:?}");
     }
 }
+
 #[test]
 fn unwritten_elements_turn_with_their_square() {
     let mut bench = Bench::new();
@@ -169,6 +182,7 @@ fn unwritten_elements_turn_with_their_square() {
     assert_eq!(map.first_unset(0, 1024), Some(hole));
     assert_eq!(map.first_unset(hole + 2, 1024 - hole - 2), None);
 }
+
 #[test]
 fn bias_table_and_fixpipe_buffer() {
     let mut rng = fastrand::Rng::with_seed(23);
@@ -200,6 +214,7 @@ fn bias_table_and_fixpipe_buffer() {
         "dst at FB+0x40 is not a multiple of 128",
     );
 }
+
 #[test]
 fn fills() {
     let cases = [
@@ -224,6 +239,7 @@ fn fills() {
         assert_eq!(bench.get(space, 0, model.len()), model, "{name}");
     }
 }
+
 #[test]
 fn limits_are_faults() {
     let mut bench = Bench::new();
@@ -236,7 +252,11 @@ fn limits_are_faults() {
         args
     };
     expect_fault(load(Elem::F16, &with(0, l0a(256))), FaultKind::Misaligned, "dst at L0A+0x100");
-    expect_fault(load(Elem::F16, &with(0, l0b(0))), FaultKind::NoSuchPath, "dst lies in L0B; the instruction takes L0A");
+    expect_fault(
+        load(Elem::F16, &with(0, l0b(0))),
+        FaultKind::NoSuchPath,
+        "dst lies in L0B; the instruction takes L0A",
+    );
     expect_fault(load(Elem::F16, &with(1, l1(16))), FaultKind::Misaligned, "src at L1+0x10");
     expect_fault(load(Elem::F16, &with(3, 256)), FaultKind::Operand, "repeat = 256; wanted 0..=255");
     expect_fault(load(Elem::F32, &with(7, 1)), FaultKind::Operand, "F32 is not 16 bits wide");
