@@ -44,7 +44,7 @@ pub struct DeviceReport {
 }
 
 /// Which implementation of the table.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backend {
     Simulator,
     Npu,
