@@ -148,13 +148,7 @@ impl Summation for Integer {
 }
 
 /// Adds A x B to C. `c` holds `n1` strips of `m1` fractals as L0C does; rows of A are those that the panels have.
-pub(super) fn multiply<S: Summation>(
-    sum: &S,
-    k: usize,
-    m1: usize,
-    panels: &Panels<S::Lane>,
-    c: &mut [u8],
-) {
+pub(super) fn multiply<S: Summation>(sum: &S, k: usize, m1: usize, panels: &Panels<S::Lane>, c: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {

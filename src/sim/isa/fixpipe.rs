@@ -159,7 +159,11 @@ impl Fixpipe {
         let relu = match exec.arg(9) {
             0 => false,
             1 => true,
-            2 | 3 => return Err(Stop::unsupported("leaky and parametric ReLU; NoRELU and NormalRELU are modelled")),
+            2 | 3 => {
+                return Err(Stop::unsupported(
+                    "leaky and parametric ReLU; NoRELU and NormalRELU are modelled",
+                ))
+            }
             _ => return Err(bad_operand(exec, 9, "0..=3")),
         };
         let size = exec.instr.elem_dst.bytes() as u64;
@@ -311,27 +315,29 @@ impl Fixpipe {
                     out.extend(values.iter().flat_map(|x| f16_of(*x, false).to_le_bytes()));
                 }
             }
-            Conversion::ToBf16 => out.extend(self.floats(raw).flat_map(|x| to_bf16(x, self.inf_nan).to_le_bytes())),
+            Conversion::ToBf16 => {
+                out.extend(self.floats(raw).flat_map(|x| to_bf16(x, self.inf_nan).to_le_bytes()))
+            }
             Conversion::ScaleToF16(parameters) => {
                 out.extend(self.numbers(raw).enumerate().flat_map(|(i, x)| {
-                    f16_of(x * self.factor(x, &parameters.of(column(i))), self.inf_nan).to_le_bytes()
+                    f16_of(self.scaled(x, &parameters.of(column(i))), self.inf_nan).to_le_bytes()
                 }));
             }
             Conversion::ScaleToB8(parameters) => {
                 out.extend(self.numbers(raw).enumerate().map(|(i, x)| {
                     let parameter = parameters.of(column(i));
-                    to_b8(x * self.factor(x, &parameter), &parameter)
+                    to_b8(self.scaled(x, &parameter), &parameter)
                 }));
             }
         }
     }
 
-    /// M1 for values from 0 up, M2 for negative ones; ReLU is M2 = 0.
-    fn factor(&self, value: f32, parameter: &Parameter) -> f32 {
+    /// M1 for values from 0 up, M2 for negative ones: 0 with ReLU, whose result is max(0, x).
+    fn scaled(&self, value: f32, parameter: &Parameter) -> f32 {
         if self.relu && value < 0.0 {
             0.0
         } else {
-            parameter.scale()
+            value * parameter.scale()
         }
     }
 

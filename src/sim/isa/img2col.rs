@@ -135,7 +135,9 @@ impl Load3d {
         let extended = |i: usize| if long && flag(exec, i) { 256 } else { 0 };
         let (wk, hk) = (number(8, 255)? + extended(12), number(9, 255)? + extended(13));
         if long && flag(exec, 15) {
-            return Err(Stop::unsupported("fmatrixCtrl = 1 (set_fmatrix_b); the left feature map is modelled"));
+            return Err(Stop::unsupported(
+                "fmatrixCtrl = 1 (set_fmatrix_b); the left feature map is modelled",
+            ));
         }
         if exec.instr.regs.l3d_rpt >> 16 & 0xff > 1 {
             return Err(Stop::unsupported("set_l3d_rpt with a repeat above 1; single loads are modelled"));
@@ -149,7 +151,9 @@ impl Load3d {
         }
         let c0 = CHUNK / size;
         if channels % c0 != 0 {
-            return Err(Stop::unsupported(format!("sizeChannel = {channels}; multiples of {c0} are modelled")));
+            return Err(Stop::unsupported(format!(
+                "sizeChannel = {channels}; multiples of {c0} are modelled"
+            )));
         }
         if pos_k % c0 != 0 {
             return Err(bad_operand(exec, 4, &format!("a multiple of {c0}")));
@@ -336,7 +340,9 @@ fn axis(
     if reach > padded {
         return Err(Stop::fault(
             FaultKind::Operand,
-            format!("a filter of {taps} with dilation {dilation} reaches over {reach} of {padded} padded pixels"),
+            format!(
+                "a filter of {taps} with dilation {dilation} reaches over {reach} of {padded} padded pixels"
+            ),
         ));
     }
     Ok(Axis { len, pad: pads[0], stride, taps, dilation, out: (padded - reach) / stride + 1 })

@@ -51,14 +51,17 @@ impl Case {
         let [out_h, out_w] = case.outputs();
         let chunks = case.groups * case.taps[0] * case.taps[1];
         case.pos = [rng.usize(0..out_h * out_w), rng.usize(0..chunks) * c0];
-        case.window = [rng.usize(1..=out_h * out_w - case.pos[0]), rng.usize(1..=chunks - case.pos[1] / c0) * c0];
+        case.window =
+            [rng.usize(1..=out_h * out_w - case.pos[0]), rng.usize(1..=chunks - case.pos[1] / c0) * c0];
         case
     }
 
     fn outputs(&self) -> [usize; 2] {
         let [left, right, top, bottom] = self.pads;
         let [taps_h, taps_w] = self.taps;
-        let out = |len: usize, taps: usize, dilation: usize, stride: usize| (len - (taps - 1) * dilation - 1) / stride + 1;
+        let out = |len: usize, taps: usize, dilation: usize, stride: usize| {
+            (len - (taps - 1) * dilation - 1) / stride + 1
+        };
         [
             out(self.h + top + bottom, taps_h, self.dilations[0], self.strides[0]),
             out(self.w + left + right, taps_w, self.dilations[1], self.strides[1]),
@@ -125,7 +128,9 @@ impl Case {
             for col in 0..cols {
                 // dav-c220.md 2.1, in elements.
                 let at = match (space, transpose) {
-                    (Space::L0a, false) => ((row / 16) * cols.div_ceil(c0) + col / c0) * 16 * c0 + row % 16 * c0 + col % c0,
+                    (Space::L0a, false) => {
+                        ((row / 16) * cols.div_ceil(c0) + col / c0) * 16 * c0 + row % 16 * c0 + col % c0
+                    }
                     (Space::L0a, true) => {
                         let across = rows.div_ceil(16) * 16 / c0;
                         ((col / 16) * across + row / c0) * 16 * c0 + col % 16 * c0 + row % c0
@@ -133,7 +138,11 @@ impl Case {
                     _ => ((row / c0) * cols.div_ceil(16) + col / 16) * 16 * c0 + col % 16 * c0 + row % c0,
                 };
                 let got = bench.get(space, 512 + at * size, size);
-                assert_eq!(got, self.element(&data, &pad, row, col), "{name} {transpose} ({row}, {col}) of {self:?}");
+                assert_eq!(
+                    got,
+                    self.element(&data, &pad, row, col),
+                    "{name} {transpose} ({row}, {col}) of {self:?}"
+                );
                 let map = &bench.local[space.local_index()].init;
                 assert_eq!(map.first_unset(512 + at * size, size), None, "({row}, {col}) of {self:?}");
             }
@@ -144,7 +153,9 @@ impl Case {
 #[test]
 fn plain_matrices_arrive_in_their_layouts() {
     let mut rng = fastrand::Rng::with_seed(31);
-    for (elem, rows, groups) in [(Elem::F16, 48, 4), (Elem::F32, 32, 6), (Elem::F32, 24, 3), (Elem::F16, 16, 1)] {
+    for (elem, rows, groups) in
+        [(Elem::F16, 48, 4), (Elem::F32, 32, 6), (Elem::F32, 24, 3), (Elem::F16, 16, 1)]
+    {
         let case = Case::plain_matrix(elem, rows, groups);
         case.check(&mut rng, "img2colv2_cbuf_to_ca", false);
         case.check(&mut rng, "img2colv2_cbuf_to_ca", true);

@@ -24,13 +24,35 @@ pub(crate) static OPS: &[OpInfo] = &[
         mnemonic: "mad",
         dispatch: Dispatch::Queued(Pipe::M, mad),
         // The form with a bias table has its address after b.
-        operands: &["c", "a", "b", "m", "k", "n", "unitFlag", "kDirectionAlign", "cmatrixSource", "cmatrixInitVal"],
+        operands: &[
+            "c",
+            "a",
+            "b",
+            "m",
+            "k",
+            "n",
+            "unitFlag",
+            "kDirectionAlign",
+            "cmatrixSource",
+            "cmatrixInitVal",
+        ],
         source: "asc-devkit Mmad; dav-c220.md 3.5",
     },
     OpInfo {
         mnemonic: "mad_s4",
         dispatch: Dispatch::Queued(Pipe::M, not_modelled),
-        operands: &["c", "a", "b", "m", "k", "n", "unitFlag", "kDirectionAlign", "cmatrixSource", "cmatrixInitVal"],
+        operands: &[
+            "c",
+            "a",
+            "b",
+            "m",
+            "k",
+            "n",
+            "unitFlag",
+            "kDirectionAlign",
+            "cmatrixSource",
+            "cmatrixInitVal",
+        ],
         source: "asc-devkit Mmad; dav-c220.md 3.5",
     },
     OpInfo {
@@ -90,9 +112,9 @@ impl Mad {
         };
         let size = |i: usize, name: &str| {
             let value = exec.arg(first + i);
-            (value <= 4095).then(|| length(value)).ok_or_else(|| {
-                Stop::fault(FaultKind::Operand, format!("{name} = {value}; wanted 0..=4095"))
-            })
+            (value <= 4095)
+                .then(|| length(value))
+                .ok_or_else(|| Stop::fault(FaultKind::Operand, format!("{name} = {value}; wanted 0..=4095")))
         };
         let (m, k, n) = (size(0, "m")?, size(1, "k")?, size(2, "n")?);
         let elem = exec.instr.elem;
@@ -168,7 +190,14 @@ impl Mad {
             exec.touch("a", self.a, self.a_bytes() as u64, Access::Read)?;
         } else {
             let (len, pitch) = (self.k1 * FRACTAL, self.k1_stored * FRACTAL);
-            exec.touch_strided("a", self.a, len as u64, distance(pitch as u64), self.m1 as u64, Access::Read)?;
+            exec.touch_strided(
+                "a",
+                self.a,
+                len as u64,
+                distance(pitch as u64),
+                self.m1 as u64,
+                Access::Read,
+            )?;
         }
         exec.touch("b", self.b, self.b_bytes() as u64, Access::Read)?;
         if let Start::Bias(table) = self.start {
@@ -239,10 +268,7 @@ fn unit_flag(exec: &Exec<'_>, i: usize) -> Result<bool, Stop> {
 
 fn mad(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {
     let (elem, elem_dst) = (exec.instr.elem, exec.instr.elem_dst);
-    if !matches!(
-        (elem, elem_dst),
-        (Elem::F16 | Elem::Bf16 | Elem::F32, Elem::F32) | (Elem::S8, Elem::S32)
-    ) {
+    if !matches!((elem, elem_dst), (Elem::F16 | Elem::Bf16 | Elem::F32, Elem::F32) | (Elem::S8, Elem::S32)) {
         return Err(Stop::unsupported(format!(
             "mad of {elem:?} into {elem_dst:?}; F16, Bf16, F32 into F32 and S8 into S32 are modelled"
         )));

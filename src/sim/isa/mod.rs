@@ -55,7 +55,8 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[mte_gm_ub::OPS, mte_gm_l1::OPS, mte_l1_l0::OPS, mmad::OPS, fixpipe::OPS, img2col::OPS];
+static FAMILIES: &[&[OpInfo]] =
+    &[mte_gm_ub::OPS, mte_gm_l1::OPS, mte_l1_l0::OPS, mmad::OPS, fixpipe::OPS, img2col::OPS];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {

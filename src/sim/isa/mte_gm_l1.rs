@@ -210,9 +210,7 @@ fn nd2nz_of_size<const SIZE: u64>(exec: &mut Exec<'_>, _: &Instr) -> Result<(), 
     if form.rows == 0 || form.row_bytes == 0 {
         return Ok(());
     }
-    let place = |i: u64| {
-        (dst.plus(distance(i * form.dst_matrix)), src.plus(distance(i * form.src_matrix)))
-    };
+    let place = |i: u64| (dst.plus(distance(i * form.dst_matrix)), src.plus(distance(i * form.src_matrix)));
     for i in 0..form.matrices {
         let (to, from) = place(i);
         form.touch(exec, to, from)?;

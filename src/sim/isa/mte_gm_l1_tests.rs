@@ -73,7 +73,11 @@ fn nd2nz_follows_the_index_formula() {
         for i in 0..matrices {
             for n in 0..rows {
                 for d in 0..cols.div_ceil(c0) * c0 {
-                    let to = 96 + i * dst_matrix * size + d / c0 * c0_stride * 32 + n * n_stride * 32 + d % c0 * size;
+                    let to = 96
+                        + i * dst_matrix * size
+                        + d / c0 * c0_stride * 32
+                        + n * n_stride * 32
+                        + d % c0 * size;
                     for byte in 0..size {
                         let from = 1 + (i * src_matrix + n * pitch + d) * size + byte;
                         model[to + byte] = if d < cols { data[from] } else { 0 };
@@ -144,7 +148,9 @@ fn fractals_from_gm() {
         ("load_gm_to_cb", Space::L0b, 512),
     ];
     for (name, space, at) in targets {
-        for (first, count, stride, gap, backwards) in [(0, 9, 1, 0, 0), (3, 7, 4, 2, 0), (30, 6, 5, 1, 1), (2, 4, 0, 0, 0)] {
+        for (first, count, stride, gap, backwards) in
+            [(0, 9, 1, 0, 0), (3, 7, 4, 2, 0), (30, 6, 5, 1, 1), (2, 4, 0, 0, 0)]
+        {
             let mut bench = Bench::new();
             let gm = gm_with(&bench, &data);
             let mut model = random_bytes(&mut rng, 32 * 512);
@@ -152,7 +158,8 @@ fn fractals_from_gm() {
             let args = [Bench::at(space, at), gm, first, count, stride, gap, 0, backwards];
             bench.run(name, Elem::F16, Elem::None, &args).unwrap();
             for i in 0..count {
-                let from = if backwards == 1 { first - i * stride } else { first + i * stride } as usize * 512;
+                let from =
+                    if backwards == 1 { first - i * stride } else { first + i * stride } as usize * 512;
                 let to = at as usize + (i * (gap + 1)) as usize * 512;
                 model[to..to + 512].copy_from_slice(&data[from..from + 512]);
             }

@@ -11,17 +11,8 @@ use crate::sim::{Space, Stop};
 const BLOCK: u64 = 32;
 
 const PLAIN: &[&str] = &["dst", "src", "sid", "nBurst", "lenBurst", "srcStride", "dstStride"];
-const ALIGN: &[&str] = &[
-    "dst",
-    "src",
-    "sid",
-    "nBurst",
-    "lenBurst",
-    "leftPaddingNum",
-    "rightPaddingNum",
-    "srcGap",
-    "dstGap",
-];
+const ALIGN: &[&str] =
+    &["dst", "src", "sid", "nBurst", "lenBurst", "leftPaddingNum", "rightPaddingNum", "srcGap", "dstGap"];
 
 type Semantic = fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>;
 
@@ -41,7 +32,13 @@ const STORE_SOURCE: &str = "asc-devkit DataCopy and DataCopyPad, UB to GM; dav-c
 pub(crate) static OPS: &[OpInfo] = &[
     op("copy_gm_to_ubuf", Pipe::Mte2, copy_gm_to_ubuf, PLAIN, LOAD_SOURCE),
     op("copy_ubuf_to_gm", Pipe::Mte3, copy_ubuf_to_gm, PLAIN, STORE_SOURCE),
-    op("copy_ubuf_to_ubuf", Pipe::V, copy_ubuf_to_ubuf, PLAIN, "asc-devkit DataCopy, UB to UB; dav-c220.md 3.1"),
+    op(
+        "copy_ubuf_to_ubuf",
+        Pipe::V,
+        copy_ubuf_to_ubuf,
+        PLAIN,
+        "asc-devkit DataCopy, UB to UB; dav-c220.md 3.1",
+    ),
     op("copy_gm_to_ubuf_align_b8", Pipe::Mte2, load_align::<1>, ALIGN, LOAD_SOURCE),
     op("copy_gm_to_ubuf_align_b16", Pipe::Mte2, load_align::<2>, ALIGN, LOAD_SOURCE),
     op("copy_gm_to_ubuf_align_b32", Pipe::Mte2, load_align::<4>, ALIGN, LOAD_SOURCE),
@@ -79,7 +76,10 @@ fn ub_address(exec: &Exec<'_>, i: usize) -> Result<Addr, Stop> {
 /// Start-to-start distance in GM of bursts with a gap in bytes.
 ///
 /// ASSUMPTION(gm-gap-signed): the 32-bit gap is added with wrap-around, so a gap of 2^32 - x steps back by x.
-#[allow(clippy::cast_possible_truncation, reason = "the operand is 32 bits wide; the cut is the wrap-around meant")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the operand is 32 bits wide; the cut is the wrap-around meant"
+)]
 fn gm_pitch(len: u64, gap: u64) -> i64 {
     distance(len) + i64::from((gap as u32).cast_signed())
 }

@@ -66,7 +66,8 @@ fn align_loads_pad_each_burst_to_blocks() {
         let pattern = bench.regs.mov_pad_val.to_le_bytes();
         let (count, len) = (rng.usize(1..6), rng.usize(1..40) * size);
         let padded = round % 2 == 0;
-        let (left, right) = if padded { (rng.usize(0..=32 / size), rng.usize(1..=32 / size)) } else { (0, 0) };
+        let (left, right) =
+            if padded { (rng.usize(0..=32 / size), rng.usize(1..=32 / size)) } else { (0, 0) };
         // A gap back over the burst re-reads its start: 2^32 - len.
         let src_gap = if round % 5 == 0 { (len as u32).wrapping_neg() } else { rng.u32(0..50) };
         let dst_gap = rng.usize(0..4);
@@ -109,12 +110,12 @@ fn align_stores_write_exactly_their_bytes() {
         let gm = gm_with(&bench, &model);
         let (count, len) = (rng.usize(0..6), rng.usize(0..150));
         let (src_gap, dst_gap) = (rng.usize(0..4), rng.usize(0..60));
-        let args =
-            [gm + 5, ub(96), 0, count as u64, len as u64, 0, 0, src_gap as u64, dst_gap as u64];
+        let args = [gm + 5, ub(96), 0, count as u64, len as u64, 0, 0, src_gap as u64, dst_gap as u64];
         bench.run(names[round % 3], Elem::None, Elem::None, &args).unwrap();
         for i in 0..count {
             for byte in 0..len {
-                model[5 + i * (len + dst_gap) + byte] = data[96 + i * (len.div_ceil(32) * 32 + src_gap * 32) + byte];
+                model[5 + i * (len + dst_gap) + byte] =
+                    data[96 + i * (len.div_ceil(32) * 32 + src_gap * 32) + byte];
             }
         }
         assert_eq!(gm_bytes(&bench, gm, model.len()), model, "round {round}");
@@ -156,7 +157,13 @@ fn atomic_overflow_follows_the_saturation_bit() {
     let cases: [(Elem, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>); 5] = [
         // element, old, new, with INF/NAN, saturating
         (Elem::F16, halves(60000.0), halves(60000.0), halves(f32::INFINITY), halves(65504.0)),
-        (Elem::Bf16, brains(-3e38), brains(-3e38), brains(f32::NEG_INFINITY), half::bf16::MIN.to_le_bytes().repeat(16)),
+        (
+            Elem::Bf16,
+            brains(-3e38),
+            brains(-3e38),
+            brains(f32::NEG_INFINITY),
+            half::bf16::MIN.to_le_bytes().repeat(16),
+        ),
         (Elem::S8, vec![100; 32], vec![100; 32], vec![200; 32], vec![127; 32]),
         (
             Elem::S16,
@@ -221,17 +228,37 @@ fn limits_are_faults() {
     let mut bench = Bench::new();
     let gm = gm_with(&bench, &[1; 256]);
     let mut load = |args: &[u64]| bench.run("copy_gm_to_ubuf", Elem::None, Elem::None, args);
-    expect_fault(load(&[ub(16), gm, 0, 1, 1, 0, 0]), FaultKind::Misaligned, "dst at UB+0x10 is not a multiple of 32");
+    expect_fault(
+        load(&[ub(16), gm, 0, 1, 1, 0, 0]),
+        FaultKind::Misaligned,
+        "dst at UB+0x10 is not a multiple of 32",
+    );
     expect_fault(load(&[ub(0), gm, 0, 4096, 1, 0, 0]), FaultKind::Operand, "nBurst = 4096; wanted 0..=4095");
-    expect_fault(load(&[ub(0), gm + 240, 0, 1, 1, 0, 0]), FaultKind::OutOfBounds, "src reads 32 bytes at byte 240");
+    expect_fault(
+        load(&[ub(0), gm + 240, 0, 1, 1, 0, 0]),
+        FaultKind::OutOfBounds,
+        "src reads 32 bytes at byte 240",
+    );
     expect_fault(load(&[ub(196_608 - 32), gm, 0, 1, 2, 0, 0]), FaultKind::OutOfBounds, "dst writes UB[");
-    expect_fault(load(&[ub(196_608 - 256), gm, 0, 1, 1, 0, 0]), FaultKind::Reserved, "belong to the framework");
-    expect_fault(load(&[Bench::at(Space::L1, 0), gm, 0, 1, 1, 0, 0]), FaultKind::NoSuchPath, "dst lies in L1");
+    expect_fault(
+        load(&[ub(196_608 - 256), gm, 0, 1, 1, 0, 0]),
+        FaultKind::Reserved,
+        "belong to the framework",
+    );
+    expect_fault(
+        load(&[Bench::at(Space::L1, 0), gm, 0, 1, 1, 0, 0]),
+        FaultKind::NoSuchPath,
+        "dst lies in L1",
+    );
     expect_unsupported(load(&[ub(0), gm, 0]), "3 operands");
     load(&[ub(0), gm, 0, 0, 9, 0, 0]).unwrap();
     let name = "copy_gm_to_ubuf_align_b32";
     let padded = [ub(0), gm, 0, 1, 4, 9, 0, 0, 0];
-    expect_fault(bench.run(name, Elem::None, Elem::None, &padded), FaultKind::Operand, "leftPaddingNum = 9; wanted 0..=8");
+    expect_fault(
+        bench.run(name, Elem::None, Elem::None, &padded),
+        FaultKind::Operand,
+        "leftPaddingNum = 9; wanted 0..=8",
+    );
     for name in ["copy_ubuf_to_cbuf", "copy_cbuf_to_ubuf"] {
         let args = [ub(0), ub(0), 0, 1, 1, 0, 0];
         expect_fault(bench.run(name, Elem::None, Elem::None, &args), FaultKind::NoSuchPath, "has no path");

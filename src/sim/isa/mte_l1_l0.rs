@@ -141,7 +141,11 @@ fn load_2d(exec: &mut Exec<'_>, to: Space) -> Result<(), Stop> {
     }
     if exec.instr.elem.bytes() != 2 {
         let elem = exec.instr.elem;
-        return Err(bad_operand(exec, 7, &format!("0: {elem:?} is not 16 bits wide, only such fractals transpose")));
+        return Err(bad_operand(
+            exec,
+            7,
+            &format!("0: {elem:?} is not 16 bits wide, only such fractals transpose"),
+        ));
     }
     run.load_transposed(exec, dst, src)
 }
@@ -331,7 +335,12 @@ fn fill_blocks(exec: &mut Exec<'_>, space: Space, unit: u64) -> Result<(), Stop>
     let size = match exec.instr.elem.bytes() {
         2 => 2,
         4 => 4,
-        _ => return Err(Stop::unsupported(format!("fill of {:?}; 16 and 32 bits are modelled", exec.instr.elem))),
+        _ => {
+            return Err(Stop::unsupported(format!(
+                "fill of {:?}; 16 and 32 bits are modelled",
+                exec.instr.elem
+            )))
+        }
     };
     let pitch = distance(len + gap);
     exec.touch_strided("dst", dst, len, pitch, count, Access::Write)?;

@@ -137,7 +137,8 @@ fn squares_turn_as_wholes() {
         bench.put(Space::L1, 0, &data);
         let mut model = random_bytes(&mut rng, 48 << 10);
         let (name, space) =
-            [("load_cbuf_to_ca_transpose", Space::L0a), ("load_cbuf_to_cb_transpose", Space::L0b)][round / 3 % 2];
+            [("load_cbuf_to_ca_transpose", Space::L0a), ("load_cbuf_to_cb_transpose", Space::L0b)]
+                [round / 3 % 2];
         bench.put(space, 0, &model);
         let backwards = round % 4 == 3;
         let first = if backwards { 50 } else { rng.usize(0..9) };
@@ -251,7 +252,11 @@ fn limits_are_faults() {
         args
     };
     expect_fault(load(Elem::F16, &with(0, l0a(256))), FaultKind::Misaligned, "dst at L0A+0x100");
-    expect_fault(load(Elem::F16, &with(0, l0b(0))), FaultKind::NoSuchPath, "dst lies in L0B; the instruction takes L0A");
+    expect_fault(
+        load(Elem::F16, &with(0, l0b(0))),
+        FaultKind::NoSuchPath,
+        "dst lies in L0B; the instruction takes L0A",
+    );
     expect_fault(load(Elem::F16, &with(1, l1(16))), FaultKind::Misaligned, "src at L1+0x10");
     expect_fault(load(Elem::F16, &with(3, 256)), FaultKind::Operand, "repeat = 256; wanted 0..=255");
     expect_fault(load(Elem::F32, &with(7, 1)), FaultKind::Operand, "F32 is not 16 bits wide");

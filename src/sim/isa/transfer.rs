@@ -226,11 +226,13 @@ fn combine(op: AtomicOp, elem: Elem, inf_nan: bool, old: u64, new: u64) -> u64 {
             u64::from(value.to_bits())
         }
         Elem::F16 => {
-            let value = combine_f32(op, f16::from_bits(old as u16).to_f32(), f16::from_bits(new as u16).to_f32());
+            let value =
+                combine_f32(op, f16::from_bits(old as u16).to_f32(), f16::from_bits(new as u16).to_f32());
             u64::from(f16_of(value, inf_nan).to_bits())
         }
         Elem::Bf16 => {
-            let value = combine_f32(op, bf16::from_bits(old as u16).to_f32(), bf16::from_bits(new as u16).to_f32());
+            let value =
+                combine_f32(op, bf16::from_bits(old as u16).to_f32(), bf16::from_bits(new as u16).to_f32());
             u64::from(bf16_of(value, inf_nan).to_bits())
         }
         _ => combine_int(op, elem.bytes(), inf_nan, old, new),
