@@ -1,3 +1,10 @@
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "small numbers that the tests choose"
+)]
+
 use super::super::transfer::tests::{expect_fault, expect_unsupported, gm_bytes, gm_with};
 use crate::sim::instr::{AtomicOp, Elem};
 use crate::sim::machine::harness::Bench;
@@ -138,7 +145,7 @@ impl Case {
         let mut bench = Bench::new();
         bench.regs.ctrl = ctrl;
         let sign = u64::from(self.target == Elem::S8) << 46;
-        let mut parameter = |rng: &mut fastrand::Rng| {
+        let parameter = |rng: &mut fastrand::Rng| {
             u64::from((rng.f32() * 3.0 - 1.0).to_bits()) | rng.u64(0..512) << 37 | sign
         };
         bench.regs.quant_pre = parameter(rng);

@@ -1,3 +1,10 @@
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "small numbers that the tests choose"
+)]
+
 use super::super::cube::paths;
 use super::super::transfer::tests::{expect_fault, expect_unsupported};
 use super::*;
@@ -383,6 +390,7 @@ fn limits_are_faults() {
 
 #[test]
 #[ignore = "a measurement"]
+#[allow(clippy::print_stdout, reason = "the measurement is the output")]
 fn speed_of_mad() {
     let mut rng = fastrand::Rng::with_seed(51);
     for (elem, shape) in [
