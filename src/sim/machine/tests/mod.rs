@@ -7,6 +7,7 @@ mod cross;
 mod flags;
 mod image;
 mod launch;
+mod oracle;
 mod races;
 
 use std::sync::Arc;
