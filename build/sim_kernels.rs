@@ -1,0 +1,151 @@
+//! Compiles kernels for the simulator into one shared library. Used by `build.rs` for our kernels and by the tests for
+//! theirs, so that both are built alike.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Flags beside the include paths. Warnings are errors: a narrowing in kernel text is a wrong operand on the chip.
+const FLAGS: &[&str] = &[
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wconversion",
+    "-Werror",
+];
+
+/// What to build a kernel library from.
+#[derive(Clone, Copy, Debug)]
+pub struct SimLibrary<'a> {
+    /// The folder `ascendc` of this crate.
+    pub ascendc: &'a Path,
+    /// Translation units: the kernels and one registration file (see [`registration`]).
+    pub sources: &'a [PathBuf],
+    /// Where object files go.
+    pub objects: &'a Path,
+    /// The shared library to write.
+    pub output: &'a Path,
+}
+
+impl SimLibrary<'_> {
+    /// Compiles every source and links the library.
+    ///
+    /// # Errors
+    /// Says which command failed and what it printed, or that there is no C++17 compiler.
+    pub fn build(&self, compiler: &Compiler) -> Result<(), String> {
+        fs::create_dir_all(self.objects)
+            .map_err(|e| format!("cannot create {}: {e}", self.objects.display()))?;
+        let mut objects = Vec::new();
+        for (index, source) in self.sources.iter().enumerate() {
+            let stem = source.file_stem().unwrap_or(OsStr::new("kernel")).to_string_lossy();
+            let object = self.objects.join(format!("{index}_{stem}.o"));
+            let mut command = compiler.command();
+            command.args(FLAGS);
+            command.arg("-I").arg(self.ascendc.join("sim")).arg("-I").arg(self.ascendc.join("include"));
+            command.arg("-c").arg(source).arg("-o").arg(&object);
+            run(command)?;
+            objects.push(object);
+        }
+        let mut link = compiler.command();
+        link.arg("-shared").arg("-o").arg(self.output).args(&objects);
+        run(link)
+    }
+}
+
+/// A C++ compiler that accepts `-std=c++17`.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    path: PathBuf,
+    env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+}
+
+impl Compiler {
+    /// The compiler that crate `cc` finds (environment variable `CXX`, else the platform's). `target` is the triple to
+    /// build for and also the host: kernels for the simulator run in this process.
+    ///
+    /// # Errors
+    /// When there is none, or it does not speak C++17.
+    pub fn find(target: &str, scratch: &Path) -> Result<Compiler, String> {
+        let found = cc::Build::new()
+            .cpp(true)
+            .target(target)
+            .host(target)
+            .opt_level(2)
+            .cargo_metadata(false)
+            .try_get_compiler()
+            .map_err(|e| missing(&e.to_string()))?;
+        let compiler = Compiler { path: found.path().to_path_buf(), env: found.env().to_vec() };
+        compiler.check(scratch)?;
+        Ok(compiler)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.envs(self.env.iter().cloned());
+        command
+    }
+
+    /// Compiles a line that needs C++17.
+    fn check(&self, scratch: &Path) -> Result<(), String> {
+        let probe = scratch.join("cxx17_probe.cpp");
+        fs::create_dir_all(scratch).map_err(|e| format!("cannot create {}: {e}", scratch.display()))?;
+        fs::write(&probe, "template <auto value> struct S {}; S<1> s;\n")
+            .map_err(|e| format!("cannot write {}: {e}", probe.display()))?;
+        let mut command = self.command();
+        command.args(["-std=c++17", "-fsyntax-only"]).arg(&probe);
+        run(command).map_err(|e| missing(&e))
+    }
+}
+
+fn missing(why: &str) -> String {
+    format!(
+        "fastattention builds its kernels for the simulator and needs a C++17 compiler (g++ 9, clang++ 9 or newer).\n\
+         Install one (Debian, Ubuntu: `apt install g++`) or set CXX to its path.\n\
+         What was tried: {why}"
+    )
+}
+
+/// Runs a compiler, silent unless it fails.
+fn run(mut command: Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{command:?} failed with {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// A kernel as its registration names it.
+#[allow(dead_code, reason = "build.rs registers through entries.cpp; the tests use this")]
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'a> {
+    /// The `extern "C"` function.
+    pub name: &'a str,
+    /// Its parameter list as C++ text, `GM_ADDR dst, uint64_t bytes`.
+    pub params: &'a str,
+    /// An enumerator of `fasim::KernelType`: `kAivOnly`, `kAicOnly`, `kMixAic1Aiv2`, `kMixAic1Aiv1`.
+    pub kernel_type: &'a str,
+}
+
+/// The text of a registration file for these kernels.
+#[allow(dead_code, reason = "build.rs registers through entries.cpp; the tests use this")]
+pub fn registration(kernels: &[Registration<'_>]) -> String {
+    let mut text = String::from("#include \"kernel_operator.h\"\n#include \"register.h\"\n");
+    for k in kernels {
+        text += &format!("extern \"C\" __global__ __aicore__ void {}({});\n", k.name, k.params);
+    }
+    text += "static constexpr FasimKernel kKernels[] = {\n";
+    for k in kernels {
+        text += &format!("    fasim::entry<&{0}>(\"{0}\", fasim::{1}),\n", k.name, k.kernel_type);
+    }
+    text + "};\nFASIM_EXPORT_IMAGE(kKernels)\n"
+}
