@@ -320,24 +320,24 @@ impl Fixpipe {
             }
             Conversion::ScaleToF16(parameters) => {
                 out.extend(self.numbers(raw).enumerate().flat_map(|(i, x)| {
-                    f16_of(x * self.factor(x, &parameters.of(column(i))), self.inf_nan).to_le_bytes()
+                    f16_of(self.scaled(x, &parameters.of(column(i))), self.inf_nan).to_le_bytes()
                 }));
             }
             Conversion::ScaleToB8(parameters) => {
                 out.extend(self.numbers(raw).enumerate().map(|(i, x)| {
                     let parameter = parameters.of(column(i));
-                    to_b8(x * self.factor(x, &parameter), &parameter)
+                    to_b8(self.scaled(x, &parameter), &parameter)
                 }));
             }
         }
     }
 
-    /// M1 for values from 0 up, M2 for negative ones; ReLU is M2 = 0.
-    fn factor(&self, value: f32, parameter: &Parameter) -> f32 {
+    /// M1 for values from 0 up, M2 for negative ones: 0 with ReLU, whose result is max(0, x).
+    fn scaled(&self, value: f32, parameter: &Parameter) -> f32 {
         if self.relu && value < 0.0 {
             0.0
         } else {
-            parameter.scale()
+            value * parameter.scale()
         }
     }
 

@@ -75,6 +75,7 @@ static FAMILIES: &[&[OpInfo]] = &[
     mte_l1_l0::OPS,
     mmad::OPS,
     fixpipe::OPS,
+    img2col::OPS,
     registers::OPS,
     vec_binary::OPS,
     vec_cast::OPS,

@@ -1,3 +1,10 @@
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "small numbers that the tests choose"
+)]
+
 use super::super::transfer::tests::{expect_fault, gm_bytes, gm_with, random_bytes};
 use crate::sim::instr::Elem;
 use crate::sim::machine::harness::Bench;

@@ -1,3 +1,10 @@
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "small numbers that the tests choose"
+)]
+
 use super::super::transfer::tests::{expect_fault, expect_unsupported, gm_bytes, gm_with, random_bytes};
 use crate::sim::instr::{AtomicOp, Elem};
 use crate::sim::machine::harness::Bench;
@@ -154,33 +161,39 @@ fn atomic_overflow_follows_the_saturation_bit() {
     let mut bench = Bench::new();
     let halves = |x: f32| half::f16::from_f32(x).to_le_bytes().repeat(16);
     let brains = |x: f32| half::bf16::from_f32(x).to_le_bytes().repeat(16);
-    let cases: [(Elem, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>); 5] = [
-        // element, old, new, with INF/NAN, saturating
-        (Elem::F16, halves(60000.0), halves(60000.0), halves(f32::INFINITY), halves(65504.0)),
+    // Element; old, new, result with INF/NAN, result when saturating.
+    let cases: [(Elem, [Vec<u8>; 4]); 5] = [
+        (Elem::F16, [halves(60000.0), halves(60000.0), halves(f32::INFINITY), halves(65504.0)]),
         (
             Elem::Bf16,
-            brains(-3e38),
-            brains(-3e38),
-            brains(f32::NEG_INFINITY),
-            half::bf16::MIN.to_le_bytes().repeat(16),
+            [
+                brains(-3e38),
+                brains(-3e38),
+                brains(f32::NEG_INFINITY),
+                half::bf16::MIN.to_le_bytes().repeat(16),
+            ],
         ),
-        (Elem::S8, vec![100; 32], vec![100; 32], vec![200; 32], vec![127; 32]),
+        (Elem::S8, [vec![100; 32], vec![100; 32], vec![200; 32], vec![127; 32]]),
         (
             Elem::S16,
-            (-30000i16).to_le_bytes().repeat(16),
-            (-30000i16).to_le_bytes().repeat(16),
-            5536i16.to_le_bytes().repeat(16),
-            i16::MIN.to_le_bytes().repeat(16),
+            [
+                (-30000i16).to_le_bytes().repeat(16),
+                (-30000i16).to_le_bytes().repeat(16),
+                5536i16.to_le_bytes().repeat(16),
+                i16::MIN.to_le_bytes().repeat(16),
+            ],
         ),
         (
             Elem::S32,
-            i32::MAX.to_le_bytes().repeat(8),
-            1i32.to_le_bytes().repeat(8),
-            i32::MIN.to_le_bytes().repeat(8),
-            i32::MAX.to_le_bytes().repeat(8),
+            [
+                i32::MAX.to_le_bytes().repeat(8),
+                1i32.to_le_bytes().repeat(8),
+                i32::MIN.to_le_bytes().repeat(8),
+                i32::MAX.to_le_bytes().repeat(8),
+            ],
         ),
     ];
-    for (elem, old, new, wrapped, saturated) in cases {
+    for (elem, [old, new, wrapped, saturated]) in cases {
         bench.regs.atomic = Some((AtomicOp::Add, elem));
         bench.regs.ctrl = 1 << 48;
         assert_eq!(atomic_store(&mut bench, &old, &new), wrapped, "{elem:?}");
