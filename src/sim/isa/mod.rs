@@ -14,6 +14,7 @@ mod vec_operand;
 mod vec_reduce;
 mod vec_scalar;
 mod vec_unary;
+mod vec_wide;
 
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;

@@ -28,6 +28,7 @@ pub(super) type F32s = [f32; LANES];
 pub(super) type Ints = [i64; LANES];
 
 /// Bits `0..n`.
+#[inline(always)]
 fn low_bits(n: usize) -> u128 {
     if n >= 128 {
         u128::MAX
@@ -78,6 +79,7 @@ impl Lanes {
     }
 
     /// Active lanes of repeat `r`.
+    #[inline(always)]
     pub(super) fn mask(&self, r: u64) -> u128 {
         if r + 1 == self.repeats {
             self.last
@@ -87,6 +89,7 @@ impl Lanes {
     }
 
     /// Are all lanes of `mask` active?
+    #[inline(always)]
     pub(super) fn is_full(&self, mask: u128) -> bool {
         mask == low_bits(self.per_repeat)
     }
@@ -262,6 +265,7 @@ impl Operand {
     }
 
     /// Address of block `block` of repeat `r`.
+    #[inline(always)]
     fn block_addr(&self, r: u64, block: usize) -> Addr {
         self.addr.plus(r as i64 * self.rep + block as i64 * self.blk)
     }
@@ -324,12 +328,24 @@ impl Operand {
     }
 
     /// Loads a repeat of f32, f16 or bf16 lanes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn load_f32(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
-        if self.elem == Elem::F32 && self.blk == BLOCK && lanes.is_full(lanes.mask(r)) {
-            f32_from_bytes(out, exec.bytes(self.block_addr(r, 0), 4 * lanes.per_repeat));
+        if self.elem == Elem::F32 && lanes.is_full(lanes.mask(r)) {
+            // The loops below have constant bounds, so that a repeat stays in vector registers.
+            let (first, _) = out.split_at_mut(64);
+            if self.blk == BLOCK {
+                f32_from_bytes(first, exec.bytes(self.block_addr(r, 0), 256));
+            } else {
+                for (block, out) in first.chunks_exact_mut(8).enumerate() {
+                    f32_from_bytes(out, exec.bytes(self.block_addr(r, block), 32));
+                }
+            }
             return;
         }
+        self.load_f32_masked(exec, lanes, r, out);
+    }
+
+    fn load_f32_masked(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
         let mut raw = [0; 1024];
         self.load_raw(exec, lanes, r, &mut raw);
         match self.elem {
@@ -350,29 +366,32 @@ impl Operand {
     }
 
     /// Stores a repeat of f32, f16 or bf16 lanes; 16-bit results are rounded to nearest even.
-    #[inline]
+    #[inline(always)]
     pub(super) fn store_f32(&self, exec: &mut Exec<'_>, lanes: &Lanes, r: u64, values: &F32s) {
         if self.elem == Elem::F32 && self.blk == BLOCK && lanes.is_full(lanes.mask(r)) {
-            let to = exec.bytes_mut(self.block_addr(r, 0), 4 * lanes.per_repeat);
-            for (b, x) in to.chunks_exact_mut(4).zip(values) {
+            let to = exec.bytes_mut(self.block_addr(r, 0), 256);
+            for (b, x) in to.chunks_exact_mut(4).zip(&values[..64]) {
                 b.copy_from_slice(&canonical(*x).to_le_bytes());
             }
             return;
         }
+        self.store_f32_masked(exec, lanes, r, values);
+    }
+
+    fn store_f32_masked(&self, exec: &mut Exec<'_>, lanes: &Lanes, r: u64, values: &F32s) {
+        let inf_nan = exec.instr.regs.inf_nan();
         let mut raw = [0; 4 * LANES];
         match self.elem {
             Elem::F16 => {
                 let mut h = [f16::ZERO; LANES];
                 h.convert_from_f32_slice(values);
-                let inf_nan = exec.instr.regs.inf_nan();
                 for (b, x) in raw.chunks_exact_mut(2).zip(&h) {
                     b.copy_from_slice(&finish_f16(*x, inf_nan).to_le_bytes());
                 }
             }
             Elem::Bf16 => {
-                let inf_nan = exec.instr.regs.inf_nan();
                 for (b, x) in raw.chunks_exact_mut(2).zip(values) {
-                    b.copy_from_slice(&finish_bf16(bf16::from_f32(*x), inf_nan).to_le_bytes());
+                    b.copy_from_slice(&finish_bf16(round_bf16(*x), inf_nan).to_le_bytes());
                 }
             }
             _ => {
@@ -389,20 +408,22 @@ impl Operand {
         let mut raw = [0; 1024];
         self.load_raw(exec, lanes, r, &mut raw);
         let out = &mut out[..lanes.per_repeat];
-        let elem = self.elem;
-        match elem {
+        // One loop for each width, so that each has constant sizes.
+        match self.elem {
             Elem::S4 => {
                 for (i, x) in out.iter_mut().enumerate() {
                     *x = i64::from((raw[i / 2] << (4 - i % 2 * 4)).cast_signed() >> 4);
                 }
             }
-            _ => {
-                for (x, b) in out.iter_mut().zip(raw.chunks_exact(elem.bytes())) {
-                    let mut wide = [0; 8];
-                    wide[..b.len()].copy_from_slice(b);
-                    *x = extend(elem, u64::from_le_bytes(wide));
-                }
+            Elem::S8 => widen(out, &raw, |b: [u8; 1]| i64::from(i8::from_le_bytes(b))),
+            Elem::U8 => widen(out, &raw, |b: [u8; 1]| i64::from(u8::from_le_bytes(b))),
+            Elem::S16 => widen(out, &raw, |b: [u8; 2]| i64::from(i16::from_le_bytes(b))),
+            Elem::U16 | Elem::F16 | Elem::Bf16 => {
+                widen(out, &raw, |b: [u8; 2]| i64::from(u16::from_le_bytes(b)));
             }
+            Elem::S32 => widen(out, &raw, |b: [u8; 4]| i64::from(i32::from_le_bytes(b))),
+            Elem::U32 | Elem::F32 => widen(out, &raw, |b: [u8; 4]| i64::from(u32::from_le_bytes(b))),
+            Elem::S64 | Elem::U64 | Elem::None => widen(out, &raw, i64::from_le_bytes),
         }
     }
 
@@ -410,15 +431,16 @@ impl Operand {
     pub(super) fn store_int(&self, exec: &mut Exec<'_>, lanes: &Lanes, r: u64, values: &Ints) {
         let mut raw = [0; 1024];
         let values = &values[..lanes.per_repeat];
-        if self.elem == Elem::S4 {
-            for (i, x) in values.iter().enumerate() {
-                raw[i / 2] |= (*x as u8 & 0xf) << (i % 2 * 4);
+        match self.elem {
+            Elem::S4 => {
+                for (i, x) in values.iter().enumerate() {
+                    raw[i / 2] |= (*x as u8 & 0xf) << (i % 2 * 4);
+                }
             }
-        } else {
-            let size = self.elem.bytes();
-            for (b, x) in raw.chunks_exact_mut(size).zip(values) {
-                b.copy_from_slice(&x.to_le_bytes()[..size]);
-            }
+            Elem::S8 | Elem::U8 => narrow::<1>(&mut raw, values),
+            Elem::S16 | Elem::U16 | Elem::F16 | Elem::Bf16 => narrow::<2>(&mut raw, values),
+            Elem::S32 | Elem::U32 | Elem::F32 => narrow::<4>(&mut raw, values),
+            Elem::S64 | Elem::U64 | Elem::None => narrow::<8>(&mut raw, values),
         }
         self.store_raw(exec, lanes, r, &raw);
     }
@@ -461,7 +483,32 @@ impl Operand {
     }
 }
 
-fn f32_from_bytes(out: &mut F32s, bytes: &[u8]) {
+/// Reads integers of `N` bytes.
+fn widen<const N: usize>(out: &mut [i64], raw: &[u8], of: impl Fn([u8; N]) -> i64) {
+    for (x, b) in out.iter_mut().zip(raw.chunks_exact(N)) {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(b);
+        *x = of(bytes);
+    }
+}
+
+/// Writes the low `N` bytes of integers.
+fn narrow<const N: usize>(raw: &mut [u8], values: &[i64]) {
+    for (b, x) in raw.chunks_exact_mut(N).zip(values) {
+        b.copy_from_slice(&x.to_le_bytes()[..N]);
+    }
+}
+
+/// f32 to bf16, to nearest even.
+#[inline(always)]
+fn round_bf16(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    bf16::from_bits(if x.is_nan() { 0x7fc0 } else { rounded })
+}
+
+#[inline(always)]
+fn f32_from_bytes(out: &mut [f32], bytes: &[u8]) {
     for (x, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
         *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     }
@@ -482,24 +529,19 @@ pub(super) fn canonical(x: f32) -> f32 {
 pub(super) fn finish_f16(x: f16, inf_nan: bool) -> f16 {
     let bits = x.to_bits();
     let magnitude = bits & 0x7fff;
-    f16::from_bits(match (magnitude.cmp(&0x7c00), inf_nan) {
-        (std::cmp::Ordering::Less, _) => bits,
-        (std::cmp::Ordering::Equal, true) => bits,
-        (std::cmp::Ordering::Equal, false) => bits & 0x8000 | 0x7bff,
-        (std::cmp::Ordering::Greater, true) => 0x7e00,
-        (std::cmp::Ordering::Greater, false) => 0,
-    })
+    let (infinity, nan) = if inf_nan { (0x7c00, 0x7e00) } else { (0x7bff, 0) };
+    let number = if magnitude == 0x7c00 { bits & 0x8000 | infinity } else { bits };
+    f16::from_bits(if magnitude > 0x7c00 { nan } else { number })
 }
 
 /// As [`finish_f16`], for bf16.
+#[inline(always)]
 pub(super) fn finish_bf16(x: bf16, inf_nan: bool) -> bf16 {
     let bits = x.to_bits();
-    bf16::from_bits(match bits & 0x7fff {
-        0x7f80 if !inf_nan => bits & 0x8000 | 0x7f7f,
-        0x7f81.. if inf_nan => 0x7fc0,
-        0x7f81.. => 0,
-        _ => bits,
-    })
+    let magnitude = bits & 0x7fff;
+    let (infinity, nan) = if inf_nan { (0x7f80, 0x7fc0) } else { (0x7f7f, 0) };
+    let number = if magnitude == 0x7f80 { bits & 0x8000 | infinity } else { bits };
+    bf16::from_bits(if magnitude > 0x7f80 { nan } else { number })
 }
 
 /// The value of an element's raw bits as integer.
