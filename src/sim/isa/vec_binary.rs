@@ -2,7 +2,7 @@
 
 use super::vec_float::{fused, maximum, minimum};
 use super::vec_operand::{
-    check_overlap, finish_int, no_such_type, Accumulate, F32s, Ints, Lanes, Operand, LANES,
+    canonical, check_overlap, finish_int, no_such_type, Accumulate, F32s, Ints, Lanes, Operand, LANES,
 };
 use super::vec_wide::{on_widest, Work};
 use super::{Dispatch, OpInfo};
@@ -154,18 +154,22 @@ impl<F: Fn(f32, f32, f32) -> f32> Work for FloatLanes<'_, '_, F> {
         let FloatLanes { exec, reads_dst, lanes, operands: [dst, src0, src1], f } = self;
         let (mut d, mut a, mut b): (F32s, F32s, F32s) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for r in 0..lanes.repeats {
+            if dst.is_whole_f32(lanes, r) && src0.elem == Elem::F32 {
+                let mut x = if reads_dst { dst.load_64(exec, r) } else { [0.0; 64] };
+                let (a, b) = (src0.load_64(exec, r), src1.load_64(exec, r));
+                for i in 0..64 {
+                    x[i] = canonical(f(x[i], a[i], b[i]));
+                }
+                dst.store_64(exec, r, &x);
+                continue;
+            }
             src0.load_f32(exec, lanes, r, &mut a);
             src1.load_f32(exec, lanes, r, &mut b);
             if reads_dst {
                 dst.load_f32(exec, lanes, r, &mut d);
             }
-            for i in 0..64 {
-                d[i] = f(d[i], a[i], b[i]);
-            }
-            if lanes.per_repeat > 64 {
-                for i in 64..LANES {
-                    d[i] = f(d[i], a[i], b[i]);
-                }
+            for ((d, a), b) in d.iter_mut().zip(&a).zip(&b) {
+                *d = f(*d, *a, *b);
             }
             dst.store_f32(exec, lanes, r, &d);
         }

@@ -11,11 +11,15 @@
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
+use super::vec_wide::{on_widest, Work};
 use crate::sim::addr::Addr;
 use crate::sim::fault::range_text;
 use crate::sim::instr::{Elem, Instr};
 use crate::sim::machine::{Access, Exec};
 use crate::sim::{FaultKind, Space, Stop};
+
+// The chip is little-endian; loads and stores of whole repeats copy its bytes.
+const _: () = assert!(cfg!(target_endian = "little"), "the simulator needs a little-endian host");
 
 /// Bytes of a block ("DataBlock").
 pub(super) const BLOCK: i64 = 32;
@@ -327,22 +331,44 @@ impl Operand {
         }
     }
 
-    /// Loads a repeat of f32, f16 or bf16 lanes.
+    /// Is repeat `r` 64 whole f32 lanes, so that [`Operand::load_64`] takes it?
     #[inline(always)]
-    pub(super) fn load_f32(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
-        if self.elem == Elem::F32 && lanes.is_full(lanes.mask(r)) {
-            // The loops below have constant bounds, so that a repeat stays in vector registers.
-            let (first, _) = out.split_at_mut(64);
-            if self.blk == BLOCK {
-                f32_from_bytes(first, exec.bytes(self.block_addr(r, 0), 256));
-            } else {
-                for (block, out) in first.chunks_exact_mut(8).enumerate() {
-                    f32_from_bytes(out, exec.bytes(self.block_addr(r, block), 32));
-                }
-            }
+    pub(super) fn is_whole_f32(&self, lanes: &Lanes, r: u64) -> bool {
+        self.elem == Elem::F32 && lanes.is_full(lanes.mask(r))
+    }
+
+    /// A whole repeat of f32 lanes by value: it stays in vector registers.
+    #[inline(always)]
+    pub(super) fn load_64(&self, exec: &Exec<'_>, r: u64) -> [f32; 64] {
+        if self.blk == BLOCK {
+            return bytemuck::pod_read_unaligned(exec.bytes(self.block_addr(r, 0), 256));
+        }
+        let mut blocks = [[0f32; 8]; 8];
+        for (block, x) in blocks.iter_mut().enumerate() {
+            *x = bytemuck::pod_read_unaligned(exec.bytes(self.block_addr(r, block), 32));
+        }
+        bytemuck::cast(blocks)
+    }
+
+    /// Stores a whole repeat of f32 lanes.
+    #[inline(always)]
+    pub(super) fn store_64(&self, exec: &mut Exec<'_>, r: u64, values: &[f32; 64]) {
+        if self.blk == BLOCK {
+            exec.bytes_mut(self.block_addr(r, 0), 256).copy_from_slice(bytemuck::bytes_of(values));
             return;
         }
-        self.load_f32_masked(exec, lanes, r, out);
+        for (block, x) in values.chunks_exact(8).enumerate() {
+            exec.bytes_mut(self.block_addr(r, block), 32).copy_from_slice(bytemuck::cast_slice(x));
+        }
+    }
+
+    /// Loads a repeat of f32, f16 or bf16 lanes.
+    pub(super) fn load_f32(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
+        if self.is_whole_f32(lanes, r) {
+            out[..64].copy_from_slice(&self.load_64(exec, r));
+        } else {
+            self.load_f32_masked(exec, lanes, r, out);
+        }
     }
 
     fn load_f32_masked(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
@@ -366,40 +392,10 @@ impl Operand {
     }
 
     /// Stores a repeat of f32, f16 or bf16 lanes; 16-bit results are rounded to nearest even.
-    #[inline(always)]
     pub(super) fn store_f32(&self, exec: &mut Exec<'_>, lanes: &Lanes, r: u64, values: &F32s) {
-        if self.elem == Elem::F32 && self.blk == BLOCK && lanes.is_full(lanes.mask(r)) {
-            let to = exec.bytes_mut(self.block_addr(r, 0), 256);
-            for (b, x) in to.chunks_exact_mut(4).zip(&values[..64]) {
-                b.copy_from_slice(&canonical(*x).to_le_bytes());
-            }
-            return;
-        }
-        self.store_f32_masked(exec, lanes, r, values);
-    }
-
-    fn store_f32_masked(&self, exec: &mut Exec<'_>, lanes: &Lanes, r: u64, values: &F32s) {
-        let inf_nan = exec.instr.regs.inf_nan();
         let mut raw = [0; 4 * LANES];
-        match self.elem {
-            Elem::F16 => {
-                let mut h = [f16::ZERO; LANES];
-                h.convert_from_f32_slice(values);
-                for (b, x) in raw.chunks_exact_mut(2).zip(&h) {
-                    b.copy_from_slice(&finish_f16(*x, inf_nan).to_le_bytes());
-                }
-            }
-            Elem::Bf16 => {
-                for (b, x) in raw.chunks_exact_mut(2).zip(values) {
-                    b.copy_from_slice(&finish_bf16(round_bf16(*x), inf_nan).to_le_bytes());
-                }
-            }
-            _ => {
-                for (b, x) in raw.chunks_exact_mut(4).zip(values) {
-                    b.copy_from_slice(&canonical(*x).to_le_bytes());
-                }
-            }
-        }
+        let inf_nan = exec.instr.regs.inf_nan();
+        on_widest(Pack { elem: self.elem, values: &values[..lanes.per_repeat], raw: &mut raw, inf_nan });
         self.store_raw(exec, lanes, r, &raw);
     }
 
@@ -505,6 +501,41 @@ fn round_bf16(x: f32) -> bf16 {
     let bits = x.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
     bf16::from_bits(if x.is_nan() { 0x7fc0 } else { rounded })
+}
+
+/// The lanes of a repeat as bytes of the element type.
+struct Pack<'a> {
+    elem: Elem,
+    values: &'a [f32],
+    raw: &'a mut [u8; 4 * LANES],
+    inf_nan: bool,
+}
+
+impl Work for Pack<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Pack { elem, values, raw, inf_nan } = self;
+        match elem {
+            Elem::F16 => {
+                let mut h = [f16::ZERO; LANES];
+                let h = &mut h[..values.len()];
+                h.convert_from_f32_slice(values);
+                for (b, x) in raw.chunks_exact_mut(2).zip(h) {
+                    b.copy_from_slice(&finish_f16(*x, inf_nan).to_le_bytes());
+                }
+            }
+            Elem::Bf16 => {
+                for (b, x) in raw.chunks_exact_mut(2).zip(values) {
+                    b.copy_from_slice(&finish_bf16(round_bf16(*x), inf_nan).to_le_bytes());
+                }
+            }
+            _ => {
+                for (b, x) in raw.chunks_exact_mut(4).zip(values) {
+                    b.copy_from_slice(&canonical(*x).to_le_bytes());
+                }
+            }
+        }
+    }
 }
 
 #[inline(always)]

@@ -2,8 +2,8 @@
 
 use super::vec_float::{fused, maximum, minimum};
 use super::vec_operand::{
-    check_overlap, extend, finish_int, no_such_type, scalar_f32, Accumulate, F32s, Ints, Lanes, Operand,
-    LANES,
+    canonical, check_overlap, extend, finish_int, no_such_type, scalar_f32, Accumulate, F32s, Ints, Lanes,
+    Operand, LANES,
 };
 use super::vec_wide::{on_widest, Work};
 use super::{Dispatch, OpInfo};
@@ -108,17 +108,21 @@ impl<F: Fn(f32, f32) -> f32> Work for FloatLanes<'_, '_, F> {
         let FloatLanes { exec, reads_dst, lanes, operands: [dst, src], f } = self;
         let (mut d, mut s): (F32s, F32s) = ([0.0; LANES], [0.0; LANES]);
         for r in 0..lanes.repeats {
+            if dst.is_whole_f32(lanes, r) && src.elem == Elem::F32 {
+                let mut x = if reads_dst { dst.load_64(exec, r) } else { [0.0; 64] };
+                let s = src.load_64(exec, r);
+                for i in 0..64 {
+                    x[i] = canonical(f(x[i], s[i]));
+                }
+                dst.store_64(exec, r, &x);
+                continue;
+            }
             src.load_f32(exec, lanes, r, &mut s);
             if reads_dst {
                 dst.load_f32(exec, lanes, r, &mut d);
             }
-            for i in 0..64 {
-                d[i] = f(d[i], s[i]);
-            }
-            if lanes.per_repeat > 64 {
-                for i in 64..LANES {
-                    d[i] = f(d[i], s[i]);
-                }
+            for (d, s) in d.iter_mut().zip(&s) {
+                *d = f(*d, *s);
             }
             dst.store_f32(exec, lanes, r, &d);
         }

@@ -10,7 +10,6 @@ mod model;
 mod moves;
 mod reduce;
 mod registers;
-mod speed;
 
 use super::{vec_binary, vec_cast, vec_compare, vec_move, vec_reduce, vec_scalar, vec_unary};
 use crate::sim::instr::Elem;
