@@ -2,7 +2,7 @@
 
 use super::vec_float::{fused, maximum, minimum};
 use super::vec_operand::{
-    canonical, check_overlap, finish_int, no_such_type, Accumulate, F32s, Ints, Lanes, Operand, LANES,
+    canonical, check_overlap, extend, finish_int, no_such_type, Accumulate, F32s, Ints, Lanes, Operand, LANES,
 };
 use super::vec_wide::{on_widest, Work};
 use super::{Dispatch, OpInfo};
@@ -32,7 +32,7 @@ enum Op {
 }
 
 impl Op {
-    /// Source types, with 0 to 1 entry where source and destination differ.
+    /// Element types, for reports.
     fn takes(self) -> &'static str {
         match self {
             Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => "F16, F32, S16, S32",
@@ -185,7 +185,7 @@ fn run_int(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, [dst, src0, src1]: [&Oper
         for ((d, a), b) in d.iter_mut().zip(&a).zip(&b) {
             *d = finish_int(dst.elem, op.int(*a, *b), inf_nan);
             if matches!(op, Op::AddRelu | Op::SubRelu) {
-                *d = i64::from(*d as i16).max(0);
+                *d = extend(dst.elem, d.cast_unsigned()).max(0);
             }
         }
         dst.store_int(exec, lanes, r, &d);

@@ -31,7 +31,7 @@ impl Op {
             Op::Gt => a > b,
             Op::Ge => a >= b,
             Op::Eq => a == b,
-            Op::Ne => a < b || a > b,
+            Op::Ne => a != b && !a.is_nan() && !b.is_nan(),
         }
     }
 

@@ -546,13 +546,12 @@ fn f32_from_bytes(out: &mut [f32], bytes: &[u8]) {
 }
 
 /// ASSUMPTION(nan-payload): every NaN result is the positive quiet NaN, so that results do not depend on the host.
+///
+/// Written on the bits: of a float select the compiler may assume that any NaN does.
 #[inline(always)]
 pub(super) fn canonical(x: f32) -> f32 {
-    if x.is_nan() {
-        f32::NAN
-    } else {
-        x
-    }
+    let bits = x.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0_0000 } else { bits })
 }
 
 /// A 16-bit result as the CTRL\[48\] mode wants it (`dav-c220.md` 6.1).
