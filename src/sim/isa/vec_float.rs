@@ -3,7 +3,7 @@
 //! All are branch-free in their lanes, so that loops over them vectorise, and use no fused multiply-add, so that every
 //! host computes the same bits.
 
-use super::vec_operand::canonical;
+use super::vec_value::canonical;
 
 /// Maximum: NaN propagates, `max(0, -0) = 0` (`dav-c220.md` 6.2).
 #[inline(always)]

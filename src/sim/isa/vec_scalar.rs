@@ -1,10 +1,9 @@
 //! Element-wise instructions of a vector and a scalar (`dav-c220.md` 3.7).
 
 use super::vec_float::{fused, maximum, minimum};
-use super::vec_operand::{
-    canonical, check_overlap, extend, finish_int, no_such_type, scalar_f32, Accumulate, F32s, Ints, Lanes,
-    Operand, LANES,
-};
+use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_overlap::{check_overlap, Accumulate};
+use super::vec_value::{canonical, extend, finish_int, no_such_type, scalar_f32};
 use super::vec_wide::{on_widest, Work};
 use super::{Dispatch, OpInfo};
 use crate::sim::instr::{Elem, Instr, Pipe};

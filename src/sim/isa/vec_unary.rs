@@ -1,8 +1,10 @@
 //! Element-wise instructions of one vector (`dav-c220.md` 3.7).
 
 use super::vec_float::{approximate, exp, ln, maximum, to_f32, to_f32_odd};
-use super::vec_operand::{check_overlap, no_such_type, Accumulate, Ints, Lanes, Operand, LANES};
+use super::vec_operand::{Ints, Lanes, Operand, LANES};
+use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_scalar::FloatLanes;
+use super::vec_value::no_such_type;
 use super::vec_wide::on_widest;
 use super::{Dispatch, OpInfo};
 use crate::sim::instr::{Elem, Instr, Pipe};

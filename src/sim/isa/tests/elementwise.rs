@@ -296,3 +296,35 @@ fn exp_is_accurate_and_monotone() {
     assert!(worst <= 1, "{worst} ulp");
     assert_eq!(last, f32::INFINITY);
 }
+
+/// The copies compiled for wider vectors compute the same bits as the baseline's.
+#[test]
+fn wide_copies_agree() {
+    use super::super::vec_float::{exp, fused, ln, maximum, to_f32, to_f32_odd};
+    use super::super::vec_wide::{on_widest, Work};
+
+    struct All<'a>(&'a [f32], &'a mut Vec<u32>);
+    impl Work for All<'_> {
+        #[inline(always)]
+        fn run(self) {
+            for w in self.0.windows(3) {
+                let (x, y) = (f64::from(w[0]), f64::from(w[1]));
+                let results = [
+                    to_f32(exp(x)),
+                    to_f32_odd(exp(x)),
+                    to_f32(ln(y)),
+                    fused(w[0], w[1], w[2]),
+                    maximum(w[0], w[1]),
+                ];
+                self.1.extend(results.map(|x| if x.is_nan() { 1 } else { x.to_bits() }));
+            }
+        }
+    }
+    let mut rng = fastrand::Rng::with_seed(14);
+    let data: Vec<f32> =
+        (0..100_000).map(|_| f32::from_bits(random_element(&mut rng, Elem::F32) as u32)).collect();
+    let (mut base, mut wide) = (Vec::new(), Vec::new());
+    All(&data, &mut base).run();
+    on_widest(All(&data, &mut wide));
+    assert!(base == wide);
+}
