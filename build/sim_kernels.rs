@@ -74,7 +74,6 @@ impl Compiler {
             .host(target)
             .opt_level(2)
             .debug(false)
-            .warnings(false)
             .cargo_metadata(false)
             .try_get_compiler()
             .map_err(|e| missing(&e.to_string()))?;

@@ -3,6 +3,7 @@
 //! `tests/headers/calls_*.cpp` is kernel text (it compiles with CANN's headers too). `record.cpp` stands in for the machine and
 //! writes down each instruction; `expected.txt` says what `dav-c220.md` 2.2, 3, 4 and CANN's `dav_c220` lowering want.
 #![allow(unsafe_code, reason = "loads the compiled recorder")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a failure here fails the test")]
 
 #[path = "../build/sim_kernels.rs"]
 mod sim_kernels;
