@@ -6,6 +6,8 @@
 
 pub mod acl;
 pub mod attention;
+#[doc(hidden)]
+pub mod driver;
 mod dtype;
 mod error;
 pub mod reference;

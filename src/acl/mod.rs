@@ -1,1 +1,5 @@
-//! (being written)
+//! The ACL library of a CANN installation, loaded at run time: nothing is linked.
+
+mod load;
+
+pub use load::{library, load_from, Library};

@@ -1,1 +1,58 @@
-//! (being written)
+//! The forward attention operator: a [`Problem`] is planned once, and its [`Plan`] launched as often as wanted.
+//!
+//! Numerics: scores, softmax statistics and the accumulator of o are f32, P is rounded to the operands' dtype before
+//! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. See [`reference`](crate::reference) for special values.
+
+pub mod host;
+mod launch;
+mod operands;
+mod problem;
+
+pub use launch::{Args, FlashAttention, Operand};
+pub use problem::{Layout, Problem};
+
+pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};
+
+use crate::tiling::{self, Candidate, Rejections};
+use crate::{DType, Error, ErrorKind, Result, Soc};
+
+/// Plans a problem for a SoC. Plans do not depend on a device and may be made and kept anywhere.
+///
+/// # Errors
+/// One error with **all** reasons, each with the argument, its value and the nearest supported one. The kind is
+/// `InvalidArgument` if any argument can never be right, else `Unsupported`.
+pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
+    tiling::plan(&problem.shape(), soc).map_err(|r| refused(&r, soc))
+}
+
+/// Plans a problem with this tiling instead of the planner's choice.
+///
+/// # Errors
+/// As [`plan`], and `Unsupported` with the reason why the tiling cannot be used.
+pub fn plan_with(problem: &Problem, soc: &Soc, candidate: Candidate) -> Result<Plan> {
+    tiling::plan_with(&problem.shape(), soc, candidate).map_err(|r| refused(&r, soc))
+}
+
+/// Name of the kernel for operands of that type.
+///
+/// # Errors
+/// `Unsupported` when there is none.
+pub fn kernel_name(dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F16 => Ok("fa_flash_fwd_f16"),
+        DType::Bf16 => Ok("fa_flash_fwd_bf16"),
+        DType::F32 => Err(Error::new(
+            ErrorKind::Unsupported,
+            "attention: dtype = f32 has no kernel; supported: f16, bf16",
+        )),
+    }
+}
+
+fn refused(rejections: &Rejections, soc: &Soc) -> Error {
+    let is_invalid = rejections.reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
+    let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };
+    Error::new(kind, format!("attention on {}: {rejections}", soc.name))
+}
+
+#[cfg(test)]
+mod tests;

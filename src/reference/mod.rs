@@ -1,1 +1,148 @@
-//! (being written)
+//! Attention computed the obvious way on the host: the oracle of every test. Slow on purpose.
+//!
+//! For query row `i` and key `j` of one head, with `off = seqlen_k - seqlen_q`:
+//!
+//! ```text
+//! s[i][j] = softmax_scale * sum_d q[i][d] * k[j][d]           over the keys j that the mask lets row i see
+//! lse[i]  = ln sum_j exp(s[i][j])                             natural logarithm
+//! o[i][d] = sum_j exp(s[i][j] - lse[i]) * v[j][d]
+//! ```
+//!
+//! - A row that sees no key, or whose every visible score is `-inf`, gives `o = 0` and `lse = -inf`.
+//! - A masked key takes no part at all, whatever its k and v hold. The kernel agrees for k. For v it agrees only
+//!   where the whole key block is skipped: a masked key inside a visited block has `p = 0`, and `0 * NaN = NaN`
+//!   (likewise `0 * inf`), so NaN or infinity in its v row reaches `o` there. FlashAttention's kernels do the same.
+//! - A visible score of NaN or `+inf` makes the row's `o` NaN, and its `lse` NaN, as IEEE arithmetic does
+//!   (`inf - inf`). The result never depends on an order of keys.
+//!
+//! [`attention`] computes in f64. [`same_precision`] is the plain implementation in the dtype of the operands whose
+//! own error sets the tolerance: FlashAttention's rule asks that a kernel's error against f64 be at most twice it.
+
+mod exact;
+mod same_precision;
+#[cfg(test)]
+mod tests;
+
+pub use exact::attention;
+pub use same_precision::{same_precision, Element};
+
+use crate::tiling::Mask;
+
+/// Sizes and options of a reference computation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Params {
+    /// Batch size.
+    pub batch: usize,
+    /// Heads of q and o.
+    pub num_heads: usize,
+    /// Heads of k and v; head `h` of q reads head `h / (num_heads / num_heads_k)`.
+    pub num_heads_k: usize,
+    /// Elements of a row of q and k.
+    pub head_dim: usize,
+    /// Elements of a row of v and o.
+    pub head_dim_v: usize,
+    /// Rows of q and o.
+    pub seqlen_q: usize,
+    /// Rows of k and v.
+    pub seqlen_k: usize,
+    /// Factor of the scores.
+    pub softmax_scale: f64,
+    /// Which keys a row sees.
+    pub mask: Mask,
+}
+
+impl Params {
+    /// Whether query row `i` sees key `j`: the definition, on signed numbers wide enough for every shape.
+    fn sees(&self, i: usize, j: usize) -> bool {
+        let ahead = j as i128 - (i as i128 + self.seqlen_k as i128 - self.seqlen_q as i128);
+        match self.mask {
+            Mask::None => true,
+            Mask::Causal => ahead <= 0,
+            Mask::Window { left, right } => {
+                left.is_none_or(|left| -ahead <= i128::from(left))
+                    && right.is_none_or(|right| ahead <= i128::from(right))
+            }
+        }
+    }
+
+    fn head_k(&self, head: usize) -> usize {
+        head / (self.num_heads / self.num_heads_k)
+    }
+
+    /// Panics with the operand's name when a slice is too short: the oracle's callers are tests.
+    fn check<T>(&self, q: &Tensor<'_, T>, k: &Tensor<'_, T>, v: &Tensor<'_, T>) {
+        assert!(
+            self.num_heads_k > 0 && self.num_heads % self.num_heads_k == 0,
+            "num_heads = {} is not a multiple of num_heads_k = {}",
+            self.num_heads,
+            self.num_heads_k
+        );
+        q.check("q", [self.batch, self.seqlen_q, self.num_heads, self.head_dim]);
+        k.check("k", [self.batch, self.seqlen_k, self.num_heads_k, self.head_dim]);
+        v.check("v", [self.batch, self.seqlen_k, self.num_heads_k, self.head_dim_v]);
+    }
+}
+
+/// A `[batch, seqlen, heads, dim]` tensor in a slice; rows of `dim` elements are contiguous.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a, T> {
+    /// The elements.
+    pub data: &'a [T],
+    /// Elements between batches, rows of the sequence, heads.
+    pub stride: [usize; 3],
+}
+
+impl<'a, T> Tensor<'a, T> {
+    /// A dense `[batch, seqlen, heads, dim]` tensor.
+    pub fn dense(data: &'a [T], seqlen: usize, heads: usize, dim: usize) -> Self {
+        Self { data, stride: [seqlen * heads * dim, heads * dim, dim] }
+    }
+
+    fn row(&self, batch: usize, row: usize, head: usize, dim: usize) -> &'a [T] {
+        let start = batch * self.stride[0] + row * self.stride[1] + head * self.stride[2];
+        &self.data[start..start + dim]
+    }
+
+    fn check(&self, name: &str, [batch, seqlen, heads, dim]: [usize; 4]) {
+        if batch * seqlen * heads == 0 {
+            return;
+        }
+        let [b, s, h] = self.stride;
+        let need = (batch - 1) * b + (seqlen - 1) * s + (heads - 1) * h + dim;
+        assert!(
+            self.data.len() >= need,
+            "{name} has {} elements, its shape and strides need {need}",
+            self.data.len()
+        );
+    }
+}
+
+/// Result of a reference computation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Dense `[batch, seqlen_q, num_heads, head_dim_v]`.
+    pub o: Vec<f64>,
+    /// Dense `[batch, num_heads, seqlen_q]`, natural logarithm.
+    pub lse: Vec<f64>,
+}
+
+impl Output {
+    fn new(p: &Params) -> Self {
+        let rows = p.batch * p.num_heads * p.seqlen_q;
+        Self { o: vec![0.0; rows * p.head_dim_v], lse: vec![f64::NEG_INFINITY; rows] }
+    }
+
+    /// Stores one row; the only place that knows the two layouts.
+    fn set_row(&mut self, p: &Params, [batch, head, i]: [usize; 3], o: &[f64], lse: f64) {
+        let start = ((batch * p.seqlen_q + i) * p.num_heads + head) * p.head_dim_v;
+        self.o[start..start + p.head_dim_v].copy_from_slice(o);
+        self.lse[(batch * p.num_heads + head) * p.seqlen_q + i] = lse;
+    }
+}
+
+/// Every (batch, head, query row).
+fn rows(p: &Params) -> impl Iterator<Item = [usize; 3]> {
+    let p = *p;
+    (0..p.batch)
+        .flat_map(move |b| (0..p.num_heads).flat_map(move |h| (0..p.seqlen_q).map(move |i| [b, h, i])))
+}

@@ -1,7 +1,21 @@
 //! Kernel images: shared libraries built for the host that export `fasim_image` (see [`super::abi`]).
+#![allow(unsafe_code, reason = "loads a shared library and reads the C structures that it exports")]
 
+use std::ffi::{c_char, CStr};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+
+use super::abi::{FasimImage, FasimKernel, KernelType, ABI_VERSION};
+use super::isa::{self, OpInfo};
+use super::machine::{Body, HOOKS};
+
+/// A shared library in this process, and what its operation numbers mean.
+struct Library {
+    ops: Arc<[&'static OpInfo]>,
+    /// Keeps the code of the kernels mapped. Dropped last.
+    _handle: libloading::Library,
+}
 
 /// A loaded kernel library.
 #[derive(Debug)]
@@ -9,24 +23,76 @@ pub(crate) struct Image {
     kernels: Vec<Kernel>,
 }
 
-/// A kernel of an image; keeps its library loaded through the `Arc<Image>` it was found in.
-#[derive(Clone, Debug)]
+/// A kernel of an image; keeps its library loaded.
+#[derive(Clone)]
 pub(crate) struct Kernel {
     /// Name as `aclrtBinaryGetFunction` takes it.
     pub(crate) name: String,
     /// Arguments that the kernel takes, one 8-byte slot each.
     pub(crate) num_args: u32,
+    kernel_type: KernelType,
+    launch: unsafe extern "C" fn(*const u64, u32) -> i32,
+    library: Arc<Library>,
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({} arguments, {:?})", self.name, self.num_args, self.kernel_type)
+    }
+}
+
+impl Kernel {
+    /// Which cores it runs on.
+    pub(crate) fn kernel_type(&self) -> KernelType {
+        self.kernel_type
+    }
+
+    /// The operations of its image, by number.
+    pub(crate) fn ops(&self) -> Arc<[&'static OpInfo]> {
+        Arc::clone(&self.library.ops)
+    }
+
+    /// A call with these arguments.
+    pub(crate) fn body(&self, args: &[u64]) -> Body {
+        let (kernel, args) = (self.clone(), args.to_vec());
+        Arc::new(move || {
+            // SAFETY: `launch` is code of the library that `kernel` keeps loaded; `args` holds as many slots as are
+            // announced, and machine::launch has compared their number with what the kernel takes.
+            unsafe { (kernel.launch)(args.as_ptr(), kernel.num_args) }
+        })
+    }
 }
 
 impl Image {
     /// Loads a shared library. The error says what the loader said, or which part of the interface does not match.
-    pub(crate) fn load_file(_path: &Path) -> Result<Arc<Image>, String> {
-        Err("not written yet".into())
+    pub(crate) fn load_file(path: &Path) -> Result<Arc<Image>, String> {
+        // SAFETY: whoever names the file vouches for its initialisers, as for any program that is run.
+        let handle = unsafe { libloading::Library::new(path) }
+            .map_err(|e| format!("{} cannot be loaded: {e}", path.display()))?;
+        // SAFETY: machine_abi.h fixes the type of the exported `fasim_image`.
+        let entry = unsafe { handle.get::<unsafe extern "C" fn() -> *const FasimImage>(b"fasim_image\0") }
+            .map_err(|e| format!("{} is no kernel image: {e}", path.display()))?;
+        // SAFETY: as above; it takes nothing and returns a pointer to a table inside the library.
+        let raw = unsafe { entry() };
+        // SAFETY: the table lives as long as the library is loaded, and `handle` is held until the copy is made.
+        let raw = *unsafe { raw.as_ref() }.ok_or("fasim_image returned a null pointer")?;
+        if raw.abi_version != ABI_VERSION {
+            let given = raw.abi_version;
+            return Err(format!("the image has interface version {given}; this machine has {ABI_VERSION}"));
+        }
+        let ops = read_ops(&raw)?;
+        // SAFETY: the version says that `bind` takes our FasimHooks, which is a static.
+        unsafe { (raw.bind)(&HOOKS) };
+        let library = Arc::new(Library { ops, _handle: handle });
+        let kernels = table(raw.kernels, raw.num_kernels, "kernels")?;
+        let kernels = kernels.iter().map(|k| read_kernel(k, &library)).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Image { kernels }))
     }
 
     /// Loads a shared library from memory.
-    pub(crate) fn load_bytes(_data: &[u8]) -> Result<Arc<Image>, String> {
-        Err("not written yet".into())
+    pub(crate) fn load_bytes(data: &[u8]) -> Result<Arc<Image>, String> {
+        let file = MemoryFile::new(data).map_err(|e| format!("the image cannot be put into a file: {e}"))?;
+        Self::load_file(file.path())
     }
 
     /// The kernels of the image.
@@ -37,5 +103,121 @@ impl Image {
     /// The kernel of that name.
     pub(crate) fn find(self: &Arc<Self>, name: &str) -> Option<Kernel> {
         self.kernels.iter().find(|k| k.name == name).cloned()
+    }
+}
+
+/// A table of the image.
+fn table<T>(start: *const T, len: u32, name: &str) -> Result<&'static [T], String> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if start.is_null() {
+        return Err(format!("the image announces {len} {name} but gives no table"));
+    }
+    // SAFETY: machine_abi.h: `start` points to `len` entries in the library's constant data. The slices are only used
+    // by load_file, which holds the library; what is kept is copied.
+    Ok(unsafe { std::slice::from_raw_parts(start, len as usize) })
+}
+
+fn text(start: *const c_char, what: &str) -> Result<&'static str, String> {
+    if start.is_null() {
+        return Err(format!("the image has {what} without a name"));
+    }
+    // SAFETY: machine_abi.h: names are C strings in the library's constant data; used as in `table`.
+    unsafe { CStr::from_ptr(start) }.to_str().map_err(|_| format!("the name of {what} is not UTF-8"))
+}
+
+fn read_ops(raw: &FasimImage) -> Result<Arc<[&'static OpInfo]>, String> {
+    let names = table(raw.ops, raw.num_ops, "operations")?;
+    let find = |name: &*const c_char| {
+        let name = text(*name, "an operation")?;
+        isa::find(name).ok_or_else(|| format!("the image uses the intrinsic {name}, which is not modelled"))
+    };
+    names.iter().map(find).collect()
+}
+
+fn read_kernel(raw: &FasimKernel, library: &Arc<Library>) -> Result<Kernel, String> {
+    let name = text(raw.name, "a kernel")?.to_owned();
+    let kernel_type = match raw.kernel_type {
+        0 => KernelType::AivOnly,
+        1 => KernelType::AicOnly,
+        2 => KernelType::MixAic1Aiv2,
+        3 => KernelType::MixAic1Aiv1,
+        other => return Err(format!("kernel {name} has type {other}; types are 0 to 3")),
+    };
+    let library = Arc::clone(library);
+    Ok(Kernel { name, num_args: raw.num_args, kernel_type, launch: raw.launch, library })
+}
+
+/// A file that exists only while it is loaded.
+#[cfg(target_os = "linux")]
+struct MemoryFile {
+    path: std::path::PathBuf,
+    _file: std::fs::File,
+}
+
+#[cfg(target_os = "linux")]
+impl MemoryFile {
+    fn new(data: &[u8]) -> std::io::Result<Self> {
+        use std::io::Write;
+        use std::os::fd::{AsRawFd, FromRawFd};
+        use std::sync::atomic::{AtomicU32, Ordering};
+        // SAFETY: the name is a C string; the call has no other condition.
+        let fd = unsafe { libc::memfd_create(c"fasim-image".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: `fd` was just opened, is checked above, and nobody else owns it.
+        let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
+        file.write_all(data)?;
+        // The loader takes a path it has seen for the library it loaded then, and a library with unique C++ symbols
+        // is never unloaded, while file descriptors are used again: so no path may ever come twice. The number is
+        // spelt in binary with "/." and "/", which mean nothing in a path.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let unique: String = (0..32).map(|bit| if number >> bit & 1 == 1 { "/." } else { "/" }).collect();
+        Ok(Self { path: format!("/proc/self/fd{unique}/{}", file.as_raw_fd()).into(), _file: file })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A file that exists only while it is loaded.
+#[cfg(not(target_os = "linux"))]
+struct MemoryFile {
+    path: std::path::PathBuf,
+}
+
+#[cfg(not(target_os = "linux"))]
+impl MemoryFile {
+    fn new(data: &[u8]) -> std::io::Result<Self> {
+        use std::io::Write;
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("fasim-image-{}-{number}", std::process::id()));
+        // Never an existing file: in a shared directory it may be somebody's trap.
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o700);
+        let mut file = options.open(&path)?;
+        let guard = Self { path };
+        file.write_all(data)?;
+        Ok(guard)
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        // Left over at worst: a temporary file.
+        let _ = std::fs::remove_file(&self.path);
     }
 }

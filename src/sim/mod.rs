@@ -20,3 +20,15 @@ pub use addr::Space;
 pub use config::{Config, CubeAccumulate};
 pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
 pub use instr::Pipe;
+
+/// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
+/// Device numbers are not used twice.
+pub fn add_device(config: Config) -> i32 {
+    acl::add_device(config)
+}
+
+/// The simulated ACL functions, for tests that misuse them.
+#[doc(hidden)]
+pub fn acl_table() -> &'static crate::driver::AclTable {
+    acl::table()
+}

@@ -1,1 +1,25 @@
-//! (being written)
+//! The ACL functions, in process, over simulated devices.
+//!
+//! Devices are reference-counted, contexts belong to threads, streams are first-in first-out queues with a thread
+//! each, handles are checked, and every refusal has a code of the vendor's and a text (acl-runtime.md 1.5, 1.6, 6.1).
+//! Event times are host time: how long the simulator took. What CANN's manuals leave open is marked as assumption.
+
+mod args;
+mod border;
+mod device;
+mod event;
+mod exports;
+mod handles;
+mod launch;
+mod memory;
+mod stream;
+
+pub(crate) use device::add_device;
+
+use crate::driver::{acl_functions, table_from_module, AclTable};
+
+/// The simulated functions.
+pub(crate) fn table() -> &'static AclTable {
+    static TABLE: AclTable = acl_functions!(table_from_module(self::exports));
+    &TABLE
+}

@@ -2,6 +2,28 @@
 //!
 //! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
 
+mod cube;
+mod fixpipe;
+mod img2col;
+mod mmad;
+mod mte_gm_l1;
+mod mte_gm_ub;
+mod mte_l1_l0;
+mod registers;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod vec_binary;
+mod vec_cast;
+mod vec_compare;
+mod vec_float;
+mod vec_move;
+mod vec_operand;
+mod vec_reduce;
+mod vec_scalar;
+mod vec_unary;
+
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
 use super::Stop;
@@ -46,7 +68,24 @@ impl std::fmt::Debug for OpInfo {
 }
 
 /// All families. Each lists its instructions in a `pub(crate) static OPS: &[OpInfo]`.
-static FAMILIES: &[&[OpInfo]] = &[];
+static FAMILIES: &[&[OpInfo]] = &[
+    sync::OPS,
+    mte_gm_ub::OPS,
+    mte_gm_l1::OPS,
+    mte_l1_l0::OPS,
+    img2col::OPS,
+    mmad::OPS,
+    fixpipe::OPS,
+    img2col::OPS,
+    registers::OPS,
+    vec_binary::OPS,
+    vec_cast::OPS,
+    vec_compare::OPS,
+    vec_move::OPS,
+    vec_reduce::OPS,
+    vec_scalar::OPS,
+    vec_unary::OPS,
+];
 
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::race::OrderHandle;
 use crate::sim::addr::Addr;
 use crate::sim::fault::range_text;
 use crate::sim::instr::Instr;
 use crate::sim::memory::{Allocation, LocalMem};
-use crate::sim::{Config, FaultKind, Space, Stop};
+use crate::sim::{Config, FaultKind, Pipe, Space, Stop};
 
 /// Kind of an access, for the race rules. Two atomics do not conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(crate) struct VectorState {
     pub(crate) acc_val: u64,
     /// `vcmax`/`vcmin`: running value and index, raw bits.
     pub(crate) max_min_cnt: u64,
+    /// `vreducev2`: number of elements that were kept.
+    pub(crate) rsvd_cnt: u64,
 }
 
 /// One instruction in execution.
@@ -54,6 +57,8 @@ pub(crate) struct Exec<'a> {
     /// On-chip memories of this core, by `Space::local_index`. Those of the other core kind have length 0.
     pub(crate) local: &'a mut [LocalMem; 7],
     pub(crate) vector: &'a mut VectorState,
+    /// Order against other accesses; `None` when races are not looked for.
+    pub(crate) order: Option<OrderHandle<'a>>,
 }
 
 impl Exec<'_> {
@@ -94,8 +99,21 @@ impl Exec<'_> {
 
     /// An access to `len` contiguous bytes: bounds, reserved ranges, order against other accesses.
     pub(crate) fn touch(&mut self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
+        self.touch_ordered_within_pipe(name, addr, len, access, &[])
+    }
+
+    /// As [`Exec::touch`], for an access that the hardware itself orders against earlier accesses by the pipes
+    /// `exempt` of this core: accumulation by M (dav-c220.md 3.5), or M and FIX under unitFlag (4.4).
+    pub(crate) fn touch_ordered_within_pipe(
+        &mut self,
+        name: &str,
+        addr: Addr,
+        len: u64,
+        access: Access,
+        exempt: &[Pipe],
+    ) -> Result<(), Stop> {
         self.check_bounds(name, addr, len, access)?;
-        self.check_order(name, addr, len, access)
+        self.check_order(addr, len, access, exempt)
     }
 
     /// `count` accesses of `len` bytes, `stride` bytes apart. Adjacent pieces are checked as one.
@@ -132,7 +150,7 @@ impl Exec<'_> {
         if addr.space == Space::Gm {
             let start = addr.offset.cast_unsigned();
             return match self.gm.find(start) {
-                Some((_, a)) if start + len <= a.base() + a.len() => Ok(()),
+                Some((_, a)) if start.checked_add(len).is_some_and(|e| e <= a.base() + a.len()) => Ok(()),
                 Some((_, a)) => Err(Stop::fault(
                     FaultKind::OutOfBounds,
                     format!(
@@ -177,9 +195,11 @@ impl Exec<'_> {
     }
 
     /// Happens-before check of one contiguous access.
-    #[allow(clippy::unnecessary_wraps, reason = "the race detector is added to this place")]
-    fn check_order(&mut self, _name: &str, _addr: Addr, _len: u64, _access: Access) -> Result<(), Stop> {
-        Ok(())
+    fn check_order(&mut self, addr: Addr, len: u64, access: Access, exempt: &[Pipe]) -> Result<(), Stop> {
+        match &mut self.order {
+            None => Ok(()),
+            Some(order) => order.check(self.instr, self.gm, addr, len, access, exempt),
+        }
     }
 
     /// Faults when a byte of the range was never written. Bounds must have been checked.
@@ -366,7 +386,7 @@ pub(crate) mod harness {
                 elem,
                 elem_dst,
                 args: all,
-                num_args: args.len() as u32,
+                num_args: u32::try_from(args.len()).unwrap(),
                 regs: self.regs,
                 number: 0,
             };
@@ -379,6 +399,7 @@ pub(crate) mod harness {
                         gm: &gm,
                         local: &mut self.local,
                         vector: &mut self.vector,
+                        order: None,
                     };
                     run(&mut exec, &instr)
                 }

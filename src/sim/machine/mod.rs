@@ -1,18 +1,59 @@
 //! The machine: cores, pipes, flags, order, and the launch of a kernel over many groups.
+//!
+//! A launch is a set of groups (blocks): an AIC with its AIVs, or a single core. Each core runs the kernel function as a
+//! coroutine; its intrinsics enter through [`HOOKS`] and are dispatched by [`group`] to the queues of the core's pipes.
+//! [`order`] and [`shadow`] find accesses that nothing orders, whatever order the pipes happened to run in.
 
+mod core;
+mod cross;
 mod exec;
+mod flags;
+mod grid;
+mod group;
+mod hooks;
+mod order;
+mod race;
+mod scalar;
+mod schedule;
+mod shadow;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
+
+#[cfg(test)]
+pub(crate) use exec::harness;
 pub(crate) use exec::{Access, Exec, Gm, VectorState};
+pub(crate) use hooks::HOOKS;
 
+use super::abi::KernelType;
 use super::image::Kernel;
+use super::isa::OpInfo;
 use super::memory::DeviceMemory;
-use super::{Config, Stop};
+use super::{Config, FaultKind, Stop};
+use grid::Grid;
+use race::GmShadow;
 
 /// Counts of one launch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LaunchStats {
-    /// Instructions issued, over all cores.
+    /// Instructions issued, over all cores: intrinsics, scalar loads and scalar stores.
     pub(crate) instructions: u64,
+}
+
+/// A kernel function: called once on each core, on the core's coroutine. 0, or 1 when the machine stopped it.
+pub(crate) type Body = Arc<dyn Fn() -> i32 + Send + Sync>;
+
+/// What all groups of a launch share.
+struct Launch {
+    config: Config,
+    gm: Gm,
+    gm_shadow: GmShadow,
+    ops: Arc<[&'static OpInfo]>,
+    kernel_type: KernelType,
+    body: Body,
+    blocks: u32,
+    grid: Grid,
 }
 
 /// Runs a kernel to its end on `blocks` groups. `args` are its 8-byte argument slots.
@@ -20,11 +61,46 @@ pub(crate) struct LaunchStats {
 /// # Errors
 /// The first thing that stopped a core, lowest block first.
 pub(crate) fn launch(
-    _memory: &DeviceMemory,
-    _config: &Config,
-    _kernel: &Kernel,
-    _args: &[u64],
-    _blocks: u32,
+    memory: &DeviceMemory,
+    config: &Config,
+    kernel: &Kernel,
+    args: &[u64],
+    blocks: u32,
 ) -> Result<LaunchStats, Stop> {
-    Err(Stop::Defect("not written yet".into()))
+    if args.len() != kernel.num_args as usize {
+        let (name, given, wanted) = (&kernel.name, args.len(), kernel.num_args);
+        let detail = format!("kernel {name}: {given} arguments given; it takes {wanted}");
+        return Err(Stop::fault(FaultKind::Operand, detail));
+    }
+    if blocks == 0 {
+        let detail = format!("kernel {}: 0 blocks given; a launch has at least 1", kernel.name);
+        return Err(Stop::fault(FaultKind::Operand, detail));
+    }
+    run_body(memory, config, (kernel.kernel_type(), kernel.ops()), kernel.body(args), blocks)
+}
+
+/// Runs a kernel function; `ops` is what the operation numbers of its intrinsics mean.
+fn run_body(
+    memory: &DeviceMemory,
+    config: &Config,
+    (kernel_type, ops): (KernelType, Arc<[&'static OpInfo]>),
+    body: Body,
+    blocks: u32,
+) -> Result<LaunchStats, Stop> {
+    let allocations = memory.snapshot();
+    let shadow_lengths = allocations.iter().map(|a| if config.check_races { a.len() } else { 0 });
+    let aivs = core::cores_of(kernel_type).iter().filter(|core| **core != 0).count();
+    let launch = Arc::new(Launch {
+        config: config.clone(),
+        gm_shadow: GmShadow::new(shadow_lengths),
+        gm: Gm::new(allocations),
+        ops,
+        kernel_type,
+        body,
+        blocks,
+        grid: Grid::new(blocks, u32::try_from(aivs).unwrap_or(0)),
+    });
+    let host = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if config.threads == 0 { host() } else { config.threads };
+    schedule::run_blocks(&launch, threads.min(blocks as usize))
 }

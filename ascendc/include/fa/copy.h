@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Copies between memories in the layouts that attention needs.
+#pragma once
+#include "fa/arch.h"
+
+namespace fa {
+
+// GM [rows, cols] with row pitch `pitch` -> L1 Nz: element (r, c) at (c/16)*rows16*16 + r*16 + c%16.
+// Rows up to the next multiple of 16 stay unwritten. The row pitch of one instruction is a u16.
+template <typename T>
+__aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>& src,
+                                        uint32_t rows, uint32_t cols, uint64_t pitch) {
+    constexpr uint64_t kMaxPitch = 65535;
+    const bool one_by_one = pitch > kMaxPitch;
+    AscendC::Nd2NzParams params;
+    params.ndNum = 1;
+    params.nValue = static_cast<uint16_t>(one_by_one ? 1 : rows);
+    params.dValue = static_cast<uint16_t>(cols);
+    params.srcNdMatrixStride = 0;
+    params.srcDValue = static_cast<uint16_t>(one_by_one ? cols : pitch);
+    params.dstNzC0Stride = static_cast<uint16_t>(round_up(rows, kFractal));
+    params.dstNzNStride = 1;
+    params.dstNzMatrixStride = 1;
+    if (!one_by_one) {
+        AscendC::DataCopy(dst, src, params);
+        return;
+    }
+    for (uint32_t row = 0; row < rows; ++row) AscendC::DataCopy(dst[row * kFractal], src[row * pitch], params);
+}
+
+// L1 Nz (rows16 x cols) window of `m` x `k` at (row, col) -> L0A Zz. `row`, `col` are multiples of 16.
+template <typename T>
+__aicore__ inline void copy_l1_to_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+                                      uint32_t rows16, uint32_t row, uint32_t col, uint32_t m, uint32_t k) {
+    const uint32_t m1 = ceil_div(m, kFractal);
+    const uint32_t k1 = ceil_div(k, kFractal);
+    AscendC::LoadData2DParams params;
+    params.repeatTimes = static_cast<uint8_t>(k1);
+    params.srcStride = static_cast<uint16_t>(rows16 / kFractal);
+    params.ifTranspose = false;
+    for (uint32_t i = 0; i < m1; ++i) {
+        AscendC::LoadData(dst[i * k1 * kFractalElements], src[col * rows16 + (row + i * kFractal) * kFractal], params);
+    }
+}
+
+// L1 Nz (n16 x cols) of K, window of `n` rows x `k` columns at (row, col) -> L0B Zn of its transpose (k x n).
+// The fractal orders coincide, so nothing is transposed (dav-c220: Nz of N x K is Zn of K x N).
+template <typename T>
+__aicore__ inline void copy_l1_to_l0b_transposed(const AscendC::LocalTensor<T>& dst,
+                                                 const AscendC::LocalTensor<T>& src, uint32_t n16, uint32_t row,
+                                                 uint32_t col, uint32_t n, uint32_t k) {
+    const uint32_t n1 = ceil_div(n, kFractal);
+    const uint32_t k1 = ceil_div(k, kFractal);
+    AscendC::LoadData2DParams params;
+    params.srcStride = 1;
+    params.ifTranspose = false;
+    if (n1 * kFractal == n16 && n1 * k1 < 256) {
+        params.repeatTimes = static_cast<uint8_t>(n1 * k1);
+        AscendC::LoadData(dst, src[col * n16], params);
+        return;
+    }
+    params.repeatTimes = static_cast<uint8_t>(n1);
+    for (uint32_t i = 0; i < k1; ++i) {
+        AscendC::LoadData(dst[i * n1 * kFractalElements], src[(col + i * kFractal) * n16 + row * kFractal], params);
+    }
+}
+
+// L1 Nz (k16 x cols) of V, window of `k` rows x `n` columns at (row, col) -> L0B Zn (k x n), fractals transposed.
+template <typename T>
+__aicore__ inline void copy_l1_to_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+                                      uint32_t k16, uint32_t row, uint32_t col, uint32_t k, uint32_t n) {
+    const uint32_t n1 = ceil_div(n, kFractal);
+    const uint32_t k1 = ceil_div(k, kFractal);
+    AscendC::LoadData2DParams params;
+    params.repeatTimes = static_cast<uint8_t>(n1);
+    params.srcStride = static_cast<uint16_t>(k16 / kFractal);
+    params.ifTranspose = true;
+    for (uint32_t i = 0; i < k1; ++i) {
+        AscendC::LoadData(dst[i * n1 * kFractalElements], src[col * k16 + (row + i * kFractal) * kFractal], params);
+    }
+}
+
+// Tiling data: GM -> registers of the scalar unit, word by word through its data cache.
+template <typename Data>
+__aicore__ inline Data load_tiling(GM_ADDR tiling) {
+    static_assert(sizeof(Data) % sizeof(uint32_t) == 0, "tiling data is read in 32-bit words");
+    constexpr uint32_t kWords = sizeof(Data) / sizeof(uint32_t);
+    union Words {
+        Data data;
+        uint32_t word[kWords];
+        __aicore__ inline Words() : word{} {}
+    } words;
+    AscendC::GlobalTensor<uint32_t> source;
+    source.SetGlobalBuffer(reinterpret_cast<__gm__ uint32_t*>(tiling));
+    for (uint32_t i = 0; i < kWords; ++i) words.word[i] = source.GetValue(i);
+    return words.data;
+}
+
+}  // namespace fa

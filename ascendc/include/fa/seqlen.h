@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Which work a core does, in which order, and which keys a row block sees. The planner (src/tiling) has the same two
+// rules; tests compare them.
+#pragma once
+#include "fa/arch.h"
+#include "fa/tiling_data.h"
+
+namespace fa {
+
+// One hand-over between Cube and Vector: a block_m x block_n block of scores.
+struct Step {
+    uint32_t batch;
+    uint32_t head;
+    uint32_t m0;       // first query row
+    uint32_t rows;     // valid query rows
+    uint32_t n0;       // first key
+    uint32_t n_valid;  // valid keys
+    uint32_t item;     // running number of the work item on this core
+    bool first;        // first block of its item
+    bool last;         // last block of its item
+};
+
+// Row i sees key j iff  i + off - window_left <= j <= i + off + window_right,  off = seqlen_k - seqlen_q.
+struct KeyRange {
+    int64_t begin;  // rounded down to a fractal
+    int64_t end;
+};
+
+__aicore__ inline KeyRange key_range(const FlashFwdTilingData& t, uint32_t m0, uint32_t rows) {
+    const int64_t off = static_cast<int64_t>(t.seqlen_k) - static_cast<int64_t>(t.seqlen_q);
+    int64_t begin = 0;
+    int64_t end = t.seqlen_k;
+    if (t.window_left >= 0) begin = max_i64(begin, static_cast<int64_t>(m0) + off - t.window_left);
+    if (t.window_right >= 0) end = min_i64(end, static_cast<int64_t>(m0) + rows + off + t.window_right);
+    if (end <= begin) return {0, 0};
+    return {begin - begin % kFractal, end};
+}
+
+// Walks the work items of one core in the planner's order (see FlashFwdTilingData in src/tiling/tiling_data.rs).
+class ItemCursor {
+  public:
+    __aicore__ inline ItemCursor(const FlashFwdTilingData& t, uint32_t core) : t_(t), core_(core) {}
+
+    // The next item in `step` (batch, head, m0, rows) and its keys in `keys`; false at the end.
+    __aicore__ inline bool next(Step& step, KeyRange& keys) {
+        const uint64_t heads = static_cast<uint64_t>(t_.batch) * t_.num_heads;
+        const uint64_t position = turn_ * t_.num_cores + (turn_ % 2 == 0 ? core_ : t_.num_cores - 1 - core_);
+        ++turn_;
+        if (position >= heads * t_.num_blocks_m) return false;
+        const uint32_t block = t_.num_blocks_m - 1 - static_cast<uint32_t>(position / heads);
+        const uint32_t head = static_cast<uint32_t>(position % heads);
+        step.batch = head / t_.num_heads;
+        step.head = head % t_.num_heads;
+        step.m0 = block * t_.block_m;
+        step.rows = min_u32(t_.block_m, t_.seqlen_q - step.m0);
+        keys = key_range(t_, step.m0, step.rows);
+        return true;
+    }
+
+  private:
+    const FlashFwdTilingData& t_;
+    uint32_t core_;
+    uint64_t turn_ = 0;
+};
+
+// Walks the steps of one core: every block of every item that sees a key.
+class StepCursor {
+  public:
+    __aicore__ inline StepCursor(const FlashFwdTilingData& t, uint32_t core) : t_(t), items_(t, core) {}
+
+    __aicore__ inline bool next() {
+        if (n_ >= keys_.end) {
+            do {
+                if (!items_.next(step_, keys_)) return false;
+            } while (keys_.begin == keys_.end);
+            n_ = keys_.begin;
+            step_.item = count_++;
+        }
+        step_.first = n_ == keys_.begin;
+        step_.n0 = static_cast<uint32_t>(n_);
+        step_.n_valid = static_cast<uint32_t>(min_i64(t_.block_n, keys_.end - n_));
+        n_ += t_.block_n;
+        step_.last = n_ >= keys_.end;
+        return true;
+    }
+    __aicore__ inline const Step& step() const { return step_; }
+
+  private:
+    const FlashFwdTilingData& t_;
+    ItemCursor items_;
+    Step step_{};
+    KeyRange keys_{0, 0};
+    int64_t n_ = 0;
+    uint32_t count_ = 0;
+};
+
+}  // namespace fa

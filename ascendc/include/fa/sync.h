@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Buffers handed back and forth between two pipes of a core.
+#pragma once
+#include "fa/arch.h"
+
+namespace fa {
+
+// `kCount` buffers between a producer pipe and a consumer pipe. `kFull` is the flag producer -> consumer, `kFree` the
+// flag back. The constructor marks every buffer free and the destructor waits until all are, so that flags balance.
+//
+//   producer:  slot = acquire();  ...write...;  publish(slot);
+//   consumer:  await(slot);       ...read...;   release(slot);
+template <AscendC::HardEvent kFull, AscendC::HardEvent kFree, int32_t kFirstId, uint32_t kCount>
+class Ring {
+  public:
+    __aicore__ inline Ring() {
+        for (uint32_t slot = 0; slot < kCount; ++slot) AscendC::SetFlag<kFree>(id(slot));
+    }
+    // On the simulator waiting may stop the kernel, which unwinds through here.
+    __aicore__ inline ~Ring() noexcept(false) {
+        for (uint32_t slot = 0; slot < kCount; ++slot) AscendC::WaitFlag<kFree>(id(slot));
+    }
+    Ring(const Ring&) = delete;
+    Ring& operator=(const Ring&) = delete;
+
+    __aicore__ inline uint32_t acquire() {
+        const uint32_t slot = next_;
+        next_ = (next_ + 1) % kCount;
+        AscendC::WaitFlag<kFree>(id(slot));
+        return slot;
+    }
+    __aicore__ inline void publish(uint32_t slot) { AscendC::SetFlag<kFull>(id(slot)); }
+    __aicore__ inline void await(uint32_t slot) { AscendC::WaitFlag<kFull>(id(slot)); }
+    __aicore__ inline void release(uint32_t slot) { AscendC::SetFlag<kFree>(id(slot)); }
+
+  private:
+    __aicore__ static inline int32_t id(uint32_t slot) { return kFirstId + static_cast<int32_t>(slot); }
+    uint32_t next_ = 0;
+};
+
+}  // namespace fa

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Attention forward, FlashAttention-2 with FastAttention's two-level tiling and tiling-mask (arXiv 2410.16663).
+//
+// Maths, per head, for a block of query rows and the key blocks j = 1, 2, ... that it sees:
+//   S_j = scale * Q K_j^T, hidden entries -inf          m_j = max(m_{j-1}, rowmax S_j),  m_0 = lowest finite f32
+//   P_j = exp(S_j - m_j)                                a_j = exp(m_{j-1} - m_j)
+//   l_j = a_j l_{j-1} + rowsum P_j                      O_j = a_j O_{j-1} + P_j V_j
+//   o = O / max(l, 1),  lse = m + ln l                  (no visible key: o = 0, lse = -inf)
+//
+// Two-level tiling. Level 1 is one Cube/Vector hand-over: block_m x block_n scores. Level 2 on the Cube is one Mmad
+// (tile_m x tile_n x tile_k in L0), on a vector core one slice of whole rows in UB, so that a row's maximum and sum never
+// leave a vector core. Every size and offset comes from the planner (fa/tiling_data.h).
+//
+// Buffers (bytes; the planner proves the sums):
+//   L1   2 x Q block_m*head_dim*2 | 2 x K chunk_n*head_dim*2 | 2 x V chunk_n*head_dim_v*2 | 2 x P block_m*chunk_n*2
+//   L0A  2 x 32768    L0B  2 x 32768    L0C  2 x 65536
+//   UB   2 x scores slice_bytes | 2 x P or o slice_bytes/2 | acc rows_v*head_dim_v*4 | tmp slice_rows*256 |
+//        blocks slice_rows*32 | stats (num_stages+8)*ceil64(rows_v)*4 | 2 x mask bits
+//   GM   per core, num_stages slots of S (f32), P (16 bit), O (f32)
+//
+// Pipeline (-> is a flag; [n] the ring of n buffers it protects):
+//   AIC   MTE2 -> MTE1 [Q 2, K 2, V 2, P 2]   MTE1 -> M [L0 2]   M -> FIX [L0C 2]
+//   AIV   MTE2 -> V [scores 2, mask 1]        V -> MTE3 [out 2, lse 1]
+//   AIC FIX  --QkReady-->       AIV: S of step t
+//   AIV MTE3 --SoftmaxReady-->  AIC: P of step t (when both AIVs have set it; an AIV without rows sets it too)
+//   AIC FIX  --PvReady-->       AIV: O of step t
+//   The Cube issues QK^T of step t before PV of step t - preload; a vector core the softmax of step t before the update
+//   of step t - 1. A slot of the rings is written again only num_stages >= preload + 1 steps later, and SoftmaxReady
+//   of the step that used it has been waited for by then, so no flag runs backwards.
+//
+// Limits: head_dim and head_dim_v multiples of 16 up to 256; the planner refuses the rest.
+#include "flash_fwd_cube.h"
+#include "flash_fwd_vector.h"
+
+namespace fa {
+
+template <typename T>
+__aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
+                                 GM_ADDR workspace, GM_ADDR tiling) {
+    const auto data = load_tiling<FlashFwdTilingData>(tiling);
+    if ASCEND_IS_AIC {
+        FlashFwdCube<T> cube(data, q, k, v, workspace);
+        cube.run();
+    }
+    if ASCEND_IS_AIV {
+        FlashFwdVector<T> vector(data, mask, o, lse, workspace);
+        vector.run();
+    }
+}
+
+}  // namespace fa
+
+#define FA_COPY(name)
+#define FA_FLASH_FWD(name, T)                                                                                   \
+    extern "C" __global__ __aicore__ void name(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o,        \
+                                               GM_ADDR lse, GM_ADDR workspace, GM_ADDR tiling) {                \
+        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);                                                      \
+        fa::flash_fwd<T>(q, k, v, mask, o, lse, workspace, tiling);                                             \
+    }
+#include "variants.def"

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Cube half of flash_fwd: S = Q K^T and O = P V. See flash_fwd.cpp.
+#pragma once
+#include "fa/copy.h"
+#include "fa/memory.h"
+#include "fa/mmad.h"
+#include "fa/seqlen.h"
+#include "fa/sync.h"
+#include "flash_fwd_workspace.h"
+
+namespace fa {
+
+template <typename T>
+class FlashFwdCube {
+  public:
+    __aicore__ inline FlashFwdCube(const FlashFwdTilingData& t, GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR workspace)
+        : t_(t), ring_(t, workspace, block_index()) {
+        q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(q));
+        k_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k));
+        v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
+    }
+
+    // QK^T runs `preload` steps ahead of PV, so that the vector cores work on one block while the next ones are made.
+    __aicore__ inline void run() {
+        StepCursor qk(t_, block_index());
+        StepCursor pv(t_, block_index());
+        bool more = true;
+        for (uint32_t turn = 0;; ++turn) {
+            more = more && qk.next();
+            if (more) multiply_qk(qk.step(), turn % t_.num_stages);
+            if (turn < t_.preload) continue;
+            if (!pv.next()) break;
+            multiply_pv(pv.step(), (turn - t_.preload) % t_.num_stages);
+        }
+    }
+
+  private:
+    template <typename U>
+    __aicore__ inline AscendC::LocalTensor<T> l1_buffer(U offset_bytes, U bytes, uint32_t slot) {
+        return memory_.l1[offset_bytes + slot * bytes].template ReinterpretCast<T>();
+    }
+
+    __aicore__ inline void multiply_qk(const Step& s, uint32_t stage) {
+        if (s.first) {
+            q_slot_ = q_ring_.acquire();
+            const auto q = q_gm_[s.batch * t_.q_stride[0] + s.m0 * t_.q_stride[1] + s.head * t_.q_stride[2]];
+            copy_gm_to_l1_nz(l1_buffer(t_.l1_q_offset_bytes, t_.l1_q_bytes, q_slot_), q, s.rows, t_.head_dim,
+                             t_.q_stride[1]);
+            q_ring_.publish(q_slot_);
+            q_ring_.await(q_slot_);
+        }
+        const uint64_t head_k = s.head / (t_.num_heads / t_.num_heads_k);
+        for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
+            const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
+            const uint32_t slot = k_ring_.acquire();
+            const auto k_l1 = l1_buffer(t_.l1_k_offset_bytes, t_.l1_k_bytes, slot);
+            const auto k = k_gm_[s.batch * t_.k_stride[0] + (s.n0 + n) * t_.k_stride[1] + head_k * t_.k_stride[2]];
+            copy_gm_to_l1_nz(k_l1, k, keys, t_.head_dim, t_.k_stride[1]);
+            k_ring_.publish(slot);
+            k_ring_.await(slot);
+            for (uint32_t m = 0; m < s.rows; m += t_.tile_m) {
+                for (uint32_t tile = 0; tile < keys; tile += t_.tile_n) {
+                    score_tile(s, stage, k_l1, m, n, tile, keys);
+                }
+            }
+            k_ring_.release(slot);
+        }
+        if (s.last) q_ring_.release(q_slot_);
+        AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kQkReady);
+    }
+
+    // One tile_m x tile_n tile of scores: key `tile` of the chunk that starts at key `n` of the block.
+    __aicore__ inline void score_tile(const Step& s, uint32_t stage, const AscendC::LocalTensor<T>& k_l1, uint32_t m,
+                                      uint32_t n, uint32_t tile, uint32_t keys) {
+        const auto q_l1 = l1_buffer(t_.l1_q_offset_bytes, t_.l1_q_bytes, q_slot_);
+        const uint32_t rows = min_u32(t_.tile_m, s.rows - m);
+        const uint32_t cols = min_u32(t_.tile_n, keys - tile);
+        const uint32_t c = l0c_ring_.acquire();
+        for (uint32_t d = 0; d < t_.head_dim; d += t_.tile_k) {
+            const uint32_t depth = min_u32(t_.tile_k, t_.head_dim - d);
+            const uint32_t slot = l0_ring_.acquire();
+            copy_l1_to_l0a(memory_.l0a[slot], q_l1, round_up(s.rows, kFractal), m, d, rows, depth);
+            copy_l1_to_l0b_transposed(memory_.l0b[slot], k_l1, round_up(keys, kFractal), tile, d, cols, depth);
+            l0_ring_.publish(slot);
+            l0_ring_.await(slot);
+            mmad(memory_.l0c[c], memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, d == 0);
+            l0_ring_.release(slot);
+        }
+        l0c_ring_.publish(c);
+        l0c_ring_.await(c);
+        copy_l0c_to_gm(ring_.s(stage)[static_cast<uint64_t>(m) * t_.block_n + n + tile], memory_.l0c[c], rows, cols,
+                       t_.block_n);
+        l0c_ring_.release(c);
+    }
+
+    // The planner keeps the tiles of one O block within the two halves of L0C, so they accumulate over all chunks.
+    __aicore__ inline void multiply_pv(const Step& s, uint32_t stage) {
+        const uint32_t tiles_d = ceil_div(t_.head_dim_v, t_.tile_n);
+        const uint32_t tiles = ceil_div(s.rows, t_.tile_m) * tiles_d;
+        uint32_t c[2];
+        for (uint32_t i = 0; i < tiles; ++i) c[i] = l0c_ring_.acquire();
+        const uint64_t head_k = s.head / (t_.num_heads / t_.num_heads_k);
+        for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
+            const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
+            const uint32_t v_slot = v_ring_.acquire();
+            const auto v_l1 = l1_buffer(t_.l1_v_offset_bytes, t_.l1_v_bytes, v_slot);
+            const auto v = v_gm_[s.batch * t_.v_stride[0] + (s.n0 + n) * t_.v_stride[1] + head_k * t_.v_stride[2]];
+            copy_gm_to_l1_nz(v_l1, v, keys, t_.head_dim_v, t_.v_stride[1]);
+            v_ring_.publish(v_slot);
+            // V does not depend on the softmax: its copy is under way while the scalar unit waits for P.
+            if (n == 0) AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kSoftmaxReady);
+            const uint32_t p_slot = p_ring_.acquire();
+            const auto p_l1 = l1_buffer(t_.l1_p_offset_bytes, t_.l1_p_bytes, p_slot);
+            copy_gm_to_l1_nz(p_l1, ring_.p(stage)[n], s.rows, keys, t_.block_n);
+            p_ring_.publish(p_slot);
+            v_ring_.await(v_slot);
+            p_ring_.await(p_slot);
+            for (uint32_t i = 0; i < tiles; ++i) {
+                output_tile(s, memory_.l0c[c[i]], p_l1, v_l1, i / tiles_d * t_.tile_m, i % tiles_d * t_.tile_n, n, keys);
+            }
+            v_ring_.release(v_slot);
+            p_ring_.release(p_slot);
+        }
+        for (uint32_t i = 0; i < tiles; ++i) {
+            const uint32_t m = i / tiles_d * t_.tile_m;
+            const uint32_t d = i % tiles_d * t_.tile_n;
+            l0c_ring_.publish(c[i]);
+            l0c_ring_.await(c[i]);
+            copy_l0c_to_gm(ring_.o(stage)[static_cast<uint64_t>(m) * t_.head_dim_v + d], memory_.l0c[c[i]],
+                           min_u32(t_.tile_m, s.rows - m), min_u32(t_.tile_n, t_.head_dim_v - d), t_.head_dim_v);
+            l0c_ring_.release(c[i]);
+        }
+        AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kPvReady);
+    }
+
+    // Adds the keys n..n+keys of the block to the tile of O at row m, value column d.
+    __aicore__ inline void output_tile(const Step& s, const AscendC::LocalTensor<float>& o_l0c,
+                                       const AscendC::LocalTensor<T>& p_l1, const AscendC::LocalTensor<T>& v_l1,
+                                       uint32_t m, uint32_t d, uint32_t n, uint32_t keys) {
+        const uint32_t rows = min_u32(t_.tile_m, s.rows - m);
+        const uint32_t cols = min_u32(t_.tile_n, t_.head_dim_v - d);
+        for (uint32_t key = 0; key < keys; key += t_.tile_k) {
+            const uint32_t depth = min_u32(t_.tile_k, keys - key);
+            const uint32_t slot = l0_ring_.acquire();
+            copy_l1_to_l0a(memory_.l0a[slot], p_l1, round_up(s.rows, kFractal), m, key, rows, depth);
+            copy_l1_to_l0b(memory_.l0b[slot], v_l1, round_up(keys, kFractal), key, d, depth, cols);
+            l0_ring_.publish(slot);
+            l0_ring_.await(slot);
+            mmad(o_l0c, memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, n == 0 && key == 0);
+            l0_ring_.release(slot);
+        }
+    }
+
+    const FlashFwdTilingData& t_;
+    FlashFwdWorkspace<T> ring_;
+    AscendC::GlobalTensor<T> q_gm_;
+    AscendC::GlobalTensor<T> k_gm_;
+    AscendC::GlobalTensor<T> v_gm_;
+    CubeMemory<T> memory_;  // before the rings, see fa/memory.h
+    uint32_t q_slot_ = 0;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 0, 2> q_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 2, 2> k_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 4, 2> v_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 6, 2> p_ring_;
+    Ring<AscendC::HardEvent::MTE1_M, AscendC::HardEvent::M_MTE1, 0, 2> l0_ring_;
+    Ring<AscendC::HardEvent::M_FIX, AscendC::HardEvent::FIX_M, 0, 2> l0c_ring_;
+};
+
+}  // namespace fa

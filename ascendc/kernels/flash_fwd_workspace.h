@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// What the Cube and the vector cores of flash_fwd share: rings of blocks in GM and the flags that hand them over.
+#pragma once
+#include "fa/arch.h"
+#include "fa/tiling_data.h"
+
+namespace fa {
+
+// Mode 2: one AIC and its two AIVs.
+constexpr uint8_t kCrossCoreMode = 2;
+constexpr uint16_t kQkReady = 0;       // AIC -> AIV: S of a step is in the workspace
+constexpr uint16_t kSoftmaxReady = 1;  // AIV -> AIC: P of a step is in the workspace (both AIVs)
+constexpr uint16_t kPvReady = 2;       // AIC -> AIV: O of a step is in the workspace
+
+// One core's part of the workspace: slot = step number % num_stages.
+template <typename T>
+class FlashFwdWorkspace {
+  public:
+    __aicore__ inline FlashFwdWorkspace(const FlashFwdTilingData& t, GM_ADDR workspace, uint32_t core)
+        : t_(t), base_(workspace + core * t.workspace_core_bytes) {}
+
+    // Scores, f32 [block_m, block_n].
+    __aicore__ inline AscendC::GlobalTensor<float> s(uint32_t stage) const {
+        return slot<float>(0, uint64_t{4} * t_.block_m * t_.block_n * stage);
+    }
+    // Probabilities, 16-bit [block_m, block_n].
+    __aicore__ inline AscendC::GlobalTensor<T> p(uint32_t stage) const {
+        return slot<T>(t_.workspace_p_offset_bytes, uint64_t{2} * t_.block_m * t_.block_n * stage);
+    }
+    // P V of one step, f32 [block_m, head_dim_v].
+    __aicore__ inline AscendC::GlobalTensor<float> o(uint32_t stage) const {
+        return slot<float>(t_.workspace_o_offset_bytes, uint64_t{4} * t_.block_m * t_.head_dim_v * stage);
+    }
+
+  private:
+    template <typename U>
+    __aicore__ inline AscendC::GlobalTensor<U> slot(uint64_t ring_bytes, uint64_t slot_bytes) const {
+        AscendC::GlobalTensor<U> tensor;
+        tensor.SetGlobalBuffer(reinterpret_cast<__gm__ U*>(base_ + ring_bytes + slot_bytes));
+        return tensor;
+    }
+
+    const FlashFwdTilingData& t_;
+    GM_ADDR base_;
+};
+
+}  // namespace fa

@@ -1,0 +1,226 @@
+use super::*;
+use crate::DType;
+
+fn soc() -> &'static Soc {
+    Soc::by_name("Ascend910B2").unwrap()
+}
+
+fn good() -> Problem {
+    Problem::new(DType::F16, [2, 512, 8, 64])
+}
+
+#[track_caller]
+fn refuses(problem: Problem, kind: ErrorKind, text: &str) {
+    let error = plan(&problem, soc()).unwrap_err();
+    assert_eq!(error.to_string(), format!("attention on Ascend910B2: {text}"));
+    assert_eq!(error.kind(), kind);
+    let reasons: Vec<_> = problem.refusals(soc()).into_iter().map(|r| r.text).collect();
+    assert_eq!(reasons.join("; "), text);
+}
+
+use ErrorKind::{InvalidArgument, Unsupported};
+
+#[test]
+fn defaults_are_filled_in() {
+    let shape = good().with_seqlen_k(700).with_num_heads_k(2).with_head_dim_v(32).shape();
+    assert_eq!(shape.softmax_scale, 0.125);
+    assert_eq!((shape.q_stride, shape.k_stride), ([512 * 8 * 64, 8 * 64, 64], [700 * 2 * 64, 2 * 64, 64]));
+    assert_eq!((shape.v_stride, shape.o_stride), ([700 * 2 * 32, 2 * 32, 32], [512 * 8 * 32, 8 * 32, 32]));
+    let bnsd = good().with_layout(Layout::Bnsd).shape();
+    assert_eq!(bnsd.q_stride, [8 * 512 * 64, 64, 512 * 64]);
+    assert_eq!(bnsd.operand_bytes(), [2 * 2 * 8 * 512 * 64, 1048576, 1048576, 1048576, 0]);
+    assert_eq!(good().with_lse().shape().operand_bytes()[4], 2 * 8 * 512 * 4);
+}
+
+#[test]
+fn dtype() {
+    refuses(
+        Problem { dtype: DType::F32, ..good() },
+        Unsupported,
+        "dtype = f32 has no kernel; supported: f16, bf16",
+    );
+}
+
+#[test]
+fn head_dims() {
+    let text = |name: &str, value: u32, nearest: &str| {
+        format!("{name} = {value} is not a multiple of 16 from 16 to 256; nearest supported: {nearest}")
+    };
+    for (value, nearest) in
+        [(72, "64 or 80"), (1, "16"), (257, "256"), (u32::MAX, "256"), (250, "240 or 256")]
+    {
+        let problem = Problem { head_dim: value, ..good() };
+        let problem = Problem { q_stride: Some([0, 65535, 0]), k_stride: problem.q_stride, ..problem };
+        let error = plan(&problem, soc()).unwrap_err().to_string();
+        assert!(error.contains(&text("head_dim", value, nearest)), "{error}");
+    }
+    refuses(good().with_head_dim_v(8), Unsupported, &text("head_dim_v", 8, "16"));
+    refuses(good().with_head_dim_v(0), Unsupported, &text("head_dim_v", 0, "16"));
+}
+
+#[test]
+fn heads() {
+    refuses(
+        good().with_num_heads_k(3),
+        InvalidArgument,
+        "num_heads = 8 is not a multiple of num_heads_k = 3; nearest: 6 or 9",
+    );
+    refuses(
+        good().with_num_heads_k(16),
+        InvalidArgument,
+        "num_heads = 8 is not a multiple of num_heads_k = 16; nearest: 16",
+    );
+    refuses(good().with_num_heads_k(0), InvalidArgument, "num_heads_k = 0, wanted at least 1");
+    let none = Problem { num_heads: 0, ..good() };
+    refuses(none, InvalidArgument, "num_heads = 0, wanted at least 1");
+}
+
+#[test]
+fn softmax_scale() {
+    for (scale, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let text = format!("softmax_scale = {shown} is not finite; the usual one is 1/sqrt(head_dim)");
+        refuses(good().with_softmax_scale(scale), InvalidArgument, &text);
+    }
+    assert!(plan(&good().with_softmax_scale(-0.5), soc()).is_ok());
+}
+
+#[test]
+fn sizes() {
+    let long = Problem { seqlen_q: 1 << 31, ..good().with_seqlen_k(5) };
+    refuses(long, Unsupported, "seqlen_q = 2147483648 is more than 2147483647");
+    refuses(good().with_seqlen_k(u32::MAX), Unsupported, "seqlen_k = 4294967295 is more than 2147483647");
+    let broad = Problem { batch: 1 << 30, ..good() };
+    refuses(broad, Unsupported, "batch * num_heads = 1073741824 * 8 is more than 2147483647");
+    let big = Problem { batch: 1 << 20, ..good().with_lse() };
+    refuses(
+        big,
+        Unsupported,
+        "operands take 2216203124736 bytes (q 549755813888, k 549755813888, v 549755813888, o 549755813888, \
+         lse 17179869184), Ascend910B2 has 68719476736",
+    );
+}
+
+#[test]
+fn strides_of_inputs() {
+    let q = |stride| Problem { q_stride: Some(stride), ..good() };
+    refuses(
+        q([262144, 512, 48]),
+        InvalidArgument,
+        "q_stride: head stride = 48 is less than the 64 elements of a row; wanted at least 64, or 0 to repeat",
+    );
+    refuses(
+        q([262144, 0, 64]),
+        InvalidArgument,
+        "q_stride: row stride = 0 is less than the 64 elements of a row; wanted at least 64",
+    );
+    refuses(
+        Problem { v_stride: Some([10, 512, 64]), ..good() },
+        InvalidArgument,
+        "v_stride: batch stride = 10 is less than the 64 elements of a row; wanted at least 64, or 0 to repeat",
+    );
+    // A repeated batch, and the stride of a dimension of size 1, are fine.
+    assert!(plan(&Problem { k_stride: Some([0, 512, 64]), ..good() }, soc()).is_ok());
+    assert!(plan(&Problem { batch: 1, q_stride: Some([1, 512, 64]), ..good() }, soc()).is_ok());
+}
+
+#[test]
+fn strides_of_the_output() {
+    let o = |stride| Problem { o_stride: Some(stride), ..good() };
+    refuses(
+        o([0, 512, 64]),
+        InvalidArgument,
+        "o_stride: batch stride = 0 is less than the 64 elements of a row; wanted at least 64",
+    );
+    refuses(
+        o([262144, 511, 64]),
+        InvalidArgument,
+        "o_stride = [262144, 511, 64] (batch, row, head): rows overlap, as the row stride 511 is less than the 512 \
+         elements it must clear; wanted at least 512",
+    );
+    refuses(
+        o([512, 512, 64]),
+        InvalidArgument,
+        "o_stride = [512, 512, 64] (batch, row, head): rows overlap, as the row stride 512 is less than the 1024 \
+         elements it must clear; wanted at least 1024",
+    );
+    refuses(
+        o([1 << 50, 1 << 31, 64]),
+        Unsupported,
+        "o_stride: row stride = 2147483648 is more than 2147483647 elements; nearest supported: 2147483647",
+    );
+    assert!(plan(&o([262144, 64, 512 * 64]), soc()).is_ok());
+    assert!(plan(&o([4096 * 1024, 4096, 100]), soc()).is_ok());
+}
+
+#[test]
+fn all_reasons_come_at_once() {
+    let problem = Problem { dtype: DType::F32, ..good().with_num_heads_k(3).with_softmax_scale(f32::NAN) };
+    refuses(
+        problem,
+        InvalidArgument,
+        "dtype = f32 has no kernel; supported: f16, bf16; num_heads = 8 is not a multiple of num_heads_k = 3; nearest: \
+         6 or 9; softmax_scale = NaN is not finite; the usual one is 1/sqrt(head_dim)",
+    );
+}
+
+#[test]
+fn a_tiling_that_does_not_fit_is_refused() {
+    let candidate = Candidate { block_m: 256, block_n: 512, chunk_n: 512, num_stages: 4, preload: 2 };
+    let error = plan_with(&good(), soc(), candidate).unwrap_err();
+    assert_eq!(error.kind(), Unsupported);
+    assert_eq!(
+        error.to_string(),
+        "attention on Ascend910B2: block_m 256, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 851968 \
+         bytes, 524032 usable"
+    );
+}
+
+#[test]
+fn empty_problems_plan() {
+    for problem in [Problem { batch: 0, ..good() }, Problem { seqlen_q: 0, ..good() }] {
+        let plan = plan(&problem, soc()).unwrap();
+        assert_eq!((plan.num_items(), plan.num_cores()), (0, 1));
+    }
+    let plan = plan(&good().with_seqlen_k(0), soc()).unwrap();
+    assert!(plan.num_items() > 0);
+    assert_eq!(plan.key_range(0), 0..0);
+}
+
+#[test]
+fn a_plan_prints_what_the_kernel_gets() {
+    let candidate = Candidate { block_m: 128, block_n: 512, chunk_n: 256, num_stages: 4, preload: 2 };
+    let problem =
+        Problem::new(DType::Bf16, [1, 8192, 32, 128]).with_num_heads_k(8).with_mask(Mask::Causal).with_lse();
+    let text = plan_with(&problem, soc(), candidate).unwrap().to_string();
+    let estimate = text.find("work ").unwrap();
+    assert_eq!(
+        text[..estimate],
+        *"flash_fwd bf16 on Ascend910B2
+problem   batch 1, num_heads 32, num_heads_k 8, head_dim 128, head_dim_v 128, seqlen_q 8192, seqlen_k 8192, mask causal, \
+          softmax_scale 0.088388346, lse yes
+level 1   block_m 128, block_n 512, chunk_n 256, num_stages 4, preload 2
+level 2   Mmad 128 x 128 x 128; a vector core has 64 rows, in slices of at most 64 rows and 32768 bytes
+L1   458752 of 524032 bytes
+     0x000000  2 x  32768  q
+     0x010000  2 x  65536  k
+     0x030000  2 x  65536  v
+     0x050000  2 x  65536  p
+L0A   65536 of 65536 bytes
+     0x000000  2 x  32768  q or p tile
+L0B   65536 of 65536 bytes
+     0x000000  2 x  32768  k or v tile
+L0C  131072 of 131072 bytes
+     0x000000  2 x  65536  s or o tile
+UB   160768 of 188160 bytes
+     0x000000  2 x  32768  s
+     0x010000  2 x  16384  p
+     0x018000  1 x  32768  acc
+     0x020000  1 x  16384  tmp
+     0x024000  1 x   2048  brcb
+     0x024800 12 x    256  stats
+     0x025400  2 x   4096  mask
+workspace 44040192 bytes: 24 cores of 1835008 (s at 0, p at 1048576, o at 1572864, 4 slots each)
+"
+    );
+    assert!(text[estimate..].starts_with("work      2048 items on 24 of 24 cores; estimate: mean "));
+}

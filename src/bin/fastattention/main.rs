@@ -1,0 +1,91 @@
+//! The command line tool: run attention on files, print plans, list devices.
+
+mod plan;
+mod run;
+mod tensors;
+
+use anyhow::{bail, Result};
+use clap::{Parser, Subcommand};
+use fastattention::attention::Mask;
+
+#[derive(Parser)]
+#[command(version, about = "Exact attention on Huawei Ascend 910B, or on its simulator")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compute attention from a safetensors file with q, k and v; write o and lse.
+    Run(run::Run),
+    /// Print tiling, buffer maps and workspace for a shape, without a device.
+    Plan(plan::Plan),
+    /// List the devices found, and why something was not found.
+    Devices,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Run(run) => run.execute(),
+        Command::Plan(plan) => plan.execute(),
+        Command::Devices => devices(),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the command's output")]
+fn devices() -> Result<()> {
+    for report in fastattention::runtime::devices() {
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// `none`, `causal` or `window:L,R`; `L` and `R` are counts of keys, or `*` for no limit.
+fn parse_mask(text: &str) -> Result<Mask> {
+    match text {
+        "none" => return Ok(Mask::None),
+        "causal" => return Ok(Mask::Causal),
+        _ => {}
+    }
+    let Some((left, right)) = text.strip_prefix("window:").and_then(|w| w.split_once(',')) else {
+        bail!("mask {text:?} is not none, causal or window:L,R (for example window:256,0; * = no limit)");
+    };
+    let side = |name: &str, text: &str| -> Result<Option<u32>> {
+        if text == "*" {
+            return Ok(None);
+        }
+        match text.parse() {
+            Ok(count) => Ok(Some(count)),
+            Err(_) => bail!("window {name} = {text:?} is not a count of keys from 0 to {} or *", u32::MAX),
+        }
+    };
+    Ok(Mask::Window { left: side("left", left)?, right: side("right", right)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_parse_or_say_what_is_wanted() {
+        assert_eq!(parse_mask("none").unwrap(), Mask::None);
+        assert_eq!(parse_mask("causal").unwrap(), Mask::Causal);
+        assert_eq!(parse_mask("window:3,0").unwrap(), Mask::Window { left: Some(3), right: Some(0) });
+        assert_eq!(parse_mask("window:*,7").unwrap(), Mask::Window { left: None, right: Some(7) });
+        assert_eq!(
+            parse_mask("window:3").unwrap_err().to_string(),
+            "mask \"window:3\" is not none, causal or window:L,R (for example window:256,0; * = no limit)"
+        );
+        assert_eq!(
+            parse_mask("window:-1,0").unwrap_err().to_string(),
+            "window left = \"-1\" is not a count of keys from 0 to 4294967295 or *"
+        );
+    }
+
+    #[test]
+    fn flags_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

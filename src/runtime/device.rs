@@ -1,0 +1,287 @@
+//! Opening a device: the one file that knows both the ACL library and the simulator.
+
+#![allow(unsafe_code, reason = "calls C functions of the ACL table")]
+
+use std::ffi::CStr;
+use std::fmt;
+use std::sync::Arc;
+
+use super::handle::{check, Driver, Handle};
+use crate::driver::{codes, mem_attr, AclTable};
+use crate::{acl, sim, Error, Result, Soc};
+
+/// A device with its default context. Clones are the same device; it is released when the last of them and of
+/// everything made on it is gone.
+#[derive(Clone)]
+pub struct Device {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    driver: Driver,
+    name: String,
+    number: i32,
+    soc: &'static Soc,
+}
+
+/// Memory of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryInfo {
+    /// Bytes that are not allocated.
+    pub free_bytes: usize,
+    /// All bytes.
+    pub total_bytes: usize,
+}
+
+/// A device that was found, or the reason why none was.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeviceReport {
+    /// Name for [`Device::open`], for example `sim:0` or `npu:1`; `npu` when no NPU was found.
+    pub name: String,
+    /// The SoC when the device can be opened, else why it cannot.
+    pub soc: Result<&'static Soc>,
+}
+
+/// Which implementation of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    Simulator,
+    Npu,
+}
+
+impl Backend {
+    fn prefix(self) -> &'static str {
+        match self {
+            Backend::Simulator => "sim",
+            Backend::Npu => "npu",
+        }
+    }
+
+    fn table(self) -> Result<&'static AclTable> {
+        match self {
+            Backend::Simulator => Ok(sim::acl_table()),
+            Backend::Npu => Ok(acl::library()?.table()),
+        }
+    }
+}
+
+fn parse(name: &str) -> Result<(Backend, i32)> {
+    let (prefix, number) = name.split_once(':').unwrap_or((name, "0"));
+    let backend = match prefix {
+        "sim" => Some(Backend::Simulator),
+        "npu" => Some(Backend::Npu),
+        _ => None,
+    };
+    match (backend, number.parse()) {
+        (Some(backend), Ok(number)) if number >= 0 => Ok((backend, number)),
+        _ => Err(Error::invalid(format!("device {name:?} given, \"sim\", \"sim:N\" or \"npu:N\" wanted"))),
+    }
+}
+
+/// `aclInit`. A second call in the process is harmless, and `aclFinalize` is left to the end of the process.
+fn initialize(table: &AclTable, is_simulated: bool) -> Result<()> {
+    // SAFETY: a null path is documented as "no configuration".
+    match unsafe { (table.aclInit)(std::ptr::null()) } {
+        codes::REPEAT_INITIALIZE => {
+            // Fetches the text of the repeated call, so that it does not turn up in a later error.
+            let _ = check(table, is_simulated, "aclInit", codes::REPEAT_INITIALIZE);
+            Ok(())
+        }
+        code => check(table, is_simulated, "aclInit", code),
+    }
+}
+
+/// Name that the driver gives to the SoC of the current device.
+fn soc_name(table: &AclTable, is_simulated: bool) -> Result<String> {
+    // SAFETY: takes no argument.
+    let name = unsafe { (table.aclrtGetSocName)() };
+    if name.is_null() {
+        check(table, is_simulated, "aclrtGetSocName", codes::INTERNAL_ERROR)?;
+    }
+    // SAFETY: not null (a null was returned as an error above), so a string of the driver that it keeps.
+    Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+impl Device {
+    /// Opens a device: `sim` or `sim:N` for the simulator, `npu:N` for an NPU.
+    ///
+    /// `sim:0` is described by the environment: `FASTATTENTION_SIM_SOC` (default `Ascend910B2`),
+    /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1).
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another name, `LibraryNotFound` without CANN, `Unsupported` for a SoC that this crate does
+    /// not describe, `Driver` when the device cannot be opened.
+    pub fn open(name: &str) -> Result<Device> {
+        let (backend, number) = parse(name)?;
+        Self::open_on(backend.table()?, backend, number, None)
+    }
+
+    /// Makes a new simulated device and opens it.
+    ///
+    /// # Errors
+    /// `Driver` when the host lacks the resources.
+    pub fn simulated(config: sim::Config) -> Result<Device> {
+        let soc = config.soc;
+        Self::open_on(sim::acl_table(), Backend::Simulator, sim::add_device(config), Some(soc))
+    }
+
+    /// As [`Self::simulated`], with only the functions that CANN 8.1 has: for tests of the code that does without.
+    #[doc(hidden)]
+    pub fn simulated_as_cann81(config: sim::Config) -> Result<Device> {
+        static TABLE: std::sync::OnceLock<AclTable> = std::sync::OnceLock::new();
+        let table = TABLE.get_or_init(|| sim::acl_table().without_later_functions());
+        let soc = config.soc;
+        Self::open_on(table, Backend::Simulator, sim::add_device(config), Some(soc))
+    }
+
+    fn open_on(
+        table: &'static AclTable,
+        backend: Backend,
+        number: i32,
+        soc: Option<&'static Soc>,
+    ) -> Result<Device> {
+        let is_simulated = backend == Backend::Simulator;
+        initialize(table, is_simulated)?;
+        // SAFETY: takes a number.
+        let code = unsafe { (table.aclrtSetDevice)(number) };
+        check(table, is_simulated, "aclrtSetDevice", code)?;
+        let opened = (|| {
+            let mut context = Handle::NULL;
+            // SAFETY: the pointer is to a live handle.
+            let code = unsafe { (table.aclrtGetCurrentContext)(&raw mut context.0) };
+            check(table, is_simulated, "aclrtGetCurrentContext", code)?;
+            let soc = match soc {
+                Some(soc) => soc,
+                None => Soc::by_name(&soc_name(table, is_simulated)?)?,
+            };
+            let name = format!("{}:{number}", backend.prefix());
+            let driver = Driver::new(table, context, is_simulated);
+            Ok(Device { inner: Arc::new(Inner { driver, name, number, soc }) })
+        })();
+        if opened.is_err() {
+            // SAFETY: undoes the `aclrtSetDevice` above; its own failure would hide the reason that is returned.
+            let _ = unsafe { (table.aclrtResetDevice)(number) };
+        }
+        opened
+    }
+
+    /// Name, as [`Self::open`] takes it.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The SoC.
+    pub fn soc(&self) -> &'static Soc {
+        self.inner.soc
+    }
+
+    /// Is this the simulator?
+    pub fn is_simulated(&self) -> bool {
+        self.inner.driver.is_simulated
+    }
+
+    /// Waits for all work of the device's default context.
+    ///
+    /// # Errors
+    /// What stopped the work.
+    pub fn synchronize(&self) -> Result<()> {
+        // SAFETY: takes no argument.
+        self.driver().call("aclrtSynchronizeDevice", |t| unsafe { (t.aclrtSynchronizeDevice)() })
+    }
+
+    /// Free and total memory.
+    ///
+    /// # Errors
+    /// `Driver` when the driver cannot tell.
+    pub fn memory_info(&self) -> Result<MemoryInfo> {
+        let mut info = MemoryInfo { free_bytes: 0, total_bytes: 0 };
+        let (free, total) = (&raw mut info.free_bytes, &raw mut info.total_bytes);
+        self.driver().call("aclrtGetMemInfo", |t| {
+            // SAFETY: both pointers are to fields of `info`.
+            unsafe { (t.aclrtGetMemInfo)(mem_attr::HBM, free, total) }
+        })?;
+        Ok(info)
+    }
+
+    pub(super) fn driver(&self) -> &Driver {
+        &self.inner.driver
+    }
+
+    /// Refuses an object of another device.
+    pub(super) fn require_same(&self, other: &Device, what: &str) -> Result<()> {
+        if Arc::ptr_eq(&self.inner, &other.inner) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{what} of device {} given, one of the same opened device ({}) wanted",
+            other.name(),
+            self.name()
+        )))
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("name", &self.name()).field("soc", &self.soc().name).finish()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let number = self.number;
+        // SAFETY: takes a number. An error has nobody left to go to.
+        self.driver.release("aclrtResetDevice", |t| unsafe { (t.aclrtResetDevice)(number) });
+    }
+}
+
+/// What can be opened on this machine, and why the rest cannot.
+pub fn devices() -> Vec<DeviceReport> {
+    let mut reports = vec![report("sim:0".into())];
+    match npu_count() {
+        Ok(0) => reports.push(DeviceReport {
+            name: "npu".into(),
+            soc: Err(Error::driver(
+                crate::ErrorKind::Driver,
+                codes::RT_NO_DEVICE,
+                "the ACL library was loaded, and aclrtGetDeviceCount finds no NPU",
+            )),
+        }),
+        Ok(count) => reports.extend((0..count).map(|n| report(format!("npu:{n}")))),
+        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error) }),
+    }
+    reports
+}
+
+fn report(name: String) -> DeviceReport {
+    let soc = Device::open(&name).map(|device| device.soc());
+    DeviceReport { name, soc }
+}
+
+fn npu_count() -> Result<u32> {
+    let table = Backend::Npu.table()?;
+    initialize(table, false)?;
+    let mut count = 0;
+    // SAFETY: the pointer is to a live integer.
+    let code = unsafe { (table.aclrtGetDeviceCount)(&raw mut count) };
+    check(table, false, "aclrtGetDeviceCount", code)?;
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn names_of_devices() {
+        for (name, number) in [("sim", 0), ("sim:3", 3)] {
+            let (backend, got) = parse(name).unwrap();
+            assert!(backend == Backend::Simulator && got == number, "{name}");
+        }
+        assert!(parse("npu:1").is_ok_and(|(b, n)| b == Backend::Npu && n == 1));
+        for name in ["", "gpu", "sim:", "sim:-1", "sim:x", "npu:1:2"] {
+            assert_eq!(parse(name).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Events: order between streams, and times.
+
+#![allow(unsafe_code, reason = "calls C functions of the ACL table")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handle::Handle;
+use super::stream::Keep;
+use super::{Device, Stream};
+use crate::driver::{codes, event_flag, recorded_status};
+use crate::Result;
+
+/// A point in the work of a stream.
+#[derive(Clone, Debug)]
+pub struct Event {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: Device,
+    handle: Handle,
+}
+
+impl Event {
+    /// An event that orders streams.
+    ///
+    /// # Errors
+    /// `Driver` when the device has no event left.
+    pub fn new(device: &Device) -> Result<Event> {
+        Self::with_flag(device, event_flag::SYNC)
+    }
+
+    /// An event that keeps a time, for [`Self::elapsed_since`].
+    ///
+    /// # Errors
+    /// `Driver` when the device has no event left.
+    pub fn timing(device: &Device) -> Result<Event> {
+        Self::with_flag(device, event_flag::TIME_LINE)
+    }
+
+    /// `aclrtCreateEventExWithFlag`; a driver that does not take the flag has `aclrtCreateEvent`, which does both.
+    fn with_flag(device: &Device, flag: u32) -> Result<Event> {
+        let mut handle = Handle::NULL;
+        let made = device.driver().call("aclrtCreateEventExWithFlag", |t| {
+            // SAFETY: the pointer is to a live handle.
+            unsafe { (t.aclrtCreateEventExWithFlag)(&raw mut handle.0, flag) }
+        });
+        let refused = |code| {
+            matches!(code, codes::RT_FEATURE_NOT_SUPPORT | codes::RT_PARAM_INVALID | codes::INVALID_PARAM)
+        };
+        match made {
+            Err(error) if error.driver_code().is_some_and(refused) => {
+                device.driver().call("aclrtCreateEvent", |t| {
+                    // SAFETY: the pointer is to a live handle.
+                    unsafe { (t.aclrtCreateEvent)(&raw mut handle.0) }
+                })?;
+            }
+            other => other?,
+        }
+        Ok(Event { inner: Arc::new(Inner { device: device.clone(), handle }) })
+    }
+
+    /// Records the event behind the work queued on `stream` so far. A later record replaces this one.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a stream of another device, `Driver` when the stream cannot take it.
+    pub fn record(&self, stream: &Stream) -> Result<()> {
+        self.device().require_same(stream.device(), "a stream")?;
+        stream.submit("aclrtRecordEvent", vec![self.keep()], |t, stream| {
+            // SAFETY: `submit` keeps the event until the stream is done with it.
+            unsafe { (t.aclrtRecordEvent)(self.handle().0, stream.0) }
+        })
+    }
+
+    /// Was the newest record reached? True for an event that was never recorded.
+    ///
+    /// # Errors
+    /// `Driver` when the driver cannot tell.
+    pub fn query(&self) -> Result<bool> {
+        let mut status = 0;
+        self.device().driver().call("aclrtQueryEventStatus", |t| {
+            // SAFETY: the event lives as long as `self`, and the pointer is to a live integer.
+            unsafe { (t.aclrtQueryEventStatus)(self.handle().0, &raw mut status) }
+        })?;
+        Ok(status == recorded_status::COMPLETE)
+    }
+
+    /// Waits until the newest record is reached.
+    ///
+    /// # Errors
+    /// What stopped the work before it.
+    pub fn synchronize(&self) -> Result<()> {
+        self.device().driver().call("aclrtSynchronizeEvent", |t| {
+            // SAFETY: the event lives as long as `self`.
+            unsafe { (t.aclrtSynchronizeEvent)(self.handle().0) }
+        })
+    }
+
+    /// Time from `start` to this event, both of [`Self::timing`] and reached. On the simulator this is host time: how
+    /// long the simulator took, not how long a chip would.
+    ///
+    /// # Errors
+    /// `Driver` with code 107006 when one of them has no time, 107007 when `start` is the later one.
+    pub fn elapsed_since(&self, start: &Event) -> Result<Duration> {
+        self.device().require_same(start.device(), "an event")?;
+        let mut ms = 0.0f32;
+        self.device().driver().call("aclrtEventElapsedTime", |t| {
+            // SAFETY: both events live as long as their owners, and the pointer is to a live number.
+            unsafe { (t.aclrtEventElapsedTime)(&raw mut ms, start.handle().0, self.handle().0) }
+        })?;
+        Ok(Duration::try_from_secs_f32(ms / 1e3).unwrap_or_default())
+    }
+
+    /// The device of the event.
+    pub fn device(&self) -> &Device {
+        &self.inner.device
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.inner.handle
+    }
+
+    pub(super) fn keep(&self) -> Keep {
+        self.inner.clone()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let event = self.handle.0;
+        // SAFETY: the last use of the event: streams that use it keep it.
+        self.device.driver().release("aclrtDestroyEvent", |t| unsafe { (t.aclrtDestroyEvent)(event) });
+    }
+}

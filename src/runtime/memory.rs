@@ -1,0 +1,246 @@
+//! Device memory and pinned host memory.
+
+#![allow(unsafe_code, reason = "calls C functions of the ACL table, and reads and writes pinned memory")]
+
+use std::ffi::c_void;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+
+use super::handle::Handle;
+use super::stream::Keep;
+use super::Device;
+use crate::driver::{memcpy_kind, MALLOC_HUGE_FIRST};
+use crate::{Error, Result};
+
+/// Device memory.
+///
+/// Dropping a buffer never frees memory that queued work uses: the stream keeps it until it is synchronised. Copies
+/// without a stream do not wait for queued work: synchronise first.
+#[derive(Clone)]
+pub struct Buffer {
+    inner: Arc<BufferInner>,
+}
+
+struct BufferInner {
+    device: Device,
+    handle: Handle,
+    len: usize,
+}
+
+impl Buffer {
+    /// Allocates `len` bytes (at least 1), uninitialised.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; `Driver` for a length of 0.
+    pub fn alloc(device: &Device, len: usize) -> Result<Buffer> {
+        let mut handle = Handle::NULL;
+        device.driver().call("aclrtMalloc", |t| {
+            // SAFETY: the pointer is to a live handle.
+            unsafe { (t.aclrtMalloc)(&raw mut handle.0, len, MALLOC_HUGE_FIRST) }
+        })?;
+        Ok(Buffer { inner: Arc::new(BufferInner { device: device.clone(), handle, len }) })
+    }
+
+    /// Allocates memory for `data` and copies it there.
+    ///
+    /// # Errors
+    /// As [`Self::alloc`] and [`Self::copy_from_host`].
+    pub fn from_slice<T: NoUninit>(device: &Device, data: &[T]) -> Result<Buffer> {
+        let buffer = Self::alloc(device, size_of_val(data))?;
+        buffer.copy_from_host(data)?;
+        Ok(buffer)
+    }
+
+    /// Copies `data` to the start of the buffer, and returns when it is there.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the buffer is smaller.
+    pub fn copy_from_host<T: NoUninit>(&self, data: &[T]) -> Result<()> {
+        self.copy_from_host_at(0, data)
+    }
+
+    /// Copies `data` to byte `offset` of the buffer, and returns when it is there.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the buffer ends before.
+    pub fn copy_from_host_at<T: NoUninit>(&self, offset: usize, data: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        self.require_room("Buffer::copy_from_host", offset, bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (dst, room) = (self.at(offset), self.inner.len - offset);
+        self.device().driver().call("aclrtMemcpy", |t| {
+            let src = bytes.as_ptr().cast();
+            // SAFETY: `dst` has `room` bytes, and `bytes` lives during the call.
+            unsafe { (t.aclrtMemcpy)(dst, room, src, bytes.len(), memcpy_kind::HOST_TO_DEVICE) }
+        })
+    }
+
+    /// Copies the start of the buffer to `out`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the buffer is smaller.
+    pub fn copy_to_host<T: NoUninit + AnyBitPattern>(&self, out: &mut [T]) -> Result<()> {
+        self.copy_to_host_at(0, out)
+    }
+
+    /// Copies from byte `offset` of the buffer to `out`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the buffer ends before.
+    pub fn copy_to_host_at<T: NoUninit + AnyBitPattern>(&self, offset: usize, out: &mut [T]) -> Result<()> {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
+        self.require_room("Buffer::copy_to_host", offset, bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let src = self.at(offset);
+        self.device().driver().call("aclrtMemcpy", |t| {
+            let (dst, len) = (bytes.as_mut_ptr().cast(), bytes.len());
+            // SAFETY: `src` has `len` bytes, checked above, and `bytes` is borrowed during the call.
+            unsafe { (t.aclrtMemcpy)(dst, len, src, len, memcpy_kind::DEVICE_TO_HOST) }
+        })
+    }
+
+    /// Fills the buffer with zeros.
+    ///
+    /// # Errors
+    /// `Driver` when the driver fails.
+    pub fn zero(&self) -> Result<()> {
+        let (ptr, len) = (self.handle().0, self.inner.len);
+        // SAFETY: the buffer has `len` bytes.
+        self.device().driver().call("aclrtMemset", |t| unsafe { (t.aclrtMemset)(ptr, len, 0, len) })
+    }
+
+    /// Size in bytes.
+    pub fn len_bytes(&self) -> usize {
+        self.inner.len
+    }
+
+    /// Address on the device.
+    pub fn device_ptr(&self) -> u64 {
+        self.handle().0.addr() as u64
+    }
+
+    /// The device of the buffer.
+    pub fn device(&self) -> &Device {
+        &self.inner.device
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.inner.handle
+    }
+
+    pub(super) fn keep(&self) -> Keep {
+        self.inner.clone()
+    }
+
+    /// Device address of a byte of the buffer; it is never dereferenced here.
+    fn at(&self, offset: usize) -> *mut c_void {
+        self.handle().0.wrapping_byte_add(offset)
+    }
+
+    /// Refuses a range that leaves the buffer.
+    pub(super) fn require_room(&self, operation: &str, offset: usize, len: usize) -> Result<()> {
+        if offset.checked_add(len).is_some_and(|end| end <= self.inner.len) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{operation}: {len} bytes at byte {offset} given, a range inside {} bytes wanted",
+            self.inner.len
+        )))
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Buffer");
+        out.field("device_ptr", &format_args!("{:#x}", self.device_ptr()));
+        out.field("len_bytes", &self.inner.len).field("device", &self.device().name()).finish()
+    }
+}
+
+impl Drop for BufferInner {
+    fn drop(&mut self) {
+        let ptr = self.handle.0;
+        // SAFETY: the last use of the memory: streams that use it keep it.
+        self.device.driver().release("aclrtFree", |t| unsafe { (t.aclrtFree)(ptr) });
+    }
+}
+
+/// Pinned host memory: copies from and to it are asynchronous. Reads and writes as a slice of bytes.
+pub struct HostBuffer {
+    inner: Arc<HostInner>,
+}
+
+struct HostInner {
+    device: Device,
+    address: Handle,
+    len: usize,
+}
+
+impl HostBuffer {
+    /// Allocates `len` bytes (at least 1), zeroed.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; `Driver` for a length of 0.
+    pub fn alloc(device: &Device, len: usize) -> Result<HostBuffer> {
+        let mut address = Handle::NULL;
+        device.driver().call("aclrtMallocHost", |t| {
+            // SAFETY: the pointer is to a live handle.
+            unsafe { (t.aclrtMallocHost)(&raw mut address.0, len) }
+        })?;
+        // SAFETY: the memory is new and has `len` bytes; a slice of it needs them initialised.
+        unsafe { address.0.cast::<u8>().write_bytes(0, len) };
+        Ok(HostBuffer { inner: Arc::new(HostInner { device: device.clone(), address, len }) })
+    }
+
+    /// The device that the memory is pinned for.
+    pub fn device(&self) -> &Device {
+        &self.inner.device
+    }
+
+    pub(super) fn address(&self) -> Handle {
+        self.inner.address
+    }
+
+    /// Keeps the memory, without giving access to it.
+    pub(super) fn keep(&self) -> Keep {
+        self.inner.clone()
+    }
+}
+
+impl Deref for HostBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len` initialised bytes. The driver writes them only while a `PendingCopy` owns this value, and it
+        // gives the value back after it has synchronised.
+        unsafe { std::slice::from_raw_parts(self.inner.address.0.cast::<u8>(), self.inner.len) }
+    }
+}
+
+impl DerefMut for HostBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; the value is not `Clone`, and the other owners of `inner` are streams, which only keep it.
+        unsafe { std::slice::from_raw_parts_mut(self.inner.address.0.cast::<u8>(), self.inner.len) }
+    }
+}
+
+impl fmt::Debug for HostBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostBuffer").field("len_bytes", &self.inner.len).finish_non_exhaustive()
+    }
+}
+
+impl Drop for HostInner {
+    fn drop(&mut self) {
+        let address = self.address.0;
+        // SAFETY: the last use of the memory: streams that copy from or to it keep it.
+        self.device.driver().release("aclrtFreeHost", |t| unsafe { (t.aclrtFreeHost)(address) });
+    }
+}

@@ -1,0 +1,140 @@
+//! The border to C: every function runs inside [`call`], which turns refusals and panics into codes and texts.
+
+#![allow(unsafe_code, reason = "writes results and reads strings through pointers of C callers")]
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, CStr, CString};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr::NonNull;
+
+use crate::driver::{codes, AclError};
+
+/// A call that is refused, or work that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: AclError,
+    pub(super) text: String,
+}
+
+pub(super) type Outcome<T = ()> = Result<T, Refusal>;
+
+pub(super) fn refuse<T>(code: AclError, text: impl Into<String>) -> Outcome<T> {
+    Err(Refusal { code, text: text.into() })
+}
+
+/// Texts kept until fetched: enough for a cascade, finite for a client that never asks.
+const KEPT_TEXTS: usize = 8;
+
+thread_local! {
+    /// Newest first.
+    static PENDING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// What the last `aclGetRecentErrMsg` returned; the pointer lives until the next call.
+    static FETCHED: RefCell<CString> = RefCell::default();
+    /// Handle of the current context, 0 for none.
+    static CONTEXT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs the body of a C function.
+pub(super) fn call(name: &str, body: impl FnOnce() -> Outcome) -> AclError {
+    let outcome = catch(body);
+    match outcome {
+        Ok(()) => codes::SUCCESS,
+        Err(refusal) => {
+            remember(name, &refusal);
+            refusal.code
+        }
+    }
+}
+
+/// As [`call`], for the functions that return a pointer instead of a code.
+pub(super) fn call_pointer<T>(name: &str, none: T, body: impl FnOnce() -> Outcome<T>) -> T {
+    catch(body).unwrap_or_else(|refusal| {
+        remember(name, &refusal);
+        none
+    })
+}
+
+/// A panic is a defect of the simulator; it must not unwind into C.
+pub(super) fn catch<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|panic| refuse(codes::INTERNAL_ERROR, defect_text(panic.as_ref())))
+}
+
+fn defect_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without text");
+    format!("defect of the simulator: {text}")
+}
+
+fn remember(name: &str, refusal: &Refusal) {
+    let meaning = codes::meaning(refusal.code).unwrap_or("unnamed code");
+    let text = format!("E{}: {meaning}\n{name}: {}\n", refusal.code, refusal.text);
+    // A thread that is ending has no place for texts any more, and nobody to read them.
+    let _ = PENDING.try_with(|pending| {
+        let mut pending = pending.borrow_mut();
+        pending.insert(0, text);
+        pending.truncate(KEPT_TEXTS);
+    });
+}
+
+/// Texts of this thread since the last call, newest first; null when there are none.
+pub(super) fn take_texts() -> *const c_char {
+    let text: String = PENDING.with(|pending| pending.borrow_mut().drain(..).collect());
+    if text.is_empty() {
+        return std::ptr::null();
+    }
+    let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
+    FETCHED.with(|fetched| {
+        *fetched.borrow_mut() = text;
+        fetched.borrow().as_ptr()
+    })
+}
+
+pub(super) fn current_context() -> usize {
+    CONTEXT.try_with(Cell::get).unwrap_or(0)
+}
+
+pub(super) fn set_current_context(handle: usize) {
+    CONTEXT.with(|context| context.set(handle));
+}
+
+/// A place where the caller wants a result.
+pub(super) struct Out<T>(NonNull<T>);
+
+impl<T> Out<T> {
+    /// # Safety
+    /// `place` is null, or valid for writing a `T` until the C function returns.
+    pub(super) unsafe fn new(place: *mut T, name: &str) -> Outcome<Out<T>> {
+        match NonNull::new(place) {
+            Some(place) => Ok(Out(place)),
+            None => {
+                refuse(codes::INVALID_PARAM, format!("{name} = NULL given, a place for the result wanted"))
+            }
+        }
+    }
+
+    pub(super) fn set(self, value: T) {
+        // SAFETY: by the contract of `new` the place can be written.
+        unsafe { self.0.as_ptr().write(value) };
+    }
+}
+
+/// Text of a C string argument.
+///
+/// # Safety
+/// `text` is null, or a NUL-terminated string that lives as long as `'a`.
+pub(super) unsafe fn c_text<'a>(text: *const c_char, name: &str) -> Outcome<&'a str> {
+    if text.is_null() {
+        return refuse(codes::INVALID_PARAM, format!("{name} = NULL given, a string wanted"));
+    }
+    // SAFETY: not null, and a string by this function's contract.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|e| Refusal {
+        code: codes::INVALID_PARAM,
+        text: format!("{name} = {text:?} is not UTF-8: {e}"),
+    })
+}

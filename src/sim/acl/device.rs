@@ -1,0 +1,275 @@
+//! Simulated devices, their reference counts, and contexts (acl-runtime.md 1.6).
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::border::{self, refuse, Outcome, Refusal};
+use super::handles::{self, Object};
+use super::stream::Stream;
+use crate::driver::codes;
+use crate::sim::memory::DeviceMemory;
+use crate::sim::Config;
+use crate::{Error, Soc};
+
+/// A simulated device. It lives as long as the process: device numbers are not used twice.
+pub(super) struct SimDevice {
+    id: i32,
+    config: Config,
+    soc_name: std::ffi::CString,
+    pub(super) memory: DeviceMemory,
+    /// Advances by one for each timestamp: an order, not a time.
+    ticks: AtomicU64,
+    primary: Mutex<Primary>,
+}
+
+/// What `aclrtSetDevice` makes and counts.
+#[derive(Default)]
+struct Primary {
+    uses: u32,
+    context: Option<(Arc<Context>, usize)>,
+}
+
+/// A context: streams, events and loaded binaries belong to one.
+pub(super) struct Context {
+    number: u64,
+    pub(super) device: Arc<SimDevice>,
+    pub(super) default_stream: Arc<Stream>,
+    is_primary: bool,
+}
+
+/// Device 0 is described by the environment, so its description can be wrong; the others were added by the program.
+struct Registry {
+    default: OnceLock<Outcome<Arc<SimDevice>>>,
+    added: Mutex<Vec<Arc<SimDevice>>>,
+}
+
+static REGISTRY: Registry = Registry { default: OnceLock::new(), added: Mutex::new(Vec::new()) };
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimDevice {
+    fn new(id: i32, config: Config) -> Arc<Self> {
+        let memory = DeviceMemory::new(config.soc.hbm_bytes);
+        let soc_name = std::ffi::CString::new(config.soc.name.as_str()).unwrap_or_default();
+        Arc::new(Self { id, config, soc_name, memory, ticks: AtomicU64::new(0), primary: Mutex::default() })
+    }
+
+    pub(super) fn id(&self) -> i32 {
+        self.id
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn soc_name(&self) -> &std::ffi::CStr {
+        &self.soc_name
+    }
+
+    /// Next value of the counter behind `aclrtEventGetTimestamp`.
+    pub(super) fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Context {
+    fn open(device: Arc<SimDevice>, is_primary: bool) -> Outcome<(Arc<Context>, usize)> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let default_stream = Arc::new(Stream::new(number, Arc::clone(&device)));
+        let context = Arc::new(Context { number, device, default_stream, is_primary });
+        let handle = handles::insert(Arc::clone(&context))?.addr();
+        Ok((context, handle))
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Ends what belongs to the context. Its own handle must be gone already.
+    fn close(&self) {
+        for object in handles::take_of_context(self.number) {
+            if let Object::Stream(stream) = object {
+                stream.close_now();
+            }
+        }
+        self.default_stream.close_now();
+    }
+}
+
+/// Adds a device to this process and returns its number.
+pub(crate) fn add_device(config: Config) -> i32 {
+    let mut added = locked(&REGISTRY.added);
+    let id = i32::try_from(added.len() + 1).unwrap_or(i32::MAX);
+    added.push(SimDevice::new(id, config));
+    id
+}
+
+/// Configuration of device 0, from the environment.
+///
+/// # Errors
+/// `InvalidArgument` or `Unsupported` for a variable with a wrong value.
+fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<Config> {
+    let wrong = |name: &str, value: &str, want: &str| {
+        Error::invalid(format!("environment variable {name} = {value:?} given, {want} wanted"))
+    };
+    let name = variable("FASTATTENTION_SIM_SOC").unwrap_or_else(|| "Ascend910B2".into());
+    let soc = Soc::by_name(&name)
+        .map_err(|e| Error::new(e.kind(), format!("environment variable FASTATTENTION_SIM_SOC: {e}")))?;
+    let mut config = Config::new(soc);
+    if let Some(value) = variable("FASTATTENTION_SIM_SEED") {
+        let seed =
+            value.parse().map_err(|_| wrong("FASTATTENTION_SIM_SEED", &value, "a number below 2^64"))?;
+        config.seed = Some(seed);
+    }
+    if let Some(value) = variable("FASTATTENTION_SIM_THREADS") {
+        config.threads = value
+            .parse()
+            .map_err(|_| wrong("FASTATTENTION_SIM_THREADS", &value, "a number of threads (0 = all)"))?;
+    }
+    if let Some(value) = variable("FASTATTENTION_SIM_RACES") {
+        config.check_races = match value.as_str() {
+            "0" => false,
+            "1" => true,
+            _ => return Err(wrong("FASTATTENTION_SIM_RACES", &value, "0 or 1")),
+        };
+    }
+    Ok(config)
+}
+
+pub(super) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
+    if id == 0 {
+        return REGISTRY
+            .default
+            .get_or_init(|| match config_from(|name| std::env::var(name).ok()) {
+                Ok(config) => Ok(SimDevice::new(0, config)),
+                Err(e) => refuse(codes::RT_INVALID_DEVICE, e.to_string()),
+            })
+            .clone();
+    }
+    let added = locked(&REGISTRY.added);
+    let found = usize::try_from(id).ok().and_then(|id| added.get(id - 1));
+    match found {
+        Some(device) => Ok(Arc::clone(device)),
+        None => refuse(
+            codes::RT_INVALID_DEVICE,
+            format!("device {id} given, a simulated device from 0 to {} wanted", added.len()),
+        ),
+    }
+}
+
+pub(super) fn count() -> usize {
+    locked(&REGISTRY.added).len() + 1
+}
+
+/// All devices that exist, for looking up addresses.
+pub(super) fn all() -> Vec<Arc<SimDevice>> {
+    let default = REGISTRY.default.get().and_then(|d| d.as_ref().ok()).cloned();
+    default.into_iter().chain(locked(&REGISTRY.added).iter().cloned()).collect()
+}
+
+/// The current context of this thread.
+pub(super) fn current() -> Outcome<Arc<Context>> {
+    let none = |text: &str| Refusal { code: codes::RT_CONTEXT_NULL, text: text.into() };
+    match border::current_context() {
+        0 => Err(none("this thread has set neither a device nor a context")),
+        handle => handles::get::<Context>(std::ptr::without_provenance_mut(handle))
+            .map_err(|_| none("the current context of this thread was destroyed")),
+    }
+}
+
+pub(super) fn set_device(id: i32) -> Outcome {
+    let device = device(id)?;
+    let mut primary = locked(&device.primary);
+    if primary.context.is_none() {
+        primary.context = Some(Context::open(Arc::clone(&device), true)?);
+    }
+    primary.uses += 1;
+    let handle = primary.context.as_ref().map_or(0, |(_, handle)| *handle);
+    border::set_current_context(handle);
+    Ok(())
+}
+
+/// ASSUMPTION(reset-unset-code): a device that is not set is an invalid device.
+pub(super) fn reset_device(id: i32, at_once: bool) -> Outcome {
+    let device = device(id)?;
+    let mut primary = locked(&device.primary);
+    if primary.uses == 0 {
+        return refuse(codes::RT_INVALID_DEVICE, format!("device {id} is not set, so it cannot be reset"));
+    }
+    primary.uses = if at_once { 0 } else { primary.uses - 1 };
+    if primary.uses > 0 {
+        return Ok(());
+    }
+    primary.context = None;
+    drop(primary);
+    // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory does.
+    let contexts = handles::take_where(|o| matches!(o, Object::Context(c) if c.device.id == id));
+    for object in contexts {
+        if let Object::Context(context) = object {
+            context.close();
+        }
+    }
+    for allocation in device.memory.snapshot() {
+        device.memory.free(allocation.base());
+    }
+    Ok(())
+}
+
+pub(super) fn create_context(id: i32) -> Outcome<*mut c_void> {
+    let (_, handle) = Context::open(device(id)?, false)?;
+    border::set_current_context(handle);
+    Ok(std::ptr::without_provenance_mut(handle))
+}
+
+pub(super) fn destroy_context(handle: *mut c_void) -> Outcome {
+    if handles::get::<Context>(handle)?.is_primary {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            "the default context of a device given, one of aclrtCreateContext wanted; aclrtResetDevice ends this one",
+        );
+    }
+    handles::take::<Context>(handle)?.close();
+    Ok(())
+}
+
+pub(super) fn set_context(handle: *mut c_void) -> Outcome {
+    handles::get::<Context>(handle)?;
+    border::set_current_context(handle.addr());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_describes_device_0() {
+        let config = config_from(|name| match name {
+            "FASTATTENTION_SIM_SOC" => Some("Ascend910B4".into()),
+            "FASTATTENTION_SIM_SEED" => Some("7".into()),
+            "FASTATTENTION_SIM_THREADS" => Some("3".into()),
+            "FASTATTENTION_SIM_RACES" => Some("0".into()),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!((config.soc.name.as_str(), config.seed, config.threads), ("Ascend910B4", Some(7), 3));
+        assert!(!config.check_races);
+    }
+
+    #[test]
+    fn a_wrong_value_names_the_variable() {
+        let text = |variable: &'static str, value: &'static str| {
+            config_from(|name| (name == variable).then(|| value.into())).unwrap_err().to_string()
+        };
+        assert_eq!(
+            text("FASTATTENTION_SIM_RACES", "yes"),
+            "environment variable FASTATTENTION_SIM_RACES = \"yes\" given, 0 or 1 wanted"
+        );
+        assert!(text("FASTATTENTION_SIM_SEED", "-1").contains("FASTATTENTION_SIM_SEED = \"-1\""));
+        assert!(text("FASTATTENTION_SIM_SOC", "Ascend310").contains("known: Ascend910B1"));
+    }
+}

@@ -1,0 +1,158 @@
+//! Process, devices and contexts.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::driver::{codes, device_info, AclContext, AclError, RUN_MODE_HOST};
+use crate::sim::acl::border::{call, call_pointer, current_context, refuse, take_texts, Out};
+use crate::sim::acl::{device, stream};
+
+/// ACL version of CANN 8.5, whose functions the table offers (acl-runtime.md 1.1).
+const VERSION: (i32, i32, i32) = (1, 16, 0);
+
+/// 0 before `aclInit`, 1 after it, 2 after `aclFinalize`.
+static PROCESS: AtomicU8 = AtomicU8::new(0);
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclInit(_config_path: *const c_char) -> AclError {
+    call("aclInit", || match PROCESS.swap(1, Ordering::SeqCst) {
+        1 => refuse(codes::REPEAT_INITIALIZE, "aclInit was called before"),
+        _ => Ok(()),
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclFinalize() -> AclError {
+    call("aclFinalize", || match PROCESS.swap(2, Ordering::SeqCst) {
+        0 => refuse(codes::UNINITIALIZED, "aclInit was not called"),
+        1 => Ok(()),
+        _ => refuse(codes::REPEAT_FINALIZE, "aclFinalize was called before"),
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclGetRecentErrMsg() -> *const c_char {
+    take_texts()
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetVersion(
+    major: *mut i32,
+    minor: *mut i32,
+    patch: *mut i32,
+) -> AclError {
+    call("aclrtGetVersion", || {
+        // SAFETY: null or writable, by the C signature.
+        let major = unsafe { Out::new(major, "majorVersion") }?;
+        // SAFETY: as above.
+        let minor = unsafe { Out::new(minor, "minorVersion") }?;
+        // SAFETY: as above.
+        let patch = unsafe { Out::new(patch, "patchVersion") }?;
+        major.set(VERSION.0);
+        minor.set(VERSION.1);
+        patch.set(VERSION.2);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetDeviceCount(count: *mut u32) -> AclError {
+    call("aclrtGetDeviceCount", || {
+        // SAFETY: null or writable, by the C signature.
+        unsafe { Out::new(count, "count") }?.set(u32::try_from(device::count()).unwrap_or(u32::MAX));
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtSetDevice(device: i32) -> AclError {
+    call("aclrtSetDevice", || device::set_device(device))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtResetDevice(device: i32) -> AclError {
+    call("aclrtResetDevice", || device::reset_device(device, false))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtResetDeviceForce(device: i32) -> AclError {
+    call("aclrtResetDeviceForce", || device::reset_device(device, true))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetDevice(device: *mut i32) -> AclError {
+    call("aclrtGetDevice", || {
+        // SAFETY: null or writable, by the C signature.
+        unsafe { Out::new(device, "deviceId") }?.set(device::current()?.device.id());
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetSocName() -> *const c_char {
+    call_pointer("aclrtGetSocName", ptr::null(), || {
+        // Without a current context the name is that of device 0, as it is one kind of chip for the whole host.
+        let device = match device::current() {
+            Ok(context) => context.device.clone(),
+            Err(_) => device::device(0)?,
+        };
+        Ok(device.soc_name().as_ptr())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetRunMode(mode: *mut u32) -> AclError {
+    call("aclrtGetRunMode", || {
+        // SAFETY: null or writable, by the C signature.
+        unsafe { Out::new(mode, "runMode") }?.set(RUN_MODE_HOST);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclGetDeviceCapability(
+    device: u32,
+    info: u32,
+    value: *mut i64,
+) -> AclError {
+    call("aclGetDeviceCapability", || {
+        // SAFETY: null or writable, by the C signature.
+        let value = unsafe { Out::new(value, "value") }?;
+        let device = device::device(i32::try_from(device).unwrap_or(i32::MAX))?;
+        let soc = device.config().soc;
+        value.set(match info {
+            device_info::AI_CORE_NUM => i64::from(soc.cube_cores),
+            device_info::VECTOR_CORE_NUM => i64::from(soc.vector_cores),
+            device_info::L2_SIZE => i64::try_from(soc.l2_bytes).unwrap_or(i64::MAX),
+            _ => return refuse(codes::INVALID_PARAM, format!("deviceInfo = {info} given, 0 to 2 wanted")),
+        });
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtSynchronizeDevice() -> AclError {
+    call("aclrtSynchronizeDevice", || stream::synchronize_device(None))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtSynchronizeDeviceWithTimeout(timeout_ms: i32) -> AclError {
+    call("aclrtSynchronizeDeviceWithTimeout", || stream::synchronize_device(stream::timeout_of(timeout_ms)?))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateContext(
+    context: *mut AclContext,
+    device: i32,
+) -> AclError {
+    call("aclrtCreateContext", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(context, "context") }?;
+        out.set(device::create_context(device)?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDestroyContext(context: AclContext) -> AclError {
+    call("aclrtDestroyContext", || device::destroy_context(context))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtSetCurrentContext(context: AclContext) -> AclError {
+    call("aclrtSetCurrentContext", || device::set_context(context))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetCurrentContext(context: *mut AclContext) -> AclError {
+    call("aclrtGetCurrentContext", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(context, "context") }?;
+        device::current()?;
+        out.set(ptr::without_provenance_mut::<c_void>(current_context()));
+        Ok(())
+    })
+}

@@ -1,0 +1,347 @@
+//! Binaries, argument lists and launches.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+use crate::driver::{
+    codes, AclArgsHandle, AclBinHandle, AclBinary, AclError, AclFuncHandle, AclParamHandle, AclStream,
+    LaunchCfg, LoadOptions, PlaceHolderInfo,
+};
+use crate::sim::acl::border::{c_text, call, call_pointer, refuse, Out, Outcome};
+use crate::sim::acl::launch::{Binary, Function};
+use crate::sim::acl::{args, device, handles, launch, stream};
+
+/// Bytes that a C caller points to.
+///
+/// # Safety
+/// `data` is null or readable for `len` bytes during `'a`.
+unsafe fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> Outcome<&'a [u8]> {
+    if data.is_null() || len == 0 {
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("{name} = {:#x} with {len} bytes given, at least 1 byte wanted", data.addr()),
+        );
+    }
+    // SAFETY: not null, so readable by this function's contract.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateBinary(data: *const c_void, len: usize) -> AclBinary {
+    call_pointer("aclrtCreateBinary", std::ptr::null_mut(), || {
+        // SAFETY: by the C signature.
+        let data = unsafe { bytes(data, len, "data") }?;
+        handles::insert(Arc::new(Binary { data: data.to_vec() }))
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDestroyBinary(binary: AclBinary) -> AclError {
+    call("aclrtDestroyBinary", || handles::take::<Binary>(binary).map(drop))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtBinaryLoad(
+    binary: AclBinary,
+    handle: *mut AclBinHandle,
+) -> AclError {
+    call("aclrtBinaryLoad", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(handle, "binHandle") }?;
+        let binary = handles::get::<Binary>(binary)?;
+        out.set(launch::load_bytes(&*device::current()?, &binary.data)?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtBinaryLoadFromFile(
+    path: *const c_char,
+    options: *mut LoadOptions,
+    handle: *mut AclBinHandle,
+) -> AclError {
+    call("aclrtBinaryLoadFromFile", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(handle, "binHandle") }?;
+        // SAFETY: null or a string, by the C signature.
+        let path = unsafe { c_text(path, "binPath") }?;
+        // SAFETY: null or valid, by the C signature.
+        unsafe { check_options(options, &[1]) }?;
+        out.set(launch::load_file(&*device::current()?, path)?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtBinaryLoadFromData(
+    data: *const c_void,
+    len: usize,
+    options: *const LoadOptions,
+    handle: *mut AclBinHandle,
+) -> AclError {
+    call("aclrtBinaryLoadFromData", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(handle, "binHandle") }?;
+        // SAFETY: by the C signature.
+        let data = unsafe { bytes(data, len, "data") }?;
+        // SAFETY: null or valid, by the C signature.
+        unsafe { check_options(options, &[1, 2]) }?;
+        out.set(launch::load_bytes(&*device::current()?, data)?);
+        Ok(())
+    })
+}
+
+/// Load options: LAZY_LOAD (1) and, not for files, MAGIC (2). They change nothing for a host image.
+///
+/// # Safety
+/// `options` is null or points to options whose array holds `num_options` entries.
+unsafe fn check_options(options: *const LoadOptions, known: &[u32]) -> Outcome {
+    if options.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not null, so valid by this function's contract.
+    let options = unsafe { options.read() };
+    if options.num_options == 0 {
+        return Ok(());
+    }
+    if options.options.is_null() {
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("options = NULL given with numOpt = {}", options.num_options),
+        );
+    }
+    // SAFETY: not null, so `num_options` entries by this function's contract.
+    let entries = unsafe { std::slice::from_raw_parts(options.options, options.num_options) };
+    match entries.iter().find(|option| !known.contains(&option.kind)) {
+        Some(option) => refuse(
+            codes::INVALID_PARAM,
+            format!("load option {} given, one of {known:?} wanted", option.kind),
+        ),
+        None => Ok(()),
+    }
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtBinaryUnLoad(handle: AclBinHandle) -> AclError {
+    call("aclrtBinaryUnLoad", || launch::unload(handle))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtBinaryGetFunction(
+    handle: AclBinHandle,
+    name: *const c_char,
+    function: *mut AclFuncHandle,
+) -> AclError {
+    call("aclrtBinaryGetFunction", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(function, "funcHandle") }?;
+        // SAFETY: null or a string, by the C signature.
+        let name = unsafe { c_text(name, "kernelName") }?;
+        out.set(launch::function(handle, name)?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsInit(
+    function: AclFuncHandle,
+    args: *mut AclArgsHandle,
+) -> AclError {
+    call("aclrtKernelArgsInit", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(args, "argsHandle") }?;
+        out.set(args::init(handles::get::<Function>(function)?)?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsInitByUserMem(
+    function: AclFuncHandle,
+    args: AclArgsHandle,
+    memory: *mut c_void,
+    size: usize,
+) -> AclError {
+    call("aclrtKernelArgsInitByUserMem", || {
+        let function = handles::get::<Function>(function)?;
+        // SAFETY: the memory is valid for `size` bytes while the list is used, by the C contract.
+        unsafe { args::init_in(function, args, memory, size) }
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsGetMemSize(
+    function: AclFuncHandle,
+    user_size: usize,
+    actual: *mut usize,
+) -> AclError {
+    call("aclrtKernelArgsGetMemSize", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(actual, "actualArgsSize") }?;
+        handles::get::<Function>(function)?;
+        // No system arguments here: the simulator supplies cross-core flags itself.
+        out.set(user_size.checked_next_multiple_of(8).unwrap_or(usize::MAX));
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsGetHandleMemSize(
+    function: AclFuncHandle,
+    size: *mut usize,
+) -> AclError {
+    call("aclrtKernelArgsGetHandleMemSize", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(size, "memSize") }?;
+        handles::get::<Function>(function)?;
+        out.set(args::HANDLE_BYTES);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsAppend(
+    args: AclArgsHandle,
+    param: *mut c_void,
+    size: usize,
+    handle: *mut AclParamHandle,
+) -> AclError {
+    call("aclrtKernelArgsAppend", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(handle, "paramHandle") }?;
+        // SAFETY: by the C signature.
+        let param = unsafe { bytes(param, size, "param") }?;
+        out.set(args::find(args)?.append(param)?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsAppendPlaceHolder(
+    args: AclArgsHandle,
+    handle: *mut AclParamHandle,
+) -> AclError {
+    call("aclrtKernelArgsAppendPlaceHolder", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(handle, "paramHandle") }?;
+        out.set(args::find(args)?.append_place_holder()?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsGetPlaceHolderBuffer(
+    args: AclArgsHandle,
+    handle: AclParamHandle,
+    size: usize,
+    buffer: *mut *mut c_void,
+) -> AclError {
+    call("aclrtKernelArgsGetPlaceHolderBuffer", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(buffer, "bufferAddr") }?;
+        out.set(args::find(args)?.place_holder_buffer(handle, size)?);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsParaUpdate(
+    args: AclArgsHandle,
+    handle: AclParamHandle,
+    param: *mut c_void,
+    size: usize,
+) -> AclError {
+    call("aclrtKernelArgsParaUpdate", || {
+        // SAFETY: by the C signature.
+        let param = unsafe { bytes(param, size, "param") }?;
+        args::find(args)?.update(handle, param)
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsFinalize(args: AclArgsHandle) -> AclError {
+    call("aclrtKernelArgsFinalize", || args::find(args)?.finalize())
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchKernel(
+    function: AclFuncHandle,
+    blocks: u32,
+    args_data: *const c_void,
+    args_size: usize,
+    handle: AclStream,
+) -> AclError {
+    call("aclrtLaunchKernel", || launch_from_device(function, blocks, args_data, args_size, handle))
+}
+
+fn launch_from_device(
+    function: AclFuncHandle,
+    blocks: u32,
+    args_data: *const c_void,
+    args_size: usize,
+    handle: AclStream,
+) -> Outcome {
+    let stream = stream::of(handle)?;
+    let function = handles::get::<Function>(function)?;
+    launch::check(&function, blocks)?;
+    launch::launch_from_device(function, blocks, args_data.addr() as u64, args_size, &stream)
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchKernelV2(
+    function: AclFuncHandle,
+    blocks: u32,
+    args_data: *const c_void,
+    args_size: usize,
+    cfg: *mut LaunchCfg,
+    handle: AclStream,
+) -> AclError {
+    call("aclrtLaunchKernelV2", || {
+        // SAFETY: null or valid, by the C signature.
+        unsafe { launch::check_config(cfg) }?;
+        launch_from_device(function, blocks, args_data, args_size, handle)
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchKernelWithConfig(
+    function: AclFuncHandle,
+    blocks: u32,
+    handle: AclStream,
+    cfg: *mut LaunchCfg,
+    args: AclArgsHandle,
+    reserve: *mut c_void,
+) -> AclError {
+    call("aclrtLaunchKernelWithConfig", || {
+        if !reserve.is_null() {
+            return refuse(
+                codes::INVALID_PARAM,
+                format!("reserve = {:#x} given, NULL wanted", reserve.addr()),
+            );
+        }
+        let stream = stream::of(handle)?;
+        let function = handles::get::<Function>(function)?;
+        launch::check(&function, blocks)?;
+        // SAFETY: null or valid, by the C signature.
+        unsafe { launch::check_config(cfg) }?;
+        let args = args::find(args)?;
+        // SAFETY: the memory of the list is valid, and no other thread writes to it, by the C contract.
+        let packed = unsafe { args.pack(&function, &stream.device) }?;
+        launch::launch(function, blocks, packed, &stream)
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchKernelWithHostArgs(
+    function: AclFuncHandle,
+    blocks: u32,
+    handle: AclStream,
+    cfg: *mut LaunchCfg,
+    host_args: *mut c_void,
+    args_size: usize,
+    place_holders: *mut PlaceHolderInfo,
+    num_place_holders: usize,
+) -> AclError {
+    call("aclrtLaunchKernelWithHostArgs", || {
+        let stream = stream::of(handle)?;
+        let function = handles::get::<Function>(function)?;
+        launch::check(&function, blocks)?;
+        // SAFETY: null or valid, by the C signature.
+        unsafe { launch::check_config(cfg) }?;
+        // SAFETY: by the C signature.
+        let data = unsafe { bytes(host_args, args_size, "hostArgs") }?;
+        let place_holders = match (place_holders.is_null(), num_place_holders) {
+            (_, 0) => &[],
+            (true, n) => {
+                return refuse(
+                    codes::INVALID_PARAM,
+                    format!("placeHolderArray = NULL given with {n} entries"),
+                );
+            }
+            // SAFETY: not null, so `n` entries by the C signature.
+            (false, n) => unsafe { std::slice::from_raw_parts(place_holders, n) },
+        };
+        let packed = args::pack_host_args(data, function.num_slots(), place_holders, &stream.device)?;
+        launch::launch(function, blocks, packed, &stream)
+    })
+}

@@ -1,0 +1,263 @@
+//! Loaded images, their kernels, and launches.
+
+#![allow(unsafe_code, reason = "reads launch attributes that C callers point to")]
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::args::Packed;
+use super::border::{refuse, Outcome, Refusal};
+use super::device::Context;
+use super::handles;
+use super::stream::Stream;
+use crate::driver::{codes, launch_attr, LaunchCfg};
+use crate::sim::image::{Image, Kernel};
+use crate::sim::{machine, FaultKind, Stop};
+
+/// Most blocks of a launch (the block number is 16 bits wide in the task descriptor).
+///
+/// ASSUMPTION(max-blocks): 65535.
+const MAX_BLOCKS: u32 = 65_535;
+
+/// Bytes of `aclrtCreateBinary`, copied.
+pub(super) struct Binary {
+    pub(super) data: Vec<u8>,
+}
+
+/// A loaded image.
+pub(super) struct Module {
+    context: u64,
+    image: Arc<Image>,
+    /// Handles given out, by kernel name.
+    functions: Mutex<HashMap<String, usize>>,
+}
+
+/// A kernel of a loaded image.
+pub(super) struct Function {
+    context: u64,
+    kernel: Kernel,
+    /// Keeps the code mapped while a launch is queued, also after the binary was unloaded.
+    image: Arc<Image>,
+}
+
+impl Module {
+    pub(super) fn context(&self) -> u64 {
+        self.context
+    }
+}
+
+impl Function {
+    pub(super) fn context(&self) -> u64 {
+        self.context
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.kernel.name
+    }
+
+    pub(super) fn num_slots(&self) -> usize {
+        self.kernel.num_args as usize
+    }
+}
+
+fn insert_module(context: &Context, image: Arc<Image>) -> Outcome<*mut c_void> {
+    handles::insert(Arc::new(Module { context: context.number(), image, functions: Mutex::default() }))
+}
+
+/// Loads an image from memory.
+pub(super) fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void> {
+    match Image::load_bytes(data) {
+        Ok(image) => insert_module(context, image),
+        Err(text) => {
+            refuse(codes::RT_PARAM_INVALID, format!("{} bytes that are no kernel image: {text}", data.len()))
+        }
+    }
+}
+
+/// Loads an image from a file.
+pub(super) fn load_file(context: &Context, path: &str) -> Outcome<*mut c_void> {
+    let path = Path::new(path);
+    if !path.is_absolute() {
+        return refuse(codes::INVALID_PARAM, format!("binPath = {path:?} given, an absolute path wanted"));
+    }
+    if !path.is_file() {
+        return refuse(codes::RT_FILE_OPEN, format!("binPath = {path:?} is no file that can be opened"));
+    }
+    match Image::load_file(path) {
+        Ok(image) => insert_module(context, image),
+        Err(text) => refuse(codes::INVALID_FILE, format!("binPath = {path:?} is no kernel image: {text}")),
+    }
+}
+
+/// Unloads; the handles of its kernels die with it.
+pub(super) fn unload(handle: *mut c_void) -> Outcome {
+    let module = handles::take::<Module>(handle)?;
+    let functions = module.functions.lock().unwrap_or_else(PoisonError::into_inner);
+    for &function in functions.values() {
+        // Gone already when a device reset came first.
+        let _ = handles::take::<Function>(std::ptr::without_provenance_mut(function));
+    }
+    Ok(())
+}
+
+/// The kernel of that name.
+pub(super) fn function(handle: *mut c_void, name: &str) -> Outcome<*mut c_void> {
+    let module = handles::get::<Module>(handle)?;
+    let mut functions = module.functions.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&function) = functions.get(name) {
+        return Ok(std::ptr::without_provenance_mut(function));
+    }
+    let Some(kernel) = module.image.find(name) else {
+        let known: Vec<_> = module.image.kernels().iter().map(|k| k.name.as_str()).collect();
+        return refuse(
+            codes::KERNEL_NOT_FOUND,
+            format!("kernel {name:?} is not in this image; it has: {}", known.join(", ")),
+        );
+    };
+    let function = Function { context: module.context, kernel, image: Arc::clone(&module.image) };
+    let function = handles::insert(Arc::new(function))?;
+    functions.insert(name.to_owned(), function.addr());
+    Ok(function)
+}
+
+/// Checks launch attributes: known ids, and the schedule mode's value.
+///
+/// # Safety
+/// `cfg` is null or points to a configuration whose `attrs` holds `num_attrs` entries.
+pub(super) unsafe fn check_config(cfg: *const LaunchCfg) -> Outcome {
+    if cfg.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not null, so valid by this function's contract.
+    let cfg = unsafe { cfg.read() };
+    if cfg.num_attrs == 0 {
+        return Ok(());
+    }
+    if cfg.attrs.is_null() {
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("cfg: attrs = NULL given with numAttrs = {}", cfg.num_attrs),
+        );
+    }
+    // SAFETY: not null, so `num_attrs` entries by this function's contract.
+    let attrs = unsafe { std::slice::from_raw_parts(cfg.attrs, cfg.num_attrs) };
+    for (i, attr) in attrs.iter().enumerate() {
+        let wrong = |what: String| refuse(codes::RT_PARAM_INVALID, format!("cfg: attribute {i} has {what}"));
+        match attr.id {
+            launch_attr::SCHEM_MODE if attr.value[0] & 0xff > 1 => {
+                return wrong(format!("schemMode = {}, 0 or 1 wanted", attr.value[0] & 0xff));
+            }
+            1..=launch_attr::LAST => {}
+            id => return wrong(format!("id = {id}, 1 to {} wanted", launch_attr::LAST)),
+        }
+    }
+    Ok(())
+}
+
+/// Checks a launch before its arguments are looked at.
+pub(super) fn check(function: &Function, blocks: u32) -> Outcome {
+    if blocks == 0 || blocks > MAX_BLOCKS {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("kernel {:?}: {blocks} blocks given, 1 to {MAX_BLOCKS} wanted", function.name()),
+        );
+    }
+    Ok(())
+}
+
+/// Queues a launch.
+pub(super) fn launch(function: Arc<Function>, blocks: u32, packed: Packed, stream: &Arc<Stream>) -> Outcome {
+    if packed.slots.len() != function.num_slots() {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!(
+                "kernel {:?}: {} argument slots given, {} wanted",
+                function.name(),
+                packed.slots.len(),
+                function.num_slots()
+            ),
+        );
+    }
+    let work = move |stream: &Stream| {
+        // The whole of `packed`: its block holds the placeholder data and lives until the kernel has ended.
+        let packed = &packed;
+        run(&function, blocks, &packed.slots, stream)
+    };
+    stream.submit(work).map(drop)
+}
+
+/// Queues a launch whose arguments lie in device memory, where they are read when their turn comes.
+pub(super) fn launch_from_device(
+    function: Arc<Function>,
+    blocks: u32,
+    args: u64,
+    size: usize,
+    stream: &Arc<Stream>,
+) -> Outcome {
+    let wanted = function.num_slots() * 8;
+    if size != wanted {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("kernel {:?}: argsSize = {size} given, {wanted} wanted", function.name()),
+        );
+    }
+    let allocation = stream.device.memory.find(args);
+    let Some(allocation) = allocation.filter(|a| size as u64 <= a.base() + a.len() - args) else {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("argsData = {args:#x} given, {size} bytes of device memory wanted"),
+        );
+    };
+    let work = move |stream: &Stream| {
+        let mut bytes = vec![0; size];
+        allocation.read(args, &mut bytes);
+        let slots: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|c| c.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+            .collect();
+        run(&function, blocks, &slots, stream)
+    };
+    stream.submit(work).map(drop)
+}
+
+/// Runs the kernel on the stream's thread.
+fn run(function: &Function, blocks: u32, slots: &[u64], stream: &Stream) -> Outcome {
+    let device = &stream.device;
+    let _mapped = &function.image;
+    match machine::launch(&device.memory, device.config(), &function.kernel, slots, blocks) {
+        Ok(_) => Ok(()),
+        Err(stop) => Err(failure(function.name(), &stop)),
+    }
+}
+
+/// A stop as the driver tells it. The stop's own text is a line of its own, so that clients can find it.
+fn failure(kernel: &str, stop: &Stop) -> Refusal {
+    let code = match stop {
+        Stop::Fault(fault) if fault.kind == FaultKind::Deadlock => codes::RT_AICORE_TIMEOUT,
+        Stop::Fault(_) | Stop::Unsupported(_) => codes::RT_AICORE_EXCEPTION,
+        Stop::Defect(_) => codes::INTERNAL_ERROR,
+    };
+    Refusal { code, text: format!("kernel {kernel:?} was stopped\n{stop}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_keeps_its_text_on_a_line_and_its_class_in_the_code() {
+        let cases = [
+            (Stop::fault(FaultKind::Race, "x"), 507_015, "Fault: Race: x"),
+            (Stop::fault(FaultKind::Deadlock, "y"), 507_014, "Fault: Deadlock: y"),
+            (Stop::unsupported("z"), 507_015, "Unsupported: z"),
+            (Stop::Defect("w".into()), 500_000, "defect of the simulator: w"),
+        ];
+        for (stop, code, line) in cases {
+            let failure = failure("k", &stop);
+            assert_eq!(failure.code, code);
+            assert_eq!(failure.text, format!("kernel \"k\" was stopped\n{line}"));
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Memory: pinned host allocations, and copies between host and device with their checks.
+
+#![allow(unsafe_code, reason = "reads and writes host memory that C callers point to")]
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::border::{refuse, Outcome};
+use super::device::{self, Context, SimDevice};
+use super::stream::Stream;
+use crate::driver::{codes, mem_attr, memcpy_kind};
+use crate::sim::memory::Allocation;
+
+/// Bytes that a copy between host and device moves through a buffer at once.
+const CHUNK: usize = 1 << 16;
+
+/// One cache line: the alignment of pinned memory.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Line(#[allow(dead_code, reason = "bytes for the client, reached by pointer")] [u8; 64]);
+
+/// Memory of `aclrtMallocHost`. A queued copy keeps it, so that freeing it too early cannot crash the simulator.
+pub(super) struct HostAllocation {
+    base: NonNull<u8>,
+    len: usize,
+    _lines: Vec<Line>,
+}
+
+// SAFETY: the memory is owned and has no thread affinity.
+unsafe impl Send for HostAllocation {}
+// SAFETY: this type gives out the address and length only; who may touch the bytes when is the client's contract with
+// the C functions, as it is with `malloc`.
+unsafe impl Sync for HostAllocation {}
+
+static PINNED: Mutex<BTreeMap<usize, Arc<HostAllocation>>> = Mutex::new(BTreeMap::new());
+
+fn pinned() -> MutexGuard<'static, BTreeMap<usize, Arc<HostAllocation>>> {
+    PINNED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Allocates pinned host memory, zeroed.
+pub(super) fn alloc_host(len: usize) -> Outcome<*mut u8> {
+    if len == 0 {
+        return refuse(codes::INVALID_PARAM, "size = 0 given, at least 1 byte wanted");
+    }
+    let mut lines = Vec::new();
+    if lines.try_reserve_exact(len.div_ceil(64)).is_err() {
+        return refuse(codes::RT_MEMORY_ALLOCATION, format!("the host has no {len} bytes"));
+    }
+    lines.resize(len.div_ceil(64), Line([0; 64]));
+    let base = NonNull::from(lines.as_mut_slice()).cast::<u8>();
+    pinned().insert(base.addr().get(), Arc::new(HostAllocation { base, len, _lines: lines }));
+    Ok(base.as_ptr())
+}
+
+pub(super) fn free_host(address: usize) -> Outcome {
+    let freed = pinned().remove(&address);
+    match freed {
+        Some(_) => Ok(()),
+        None => refuse(
+            codes::RT_PARAM_INVALID,
+            format!("{address:#x} given, a pointer of aclrtMallocHost that is not freed wanted"),
+        ),
+    }
+}
+
+fn find_pinned(address: usize) -> Option<Arc<HostAllocation>> {
+    let pinned = pinned();
+    let (base, allocation) = pinned.range(..=address).next_back()?;
+    (address < base + allocation.len).then(|| Arc::clone(allocation))
+}
+
+/// The device allocation that contains `address`, on any device.
+pub(super) fn find_device(address: u64) -> Option<(Arc<SimDevice>, Arc<Allocation>)> {
+    device::all().into_iter().find_map(|d| {
+        let allocation = d.memory.find(address)?;
+        Some((d, allocation))
+    })
+}
+
+/// Where a pointer points, for `aclrtPointerGetAttributes`.
+pub(super) enum Place {
+    Device(i32),
+    Pinned,
+    Unknown,
+}
+
+pub(super) fn place_of(address: usize) -> Place {
+    match find_device(address as u64) {
+        Some((device, _)) => Place::Device(device.id()),
+        None if find_pinned(address).is_some() => Place::Pinned,
+        None => Place::Unknown,
+    }
+}
+
+/// Allocates on the device of the current context.
+///
+/// The size is not rounded up as CANN does (to 32 bytes plus 32): an access past the end must show here.
+pub(super) fn alloc(context: &Context, len: usize) -> Outcome<u64> {
+    let memory = &context.device.memory;
+    if len == 0 {
+        return refuse(codes::INVALID_PARAM, "size = 0 given, at least 1 byte wanted");
+    }
+    let free = memory.capacity() - memory.used();
+    let base = if len as u64 <= free { memory.alloc(len as u64) } else { None };
+    base.map_or_else(
+        || {
+            refuse(
+                codes::RT_MEMORY_ALLOCATION,
+                format!(
+                    "{len} bytes wanted, {free} of {} bytes free on device {}",
+                    memory.capacity(),
+                    context.device.id()
+                ),
+            )
+        },
+        Ok,
+    )
+}
+
+/// ASSUMPTION(free-unknown-code): 107000 for a pointer that is no allocation.
+pub(super) fn free(address: u64) -> Outcome {
+    let wrong = |what: &str| {
+        refuse(
+            codes::RT_PARAM_INVALID,
+            format!("{address:#x} given, {what}; a pointer of aclrtMalloc wanted"),
+        )
+    };
+    match find_device(address) {
+        None => wrong("where nothing is allocated (freed before?)"),
+        Some((_, a)) if a.base() != address => {
+            wrong(&format!("byte {} of an allocation of {} bytes", address - a.base(), a.len()))
+        }
+        Some((device, _)) if device.memory.free(address) => Ok(()),
+        Some(_) => wrong("which another thread freed at the same time"),
+    }
+}
+
+/// One end of a copy; device memory and pinned memory are kept alive by it.
+pub(super) enum End {
+    Device { allocation: Arc<Allocation>, address: u64 },
+    Host { pointer: *mut u8, pinned: Option<Arc<HostAllocation>> },
+}
+
+// SAFETY: an `End` is used by one thread at a time, and a host pointer in it is valid for the copy on any thread: by the
+// contract of the C copy functions until the stream is synchronised.
+unsafe impl Send for End {}
+
+/// Which memory an operand must be in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Device,
+    Host,
+    Any,
+}
+
+fn wants(kind: u32) -> Outcome<(Want, Want)> {
+    Ok(match kind {
+        memcpy_kind::HOST_TO_HOST => (Want::Host, Want::Host),
+        memcpy_kind::HOST_TO_DEVICE => (Want::Device, Want::Host),
+        memcpy_kind::DEVICE_TO_HOST => (Want::Host, Want::Device),
+        memcpy_kind::DEVICE_TO_DEVICE => (Want::Device, Want::Device),
+        memcpy_kind::DEFAULT => (Want::Any, Want::Any),
+        _ => return refuse(codes::RT_PARAM_INVALID, format!("kind = {kind} given, 0 to 4 wanted")),
+    })
+}
+
+/// Finds the memory of an operand and checks its range. A host pointer outside pinned memory cannot be checked.
+///
+/// ASSUMPTION(copy-range-code): 107000 for a range that leaves its allocation.
+fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
+    if pointer.is_null() {
+        return refuse(codes::INVALID_PARAM, format!("{name} = NULL given, {len} bytes wanted"));
+    }
+    let address = pointer.addr();
+    let past = |at: u64, size: u64| {
+        refuse(
+            codes::RT_PARAM_INVALID,
+            format!("{name}: {len} bytes at byte {at} of an allocation of {size} bytes"),
+        )
+    };
+    if let Some((_, allocation)) = find_device(address as u64) {
+        let at = address as u64 - allocation.base();
+        if len as u64 > allocation.len() - at {
+            return past(at, allocation.len());
+        }
+        return Ok(End::Device { allocation, address: address as u64 });
+    }
+    if want == Want::Device {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("{name} = {address:#x} given, where no device memory is allocated (freed?); device memory wanted"),
+        );
+    }
+    let pinned = find_pinned(address);
+    if let Some(allocation) = &pinned {
+        let at = address - allocation.base.addr().get();
+        if len > allocation.len - at {
+            return past(at as u64, allocation.len as u64);
+        }
+    }
+    Ok(End::Host { pointer, pinned })
+}
+
+/// A checked copy.
+pub(super) struct Copy {
+    dst: End,
+    src: End,
+    len: usize,
+}
+
+impl Copy {
+    /// Checks a copy. The kind is advisory, as in CANN: what matters is where the pointers point, except that a
+    /// pointer that must be device memory and is not is refused.
+    pub(super) fn new(dst: *mut u8, dest_max: usize, src: *mut u8, len: usize, kind: u32) -> Outcome<Copy> {
+        if len > dest_max {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                format!("count = {len} given, at most destMax = {dest_max} wanted"),
+            );
+        }
+        let (want_dst, want_src) = wants(kind)?;
+        Ok(Copy { dst: end("dst", dst, len, want_dst)?, src: end("src", src, len, want_src)?, len })
+    }
+
+    pub(super) fn is_host_to_host(&self) -> bool {
+        matches!((&self.dst, &self.src), (End::Host { .. }, End::Host { .. }))
+    }
+
+    /// May the copy run after the call returns? Not with pageable memory, whose owner may be gone by then.
+    pub(super) fn may_be_asynchronous(&self) -> bool {
+        [&self.dst, &self.src].iter().all(|end| !matches!(end, End::Host { pinned: None, .. }))
+    }
+
+    /// Copies.
+    ///
+    /// # Safety
+    /// A host end is valid for `len` bytes, for reading or for writing, and nobody changes it meanwhile.
+    pub(super) unsafe fn perform(&self) {
+        match (&self.dst, &self.src) {
+            (End::Device { allocation, address }, End::Host { pointer, .. }) => {
+                // SAFETY: readable for `len` bytes by this function's contract.
+                let bytes = unsafe { std::slice::from_raw_parts(pointer.cast_const(), self.len) };
+                allocation.write(*address, bytes);
+            }
+            (End::Host { pointer, .. }, End::Device { allocation, address }) => {
+                let mut buffer = vec![0; self.len.min(CHUNK)];
+                for at in (0..self.len).step_by(CHUNK) {
+                    let part = &mut buffer[..CHUNK.min(self.len - at)];
+                    allocation.read(*address + at as u64, part);
+                    // SAFETY: `at` lies inside the `len` bytes that this function's contract makes writable.
+                    let to = unsafe { pointer.add(at) };
+                    // SAFETY: the part ends inside those bytes, and `buffer` is new memory.
+                    unsafe { part.as_ptr().copy_to_nonoverlapping(to, part.len()) };
+                }
+            }
+            (
+                End::Device { allocation: to, address: dst },
+                End::Device { allocation: from, address: src },
+            ) => {
+                copy_on_device(to, *dst, from, *src, self.len);
+            }
+            (End::Host { pointer: to, .. }, End::Host { pointer: from, .. }) => {
+                // SAFETY: both valid for `len` bytes by this function's contract; `copy` allows an overlap.
+                unsafe { from.cast_const().copy_to(*to, self.len) };
+            }
+        }
+    }
+}
+
+/// Copies bytes, and for bytes that were never written that fact.
+fn copy_on_device(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: usize) {
+    let unset: Vec<usize> = match from.first_unset(src, len) {
+        None => Vec::new(),
+        Some(_) => (0..len).filter(|&i| !from.is_set(src + i as u64)).collect(),
+    };
+    let mut bytes = vec![0; len];
+    from.read(src, &mut bytes);
+    to.write(dst, &bytes);
+    for i in unset {
+        to.mark(dst + i as u64, 1, false);
+    }
+}
+
+/// A checked fill of device memory.
+pub(super) struct Fill {
+    allocation: Arc<Allocation>,
+    address: u64,
+    value: u8,
+    len: usize,
+}
+
+impl Fill {
+    pub(super) fn new(pointer: *mut u8, max: usize, value: i32, len: usize) -> Outcome<Fill> {
+        if len > max {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                format!("count = {len} given, at most maxCount = {max} wanted"),
+            );
+        }
+        match end("devPtr", pointer, len, Want::Device)? {
+            End::Device { allocation, address } => {
+                // As memset: the low byte counts.
+                Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
+            }
+            End::Host { .. } => unreachable!("`end` refuses host memory where device memory is wanted"),
+        }
+    }
+
+    pub(super) fn perform(&self) {
+        let bytes = vec![self.value; self.len.min(CHUNK)];
+        for at in (0..self.len).step_by(CHUNK) {
+            self.allocation.write(self.address + at as u64, &bytes[..CHUNK.min(self.len - at)]);
+        }
+    }
+}
+
+/// Queues a copy, and waits for it where one end is pageable host memory (acl-runtime.md 1.6).
+///
+/// # Safety
+/// As [`Copy::perform`], until the stream reaches the copy.
+pub(super) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Outcome {
+    if copy.is_host_to_host() {
+        return refuse(
+            codes::RT_FEATURE_NOT_SUPPORT,
+            "an asynchronous copy from host to host is not supported",
+        );
+    }
+    let wait = !copy.may_be_asynchronous();
+    let number = stream.submit(move |_: &Stream| {
+        // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
+        unsafe { copy.perform() };
+        Ok(())
+    })?;
+    if wait {
+        stream.wait_for(number)?;
+    }
+    Ok(())
+}
+
+/// Free and total bytes for an `aclrtMemAttr`.
+pub(super) fn info(context: &Context, attr: u32) -> Outcome<(u64, u64)> {
+    let memory = &context.device.memory;
+    match attr {
+        // HBM and its huge and normal pages: one pool here.
+        1 | 4 | 5 => Ok((memory.capacity() - memory.used(), memory.capacity())),
+        // DDR and its pages: a 910B has none.
+        0 | 2 | 3 => Ok((0, 0)),
+        6..=mem_attr::LAST => refuse(
+            codes::RT_FEATURE_NOT_SUPPORT,
+            format!("attr = {attr}: peer and 1 GiB pages are not simulated"),
+        ),
+        _ => refuse(
+            codes::RT_INVALID_MEMORY_TYPE,
+            format!("attr = {attr} given, 0 to {} wanted", mem_attr::LAST),
+        ),
+    }
+}

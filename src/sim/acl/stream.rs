@@ -1,0 +1,328 @@
+//! Streams: first-in first-out queues, each with a thread of its own that starts with the first piece of work.
+
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use super::border::{catch, refuse, Outcome, Refusal};
+use super::device::{self, SimDevice};
+use super::handles;
+use crate::driver::codes;
+
+/// A piece of work.
+pub(super) trait Work: Send {
+    /// Does it, on the stream's thread.
+    fn run(self: Box<Self>, stream: &Stream) -> Outcome;
+    /// It will never run, because of `why`.
+    fn abandon(self: Box<Self>, _why: &Refusal) {}
+}
+
+impl<F: FnOnce(&Stream) -> Outcome + Send> Work for F {
+    fn run(self: Box<Self>, stream: &Stream) -> Outcome {
+        self(stream)
+    }
+}
+
+pub(super) struct Stream {
+    number: u64,
+    context: u64,
+    pub(super) device: Arc<SimDevice>,
+    state: Mutex<State>,
+    /// Rings for the worker: work arrived, or the stream closes.
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Box<dyn Work>>,
+    worker: Option<ThreadId>,
+    submitted: u64,
+    /// Run or abandoned.
+    finished: u64,
+    /// Counts aborts; a wait for an event gives up when there was one since it was taken from the queue.
+    aborts: u64,
+    aborts_at_start: u64,
+    /// The first failure; nothing runs after it.
+    failed: Option<Refusal>,
+    closing: bool,
+}
+
+/// Rings for every host thread that waits: a piece of work ended somewhere in the process.
+static BELL: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+
+/// Wakes the waiting threads. Call it after the change that they wait for, holding no lock.
+pub(super) fn ring() {
+    // Taking the lock orders the change before the check of a thread that is about to sleep.
+    drop(BELL.0.lock().unwrap_or_else(PoisonError::into_inner));
+    BELL.1.notify_all();
+}
+
+/// Waits until `ready`; false when `timeout` passed first.
+pub(super) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
+    let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+    let mut guard = BELL.0.lock().unwrap_or_else(PoisonError::into_inner);
+    while !ready() {
+        guard = match deadline {
+            None => BELL.1.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                BELL.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+    }
+    true
+}
+
+/// Milliseconds as the C functions take them: -1 waits for ever.
+pub(super) fn timeout_of(ms: i32) -> Outcome<Option<Duration>> {
+    match u64::try_from(ms) {
+        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+        Err(_) if ms == -1 => Ok(None),
+        Err(_) => refuse(codes::RT_PARAM_INVALID, format!("timeout = {ms} given, -1 or milliseconds wanted")),
+    }
+}
+
+impl Stream {
+    pub(super) fn new(context: u64, device: Arc<SimDevice>) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Self { number, context, device, state: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    /// Number of the context that the stream belongs to.
+    pub(super) fn context(&self) -> u64 {
+        self.context
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues work and returns its number.
+    pub(super) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
+        self.submit_box(Box::new(work))
+    }
+
+    fn submit_box(self: &Arc<Self>, work: Box<dyn Work>) -> Outcome<u64> {
+        let mut state = self.state();
+        let refusal = match (&state.failed, state.closing) {
+            (Some(failure), _) => Some(failure.clone()),
+            (None, true) => {
+                Some(Refusal { code: codes::RT_INVALID_HANDLE, text: "the stream was destroyed".into() })
+            }
+            (None, false) => None,
+        };
+        if let Some(refusal) = refusal {
+            drop(state);
+            work.abandon(&refusal);
+            return Err(refusal);
+        }
+        if state.worker.is_none() {
+            let stream = Arc::clone(self);
+            let worker = std::thread::Builder::new()
+                .name(format!("sim-stream-{}", self.number))
+                .spawn(move || stream.work())
+                .map_err(|e| Refusal {
+                    code: codes::RT_NO_STREAM_RESOURCE,
+                    text: format!("the host gives no thread for the stream: {e}"),
+                })?;
+            state.worker = Some(worker.thread().id());
+        }
+        state.queue.push_back(work);
+        state.submitted += 1;
+        let number = state.submitted;
+        drop(state);
+        self.arrived.notify_one();
+        Ok(number)
+    }
+
+    /// The stream's thread.
+    fn work(&self) {
+        loop {
+            let mut state = self.state();
+            let work = loop {
+                if let Some(work) = state.queue.pop_front() {
+                    state.aborts_at_start = state.aborts;
+                    break work;
+                }
+                if state.closing {
+                    return;
+                }
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(state);
+            let outcome = catch(|| work.run(self));
+            self.finish(outcome);
+        }
+    }
+
+    /// Books a piece of work that ran; a failure abandons everything behind it.
+    fn finish(&self, outcome: Outcome) {
+        let mut abandoned = VecDeque::new();
+        if let Err(failure) = &outcome {
+            let mut state = self.state();
+            state.failed = Some(failure.clone());
+            abandoned = std::mem::take(&mut state.queue);
+            drop(state);
+        }
+        let count = abandoned.len() as u64;
+        if let Err(failure) = &outcome {
+            abandoned.into_iter().for_each(|work| work.abandon(failure));
+        }
+        self.state().finished += 1 + count;
+        ring();
+    }
+
+    /// Abandons what has not started, and what waits for an event.
+    fn drop_queue(&self, why: &Refusal) {
+        let mut state = self.state();
+        let abandoned = std::mem::take(&mut state.queue);
+        state.aborts += 1;
+        drop(state);
+        let count = abandoned.len() as u64;
+        abandoned.into_iter().for_each(|work| work.abandon(why));
+        self.state().finished += count;
+        ring();
+    }
+
+    /// In work of this stream: waits until `ready`, or until the stream is aborted or destroyed by force.
+    pub(super) fn wait_unless_aborted(&self, ready: impl Fn() -> bool) {
+        wait_until(None, || ready() || self.is_aborted());
+    }
+
+    fn is_aborted(&self) -> bool {
+        let state = self.state();
+        state.aborts != state.aborts_at_start
+    }
+
+    /// A host function runs on the stream's own thread and must not wait for it.
+    fn refuse_own_thread(&self) -> Outcome {
+        if self.state().worker == Some(std::thread::current().id()) {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "called from a function that runs on this stream; it would wait for itself",
+            );
+        }
+        Ok(())
+    }
+
+    fn failure(&self) -> Outcome {
+        self.state().failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits until work number `number` has ended, one way or another.
+    pub(super) fn wait_for(&self, number: u64) -> Outcome {
+        self.refuse_own_thread()?;
+        wait_until(None, || self.state().finished >= number);
+        self.failure()
+    }
+
+    /// Waits for all work queued so far.
+    pub(super) fn synchronize(&self, timeout: Option<Duration>) -> Outcome {
+        self.refuse_own_thread()?;
+        let target = self.state().submitted;
+        if !wait_until(timeout, || self.state().finished >= target) {
+            let open = target - self.state().finished;
+            return refuse(
+                codes::RT_STREAM_SYNC_TIMEOUT,
+                format!("{open} pieces of work still queued or running after {timeout:?}"),
+            );
+        }
+        self.failure()
+    }
+
+    /// Is nothing queued or running?
+    pub(super) fn is_idle(&self) -> Outcome<bool> {
+        self.failure()?;
+        Ok(self.has_nothing_open())
+    }
+
+    fn has_nothing_open(&self) -> bool {
+        let state = self.state();
+        state.finished == state.submitted
+    }
+
+    /// Abandons queued work; work that is running ends first, since a host thread cannot be stopped.
+    pub(super) fn abort(&self) -> Outcome {
+        self.refuse_own_thread()?;
+        self.drop_queue(&Refusal { code: codes::RT_STREAM_ABORT, text: "the stream was aborted".into() });
+        wait_until(None, || self.has_nothing_open());
+        Ok(())
+    }
+
+    /// Ends the stream after its work.
+    pub(super) fn close_after_work(&self) -> Outcome {
+        self.refuse_own_thread()?;
+        // A failure was told by the calls before; the stream ends all the same.
+        let _ = self.synchronize(None);
+        self.end();
+        Ok(())
+    }
+
+    /// Ends the stream without the work that has not started.
+    pub(super) fn close_now(&self) {
+        self.state().closing = true;
+        self.drop_queue(&Refusal {
+            code: codes::RT_STREAM_ABORT,
+            text: "the stream was destroyed with work in its queue".into(),
+        });
+        if self.refuse_own_thread().is_ok() {
+            wait_until(None, || self.has_nothing_open());
+        }
+        self.end();
+    }
+
+    fn end(&self) {
+        self.state().closing = true;
+        self.arrived.notify_all();
+    }
+}
+
+/// The stream that a C function names: null is the default stream of the current context.
+pub(super) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
+    let context = device::current()?;
+    if handle.is_null() {
+        return Ok(Arc::clone(&context.default_stream));
+    }
+    let stream = handles::get::<Stream>(handle)?;
+    if stream.context != context.number() {
+        return refuse(
+            codes::RT_STREAM_CONTEXT,
+            format!(
+                "a stream of another context given, one of the current context wanted (device {})",
+                context.device.id()
+            ),
+        );
+    }
+    Ok(stream)
+}
+
+/// As [`of`], without the default stream, which its context owns.
+pub(super) fn explicit(handle: *mut c_void) -> Outcome<Arc<Stream>> {
+    if handle.is_null() {
+        return refuse(codes::INVALID_PARAM, "stream = NULL given, a stream of aclrtCreateStream wanted");
+    }
+    of(handle)
+}
+
+/// Waits for every stream of the current context.
+///
+/// ASSUMPTION(device-sync-timeout): a time-out has the code of a stream's.
+pub(super) fn synchronize_device(timeout: Option<Duration>) -> Outcome {
+    let context = device::current()?;
+    let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+    let mut streams = handles::streams_of(context.number());
+    streams.push(Arc::clone(&context.default_stream));
+    let mut first = Ok(());
+    for stream in streams {
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        first = first.and(stream.synchronize(left));
+    }
+    first
+}

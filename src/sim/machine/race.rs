@@ -1,0 +1,148 @@
+//! The race check of one access, and its report.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::core::CORE_NAMES;
+use super::order::Clock;
+use super::shadow::{page_count, pages, Accessor, Conflict, Page, Record};
+use super::{Access, Gm};
+use crate::sim::addr::Addr;
+use crate::sim::fault::{range_text, AccessRecord, Site};
+use crate::sim::instr::Instr;
+use crate::sim::memory::LocalMem;
+use crate::sim::{Fault, FaultKind, Pipe, Space, Stop};
+
+/// Last accesses to the on-chip memories of one core.
+#[derive(Debug)]
+pub(super) struct LocalShadow {
+    memories: [Vec<Page>; 7],
+}
+
+impl LocalShadow {
+    pub(super) fn new(local: &[LocalMem; 7]) -> Self {
+        Self { memories: std::array::from_fn(|i| vec![Page::default(); page_count(local[i].len() as u64)]) }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.memories.iter_mut().flatten().for_each(Page::clear);
+    }
+}
+
+/// Last accesses to GM, by allocation, shared by all groups of a launch.
+#[derive(Debug)]
+pub(super) struct GmShadow {
+    allocations: Vec<Vec<Mutex<Page>>>,
+}
+
+impl GmShadow {
+    /// For the allocations with these lengths, in the order of [`Gm`].
+    pub(super) fn new(lengths: impl Iterator<Item = u64>) -> Self {
+        let pages = |len| (0..page_count(len)).map(|_| Mutex::default()).collect();
+        Self { allocations: lengths.map(pages).collect() }
+    }
+}
+
+/// What the race check knows about the instruction in execution.
+#[derive(Debug)]
+pub(crate) struct OrderHandle<'a> {
+    pub(super) clock: &'a Clock,
+    pub(super) epoch: u32,
+    pub(super) slot: usize,
+    pub(super) block: u32,
+    pub(super) local: &'a mut LocalShadow,
+    pub(super) gm: &'a GmShadow,
+}
+
+impl OrderHandle<'_> {
+    /// Checks and records one access. `exempt`: pipes of this core that the hardware orders against it by itself.
+    pub(super) fn check(
+        &mut self,
+        instr: &Instr,
+        gm: &Gm,
+        addr: Addr,
+        len: u64,
+        access: Access,
+        exempt: &[Pipe],
+    ) -> Result<(), Stop> {
+        let record = Record {
+            op: instr.op,
+            number: instr.number,
+            group: self.block,
+            epoch: self.epoch,
+            slot: u8::try_from(self.slot).unwrap_or(u8::MAX),
+            access,
+        };
+        let exempt = exempt.iter().fold(0, |bits, pipe| bits | 1 << *pipe as u8);
+        let new = Accessor { record, clock: self.clock, exempt };
+        let start = addr.offset.cast_unsigned();
+        if addr.space == Space::Gm {
+            let Some((index, allocation)) = gm.find(start) else { return Ok(()) };
+            let start = start - allocation.base();
+            for (page, from, to) in pages(start, start + len) {
+                let mut page =
+                    self.gm.allocations[index][page].lock().unwrap_or_else(PoisonError::into_inner);
+                page.access(from, to, &new).map_err(|c| {
+                    let range = format!(
+                        "bytes {:#x}..{:#x} of the GM allocation of {} bytes",
+                        c.start,
+                        c.end,
+                        allocation.len()
+                    );
+                    report(&range, &c, &record)
+                })?;
+            }
+            return Ok(());
+        }
+        for (page, from, to) in pages(start, start + len) {
+            self.local.memories[addr.space.local_index()][page].access(from, to, &new).map_err(|c| {
+                let range = range_text(addr.space, c.start.cast_signed(), c.end - c.start);
+                report(&range, &c, &record)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn site(record: &Record) -> AccessRecord {
+    let access = match record.access {
+        Access::Read => "read",
+        Access::Write => "write",
+        Access::Atomic => "atomic",
+    };
+    let site = Site {
+        core: CORE_NAMES[record.core()],
+        block: record.group,
+        pipe: record.pipe(),
+        number: record.number,
+        mnemonic: record.op.mnemonic,
+    };
+    AccessRecord { site, access }
+}
+
+/// The fault of two unordered accesses. Which of the two executed second depends on the seed and, between groups, on
+/// host threads; so the lower block is named first, and on one core the instruction that was issued first.
+fn report(range: &str, conflict: &Conflict, new: &Record) -> Stop {
+    let (mut first, mut second) = (site(&conflict.old), site(new));
+    let swap = second.site.block < first.site.block
+        || second.site.block == first.site.block
+            && second.site.core == first.site.core
+            && second.site.number < first.site.number;
+    if swap {
+        std::mem::swap(&mut first, &mut second);
+    }
+    let (a, b) = (&first.site, &second.site);
+    let same_core = a.block == b.block && a.core == b.core;
+    let missing = if a.block != b.block {
+        "no cross-core flag of mode 0 orders them".to_owned()
+    } else if a.core != b.core {
+        "no cross-core flag orders them".to_owned()
+    } else if a.pipe == b.pipe {
+        format!("no pipe_barrier of {} orders them", a.pipe)
+    } else {
+        format!("no {}_{} flag orders them", a.pipe, b.pipe)
+    };
+    let later =
+        if same_core { format!("{} insn {} {}", b.pipe, b.number, b.mnemonic) } else { b.to_string() };
+    let detail = format!("race on {range}: {} by {a}; {} by {later}; {missing}", first.access, second.access);
+    Stop::Fault(Box::new(Fault { kind: FaultKind::Race, site: Some(second.site), detail }))
+}

@@ -1,0 +1,104 @@
+//! How a plan prints itself.
+
+use std::fmt;
+
+use super::{FlashFwdPlan, Mask};
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = |limit: &Option<u32>| limit.map_or("all".to_owned(), |limit| limit.to_string());
+        match self {
+            Mask::None => f.write_str("none"),
+            Mask::Causal => f.write_str("causal"),
+            Mask::Window { left, right } => write!(f, "window(left {}, right {})", limit(left), limit(right)),
+        }
+    }
+}
+
+impl fmt::Display for FlashFwdPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (s, t) = (self.shape(), &self.tiling);
+        writeln!(f, "flash_fwd {} on {}", s.dtype, self.soc().name)?;
+        writeln!(
+            f,
+            "problem   batch {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, seqlen_q {}, seqlen_k {}, \
+             mask {}, softmax_scale {}, lse {}",
+            s.batch,
+            s.num_heads,
+            s.num_heads_k,
+            s.head_dim,
+            s.head_dim_v,
+            s.seqlen_q,
+            s.seqlen_k,
+            s.mask,
+            s.softmax_scale,
+            if s.want_lse { "yes" } else { "no" }
+        )?;
+        writeln!(f, "level 1   {}", t.candidate)?;
+        writeln!(
+            f,
+            "level 2   Mmad {m} x {n} x {n}; a vector core has {} rows, in slices of at most {} rows and {} bytes",
+            t.rows_v,
+            t.slice_rows,
+            t.slice_bytes,
+            m = t.tile_m,
+            n = super::candidate::TILE
+        )?;
+        for map in self.memory_maps() {
+            write!(f, "{map}")?;
+        }
+        self.write_workspace(f)?;
+        self.write_work(f)
+    }
+}
+
+impl FlashFwdPlan {
+    fn write_workspace(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = &self.tiling;
+        writeln!(
+            f,
+            "workspace {} bytes: {} cores of {} (s at 0, p at {}, o at {}, {} slots each)",
+            self.workspace_bytes(),
+            t.num_cores,
+            t.workspace_core_bytes,
+            t.workspace_p_offset_bytes,
+            t.workspace_o_offset_bytes,
+            t.candidate.num_stages
+        )
+    }
+
+    /// Cores with the same work share a line.
+    fn write_work(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loads = self.core_loads();
+        let total: f64 = loads.iter().map(|l| l.cycles).sum();
+        let largest = loads.iter().map(|l| l.cycles).fold(0.0, f64::max);
+        let mean = total / loads.len() as f64;
+        writeln!(
+            f,
+            "work      {} items on {} of {} cores; estimate: mean {mean:.0}, largest {largest:.0} cycles ({:+.1} %)",
+            self.num_items(),
+            self.num_cores(),
+            self.soc().cube_cores,
+            if mean > 0.0 { (largest / mean - 1.0) * 100.0 } else { 0.0 }
+        )?;
+        let mut first = 0;
+        for core in 1..=loads.len() {
+            if core < loads.len() && loads[core] == loads[first] {
+                continue;
+            }
+            let name = if core - first == 1 {
+                format!("core {first}")
+            } else {
+                format!("cores {first}-{}", core - 1)
+            };
+            writeln!(f, "     {name:<11} {} items, {:.0} cycles", loads[first].items, loads[first].cycles)?;
+            first = core;
+        }
+        writeln!(
+            f,
+            "chosen    from {} candidates, {} more rejected",
+            self.estimated.len(),
+            self.rejected.len()
+        )
+    }
+}

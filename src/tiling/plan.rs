@@ -1,0 +1,288 @@
+//! Choosing a tiling, and what a chosen one answers.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::candidate::{self, Candidate, Rejected, Tiling};
+use super::cost::CoreLoad;
+use super::limits::{self, Reason};
+use super::mask::MASK_DIM;
+use super::memory_map::MemoryMap;
+use super::{FlashFwdTilingData, Shape};
+use crate::Soc;
+
+/// Row blocks up to which [`FlashFwdPlan::core_loads`] is exact.
+const EXACT_CLASSES: u32 = 65536;
+
+/// Why there is no plan: what is wrong with the shape, or, for a good shape, why no candidate works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejections {
+    /// Every reason against the shape.
+    pub reasons: Vec<Reason>,
+    /// Every candidate with its reason; empty when `reasons` is not.
+    pub candidates: Vec<Rejected>,
+}
+
+impl fmt::Display for Rejections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = self.reasons.iter().map(|r| r.text.clone());
+        let candidates = self.candidates.iter().map(Rejected::to_string);
+        f.write_str(&reasons.chain(candidates).collect::<Vec<_>>().join("; "))
+    }
+}
+
+impl std::error::Error for Rejections {}
+
+/// A candidate that works, with its estimate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimated {
+    /// What was tried.
+    pub candidate: Candidate,
+    /// Estimated cycles of the slowest core.
+    pub cycles: f64,
+}
+
+/// One work item: a row block of one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkItem {
+    /// Batch.
+    pub batch: u32,
+    /// Head of q.
+    pub head: u32,
+    /// Row block.
+    pub block_m_index: u32,
+}
+
+/// A chosen tiling of `flash_fwd`; prints itself, with every buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlashFwdPlan {
+    pub(super) shape: Shape,
+    pub(super) soc: Soc,
+    pub(super) tiling: Tiling,
+    pub(super) estimated: Vec<Estimated>,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+/// Plans `shape` on `soc`: the candidate with the lowest estimate, the earlier one of equals.
+///
+/// # Errors
+/// Everything that stands against the shape, or the reason of every candidate.
+pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
+    let reasons = limits::reasons(shape, soc);
+    if !reasons.is_empty() {
+        return Err(Rejections { reasons, candidates: Vec::new() });
+    }
+    let (mut best, mut estimated, mut rejected) =
+        (None::<(f64, Tiling)>, Vec::<Estimated>::new(), Vec::new());
+    for candidate in candidate::all() {
+        let same_blocks = |e: &Estimated| Candidate { num_stages: 0, preload: 0, ..e.candidate };
+        if estimated
+            .last()
+            .is_some_and(|e| same_blocks(e) == Candidate { num_stages: 0, preload: 0, ..candidate })
+        {
+            let reason = "more stages fit the same blocks".to_owned();
+            rejected.push(Rejected { candidate, reason });
+            continue;
+        }
+        match candidate::suits(candidate, shape).and_then(|()| Tiling::new(candidate, shape, soc)) {
+            Ok(tiling) => {
+                let cycles = tiling.makespan(shape);
+                estimated.push(Estimated { candidate, cycles });
+                if best.as_ref().is_none_or(|(least, _)| cycles < *least) {
+                    best = Some((cycles, tiling));
+                }
+            }
+            Err(reason) => rejected.push(Rejected { candidate, reason }),
+        }
+    }
+    match best {
+        Some((_, tiling)) => {
+            Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected })
+        }
+        None => Err(Rejections { reasons, candidates: rejected }),
+    }
+}
+
+/// Plans `shape` on `soc` with this tiling, whatever it costs: for tests, benches and tuning.
+///
+/// # Errors
+/// Everything that stands against the shape, or the reason against the candidate.
+pub fn plan_with(shape: &Shape, soc: &Soc, candidate: Candidate) -> Result<FlashFwdPlan, Rejections> {
+    let reasons = limits::reasons(shape, soc);
+    if !reasons.is_empty() {
+        return Err(Rejections { reasons, candidates: Vec::new() });
+    }
+    match Tiling::new(candidate, shape, soc) {
+        Ok(tiling) => {
+            let estimated = vec![Estimated { candidate, cycles: tiling.makespan(shape) }];
+            Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected: Vec::new() })
+        }
+        Err(reason) => Err(Rejections { reasons, candidates: vec![Rejected { candidate, reason }] }),
+    }
+}
+
+impl FlashFwdPlan {
+    /// What was planned.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// What it was planned for.
+    pub fn soc(&self) -> &Soc {
+        &self.soc
+    }
+
+    /// The chosen candidate.
+    pub fn chosen(&self) -> Candidate {
+        self.tiling.candidate
+    }
+
+    /// Candidates that work, with their estimates.
+    pub fn candidates(&self) -> &[Estimated] {
+        &self.estimated
+    }
+
+    /// Candidates that do not, with their reasons.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// Groups to launch.
+    pub fn num_cores(&self) -> u32 {
+        self.tiling.num_cores
+    }
+
+    /// Work items of all cores.
+    pub fn num_items(&self) -> u64 {
+        self.heads() * u64::from(self.tiling.num_blocks_m)
+    }
+
+    fn heads(&self) -> u64 {
+        u64::from(self.shape.batch) * u64::from(self.shape.num_heads)
+    }
+
+    /// Device memory that a launch needs besides its operands.
+    pub fn workspace_bytes(&self) -> u64 {
+        self.tiling.workspace_core_bytes * u64::from(self.tiling.num_cores)
+    }
+
+    /// The items of one core, in its order; [`FlashFwdTilingData`] has the formula.
+    pub fn work_items(&self, core: u32) -> impl Iterator<Item = WorkItem> {
+        let (cores, core) = (u64::from(self.tiling.num_cores), u64::from(core));
+        let (items, heads) = (self.num_items(), self.heads());
+        let (num_heads, num_blocks_m) =
+            (u64::from(self.shape.num_heads), u64::from(self.tiling.num_blocks_m));
+        let rounds = if core < cores { items.div_ceil(cores) } else { 0 };
+        let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX); // Each is below a u32 field.
+        (0..rounds)
+            .map(move |k| k * cores + if k % 2 == 0 { core } else { cores - 1 - core })
+            .filter(move |&position| position < items)
+            .map(move |position| WorkItem {
+                batch: narrow(position % heads / num_heads),
+                head: narrow(position % heads % num_heads),
+                block_m_index: narrow(num_blocks_m - 1 - position / heads),
+            })
+    }
+
+    /// Rows of q in a row block.
+    pub fn rows(&self, block_m_index: u32) -> Range<u32> {
+        let block_m = self.tiling.candidate.block_m;
+        let first = block_m_index.saturating_mul(block_m).min(self.shape.seqlen_q);
+        first..first.saturating_add(block_m).min(self.shape.seqlen_q)
+    }
+
+    /// Keys that a row block visits: all that one of its rows sees, the begin rounded down to a multiple of 16.
+    pub fn key_range(&self, block_m_index: u32) -> Range<u32> {
+        let seen = self.shape.visible_keys(self.rows(block_m_index));
+        if seen.is_empty() {
+            return 0..0;
+        }
+        seen.start / 16 * 16..seen.end
+    }
+
+    /// Estimated cycles of one work item.
+    pub fn item_cycles(&self, block_m_index: u32) -> f64 {
+        self.tiling.item(&self.shape, block_m_index)
+    }
+
+    /// Work of every core; exact up to 65536 row blocks a head, beyond that from as many samples.
+    pub fn core_loads(&self) -> Vec<CoreLoad> {
+        self.tiling.core_loads(&self.shape, EXACT_CLASSES)
+    }
+
+    /// The on-chip memories with their buffers.
+    pub fn memory_maps(&self) -> [MemoryMap; 5] {
+        let (tile, tile_m) = (candidate::TILE, self.tiling.tile_m);
+        let core = self.soc.core;
+        let level_2 = |memory, capacity, name, bytes| {
+            let mut map = MemoryMap::new(memory, capacity);
+            map.push(name, bytes, 2);
+            map
+        };
+        [
+            self.tiling.l1.clone(),
+            level_2("L0A", core.l0a_bytes, "q or p tile", tile_m * tile * 2),
+            level_2("L0B", core.l0b_bytes, "k or v tile", tile * tile * 2),
+            level_2("L0C", core.l0c_bytes, "s or o tile", tile_m * tile * 4),
+            self.tiling.ub.clone(),
+        ]
+    }
+
+    /// What the kernel receives.
+    pub fn tiling_data(&self) -> FlashFwdTilingData {
+        let (s, t, c) = (&self.shape, &self.tiling, &self.tiling.candidate);
+        let limit = |limit: Option<u32>| limit.and_then(|l| i32::try_from(l).ok()).unwrap_or(-1);
+        let (left, right) = s.limits();
+        let [l1_q, l1_k, l1_v, l1_p] = [0, 1, 2, 3].map(|i| t.l1.regions[i]);
+        let ub = [0, 1, 2, 3, 4, 5, 6].map(|i| t.ub.regions[i].offset_bytes);
+        FlashFwdTilingData {
+            batch: s.batch,
+            num_heads: s.num_heads,
+            num_heads_k: s.num_heads_k,
+            head_dim: s.head_dim,
+            head_dim_v: s.head_dim_v,
+            seqlen_q: s.seqlen_q,
+            seqlen_k: s.seqlen_k,
+            block_m: c.block_m,
+            block_n: c.block_n,
+            chunk_n: c.chunk_n,
+            tile_m: t.tile_m,
+            tile_n: candidate::TILE,
+            tile_k: candidate::TILE,
+            slice_rows: t.slice_rows,
+            slice_bytes: t.slice_bytes,
+            num_stages: c.num_stages,
+            preload: c.preload,
+            num_cores: t.num_cores,
+            num_blocks_m: t.num_blocks_m,
+            window_left: limit(left),
+            window_right: limit(right),
+            softmax_scale: s.softmax_scale,
+            want_lse: u32::from(s.want_lse),
+            mask_dim: MASK_DIM,
+            rows_v: t.rows_v,
+            l1_q_offset_bytes: l1_q.offset_bytes,
+            l1_q_bytes: l1_q.bytes,
+            l1_k_offset_bytes: l1_k.offset_bytes,
+            l1_k_bytes: l1_k.bytes,
+            l1_v_offset_bytes: l1_v.offset_bytes,
+            l1_v_bytes: l1_v.bytes,
+            l1_p_offset_bytes: l1_p.offset_bytes,
+            l1_p_bytes: l1_p.bytes,
+            ub_s_offset_bytes: ub[0],
+            ub_p_offset_bytes: ub[1],
+            ub_acc_offset_bytes: ub[2],
+            ub_tmp_offset_bytes: ub[3],
+            ub_brcb_offset_bytes: ub[4],
+            ub_stats_offset_bytes: ub[5],
+            ub_mask_offset_bytes: ub[6],
+            workspace_core_bytes: t.workspace_core_bytes,
+            workspace_p_offset_bytes: t.workspace_p_offset_bytes,
+            workspace_o_offset_bytes: t.workspace_o_offset_bytes,
+            q_stride: s.q_stride,
+            k_stride: s.k_stride,
+            v_stride: s.v_stride,
+            o_stride: s.o_stride,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The planner's input, and what the mask means for it.
+
+use std::ops::Range;
+
+use super::Mask;
+use crate::DType;
+
+/// A problem of `flash_fwd` with every default filled in.
+///
+/// Strides are elements between batches, rows of the sequence and heads; a row's elements are contiguous. They may describe any
+/// order of the three (BSND, BNSD, ...). GM copies have byte granularity, so no stride needs an alignment; multiples
+/// of 256 elements (512 bytes) are the fastest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Batch size; 0 is legal.
+    pub batch: u32,
+    /// Heads of q and o.
+    pub num_heads: u32,
+    /// Heads of k and v; divides `num_heads`.
+    pub num_heads_k: u32,
+    /// Elements of a row of q and k.
+    pub head_dim: u32,
+    /// Elements of a row of v and o.
+    pub head_dim_v: u32,
+    /// Rows of q and o; 0 is legal.
+    pub seqlen_q: u32,
+    /// Rows of k and v; 0 is legal.
+    pub seqlen_k: u32,
+    /// Element type of q, k, v and o.
+    pub dtype: DType,
+    /// Which keys a row sees.
+    pub mask: Mask,
+    /// Factor of the scores.
+    pub softmax_scale: f32,
+    /// Whether the log-sum-exp of the rows is written.
+    pub want_lse: bool,
+    /// Strides of q.
+    pub q_stride: [u64; 3],
+    /// Strides of k.
+    pub k_stride: [u64; 3],
+    /// Strides of v.
+    pub v_stride: [u64; 3],
+    /// Strides of o.
+    pub o_stride: [u64; 3],
+}
+
+/// Strides of a dense `[batch, seqlen, heads, dim]` tensor (BSND).
+pub fn dense_strides(seqlen: u32, heads: u32, dim: u32) -> [u64; 3] {
+    let row = u64::from(heads) * u64::from(dim);
+    [row.saturating_mul(u64::from(seqlen)), row, u64::from(dim)]
+}
+
+impl Shape {
+    /// Keys visible to the left and right of the diagonal, `None` where the limit never hides a key.
+    ///
+    /// Row `i` sees key `j` iff `i + off - left <= j <= i + off + right` with `off = seqlen_k - seqlen_q`. The left limit
+    /// binds for some pair only if it hides key 0 from the last row, the right one only if it hides the last key from
+    /// row 0; so what is left is below 2^31 and a kernel with one query row or a wide window needs no mask step.
+    pub fn limits(&self) -> (Option<u32>, Option<u32>) {
+        let (left, right) = match self.mask {
+            Mask::None => (None, None),
+            Mask::Causal => (None, Some(0)),
+            Mask::Window { left, right } => (left, right),
+        };
+        let binds = |limit: &u32, len: u32| u64::from(*limit) + 1 < u64::from(len);
+        (left.filter(|l| binds(l, self.seqlen_k)), right.filter(|r| binds(r, self.seqlen_q)))
+    }
+
+    /// The keys that some row of `rows` sees: exact, clipped to the keys that exist; `0..0` when no row sees any.
+    pub fn visible_keys(&self, rows: Range<u32>) -> Range<u32> {
+        let rows = rows.start..rows.end.min(self.seqlen_q);
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let (left, right) = self.limits();
+        let seqlen_k = i64::from(self.seqlen_k);
+        let off = seqlen_k - i64::from(self.seqlen_q);
+        let begin = left.map_or(0, |left| i64::from(rows.start) + off - i64::from(left));
+        let end = right.map_or(seqlen_k, |right| i64::from(rows.end) + off + i64::from(right));
+        let clip = |at: i64| u32::try_from(at.clamp(0, seqlen_k)).unwrap_or(self.seqlen_k);
+        match (clip(begin), clip(end)) {
+            (begin, end) if begin < end => begin..end,
+            _ => 0..0,
+        }
+    }
+
+    /// An upper bound of the keys that `rows` consecutive rows see.
+    pub(super) fn widest(&self, rows: u32) -> u32 {
+        match self.limits() {
+            (Some(left), Some(right)) => left.saturating_add(right).saturating_add(rows).min(self.seqlen_k),
+            _ => self.seqlen_k,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Rules of the layout that the compiler cannot check (`docs/architecture.md`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `dir` with one of the endings.
+fn files(dir: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(dir)];
+    while let Some(at) = open.pop() {
+        for entry in fs::read_dir(&at).unwrap_or_else(|e| panic!("{}: {e}", at.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if endings.iter().any(|e| path.to_string_lossy().ends_with(e)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "{dir} has no {endings:?}: the rule below would check nothing");
+    found
+}
+
+/// Lines of a file without comments, numbered from 1.
+fn code_lines(path: &Path) -> Vec<(usize, String)> {
+    fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line.split("//").next().unwrap_or_default().to_owned()))
+        .collect()
+}
+
+fn forbid(dir: &str, endings: &[&str], words: &[&str], exempt: &[&str]) {
+    let mut violations = Vec::new();
+    for path in files(dir, endings) {
+        if exempt.iter().any(|e| path.ends_with(e)) {
+            continue;
+        }
+        for (number, line) in code_lines(&path) {
+            for word in words {
+                if line.contains(word) {
+                    violations.push(format!("{}:{number}: {}", path.display(), line.trim()));
+                }
+            }
+        }
+    }
+    assert!(violations.is_empty(), "{dir} must not name {words:?}:\n{}", violations.join("\n"));
+}
+
+#[test]
+fn pure_modules_know_no_backend_no_io_and_no_unsafe() {
+    for dir in ["src/tiling", "src/reference"] {
+        forbid(
+            dir,
+            &[".rs"],
+            &[
+                "crate::sim",
+                "crate::acl",
+                "crate::driver",
+                "crate::runtime",
+                "crate::attention",
+                "std::fs",
+                "std::net",
+                "unsafe",
+            ],
+            &[],
+        );
+    }
+}
+
+#[test]
+fn operators_name_no_backend() {
+    forbid("src/attention", &[".rs"], &["crate::sim", "crate::acl", "crate::driver", "unsafe {"], &[]);
+}
+
+#[test]
+fn the_two_fillers_of_the_function_table_do_not_know_each_other() {
+    forbid("src/acl", &[".rs"], &["crate::sim", "crate::runtime"], &[]);
+    forbid("src/sim", &[".rs"], &["crate::acl", "crate::runtime", "crate::attention", "crate::tiling"], &[]);
+}
+
+#[test]
+fn one_file_opens_a_device_and_names_both() {
+    let naming_both: Vec<_> = files("src/runtime", &[".rs"])
+        .into_iter()
+        .filter(|p| {
+            let text = fs::read_to_string(p).unwrap();
+            text.contains("crate::acl") && text.contains("crate::sim")
+        })
+        .collect();
+    assert_eq!(naming_both.len(), 1, "{naming_both:?}");
+}
+
+#[test]
+fn kernels_know_only_ascendc_and_fa() {
+    let allowed = |include: &str| {
+        include == "kernel_operator.h"
+            || include.starts_with("fa/")
+            || include.starts_with("flash_fwd")
+            || include == "variants.def"
+            || include == "<cstdint>"
+    };
+    for dir in ["ascendc/kernels", "ascendc/include"] {
+        for path in files(dir, &[".cpp", ".h"]) {
+            for (number, line) in code_lines(&path) {
+                let Some(name) = line.trim().strip_prefix("#include") else { continue };
+                let name = name.trim().trim_matches('"');
+                assert!(allowed(name), "{}:{number} includes {name}", path.display());
+            }
+        }
+    }
+    forbid("ascendc/kernels", &[".cpp", ".h"], &["#ifdef", "#if ", "fasim", "FASIM"], &[]);
+    forbid("ascendc/include", &[".h"], &["#ifdef", "#if ", "fasim", "FASIM"], &[]);
+}
+
+#[test]
+fn every_assumption_is_listed_in_the_sources() {
+    let listed = fs::read_to_string(root().join("docs/sources.md")).unwrap();
+    let mut seen = 0;
+    for dir in ["src", "ascendc"] {
+        for path in files(dir, &[".rs", ".h", ".cpp"]) {
+            let text = fs::read_to_string(&path).unwrap();
+            for part in text.split("ASSUMPTION(").skip(1) {
+                let id = part.split(')').next().unwrap_or_default();
+                assert!(
+                    listed.contains(&format!("`{id}`")),
+                    "{}: ASSUMPTION({id}) is not in docs/sources.md",
+                    path.display()
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0, "no ASSUMPTION found: the search is broken");
+}
+
+#[test]
+fn kernel_variants_are_those_that_the_planner_names() {
+    let text = fs::read_to_string(root().join("ascendc/kernels/variants.def")).unwrap();
+    let mut in_file: Vec<_> = text
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("FA_FLASH_FWD("))
+        .filter_map(|l| l.split(',').next())
+        .map(str::to_owned)
+        .collect();
+    in_file.sort();
+    let mut named: Vec<_> = [fastattention::DType::F16, fastattention::DType::Bf16]
+        .into_iter()
+        .map(|d| fastattention::attention::kernel_name(d).unwrap().to_owned())
+        .collect();
+    named.sort();
+    assert_eq!(in_file, named);
+}
