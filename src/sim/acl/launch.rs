@@ -180,7 +180,12 @@ pub(super) fn launch(function: Arc<Function>, blocks: u32, packed: Packed, strea
             ),
         );
     }
-    stream.submit(move |stream: &Stream| run(&function, blocks, &packed.slots, stream)).map(drop)
+    let work = move |stream: &Stream| {
+        // All of it, not the slots alone: the device block lives until the launch has ended.
+        let packed = packed;
+        run(&function, blocks, &packed.slots, stream)
+    };
+    stream.submit(work).map(drop)
 }
 
 /// Queues a launch whose arguments lie in device memory, where they are read when their turn comes.
