@@ -181,8 +181,8 @@ pub(super) fn launch(function: Arc<Function>, blocks: u32, packed: Packed, strea
         );
     }
     let work = move |stream: &Stream| {
-        // All of it, not the slots alone: the device block lives until the launch has ended.
-        let packed = packed;
+        // The whole of `packed`: its block holds the placeholder data and lives until the kernel has ended.
+        let packed = &packed;
         run(&function, blocks, &packed.slots, stream)
     };
     stream.submit(work).map(drop)
