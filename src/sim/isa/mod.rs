@@ -73,6 +73,7 @@ static FAMILIES: &[&[OpInfo]] = &[
     mte_gm_ub::OPS,
     mte_gm_l1::OPS,
     mte_l1_l0::OPS,
+    img2col::OPS,
     mmad::OPS,
     fixpipe::OPS,
     img2col::OPS,
