@@ -1,6 +1,8 @@
 //! The operator's calls on the simulator: what they refuse, and that one small problem comes out right. The values of all
 //! shapes and masks are compared elsewhere.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test")]
+
 use fastattention::attention::{host, plan, Args, FlashAttention, Mask, Plan, Problem};
 use fastattention::reference::{self, Params, Tensor};
 use fastattention::runtime::{Buffer, Device, Stream};

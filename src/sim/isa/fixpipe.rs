@@ -4,8 +4,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::transfer::{
-    bad_operand, bf16_of, distance, expect_operands, f16_of, flag, length, no_such_path, operand,
-    touch_accumulators, GmStore,
+    bad_operand, bf16_of, distance, expect_operands, f16_of, flag, length, no_such_path, operand, GmStore,
 };
 use super::{Dispatch, OpInfo};
 use crate::sim::addr::Addr;
@@ -230,7 +229,7 @@ impl Fixpipe {
         for (src, dst) in self.matrices() {
             for strip in 0..self.strips() {
                 let at = src.plus(distance(strip * self.src_strip));
-                touch_accumulators(exec, "src", at, self.m * ROW, Access::Read, exempt)?;
+                exec.touch_ordered_within_pipe("src", at, self.m * ROW, Access::Read, exempt)?;
                 self.require_strip(exec, at, (self.n - strip * 16).min(16))?;
             }
             sink.touch(exec, dst, len, distance(pitch), count)?;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use half::slice::HalfFloatSliceExt;
 
 use super::cube::{multiply, FractalExact, Integer, Panels, Sequential, Summation, COLS, ROWS};
-use super::transfer::{distance, flag, length, touch_accumulators};
+use super::transfer::{distance, flag, length};
 use super::{Dispatch, OpInfo};
 use crate::sim::addr::Addr;
 use crate::sim::instr::{Elem, Instr, Pipe};
@@ -211,9 +211,9 @@ impl Mad {
     fn touch_c(&self, exec: &mut Exec<'_>) -> Result<(), Stop> {
         let len = self.c_bytes() as u64;
         if self.start == Start::Accumulate {
-            touch_accumulators(exec, "c", self.c, len, Access::Read, &self.exempt_pipes())?;
+            exec.touch_ordered_within_pipe("c", self.c, len, Access::Read, &self.exempt_pipes())?;
         }
-        touch_accumulators(exec, "c", self.c, len, Access::Write, &self.exempt_pipes())
+        exec.touch_ordered_within_pipe("c", self.c, len, Access::Write, &self.exempt_pipes())
     }
 
     fn exempt_pipes(&self) -> Vec<Pipe> {

@@ -20,9 +20,12 @@ mod vec_compare;
 mod vec_float;
 mod vec_move;
 mod vec_operand;
+mod vec_overlap;
 mod vec_reduce;
 mod vec_scalar;
 mod vec_unary;
+mod vec_value;
+mod vec_wide;
 
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
@@ -73,6 +76,7 @@ static FAMILIES: &[&[OpInfo]] = &[
     mte_gm_ub::OPS,
     mte_gm_l1::OPS,
     mte_l1_l0::OPS,
+    img2col::OPS,
     mmad::OPS,
     fixpipe::OPS,
     img2col::OPS,

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use half::{bf16, f16};
 
 use crate::sim::addr::Addr;
-use crate::sim::instr::{AtomicOp, Elem, Pipe, Registers};
+use crate::sim::instr::{AtomicOp, Elem, Registers};
 use crate::sim::machine::{Access, Exec};
 use crate::sim::{FaultKind, Space, Stop};
 
@@ -50,22 +50,6 @@ pub(super) fn distance(bytes: u64) -> i64 {
 /// A length that `touch` has checked or will check, as `usize`.
 pub(super) fn length(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or_else(|_| unreachable!("operand limits keep lengths small"))
-}
-
-/// An access to L0C that the hardware orders by itself against the pipes in `exempt`: accumulation of large tiles on
-/// M, and unitFlag between M and FIX.
-///
-/// MERGE POINT: becomes `exec.touch_ordered_within_pipe(name, addr, len, access, exempt)` once the machine has it;
-/// until then these accesses are checked like any other.
-pub(super) fn touch_accumulators(
-    exec: &mut Exec<'_>,
-    name: &str,
-    addr: Addr,
-    len: u64,
-    access: Access,
-    _exempt: &[Pipe],
-) -> Result<(), Stop> {
-    exec.touch(name, addr, len, access)
 }
 
 /// An intrinsic of `stub_fun.h` that belongs to other chips (dav-c220.md 3.4).
