@@ -1,5 +1,6 @@
 //! Launches: argument lists and their misuse through the raw table, kernels that fail, and the safe layer above.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "calls C functions, partly wrongly")]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "what is passed wrongly is the subject of each test")]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "sequences of C calls")]

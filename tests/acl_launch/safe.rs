@@ -178,6 +178,55 @@ fn everything_works_from_other_threads() {
 }
 
 #[test]
+fn an_error_of_a_drop_comes_with_the_next_call() {
+    let device = device();
+    let buffer = Buffer::alloc(&device, 8).unwrap();
+    // Somebody frees the memory behind the owner's back.
+    let pointer = std::ptr::without_provenance_mut(usize::try_from(buffer.device_ptr()).unwrap());
+    assert_eq!(unsafe { (fastattention::sim::acl_table().aclrtFree)(pointer) }, 0);
+    drop(buffer);
+    let error = Buffer::alloc(&device, 8).unwrap_err();
+    assert!(error.to_string().starts_with("aclrtFree failed with code 107000"), "{error}");
+    Buffer::alloc(&device, 8).unwrap();
+}
+
+#[test]
+fn the_last_owner_releases_the_device() {
+    let device = device();
+    let name = device.name().to_owned();
+    let buffer = Buffer::alloc(&device, 1 << 20).unwrap();
+    let second = Device::open(&name).unwrap();
+    let total = second.memory_info().unwrap().total_bytes;
+    drop(device);
+    buffer.zero().unwrap();
+    drop(buffer);
+    second.synchronize().unwrap();
+    assert_eq!(second.memory_info().unwrap().free_bytes, total);
+    drop(second);
+    assert_eq!(Device::open(&name).unwrap().memory_info().unwrap().free_bytes, total);
+}
+
+#[test]
+fn a_wait_with_a_limit_ends() {
+    let device = device();
+    let stream = Stream::new(&device).unwrap();
+    let kernel = module(&device).kernel("add_words").unwrap();
+    let words = 200_000u64;
+    let buffer = Buffer::from_slice(&device, &vec![1u64; 200_000]).unwrap();
+    let args = KernelArgs::new().buffer(&buffer).buffer(&buffer).u64(words).u64(1);
+    for _ in 0..4 {
+        kernel.launch(&stream, 1, &args).unwrap();
+    }
+    let error = stream.synchronize_timeout(Duration::ZERO).unwrap_err();
+    assert_eq!((error.kind(), error.driver_code()), (ErrorKind::Driver, Some(507_046)));
+    drop(args);
+    drop(buffer);
+    // Dropping the stream waits for the work, which still has its buffer.
+    drop(stream);
+    assert_eq!(device.memory_info().unwrap().free_bytes, device.memory_info().unwrap().total_bytes);
+}
+
+#[test]
 fn reports_name_what_there_is() {
     let reports = fastattention::runtime::devices();
     assert_eq!(reports[0].name, "sim:0");

@@ -16,9 +16,7 @@ use crate::driver::{codes, launch_attr, LaunchCfg};
 use crate::sim::image::{Image, Kernel};
 use crate::sim::{machine, FaultKind, Stop};
 
-/// Most blocks of a launch (the block number is 16 bits wide in the task descriptor).
-///
-/// ASSUMPTION(max-blocks): 65535.
+/// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
 const MAX_BLOCKS: u32 = 65_535;
 
 /// Bytes of `aclrtCreateBinary`, copied.

@@ -20,9 +20,12 @@ mod vec_compare;
 mod vec_float;
 mod vec_move;
 mod vec_operand;
+mod vec_overlap;
 mod vec_reduce;
 mod vec_scalar;
 mod vec_unary;
+mod vec_value;
+mod vec_wide;
 
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
