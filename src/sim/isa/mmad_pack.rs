@@ -9,7 +9,7 @@ use super::mmad::{Mad, FRACTAL};
 pub(super) type Unpack<T> = fn(&[u8], &mut [T]);
 
 pub(super) fn pack_a<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Panels<T>, unpack: Unpack<T>) {
-    panels.a.clear();
+    // What stays of earlier products is overwritten below, or belongs to rows beyond m, which nobody may read.
     panels.a.resize(mad.m.div_ceil(ROWS) * mad.k, [T::default(); ROWS]);
     let size = mad.elem.bytes();
     let mut lanes = [T::default(); FRACTAL];
@@ -40,7 +40,6 @@ pub(super) fn pack_a<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Pa
 }
 
 pub(super) fn pack_b<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Panels<T>, unpack: Unpack<T>) {
-    panels.b.clear();
     panels.b.resize(mad.n1 * mad.k, [T::default(); COLS]);
     let c0 = 32 / mad.elem.bytes();
     let mut lanes = [T::default(); FRACTAL];
@@ -48,8 +47,11 @@ pub(super) fn pack_b<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Pa
         let (kb, nb) = (i / mad.n1, i % mad.n1);
         unpack(fractal, &mut lanes[..16 * c0]);
         let (from, to) = (nb * mad.k + kb * c0, nb * mad.k + mad.k.min((kb + 1) * c0));
-        for (kk, row) in panels.b[from..to].iter_mut().enumerate() {
-            *row = std::array::from_fn(|j| lanes[j * c0 + kk]);
+        let rows = &mut panels.b[from..to];
+        for (j, column) in lanes[..COLS * c0].chunks_exact(c0).enumerate() {
+            for (row, x) in rows.iter_mut().zip(column) {
+                row[j] = *x;
+            }
         }
     }
 }
