@@ -31,9 +31,7 @@ pub(super) fn pack_a<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Pa
             let groups = (mad.m - mb * 16).min(16).div_ceil(ROWS);
             for group in 0..groups {
                 let panel = (mb * 16 / ROWS + group) * mad.k;
-                for (kk, column) in panels.a[panel + from..panel + to].iter_mut().enumerate() {
-                    *column = std::array::from_fn(|r| lanes[(group * ROWS + r) * c0 + kk]);
-                }
+                turn(&lanes, c0, group * ROWS, &mut panels.a[panel + from..panel + to]);
             }
         }
     }
@@ -47,12 +45,34 @@ pub(super) fn pack_b<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Pa
         let (kb, nb) = (i / mad.n1, i % mad.n1);
         unpack(fractal, &mut lanes[..16 * c0]);
         let (from, to) = (nb * mad.k + kb * c0, nb * mad.k + mad.k.min((kb + 1) * c0));
-        let rows = &mut panels.b[from..to];
-        for (j, column) in lanes[..COLS * c0].chunks_exact(c0).enumerate() {
-            for (row, x) in rows.iter_mut().zip(column) {
-                row[j] = *x;
-            }
+        turn(&lanes, c0, 0, &mut panels.b[from..to]);
+    }
+}
+
+/// `out[kk][r]` becomes element (first + r, kk) of a fractal whose rows have `c0` elements.
+fn turn<T: Copy, const R: usize>(lanes: &[T; FRACTAL], c0: usize, first: usize, out: &mut [[T; R]]) {
+    match c0 {
+        8 => turn_rows::<T, R, 8>(lanes, first, out),
+        16 => turn_rows::<T, R, 16>(lanes, first, out),
+        _ => turn_rows::<T, R, 32>(lanes, first, out),
+    }
+}
+
+/// [`turn`] with the row length known to the compiler, which makes shuffles of it.
+fn turn_rows<T: Copy, const R: usize, const C0: usize>(
+    lanes: &[T; FRACTAL],
+    first: usize,
+    out: &mut [[T; R]],
+) {
+    let rows = &lanes.as_chunks::<C0>().0[first..first + R];
+    if let Ok(whole) = <&mut [[T; R]; C0]>::try_from(&mut *out) {
+        for (kk, to) in whole.iter_mut().enumerate() {
+            *to = std::array::from_fn(|r| rows[r][kk]);
         }
+        return;
+    }
+    for (kk, to) in out.iter_mut().enumerate() {
+        *to = std::array::from_fn(|r| rows[r][kk]);
     }
 }
 
