@@ -14,6 +14,10 @@ fn main() {
     println!("cargo::rerun-if-changed=build/sim_kernels.rs");
     println!("cargo::rerun-if-changed=ascendc");
     println!("cargo::rerun-if-env-changed=CXX");
+    if let Ok(target) = env::var("TARGET") {
+        // The tests build kernels of their own.
+        println!("cargo::rustc-env=FASTATTENTION_TARGET={target}");
+    }
     match build_kernels() {
         Ok(path) => println!("cargo::rustc-env=FASTATTENTION_SIM_KERNELS={}", path.display()),
         Err(why) => {

@@ -21,15 +21,15 @@ const FLAGS: &[&str] = &[
 
 /// What to build a kernel library from.
 #[derive(Clone, Copy, Debug)]
-pub struct SimLibrary<'a> {
+pub(crate) struct SimLibrary<'a> {
     /// The folder `ascendc` of this crate.
-    pub ascendc: &'a Path,
+    pub(crate) ascendc: &'a Path,
     /// Translation units: the kernels and one registration file (see [`registration`]).
-    pub sources: &'a [PathBuf],
+    pub(crate) sources: &'a [PathBuf],
     /// Where object files go.
-    pub objects: &'a Path,
+    pub(crate) objects: &'a Path,
     /// The shared library to write.
-    pub output: &'a Path,
+    pub(crate) output: &'a Path,
 }
 
 impl SimLibrary<'_> {
@@ -37,16 +37,14 @@ impl SimLibrary<'_> {
     ///
     /// # Errors
     /// Says which command failed and what it printed, or that there is no C++17 compiler.
-    pub fn build(&self, compiler: &Compiler) -> Result<(), String> {
+    pub(crate) fn build(&self, compiler: &Compiler) -> Result<(), String> {
         fs::create_dir_all(self.objects)
             .map_err(|e| format!("cannot create {}: {e}", self.objects.display()))?;
         let mut objects = Vec::new();
         for (index, source) in self.sources.iter().enumerate() {
             let stem = source.file_stem().unwrap_or(OsStr::new("kernel")).to_string_lossy();
             let object = self.objects.join(format!("{index}_{stem}.o"));
-            let mut command = compiler.command();
-            command.args(FLAGS);
-            command.arg("-I").arg(self.ascendc.join("sim")).arg("-I").arg(self.ascendc.join("include"));
+            let mut command = compiler.kernel_command(self.ascendc);
             command.arg("-c").arg(source).arg("-o").arg(&object);
             run(command)?;
             objects.push(object);
@@ -59,9 +57,8 @@ impl SimLibrary<'_> {
 
 /// A C++ compiler that accepts `-std=c++17`.
 #[derive(Clone, Debug)]
-pub struct Compiler {
-    path: PathBuf,
-    env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+pub(crate) struct Compiler {
+    tool: cc::Tool,
 }
 
 impl Compiler {
@@ -70,24 +67,42 @@ impl Compiler {
     ///
     /// # Errors
     /// When there is none, or it does not speak C++17.
-    pub fn find(target: &str, scratch: &Path) -> Result<Compiler, String> {
+    pub(crate) fn find(target: &str, scratch: &Path) -> Result<Compiler, String> {
         let found = cc::Build::new()
             .cpp(true)
             .target(target)
             .host(target)
             .opt_level(2)
+            .debug(false)
             .cargo_metadata(false)
             .try_get_compiler()
             .map_err(|e| missing(&e.to_string()))?;
-        let compiler = Compiler { path: found.path().to_path_buf(), env: found.env().to_vec() };
+        let compiler = Compiler { tool: found };
         compiler.check(scratch)?;
         Ok(compiler)
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
-        command.envs(self.env.iter().cloned());
+        self.tool.to_command()
+    }
+
+    /// With the flags and include paths of kernel text.
+    fn kernel_command(&self, ascendc: &Path) -> Command {
+        let mut command = self.command();
+        command.args(FLAGS);
+        command.arg("-I").arg(ascendc.join("sim")).arg("-I").arg(ascendc.join("include"));
         command
+    }
+
+    /// Checks that a translation unit compiles, without output.
+    ///
+    /// # Errors
+    /// What the compiler printed.
+    #[allow(dead_code, reason = "build.rs compiles for real; the tests use this")]
+    pub(crate) fn check_syntax(&self, ascendc: &Path, source: &Path) -> Result<(), String> {
+        let mut command = self.kernel_command(ascendc);
+        command.arg("-fsyntax-only").arg(source);
+        run(command)
     }
 
     /// Compiles a line that needs C++17.
@@ -127,18 +142,18 @@ fn run(mut command: Command) -> Result<(), String> {
 /// A kernel as its registration names it.
 #[allow(dead_code, reason = "build.rs registers through entries.cpp; the tests use this")]
 #[derive(Clone, Copy, Debug)]
-pub struct Registration<'a> {
+pub(crate) struct Registration<'a> {
     /// The `extern "C"` function.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// Its parameter list as C++ text, `GM_ADDR dst, uint64_t bytes`.
-    pub params: &'a str,
+    pub(crate) params: &'a str,
     /// An enumerator of `fasim::KernelType`: `kAivOnly`, `kAicOnly`, `kMixAic1Aiv2`, `kMixAic1Aiv1`.
-    pub kernel_type: &'a str,
+    pub(crate) kernel_type: &'a str,
 }
 
 /// The text of a registration file for these kernels.
 #[allow(dead_code, reason = "build.rs registers through entries.cpp; the tests use this")]
-pub fn registration(kernels: &[Registration<'_>]) -> String {
+pub(crate) fn registration(kernels: &[Registration<'_>]) -> String {
     let mut text = String::from("#include \"kernel_operator.h\"\n#include \"register.h\"\n");
     for k in kernels {
         text += &format!("extern \"C\" __global__ __aicore__ void {}({});\n", k.name, k.params);

@@ -2,6 +2,7 @@
 //!
 //! Every test opens a device of its own, so that they run side by side.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "calls C functions, mostly wrongly")]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "what is passed wrongly is the subject of each test")]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "sequences of C calls")]

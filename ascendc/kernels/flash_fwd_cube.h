@@ -2,6 +2,7 @@
 // Cube half of flash_fwd: S = Q K^T and O = P V. See flash_fwd.cpp.
 #pragma once
 #include "fa/copy.h"
+#include "fa/memory.h"
 #include "fa/mmad.h"
 #include "fa/seqlen.h"
 #include "fa/sync.h"
@@ -17,22 +18,6 @@ class FlashFwdCube {
         q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(q));
         k_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k));
         v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
-        AscendC::TPipe pipe;
-        AscendC::TBuf<AscendC::TPosition::A1> l1;
-        AscendC::TBuf<AscendC::TPosition::A2> l0a;
-        AscendC::TBuf<AscendC::TPosition::B2> l0b;
-        AscendC::TBuf<AscendC::TPosition::CO1> l0c;
-        pipe.InitBuffer(l1, kL1Bytes);
-        pipe.InitBuffer(l0a, kL0aBytes);
-        pipe.InitBuffer(l0b, kL0bBytes);
-        pipe.InitBuffer(l0c, kL0cBytes);
-        l1_ = l1.Get<uint8_t>();
-        for (uint32_t i = 0; i < 2; ++i) {
-            l0a_[i] = l0a.Get<T>()[i * (kL0aBytes / 2 / sizeof(T))];
-            l0b_[i] = l0b.Get<T>()[i * (kL0bBytes / 2 / sizeof(T))];
-            l0c_[i] = l0c.Get<float>()[i * (kL0cBytes / 2 / sizeof(float))];
-        }
-        pipe.Destroy();  // flags from here on are ours
     }
 
     // QK^T runs `preload` steps ahead of PV, so that the vector cores work on one block while the next ones are made.
@@ -52,7 +37,7 @@ class FlashFwdCube {
   private:
     template <typename U>
     __aicore__ inline AscendC::LocalTensor<T> l1_buffer(U offset_bytes, U bytes, uint32_t slot) {
-        return l1_[offset_bytes + slot * bytes].template ReinterpretCast<T>();
+        return memory_.l1[offset_bytes + slot * bytes].template ReinterpretCast<T>();
     }
 
     __aicore__ inline void multiply_qk(const Step& s, uint32_t stage) {
@@ -94,16 +79,16 @@ class FlashFwdCube {
         for (uint32_t d = 0; d < t_.head_dim; d += t_.tile_k) {
             const uint32_t depth = min_u32(t_.tile_k, t_.head_dim - d);
             const uint32_t slot = l0_ring_.acquire();
-            copy_l1_to_l0a(l0a_[slot], q_l1, round_up(s.rows, kFractal), m, d, rows, depth);
-            copy_l1_to_l0b_transposed(l0b_[slot], k_l1, round_up(keys, kFractal), tile, d, cols, depth);
+            copy_l1_to_l0a(memory_.l0a[slot], q_l1, round_up(s.rows, kFractal), m, d, rows, depth);
+            copy_l1_to_l0b_transposed(memory_.l0b[slot], k_l1, round_up(keys, kFractal), tile, d, cols, depth);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
-            mmad(l0c_[c], l0a_[slot], l0b_[slot], rows, cols, depth, d == 0);
+            mmad(memory_.l0c[c], memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, d == 0);
             l0_ring_.release(slot);
         }
         l0c_ring_.publish(c);
         l0c_ring_.await(c);
-        copy_l0c_to_gm(ring_.s(stage)[static_cast<uint64_t>(m) * t_.block_n + n + tile], l0c_[c], rows, cols,
+        copy_l0c_to_gm(ring_.s(stage)[static_cast<uint64_t>(m) * t_.block_n + n + tile], memory_.l0c[c], rows, cols,
                        t_.block_n);
         l0c_ring_.release(c);
     }
@@ -131,7 +116,7 @@ class FlashFwdCube {
             v_ring_.await(v_slot);
             p_ring_.await(p_slot);
             for (uint32_t i = 0; i < tiles; ++i) {
-                output_tile(s, l0c_[c[i]], p_l1, v_l1, i / tiles_d * t_.tile_m, i % tiles_d * t_.tile_n, n, keys);
+                output_tile(s, memory_.l0c[c[i]], p_l1, v_l1, i / tiles_d * t_.tile_m, i % tiles_d * t_.tile_n, n, keys);
             }
             v_ring_.release(v_slot);
             p_ring_.release(p_slot);
@@ -141,7 +126,7 @@ class FlashFwdCube {
             const uint32_t d = i % tiles_d * t_.tile_n;
             l0c_ring_.publish(c[i]);
             l0c_ring_.await(c[i]);
-            copy_l0c_to_gm(ring_.o(stage)[static_cast<uint64_t>(m) * t_.head_dim_v + d], l0c_[c[i]],
+            copy_l0c_to_gm(ring_.o(stage)[static_cast<uint64_t>(m) * t_.head_dim_v + d], memory_.l0c[c[i]],
                            min_u32(t_.tile_m, s.rows - m), min_u32(t_.tile_n, t_.head_dim_v - d), t_.head_dim_v);
             l0c_ring_.release(c[i]);
         }
@@ -157,11 +142,11 @@ class FlashFwdCube {
         for (uint32_t key = 0; key < keys; key += t_.tile_k) {
             const uint32_t depth = min_u32(t_.tile_k, keys - key);
             const uint32_t slot = l0_ring_.acquire();
-            copy_l1_to_l0a(l0a_[slot], p_l1, round_up(s.rows, kFractal), m, key, rows, depth);
-            copy_l1_to_l0b(l0b_[slot], v_l1, round_up(keys, kFractal), key, d, depth, cols);
+            copy_l1_to_l0a(memory_.l0a[slot], p_l1, round_up(s.rows, kFractal), m, key, rows, depth);
+            copy_l1_to_l0b(memory_.l0b[slot], v_l1, round_up(keys, kFractal), key, d, depth, cols);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
-            mmad(o_l0c, l0a_[slot], l0b_[slot], rows, cols, depth, n == 0 && key == 0);
+            mmad(o_l0c, memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, n == 0 && key == 0);
             l0_ring_.release(slot);
         }
     }
@@ -171,10 +156,7 @@ class FlashFwdCube {
     AscendC::GlobalTensor<T> q_gm_;
     AscendC::GlobalTensor<T> k_gm_;
     AscendC::GlobalTensor<T> v_gm_;
-    AscendC::LocalTensor<uint8_t> l1_;
-    AscendC::LocalTensor<T> l0a_[2];
-    AscendC::LocalTensor<T> l0b_[2];
-    AscendC::LocalTensor<float> l0c_[2];
+    CubeMemory<T> memory_;  // before the rings, see fa/memory.h
     uint32_t q_slot_ = 0;
     Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 0, 2> q_ring_;
     Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 2, 2> k_ring_;

@@ -3,6 +3,7 @@
 #pragma once
 #include "fa/copy.h"
 #include "fa/mask.h"
+#include "fa/memory.h"
 #include "fa/row_ops.h"
 #include "fa/seqlen.h"
 #include "fa/sync.h"
@@ -23,10 +24,7 @@ class FlashFwdVector {
         mask_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ uint8_t*>(mask));
         o_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(o));
         lse_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(lse));
-        AscendC::TPipe pipe;
-        AscendC::TBuf<AscendC::TPosition::VECCALC> ub;
-        pipe.InitBuffer(ub, kUbBytes);
-        const auto bytes = ub.Get<uint8_t>();
+        const auto bytes = memory_.ub;
         for (uint32_t i = 0; i < 2; ++i) {
             s_ub_[i] = bytes[t.ub_s_offset_bytes + i * t.slice_bytes].template ReinterpretCast<float>();
             p_ub_[i] = bytes[t.ub_p_offset_bytes + i * (t.slice_bytes / 2)].template ReinterpretCast<T>();
@@ -36,7 +34,6 @@ class FlashFwdVector {
         tmp_ub_ = bytes[t.ub_tmp_offset_bytes].template ReinterpretCast<float>();
         blocks_ub_ = bytes[t.ub_brcb_offset_bytes].template ReinterpretCast<float>();
         stats_ub_ = bytes[t.ub_stats_offset_bytes].template ReinterpretCast<float>();
-        pipe.Destroy();  // flags from here on are ours
     }
 
     // The update of step i runs after the softmax of step i + 1, while the Cube makes P V of step i.
@@ -322,6 +319,7 @@ class FlashFwdVector {
     uint32_t sub_;
     FlashFwdWorkspace<T> ring_;
     uint32_t stats_pitch_;
+    VectorMemory memory_;  // before the rings, see fa/memory.h
     AscendC::GlobalTensor<uint8_t> mask_gm_;
     AscendC::GlobalTensor<T> o_gm_;
     AscendC::GlobalTensor<float> lse_gm_;

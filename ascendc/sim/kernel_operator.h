@@ -18,3 +18,4 @@
 #include "vec_compare.h"
 #include "vec_move.h"
 #include "vec_reduce.h"
+#include "vec_reduce_all.h"

@@ -32,11 +32,10 @@ template <class... Params>
 struct Signature<void (*)(Params...)> {
     static constexpr uint32_t num_slots = (0u + ... + slots_of<Params>);
 
-    static void call(void (*kernel)(Params...), const uint64_t* slots) {
-        uint32_t next = 0;
+    static void call(void (*kernel)(Params...), [[maybe_unused]] const uint64_t* slots) {
+        [[maybe_unused]] uint32_t next = 0;
         // Braces: elements are evaluated left to right.
         const std::tuple<Params...> params{take<Params>(slots, next)...};
-        static_cast<void>(next);
         std::apply(kernel, params);
     }
 };

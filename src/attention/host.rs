@@ -4,9 +4,9 @@
 
 use bytemuck::Pod;
 
-use super::{plan, Args, FlashAttention, Problem};
+use super::{plan, Args, FlashAttention, Plan, Problem};
 use crate::runtime::{Buffer, Device, Stream};
-use crate::{DType, Error, Result};
+use crate::{DType, Error, Result, Soc};
 
 /// An element type of host slices.
 pub trait Element: Pod {
@@ -50,7 +50,9 @@ pub struct Output<T> {
 /// # Errors
 /// As [`attention_on`].
 pub fn attention<T: Element>(problem: &Problem, q: &[T], k: &[T], v: &[T]) -> Result<Output<T>> {
-    attention_on(&FlashAttention::new(&Device::open("sim")?)?, problem, q, k, v)
+    let device = Device::open("sim")?;
+    let plan = prepare(problem, device.soc(), [q, k, v])?;
+    run(&FlashAttention::new(&device)?, &plan, [q, k, v])
 }
 
 /// Attention of host slices on the device of `operator`. `lse` is returned whether the problem asks for it or not.
@@ -65,6 +67,12 @@ pub fn attention_on<T: Element>(
     k: &[T],
     v: &[T],
 ) -> Result<Output<T>> {
+    let plan = prepare(problem, operator.device().soc(), [q, k, v])?;
+    run(operator, &plan, [q, k, v])
+}
+
+/// Plans, and checks the slices.
+fn prepare<T: Element>(problem: &Problem, soc: &Soc, [q, k, v]: [&[T]; 3]) -> Result<Plan> {
     if problem.dtype != T::DTYPE {
         return Err(Error::invalid(format!(
             "attention: dtype = {} given, slices of {} given, one type wanted",
@@ -72,9 +80,8 @@ pub fn attention_on<T: Element>(
             T::DTYPE
         )));
     }
-    let device = operator.device();
-    let plan = plan(&problem.with_lse(), device.soc())?;
-    let [q_bytes, k_bytes, v_bytes, o_bytes, lse_bytes] = plan.shape().operand_bytes();
+    let plan = plan(&problem.with_lse(), soc)?;
+    let [q_bytes, k_bytes, v_bytes, ..] = plan.shape().operand_bytes();
     for (name, slice, needed) in [("q", q, q_bytes), ("k", k, k_bytes), ("v", v, v_bytes)] {
         let needed = needed / T::DTYPE.size_bytes() as u64;
         if (slice.len() as u64) < needed {
@@ -84,6 +91,12 @@ pub fn attention_on<T: Element>(
             )));
         }
     }
+    Ok(plan)
+}
+
+fn run<T: Element>(operator: &FlashAttention, plan: &Plan, [q, k, v]: [&[T]; 3]) -> Result<Output<T>> {
+    let device = operator.device();
+    let [.., o_bytes, lse_bytes] = plan.shape().operand_bytes();
     let upload = |slice: &[T]| -> Result<Buffer> {
         let buffer = alloc(device, size_of_val(slice) as u64)?;
         buffer.copy_from_host(slice)?;
@@ -102,7 +115,7 @@ pub fn attention_on<T: Element>(
         lse: Some((&lse).into()),
         workspace: (&workspace).into(),
     };
-    operator.launch(&stream, &plan, args)?;
+    operator.launch(&stream, plan, args)?;
     stream.synchronize()?;
     Ok(Output { o: download(&o, o_bytes)?, lse: download(&lse, lse_bytes)? })
 }

@@ -3,9 +3,12 @@
 //! Numerics: scores, softmax statistics and the accumulator of o are f32, P is rounded to the operands' dtype before
 //! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. See [`reference`](crate::reference) for special values.
 
+pub mod host;
+mod launch;
 mod operands;
 mod problem;
 
+pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};
 
 pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};

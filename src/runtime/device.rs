@@ -7,8 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::handle::{check, Driver, Handle};
+use crate::acl;
 use crate::driver::{codes, mem_attr, AclTable};
-use crate::{acl, sim, Error, Result, Soc};
+use crate::sim;
+use crate::{Error, Result, Soc};
 
 /// A device with its default context. Clones are the same device; it is released when the last of them and of
 /// everything made on it is gone.

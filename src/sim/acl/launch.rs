@@ -16,9 +16,7 @@ use crate::driver::{codes, launch_attr, LaunchCfg};
 use crate::sim::image::{Image, Kernel};
 use crate::sim::{machine, FaultKind, Stop};
 
-/// Most blocks of a launch (the block number is 16 bits wide in the task descriptor).
-///
-/// ASSUMPTION(max-blocks): 65535.
+/// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
 const MAX_BLOCKS: u32 = 65_535;
 
 /// Bytes of `aclrtCreateBinary`, copied.
@@ -180,7 +178,12 @@ pub(super) fn launch(function: Arc<Function>, blocks: u32, packed: Packed, strea
             ),
         );
     }
-    stream.submit(move |stream: &Stream| run(&function, blocks, &packed.slots, stream)).map(drop)
+    let work = move |stream: &Stream| {
+        // The whole of `packed`: its block holds the placeholder data and lives until the kernel has ended.
+        let packed = &packed;
+        run(&function, blocks, &packed.slots, stream)
+    };
+    stream.submit(work).map(drop)
 }
 
 /// Queues a launch whose arguments lie in device memory, where they are read when their turn comes.

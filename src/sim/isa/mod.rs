@@ -22,9 +22,12 @@ mod vec_compare;
 mod vec_float;
 mod vec_move;
 mod vec_operand;
+mod vec_overlap;
 mod vec_reduce;
 mod vec_scalar;
 mod vec_unary;
+mod vec_value;
+mod vec_wide;
 
 use super::instr::{Instr, Pipe, Registers};
 use super::machine::Exec;
@@ -78,6 +81,7 @@ static FAMILIES: &[&[OpInfo]] = &[
     img2col::OPS,
     mmad::OPS,
     fixpipe::OPS,
+    img2col::OPS,
     registers::OPS,
     vec_binary::OPS,
     vec_cast::OPS,

@@ -33,6 +33,13 @@ pub(crate) static OPS: &[OpInfo] = &[
         operands: &["flag_id"],
         source: "dav-c220.md 4.3",
     },
+    // The host's address of the flags: the machine keeps them itself.
+    OpInfo {
+        mnemonic: "set_ffts_base_addr",
+        dispatch: Dispatch::NoEffect,
+        operands: &["value"],
+        source: "dav-c220.md 3.10",
+    },
     // ASSUMPTION(scalar-cache): the scalar data cache is taken as coherent, so its maintenance has no effect.
     OpInfo {
         mnemonic: "dcci",

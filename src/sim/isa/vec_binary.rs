@@ -1,9 +1,10 @@
 //! Element-wise instructions of two vectors (`dav-c220.md` 3.7).
 
 use super::vec_float::{fused, maximum, minimum};
-use super::vec_operand::{
-    check_overlap, finish_int, no_such_type, Accumulate, F32s, Ints, Lanes, Operand, LANES,
-};
+use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_overlap::{check_overlap, Accumulate};
+use super::vec_value::{canonical, extend, finish_int, no_such_type};
+use super::vec_wide::{on_widest, Work};
 use super::{Dispatch, OpInfo};
 use crate::sim::instr::{Elem, Instr, Pipe};
 use crate::sim::machine::Exec;
@@ -31,7 +32,7 @@ enum Op {
 }
 
 impl Op {
-    /// Source types, with 0 to 1 entry where source and destination differ.
+    /// Element types, for reports.
     fn takes(self) -> &'static str {
         match self {
             Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => "F16, F32, S16, S32",
@@ -56,25 +57,6 @@ impl Op {
         }
     }
 
-    /// The operation on float lanes: `d` holds the destination's old values.
-    #[inline]
-    fn float(self, d: &mut [f32], a: &[f32], b: &[f32]) {
-        match self {
-            Op::Add => zip(d, a, b, |_, a, b| a + b),
-            Op::Sub => zip(d, a, b, |_, a, b| a - b),
-            Op::Mul => zip(d, a, b, |_, a, b| a * b),
-            Op::Div => zip(d, a, b, |_, a, b| a / b),
-            Op::Max => zip(d, a, b, |_, a, b| maximum(a, b)),
-            Op::Min => zip(d, a, b, |_, a, b| minimum(a, b)),
-            Op::AddRelu => zip(d, a, b, |_, a, b| maximum(a + b, 0.0)),
-            Op::SubRelu => zip(d, a, b, |_, a, b| maximum(a - b, 0.0)),
-            Op::MulAddDst => zip(d, a, b, |d, a, b| fused(a, b, d)),
-            Op::MulDstAdd => zip(d, a, b, |d, a, b| fused(a, d, b)),
-            Op::MulDstAddRelu => zip(d, a, b, |d, a, b| maximum(fused(a, d, b), 0.0)),
-            Op::And | Op::Or => unreachable!("the type check refused floats"),
-        }
-    }
-
     fn int(self, a: i64, b: i64) -> i64 {
         match self {
             Op::Add => a + b,
@@ -91,13 +73,6 @@ impl Op {
                 unreachable!("the type check refused integers")
             }
         }
-    }
-}
-
-#[inline(always)]
-fn zip(d: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32, f32) -> f32) {
-    for ((d, a), b) in d.iter_mut().zip(a).zip(b) {
-        *d = f(*d, *a, *b);
     }
 }
 
@@ -136,17 +111,68 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     Ok(())
 }
 
-fn run_float(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, [dst, src0, src1]: [&Operand; 3]) {
-    let n = lanes.per_repeat;
-    let (mut d, mut a, mut b): (F32s, F32s, F32s) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    for r in 0..lanes.repeats {
-        src0.load_f32(exec, lanes, r, &mut a);
-        src1.load_f32(exec, lanes, r, &mut b);
-        if op.reads_dst() {
-            dst.load_f32(exec, lanes, r, &mut d);
+/// Runs the operation on float lanes; the choice is made once for the whole instruction.
+fn run_float(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, operands: [&Operand; 3]) {
+    match op {
+        Op::Add => on_lanes(exec, op, lanes, operands, |_, a, b| a + b),
+        Op::Sub => on_lanes(exec, op, lanes, operands, |_, a, b| a - b),
+        Op::Mul => on_lanes(exec, op, lanes, operands, |_, a, b| a * b),
+        Op::Div => on_lanes(exec, op, lanes, operands, |_, a, b| a / b),
+        Op::Max => on_lanes(exec, op, lanes, operands, |_, a, b| maximum(a, b)),
+        Op::Min => on_lanes(exec, op, lanes, operands, |_, a, b| minimum(a, b)),
+        Op::AddRelu => on_lanes(exec, op, lanes, operands, |_, a, b| maximum(a + b, 0.0)),
+        Op::SubRelu => on_lanes(exec, op, lanes, operands, |_, a, b| maximum(a - b, 0.0)),
+        Op::MulAddDst => on_lanes(exec, op, lanes, operands, |d, a, b| fused(a, b, d)),
+        Op::MulDstAdd => on_lanes(exec, op, lanes, operands, |d, a, b| fused(a, d, b)),
+        Op::MulDstAddRelu => on_lanes(exec, op, lanes, operands, |d, a, b| maximum(fused(a, d, b), 0.0)),
+        Op::And | Op::Or => unreachable!("the type check refused floats"),
+    }
+}
+
+fn on_lanes(
+    exec: &mut Exec<'_>,
+    op: Op,
+    lanes: &Lanes,
+    operands: [&Operand; 3],
+    f: impl Fn(f32, f32, f32) -> f32,
+) {
+    on_widest(FloatLanes { exec, reads_dst: op.reads_dst(), lanes, operands, f });
+}
+
+/// The repeats of an instruction on floats; `f` gets the destination's old lane and those of the sources.
+struct FloatLanes<'a, 'm, F> {
+    exec: &'a mut Exec<'m>,
+    reads_dst: bool,
+    lanes: &'a Lanes,
+    operands: [&'a Operand; 3],
+    f: F,
+}
+
+impl<F: Fn(f32, f32, f32) -> f32> Work for FloatLanes<'_, '_, F> {
+    #[inline(always)]
+    fn run(self) {
+        let FloatLanes { exec, reads_dst, lanes, operands: [dst, src0, src1], f } = self;
+        let (mut d, mut a, mut b): (F32s, F32s, F32s) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for r in 0..lanes.repeats {
+            if dst.is_whole_f32(lanes, r) && src0.elem == Elem::F32 {
+                let mut x = if reads_dst { dst.load_64(exec, r) } else { [0.0; 64] };
+                let (a, b) = (src0.load_64(exec, r), src1.load_64(exec, r));
+                for i in 0..64 {
+                    x[i] = canonical(f(x[i], a[i], b[i]));
+                }
+                dst.store_64(exec, r, &x);
+                continue;
+            }
+            src0.load_f32(exec, lanes, r, &mut a);
+            src1.load_f32(exec, lanes, r, &mut b);
+            if reads_dst {
+                dst.load_f32(exec, lanes, r, &mut d);
+            }
+            for ((d, a), b) in d.iter_mut().zip(&a).zip(&b) {
+                *d = f(*d, *a, *b);
+            }
+            dst.store_f32(exec, lanes, r, &d);
         }
-        op.float(&mut d[..n], &a[..n], &b[..n]);
-        dst.store_f32(exec, lanes, r, &d);
     }
 }
 
@@ -159,7 +185,7 @@ fn run_int(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, [dst, src0, src1]: [&Oper
         for ((d, a), b) in d.iter_mut().zip(&a).zip(&b) {
             *d = finish_int(dst.elem, op.int(*a, *b), inf_nan);
             if matches!(op, Op::AddRelu | Op::SubRelu) {
-                *d = i64::from(*d as i16).max(0);
+                *d = extend(dst.elem, d.cast_unsigned()).max(0);
             }
         }
         dst.store_int(exec, lanes, r, &d);

@@ -7,7 +7,9 @@
 )]
 
 use super::vec_float::{to_f32, to_f32_odd};
-use super::vec_operand::{check_overlap, int_range, Accumulate, F32s, Ints, Lanes, Operand, LANES};
+use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_overlap::{check_overlap, Accumulate};
+use super::vec_value::int_range;
 use super::{Dispatch, OpInfo};
 use crate::sim::instr::{Elem, Instr, Pipe};
 use crate::sim::machine::Exec;

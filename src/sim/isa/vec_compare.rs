@@ -2,9 +2,9 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "byte and bit numbers of a repeat are below 256")]
 
-use super::vec_operand::{
-    check_overlap, extend, no_such_type, scalar_f32, Accumulate, F32s, Ints, Lanes, Operand, LANES,
-};
+use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_overlap::{check_overlap, Accumulate};
+use super::vec_value::{extend, no_such_type, scalar_f32};
 use super::{Dispatch, OpInfo};
 use crate::sim::addr::Addr;
 use crate::sim::fault::range_text;
@@ -31,7 +31,7 @@ impl Op {
             Op::Gt => a > b,
             Op::Ge => a >= b,
             Op::Eq => a == b,
-            Op::Ne => a < b || a > b,
+            Op::Ne => a != b && !a.is_nan() && !b.is_nan(),
         }
     }
 

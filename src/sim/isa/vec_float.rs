@@ -3,12 +3,7 @@
 //! All are branch-free in their lanes, so that loops over them vectorise, and use no fused multiply-add, so that every
 //! host computes the same bits.
 
-#![allow(
-    unsafe_code,
-    reason = "calls of the copies that are compiled for wider vectors, after asking the host for them"
-)]
-
-use super::vec_operand::canonical;
+use super::vec_value::canonical;
 
 /// Maximum: NaN propagates, `max(0, -0) = 0` (`dav-c220.md` 6.2).
 #[inline(always)]
@@ -161,47 +156,4 @@ pub(super) fn ln(x: f64) -> f64 {
     } else {
         y
     }
-}
-
-/// `exp` of f32 lanes, rounded to f32; on the widest vectors that the host has. All copies compute the same bits.
-pub(super) fn exp_f32(d: &mut [f32], s: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the line above has found avx512f and avx512dq on this host.
-            return unsafe { exp_f32_avx512(d, s) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the line above has found avx2 on this host.
-            return unsafe { exp_f32_avx2(d, s) };
-        }
-    }
-    exp_f32_any(d, s);
-}
-
-#[inline(always)]
-fn exp_f32_any(d: &mut [f32], s: &[f32]) {
-    for (d, s) in d.iter_mut().zip(s) {
-        *d = to_f32(exp(f64::from(*s)));
-    }
-}
-
-/// [`exp_f32_any`] for AVX-512.
-///
-/// # Safety
-/// The host has avx512f and avx512dq.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq")]
-unsafe fn exp_f32_avx512(d: &mut [f32], s: &[f32]) {
-    exp_f32_any(d, s);
-}
-
-/// [`exp_f32_any`] for AVX2.
-///
-/// # Safety
-/// The host has avx2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn exp_f32_avx2(d: &mut [f32], s: &[f32]) {
-    exp_f32_any(d, s);
 }

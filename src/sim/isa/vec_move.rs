@@ -8,9 +8,9 @@
     reason = "element numbers of a repeat and checked UB offsets fit; GatherMask counts bytes of UB"
 )]
 
-use super::vec_operand::{
-    check_overlap, no_such_type, require_disjoint, Accumulate, Ints, Lanes, Operand, BLOCK, LANES,
-};
+use super::vec_operand::{Ints, Lanes, Operand, BLOCK, LANES};
+use super::vec_overlap::{check_overlap, require_disjoint, Accumulate};
+use super::vec_value::no_such_type;
 use super::{Dispatch, OpInfo};
 use crate::sim::addr::Addr;
 use crate::sim::fault::range_text;

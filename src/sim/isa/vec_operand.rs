@@ -9,13 +9,17 @@
     reason = "lane counts and offsets are bounded by the checks on the operands; integer stores wrap by definition"
 )]
 
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use half::{f16, slice::HalfFloatSliceExt};
 
+use super::vec_value::{f32_from_bytes, narrow, widen, Pack};
+use super::vec_wide::on_widest;
 use crate::sim::addr::Addr;
-use crate::sim::fault::range_text;
 use crate::sim::instr::{Elem, Instr};
 use crate::sim::machine::{Access, Exec};
 use crate::sim::{FaultKind, Space, Stop};
+
+// The chip is little-endian; loads and stores of whole repeats copy its bytes.
+const _: () = assert!(cfg!(target_endian = "little"), "the simulator needs a little-endian host");
 
 /// Bytes of a block ("DataBlock").
 pub(super) const BLOCK: i64 = 32;
@@ -28,7 +32,8 @@ pub(super) type F32s = [f32; LANES];
 pub(super) type Ints = [i64; LANES];
 
 /// Bits `0..n`.
-fn low_bits(n: usize) -> u128 {
+#[inline(always)]
+pub(super) fn low_bits(n: usize) -> u128 {
     if n >= 128 {
         u128::MAX
     } else {
@@ -44,9 +49,9 @@ pub(super) struct Lanes {
     /// Repeats that are executed.
     pub(super) repeats: u64,
     /// Mask of all repeats but the last.
-    body: u128,
+    pub(super) body: u128,
     /// Mask of the last repeat.
-    last: u128,
+    pub(super) last: u128,
 }
 
 impl Lanes {
@@ -78,6 +83,7 @@ impl Lanes {
     }
 
     /// Active lanes of repeat `r`.
+    #[inline(always)]
     pub(super) fn mask(&self, r: u64) -> u128 {
         if r + 1 == self.repeats {
             self.last
@@ -87,6 +93,7 @@ impl Lanes {
     }
 
     /// Are all lanes of `mask` active?
+    #[inline(always)]
     pub(super) fn is_full(&self, mask: u128) -> bool {
         mask == low_bits(self.per_repeat)
     }
@@ -118,9 +125,9 @@ pub(super) struct Operand {
     pub(super) addr: Addr,
     pub(super) elem: Elem,
     /// Bytes between the blocks of a repeat.
-    blk: i64,
+    pub(super) blk: i64,
     /// Bytes between repeats.
-    rep: i64,
+    pub(super) rep: i64,
 }
 
 impl Operand {
@@ -145,7 +152,7 @@ impl Operand {
     }
 
     /// Bits of an element in memory.
-    fn bits(&self) -> usize {
+    pub(super) fn bits(&self) -> usize {
         if self.elem == Elem::S4 {
             4
         } else {
@@ -154,7 +161,7 @@ impl Operand {
     }
 
     /// Elements of a block.
-    fn per_block(&self) -> usize {
+    pub(super) fn per_block(&self) -> usize {
         256 / self.bits()
     }
 
@@ -262,7 +269,8 @@ impl Operand {
     }
 
     /// Address of block `block` of repeat `r`.
-    fn block_addr(&self, r: u64, block: usize) -> Addr {
+    #[inline(always)]
+    pub(super) fn block_addr(&self, r: u64, block: usize) -> Addr {
         self.addr.plus(r as i64 * self.rep + block as i64 * self.blk)
     }
 
@@ -323,13 +331,47 @@ impl Operand {
         }
     }
 
-    /// Loads a repeat of f32, f16 or bf16 lanes.
-    #[inline]
-    pub(super) fn load_f32(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
-        if self.elem == Elem::F32 && self.blk == BLOCK && lanes.is_full(lanes.mask(r)) {
-            f32_from_bytes(out, exec.bytes(self.block_addr(r, 0), 4 * lanes.per_repeat));
+    /// Is repeat `r` 64 whole f32 lanes, so that [`Operand::load_64`] takes it?
+    #[inline(always)]
+    pub(super) fn is_whole_f32(&self, lanes: &Lanes, r: u64) -> bool {
+        self.elem == Elem::F32 && lanes.is_full(lanes.mask(r))
+    }
+
+    /// A whole repeat of f32 lanes by value: it stays in vector registers.
+    #[inline(always)]
+    pub(super) fn load_64(&self, exec: &Exec<'_>, r: u64) -> [f32; 64] {
+        if self.blk == BLOCK {
+            return bytemuck::pod_read_unaligned(exec.bytes(self.block_addr(r, 0), 256));
+        }
+        let mut blocks = [[0f32; 8]; 8];
+        for (block, x) in blocks.iter_mut().enumerate() {
+            *x = bytemuck::pod_read_unaligned(exec.bytes(self.block_addr(r, block), 32));
+        }
+        bytemuck::cast(blocks)
+    }
+
+    /// Stores a whole repeat of f32 lanes.
+    #[inline(always)]
+    pub(super) fn store_64(&self, exec: &mut Exec<'_>, r: u64, values: &[f32; 64]) {
+        if self.blk == BLOCK {
+            exec.bytes_mut(self.block_addr(r, 0), 256).copy_from_slice(bytemuck::bytes_of(values));
             return;
         }
+        for (block, x) in values.chunks_exact(8).enumerate() {
+            exec.bytes_mut(self.block_addr(r, block), 32).copy_from_slice(bytemuck::cast_slice(x));
+        }
+    }
+
+    /// Loads a repeat of f32, f16 or bf16 lanes.
+    pub(super) fn load_f32(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
+        if self.is_whole_f32(lanes, r) {
+            out[..64].copy_from_slice(&self.load_64(exec, r));
+        } else {
+            self.load_f32_masked(exec, lanes, r, out);
+        }
+    }
+
+    fn load_f32_masked(&self, exec: &Exec<'_>, lanes: &Lanes, r: u64, out: &mut F32s) {
         let mut raw = [0; 1024];
         self.load_raw(exec, lanes, r, &mut raw);
         match self.elem {
@@ -350,37 +392,10 @@ impl Operand {
     }
 
     /// Stores a repeat of f32, f16 or bf16 lanes; 16-bit results are rounded to nearest even.
-    #[inline]
     pub(super) fn store_f32(&self, exec: &mut Exec<'_>, lanes: &Lanes, r: u64, values: &F32s) {
-        if self.elem == Elem::F32 && self.blk == BLOCK && lanes.is_full(lanes.mask(r)) {
-            let to = exec.bytes_mut(self.block_addr(r, 0), 4 * lanes.per_repeat);
-            for (b, x) in to.chunks_exact_mut(4).zip(values) {
-                b.copy_from_slice(&canonical(*x).to_le_bytes());
-            }
-            return;
-        }
         let mut raw = [0; 4 * LANES];
-        match self.elem {
-            Elem::F16 => {
-                let mut h = [f16::ZERO; LANES];
-                h.convert_from_f32_slice(values);
-                let inf_nan = exec.instr.regs.inf_nan();
-                for (b, x) in raw.chunks_exact_mut(2).zip(&h) {
-                    b.copy_from_slice(&finish_f16(*x, inf_nan).to_le_bytes());
-                }
-            }
-            Elem::Bf16 => {
-                let inf_nan = exec.instr.regs.inf_nan();
-                for (b, x) in raw.chunks_exact_mut(2).zip(values) {
-                    b.copy_from_slice(&finish_bf16(bf16::from_f32(*x), inf_nan).to_le_bytes());
-                }
-            }
-            _ => {
-                for (b, x) in raw.chunks_exact_mut(4).zip(values) {
-                    b.copy_from_slice(&canonical(*x).to_le_bytes());
-                }
-            }
-        }
+        let inf_nan = exec.instr.regs.inf_nan();
+        on_widest(Pack { elem: self.elem, values: &values[..lanes.per_repeat], raw: &mut raw, inf_nan });
         self.store_raw(exec, lanes, r, &raw);
     }
 
@@ -389,20 +404,22 @@ impl Operand {
         let mut raw = [0; 1024];
         self.load_raw(exec, lanes, r, &mut raw);
         let out = &mut out[..lanes.per_repeat];
-        let elem = self.elem;
-        match elem {
+        // One loop for each width, so that each has constant sizes.
+        match self.elem {
             Elem::S4 => {
                 for (i, x) in out.iter_mut().enumerate() {
                     *x = i64::from((raw[i / 2] << (4 - i % 2 * 4)).cast_signed() >> 4);
                 }
             }
-            _ => {
-                for (x, b) in out.iter_mut().zip(raw.chunks_exact(elem.bytes())) {
-                    let mut wide = [0; 8];
-                    wide[..b.len()].copy_from_slice(b);
-                    *x = extend(elem, u64::from_le_bytes(wide));
-                }
+            Elem::S8 => widen(out, &raw, |b: [u8; 1]| i64::from(i8::from_le_bytes(b))),
+            Elem::U8 => widen(out, &raw, |b: [u8; 1]| i64::from(u8::from_le_bytes(b))),
+            Elem::S16 => widen(out, &raw, |b: [u8; 2]| i64::from(i16::from_le_bytes(b))),
+            Elem::U16 | Elem::F16 | Elem::Bf16 => {
+                widen(out, &raw, |b: [u8; 2]| i64::from(u16::from_le_bytes(b)));
             }
+            Elem::S32 => widen(out, &raw, |b: [u8; 4]| i64::from(i32::from_le_bytes(b))),
+            Elem::U32 | Elem::F32 => widen(out, &raw, |b: [u8; 4]| i64::from(u32::from_le_bytes(b))),
+            Elem::S64 | Elem::U64 | Elem::None => widen(out, &raw, i64::from_le_bytes),
         }
     }
 
@@ -410,225 +427,17 @@ impl Operand {
     pub(super) fn store_int(&self, exec: &mut Exec<'_>, lanes: &Lanes, r: u64, values: &Ints) {
         let mut raw = [0; 1024];
         let values = &values[..lanes.per_repeat];
-        if self.elem == Elem::S4 {
-            for (i, x) in values.iter().enumerate() {
-                raw[i / 2] |= (*x as u8 & 0xf) << (i % 2 * 4);
+        match self.elem {
+            Elem::S4 => {
+                for (i, x) in values.iter().enumerate() {
+                    raw[i / 2] |= (*x as u8 & 0xf) << (i % 2 * 4);
+                }
             }
-        } else {
-            let size = self.elem.bytes();
-            for (b, x) in raw.chunks_exact_mut(size).zip(values) {
-                b.copy_from_slice(&x.to_le_bytes()[..size]);
-            }
+            Elem::S8 | Elem::U8 => narrow::<1>(&mut raw, values),
+            Elem::S16 | Elem::U16 | Elem::F16 | Elem::Bf16 => narrow::<2>(&mut raw, values),
+            Elem::S32 | Elem::U32 | Elem::F32 => narrow::<4>(&mut raw, values),
+            Elem::S64 | Elem::U64 | Elem::None => narrow::<8>(&mut raw, values),
         }
         self.store_raw(exec, lanes, r, &raw);
     }
-
-    /// Bytes from the first to behind the last byte that any repeat can touch.
-    fn extent(&self, lanes: &Lanes) -> (i64, i64) {
-        let blocks = lanes.per_repeat.div_ceil(self.per_block()) as i64;
-        let end = (lanes.repeats as i64 - 1) * self.rep + (blocks - 1) * self.blk + BLOCK;
-        (self.addr.offset, self.addr.offset + end)
-    }
-
-    /// First repeat from `r` on that has an active block within `start..end`.
-    pub(super) fn first_repeat_within(&self, lanes: &Lanes, r: u64, start: i64, end: i64) -> Option<u64> {
-        let (from, to) = self.extent(lanes);
-        if to <= start || end <= from {
-            return None;
-        }
-        (r..lanes.repeats).find(|r| {
-            // With repeats in address order, those that begin behind the range cannot meet it.
-            let base = self.addr.offset + *r as i64 * self.rep;
-            if base >= end {
-                return false;
-            }
-            let (blocks, len) = self.blocks(lanes, *r);
-            blocks[..len].iter().any(|at| *at < end && start < *at + BLOCK)
-        })
-    }
-
-    /// Start offsets of the blocks of a repeat that have active lanes.
-    fn blocks(&self, lanes: &Lanes, r: u64) -> ([i64; 16], usize) {
-        let (mut list, mut len) = ([0; 16], 0);
-        let per_block = self.per_block();
-        for block in 0..lanes.per_repeat.div_ceil(per_block) {
-            if lanes.mask(r) >> (block * per_block) & low_bits(per_block) != 0 {
-                list[len] = self.block_addr(r, block).offset;
-                len += 1;
-            }
-        }
-        (list, len)
-    }
-}
-
-fn f32_from_bytes(out: &mut F32s, bytes: &[u8]) {
-    for (x, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-        *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    }
-}
-
-/// ASSUMPTION(nan-payload): every NaN result is the positive quiet NaN, so that results do not depend on the host.
-#[inline(always)]
-pub(super) fn canonical(x: f32) -> f32 {
-    if x.is_nan() {
-        f32::NAN
-    } else {
-        x
-    }
-}
-
-/// A 16-bit result as the CTRL\[48\] mode wants it (`dav-c220.md` 6.1).
-#[inline(always)]
-pub(super) fn finish_f16(x: f16, inf_nan: bool) -> f16 {
-    let bits = x.to_bits();
-    let magnitude = bits & 0x7fff;
-    f16::from_bits(match (magnitude.cmp(&0x7c00), inf_nan) {
-        (std::cmp::Ordering::Less, _) => bits,
-        (std::cmp::Ordering::Equal, true) => bits,
-        (std::cmp::Ordering::Equal, false) => bits & 0x8000 | 0x7bff,
-        (std::cmp::Ordering::Greater, true) => 0x7e00,
-        (std::cmp::Ordering::Greater, false) => 0,
-    })
-}
-
-/// As [`finish_f16`], for bf16.
-pub(super) fn finish_bf16(x: bf16, inf_nan: bool) -> bf16 {
-    let bits = x.to_bits();
-    bf16::from_bits(match bits & 0x7fff {
-        0x7f80 if !inf_nan => bits & 0x8000 | 0x7f7f,
-        0x7f81.. if inf_nan => 0x7fc0,
-        0x7f81.. => 0,
-        _ => bits,
-    })
-}
-
-/// The value of an element's raw bits as integer.
-pub(super) fn extend(elem: Elem, raw: u64) -> i64 {
-    match elem {
-        Elem::S8 => i64::from(raw as i8),
-        Elem::U8 => i64::from(raw as u8),
-        Elem::S16 => i64::from(raw as i16),
-        Elem::U16 | Elem::F16 | Elem::Bf16 => i64::from(raw as u16),
-        Elem::S32 => i64::from(raw as i32),
-        Elem::U32 | Elem::F32 => i64::from(raw as u32),
-        _ => raw.cast_signed(),
-    }
-}
-
-/// Smallest and largest value of an integer type.
-pub(super) fn int_range(elem: Elem) -> (i64, i64) {
-    match elem {
-        Elem::S4 => (-8, 7),
-        Elem::S8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
-        Elem::U8 => (0, i64::from(u8::MAX)),
-        Elem::S16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
-        Elem::U16 => (0, i64::from(u16::MAX)),
-        Elem::S32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-        Elem::U32 => (0, i64::from(u32::MAX)),
-        _ => (i64::MIN, i64::MAX),
-    }
-}
-
-/// An integer result: wraps in INF/NAN mode, saturates otherwise (`dav-c220.md` 6.1).
-pub(super) fn finish_int(elem: Elem, value: i64, inf_nan: bool) -> i64 {
-    if inf_nan {
-        return value;
-    }
-    let (min, max) = int_range(elem);
-    value.clamp(min, max)
-}
-
-/// A scalar operand's raw bits as f32.
-pub(super) fn scalar_f32(elem: Elem, raw: u64) -> f32 {
-    match elem {
-        Elem::F16 => f16::from_bits(raw as u16).to_f32(),
-        Elem::Bf16 => bf16::from_bits(raw as u16).to_f32(),
-        _ => f32::from_bits(raw as u32),
-    }
-}
-
-/// The element type is not one of this instruction's.
-pub(super) fn no_such_type(instr: &Instr, takes: &str) -> Stop {
-    let types = match instr.elem_dst {
-        Elem::None => format!("{:?}", instr.elem),
-        dst => format!("{:?} to {dst:?}", instr.elem),
-    };
-    Stop::fault(
-        FaultKind::NoSuchPath,
-        format!("{} has no form for {types}; it takes {takes}", instr.op.mnemonic),
-    )
-}
-
-/// May the destination of a repeat be the source of the next?
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accumulate {
-    /// Never.
-    No,
-    /// Where both are the same address and one of the two repeat strides is 0.
-    InPlace,
-}
-
-/// The aliasing rules between a destination and a source (`dav-c220.md` 2.2).
-pub(super) fn check_overlap(
-    dst: &Operand,
-    src: &Operand,
-    lanes: &Lanes,
-    accumulate: Accumulate,
-) -> Result<(), Stop> {
-    if lanes.repeats == 0 {
-        return Ok(());
-    }
-    let (d, s) = (dst.extent(lanes), src.extent(lanes));
-    if d.1 <= s.0 || s.1 <= d.0 {
-        return Ok(());
-    }
-    let same = dst.addr == src.addr && dst.bits() == src.bits() && dst.blk == src.blk && dst.rep == src.rep;
-    let apart = dst.rep >= dst.blk * 7 + BLOCK || lanes.repeats == 1;
-    if same && apart {
-        return Ok(());
-    }
-    let in_place =
-        accumulate == Accumulate::InPlace && dst.addr == src.addr && (dst.rep == 0 || src.rep == 0);
-    for r in 0..lanes.repeats {
-        let (to, to_len) = dst.blocks(lanes, r);
-        let (from, from_len) = src.blocks(lanes, r);
-        let (to, from) = (&to[..to_len], &from[..from_len]);
-        let meet = |from: &[i64]| to.iter().copied().find(|block| from.contains(block));
-        // ASSUMPTION(cast-narrowing-in-place): wide to narrow from the same start is safe, because a repeat reads
-        // before it writes; the documents only name the reverse as unsafe.
-        let narrowing = dst.bits() < src.bits() && to.first() == from.first();
-        if to != from && !narrowing {
-            if let Some(at) = meet(from) {
-                let what = format!("{} and {} overlap without being equal in repeat {r}", dst.name, src.name);
-                return Err(overlap(&what, at));
-            }
-        }
-        if r + 1 < lanes.repeats && !in_place {
-            let (next, next_len) = src.blocks(lanes, r + 1);
-            if let Some(at) = meet(&next[..next_len]) {
-                let what = format!("{} of repeat {r} is {} of repeat {}", dst.name, src.name, r + 1);
-                return Err(overlap(&what, at));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn overlap(what: &str, at: i64) -> Stop {
-    Stop::fault(FaultKind::Overlap, format!("{what}: {}", range_text(Space::Ub, at, BLOCK as u64)))
-}
-
-/// For instructions whose source and destination must not share a byte.
-pub(super) fn require_disjoint(dst: &Operand, src: &Operand, lanes: &Lanes) -> Result<(), Stop> {
-    if lanes.repeats == 0 {
-        return Ok(());
-    }
-    let (d, s) = (dst.extent(lanes), src.extent(lanes));
-    if d.1 <= s.0 || s.1 <= d.0 {
-        return Ok(());
-    }
-    Err(overlap(
-        &format!("{} and {} overlap; the instruction takes disjoint operands", dst.name, src.name),
-        d.0.max(s.0),
-    ))
 }

@@ -8,7 +8,8 @@
 use half::{f16, slice::HalfFloatSliceExt};
 
 use super::vec_float::{maximum, minimum};
-use super::vec_operand::{canonical, finish_f16, no_such_type, F32s, Lanes, Operand, LANES};
+use super::vec_operand::{F32s, Lanes, Operand, LANES};
+use super::vec_value::{canonical, finish_f16, no_such_type};
 use super::{Dispatch, OpInfo};
 use crate::sim::addr::Addr;
 use crate::sim::fault::range_text;

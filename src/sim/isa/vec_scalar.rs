@@ -1,10 +1,10 @@
 //! Element-wise instructions of a vector and a scalar (`dav-c220.md` 3.7).
 
 use super::vec_float::{fused, maximum, minimum};
-use super::vec_operand::{
-    check_overlap, extend, finish_int, no_such_type, scalar_f32, Accumulate, F32s, Ints, Lanes, Operand,
-    LANES,
-};
+use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_overlap::{check_overlap, Accumulate};
+use super::vec_value::{canonical, extend, finish_int, no_such_type, scalar_f32};
+use super::vec_wide::{on_widest, Work};
 use super::{Dispatch, OpInfo};
 use crate::sim::instr::{Elem, Instr, Pipe};
 use crate::sim::machine::Exec;
@@ -32,26 +32,6 @@ impl Op {
             Op::Axpy => "F16, F32, F16 to F32",
             Op::ShiftLeft | Op::ShiftRight => "S16, U16, S32, U32",
         }
-    }
-
-    /// The operation on float lanes: `d` holds the destination's old values.
-    fn float(self, d: &mut [f32], s: &[f32], scalar: f32) {
-        match self {
-            Op::Add => zip(d, s, |_, s| s + scalar),
-            Op::Mul => zip(d, s, |_, s| s * scalar),
-            Op::Max => zip(d, s, |_, s| maximum(s, scalar)),
-            Op::Min => zip(d, s, |_, s| minimum(s, scalar)),
-            Op::LeakyRelu => zip(d, s, |_, s| if s >= 0.0 { s } else { s * scalar }),
-            Op::Axpy => zip(d, s, |d, s| fused(s, scalar, d)),
-            Op::ShiftLeft | Op::ShiftRight => unreachable!("the type check refused floats"),
-        }
-    }
-}
-
-#[inline(always)]
-fn zip(d: &mut [f32], s: &[f32], f: impl Fn(f32, f32) -> f32) {
-    for (d, s) in d.iter_mut().zip(s) {
-        *d = f(*d, *s);
     }
 }
 
@@ -86,17 +66,65 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     Ok(())
 }
 
-fn run_float(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, [dst, src]: [&Operand; 2]) {
-    let scalar = scalar_f32(src.elem, exec.arg(2));
-    let n = lanes.per_repeat;
-    let (mut d, mut s): (F32s, F32s) = ([0.0; LANES], [0.0; LANES]);
-    for r in 0..lanes.repeats {
-        src.load_f32(exec, lanes, r, &mut s);
-        if op == Op::Axpy {
-            dst.load_f32(exec, lanes, r, &mut d);
+/// Runs the operation on float lanes; the choice is made once for the whole instruction.
+fn run_float(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, operands: [&Operand; 2]) {
+    let scalar = scalar_f32(operands[1].elem, exec.arg(2));
+    match op {
+        Op::Add => on_lanes(exec, op, lanes, operands, |_, s| s + scalar),
+        Op::Mul => on_lanes(exec, op, lanes, operands, |_, s| s * scalar),
+        Op::Max => on_lanes(exec, op, lanes, operands, |_, s| maximum(s, scalar)),
+        Op::Min => on_lanes(exec, op, lanes, operands, |_, s| minimum(s, scalar)),
+        Op::LeakyRelu => {
+            on_lanes(exec, op, lanes, operands, |_, s| if s >= 0.0 { s } else { s * scalar });
         }
-        op.float(&mut d[..n], &s[..n], scalar);
-        dst.store_f32(exec, lanes, r, &d);
+        Op::Axpy => on_lanes(exec, op, lanes, operands, |d, s| fused(s, scalar, d)),
+        Op::ShiftLeft | Op::ShiftRight => unreachable!("the type check refused floats"),
+    }
+}
+
+fn on_lanes(
+    exec: &mut Exec<'_>,
+    op: Op,
+    lanes: &Lanes,
+    operands: [&Operand; 2],
+    f: impl Fn(f32, f32) -> f32,
+) {
+    on_widest(FloatLanes { exec, reads_dst: op == Op::Axpy, lanes, operands, f });
+}
+
+/// The repeats of an instruction on floats; `f` gets the destination's old lane and that of the source.
+pub(super) struct FloatLanes<'a, 'm, F> {
+    pub(super) exec: &'a mut Exec<'m>,
+    pub(super) reads_dst: bool,
+    pub(super) lanes: &'a Lanes,
+    pub(super) operands: [&'a Operand; 2],
+    pub(super) f: F,
+}
+
+impl<F: Fn(f32, f32) -> f32> Work for FloatLanes<'_, '_, F> {
+    #[inline(always)]
+    fn run(self) {
+        let FloatLanes { exec, reads_dst, lanes, operands: [dst, src], f } = self;
+        let (mut d, mut s): (F32s, F32s) = ([0.0; LANES], [0.0; LANES]);
+        for r in 0..lanes.repeats {
+            if dst.is_whole_f32(lanes, r) && src.elem == Elem::F32 {
+                let mut x = if reads_dst { dst.load_64(exec, r) } else { [0.0; 64] };
+                let s = src.load_64(exec, r);
+                for i in 0..64 {
+                    x[i] = canonical(f(x[i], s[i]));
+                }
+                dst.store_64(exec, r, &x);
+                continue;
+            }
+            src.load_f32(exec, lanes, r, &mut s);
+            if reads_dst {
+                dst.load_f32(exec, lanes, r, &mut d);
+            }
+            for (d, s) in d.iter_mut().zip(&s) {
+                *d = f(*d, *s);
+            }
+            dst.store_f32(exec, lanes, r, &d);
+        }
     }
 }
 

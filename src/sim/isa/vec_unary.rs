@@ -1,7 +1,11 @@
 //! Element-wise instructions of one vector (`dav-c220.md` 3.7).
 
 use super::vec_float::{approximate, exp, ln, maximum, to_f32, to_f32_odd};
-use super::vec_operand::{check_overlap, no_such_type, Accumulate, F32s, Ints, Lanes, Operand, LANES};
+use super::vec_operand::{Ints, Lanes, Operand, LANES};
+use super::vec_overlap::{check_overlap, Accumulate};
+use super::vec_scalar::FloatLanes;
+use super::vec_value::no_such_type;
+use super::vec_wide::on_widest;
 use super::{Dispatch, OpInfo};
 use crate::sim::instr::{Elem, Instr, Pipe};
 use crate::sim::machine::Exec;
@@ -28,30 +32,30 @@ impl Op {
             _ => "F16, F32",
         }
     }
+}
 
-    /// The operation on float lanes. Results of a 16-bit type are rounded once, so f64 results pass through a
-    /// rounding to odd.
-    fn float(self, elem: Elem, d: &mut [f32], s: &[f32]) {
-        match (self, elem) {
-            (Op::Exp, Elem::F32) => super::vec_float::exp_f32(d, s),
-            (Op::Exp, _) => map(d, s, |x| to_f32_odd(exp(f64::from(x)))),
-            (Op::Ln, Elem::F32) => map(d, s, |x| to_f32(ln(f64::from(x)))),
-            (Op::Ln, _) => map(d, s, |x| to_f32_odd(ln(f64::from(x)))),
-            (Op::Abs, _) => map(d, s, f32::abs),
-            (Op::Sqrt, _) => map(d, s, f32::sqrt),
-            (Op::ReciprocalSqrt, _) => map(d, s, |x| approximate(to_f32(1.0 / f64::from(x).sqrt()))),
-            (Op::Reciprocal, _) => map(d, s, |x| approximate(1.0 / x)),
-            (Op::Relu, _) => map(d, s, |x| maximum(x, 0.0)),
-            (Op::Not, _) => unreachable!("the type check refused floats"),
+/// Runs the operation on float lanes; the choice is made once for the whole instruction. Results of a 16-bit type are
+/// rounded once, so f64 results pass through a rounding to odd.
+fn run_float(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, operands: [&Operand; 2]) {
+    let wide = operands[0].elem == Elem::F32;
+    match op {
+        Op::Exp if wide => on_lanes(exec, lanes, operands, |x| to_f32(exp(f64::from(x)))),
+        Op::Exp => on_lanes(exec, lanes, operands, |x| to_f32_odd(exp(f64::from(x)))),
+        Op::Ln if wide => on_lanes(exec, lanes, operands, |x| to_f32(ln(f64::from(x)))),
+        Op::Ln => on_lanes(exec, lanes, operands, |x| to_f32_odd(ln(f64::from(x)))),
+        Op::Abs => on_lanes(exec, lanes, operands, f32::abs),
+        Op::Sqrt => on_lanes(exec, lanes, operands, f32::sqrt),
+        Op::ReciprocalSqrt => {
+            on_lanes(exec, lanes, operands, |x| approximate(to_f32(1.0 / f64::from(x).sqrt())));
         }
+        Op::Reciprocal => on_lanes(exec, lanes, operands, |x| approximate(1.0 / x)),
+        Op::Relu => on_lanes(exec, lanes, operands, |x| maximum(x, 0.0)),
+        Op::Not => unreachable!("the type check refused floats"),
     }
 }
 
-#[inline(always)]
-fn map(d: &mut [f32], s: &[f32], f: impl Fn(f32) -> f32) {
-    for (d, s) in d.iter_mut().zip(s) {
-        *d = f(*s);
-    }
+fn on_lanes(exec: &mut Exec<'_>, lanes: &Lanes, operands: [&Operand; 2], f: impl Fn(f32) -> f32) {
+    on_widest(FloatLanes { exec, reads_dst: false, lanes, operands, f: |_, x| f(x) });
 }
 
 fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
@@ -73,13 +77,7 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     src.check_read(exec, &lanes)?;
     dst.check_write(exec, &lanes)?;
     if is_float {
-        let n = lanes.per_repeat;
-        let (mut d, mut s): (F32s, F32s) = ([0.0; LANES], [0.0; LANES]);
-        for r in 0..lanes.repeats {
-            src.load_f32(exec, &lanes, r, &mut s);
-            op.float(elem, &mut d[..n], &s[..n]);
-            dst.store_f32(exec, &lanes, r, &d);
-        }
+        run_float(exec, op, &lanes, [&dst, &src]);
     } else {
         let mut x: Ints = [0; LANES];
         for r in 0..lanes.repeats {

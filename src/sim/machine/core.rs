@@ -67,6 +67,16 @@ pub(super) struct Entry {
     pub(super) action: Action,
     /// The scalar unit's clock at issue, where the pipe lacks it.
     pub(super) dispatch: Option<Box<Clock>>,
+    /// See [`has_unit_flag`].
+    pub(super) has_unit_flag: bool,
+}
+
+/// Does FIX drain accumulators under unitFlag? Then M has to have filled them, and M may not fill them again before
+/// (dav-c220.md 4.4). ASSUMPTION(unit-flag-order): the units are not modelled one by one; such an instruction keeps its
+/// place in program order among all instructions of M.
+pub(super) fn has_unit_flag(pipe: Pipe, instr: &Instr) -> bool {
+    let at = || instr.op.operands.iter().position(|name| *name == "UnitFlagMode");
+    pipe == Pipe::Fix && at().is_some_and(|i| instr.args[i] != 0)
 }
 
 /// What the scalar unit waits for.
@@ -183,10 +193,22 @@ impl Core {
 
     /// Can the instruction at the head of this queue execute?
     pub(super) fn is_ready(&self, pipe: Pipe) -> bool {
-        match self.queues[pipe as usize].front() {
-            None => false,
-            Some(Entry { action: Action::Wait(flag), .. }) => self.flags.is_set(*flag),
-            Some(_) => true,
+        let head = self.queues[pipe as usize].front();
+        head.is_some_and(|e| self.may_execute(pipe, e.action, e.instr.number, e.has_unit_flag))
+    }
+
+    /// Can this instruction execute, given that it is the next one of its pipe?
+    pub(super) fn may_execute(&self, pipe: Pipe, action: Action, number: u64, has_unit_flag: bool) -> bool {
+        let is_earlier = |e: &&Entry| e.instr.number < number && matches!(e.action, Action::Run(_));
+        match (action, pipe) {
+            (Action::Wait(flag), _) => self.flags.is_set(flag),
+            (Action::Run(_), Pipe::Fix) if has_unit_flag => {
+                self.queues[Pipe::M as usize].iter().find(is_earlier).is_none()
+            }
+            (Action::Run(_), Pipe::M) => {
+                !self.queues[Pipe::Fix as usize].iter().filter(is_earlier).any(|e| e.has_unit_flag)
+            }
+            _ => true,
         }
     }
 

@@ -67,6 +67,8 @@ impl Group {
         aivs.into_iter().try_for_each(|i| self.deliver(i, flag, joined.clone()))
     }
 
+    /// ASSUMPTION(aiv-only-mode-0): kernels of single cores take part too; on the chip they must be built as
+    /// MIX_AIV_1_0 or MIX_AIC_1_0 for that, which the interface does not tell apart (dav-c220.md 4.3).
     fn set_round(&mut self, c: usize, flag: usize, message: &CrossMessage) -> Result<(), Stop> {
         let (limit, blocks) = (self.resident_limit(), self.launch.blocks);
         if blocks > limit {

@@ -386,7 +386,7 @@ pub(crate) mod harness {
                 elem,
                 elem_dst,
                 args: all,
-                num_args: args.len() as u32,
+                num_args: u32::try_from(args.len()).unwrap(),
                 regs: self.regs,
                 number: 0,
             };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::{at_site, cores_of, Action, Core, CoreKind, Entry, Wait, QUEUE_DEPTH};
+use super::core::{at_site, cores_of, has_unit_flag, Action, Core, CoreKind, Entry, Wait, QUEUE_DEPTH};
 use super::flags::{decode_cross_config, decode_cross_flag, FlagId};
 use super::race::OrderHandle;
 use super::{Exec, Launch};
@@ -77,8 +77,9 @@ impl Group {
             })
         };
         let num_args = raw.num_args;
-        if num_args as usize > op.operands.len().min(raw.args.len()) {
-            let detail = format!("{num_args} operands given; it takes {}", op.operands.len());
+        // Some names have overloads with more operands than are listed; the family that executes them knows.
+        if num_args as usize > raw.args.len() {
+            let detail = format!("{num_args} operands given; an instruction has at most {}", raw.args.len());
             return Err(Stop::fault(FaultKind::Operand, detail));
         }
         Ok(Instr {
@@ -160,8 +161,9 @@ impl Group {
     /// In the default order an instruction that nothing blocks executes now, without a copy in the queue.
     fn enqueue(&mut self, c: usize, pipe: Pipe, instr: Instr, action: Action) -> Result<Issued, Stop> {
         let core = &mut self.cores[c];
+        let has_unit_flag = has_unit_flag(pipe, &instr);
         let free = core.queues[pipe as usize].is_empty()
-            && !matches!(action, Action::Wait(flag) if !core.flags.is_set(flag));
+            && core.may_execute(pipe, action, instr.number, has_unit_flag);
         if self.rng.is_none() && free {
             core.order.dispatch_now(pipe);
             self.execute(c, pipe, &instr, action)?;
@@ -169,7 +171,7 @@ impl Group {
             return Ok(Issued::Done);
         }
         let dispatch = core.order.dispatch(pipe);
-        let entry = Box::new(Entry { instr, action, dispatch });
+        let entry = Box::new(Entry { instr, action, dispatch, has_unit_flag });
         if core.queues[pipe as usize].len() == QUEUE_DEPTH {
             return Ok(Issued::Queue(pipe, entry));
         }

@@ -296,3 +296,84 @@ fn exp_is_accurate_and_monotone() {
     assert!(worst <= 1, "{worst} ulp");
     assert_eq!(last, f32::INFINITY);
 }
+
+/// The copies compiled for wider vectors compute the same bits as the baseline's.
+#[test]
+fn wide_copies_agree() {
+    use super::super::vec_float::{exp, fused, ln, maximum, to_f32, to_f32_odd};
+    use super::super::vec_wide::{on_widest, Work};
+
+    struct All<'a>(&'a [f32], &'a mut Vec<u32>);
+    impl Work for All<'_> {
+        #[inline(always)]
+        fn run(self) {
+            for w in self.0.windows(3) {
+                let (x, y) = (f64::from(w[0]), f64::from(w[1]));
+                let results = [
+                    to_f32(exp(x)),
+                    to_f32_odd(exp(x)),
+                    to_f32(ln(y)),
+                    fused(w[0], w[1], w[2]),
+                    maximum(w[0], w[1]),
+                ];
+                self.1.extend(results.map(|x| if x.is_nan() { 1 } else { x.to_bits() }));
+            }
+        }
+    }
+    let mut rng = fastrand::Rng::with_seed(14);
+    let data: Vec<f32> =
+        (0..100_000).map(|_| f32::from_bits(random_element(&mut rng, Elem::F32) as u32)).collect();
+    let (mut base, mut wide) = (Vec::new(), Vec::new());
+    All(&data, &mut base).run();
+    on_widest(All(&data, &mut wide));
+    assert!(base == wide);
+}
+
+/// Sources are required, and destinations marked, exactly on active lanes: only those of the source are written before.
+#[test]
+fn reads_and_marks_exactly_the_active_lanes() {
+    let mut rng = fastrand::Rng::with_seed(15);
+    let forms = [
+        ("vabs", Elem::F32, Elem::F32),
+        ("vabs", Elem::F16, Elem::F16),
+        ("vconv_f322f16", Elem::F32, Elem::F16),
+        ("vconv_f162f32", Elem::F16, Elem::F32),
+        ("vconv_s642s32", Elem::S64, Elem::S32),
+    ];
+    for i in 0..300 {
+        let (name, from, to) = forms[i % forms.len()];
+        let mask = Mask::random(&mut rng);
+        let lanes = 256 / size(from).max(size(to));
+        let (repeat, db, sb) = (rng.u64(0..9), rng.u64(1..4), rng.u64(0..4));
+        let (dr, sr) = if i % 2 == 0 {
+            ((lanes * size(to) / 32) as u64, (lanes * size(from) / 32) as u64)
+        } else {
+            (rng.u64(0..30), rng.u64(0..30))
+        };
+        let (dst, src) = (64, 98_304);
+        let mut bench = Bench::new();
+        mask.apply(&mut bench);
+        let mut written = vec![false; UB];
+        for (r, l) in mask.active(lanes, repeat) {
+            bench.put(Space::Ub, lane_address(src, from, r, l, sb, sr), &[0; 8][..size(from)]);
+            written[lane_address(dst, to, r, l, db, dr)..][..size(to)].fill(true);
+        }
+        let args = [at(dst), at(src), repeat, db, sb, dr, sr];
+        bench.run(name, from, Elem::None, &args).unwrap_or_else(|stop| panic!("{mask:?} {args:x?}: {stop}"));
+        for (byte, want) in written[..src].iter().enumerate() {
+            assert_eq!(
+                bench.local[0].init.get(byte),
+                *want,
+                "{name} {from:?} byte {byte:#x} {mask:?} {args:x?}"
+            );
+        }
+        // Without any one source lane, the instruction must not run.
+        let active = mask.active(lanes, repeat);
+        if let Some((r, l)) = rng.choice(&active) {
+            let hole = lane_address(src, from, *r, *l, sb, sr) + rng.usize(0..size(from));
+            bench.local[0].init.set(hole, 1, false);
+            let stop = bench.run(name, from, Elem::None, &args).unwrap_err();
+            assert!(stop.to_string().contains(&format!("src uses byte {hole:#x}")), "{stop}");
+        }
+    }
+}

@@ -2,6 +2,13 @@
 //!
 //! The models share no code with the implementation: own address formula, own mask decoding, f64 or integer arithmetic.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    reason = "models take bits apart; sizes are those of UB; a failed unwrap is a failed test"
+)]
+
 mod casts;
 mod compare;
 mod elementwise;

@@ -86,6 +86,29 @@ fn a_wait_that_nothing_ends_is_a_deadlock_that_says_who_waits_for_what() {
 }
 
 #[test]
+fn unit_flags_keep_fix_behind_m_and_m_behind_fix() {
+    for device in orders() {
+        let out = device.memory.alloc(20).unwrap();
+        let result = device.aic(move || {
+            // M waits for a flag that comes late, so that FIX could overtake it in the default order too.
+            wait(Mte2, M, 0)?;
+            issue("go_m", &[0, 0, l0c(0, 0).0, 64, 2])?;
+            for i in 0..10 {
+                let whole = l0c(0, 64);
+                issue("go_m", &[whole.0, whole.1, whole.0, whole.1, 2, 3])?;
+                issue("go_fix", &[whole.0, whole.1, out + i, 1, 2, 3])?;
+            }
+            set(Mte2, M, 0)
+        });
+        assert!(result.is_ok(), "{result:?}");
+        let step = |value: u8| value.wrapping_mul(192).wrapping_add(1);
+        let want: Vec<u8> =
+            std::iter::successors(Some(1), |v| Some(step(*v))).skip(1).take(10).map(step).collect();
+        assert_eq!(device.bytes(out, 10), want);
+    }
+}
+
+#[test]
 fn a_full_queue_blocks_the_scalar_unit() {
     for device in orders() {
         // The set stands behind the 33rd instruction of a blocked queue: the scalar unit never reaches it.

@@ -176,7 +176,7 @@ fn panics_and_nonsense_are_told_apart() {
     };
     assert_fault(raw(999, 0, 0), FaultKind::Operand, "operation 999 of an image that has 13");
     assert_fault(raw(1, 77, 0), FaultKind::Operand, "source element type 77");
-    assert_fault(raw(1, 0, 6), FaultKind::Operand, "6 operands given; it takes 5");
+    assert_fault(raw(1, 0, 21), FaultKind::Operand, "21 operands given; an instruction has at most 20");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Tests of the machine with kernels written in Rust: they call the same entry points as kernels in C++.
 //!
 //! The instructions are invented: `go_<pipe>` reads one range, writes another, and adds one on the way.
+#![allow(clippy::cast_possible_truncation, reason = "test data is small, and its bytes are meant to wrap")]
 
 mod cross;
 mod flags;
 mod image;
 mod launch;
+mod oracle;
 mod races;
 
 use std::sync::Arc;
@@ -50,7 +52,7 @@ fn run_go(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Ok(())
 }
 
-const GO_OPERANDS: &[&str] = &["read", "read_len", "write", "write_len", "how"];
+const GO_OPERANDS: &[&str] = &["read", "read_len", "write", "write_len", "how", "UnitFlagMode"];
 
 const fn go(mnemonic: &'static str, pipe: Pipe) -> OpInfo {
     OpInfo {

@@ -1,0 +1,7 @@
+//! What the attention tests share.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub mod cases;
+pub mod compare;
+pub mod data;
+pub mod run;
