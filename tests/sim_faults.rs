@@ -59,7 +59,8 @@ impl Case {
             let start = format!("// {key}: ");
             text.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned)
         };
-        let wanted = |key: &str| field(key).unwrap_or_else(|| panic!("{name}.cpp has no line \"// {key}: \""));
+        let wanted =
+            |key: &str| field(key).unwrap_or_else(|| panic!("{name}.cpp has no line \"// {key}: \""));
         let fault = Some(wanted("fault")).filter(|kind| kind != "none");
         let seeds = field("seeds").or_else(|| fault.clone()).unwrap_or_default();
         let kernel_type = match wanted("type").as_str() {
@@ -159,7 +160,9 @@ fn without_addresses(text: &str) -> String {
 
 /// Data for the broken kernels: floats that are also finite when read as half.
 fn any_input() -> [Vec<u8>; 2] {
-    let ramp = |step: f32| (0..BUFFER_BYTES / 4).flat_map(|i| ((i % 13) as f32 * step - 6.0).to_le_bytes()).collect();
+    let ramp = |step: f32| {
+        (0..BUFFER_BYTES / 4).flat_map(|i| ((i % 13) as f32 * step - 6.0).to_le_bytes()).collect()
+    };
     [ramp(1.0), ramp(0.5)]
 }
 
@@ -195,7 +198,10 @@ fn judge(case: &Case, want: &str) -> Vec<String> {
             let got = report.as_deref().map_or("no fault", kind);
             if !case.seeds.iter().any(|k| k == got) {
                 let report = report.as_deref().unwrap_or(got);
-                wrong.push(format!("{}, seed {seed}, {threads} threads: {:?} wanted, got {report}", case.name, case.seeds));
+                wrong.push(format!(
+                    "{}, seed {seed}, {threads} threads: {:?} wanted, got {report}",
+                    case.name, case.seeds
+                ));
             }
         }
     }
@@ -216,11 +222,25 @@ fn every_broken_kernel_is_reported_in_every_order() {
 #[test]
 fn every_class_of_fault_has_a_kernel() {
     let classes = [
-        "OutOfBounds", "Reserved", "Misaligned", "Overlap", "Uninitialised", "Race", "Operand", "NoSuchPath",
-        "FlagSetTwice", "LeakedFlag", "CounterOverflow", "Deadlock", "Api",
+        "OutOfBounds",
+        "Reserved",
+        "Misaligned",
+        "Overlap",
+        "Uninitialised",
+        "Race",
+        "Operand",
+        "NoSuchPath",
+        "FlagSetTwice",
+        "LeakedFlag",
+        "CounterOverflow",
+        "Deadlock",
+        "Api",
     ];
     for class in classes {
-        assert!(cases().iter().any(|case| case.fault.as_deref() == Some(class)), "no kernel has the fault {class}");
+        assert!(
+            cases().iter().any(|case| case.fault.as_deref() == Some(class)),
+            "no kernel has the fault {class}"
+        );
     }
     let known = |k: &String| classes.contains(&k.as_str());
     for case in cases() {
@@ -230,7 +250,8 @@ fn every_class_of_fault_has_a_kernel() {
 
 #[test]
 fn correct_twins_run_in_every_order_and_compute_what_they_say() {
-    let mut names: Vec<&str> = cases().iter().filter(|c| c.fault.is_none()).map(|c| c.name.as_str()).collect();
+    let mut names: Vec<&str> =
+        cases().iter().filter(|c| c.fault.is_none()).map(|c| c.name.as_str()).collect();
     for twin in twins::ALL {
         let case = cases().iter().find(|c| c.name == twin.name && c.fault.is_none());
         let case = case.unwrap_or_else(|| panic!("no correct kernel {}", twin.name));
@@ -239,8 +260,9 @@ fn correct_twins_run_in_every_order_and_compute_what_they_say() {
         let want = (twin.want)(&input);
         for threads in [1, 2] {
             for seed in std::iter::once(None).chain((0..CORRECT_SEEDS).map(Some)) {
-                let got = run(case, seed, threads, &input)
-                    .unwrap_or_else(|report| panic!("{}, seed {seed:?}, {threads} threads: {report}", case.name));
+                let got = run(case, seed, threads, &input).unwrap_or_else(|report| {
+                    panic!("{}, seed {seed:?}, {threads} threads: {report}", case.name)
+                });
                 for (at, want) in want.iter().enumerate() {
                     let Some(want) = want else { continue };
                     let value = got[at];

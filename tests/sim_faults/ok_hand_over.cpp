@@ -16,7 +16,7 @@ extern "C" __global__ __aicore__ void ok_hand_over(GM_ADDR a, GM_ADDR b, GM_ADDR
     GlobalTensor<float> c_gm;
     c_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(c));
     constexpr uint16_t kScores = 0, kWeights = 1;
-    const uint64_t block = static_cast<uint64_t>(ASCEND_IS_AIC ? GetBlockIdx() : GetBlockIdx() / 2);
+    const uint64_t block = static_cast<uint64_t>(GetBlockIdx() / GetTaskRation());
     GlobalTensor<half> p_gm;
     p_gm.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(c + 32768 + block * 512));
     if ASCEND_IS_AIC {

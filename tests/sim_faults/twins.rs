@@ -63,7 +63,13 @@ fn scalar(input: &[Vec<u8>; 2]) -> Vec<Option<f32>> {
 }
 
 /// c[i][j] = sum over kk of a(i, kk) b(j, kk).
-fn product(m: usize, n: usize, k: usize, a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+fn product(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: impl Fn(usize, usize) -> f32,
+    b: impl Fn(usize, usize) -> f32,
+) -> Vec<f32> {
     (0..m * n).map(|at| (0..k).map(|kk| a(at / n, kk) * b(at % n, kk)).sum()).collect()
 }
 
@@ -75,8 +81,13 @@ fn small_chain(input: &[Vec<u8>; 2]) -> Vec<Option<f32>> {
 }
 
 fn matmul(input: &[Vec<u8>; 2]) -> Vec<Option<f32>> {
-    let c =
-        product(64, 128, 128, |i, kk| half_at(&input[0], i * 128 + kk), |j, kk| half_at(&input[1], j * 128 + kk));
+    let c = product(
+        64,
+        128,
+        128,
+        |i, kk| half_at(&input[0], i * 128 + kk),
+        |j, kk| half_at(&input[1], j * 128 + kk),
+    );
     c.into_iter().map(Some).collect()
 }
 
