@@ -13,7 +13,8 @@ extern "C" __global__ __aicore__ void cross_missing_wait(GM_ADDR a, GM_ADDR, GM_
     GlobalTensor<float> c_gm;
     c_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(c));
     if ASCEND_IS_AIC {
-        LocalTensor<half> a_l1(TPosition::A1, 0, 256), a_l0(TPosition::A2, 0, 256), b_l0(TPosition::B2, 0, 256);
+        LocalTensor<half> a_l1(TPosition::A1, 0, 256);
+        LocalTensor<half> a_l0(TPosition::A2, 0, 256), b_l0(TPosition::B2, 0, 256);
         LocalTensor<float> c_l0(TPosition::CO1, 0, 256);
         const LoadData2DParams fractal(0, 1, 1, 0, 0, false, 0);
         DataCopy(a_l1, a_gm, 256);
