@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     #[arg(long, default_value = "none", value_parser = crate::parse_mask)]
     mask: Mask,
     /// Factor of the scores [default: 1/sqrt(head_dim)].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     softmax_scale: Option<f32>,
     /// SoC to plan for.
     #[arg(long, default_value = "Ascend910B2")]
@@ -51,7 +51,6 @@ fn parse_dtype(text: &str) -> Result<DType, String> {
 }
 
 impl Plan {
-    #[allow(clippy::print_stdout, reason = "the command's output")]
     pub(crate) fn execute(self) -> Result<()> {
         let mut problem =
             Problem::new(self.dtype, [self.batch, self.seqlen_q, self.num_heads, self.head_dim])
@@ -61,7 +60,7 @@ impl Plan {
                 .with_mask(self.mask)
                 .with_lse();
         problem.softmax_scale = self.softmax_scale;
-        println!("{}", attention::plan(&problem, Soc::by_name(&self.soc)?)?);
-        Ok(())
+        let plan = attention::plan(&problem, Soc::by_name(&self.soc)?)?;
+        crate::print(plan.to_string().trim_end())
     }
 }
