@@ -81,7 +81,6 @@ static FAMILIES: &[&[OpInfo]] = &[
     img2col::OPS,
     mmad::OPS,
     fixpipe::OPS,
-    img2col::OPS,
     registers::OPS,
     vec_binary::OPS,
     vec_cast::OPS,
