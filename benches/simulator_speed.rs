@@ -13,7 +13,10 @@ use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::{sim, DType, Soc};
 use half::f16;
 
-const [BATCH, SEQLEN, HEADS, HEAD_DIM]: [u32; 4] = [1, 1024, 8, 128];
+const BATCH: u32 = 1;
+const SEQLEN: u32 = 1024;
+const HEADS: u32 = 8;
+const HEAD_DIM: u32 = 128;
 const ROUNDS: usize = 7;
 
 struct Bench {
