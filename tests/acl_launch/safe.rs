@@ -150,6 +150,7 @@ fn events_order_and_measure() {
     assert_eq!(words(&buffer), [111]);
     assert!(end.elapsed_since(&start).unwrap() > Duration::ZERO);
     assert_eq!(order.elapsed_since(&start).unwrap_err().driver_code(), Some(107_006));
+    second.synchronize().unwrap();
     assert!(second.query().unwrap());
 }
 
@@ -204,6 +205,27 @@ fn the_last_owner_releases_the_device() {
     assert_eq!(second.memory_info().unwrap().free_bytes, total);
     drop(second);
     assert_eq!(Device::open(&name).unwrap().memory_info().unwrap().free_bytes, total);
+}
+
+#[test]
+fn a_device_may_be_opened_while_its_last_owner_closes_it() {
+    let name = device().name().to_owned();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let name = &name;
+            scope.spawn(move || {
+                for round in 0..200 {
+                    let device = Device::open(name).unwrap();
+                    let stream = Stream::new(&device).unwrap();
+                    let buffer = Buffer::from_slice(&device, &[thread * 1000 + round]).unwrap();
+                    let copy = Buffer::alloc(&device, 8).unwrap();
+                    stream.copy(&buffer, &copy).unwrap();
+                    stream.synchronize().unwrap();
+                    assert_eq!(words(&copy), [thread * 1000 + round]);
+                }
+            });
+        }
+    });
 }
 
 #[test]

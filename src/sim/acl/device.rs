@@ -205,15 +205,17 @@ pub(super) fn reset_device(id: i32, at_once: bool) -> Outcome {
         return Ok(());
     }
     primary.context = None;
-    drop(primary);
-    // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory does.
+    // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory does. All of
+    // it is chosen under the lock: another thread may set the device again while this one still cleans up.
     let contexts = handles::take_where(|o| matches!(o, Object::Context(c) if c.device.id == id));
+    let allocations = device.memory.snapshot();
+    drop(primary);
     for object in contexts {
         if let Object::Context(context) = object {
             context.close();
         }
     }
-    for allocation in device.memory.snapshot() {
+    for allocation in allocations {
         device.memory.free(allocation.base());
     }
     Ok(())

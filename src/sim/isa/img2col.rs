@@ -150,7 +150,7 @@ impl Load3d {
             return Ok(None);
         }
         let c0 = CHUNK / size;
-        if channels % c0 != 0 {
+        if !channels.is_multiple_of(c0) {
             return Err(Stop::unsupported(format!(
                 "sizeChannel = {channels}; multiples of {c0} are modelled"
             )));

@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 
-use half::slice::HalfFloatSliceExt;
-
-use super::cube::{multiply, FractalExact, Integer, Panels, Sequential, Summation, COLS, ROWS};
+use super::cube::{multiply, FractalExact, Integer, Panels, Sequential, Summation};
+use super::mmad_pack::{hf32_or_f32, pack_a, pack_b, unpack_bf16, unpack_f16, unpack_s8, Unpack};
 use super::transfer::{distance, flag, length};
 use super::{Dispatch, OpInfo};
 use crate::sim::addr::Addr;
@@ -13,7 +12,7 @@ use crate::sim::machine::{Access, Exec};
 use crate::sim::{CubeAccumulate, FaultKind, Space, Stop};
 
 /// Bytes of a fractal of A and B, and of one of C.
-const FRACTAL: usize = 512;
+pub(super) const FRACTAL: usize = 512;
 const C_FRACTAL: usize = 1024;
 /// Below so many fractals of C the Cube's pipeline is deeper than the tile: dependent instructions need a barrier
 /// (dav-c220.md 3.5).
@@ -81,21 +80,21 @@ enum Start {
 }
 
 /// A decoded `mad`.
-struct Mad {
+pub(super) struct Mad {
     c: Addr,
     a: Addr,
     b: Addr,
-    m: usize,
-    k: usize,
-    n: usize,
+    pub(super) m: usize,
+    pub(super) k: usize,
+    pub(super) n: usize,
     start: Start,
     unit_flag: bool,
-    elem: Elem,
+    pub(super) elem: Elem,
     /// Fractals along m, n, and k (read), and the fractals along k that the rows of A are apart.
-    m1: usize,
-    n1: usize,
-    k1: usize,
-    k1_stored: usize,
+    pub(super) m1: usize,
+    pub(super) n1: usize,
+    pub(super) k1: usize,
+    pub(super) k1_stored: usize,
 }
 
 impl Mad {
@@ -143,7 +142,7 @@ impl Mad {
     ///
     /// ASSUMPTION(gemv-l0c): a 1 x 16 piece takes 1024 bytes of L0C for 32-bit results, as the vendor's example has
     /// it; the sentence above that example says 512.
-    fn is_vector(&self) -> bool {
+    pub(super) fn is_vector(&self) -> bool {
         self.m == 1
     }
 
@@ -308,9 +307,6 @@ fn run_float(exec: &mut Exec<'_>, mad: &Mad, panels: &mut Panels<f32>) {
     }
 }
 
-/// Widens a run of bytes, at most one fractal, into lanes.
-type Unpack<T> = fn(&[u8], &mut [T]);
-
 fn run<S: Summation>(
     exec: &mut Exec<'_>,
     mad: &Mad,
@@ -321,96 +317,6 @@ fn run<S: Summation>(
     pack_a(exec.bytes(mad.a, mad.a_bytes()), mad, panels, unpack);
     pack_b(exec.bytes(mad.b, mad.b_bytes()), mad, panels, unpack);
     multiply(sum, mad.k, mad.m1, panels, exec.bytes_mut(mad.c, mad.c_bytes()));
-}
-
-fn pack_a<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Panels<T>, unpack: Unpack<T>) {
-    panels.a.clear();
-    panels.a.resize(mad.m.div_ceil(ROWS) * mad.k, [T::default(); ROWS]);
-    let size = mad.elem.bytes();
-    let mut lanes = [T::default(); FRACTAL];
-    if mad.is_vector() {
-        for (piece, out) in bytes.chunks(FRACTAL).zip(panels.a.chunks_mut(FRACTAL / size)) {
-            unpack(piece, &mut lanes[..out.len()]);
-            for (column, x) in out.iter_mut().zip(&lanes) {
-                column[0] = *x;
-            }
-        }
-        return;
-    }
-    let c0 = 32 / size;
-    for mb in 0..mad.m1 {
-        for kb in 0..mad.k1 {
-            let at = (mb * mad.k1_stored + kb) * FRACTAL;
-            unpack(&bytes[at..at + FRACTAL], &mut lanes[..16 * c0]);
-            let (from, to) = (kb * c0, mad.k.min((kb + 1) * c0));
-            let groups = (mad.m - mb * 16).min(16).div_ceil(ROWS);
-            for group in 0..groups {
-                let panel = (mb * 16 / ROWS + group) * mad.k;
-                for (kk, column) in panels.a[panel + from..panel + to].iter_mut().enumerate() {
-                    *column = std::array::from_fn(|r| lanes[(group * ROWS + r) * c0 + kk]);
-                }
-            }
-        }
-    }
-}
-
-fn pack_b<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Panels<T>, unpack: Unpack<T>) {
-    panels.b.clear();
-    panels.b.resize(mad.n1 * mad.k, [T::default(); COLS]);
-    let c0 = 32 / mad.elem.bytes();
-    let mut lanes = [T::default(); FRACTAL];
-    for (i, fractal) in bytes.chunks_exact(FRACTAL).enumerate() {
-        let (kb, nb) = (i / mad.n1, i % mad.n1);
-        unpack(fractal, &mut lanes[..16 * c0]);
-        let (from, to) = (nb * mad.k + kb * c0, nb * mad.k + mad.k.min((kb + 1) * c0));
-        for (kk, row) in panels.b[from..to].iter_mut().enumerate() {
-            *row = std::array::from_fn(|j| lanes[j * c0 + kk]);
-        }
-    }
-}
-
-fn unpack_f16(bytes: &[u8], out: &mut [f32]) {
-    let mut values = [half::f16::ZERO; FRACTAL / 2];
-    for (value, pair) in values.iter_mut().zip(bytes.chunks_exact(2)) {
-        *value = half::f16::from_le_bytes([pair[0], pair[1]]);
-    }
-    values[..out.len()].convert_to_f32_slice(out);
-}
-
-fn unpack_bf16(bytes: &[u8], out: &mut [f32]) {
-    for (value, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-        *value = f32::from_bits(u32::from(u16::from_le_bytes([pair[0], pair[1]])) << 16);
-    }
-}
-
-fn unpack_f32(bytes: &[u8], out: &mut [f32]) {
-    for (value, word) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-        *value = f32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-    }
-}
-
-fn unpack_s8(bytes: &[u8], out: &mut [i32]) {
-    for (value, byte) in out.iter_mut().zip(bytes) {
-        *value = i32::from(byte.cast_signed());
-    }
-}
-
-/// CTRL\[46\] turns HF32 on, CTRL\[47\] chooses its rounding (SetHF32Mode, SetHF32TransMode).
-fn hf32_or_f32(ctrl: u64) -> Unpack<f32> {
-    match ctrl >> 46 & 0b11 {
-        0b01 => |bytes, out| unpack_hf32(bytes, out, |bits| 0xfff + (bits >> 13 & 1)),
-        0b11 => |bytes, out| unpack_hf32(bytes, out, |_| 0xfff),
-        _ => unpack_f32,
-    }
-}
-
-/// HF32 keeps 10 bits of mantissa: to nearest, ties to even or towards zero, by what `round` adds below them.
-fn unpack_hf32(bytes: &[u8], out: &mut [f32], round: impl Fn(u32) -> u32) {
-    unpack_f32(bytes, out);
-    for value in out.iter_mut().filter(|x| x.is_finite()) {
-        let bits = value.to_bits();
-        *value = f32::from_bits(bits.wrapping_add(round(bits)) & !0x1fff);
-    }
 }
 
 /// Puts the starting value into C, so that the arithmetic only ever adds.
@@ -474,7 +380,7 @@ impl Known {
     fn mark(&self, exec: &mut Exec<'_>, mad: &Mad) {
         if self.rows.is_none() && self.cols.is_none() && self.starts.is_none() {
             exec.mark(mad.c, mad.c_bytes(), true);
-            if mad.m % 16 == 0 && mad.n % 16 == 0 {
+            if mad.m.is_multiple_of(16) && mad.n.is_multiple_of(16) {
                 return;
             }
             return self.unmark_padding(exec, mad);

@@ -4,8 +4,10 @@
 
 mod cube;
 mod fixpipe;
+mod fixpipe_quant;
 mod img2col;
 mod mmad;
+mod mmad_pack;
 mod mte_gm_l1;
 mod mte_gm_ub;
 mod mte_l1_l0;
@@ -79,7 +81,6 @@ static FAMILIES: &[&[OpInfo]] = &[
     img2col::OPS,
     mmad::OPS,
     fixpipe::OPS,
-    img2col::OPS,
     registers::OPS,
     vec_binary::OPS,
     vec_cast::OPS,

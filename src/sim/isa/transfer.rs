@@ -168,7 +168,7 @@ impl GmStore {
                 format!("the atomic mode has element type {elem:?}; wanted F32, F16, Bf16, S32, S16 or S8"),
             ));
         }
-        if len % size != 0 {
+        if !len.is_multiple_of(size) {
             return Err(Stop::fault(
                 FaultKind::Operand,
                 format!("dst takes pieces of {len} bytes, not whole elements of the atomic type {elem:?}"),

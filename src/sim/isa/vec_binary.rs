@@ -95,10 +95,10 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     let dst = Operand::new(exec, 0, elem_dst, a[4], a[7])?;
     let src0 = Operand::new(exec, 1, elem, a[5], a[8])?;
     let src1 = Operand::new(exec, 2, elem, a[6], a[9])?;
-    check_overlap(&dst, &src0, &lanes, Accumulate::No)?;
-    check_overlap(&dst, &src1, &lanes, op.accumulate(elem))?;
     src0.check_read(exec, &lanes)?;
     src1.check_read(exec, &lanes)?;
+    check_overlap(&dst, &src0, &lanes, Accumulate::No)?;
+    check_overlap(&dst, &src1, &lanes, op.accumulate(elem))?;
     if op.reads_dst() {
         dst.check_read(exec, &lanes)?;
     }

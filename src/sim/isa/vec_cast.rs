@@ -185,8 +185,8 @@ fn operands(
     let lanes = Lanes::new(instr, wider, 2);
     let dst = Operand::new(exec, 0, to, a[3], a[5])?;
     let src = Operand::new(exec, 1, from, a[4], a[6])?;
-    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     src.check_read(exec, &lanes)?;
+    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     dst.check_write(exec, &lanes)?;
     Ok((lanes, dst, src))
 }

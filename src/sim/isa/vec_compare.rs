@@ -2,7 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "byte and bit numbers of a repeat are below 256")]
 
-use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_operand::{counted, F32s, Ints, Lanes, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{extend, no_such_type, scalar_f32};
 use super::{Dispatch, OpInfo};
@@ -104,9 +104,9 @@ fn run_register(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> 
 fn unmasked(instr: &Instr, repeat: usize) -> Lanes {
     let per_repeat = 256 / instr.elem.bytes();
     let repeats = if instr.regs.counter_mode {
-        instr.regs.mask[0].div_ceil(per_repeat as u64)
+        counted(instr).div_ceil(per_repeat as u64)
     } else {
-        instr.args[repeat]
+        instr.args[repeat] & 0xff
     };
     Lanes::unmasked(per_repeat, repeats)
 }
@@ -123,11 +123,11 @@ fn run_packed(
     exec.require_aligned("dst", dst, 32)?;
     let len = lanes.per_repeat / 8;
     let total = len as u64 * lanes.repeats;
-    require_apart(src0, lanes, dst, total)?;
     src0.check_read(exec, lanes)?;
+    require_apart(src0, lanes, dst, total)?;
     if let Side::Vector(src1) = src1 {
-        require_apart(src1, lanes, dst, total)?;
         src1.check_read(exec, lanes)?;
+        require_apart(src1, lanes, dst, total)?;
     }
     if lanes.repeats > 0 {
         exec.touch("dst", dst, total, Access::Write)?;

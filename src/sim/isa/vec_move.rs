@@ -8,7 +8,7 @@
     reason = "element numbers of a repeat and checked UB offsets fit; GatherMask counts bytes of UB"
 )]
 
-use super::vec_operand::{Ints, Lanes, Operand, BLOCK, LANES};
+use super::vec_operand::{counted, Ints, Lanes, Operand, BLOCK, LANES};
 use super::vec_overlap::{check_overlap, require_disjoint, Accumulate};
 use super::vec_value::no_such_type;
 use super::{Dispatch, OpInfo};
@@ -51,8 +51,8 @@ fn run_copy(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let lanes = Lanes::new(instr, elem, 2);
     let dst = Operand::new(exec, 0, elem, a[3], a[5])?;
     let src = Operand::new(exec, 1, elem, a[4], a[6])?;
-    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     src.check_read(exec, &lanes)?;
+    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     dst.check_write(exec, &lanes)?;
     let mut data = [0; 1024];
     for r in 0..lanes.repeats {
@@ -66,7 +66,7 @@ fn run_copy(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 fn run_brcb(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
     let a = &instr.args;
-    let lanes = Lanes::unmasked(256 / elem.bytes(), a[4]);
+    let lanes = Lanes::unmasked(256 / elem.bytes(), a[4] & 0xff);
     let dst = Operand::new(exec, 0, elem, a[2], a[3])?;
     let size = elem.bytes();
     let count = 8 * lanes.repeats;
@@ -160,7 +160,7 @@ fn run_gather(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 fn run_gather_blocks(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
     let a = &instr.args;
-    let lanes = Lanes::unmasked(256 / elem.bytes(), a[5]);
+    let lanes = Lanes::unmasked(256 / elem.bytes(), a[5] & 0xff);
     let dst = Operand::new(exec, 0, elem, a[4].max(1), a[3])?;
     let offsets = Operand::new(exec, 1, Elem::U32, 1, 1)?;
     let eight = Lanes::unmasked(8, lanes.repeats);
@@ -200,21 +200,24 @@ fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
         return Err(Stop::fault(FaultKind::Operand, text));
     }
     let lanes = 256 / size as u64;
-    let per_repeat = if instr.regs.counter_mode { instr.regs.mask[0] } else { lanes };
+    let per_repeat = if instr.regs.counter_mode { counted(instr) } else { lanes };
     let dst = Operand::new(exec, 0, elem, 1, 8)?;
     let src = Operand::new(exec, 1, elem, a[4], a[6])?;
     let bits = if pattern == 0 { Some(Operand::new(exec, 2, elem, 1, a[7])?) } else { None };
     let per_block = 32 / size as u64;
+    // Declared as u8 (block stride, src1RepeatStride) and u16.
+    let [repeat, src0_blk, src0_rep, src1_rep] = [a[3] & 0xffff, a[4] & 0xff, a[6] & 0xffff, a[7] & 0xff];
     let mut out = Vec::new();
-    for r in 0..a[3] {
-        let base = src.addr.plus((r * a[6]) as i64 * BLOCK);
+    for r in 0..repeat {
+        let base = src.addr.plus((r * src0_rep) as i64 * BLOCK);
         if let Some(bits) = &bits {
-            let at = bits.addr.plus((r * a[7]) as i64 * BLOCK);
+            let at = bits.addr.plus((r * src1_rep) as i64 * BLOCK);
             exec.touch("src1", at, per_repeat.div_ceil(8), Access::Read)?;
             exec.require_init("src1", at, per_repeat.div_ceil(8))?;
         }
         for i in 0..per_repeat {
-            let at = base.plus((i / per_block * a[4]) as i64 * BLOCK + (i % per_block) as i64 * size as i64);
+            let at =
+                base.plus((i / per_block * src0_blk) as i64 * BLOCK + (i % per_block) as i64 * size as i64);
             // Bounds are checked a block at a time: one that begins inside UB ends inside.
             if i % per_block == 0 {
                 let len = per_block.min(per_repeat - i) * size as u64;
@@ -223,7 +226,7 @@ fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
             }
             let selected = match &bits {
                 Some(bits) => {
-                    let at = bits.addr.plus((r * a[7]) as i64 * BLOCK + (i / 8) as i64);
+                    let at = bits.addr.plus((r * src1_rep) as i64 * BLOCK + (i / 8) as i64);
                     exec.bytes(at, 1)[0] >> (i % 8) & 1 == 1
                 }
                 None => match pattern {

@@ -41,6 +41,11 @@ pub(super) fn low_bits(n: usize) -> u128 {
     }
 }
 
+/// Elements to process in counter mode. AscendC counts in 32 bits.
+pub(super) fn counted(instr: &Instr) -> u64 {
+    instr.regs.mask[0] & 0xffff_ffff
+}
+
 /// Which lanes of which repeats are active.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lanes {
@@ -60,19 +65,19 @@ impl Lanes {
         Self::with_lanes(instr, 256 / elem.bytes(), instr.args[repeat])
     }
 
-    /// The mask register applied to `repeats` repeats of `per_repeat` lanes.
+    /// The mask register applied to `repeats` repeats (u8 in the intrinsics) of `per_repeat` lanes.
     pub(super) fn with_lanes(instr: &Instr, per_repeat: usize, repeats: u64) -> Lanes {
         let regs = &instr.regs;
         let all = low_bits(per_repeat);
         if regs.counter_mode {
-            let n = regs.mask[0];
+            let n = counted(instr);
             let repeats = n.div_ceil(per_repeat as u64);
             let tail = n as usize % per_repeat;
             let last = if tail == 0 { all } else { low_bits(tail) };
             return Lanes { per_repeat, repeats, body: all, last };
         }
         let mask = (u128::from(regs.mask[1]) << 64 | u128::from(regs.mask[0])) & all;
-        let repeats = if mask == 0 { 0 } else { repeats };
+        let repeats = if mask == 0 { 0 } else { repeats & 0xff };
         Lanes { per_repeat, repeats, body: mask, last: mask }
     }
 
@@ -141,7 +146,9 @@ impl Operand {
     ) -> Result<Operand, Stop> {
         let operand = Self::unaligned(exec, index, elem)?;
         exec.require_aligned(operand.name, operand.addr, BLOCK)?;
-        Ok(Operand { blk: blk as i64 * BLOCK, rep: rep as i64 * BLOCK, ..operand })
+        // The intrinsics declare strides as u8 or u16.
+        let bytes = |stride: u64| (stride & 0xffff) as i64 * BLOCK;
+        Ok(Operand { blk: bytes(blk), rep: bytes(rep), ..operand })
     }
 
     /// Operand `index`, contiguous, with no rule on its alignment.

@@ -93,7 +93,7 @@ impl Results {
     fn new(exec: &Exec<'_>, len: usize, align: i64, rep: u64) -> Result<Results, Stop> {
         let dst = exec.address(0, Space::Ub)?;
         exec.require_aligned("dst", dst, align)?;
-        Ok(Results { addr: dst, stride: rep.cast_signed() * len as i64, len })
+        Ok(Results { addr: dst, stride: (rep & 0xffff).cast_signed() * len as i64, len })
     }
 
     fn at(&self, r: u64) -> Addr {
@@ -230,8 +230,8 @@ fn run_extreme(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
         Order::Index => 4,
     };
     let dst = Results::new(exec, len, len as i64, instr.args[3])?;
-    dst.check_overlap(&src, &lanes)?;
     src.check_read(exec, &lanes)?;
+    dst.check_overlap(&src, &lanes)?;
     dst.check_write(exec, &lanes)?;
     let index_elem = if size == 2 { Elem::U16 } else { Elem::U32 };
     let inf_nan = instr.regs.inf_nan();
@@ -273,8 +273,8 @@ fn run_groups(exec: &mut Exec<'_>, instr: &Instr, op: Op, group: usize, align: i
     let size = elem.bytes();
     let groups = lanes.per_repeat / group;
     let dst = Results::new(exec, groups * size, align, instr.args[3])?;
-    dst.check_overlap(&src, &lanes)?;
     src.check_read(exec, &lanes)?;
+    dst.check_overlap(&src, &lanes)?;
     for r in 0..lanes.repeats {
         let mask = lanes.mask(r);
         if lanes.is_full(mask) {

@@ -52,8 +52,8 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     let lanes = Lanes::new(instr, elem_dst, 3);
     let dst = Operand::new(exec, 0, elem_dst, a[4], a[6])?;
     let src = Operand::new(exec, 1, elem, a[5], a[7])?;
-    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     src.check_read(exec, &lanes)?;
+    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     if op == Op::Axpy {
         dst.check_read(exec, &lanes)?;
     }

@@ -73,8 +73,8 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     let lanes = Lanes::new(instr, elem, 2);
     let dst = Operand::new(exec, 0, elem, a[3], a[5])?;
     let src = Operand::new(exec, 1, elem, a[4], a[6])?;
-    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     src.check_read(exec, &lanes)?;
+    check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     dst.check_write(exec, &lanes)?;
     if is_float {
         run_float(exec, op, &lanes, [&dst, &src]);

@@ -131,3 +131,24 @@ fn nothing_to_do_touches_nothing() {
     bench.regs.counter_mode = true;
     bench.run("vabs", Elem::F32, Elem::None, &[at(196_608), at(0), 9, 1, 1, 8, 8]).unwrap();
 }
+
+/// Whatever a kernel leaves in the registers is at most a fault.
+#[test]
+fn absurd_registers_do_not_panic() {
+    let mut bench = full();
+    bench.regs.counter_mode = true;
+    bench.regs.mask = [u64::MAX; 2];
+    let r = bench.run("vabs", Elem::F32, Elem::None, &[at(0), at(512), 1, 65_535, 65_535, 65_535, 65_535]);
+    assert_fault(r, FaultKind::OutOfBounds, "src reads UB");
+    let r = bench.run("vcmpvs_lt", Elem::F32, Elem::None, &[at(0), at(512), 0, 1, 1, 1, 8, 65_535]);
+    assert!(r.is_err());
+    let r = bench.run(
+        "vreducev2",
+        Elem::U32,
+        Elem::None,
+        &[at(0), at(512), at(1024), 65_535, 255, 7, 65_535, 255],
+    );
+    assert_fault(r, FaultKind::Reserved, "src0 reads UB");
+    let r = bench.run("vcadd", Elem::F16, Elem::None, &[at(0), at(512), 1, 65_535, 65_535, 65_535, 0]);
+    assert!(r.is_err());
+}
