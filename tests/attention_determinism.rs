@@ -1,6 +1,8 @@
 //! For a given plan the result is the same bits for every interleaving of pipes and cores and every number of host threads,
 //! and no interleaving makes the machine report a fault.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of a test")]
+
 mod common;
 
 use common::cases::{Case, Layout, Values};

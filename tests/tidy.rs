@@ -1,5 +1,7 @@
 //! Rules of the layout that the compiler cannot check (`docs/architecture.md`).
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of a test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

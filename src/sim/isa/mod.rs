@@ -96,6 +96,37 @@ pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
     FAMILIES.iter().flat_map(|family| family.iter())
 }
 
+/// An instruction that the machine models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Instruction {
+    /// CANN's name of the intrinsic.
+    pub mnemonic: &'static str,
+    /// The pipe that executes it; `None` where an operand says which (flags and barriers).
+    pub pipe: Option<Pipe>,
+    /// Operands in CANN's order; the last ones may be optional.
+    pub operands: &'static [&'static str],
+    /// Where the semantics come from.
+    pub source: &'static str,
+}
+
+/// Every instruction that the machine models, with the source of its semantics.
+pub fn instructions() -> Vec<Instruction> {
+    let pipe = |dispatch: &Dispatch| match dispatch {
+        Dispatch::Queued(pipe, _) => Some(*pipe),
+        Dispatch::SetFlag | Dispatch::WaitFlag | Dispatch::PipeBarrier | Dispatch::CrossCoreSet => None,
+        Dispatch::Register(_) | Dispatch::CrossCoreWait | Dispatch::NoEffect => Some(Pipe::S),
+    };
+    table()
+        .map(|op| Instruction {
+            mnemonic: op.mnemonic,
+            pipe: pipe(&op.dispatch),
+            operands: op.operands,
+            source: op.source,
+        })
+        .collect()
+}
+
 /// The entry of that name.
 pub(crate) fn find(mnemonic: &str) -> Option<&'static OpInfo> {
     table().find(|op| op.mnemonic == mnemonic)
