@@ -237,6 +237,10 @@ fn shapes_that_do_not_fit_together() {
         ),
         (qkv(&[0, 2, 16], Q, Q), "q has shape [0, 2, 16], wanted at least 1 in every dimension"),
         (qkv(Q, &[4, 0, 16], Q), "k has shape [4, 0, 16], wanted at least 1 in every dimension"),
+        (
+            qkv(Q, &[1 << 33, 0, 16], Q),
+            "k has shape [8589934592, 0, 16], wanted at most 4294967295 in every dimension",
+        ),
         (qkv(Q, Q, four), "v has 4 dimensions, q has 3; wanted as many for all"),
         (qkv(four, &[2, 4, 2, 16], &[2, 4, 2, 16]), "k has batch = 2, q has 1; v has batch = 2, q has 1"),
         (qkv(Q, &[4, 2, 32], Q), "k has head_dim = 32, q has 16"),
@@ -352,6 +356,23 @@ fn an_old_output_is_replaced_only_by_a_whole_one() {
         Vec::from_iter(SafeTensors::deserialize(&written).unwrap().names().into_iter().map(str::to_owned));
     names.sort();
     assert_eq!(names, ["lse", "o"]);
+}
+
+/// The limit (500 blocks of 512 bytes) is above the kernel image, which is loaded through a file, and below o.
+#[cfg(unix)]
+#[test]
+fn a_failure_while_writing_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out.safetensors");
+    let ran = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_fastattention")])
+        .args(["run", "--input", &smollm2(), "--output", output.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with(&format!("error: writing output {}: ", output.display())), "{stderr}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! q, k and v as a safetensors file holds them.
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
 use fastattention::attention::Problem;
 use fastattention::DType;
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -97,8 +97,10 @@ fn operand<'a>(file: &SafeTensors<'a>, name: &'static str) -> Result<Operand<'a>
     }
     let mut shape = [1; 4];
     for (to, &from) in shape[usize::from(is_unbatched)..].iter_mut().zip(dims) {
-        *to = u32::try_from(from)
-            .with_context(|| format!("{name} has shape {dims:?}, wanted at most {} each", u32::MAX))?;
+        let Ok(size) = u32::try_from(from) else {
+            bail!("{name} has shape {dims:?}, wanted at most {} in every dimension", u32::MAX);
+        };
+        *to = size;
     }
     if shape.contains(&0) {
         bail!("{name} has shape {dims:?}, wanted at least 1 in every dimension");
