@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example quickstart [sim | npu:N]`
 
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
+
 use std::time::Instant;
 
 use anyhow::{Context, Result};

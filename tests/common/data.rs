@@ -52,13 +52,14 @@ pub fn operands<T: Element>(case: &Case) -> [Operand<T>; 3] {
     ]
     .map(|(shape, which)| {
         let (stride, len) = strides(case.layout, shape);
+        let step = stride.map(|s| usize::try_from(s).expect("test tensors are small"));
         let mut data = vec![T::round(0.0); len];
         let [batch, seqlen, heads, dim] = shape.map(|d| d as usize);
         for b in 0..batch {
             for s in 0..seqlen {
                 for h in 0..heads {
                     for d in 0..dim {
-                        let at = b * stride[0] as usize + s * stride[1] as usize + h * stride[2] as usize + d;
+                        let at = b * step[0] + s * step[1] + h * step[2] + d;
                         data[at] = T::round(value(case.values, which, s, seqlen, &mut rng));
                     }
                 }
