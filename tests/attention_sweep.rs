@@ -1,5 +1,7 @@
 //! Attention against f64 over the whole case table (`common/cases.rs`), by FlashAttention's tolerance rule.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of a test")]
+
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -81,8 +81,8 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert_eq!(t.block_m % 16, 0);
     assert_eq!(t.tile_m, t.block_m.min(128));
     assert_eq!((t.tile_n, t.tile_k), (128, 128));
-    assert!(t.block_n % t.chunk_n == 0 && t.block_n <= t.mask_dim);
-    assert!(t.chunk_n % 128 == 0 || (t.block_n < 128 && t.chunk_n == t.block_n));
+    assert!(t.block_n.is_multiple_of(t.chunk_n) && t.block_n <= t.mask_dim);
+    assert!(t.chunk_n.is_multiple_of(128) || (t.block_n < 128 && t.chunk_n == t.block_n));
     assert!(t.block_m / t.tile_m * t.head_dim_v.div_ceil(128) <= 2);
     assert!((1..=3).contains(&t.preload) && t.num_stages > t.preload);
     assert_eq!(t.num_blocks_m, t.seqlen_q.div_ceil(t.block_m));

@@ -73,3 +73,4 @@ inline int64_t get_acc_val() { return static_cast<int64_t>(fasim::special(FASIM_
 inline int64_t get_max_min_cnt() { return static_cast<int64_t>(fasim::special(FASIM_MAX_MIN_CNT)); }
 inline int64_t get_ctrl() { return static_cast<int64_t>(fasim::special(FASIM_CTRL)); }
 inline int64_t get_sys_cnt() { return static_cast<int64_t>(fasim::special(FASIM_SYS_CNT)); }
+inline int64_t get_rsvd_cnt() { return static_cast<int64_t>(fasim::special(FASIM_RSVD_CNT)); }

@@ -46,6 +46,7 @@ enum FasimSpecial : uint32_t {
     FASIM_MAX_MIN_CNT = 6,
     FASIM_CTRL = 7,
     FASIM_SYS_CNT = 8,
+    FASIM_RSVD_CNT = 9,
 };
 
 extern "C" {

@@ -140,8 +140,9 @@ void gather_mask(B* dst, B* src0, B* src1, uint8_t pattern, bool reduce_mode, ui
     }
     set_vector_mask(0, mask);
     vreducev2(dst, src0, src1, p.repeatTimes, p.src0BlockStride, pattern, p.src0RepeatStride, p.src1RepeatStride);
-    // ASSUMPTION(gathermask-count): the count of kept elements (get_rsvd_cnt) is no special register of the machine.
-    kept = 0;
+    // CANN reads the count at once, so on the chip the read waits for the instruction. The machine wants a flag for it.
+    hand_over<AscendC::HardEvent::V_S>("GatherMask");
+    kept = static_cast<uint64_t>(get_rsvd_cnt());
     set_mask_norm();
 }
 
@@ -149,7 +150,7 @@ void gather_mask(B* dst, B* src0, B* src1, uint8_t pattern, bool reduce_mode, ui
 
 namespace AscendC {
 
-// Bits of `src1Pattern` choose the elements. The number of kept elements is not modelled: `rsvdCnt` is 0.
+// Bits of `src1Pattern` choose the elements; `rsvdCnt` says how many were kept.
 template <typename T, typename U>
 void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<U>& src1Pattern,
                 const bool reduceMode, const uint32_t mask, const GatherMaskParams& p, uint64_t& rsvdCnt) {

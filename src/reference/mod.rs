@@ -72,7 +72,7 @@ impl Params {
     /// Panics with the operand's name when a slice is too short: the oracle's callers are tests.
     fn check<T>(&self, q: &Tensor<'_, T>, k: &Tensor<'_, T>, v: &Tensor<'_, T>) {
         assert!(
-            self.num_heads_k > 0 && self.num_heads % self.num_heads_k == 0,
+            self.num_heads_k > 0 && self.num_heads.is_multiple_of(self.num_heads_k),
             "num_heads = {} is not a multiple of num_heads_k = {}",
             self.num_heads,
             self.num_heads_k

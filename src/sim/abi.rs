@@ -62,6 +62,8 @@ pub(crate) enum Special {
     Ctrl = 7,
     /// 50 MHz counter (`get_sys_cnt`): instructions issued by this core; no time is kept yet.
     SysCnt = 8,
+    /// Elements that the last `vreducev2` kept (`get_rsvd_cnt`).
+    RsvdCnt = 9,
 }
 
 /// A kernel in an image.

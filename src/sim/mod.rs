@@ -1,8 +1,8 @@
 //! The simulator of the dav-c220 core (Ascend 910B), and the ACL functions on top of it.
 //!
-//! [`machine`](self) level: the kernels' scalar code runs natively; every AscendC call ends in one or more dav-c220
-//! intrinsics, each of which enters [`isa`] through one function table ([`abi`]). The machine decodes, checks, orders
-//! and executes it. Three words are never mixed: a [`Fault`] is the kernel's mistake, [`Unsupported`] is something the
+//! The kernels' scalar code runs natively, one coroutine a core; every AscendC call ends in one or more dav-c220
+//! intrinsics ([`instructions`]), each of which enters the machine through one function table. The machine decodes,
+//! checks, orders and executes it; a [`Config`] says what is simulated. Three words are never mixed: a [`Fault`] is the kernel's mistake, [`Unsupported`] is something the
 //! simulator does not model, a panic is a defect of the simulator.
 
 pub(crate) mod abi;
@@ -20,6 +20,7 @@ pub use addr::Space;
 pub use config::{Config, CubeAccumulate};
 pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
 pub use instr::Pipe;
+pub use isa::{instructions, Instruction};
 
 /// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
 /// Device numbers are not used twice.

@@ -80,7 +80,7 @@ fn head_dim(name: &str, dim: u32) -> Option<Reason> {
     let down = (dim / 16 * 16).clamp(16, MAX_HEAD_DIM);
     let up = (dim.min(MAX_HEAD_DIM).div_ceil(16) * 16).clamp(16, MAX_HEAD_DIM);
     let nearest = if down == up { format!("{down}") } else { format!("{down} or {up}") };
-    (dim == 0 || dim % 16 != 0 || dim > MAX_HEAD_DIM).then(|| {
+    (dim == 0 || !dim.is_multiple_of(16) || dim > MAX_HEAD_DIM).then(|| {
         unsupported(format!(
             "{name} = {dim} is not a multiple of 16 from 16 to {MAX_HEAD_DIM}; nearest supported: {nearest}"
         ))

@@ -46,7 +46,7 @@ pub struct Window {
 /// # Panics
 /// When `mask_dim` is not a multiple of 4, as a row would not be whole bytes.
 pub fn m_mask(mask_dim: u32) -> Vec<u8> {
-    assert!(mask_dim % 4 == 0, "mask_dim = {mask_dim} is not a multiple of 4");
+    assert!(mask_dim.is_multiple_of(4), "mask_dim = {mask_dim} is not a multiple of 4");
     let row_bytes = mask_dim / 4;
     (0..2 * mask_dim)
         .flat_map(|row| {

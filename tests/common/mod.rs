@@ -1,5 +1,5 @@
 //! What the attention tests share.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part")]
 
 pub mod cases;
 pub mod compare;

@@ -178,6 +178,7 @@ void move_calls() {
     uint64_t kept = 0;
     note("GatherMask bits");
     GatherMask(h.d, h.a, ub<uint16_t>(0x4000), true, 100, GatherMaskParams(1, 2, 8, 1), kept);
+    ub<int32_t>(0x1000).SetValue(0, static_cast<int32_t>(kept));
     note("Transpose");
     Transpose(h.d, h.a);
     note("CreateVecIndex");

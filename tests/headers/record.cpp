@@ -79,6 +79,9 @@ int32_t special(uint32_t which, uint64_t* value) {
         case FASIM_ACC_VAL:
             *value = 0x42c80000;  // 100.0f
             break;
+        case FASIM_RSVD_CNT:
+            *value = 77;
+            break;
         default:
             *value = 0;
     }

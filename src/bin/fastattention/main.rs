@@ -1,12 +1,18 @@
-//! The command line tool: run attention on files, print plans, list devices.
+//! The command line tool: run attention on files, print plans, list devices and instructions.
 
+mod output;
 mod plan;
 mod run;
 mod tensors;
 
-use anyhow::{bail, Result};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{bail, Context, Result};
 use clap::{Parser, Subcommand};
 use fastattention::attention::Mask;
+use fastattention::runtime;
 
 #[derive(Parser)]
 #[command(version, about = "Exact attention on Huawei Ascend 910B, or on its simulator")]
@@ -23,20 +29,60 @@ enum Command {
     Plan(plan::Plan),
     /// List the devices found, and why something was not found.
     Devices,
+    /// List the instructions that the simulator models, and where their semantics come from.
+    Isa,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Devices => devices(),
+        Command::Isa => isa(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
+/// Writes a line to stdout. A reader that has gone (`| head`) has seen what it wanted.
+fn print(line: impl Display) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("writing to stdout"),
+    }
+}
+
 fn devices() -> Result<()> {
-    for report in fastattention::runtime::devices() {
-        println!("{report}");
+    for report in runtime::devices() {
+        let name = &report.name;
+        match report.soc {
+            Ok(soc) => {
+                let kind = if name.starts_with("sim") { "simulator of " } else { "" };
+                print(format_args!(
+                    "{name:<6} {kind}{}: {} Cube cores, {} Vector cores, {} GiB",
+                    soc.name,
+                    soc.cube_cores,
+                    soc.vector_cores,
+                    soc.hbm_bytes >> 30
+                ))?;
+            }
+            Err(reason) => print(format_args!("{name:<6} not usable: {reason}"))?,
+        }
+    }
+    Ok(())
+}
+
+fn isa() -> Result<()> {
+    for i in fastattention::sim::instructions() {
+        let pipe = i.pipe.map_or_else(|| "-".to_owned(), |pipe| pipe.to_string());
+        print(format_args!("{:36} {pipe:4} ({})  {}", i.mnemonic, i.operands.join(", "), i.source))?;
     }
     Ok(())
 }
@@ -64,6 +110,7 @@ fn parse_mask(text: &str) -> Result<Mask> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 mod tests {
     use super::*;
 

@@ -35,11 +35,14 @@ pub(crate) struct Plan {
     #[arg(long, default_value = "none", value_parser = crate::parse_mask)]
     mask: Mask,
     /// Factor of the scores [default: 1/sqrt(head_dim)].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     softmax_scale: Option<f32>,
     /// SoC to plan for.
     #[arg(long, default_value = "Ascend910B2")]
     soc: String,
+    /// Also list every candidate tiling: those that work by estimated cycles, the others with the reason.
+    #[arg(long)]
+    explain: bool,
 }
 
 fn parse_dtype(text: &str) -> Result<DType, String> {
@@ -51,7 +54,6 @@ fn parse_dtype(text: &str) -> Result<DType, String> {
 }
 
 impl Plan {
-    #[allow(clippy::print_stdout, reason = "the command's output")]
     pub(crate) fn execute(self) -> Result<()> {
         let mut problem =
             Problem::new(self.dtype, [self.batch, self.seqlen_q, self.num_heads, self.head_dim])
@@ -61,7 +63,20 @@ impl Plan {
                 .with_mask(self.mask)
                 .with_lse();
         problem.softmax_scale = self.softmax_scale;
-        println!("{}", attention::plan(&problem, Soc::by_name(&self.soc)?)?);
-        Ok(())
+        let plan = attention::plan(&problem, Soc::by_name(&self.soc)?)?;
+        let mut text = plan.to_string();
+        if self.explain {
+            let mut candidates = plan.candidates().to_vec();
+            candidates.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
+            text.push_str("\ncandidates by estimated cycles (they rank tilings; they are no prediction)\n");
+            for c in candidates {
+                text.push_str(&format!("{:12.0}  {}\n", c.cycles, c.candidate));
+            }
+            text.push_str("\nrejected\n");
+            for r in plan.rejected() {
+                text.push_str(&format!("  {}: {}\n", r.candidate, r.reason));
+            }
+        }
+        crate::print(text.trim_end())
     }
 }

@@ -1,1 +1,140 @@
-//! run
+//! `fastattention run`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fastattention::attention::{self, Args, FlashAttention, Mask};
+use fastattention::runtime::{Buffer, Device, Stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use safetensors::SafeTensors;
+
+use crate::output::{Output, Results};
+use crate::tensors::Operands;
+
+/// Files and options.
+#[derive(clap::Args)]
+pub(crate) struct Run {
+    /// Safetensors file with q, k and v: [seqlen, heads, dim] or [batch, seqlen, heads, dim], f16 or bf16.
+    #[arg(long)]
+    input: PathBuf,
+    /// Safetensors file for o (as q) and lse (f32, [heads, seqlen_q] or [batch, heads, seqlen_q]).
+    #[arg(long)]
+    output: PathBuf,
+    /// none, causal or window:L,R (keys to the left and right of the diagonal, * = no limit).
+    #[arg(long, default_value = "none", value_parser = crate::parse_mask)]
+    mask: Mask,
+    /// Factor of the scores [default: 1/sqrt(head_dim)].
+    #[arg(long, allow_negative_numbers = true)]
+    softmax_scale: Option<f32>,
+    /// sim, sim:N or npu:N.
+    #[arg(long, default_value = "sim")]
+    device: String,
+}
+
+/// What a run computed, and how long it took from launch to result.
+struct Computed {
+    o: Vec<u8>,
+    lse: Vec<u8>,
+    host_time: Duration,
+}
+
+impl Run {
+    pub(crate) fn execute(self) -> Result<()> {
+        let output = Output::check(&self.output, &self.input)?;
+        let input = || format!("input {}", self.input.display());
+        let bytes = fs::read(&self.input).with_context(input)?;
+        let file = SafeTensors::deserialize(&bytes)
+            .with_context(|| format!("{} is not a safetensors file", input()))?;
+        let operands = Operands::find(&file).with_context(input)?;
+        let mut problem = operands.problem().with_mask(self.mask);
+        problem.softmax_scale = self.softmax_scale;
+
+        let device = Device::open(&self.device)?;
+        let plan = attention::plan(&problem, device.soc())?;
+        let progress = spinner(&format!("attention on {}", device.name()));
+        let computed = compute(&device, &plan, &operands);
+        progress.finish_and_clear();
+        let Computed { o, lse, host_time } = computed?;
+
+        let [batch, seqlen_q, num_heads, _] = operands.q.shape;
+        let shape = [batch, seqlen_q, num_heads, problem.head_dim_v];
+        let is_unbatched = operands.q.is_unbatched;
+        output.write(&Results { dtype: problem.dtype, shape, is_unbatched, o: &o, lse: &lse })?;
+        crate::print(summary(&device, &plan, host_time))
+    }
+}
+
+fn compute(device: &Device, plan: &attention::Plan, operands: &Operands<'_>) -> Result<Computed> {
+    let operator = FlashAttention::new(device)?;
+    let stream = Stream::new(device)?;
+    let [.., o_bytes, lse_bytes] = plan.shape().operand_bytes();
+    let [q, k, v] = [&operands.q, &operands.k, &operands.v].map(|x| Buffer::from_slice(device, x.bytes));
+    let (q, k, v) = (q?, k?, v?);
+    let (o, lse) = (alloc(device, o_bytes)?, alloc(device, lse_bytes)?);
+    let workspace = alloc(device, plan.workspace_bytes())?;
+    let args = Args {
+        q: (&q).into(),
+        k: (&k).into(),
+        v: (&v).into(),
+        o: (&o).into(),
+        lse: Some((&lse).into()),
+        workspace: (&workspace).into(),
+    };
+    let start = Instant::now();
+    operator.launch(&stream, plan, args)?;
+    stream.synchronize()?;
+    let host_time = start.elapsed();
+    Ok(Computed { o: download(&o)?, lse: download(&lse)?, host_time })
+}
+
+fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
+    let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
+    Ok(Buffer::alloc(device, bytes)?)
+}
+
+fn download(buffer: &Buffer) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; buffer.len_bytes()];
+    buffer.copy_to_host(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Shows that something goes on, and for how long; draws nothing unless stderr is a terminal.
+fn spinner(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed_precise}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn summary(device: &Device, plan: &attention::Plan, host_time: Duration) -> String {
+    let s = plan.shape();
+    let time = if device.is_simulated() {
+        "host time of the simulation, not of a device"
+    } else {
+        "host time from launch to result"
+    };
+    format!(
+        "{} ({}): {} q [{}, {}, {}, {}], k [{}, {}, {}, {}], v [.., {}], mask {}; {}; {} items on {} cores; {:.3} s {time}",
+        device.name(),
+        device.soc().name,
+        s.dtype,
+        s.batch,
+        s.seqlen_q,
+        s.num_heads,
+        s.head_dim,
+        s.batch,
+        s.seqlen_k,
+        s.num_heads_k,
+        s.head_dim,
+        s.head_dim_v,
+        s.mask,
+        plan.chosen(),
+        plan.num_items(),
+        plan.num_cores(),
+        host_time.as_secs_f64(),
+    )
+}

@@ -1,59 +1,109 @@
-//! Tensors in and out of safetensors files.
+//! q, k and v as a safetensors file holds them.
 
-use std::path::Path;
-
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
+use fastattention::attention::Problem;
 use fastattention::DType;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors};
 
-/// One of q, k, v as the file holds it.
+/// One of q, k, v.
 pub(crate) struct Operand<'a> {
+    name: &'static str,
     /// `[batch, seqlen, heads, dim]`.
     pub(crate) shape: [u32; 4],
     /// The file has no batch dimension.
-    pub(crate) unbatched: bool,
+    pub(crate) is_unbatched: bool,
     pub(crate) dtype: DType,
     /// Little-endian elements.
     pub(crate) bytes: &'a [u8],
 }
 
-/// Reads the operand `name`.
-pub(crate) fn operand<'a>(file: &SafeTensors<'a>, name: &str) -> Result<Operand<'a>> {
-    let view = file.tensor(name).with_context(|| {
-        let names: Vec<_> = file.names().into_iter().map(|n| n.to_string()).collect();
-        format!("the input has no tensor {name:?}; it has {}", names.join(", "))
-    })?;
+/// The three operands, which fit together.
+pub(crate) struct Operands<'a> {
+    pub(crate) q: Operand<'a>,
+    pub(crate) k: Operand<'a>,
+    pub(crate) v: Operand<'a>,
+}
+
+impl<'a> Operands<'a> {
+    /// Finds q, k and v; one error names everything that does not fit.
+    pub(crate) fn find(file: &SafeTensors<'a>) -> Result<Self> {
+        let [q, k, v] = [operand(file, "q")?, operand(file, "k")?, operand(file, "v")?];
+        let mut wrong = Vec::new();
+        for other in [&k, &v] {
+            if other.dtype != q.dtype {
+                wrong.push(format!(
+                    "{} is {}, q is {}; wanted one type for all",
+                    other.name, other.dtype, q.dtype
+                ));
+            }
+            if other.is_unbatched != q.is_unbatched {
+                let count = |operand: &Operand<'_>| if operand.is_unbatched { 3 } else { 4 };
+                wrong.push(format!(
+                    "{} has {} dimensions, q has {}; wanted as many for all",
+                    other.name,
+                    count(other),
+                    count(&q)
+                ));
+            } else if other.shape[0] != q.shape[0] {
+                wrong.push(unequal(other, &q, 0, "batch"));
+            }
+        }
+        for (a, b, dimension, name) in
+            [(&k, &q, 3, "head_dim"), (&v, &k, 1, "seqlen_k"), (&v, &k, 2, "num_heads_k")]
+        {
+            if a.shape[dimension] != b.shape[dimension] {
+                wrong.push(unequal(a, b, dimension, name));
+            }
+        }
+        if !wrong.is_empty() {
+            bail!("{}", wrong.join("; "));
+        }
+        Ok(Self { q, k, v })
+    }
+
+    /// The problem that they are operands of, with the log-sum-exp.
+    pub(crate) fn problem(&self) -> Problem {
+        let [_, seqlen_k, num_heads_k, head_dim_v] = self.v.shape;
+        Problem::new(self.q.dtype, self.q.shape)
+            .with_seqlen_k(seqlen_k)
+            .with_num_heads_k(num_heads_k)
+            .with_head_dim_v(head_dim_v)
+            .with_lse()
+    }
+}
+
+fn unequal(a: &Operand<'_>, b: &Operand<'_>, dimension: usize, name: &str) -> String {
+    format!("{} has {name} = {}, {} has {}", a.name, a.shape[dimension], b.name, b.shape[dimension])
+}
+
+fn operand<'a>(file: &SafeTensors<'a>, name: &'static str) -> Result<Operand<'a>> {
+    let Ok(view) = file.tensor(name) else {
+        let mut names = file.names();
+        names.sort_unstable();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        bail!("no tensor {name}; wanted q, k and v, found: {names}");
+    };
     let dtype = match view.dtype() {
         Dtype::F16 => DType::F16,
         Dtype::BF16 => DType::Bf16,
         Dtype::F32 => bail!(
             "{name} is f32; convert q, k and v to f16 or bf16 first (the Cube multiplies 16-bit floats)"
         ),
-        other => bail!("{name} has element type {other:?}, wanted F16 or BF16"),
+        other => bail!("{name} has elements of type {other:?}, wanted F16 or BF16"),
     };
-    let unbatched = view.shape().len() == 3;
-    let mut shape = [1; 4];
-    match view.shape() {
-        dims @ ([_, _, _] | [_, _, _, _]) => {
-            for (to, &from) in shape[usize::from(unbatched)..].iter_mut().zip(dims) {
-                *to = u32::try_from(from).with_context(|| format!("{name} has a dimension of {from}"))?;
-            }
-        }
-        dims => {
-            bail!("{name} has shape {dims:?}, wanted [seqlen, heads, dim] or [batch, seqlen, heads, dim]")
-        }
+    let (dims, is_unbatched) = (view.shape(), view.shape().len() == 3);
+    if !is_unbatched && dims.len() != 4 {
+        bail!("{name} has shape {dims:?}, wanted [seqlen, heads, dim] or [batch, seqlen, heads, dim]");
     }
-    Ok(Operand { shape, unbatched, dtype, bytes: view.data() })
-}
-
-/// Writes `o` and `lse`, without the batch dimension if the input had none.
-pub(crate) fn write(path: &Path, o: &Operand<'_>, lse: &[u8]) -> Result<()> {
-    let [batch, seqlen, heads, dim] = o.shape.map(|d| d as usize);
-    let dtype = if o.dtype == DType::F16 { Dtype::F16 } else { Dtype::BF16 };
-    let skip = usize::from(o.unbatched);
-    let tensors = [
-        ("o", TensorView::new(dtype, [batch, seqlen, heads, dim][skip..].to_vec(), o.bytes)?),
-        ("lse", TensorView::new(Dtype::F32, [batch, heads, seqlen][skip..].to_vec(), lse)?),
-    ];
-    safetensors::serialize_to_file(tensors, None, path).with_context(|| format!("writing {}", path.display()))
+    let mut shape = [1; 4];
+    for (to, &from) in shape[usize::from(is_unbatched)..].iter_mut().zip(dims) {
+        let Ok(size) = u32::try_from(from) else {
+            bail!("{name} has shape {dims:?}, wanted at most {} in every dimension", u32::MAX);
+        };
+        *to = size;
+    }
+    if shape.contains(&0) {
+        bail!("{name} has shape {dims:?}, wanted at least 1 in every dimension");
+    }
+    Ok(Operand { name, shape, is_unbatched, dtype, bytes: view.data() })
 }

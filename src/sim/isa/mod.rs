@@ -81,7 +81,6 @@ static FAMILIES: &[&[OpInfo]] = &[
     img2col::OPS,
     mmad::OPS,
     fixpipe::OPS,
-    img2col::OPS,
     registers::OPS,
     vec_binary::OPS,
     vec_cast::OPS,
@@ -95,6 +94,37 @@ static FAMILIES: &[&[OpInfo]] = &[
 /// Every instruction of the machine.
 pub(crate) fn table() -> impl Iterator<Item = &'static OpInfo> {
     FAMILIES.iter().flat_map(|family| family.iter())
+}
+
+/// An instruction that the machine models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Instruction {
+    /// CANN's name of the intrinsic.
+    pub mnemonic: &'static str,
+    /// The pipe that executes it; `None` where an operand says which (flags and barriers).
+    pub pipe: Option<Pipe>,
+    /// Operands in CANN's order; the last ones may be optional.
+    pub operands: &'static [&'static str],
+    /// Where the semantics come from.
+    pub source: &'static str,
+}
+
+/// Every instruction that the machine models, with the source of its semantics.
+pub fn instructions() -> Vec<Instruction> {
+    let pipe = |dispatch: &Dispatch| match dispatch {
+        Dispatch::Queued(pipe, _) => Some(*pipe),
+        Dispatch::SetFlag | Dispatch::WaitFlag | Dispatch::PipeBarrier | Dispatch::CrossCoreSet => None,
+        Dispatch::Register(_) | Dispatch::CrossCoreWait | Dispatch::NoEffect => Some(Pipe::S),
+    };
+    table()
+        .map(|op| Instruction {
+            mnemonic: op.mnemonic,
+            pipe: pipe(&op.dispatch),
+            operands: op.operands,
+            source: op.source,
+        })
+        .collect()
 }
 
 /// The entry of that name.

@@ -127,9 +127,9 @@ impl Core {
                 Space::Fb => (sizes.fb_bytes, 0),
             };
             if kind.has_memory(space) {
-                LocalMem::new(space, bytes as usize, reserved as usize)
+                LocalMem::new(bytes as usize, reserved as usize)
             } else {
-                LocalMem::new(space, 0, 0)
+                LocalMem::new(0, 0)
             }
         });
         let shadow = LocalShadow::new(&local);

@@ -349,7 +349,7 @@ pub(crate) mod harness {
                 let space = Space::LOCAL[i];
                 let reserved =
                     if matches!(space, Space::Ub | Space::L1) { core.reserved_bytes as usize } else { 0 };
-                LocalMem::new(space, sizes[i] as usize, reserved)
+                LocalMem::new(sizes[i] as usize, reserved)
             });
             Self { config, memory: DeviceMemory::new(1 << 30), local, vector: VectorState::default(), regs }
         }

@@ -112,6 +112,7 @@ impl Group {
             w if w == Special::MaxMinCnt as u32 => core.vector.max_min_cnt,
             w if w == Special::Ctrl as u32 => core.regs.ctrl,
             w if w == Special::SysCnt as u32 => core.issued,
+            w if w == Special::RsvdCnt as u32 => core.vector.rsvd_cnt,
             other => {
                 let detail = format!("special register {other} is not one of the interface's");
                 let site = core.site(self.block, Pipe::S, core.issued, "special");

@@ -36,7 +36,7 @@ impl InitMap {
 
     /// Marks bytes as written (`true`) or as holding unspecified data (`false`).
     pub(crate) fn set(&mut self, start: usize, len: usize, written: bool) {
-        if start % 32 == 0 && len % 32 == 0 {
+        if start.is_multiple_of(32) && len.is_multiple_of(32) {
             self.words[start / 32..(start + len) / 32].fill(if written { u32::MAX } else { 0 });
             return;
         }
@@ -51,7 +51,7 @@ impl InitMap {
 
     /// First byte of the range that was never written.
     pub(crate) fn first_unset(&self, start: usize, len: usize) -> Option<usize> {
-        if start % 32 == 0 && len % 32 == 0 {
+        if start.is_multiple_of(32) && len.is_multiple_of(32) {
             let words = &self.words[start / 32..(start + len) / 32];
             if words.iter().fold(u32::MAX, |all, w| all & w) == u32::MAX {
                 return None;
@@ -65,11 +65,6 @@ impl InitMap {
             }
         });
         found
-    }
-
-    /// Bits of one 32-byte block.
-    pub(crate) fn word(&self, block: usize) -> u32 {
-        self.words[block]
     }
 
     /// Is this byte written?

@@ -1,12 +1,10 @@
 //! One on-chip memory of one core.
 
 use super::InitMap;
-use crate::sim::Space;
 
 /// Bytes and initialisation state of an on-chip memory.
 #[derive(Debug)]
 pub(crate) struct LocalMem {
-    pub(crate) space: Space,
     pub(crate) bytes: Vec<u8>,
     pub(crate) init: InitMap,
     /// Bytes at the end that kernels must not touch.
@@ -14,8 +12,8 @@ pub(crate) struct LocalMem {
 }
 
 impl LocalMem {
-    pub(crate) fn new(space: Space, size: usize, reserved: usize) -> Self {
-        Self { space, bytes: vec![0; size], init: InitMap::new(size), reserved }
+    pub(crate) fn new(size: usize, reserved: usize) -> Self {
+        Self { bytes: vec![0; size], init: InitMap::new(size), reserved }
     }
 
     /// As at kernel entry: nothing written. The bytes keep old data, as on the chip; reading them is a fault.
