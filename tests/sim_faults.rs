@@ -89,47 +89,58 @@ fn cases() -> &'static [Case] {
     })
 }
 
-/// The library of all kernels, compiled once: one translation unit, because the headers are most of the work.
+/// The library of all kernels of the folder, compiled once.
 fn image() -> Arc<[u8]> {
     static IMAGE: OnceLock<Arc<[u8]>> = OnceLock::new();
     let build = || {
-        let kernels: Vec<_> = cases()
-            .iter()
-            .map(|case| Registration {
-                name: &case.name,
-                params: "GM_ADDR a, GM_ADDR b, GM_ADDR c",
-                kernel_type: case.kernel_type,
-            })
-            .collect();
-        let scratch = tempfile::tempdir().unwrap();
         let mut text = String::new();
         for case in cases() {
             writeln!(text, "#include {:?}", folder().join(format!("{}.cpp", case.name))).unwrap();
         }
-        let source = scratch.path().join("kernels.cpp");
-        fs::write(&source, text + &registration(&kernels)).unwrap();
-        let output = scratch.path().join("kernels.so");
-        let library = SimLibrary {
-            ascendc: &Path::new(env!("CARGO_MANIFEST_DIR")).join("ascendc"),
-            sources: &[source],
-            objects: scratch.path(),
-            output: &output,
-        };
-        let compiler = Compiler::find(env!("FASTATTENTION_TARGET"), scratch.path()).unwrap();
-        library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
-        fs::read(output).unwrap().into()
+        compile(&text, cases())
     };
     Arc::clone(IMAGE.get_or_init(build))
 }
 
+/// Compiles kernels into one library, as one translation unit, because the headers are most of the work.
+fn compile(text: &str, kernels: &[Case]) -> Arc<[u8]> {
+    let registrations: Vec<_> = kernels
+        .iter()
+        .map(|case| Registration {
+            name: &case.name,
+            params: "GM_ADDR a, GM_ADDR b, GM_ADDR c",
+            kernel_type: case.kernel_type,
+        })
+        .collect();
+    let scratch = tempfile::tempdir().unwrap();
+    let source = scratch.path().join("kernels.cpp");
+    fs::write(&source, text.to_owned() + &registration(&registrations)).unwrap();
+    let output = scratch.path().join("kernels.so");
+    let library = SimLibrary {
+        ascendc: &Path::new(env!("CARGO_MANIFEST_DIR")).join("ascendc"),
+        sources: &[source],
+        objects: scratch.path(),
+        output: &output,
+    };
+    let compiler = Compiler::find(env!("FASTATTENTION_TARGET"), scratch.path()).unwrap();
+    library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
+    fs::read(output).unwrap().into()
+}
+
 /// Runs a kernel on a device of its own. `Err`: the line in which the driver reports the fault, without GM addresses.
-fn run(case: &Case, seed: Option<u64>, threads: usize, input: &[Vec<u8>; 2]) -> Result<Vec<f32>, String> {
+fn run(
+    image: Arc<[u8]>,
+    case: &Case,
+    seed: Option<u64>,
+    threads: usize,
+    input: &[Vec<u8>; 2],
+) -> Result<Vec<f32>, String> {
     let mut config = Config::new(Soc::by_name("Ascend910B2").unwrap());
     config.seed = seed;
     config.threads = threads;
     let device = Device::simulated(config).unwrap();
-    // SAFETY: the image was built by `image` from this crate's headers and the kernels of this folder.
-    let module = unsafe { Module::load(&device, image()) }.unwrap();
+    // SAFETY: the image was built by `compile` from this crate's headers and the kernels of this folder.
+    let module = unsafe { Module::load(&device, image) }.unwrap();
     let stream = Stream::new(&device).unwrap();
     let a = Buffer::from_slice(&device, &input[0]).unwrap();
     let b = Buffer::from_slice(&device, &input[1]).unwrap();
@@ -176,7 +187,7 @@ fn judge(case: &Case, want: &str) -> Vec<String> {
     let bless = std::env::var_os("FA_BLESS").is_some_and(|v| v == "1");
     let mut wrong = Vec::new();
     for threads in [1, 2] {
-        match run(case, None, threads, &input) {
+        match run(image(), case, None, threads, &input) {
             Ok(_) => wrong.push(format!("{}: no fault in the default order, {want} wanted", case.name)),
             Err(report) if kind(&report) != want => {
                 wrong.push(format!("{}: {want} wanted, got {report}", case.name));
@@ -194,7 +205,7 @@ fn judge(case: &Case, want: &str) -> Vec<String> {
             }
         }
         for seed in 0..BROKEN_SEEDS {
-            let report = run(case, Some(seed), threads, &input).err();
+            let report = run(image(), case, Some(seed), threads, &input).err();
             let got = report.as_deref().map_or("no fault", kind);
             if !case.seeds.iter().any(|k| k == got) {
                 let report = report.as_deref().unwrap_or(got);
@@ -260,7 +271,7 @@ fn correct_twins_run_in_every_order_and_compute_what_they_say() {
         let want = (twin.want)(&input);
         for threads in [1, 2] {
             for seed in std::iter::once(None).chain((0..CORRECT_SEEDS).map(Some)) {
-                let got = run(case, seed, threads, &input).unwrap_or_else(|report| {
+                let got = run(image(), case, seed, threads, &input).unwrap_or_else(|report| {
                     panic!("{}, seed {seed:?}, {threads} threads: {report}", case.name)
                 });
                 for (at, want) in want.iter().enumerate() {
@@ -276,6 +287,50 @@ fn correct_twins_run_in_every_order_and_compute_what_they_say() {
         }
     }
     assert!(names.is_empty(), "{names:?} have no expected results in twins.rs");
+}
+
+/// The correct kernels again, each without one thing that orders: a set directly followed by its wait, a barrier, or
+/// SyncAll.
+fn twins_without_one_line() -> (String, Vec<Case>) {
+    let mut all = String::new();
+    let mut mutants = Vec::new();
+    for case in cases().iter().filter(|case| case.fault.is_none()) {
+        let text = fs::read_to_string(folder().join(format!("{}.cpp", case.name))).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let line = line.trim();
+            let pair =
+                line.starts_with("SetFlag<") && lines[at + 1].trim() == line.replacen("Set", "Wait", 1);
+            if !pair && !line.starts_with("PipeBarrier<") && !line.starts_with("SyncAll") {
+                continue;
+            }
+            let name = format!("{}_without_line_{}", case.name, at + 1);
+            let rest = lines[..at].iter().chain(&lines[at + if pair { 2 } else { 1 }..]);
+            let mutant: String = rest.flat_map(|line| [line, "\n"]).collect();
+            all += &mutant.replace(&format!("void {}(", case.name), &format!("void {name}("));
+            let (kernel_type, blocks) = (case.kernel_type, case.blocks);
+            mutants.push(Case { name, fault: None, seeds: Vec::new(), kernel_type, blocks });
+        }
+    }
+    (all, mutants)
+}
+
+#[test]
+fn correct_twins_need_each_of_their_flags_and_barriers() {
+    let (text, mutants) = twins_without_one_line();
+    assert!(mutants.len() > 30, "only {} kernels", mutants.len());
+    let image = compile(&text, &mutants);
+    let input = any_input();
+    for mutant in &mutants {
+        for seed in std::iter::once(None).chain((0..BROKEN_SEEDS).map(Some)) {
+            let report = run(Arc::clone(&image), mutant, seed, 1, &input).err().unwrap_or("no fault".into());
+            assert!(
+                matches!(kind(&report), "Race" | "Uninitialised"),
+                "{}, seed {seed:?}: a race wanted, got {report}",
+                mutant.name
+            );
+        }
+    }
 }
 
 #[test]

@@ -29,14 +29,9 @@ extern "C" __global__ __aicore__ void ok_hand_over(GM_ADDR a, GM_ADDR b, GM_ADDR
             if (product == 0) {
                 DataCopy(a_l1, a_gm[block * 256], 256);
             } else {
+                // Comes after the first Fixpipe, so everything before that is complete too.
                 CrossCoreWaitFlag(kWeights);
-                SetFlag<HardEvent::MTE1_MTE2>(EVENT_ID0);
-                WaitFlag<HardEvent::MTE1_MTE2>(EVENT_ID0);
                 DataCopy(a_l1, p_gm, 256);
-                SetFlag<HardEvent::M_MTE1>(EVENT_ID0);
-                WaitFlag<HardEvent::M_MTE1>(EVENT_ID0);
-                SetFlag<HardEvent::FIX_M>(EVENT_ID0);
-                WaitFlag<HardEvent::FIX_M>(EVENT_ID0);
             }
             SetFlag<HardEvent::MTE2_MTE1>(EVENT_ID0);
             WaitFlag<HardEvent::MTE2_MTE1>(EVENT_ID0);

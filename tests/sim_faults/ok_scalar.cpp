@@ -25,7 +25,6 @@ extern "C" __global__ __aicore__ void ok_scalar(GM_ADDR a, GM_ADDR, GM_ADDR c) {
     SetFlag<HardEvent::V_S>(EVENT_ID0);
     WaitFlag<HardEvent::V_S>(EVENT_ID0);
     const float first = y.GetValue(0);
-    PipeBarrier<PIPE_V>();
     Adds(y, y, first, 64);
     SetFlag<HardEvent::V_MTE3>(EVENT_ID0);
     WaitFlag<HardEvent::V_MTE3>(EVENT_ID0);
