@@ -41,7 +41,14 @@ impl Bench {
 
     fn run(&self) -> Result<f64> {
         let [q, k, v, o, workspace] = &self.buffers;
-        let args = Args { q: q.into(), k: k.into(), v: v.into(), o: o.into(), lse: None, workspace: workspace.into() };
+        let args = Args {
+            q: q.into(),
+            k: k.into(),
+            v: v.into(),
+            o: o.into(),
+            lse: None,
+            workspace: workspace.into(),
+        };
         let start = Instant::now();
         self.operator.launch(&self.stream, &self.plan, args)?;
         self.stream.synchronize()?;
@@ -68,7 +75,8 @@ fn main() -> Result<()> {
         }
     }
     let flop = 4.0 * f64::from(BATCH * HEADS) * f64::from(SEQLEN).powi(2) * f64::from(HEAD_DIM);
-    let mut ratios: Vec<f64> = seconds[1].iter().zip(&seconds[0]).map(|(with, without)| with / without).collect();
+    let mut ratios: Vec<f64> =
+        seconds[1].iter().zip(&seconds[0]).map(|(with, without)| with / without).collect();
     println!("flash_fwd f16 B={BATCH} H={HEADS} S={SEQLEN} D={HEAD_DIM}, {ROUNDS} rounds, host time of the simulation");
     for (name, seconds) in ["races unchecked", "races checked"].iter().zip(&mut seconds) {
         seconds.sort_by(f64::total_cmp);

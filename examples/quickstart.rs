@@ -20,8 +20,12 @@ fn main() -> Result<()> {
         let path = format!("{}/tests/data/{layer}.safetensors", env!("CARGO_MANIFEST_DIR"));
         let bytes = std::fs::read(&path).with_context(|| path.clone())?;
         let file = SafeTensors::deserialize(&bytes)?;
-        let tensor = |name: &str| -> Result<Vec<f16>> { Ok(bytemuck::allocation::pod_collect_to_vec(file.tensor(name)?.data())) };
-        let exact = |name: &str| -> Result<Vec<f32>> { Ok(bytemuck::allocation::pod_collect_to_vec(file.tensor(name)?.data())) };
+        let tensor = |name: &str| -> Result<Vec<f16>> {
+            Ok(bytemuck::allocation::pod_collect_to_vec(file.tensor(name)?.data()))
+        };
+        let exact = |name: &str| -> Result<Vec<f32>> {
+            Ok(bytemuck::allocation::pod_collect_to_vec(file.tensor(name)?.data()))
+        };
 
         let problem = Problem::new(DType::F16, [1, 512, 9, 64]).with_num_heads_k(3).with_mask(Mask::Causal);
         let start = Instant::now();

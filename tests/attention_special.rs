@@ -133,8 +133,12 @@ fn two_layers_of_a_real_model() {
         let path = format!("{}/tests/data/{layer}.safetensors", env!("CARGO_MANIFEST_DIR"));
         let bytes = std::fs::read(path).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let f16s = |name: &str| bytemuck::allocation::pod_collect_to_vec::<u8, f16>(file.tensor(name).unwrap().data());
-        let f32s = |name: &str| bytemuck::allocation::pod_collect_to_vec::<u8, f32>(file.tensor(name).unwrap().data());
+        let f16s = |name: &str| {
+            bytemuck::allocation::pod_collect_to_vec::<u8, f16>(file.tensor(name).unwrap().data())
+        };
+        let f32s = |name: &str| {
+            bytemuck::allocation::pod_collect_to_vec::<u8, f32>(file.tensor(name).unwrap().data())
+        };
         let problem =
             Problem::new(DType::F16, [1, 512, 9, 64]).with_num_heads_k(3).with_mask(Mask::Causal).with_lse();
         let operator = Bench::new(|_| ()).operator;
@@ -143,7 +147,10 @@ fn two_layers_of_a_real_model() {
         let o = f32s("o_causal");
         let largest = o.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         for (i, (got, want)) in out.o.iter().zip(&o).enumerate() {
-            assert!((got.to_f32() - want).abs() <= largest * f32::exp2(-11.0), "{layer} o[{i}]: {got} {want}");
+            assert!(
+                (got.to_f32() - want).abs() <= largest * f32::exp2(-11.0),
+                "{layer} o[{i}]: {got} {want}"
+            );
         }
         for (i, (got, want)) in out.lse.iter().zip(&f32s("lse_causal")).enumerate() {
             assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{layer} lse[{i}]: {got} {want}");

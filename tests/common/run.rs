@@ -75,7 +75,9 @@ pub fn problem(case: &Case) -> Problem {
 pub fn run(bench: &Bench, case: &Case, tiling: Option<Candidate>) -> Result<Results, String> {
     match case.dtype {
         DType::F16 => run_typed::<f16>(bench, case, &operands(case), tiling, f64::from(f16::EPSILON) / 2.0),
-        DType::Bf16 => run_typed::<bf16>(bench, case, &operands(case), tiling, f64::from(bf16::EPSILON) / 2.0),
+        DType::Bf16 => {
+            run_typed::<bf16>(bench, case, &operands(case), tiling, f64::from(bf16::EPSILON) / 2.0)
+        }
         other => Err(format!("no kernel for {other}")),
     }
 }
@@ -90,7 +92,8 @@ pub fn run_typed<T: Element + host::Element>(
 ) -> Result<Results, String> {
     let problem = problem(case);
     let out = match tiling {
-        None => host::attention_on(&bench.operator, &problem, &q.data, &k.data, &v.data).map_err(|e| e.to_string())?,
+        None => host::attention_on(&bench.operator, &problem, &q.data, &k.data, &v.data)
+            .map_err(|e| e.to_string())?,
         Some(candidate) => launch_with(bench, &problem, [q, k, v], candidate).map_err(|e| e.to_string())?,
     };
     let shape = problem.shape();
@@ -144,7 +147,9 @@ fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>) -> Vec<f64> 
         for h in 0..p.num_heads {
             let head_k = h / (p.num_heads / p.num_heads_k);
             let largest = (0..p.seqlen_k).map(|j| norm(&k, b, j, head_k)).fold(0.0, f64::max);
-            errors.extend((0..p.seqlen_q).map(|i| score_error(p.head_dim, p.softmax_scale, norm(&q, b, i, h), largest)));
+            errors.extend(
+                (0..p.seqlen_q).map(|i| score_error(p.head_dim, p.softmax_scale, norm(&q, b, i, h), largest)),
+            );
         }
     }
     errors
@@ -159,8 +164,15 @@ fn launch_with<T: host::Element>(
 ) -> fastattention::Result<host::Output<T>> {
     let device = bench.operator.device();
     let plan = plan_with(problem, device.soc(), candidate)?;
-    let [_, _, _, o_bytes, lse_bytes] = plan.shape().operand_bytes().map(|b| usize::try_from(b).expect("small"));
-    let upload = |data: &[T]| if data.is_empty() { Buffer::alloc(device, 1) } else { Buffer::from_slice(device, data) };
+    let [_, _, _, o_bytes, lse_bytes] =
+        plan.shape().operand_bytes().map(|b| usize::try_from(b).expect("small"));
+    let upload = |data: &[T]| {
+        if data.is_empty() {
+            Buffer::alloc(device, 1)
+        } else {
+            Buffer::from_slice(device, data)
+        }
+    };
     let [q, k, v] = operands.map(|o| upload(&o.data));
     let (q, k, v) = (q?, k?, v?);
     let alloc = |bytes: usize| Buffer::alloc(device, bytes.max(1));
@@ -178,7 +190,8 @@ fn launch_with<T: host::Element>(
     };
     bench.operator.launch(&stream, &plan, args)?;
     stream.synchronize()?;
-    let mut out = host::Output { o: vec![T::zeroed(); o_bytes / size_of::<T>()], lse: vec![0.0; lse_bytes / 4] };
+    let mut out =
+        host::Output { o: vec![T::zeroed(); o_bytes / size_of::<T>()], lse: vec![0.0; lse_bytes / 4] };
     o.copy_to_host(&mut out.o)?;
     lse.copy_to_host(&mut out.lse)?;
     Ok(out)
