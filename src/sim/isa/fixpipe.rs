@@ -29,6 +29,7 @@ const OPERANDS: &[&str] = &[
 ];
 /// Bytes of one row of a strip in L0C: 16 values of 32 bits.
 const ROW: u64 = 64;
+const ROW_BYTES: usize = 64;
 
 pub(crate) static OPS: &[OpInfo] = &[
     OpInfo {
@@ -241,7 +242,7 @@ impl Fixpipe {
             let stop = end.min((at / 16 + 1) * 16);
             let from = src.plus(distance(at / 16 * self.src_strip + j * ROW + at % 16 * 4));
             // Whole rows of a strip have a size that the compiler knows.
-            match <&[u8; ROW as usize]>::try_from(exec.bytes(from, length((stop - at) * 4))) {
+            match <&[u8; ROW_BYTES]>::try_from(exec.bytes(from, length((stop - at) * 4))) {
                 Ok(row) => raw.extend_from_slice(row),
                 Err(_) => raw.extend_from_slice(exec.bytes(from, length((stop - at) * 4))),
             }

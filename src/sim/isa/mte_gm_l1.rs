@@ -159,7 +159,7 @@ impl Nd2Nz {
     /// Moves one checked matrix; `row` is scratch of whole blocks whose tail is zero.
     fn move_matrix(&self, exec: &mut Exec<'_>, dst: Addr, src: Addr, row: &mut [u8]) {
         let (strip, pitch) = (length(self.dst_strip), length(self.dst_row));
-        const WIDTH: usize = BLOCK as usize;
+        const WIDTH: usize = 32; // BLOCK, as a length
         let reach = (length(self.strips()) - 1) * strip + (length(self.rows) - 1) * pitch + WIDTH;
         for n in 0..length(self.rows) {
             exec.gm_read(src.plus(distance(n as u64 * self.src_row)), &mut row[..length(self.row_bytes)]);

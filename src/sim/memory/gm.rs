@@ -144,7 +144,8 @@ impl Allocation {
 
     /// The initialisation words of a range that consists of whole blocks.
     fn whole_blocks(&self, start: usize, len: usize) -> Option<&[AtomicU32]> {
-        (start % 32 == 0 && len % 32 == 0).then(|| &self.init[start / 32..(start + len) / 32])
+        (start.is_multiple_of(32) && len.is_multiple_of(32))
+            .then(|| &self.init[start / 32..(start + len) / 32])
     }
 
     /// Marks bytes as written or as unspecified.
@@ -285,11 +286,12 @@ mod tests {
         let memory = DeviceMemory::new(1 << 20);
         let base = memory.alloc(400).unwrap();
         let a = memory.find(base).unwrap();
-        let mut want: Vec<u8> = (0..400).map(|i| (i % 251) as u8).collect();
+        let mut want: Vec<u8> = (0..400).map(|i| u8::try_from(i % 251).unwrap()).collect();
         a.write(base, &want);
         for start in 0..20 {
             for len in [0, 1, 7, 8, 9, 63, 64, 65, 127, 128, 200, 300] {
-                let data: Vec<u8> = (0..len).map(|i| (start * 31 + i * 7) as u8).collect();
+                let data: Vec<u8> =
+                    (0..len).map(|i| u8::try_from((start * 31 + i * 7) % 256).unwrap()).collect();
                 want[start..start + len].copy_from_slice(&data);
                 a.write(base + start as u64, &data);
                 let mut out = vec![0; len];
