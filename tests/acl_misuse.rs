@@ -276,6 +276,26 @@ fn copies_copy() {
     assert_eq!((&to[..4], &to[16..20]), (&[1, 2, 3, 3][..], &[4, 5, 6, 19][..]));
 }
 
+/// Larger than the parts that the copy is made in, by an odd distance.
+#[test]
+fn device_copies_that_overlap() {
+    const LEN: usize = 200_000;
+    const SHIFT: usize = 1001;
+    let b = Bench::new();
+    let from: Vec<u8> = (0..LEN).map(|i| (i % 251) as u8).collect();
+    for (dst, src) in [(SHIFT, 0), (0, SHIFT)] {
+        let p = b.malloc(LEN + SHIFT);
+        let mut to = vec![0; LEN];
+        unsafe {
+            let (dst, src) = (p.wrapping_byte_add(dst), p.wrapping_byte_add(src));
+            assert_eq!((b.t.aclrtMemcpy)(src, LEN, from.as_ptr().cast(), LEN, H2D), 0);
+            assert_eq!((b.t.aclrtMemcpy)(dst, LEN, src, LEN, D2D), 0);
+            assert_eq!((b.t.aclrtMemcpy)(to.as_mut_ptr().cast(), LEN, dst, LEN, D2H), 0);
+        }
+        assert!(to == from, "a copy from byte {src} to byte {dst}");
+    }
+}
+
 #[test]
 fn asynchronous_copies() {
     let b = Bench::new();
