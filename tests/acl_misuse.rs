@@ -282,7 +282,7 @@ fn device_copies_that_overlap() {
     const LEN: usize = 200_000;
     const SHIFT: usize = 1001;
     let b = Bench::new();
-    let from: Vec<u8> = (0..LEN).map(|i| (i % 251) as u8).collect();
+    let from: Vec<u8> = (0..=250).cycle().take(LEN).collect();
     for (dst, src) in [(SHIFT, 0), (0, SHIFT)] {
         let p = b.malloc(LEN + SHIFT);
         let mut to = vec![0; LEN];
