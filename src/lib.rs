@@ -3,6 +3,43 @@
 //! The crate implements FastAttention (arXiv 2410.16663): two-level tiling, tiling-mask and, later, tiling-AllReduce.
 //! Kernels are AscendC C++ under `ascendc/`; Rust plans, loads and launches them through the ACL runtime. Where no
 //! NPU is present the same kernel sources run on [`sim`], a model of the dav-c220 core, behind the same ACL calls.
+//!
+//! **Nothing in this crate has run on an NPU yet**; what is verified, and how, is in the README.
+//!
+//! ```
+//! use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
+//! use fastattention::runtime::{Buffer, Device, Stream};
+//! use fastattention::DType;
+//! use half::f16;
+//!
+//! let device = Device::open("sim")?;
+//! let attention = FlashAttention::new(&device)?;
+//! // 100 queries of 4 heads on 150 keys of 2 heads.
+//! let problem = Problem::new(DType::F16, [1, 100, 4, 64]).with_seqlen_k(150).with_num_heads_k(2).with_mask(Mask::Causal);
+//! let plan = plan(&problem, device.soc())?;
+//!
+//! let q = Buffer::from_slice(&device, &[f16::ONE; 100 * 4 * 64])?;
+//! let k = Buffer::from_slice(&device, &[f16::ONE; 150 * 2 * 64])?;
+//! let v = Buffer::from_slice(&device, &[f16::ONE; 150 * 2 * 64])?;
+//! let o = Buffer::alloc(&device, 100 * 4 * 64 * 2)?;
+//! let workspace = Buffer::alloc(&device, plan.workspace_bytes() as usize)?;
+//! let stream = Stream::new(&device)?;
+//! let args = Args {
+//!     q: (&q).into(),
+//!     k: (&k).into(),
+//!     v: (&v).into(),
+//!     o: (&o).into(),
+//!     lse: None,
+//!     workspace: (&workspace).into(),
+//! };
+//! attention.launch(&stream, &plan, args)?;
+//! stream.synchronize()?;
+//!
+//! let mut out = [f16::ZERO; 100 * 4 * 64];
+//! o.copy_to_host(&mut out)?;
+//! assert!(out.iter().all(|&x| x == f16::ONE));
+//! # Ok::<(), fastattention::Error>(())
+//! ```
 
 pub mod acl;
 pub mod attention;

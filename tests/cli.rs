@@ -474,3 +474,21 @@ fn a_reader_that_leaves_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
 }
+
+#[test]
+fn plan_explains_its_choice() {
+    let text = succeeds(&["plan", "--seqlen-q", "300", "--num-heads", "2", "--head-dim", "64", "--explain"]);
+    let (chosen, candidates) = text.split_once("candidates by estimated cycles").unwrap();
+    let tiles =
+        chosen.lines().find(|l| l.starts_with("level 1")).unwrap().trim_start_matches("level 1").trim();
+    let best = candidates.lines().nth(1).unwrap();
+    assert!(best.ends_with(tiles), "{best} is not {tiles}");
+    assert!(candidates.split_once("rejected").unwrap().1.contains("more stages fit the same blocks"));
+}
+
+#[test]
+fn isa_lists_instructions_with_pipe_and_source() {
+    let text = succeeds(&["isa"]);
+    let line = text.lines().find(|l| l.starts_with("mad ")).unwrap();
+    assert!(line.contains(" M ") && line.contains("dav-c220.md"), "{line}");
+}

@@ -159,3 +159,41 @@ fn kernel_variants_are_those_that_the_planner_names() {
     named.sort();
     assert_eq!(in_file, named);
 }
+
+#[test]
+fn every_citation_of_a_numbered_source_resolves() {
+    for page in ["dav-c220.md", "acl-runtime.md", "paper.md"] {
+        let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+        let numbers: Vec<_> =
+            text.lines().filter_map(|l| l.strip_prefix("| ")?.split(' ').next()).map(str::to_owned).collect();
+        let mut seen = 0;
+        for dir in ["src", "ascendc"] {
+            for path in files(dir, &[".rs", ".h", ".cpp"]) {
+                let source = fs::read_to_string(&path).unwrap();
+                for part in source.split(page).skip(1) {
+                    let cited = part.trim_start_matches([' ', '§', '`']);
+                    let number: String =
+                        cited.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+                    let number = number.trim_end_matches('.').to_owned();
+                    if number.is_empty() {
+                        continue;
+                    }
+                    assert!(
+                        numbers.contains(&number),
+                        "{}: {page} {number} is not in docs/{page}",
+                        path.display()
+                    );
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 0, "nothing cites {page}: the search is broken");
+    }
+}
+
+#[test]
+fn every_instruction_has_a_source() {
+    for instruction in fastattention::sim::instructions() {
+        assert!(!instruction.source.is_empty(), "{} has no source", instruction.mnemonic);
+    }
+}

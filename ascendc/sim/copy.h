@@ -15,7 +15,10 @@ FasimSpace space_of(const AscendC::LocalTensor<T>& tensor) {
 
 [[noreturn]] inline void no_path(const char* call, FasimSpace src, FasimSpace dst) {
     static constexpr const char* kNames[] = {"GM", "UB", "L1", "L0A", "L0B", "L0C", "BT", "FB"};
-    fault("%s: dav-c220 has no path from %s to %s for these parameters", call, kNames[src], kNames[dst]);
+    char message[160];
+    std::snprintf(message, sizeof message, "%s: dav-c220 has no path from %s to %s for these parameters", call,
+                  kNames[src], kNames[dst]);
+    hooks->api_fault(kNoSuchPath, message);
     throw Stop{};
 }
 

@@ -80,6 +80,9 @@ inline uint64_t special(FasimSpecial which) {
     return value;
 }
 
+// Kinds of FasimHooks::api_fault.
+enum FaultKind : uint32_t { kApi = 0, kNotModelled = 1, kNoSuchPath = 2 };
+
 // Wrong use of an AscendC class. Ends the core.
 [[gnu::format(printf, 1, 2)]] inline void fault(const char* format, ...) {
     char message[512];
@@ -87,12 +90,12 @@ inline uint64_t special(FasimSpecial which) {
     va_start(args, format);
     std::vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    hooks->api_fault(0, message);
+    hooks->api_fault(kApi, message);
     check(1);
 }
 
 inline void not_modelled(const char* message) {
-    hooks->api_fault(1, message);
+    hooks->api_fault(kNotModelled, message);
     check(1);
 }
 

@@ -66,7 +66,7 @@ struct FasimHooks {
     int32_t (*scalar_load)(uint64_t addr, uint32_t bytes, uint64_t* value);
     int32_t (*scalar_store)(uint64_t addr, uint32_t bytes, uint64_t value);
     int32_t (*special)(uint32_t which, uint64_t* value);
-    int32_t (*api_fault)(uint32_t kind, const char* message);  // kind 0 fault, 1 not modelled
+    int32_t (*api_fault)(uint32_t kind, const char* message);  // see src/sim/abi.rs
 };
 
 struct FasimKernel {

@@ -53,7 +53,7 @@ int32_t launch(const uint64_t* slots, uint32_t num_slots) {
     } catch (const Stop&) {
         return 1;
     } catch (...) {
-        hooks->api_fault(0, "the kernel threw a C++ exception");
+        hooks->api_fault(kApi, "the kernel threw a C++ exception");
         return 1;
     }
     return 0;

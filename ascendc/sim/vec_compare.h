@@ -63,6 +63,12 @@ void compare_to_register(T* src0, T* src1, AscendC::CMPMODE mode, const AscendC:
 // Count forms are cut into instructions of at most this many repeats, a multiple of 4 as the packed bits want it.
 constexpr uint32_t kCompareRepeats = 252;
 
+// The chip compares whole repeats. CANN checks the count in debug builds and drops the rest otherwise.
+inline uint32_t whole_repeats(const char* call, uint32_t count, uint32_t lanes) {
+    if (count % lanes != 0) fault("%s: count = %u, wanted a multiple of %u (256 bytes)", call, count, lanes);
+    return count / lanes;
+}
+
 // Calls step(repeats already done, repeats of this instruction); the last may have none.
 template <class Step>
 void in_compare_steps(uint32_t repeats, Step step) {
@@ -96,7 +102,7 @@ template <typename T, typename U>
 void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, CMPMODE cmpMode,
              uint32_t count) {
     constexpr uint32_t lanes = ONE_REPEAT_BYTE_SIZE / sizeof(T);
-    fasim::in_compare_steps(count / lanes, [&](uint32_t done, uint32_t repeats) {
+    fasim::in_compare_steps(fasim::whole_repeats("Compare", count, lanes), [&](uint32_t done, uint32_t repeats) {
         fasim::compare(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()) + done * lanes / 8, src0.GetPhyAddr(done * lanes),
                        src1.GetPhyAddr(done * lanes), cmpMode, static_cast<uint8_t>(repeats), {});
     });
@@ -137,7 +143,7 @@ template <typename T, typename U>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
                    uint32_t count) {
     constexpr uint32_t lanes = ONE_REPEAT_BYTE_SIZE / sizeof(T);
-    fasim::in_compare_steps(count / lanes, [&](uint32_t done, uint32_t repeats) {
+    fasim::in_compare_steps(fasim::whole_repeats("CompareScalar", count, lanes), [&](uint32_t done, uint32_t repeats) {
         fasim::compare_scalar(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()) + done * lanes / 8,
                               src0.GetPhyAddr(done * lanes), src1Scalar, cmpMode, static_cast<uint8_t>(repeats), {});
     });

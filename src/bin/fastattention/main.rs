@@ -1,4 +1,4 @@
-//! The command line tool: run attention on files, print plans, list devices.
+//! The command line tool: run attention on files, print plans, list devices and instructions.
 
 mod output;
 mod plan;
@@ -29,6 +29,8 @@ enum Command {
     Plan(plan::Plan),
     /// List the devices found, and why something was not found.
     Devices,
+    /// List the instructions that the simulator models, and where their semantics come from.
+    Isa,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Devices => devices(),
+        Command::Isa => isa(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +75,14 @@ fn devices() -> Result<()> {
             }
             Err(reason) => print(format_args!("{name:<6} not usable: {reason}"))?,
         }
+    }
+    Ok(())
+}
+
+fn isa() -> Result<()> {
+    for i in fastattention::sim::instructions() {
+        let pipe = i.pipe.map_or_else(|| "-".to_owned(), |pipe| pipe.to_string());
+        print(format_args!("{:36} {pipe:4} ({})  {}", i.mnemonic, i.operands.join(", "), i.source))?;
     }
     Ok(())
 }

@@ -40,6 +40,9 @@ pub(crate) struct Plan {
     /// SoC to plan for.
     #[arg(long, default_value = "Ascend910B2")]
     soc: String,
+    /// Also list every candidate tiling: those that work by estimated cycles, the others with the reason.
+    #[arg(long)]
+    explain: bool,
 }
 
 fn parse_dtype(text: &str) -> Result<DType, String> {
@@ -61,6 +64,19 @@ impl Plan {
                 .with_lse();
         problem.softmax_scale = self.softmax_scale;
         let plan = attention::plan(&problem, Soc::by_name(&self.soc)?)?;
-        crate::print(plan.to_string().trim_end())
+        let mut text = plan.to_string();
+        if self.explain {
+            let mut candidates = plan.candidates().to_vec();
+            candidates.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
+            text.push_str("\ncandidates by estimated cycles (they rank tilings; they are no prediction)\n");
+            for c in candidates {
+                text.push_str(&format!("{:12.0}  {}\n", c.cycles, c.candidate));
+            }
+            text.push_str("\nrejected\n");
+            for r in plan.rejected() {
+                text.push_str(&format!("  {}: {}\n", r.candidate, r.reason));
+            }
+        }
+        crate::print(text.trim_end())
     }
 }

@@ -173,7 +173,7 @@ unsafe extern "C" fn api_fault(kind: u32, message: *const c_char) -> i32 {
             // SAFETY: machine_abi.h: a message that is not null is a C string that lives through the call.
             unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned()
         };
-        let stop = current.group.borrow().api_fault(current.core, kind != 0, text);
+        let stop = current.group.borrow().api_fault(current.core, kind, text);
         Err(Halt::New(stop))
     })
 }

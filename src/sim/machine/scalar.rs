@@ -133,8 +133,12 @@ impl Group {
     }
 
     /// Wrong use of an AscendC class, found by its header.
-    pub(super) fn api_fault(&self, c: usize, unsupported: bool, text: String) -> Stop {
-        let stop = if unsupported { Stop::unsupported(text) } else { Stop::fault(FaultKind::Api, text) };
+    pub(super) fn api_fault(&self, c: usize, kind: u32, text: String) -> Stop {
+        let stop = match kind {
+            0 => Stop::fault(FaultKind::Api, text),
+            2 => Stop::fault(FaultKind::NoSuchPath, text),
+            _ => Stop::unsupported(text),
+        };
         let core = &self.cores[c];
         at_site(stop, core.site(self.block, Pipe::S, core.issued, "AscendC"))
     }

@@ -151,7 +151,10 @@ impl Page {
         let count = self.intervals[first..].iter().take_while(|i| i.start < end).count();
         let hit = &mut self.intervals[first..first + count];
         for i in hit.iter() {
-            if let Some(old) = i.records.iter().find(|r| new.conflicts(r)) {
+            if let Some(first) = i.records.iter().find(|r| new.conflicts(r)) {
+                // Rather that of another pipe: the flag that it lacks also orders what came before it on this pipe.
+                let other = i.records.iter().find(|r| !r.same_slot(&new.record) && new.conflicts(r));
+                let old = other.unwrap_or(first);
                 return Err(Conflict { old: *old, start: start.max(i.start), end: end.min(i.end) });
             }
         }

@@ -220,5 +220,6 @@ fn header_faults_carry_their_text() {
         })
     };
     assert_fault(api(0), FaultKind::Api, "Api: TQue: no free buffer; AIV0 of block 0");
+    assert_fault(api(2), FaultKind::NoSuchPath, "NoSuchPath: TQue: no free buffer; AIV0 of block 0");
     assert!(matches!(api(1), Err(Stop::Unsupported(u)) if u.detail == "TQue: no free buffer"));
 }

@@ -1,0 +1,14 @@
+// fault: LeakedFlag
+// type: MIX_AIC_1_2
+// blocks: 1
+// The Cube sets a flag for which the vector cores do not wait.
+#include "kernel_operator.h"
+
+using namespace AscendC;
+
+extern "C" __global__ __aicore__ void cross_leaked(GM_ADDR, GM_ADDR, GM_ADDR) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
+    if ASCEND_IS_AIC {
+        CrossCoreSetFlag<2, PIPE_FIX>(4);
+    }
+}

@@ -1,0 +1,18 @@
+// fault: Race
+// type: AIV_ONLY
+// blocks: 2
+// Both blocks store to the same bytes of c: the offset lacks the block number.
+#include "kernel_operator.h"
+
+using namespace AscendC;
+
+extern "C" __global__ __aicore__ void groups_write_same_bytes(GM_ADDR, GM_ADDR, GM_ADDR c) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
+    GlobalTensor<float> c_gm;
+    c_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(c));
+    LocalTensor<float> x(TPosition::VECCALC, 0, 64);
+    Duplicate(x, 1.0f, 64);
+    SetFlag<HardEvent::V_MTE3>(EVENT_ID0);
+    WaitFlag<HardEvent::V_MTE3>(EVENT_ID0);
+    DataCopy(c_gm, x, 64);
+}

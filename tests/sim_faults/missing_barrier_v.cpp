@@ -1,0 +1,27 @@
+// fault: Race
+// type: AIV_ONLY
+// blocks: 1
+// Muls reads what the Adds before it writes: no PipeBarrier<PIPE_V> between dependent vector
+// operations.
+#include "kernel_operator.h"
+
+using namespace AscendC;
+
+extern "C" __global__ __aicore__ void missing_barrier_v(GM_ADDR a, GM_ADDR, GM_ADDR c) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
+    GlobalTensor<float> a_gm;
+    a_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(a));
+    GlobalTensor<float> c_gm;
+    c_gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(c));
+    LocalTensor<float> x(TPosition::VECCALC, 0, 64);
+    LocalTensor<float> y(TPosition::VECCALC, 256, 64);
+    LocalTensor<float> z(TPosition::VECCALC, 512, 64);
+    DataCopy(x, a_gm, 64);
+    SetFlag<HardEvent::MTE2_V>(EVENT_ID0);
+    WaitFlag<HardEvent::MTE2_V>(EVENT_ID0);
+    Adds(y, x, 1.0f, 64);
+    Muls(z, y, 2.0f, 64);
+    SetFlag<HardEvent::V_MTE3>(EVENT_ID0);
+    WaitFlag<HardEvent::V_MTE3>(EVENT_ID0);
+    DataCopy(c_gm, z, 64);
+}
