@@ -288,7 +288,8 @@ class FlashFwdVector {
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = t_.head_dim_v * static_cast<uint32_t>(sizeof(T));
         params.srcStride = 0;
-        params.dstStride = static_cast<uint32_t>((t_.o_stride[1] - t_.head_dim_v) * sizeof(T));
+        // A single row has no gap behind it, and its stride may be any number.
+        params.dstStride = rows > 1 ? static_cast<uint32_t>((t_.o_stride[1] - t_.head_dim_v) * sizeof(T)) : 0;
         params.rsv = 0;
         AscendC::DataCopyPad(o_gm_[at], o, params);
     }
