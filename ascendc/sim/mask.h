@@ -22,6 +22,11 @@ constexpr MaskBits contiguous_mask(uint64_t lanes, size_t bytes) {
 template <class T, bool is_set_mask = true>
 void apply_mask(uint64_t lanes) {
     if constexpr (is_set_mask) {
+        constexpr uint64_t most = 256 / sizeof(T);
+        if (lanes > most) {
+            fault("mask = %llu lanes of %zu bytes, wanted at most %llu, a repeat",
+                  static_cast<unsigned long long>(lanes), sizeof(T), static_cast<unsigned long long>(most));
+        }
         const MaskBits bits = contiguous_mask(lanes, sizeof(T));
         set_vector_mask(bits.high, bits.low);
     }
