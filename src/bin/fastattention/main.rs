@@ -1,5 +1,8 @@
 //! The command line tool: run attention on files, print plans, list devices and instructions.
 
+#[path = "../../../build/compiler.rs"]
+mod compiler;
+mod kernels;
 mod output;
 mod plan;
 mod run;
@@ -31,6 +34,9 @@ enum Command {
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
     Isa,
+    /// List the kernels, or check them with the headers of an installed CANN.
+    #[command(subcommand)]
+    Kernels(kernels::Kernels),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +45,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
+        Command::Kernels(kernels) => kernels.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
