@@ -2,10 +2,12 @@
 
 #[path = "../../../build/compiler.rs"]
 mod compiler;
+mod doctor;
 mod kernels;
 mod output;
 mod plan;
 mod run;
+mod self_test;
 mod tensors;
 
 use std::fmt::Display;
@@ -34,6 +36,10 @@ enum Command {
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
     Isa,
+    /// Tell what was found and what works: kernels, ACL library, devices with a self-test, compiler, variables.
+    ///
+    /// The exit code is 0 if at least one device passes its self-test.
+    Doctor(doctor::Doctor),
     /// List the kernels, or check them with the headers of an installed CANN.
     #[command(subcommand)]
     Kernels(kernels::Kernels),
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
+        Command::Doctor(doctor) => doctor.execute(),
         Command::Kernels(kernels) => kernels.execute(),
     };
     match outcome {

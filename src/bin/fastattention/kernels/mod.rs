@@ -1,7 +1,7 @@
 //! `fastattention kernels`.
 
 mod cann;
-mod sources;
+pub(crate) mod sources;
 
 use std::path::{Path, PathBuf};
 
