@@ -1,5 +1,6 @@
 //! Builds the kernels for the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library,
-//! whose path the crate reads from `FASTATTENTION_SIM_KERNELS`.
+//! whose path the crate reads from `FASTATTENTION_SIM_KERNELS`. The kernel text itself is embedded by the command line tool,
+//! from the list `kernel_sources.rs` in cargo's output folder.
 
 #[path = "build/sim_kernels.rs"]
 mod sim_kernels;
@@ -11,14 +12,14 @@ use sim_kernels::{Compiler, SimLibrary};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=build/sim_kernels.rs");
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=ascendc");
     println!("cargo::rerun-if-env-changed=CXX");
     if let Ok(target) = env::var("TARGET") {
         // The tests build kernels of their own.
         println!("cargo::rustc-env=FASTATTENTION_TARGET={target}");
     }
-    match build_kernels() {
+    match write_source_list().and_then(|()| build_kernels()) {
         Ok(path) => println!("cargo::rustc-env=FASTATTENTION_SIM_KERNELS={}", path.display()),
         Err(why) => {
             eprintln!("{why}");
@@ -45,16 +46,36 @@ fn build_kernels() -> Result<PathBuf, String> {
 }
 
 fn kernel_sources(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut sources = sorted_files(folder)?;
+    sources.retain(|path| path.extension().is_some_and(|e| e == "cpp"));
+    Ok(sources)
+}
+
+fn sorted_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
-    let mut sources = Vec::new();
+    let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|e| format!("cannot read {}: {e}", folder.display()))?.path();
-        if path.extension().is_some_and(|e| e == "cpp") {
-            sources.push(path);
+        if path.is_file() {
+            files.push(path);
         }
     }
-    sources.sort();
-    Ok(sources)
+    files.sort();
+    Ok(files)
+}
+
+/// Writes a Rust expression: every file of kernel text with its path below `ascendc`, sorted.
+fn write_source_list() -> Result<(), String> {
+    let ascendc = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("ascendc");
+    let mut text = String::from("&[\n");
+    for folder in ["include/fa", "kernels"] {
+        for path in sorted_files(&ascendc.join(folder))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            text += &format!("({:?}, include_str!({:?})),\n", format!("{folder}/{name}"), path);
+        }
+    }
+    let list = Path::new(&variable("OUT_DIR")?).join("kernel_sources.rs");
+    fs::write(&list, text + "]\n").map_err(|e| format!("cannot write {}: {e}", list.display()))
 }
 
 fn variable(name: &str) -> Result<String, String> {

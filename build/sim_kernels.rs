@@ -6,6 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use compiler::run;
+pub(crate) use compiler::Compiler;
+
+#[path = "compiler.rs"]
+mod compiler;
+
 /// Flags beside the include paths. Warnings are errors: a narrowing in kernel text is a wrong operand on the chip.
 const FLAGS: &[&str] = &[
     "-std=c++17",
@@ -44,7 +50,7 @@ impl SimLibrary<'_> {
         for (index, source) in self.sources.iter().enumerate() {
             let stem = source.file_stem().unwrap_or(OsStr::new("kernel")).to_string_lossy();
             let object = self.objects.join(format!("{index}_{stem}.o"));
-            let mut command = compiler.kernel_command(self.ascendc);
+            let mut command = kernel_command(compiler, self.ascendc);
             command.arg("-c").arg(source).arg("-o").arg(&object);
             run(command)?;
             objects.push(object);
@@ -55,88 +61,25 @@ impl SimLibrary<'_> {
     }
 }
 
-/// A C++ compiler that accepts `-std=c++17`.
-#[derive(Clone, Debug)]
-pub(crate) struct Compiler {
-    tool: cc::Tool,
+/// A compiler call with the flags and include paths of kernel text.
+fn kernel_command(compiler: &Compiler, ascendc: &Path) -> Command {
+    let mut command = compiler.command();
+    command.args(FLAGS);
+    command.arg("-I").arg(ascendc.join("sim")).arg("-I").arg(ascendc.join("include"));
+    command
 }
 
 impl Compiler {
-    /// The compiler that crate `cc` finds (environment variable `CXX`, else the platform's). `target` is the triple to
-    /// build for and also the host: kernels for the simulator run in this process.
-    ///
-    /// # Errors
-    /// When there is none, or it does not speak C++17.
-    pub(crate) fn find(target: &str, scratch: &Path) -> Result<Compiler, String> {
-        let found = cc::Build::new()
-            .cpp(true)
-            .target(target)
-            .host(target)
-            .opt_level(2)
-            .debug(false)
-            .cargo_metadata(false)
-            .try_get_compiler()
-            .map_err(|e| missing(&e.to_string()))?;
-        let compiler = Compiler { tool: found };
-        compiler.check(scratch)?;
-        Ok(compiler)
-    }
-
-    fn command(&self) -> Command {
-        self.tool.to_command()
-    }
-
-    /// With the flags and include paths of kernel text.
-    fn kernel_command(&self, ascendc: &Path) -> Command {
-        let mut command = self.command();
-        command.args(FLAGS);
-        command.arg("-I").arg(ascendc.join("sim")).arg("-I").arg(ascendc.join("include"));
-        command
-    }
-
-    /// Checks that a translation unit compiles, without output.
+    /// Checks that a translation unit compiles for the simulator, without output.
     ///
     /// # Errors
     /// What the compiler printed.
     #[allow(dead_code, reason = "build.rs compiles for real; the tests use this")]
     pub(crate) fn check_syntax(&self, ascendc: &Path, source: &Path) -> Result<(), String> {
-        let mut command = self.kernel_command(ascendc);
+        let mut command = kernel_command(self, ascendc);
         command.arg("-fsyntax-only").arg(source);
         run(command)
     }
-
-    /// Compiles a line that needs C++17.
-    fn check(&self, scratch: &Path) -> Result<(), String> {
-        let probe = scratch.join("cxx17_probe.cpp");
-        fs::create_dir_all(scratch).map_err(|e| format!("cannot create {}: {e}", scratch.display()))?;
-        fs::write(&probe, "template <auto value> struct S {}; S<1> s;\n")
-            .map_err(|e| format!("cannot write {}: {e}", probe.display()))?;
-        let mut command = self.command();
-        command.args(["-std=c++17", "-fsyntax-only"]).arg(&probe);
-        run(command).map_err(|e| missing(&e))
-    }
-}
-
-fn missing(why: &str) -> String {
-    format!(
-        "fastattention builds its kernels for the simulator and needs a C++17 compiler (g++ 9, clang++ 9 or newer).\n\
-         Install one (Debian, Ubuntu: `apt install g++`) or set CXX to its path.\n\
-         What was tried: {why}"
-    )
-}
-
-/// Runs a compiler, silent unless it fails.
-fn run(mut command: Command) -> Result<(), String> {
-    let output = command.output().map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "{command:?} failed with {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    ))
 }
 
 /// A kernel as its registration names it.

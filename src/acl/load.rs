@@ -39,14 +39,40 @@ impl Library {
     }
 }
 
+/// A file that was tried as the ACL library and is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The path or name.
+    pub path: PathBuf,
+    /// What the loader said, or what is wrong with the library.
+    pub reason: String,
+}
+
+/// A search and its outcome.
+struct Search {
+    outcome: Result<Library>,
+    attempts: Vec<Attempt>,
+}
+
+/// Searched once in a process.
+fn search() -> &'static Search {
+    static SEARCH: OnceLock<Search> = OnceLock::new();
+    SEARCH.get_or_init(|| Search::among(candidates(|name| std::env::var_os(name))))
+}
+
 /// The ACL library of this process: from `FASTATTENTION_ACL_LIB`, else by name through the system's search, else from
 /// the places where CANN is installed. Searched once; the outcome is kept.
 ///
 /// # Errors
 /// `LibraryNotFound`, with every path tried and why it failed.
 pub fn library() -> Result<&'static Library> {
-    static LIBRARY: OnceLock<Result<Library>> = OnceLock::new();
-    LIBRARY.get_or_init(|| first_of(candidates(|name| std::env::var_os(name)))).as_ref().map_err(Error::clone)
+    search().outcome.as_ref().map_err(Error::clone)
+}
+
+/// The files that [`library`] tried before the one it loaded, or all of them if it found none.
+pub fn attempts() -> &'static [Attempt] {
+    &search().attempts
 }
 
 /// Loads the ACL library from one file. The library stays loaded, so call it once for a path.
@@ -91,20 +117,29 @@ fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
 
 /// The first candidate that loads.
 fn first_of(candidates: Vec<PathBuf>) -> Result<Library> {
-    let mut tried = Vec::new();
-    for path in candidates {
-        match open(&path) {
-            Ok(library) => return Ok(library),
-            Err(reason) => tried.push(format!("{}: {reason}", path.display())),
+    Search::among(candidates).outcome
+}
+
+impl Search {
+    /// Stops at the first candidate that loads.
+    fn among(candidates: Vec<PathBuf>) -> Self {
+        let mut attempts = Vec::new();
+        for path in candidates {
+            match open(&path) {
+                Ok(library) => return Self { outcome: Ok(library), attempts },
+                Err(reason) => attempts.push(Attempt { path, reason }),
+            }
         }
+        let tried: String =
+            attempts.iter().map(|a| format!("\n  {}: {}", a.path.display(), a.reason)).collect();
+        let outcome = Err(Error::new(
+            ErrorKind::LibraryNotFound,
+            format!(
+                "no ACL library could be loaded (set {LIBRARY_VARIABLE} to its path, or install CANN); tried:{tried}"
+            ),
+        ));
+        Self { outcome, attempts }
     }
-    Err(Error::new(
-        ErrorKind::LibraryNotFound,
-        format!(
-            "no ACL library could be loaded (set {LIBRARY_VARIABLE} to its path, or install CANN); tried:\n  {}",
-            tried.join("\n  ")
-        ),
-    ))
 }
 
 fn open(path: &Path) -> Result<Library, String> {

@@ -2,4 +2,4 @@
 
 mod load;
 
-pub use load::{library, load_from, Library};
+pub use load::{attempts, library, load_from, Attempt, Library};

@@ -1,8 +1,13 @@
 //! The command line tool: run attention on files, print plans, list devices and instructions.
 
+#[path = "../../../build/compiler.rs"]
+mod compiler;
+mod doctor;
+mod kernels;
 mod output;
 mod plan;
 mod run;
+mod self_test;
 mod tensors;
 
 use std::fmt::Display;
@@ -31,6 +36,13 @@ enum Command {
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
     Isa,
+    /// Tell what was found and what works: kernels, ACL library, devices with a self-test, compiler, variables.
+    ///
+    /// The exit code is 0 if at least one device passes its self-test.
+    Doctor(doctor::Doctor),
+    /// List the kernels, or check them with the headers of an installed CANN.
+    #[command(subcommand)]
+    Kernels(kernels::Kernels),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +51,8 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
+        Command::Doctor(doctor) => doctor.execute(),
+        Command::Kernels(kernels) => kernels.execute(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,138 @@
+//! The kernels' text, part of this program: an installed binary needs no source tree.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Files of kernel text by their path below `ascendc`.
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/kernel_sources.rs"));
+
+/// The list of kernels, which kernel files include to instantiate their templates.
+const VARIANTS: &str = "kernels/variants.def";
+
+/// A kernel: a line of `variants.def`, and what the file that defines it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// Name of the entry.
+    pub(crate) name: String,
+    /// `f16`, `bf16`, `f32`, or `-` for a kernel of bytes.
+    pub(crate) dtype: String,
+    /// Which cores it runs on, as `KERNEL_TASK_TYPE_DEFAULT` names it.
+    pub(crate) kernel_type: String,
+    /// Type and name of each argument.
+    pub(crate) args: Vec<String>,
+    /// The translation unit below `ascendc`: `FA_FLASH_FWD` is defined in `kernels/flash_fwd.cpp`.
+    pub(crate) file: String,
+    /// Its line in `variants.def`.
+    line: String,
+}
+
+impl Kernel {
+    /// Writes the kernel text to a folder, with this kernel as the only one, and so one kernel's errors apart from another's.
+    pub(crate) fn write_to(&self, folder: &Path) -> Result<()> {
+        for (path, text) in FILES {
+            let file = folder.join(path);
+            let parent = file.parent().unwrap_or(folder);
+            fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+            let only = if *path == VARIANTS { &format!("{}\n", self.line) } else { *text };
+            fs::write(&file, only).with_context(|| format!("writing {}", file.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Every kernel, in the order of `variants.def`.
+///
+/// # Errors
+/// A line of `variants.def` that does not follow the form of the others: a defect of this crate.
+pub(crate) fn kernels() -> Result<Vec<Kernel>> {
+    text_of(VARIANTS)
+        .with_context(|| format!("{VARIANTS} is not embedded"))?
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with("//"))
+        .map(|line| parse(line).with_context(|| format!("{VARIANTS}: no kernel found for `{line}`")))
+        .collect()
+}
+
+fn text_of(path: &str) -> Option<&'static str> {
+    FILES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
+}
+
+fn parse(line: &str) -> Option<Kernel> {
+    let (family, rest) = line.split_once('(')?;
+    let mut fields = rest.trim_end().strip_suffix(')')?.split(',').map(str::trim);
+    let name = fields.next()?.to_owned();
+    let dtype = match fields.next() {
+        None => "-",
+        Some("half") => "f16",
+        Some("bfloat16_t") => "bf16",
+        Some("float") => "f32",
+        Some(other) => other,
+    };
+    let file = format!("kernels/{}.cpp", family.strip_prefix("FA_")?.to_lowercase());
+    // Macro definitions continue over lines; the blanks between words say nothing.
+    let text = text_of(&file)?.replace("\\\n", " ");
+    let (_, entry) = text.split_once("__global__ __aicore__ void ")?;
+    let (_, entry) = entry.split_once('(')?;
+    let (args, entry) = entry.split_once(')')?;
+    let (_, entry) = entry.split_once("KERNEL_TASK_TYPE_DEFAULT(")?;
+    let (kernel_type, _) = entry.split_once(')')?;
+    Some(Kernel {
+        name,
+        dtype: dtype.to_owned(),
+        kernel_type: kernel_type.to_owned(),
+        args: args.split(',').map(|arg| arg.split_whitespace().collect::<Vec<_>>().join(" ")).collect(),
+        file,
+        line: line.to_owned(),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn ascendc() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("ascendc")
+    }
+
+    #[test]
+    fn every_kernel_file_of_the_source_tree_is_embedded_as_it_is() {
+        for folder in ["kernels", "include/fa"] {
+            for entry in fs::read_dir(ascendc().join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                let name = format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
+                assert_eq!(text_of(&name), Some(&*fs::read_to_string(&path).unwrap()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_file_has_a_kernel() {
+        let kernels = kernels().unwrap();
+        for (path, _) in FILES.iter().filter(|(path, _)| path.ends_with(".cpp")) {
+            assert!(kernels.iter().any(|k| k.file == *path), "{path} is named by no line of {VARIANTS}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_written_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let kernels = kernels().unwrap();
+        let kernel = kernels.iter().find(|k| k.name == "fa_flash_fwd_bf16").unwrap();
+        kernel.write_to(folder.path()).unwrap();
+        let variants = fs::read_to_string(folder.path().join(VARIANTS)).unwrap();
+        assert_eq!(variants, "FA_FLASH_FWD(fa_flash_fwd_bf16, bfloat16_t)\n");
+        assert!(folder.path().join("include/fa/arch.h").is_file());
+    }
+
+    #[test]
+    fn a_line_of_another_form_is_no_kernel() {
+        for line in ["FA_COPY", "FA_COPY(fa_copy", "COPY(fa_copy)", "FA_NO_SUCH_FILE(fa_x)"] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}
