@@ -88,7 +88,7 @@ impl Bench {
     }
 
     fn host_func(&self, stream: *mut c_void, f: unsafe extern "C" fn(*mut c_void), arg: *mut c_void) {
-        assert_eq!(unsafe { (self.t.aclrtLaunchHostFunc.unwrap())(stream, f, arg) }, 0);
+        assert_eq!(unsafe { (self.t.aclrtLaunchHostFunc.unwrap())(stream, Some(f), arg) }, 0);
     }
 }
 
@@ -244,6 +244,9 @@ fn copies_are_checked() {
         b.refused((b.t.aclrtMemset)(h, 64, 0, 64), 107_000, &["device memory wanted"]);
         b.refused((b.t.aclrtMemcpy2d)(p, 8, h, 8, 9, 2, H2D), 107_000, &["width = 9"]);
         b.refused((b.t.aclrtMemcpy2d)(p, 32, h, 8, 8, 3, H2D), 107_000, &["dst"]);
+        // Rows of nothing, as many as there are numbers: refused at once, not listed.
+        b.refused((b.t.aclrtMemcpy2d)(p, 0, h, 0, 0, usize::MAX, H2D), 107_000, &["width = 0"]);
+        b.refused((b.t.aclrtMemcpy2d)(p, 8, h, 8, 8, 0, H2D), 107_000, &["height = 0"]);
         assert_eq!((b.t.aclrtFree)(q), 0);
         b.refused((b.t.aclrtMemcpy)(q, 8, h, 8, H2D), 107_000, &["(freed?)"]);
         b.refused((b.t.aclrtMemcpy)(p, 8, q, 8, D2D), 107_000, &["src", "(freed?)"]);
@@ -271,6 +274,26 @@ fn copies_copy() {
         assert_eq!((b.t.aclrtMemcpy)(to.as_mut_ptr().cast(), 64, p, 20, D2H), 0);
     }
     assert_eq!((&to[..4], &to[16..20]), (&[1, 2, 3, 3][..], &[4, 5, 6, 19][..]));
+}
+
+/// Larger than the parts that the copy is made in, by an odd distance.
+#[test]
+fn device_copies_that_overlap() {
+    const LEN: usize = 200_000;
+    const SHIFT: usize = 1001;
+    let b = Bench::new();
+    let from: Vec<u8> = (0..=250).cycle().take(LEN).collect();
+    for (dst, src) in [(SHIFT, 0), (0, SHIFT)] {
+        let p = b.malloc(LEN + SHIFT);
+        let mut to = vec![0; LEN];
+        unsafe {
+            let (dst, src) = (p.wrapping_byte_add(dst), p.wrapping_byte_add(src));
+            assert_eq!((b.t.aclrtMemcpy)(src, LEN, from.as_ptr().cast(), LEN, H2D), 0);
+            assert_eq!((b.t.aclrtMemcpy)(dst, LEN, src, LEN, D2D), 0);
+            assert_eq!((b.t.aclrtMemcpy)(to.as_mut_ptr().cast(), LEN, dst, LEN, D2H), 0);
+        }
+        assert!(to == from, "a copy from byte {src} to byte {dst}");
+    }
 }
 
 #[test]
@@ -447,6 +470,40 @@ fn an_event_orders_two_streams() {
     }
 }
 
+/// Records and waits of one event from several threads on one stream: no wait may enter the stream before its record.
+#[test]
+fn records_and_waits_from_several_threads_do_not_hang() {
+    let b = Bench::new();
+    let (stream, event) = (b.stream() as usize, b.event(SYNC) as usize);
+    let mut context = null_mut();
+    assert_eq!(unsafe { (b.t.aclrtGetCurrentContext)(&mut context) }, 0);
+    let (t, context) = (b.t, context as usize);
+    std::thread::scope(|scope| {
+        for waits in [false, true, false, true] {
+            scope.spawn(move || unsafe {
+                assert_eq!((t.aclrtSetCurrentContext)(context as *mut c_void), 0);
+                for _ in 0..5000 {
+                    let (stream, event) = (stream as *mut c_void, event as *mut c_void);
+                    let code = if waits {
+                        (t.aclrtStreamWaitEvent)(stream, event)
+                    } else {
+                        (t.aclrtRecordEvent)(event, stream)
+                    };
+                    assert_eq!(code, 0);
+                }
+            });
+        }
+    });
+    unsafe {
+        let code = (t.aclrtSynchronizeStreamWithTimeout)(stream as *mut c_void, 60_000);
+        // The stream would wait for ever when it is dropped, too.
+        if code != 0 {
+            (t.aclrtStreamAbort)(stream as *mut c_void);
+        }
+        assert_eq!(code, 0, "{}", b.text());
+    }
+}
+
 /// Appends a digit to the log: two streams that interleave would show.
 unsafe extern "C" fn append(arg: *mut c_void) {
     let (log, digit) = unsafe { *arg.cast::<(&AtomicU64, u64)>() };
@@ -493,6 +550,13 @@ fn a_host_function_cannot_wait_for_its_own_stream() {
     b.host_func(stream, synchronize_own, as_arg(&own));
     assert_eq!(unsafe { (b.t.aclrtSynchronizeStream)(stream) }, 0);
     assert_eq!(own.code.load(Ordering::Relaxed), 107_000);
+}
+
+#[test]
+fn a_host_function_of_null_is_refused() {
+    let b = Bench::new();
+    let code = unsafe { (b.t.aclrtLaunchHostFunc.unwrap())(b.stream(), None, null_mut()) };
+    b.refused(code, 100_000, &["fn = NULL given"]);
 }
 
 #[test]

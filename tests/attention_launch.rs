@@ -113,6 +113,22 @@ fn rows_without_keys_are_written() {
     assert!(none.lse.iter().all(|&lse| lse == f32::NEG_INFINITY) && none.lse.len() == 80);
 }
 
+/// The stride of a dimension of 1 is never followed, so any number is right: 0 as of a broadcast, or what a view had.
+#[test]
+fn strides_of_single_rows_say_nothing() {
+    for stride in [0, 7, 65_536, u64::MAX] {
+        let one = Some([stride, stride, 32]);
+        let mut problem = Problem::new(DType::F16, [1, 1, 2, 32]).with_num_heads_k(2);
+        problem.q_stride = one;
+        problem.k_stride = one;
+        problem.v_stride = one;
+        problem.o_stride = one;
+        let v = ramp(64, 0.71);
+        let out = host::attention(&problem, &ramp(64, 0.37), &ramp(64, 0.53), &v).unwrap();
+        assert_eq!(out.o, v, "stride {stride}: one key has all the weight");
+    }
+}
+
 #[test]
 fn empty_problems_launch_nothing() {
     let empty = Problem::new(DType::F16, [0, 20, 4, 32]);

@@ -105,8 +105,7 @@ class FlashFwdVector {
             if (keys.begin != keys.end || num_rows(s) == 0) continue;
             start_item(s);
             AscendC::Duplicate(acc_ub_, 0.0f, static_cast<int32_t>(num_rows(s) * t_.head_dim_v));
-            AscendC::PipeBarrier<PIPE_V>();
-            finish_item(s);
+            finish_item(s);  // its first barrier covers acc, too
         }
     }
 
@@ -253,7 +252,7 @@ class FlashFwdVector {
             } else {
                 AscendC::Add(acc, acc, s_ub_[slot], count);
             }
-            AscendC::PipeBarrier<PIPE_V>();
+            // No barrier: the next use of these rows of acc is behind that of spread_rows or finish_item.
             s_ring_.release(slot);
         }
         if (s.last) finish_item(s);
@@ -264,7 +263,6 @@ class FlashFwdVector {
     __aicore__ inline void finish_item(const Step& s) {
         const uint32_t total = num_rows(s);
         if (total == 0) return;
-        AscendC::PipeBarrier<PIPE_V>();
         AscendC::Maxs(divisor(0), row_sum(s.item, 0), 1.0f, static_cast<int32_t>(total));
         AscendC::PipeBarrier<PIPE_V>();
         const uint32_t step = rows_per_slice(t_.head_dim_v);
@@ -290,7 +288,8 @@ class FlashFwdVector {
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = t_.head_dim_v * static_cast<uint32_t>(sizeof(T));
         params.srcStride = 0;
-        params.dstStride = static_cast<uint32_t>((t_.o_stride[1] - t_.head_dim_v) * sizeof(T));
+        // A single row has no gap behind it, and its stride may be any number.
+        params.dstStride = rows > 1 ? static_cast<uint32_t>((t_.o_stride[1] - t_.head_dim_v) * sizeof(T)) : 0;
         params.rsv = 0;
         AscendC::DataCopyPad(o_gm_[at], o, params);
     }

@@ -30,6 +30,10 @@ AscendC::DataCopyParams whole_blocks(uint32_t count) {
         fault("DataCopy: %u elements are %llu bytes, wanted a multiple of 32", count,
               static_cast<unsigned long long>(bytes));
     }
+    if (bytes / AscendC::ONE_BLK_SIZE > UINT16_MAX) {
+        fault("DataCopy: %u elements are %llu bytes, wanted at most 65535 blocks of 32", count,
+              static_cast<unsigned long long>(bytes));
+    }
     AscendC::DataCopyParams params;
     params.blockLen = static_cast<uint16_t>(bytes / AscendC::ONE_BLK_SIZE);
     return params;

@@ -113,7 +113,8 @@ void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTen
     const uint32_t tail = count % lanes;
     const uint32_t done = count - tail;
     if (done > 0) {
-        Gather(dst, src, srcOffset, srcBaseOffset, uint64_t{lanes}, static_cast<uint8_t>(done / lanes), 8);
+        const uint8_t repeats = fasim::repeat_count("Gather", done / lanes);
+        Gather(dst, src, srcOffset, srcBaseOffset, uint64_t{lanes}, repeats, 8);
     }
     if (tail > 0) Gather(dst[done], src, srcOffset[done], srcBaseOffset, uint64_t{tail}, 1, 8);
 }

@@ -18,7 +18,7 @@ namespace AscendC {
               const int32_t dstRepStride, const int32_t srcBlkStride, const int32_t srcRepStride) {                \
         static_assert(fasim::one_of<T, half, float>, #Call ": elements are half or float");                        \
         fasim::apply_mask<T, isSetMask>(static_cast<uint64_t>(mask));                                              \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), static_cast<uint8_t>(repeatTime),                            \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), fasim::repeat_count(#Call, repeatTime),                      \
                   static_cast<uint16_t>(dstRepStride), static_cast<uint16_t>(srcBlkStride),                        \
                   static_cast<uint16_t>(srcRepStride));                                                            \
     }                                                                                                              \
@@ -28,7 +28,7 @@ namespace AscendC {
               const int32_t srcRepStride) {                                                                        \
         static_assert(fasim::one_of<T, half, float>, #Call ": elements are half or float");                        \
         fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), static_cast<uint8_t>(repeatTime),                            \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), fasim::repeat_count(#Call, repeatTime),                      \
                   static_cast<uint16_t>(dstRepStride), static_cast<uint16_t>(srcBlkStride),                        \
                   static_cast<uint16_t>(srcRepStride));                                                            \
     }
@@ -47,7 +47,7 @@ FASIM_REDUCE_CALL(PairReduceSum, vcpadd)
               ReduceOrder order = ReduceOrder::ORDER_VALUE_INDEX) {                                                \
         static_assert(fasim::one_of<T, half, float>, #Call ": elements are half or float");                        \
         fasim::apply_mask<T, isSetMask>(static_cast<uint64_t>(mask));                                              \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), static_cast<uint8_t>(repeatTime),                            \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), fasim::repeat_count(#Call, repeatTime),                      \
                   static_cast<uint16_t>(dstRepStride), static_cast<uint16_t>(srcBlkStride),                        \
                   static_cast<uint16_t>(srcRepStride), fasim::order_of(order));                                    \
     }                                                                                                              \
@@ -57,7 +57,7 @@ FASIM_REDUCE_CALL(PairReduceSum, vcpadd)
               const int32_t srcRepStride, ReduceOrder order = ReduceOrder::ORDER_VALUE_INDEX) {                    \
         static_assert(fasim::one_of<T, half, float>, #Call ": elements are half or float");                        \
         fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), static_cast<uint8_t>(repeatTime),                            \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), fasim::repeat_count(#Call, repeatTime),                      \
                   static_cast<uint16_t>(dstRepStride), static_cast<uint16_t>(srcBlkStride),                        \
                   static_cast<uint16_t>(srcRepStride), fasim::order_of(order));                                    \
     }
@@ -71,8 +71,9 @@ void WholeReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const 
                     const int32_t dstRepStride, const int32_t srcBlkStride, const int32_t srcRepStride) {
     static_assert(fasim::one_of<T, half, float>, "WholeReduceSum: elements are half or float");
     fasim::apply_mask<T, isSetMask>(static_cast<uint64_t>(mask));
-    vcadd(dst.GetPhyAddr(), src.GetPhyAddr(), static_cast<uint8_t>(repeatTime), static_cast<uint16_t>(dstRepStride),
-          static_cast<uint16_t>(srcBlkStride), static_cast<uint16_t>(srcRepStride), false);
+    vcadd(dst.GetPhyAddr(), src.GetPhyAddr(), fasim::repeat_count("WholeReduceSum", repeatTime),
+          static_cast<uint16_t>(dstRepStride), static_cast<uint16_t>(srcBlkStride),
+          static_cast<uint16_t>(srcRepStride), false);
 }
 
 template <typename T, bool isSetMask = true>
@@ -81,8 +82,9 @@ void WholeReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const 
                     const int32_t srcRepStride) {
     static_assert(fasim::one_of<T, half, float>, "WholeReduceSum: elements are half or float");
     fasim::apply_mask<T, isSetMask>(mask);
-    vcadd(dst.GetPhyAddr(), src.GetPhyAddr(), static_cast<uint8_t>(repeatTime), static_cast<uint16_t>(dstRepStride),
-          static_cast<uint16_t>(srcBlkStride), static_cast<uint16_t>(srcRepStride), false);
+    vcadd(dst.GetPhyAddr(), src.GetPhyAddr(), fasim::repeat_count("WholeReduceSum", repeatTime),
+          static_cast<uint16_t>(dstRepStride), static_cast<uint16_t>(srcBlkStride),
+          static_cast<uint16_t>(srcRepStride), false);
 }
 
 // The same instruction; dstBlkStride has no effect.

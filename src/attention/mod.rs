@@ -1,7 +1,8 @@
 //! The forward attention operator: a [`Problem`] is planned once, and its [`Plan`] launched as often as wanted.
 //!
 //! Numerics: scores, softmax statistics and the accumulator of o are f32, P is rounded to the operands' dtype before
-//! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. See [`reference`](crate::reference) for special values.
+//! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. A score whose product with `softmax_scale` leaves the range of
+//! f32 is infinite. See [`reference`](crate::reference) for special values.
 
 pub mod host;
 mod launch;

@@ -23,7 +23,7 @@ pub type AclArgsHandle = *mut c_void;
 /// `aclrtParamHandle`: one argument of a list.
 pub type AclParamHandle = *mut c_void;
 /// `aclrtHostFunc`.
-pub type AclHostFunc = unsafe extern "C" fn(*mut c_void);
+pub type AclHostFunc = Option<unsafe extern "C" fn(*mut c_void)>;
 
 /// `aclrtMemcpyKind`.
 pub mod memcpy_kind {

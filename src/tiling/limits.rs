@@ -154,7 +154,7 @@ impl Tensor {
             }
         }
         // Inputs with a longer pitch are copied row by row.
-        if self.is_output && self.stride[1] > MAX_ROW_STRIDE_O {
+        if self.is_output && self.extent[1] > 1 && self.stride[1] > MAX_ROW_STRIDE_O {
             found.push(unsupported(format!(
                 "{}_stride: row stride = {} is more than {MAX_ROW_STRIDE_O} elements; nearest supported: \
                  {MAX_ROW_STRIDE_O}",

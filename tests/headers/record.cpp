@@ -127,11 +127,41 @@ void tail_in_use() {
     AscendC::Select(f, buffer.Get<uint8_t>(), f, 2.0f, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, 64u);
 }
 
+AscendC::LocalTensor<float> ub_floats() {
+    return AscendC::LocalTensor<float>(AscendC::TPosition::VECCALC, 0, 1024);
+}
+
+// What fits the calls' parameters but not the instructions' fields.
+void too_many_gathered() {
+    const AscendC::LocalTensor<float> f = ub_floats();
+    AscendC::Gather(f, f, f.ReinterpretCast<uint32_t>(), 0, 256 * 64);
+}
+
+void too_many_reduced() {
+    const AscendC::LocalTensor<float> f = ub_floats();
+    AscendC::BlockReduceMax(f, f, 256, 64, 1, 1, 8);
+}
+
+void too_many_summed() {
+    const AscendC::LocalTensor<float> f = ub_floats();
+    AscendC::WholeReduceSum(f, f, 64, -1, 1, 1, 8);
+}
+
+void too_many_copied() {
+    AscendC::GlobalTensor<float> gm;
+    gm.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(kGm));
+    AscendC::DataCopy(ub_floats(), gm, 65536 * 8);
+}
+
 const FasimKernel kKernels[] = {
     fasim::entry<&takes_all>("takes_all", fasim::kMixAic1Aiv2),
     fasim::entry<&stops>("stops", fasim::kAivOnly),
     fasim::entry<&too_much>("too_much", fasim::kAivOnly),
     fasim::entry<&tail_in_use>("tail_in_use", fasim::kAivOnly),
+    fasim::entry<&too_many_gathered>("too_many_gathered", fasim::kAivOnly),
+    fasim::entry<&too_many_reduced>("too_many_reduced", fasim::kAivOnly),
+    fasim::entry<&too_many_summed>("too_many_summed", fasim::kAivOnly),
+    fasim::entry<&too_many_copied>("too_many_copied", fasim::kAivOnly),
 };
 
 void launches() {

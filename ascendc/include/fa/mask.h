@@ -46,7 +46,6 @@ __aicore__ inline void apply_mask(const AscendC::LocalTensor<float>& s, const As
     for (uint32_t row = 0; row < rows; ++row) {
         AscendC::Select(s[row * cols], visible[row * row_bytes], s[row * cols], value,
                         AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, cols);
-        AscendC::PipeBarrier<PIPE_V>();
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) struct Event {
     flags: u32,
     context: u64,
     state: Mutex<State>,
+    /// Held from taking a number to queueing what has it. Otherwise a wait could enter a stream before the record that it
+    /// waits for, which another thread is about to queue behind it.
+    numbering: Mutex<()>,
 }
 
 /// Each record has a number. A wait that is queued waits for the newest record at that moment.
@@ -100,7 +103,7 @@ impl Event {
                 format!("flag = {flags:#x} given, SYNC 0x1, CAPTURE_STREAM_PROGRESS 0x2, TIME_LINE 0x8 or a sum wanted"),
             );
         }
-        Ok(Arc::new(Event { origin, flags, context, state: Mutex::default() }))
+        Ok(Arc::new(Event { origin, flags, context, state: Mutex::default(), numbering: Mutex::default() }))
     }
 
     /// Number of the context that the event was created in.
@@ -130,6 +133,7 @@ impl Event {
     }
 
     pub(super) fn record(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
+        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         let number = {
             let mut state = self.state();
             state.recorded += 1;
@@ -143,6 +147,7 @@ impl Event {
         if !self.orders() {
             return self.forbid("order streams (it lacks SYNC)");
         }
+        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         let number = {
             let mut state = self.state();
             state.waits += 1;

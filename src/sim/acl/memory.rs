@@ -269,8 +269,19 @@ impl Copy {
     }
 }
 
-/// Copies bytes, and for bytes that were never written that fact.
+/// Copies bytes, and for bytes that were never written that fact. Ranges may overlap, as in `memmove`.
 fn copy_on_device(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: usize) {
+    // A copy may be as large as the device: it goes in parts, from the end that an overlap does not spoil.
+    let mut parts: Vec<usize> = (0..len).step_by(CHUNK).collect();
+    if src < dst {
+        parts.reverse();
+    }
+    for at in parts {
+        copy_part(to, dst + at as u64, from, src + at as u64, CHUNK.min(len - at));
+    }
+}
+
+fn copy_part(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: usize) {
     let unset: Vec<usize> = match from.first_unset(src, len) {
         None => Vec::new(),
         Some(_) => (0..len).filter(|&i| !from.is_set(src + i as u64)).collect(),

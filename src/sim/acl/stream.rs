@@ -127,12 +127,17 @@ impl Stream {
             let stream = Arc::clone(self);
             let worker = std::thread::Builder::new()
                 .name(format!("sim-stream-{}", self.number))
-                .spawn(move || stream.work())
-                .map_err(|e| Refusal {
-                    code: codes::RT_NO_STREAM_RESOURCE,
-                    text: format!("the host gives no thread for the stream: {e}"),
-                })?;
-            state.worker = Some(worker.thread().id());
+                .spawn(move || stream.work());
+            match worker {
+                Ok(worker) => state.worker = Some(worker.thread().id()),
+                Err(e) => {
+                    drop(state);
+                    let text = format!("the host gives no thread for the stream: {e}");
+                    let refusal = Refusal { code: codes::RT_NO_STREAM_RESOURCE, text };
+                    work.abandon(&refusal);
+                    return Err(refusal);
+                }
+            }
         }
         state.queue.push_back(work);
         state.submitted += 1;

@@ -180,12 +180,11 @@ fn sweep_avx2<S: Summation>(sum: &S, k: usize, m1: usize, panels: &Panels<S::Lan
 fn sweep<S: Summation>(sum: &S, k: usize, m1: usize, panels: &Panels<S::Lane>, c: &mut [u8]) {
     for (b, strip) in panels.b.chunks_exact(k).zip(c.chunks_exact_mut(m1 * 1024)) {
         for (a, bytes) in panels.a.chunks_exact(k).zip(strip.chunks_exact_mut(TILE_BYTES)) {
-            let mut tile: Tile<S::Out> = std::array::from_fn(|r| {
-                std::array::from_fn(|j| {
-                    let at = (r * COLS + j) * 4;
-                    S::from_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-                })
-            });
+            // Plain loops: `array::from_fn` is at times left as a call.
+            let mut tile: Tile<S::Out> = [[S::from_bytes([0; 4]); COLS]; ROWS];
+            for (value, raw) in tile.as_flattened_mut().iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *value = S::from_bytes(*raw);
+            }
             sum.add(&mut tile, a, b);
             for (out, value) in bytes.chunks_exact_mut(4).zip(tile.as_flattened()) {
                 out.copy_from_slice(&S::to_bytes(*value));

@@ -29,6 +29,7 @@ const OPERANDS: &[&str] = &[
 ];
 /// Bytes of one row of a strip in L0C: 16 values of 32 bits.
 const ROW: u64 = 64;
+const ROW_BYTES: usize = 64;
 
 pub(crate) static OPS: &[OpInfo] = &[
     OpInfo {
@@ -207,8 +208,13 @@ impl Fixpipe {
         for (src, dst) in self.matrices() {
             for j in 0..self.m {
                 self.gather(exec, src, j, 0, self.n, &mut raw);
-                self.convert(&raw, 0, length(self.n), &mut out);
-                sink.write(exec, dst.plus(distance(j * self.dst_pitch)), &out);
+                let to = dst.plus(distance(j * self.dst_pitch));
+                if matches!(self.conversion, Conversion::Copy) && !self.relu {
+                    sink.write(exec, to, &raw);
+                } else {
+                    self.convert(&raw, 0, length(self.n), &mut out);
+                    sink.write(exec, to, &out);
+                }
             }
         }
     }
@@ -235,7 +241,11 @@ impl Fixpipe {
         while at < end {
             let stop = end.min((at / 16 + 1) * 16);
             let from = src.plus(distance(at / 16 * self.src_strip + j * ROW + at % 16 * 4));
-            raw.extend_from_slice(exec.bytes(from, length((stop - at) * 4)));
+            // Whole rows of a strip have a size that the compiler knows.
+            match <&[u8; ROW_BYTES]>::try_from(exec.bytes(from, length((stop - at) * 4))) {
+                Ok(row) => raw.extend_from_slice(row),
+                Err(_) => raw.extend_from_slice(exec.bytes(from, length((stop - at) * 4))),
+            }
             at = stop;
         }
     }

@@ -240,6 +240,8 @@ impl Load3d {
     }
 
     fn touch(&self, exec: &mut Exec<'_>, c0: usize) -> Result<(), Stop> {
+        // First what bounds the window: the runs of one that exceeds L0 would be too many to list.
+        exec.touch("dst", self.dst, self.dst_bytes(c0) as u64, Access::Write)?;
         let mut pending: Option<(usize, usize)> = None;
         let mut ranges = Vec::new();
         self.runs(|_, _, first, count| {
@@ -258,7 +260,7 @@ impl Load3d {
         for (offset, len) in ranges {
             exec.touch("src", self.src.plus(distance(offset as u64)), len as u64, Access::Read)?;
         }
-        exec.touch("dst", self.dst, self.dst_bytes(c0) as u64, Access::Write)
+        Ok(())
     }
 
     fn load_rows(&self, exec: &mut Exec<'_>, pad: [u8; CHUNK]) {

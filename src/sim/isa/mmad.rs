@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 
 use super::cube::{multiply, FractalExact, Integer, Panels, Sequential, Summation};
-use super::mmad_pack::{hf32_or_f32, pack_a, pack_b, unpack_bf16, unpack_f16, unpack_s8, Unpack};
+use super::mmad_pack::{hf32_or_f32, unpack_bf16, unpack_f16, unpack_s8, PackPanels};
 use super::transfer::{distance, flag, length};
+use super::vec_wide::on_widest;
 use super::{Dispatch, OpInfo};
 use crate::sim::addr::Addr;
 use crate::sim::instr::{Elem, Instr, Pipe};
@@ -296,11 +297,19 @@ thread_local! {
 }
 
 fn run_float(exec: &mut Exec<'_>, mad: &Mad, panels: &mut Panels<f32>) {
-    let unpack = match mad.elem {
-        Elem::F16 => unpack_f16,
-        Elem::Bf16 => unpack_bf16,
-        _ => hf32_or_f32(exec.instr.regs.ctrl),
-    };
+    match mad.elem {
+        Elem::F16 => run_accumulating(exec, mad, panels, unpack_f16),
+        Elem::Bf16 => run_accumulating(exec, mad, panels, unpack_bf16),
+        _ => run_accumulating(exec, mad, panels, hf32_or_f32(exec.instr.regs.ctrl)),
+    }
+}
+
+fn run_accumulating(
+    exec: &mut Exec<'_>,
+    mad: &Mad,
+    panels: &mut Panels<f32>,
+    unpack: impl Fn(&[u8], &mut [f32]),
+) {
     match exec.config.cube_accumulate {
         CubeAccumulate::F32Sequential => run(exec, mad, &Sequential, panels, unpack),
         CubeAccumulate::FractalExact => run(exec, mad, &FractalExact(32 / mad.elem.bytes()), panels, unpack),
@@ -312,10 +321,10 @@ fn run<S: Summation>(
     mad: &Mad,
     sum: &S,
     panels: &mut Panels<S::Lane>,
-    unpack: Unpack<S::Lane>,
+    unpack: impl Fn(&[u8], &mut [S::Lane]),
 ) {
-    pack_a(exec.bytes(mad.a, mad.a_bytes()), mad, panels, unpack);
-    pack_b(exec.bytes(mad.b, mad.b_bytes()), mad, panels, unpack);
+    let (a, b) = (exec.bytes(mad.a, mad.a_bytes()), exec.bytes(mad.b, mad.b_bytes()));
+    on_widest(PackPanels { a, b, mad, panels: &mut *panels, unpack });
     multiply(sum, mad.k, mad.m1, panels, exec.bytes_mut(mad.c, mad.c_bytes()));
 }
 

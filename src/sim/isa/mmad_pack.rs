@@ -1,14 +1,33 @@
 //! Fractals of L0A and L0B into the panels of `cube`, widened to the lanes of the arithmetic.
 
-use half::slice::HalfFloatSliceExt;
-
 use super::cube::{Panels, COLS, ROWS};
 use super::mmad::{Mad, FRACTAL};
+use super::vec_wide::Work;
 
-/// Widens a run of bytes, at most one fractal, into lanes.
-pub(super) type Unpack<T> = fn(&[u8], &mut [T]);
+/// Packs both operands. `unpack` widens a run of bytes, at most one fractal, into lanes.
+pub(super) struct PackPanels<'a, T, U> {
+    pub(super) a: &'a [u8],
+    pub(super) b: &'a [u8],
+    pub(super) mad: &'a Mad,
+    pub(super) panels: &'a mut Panels<T>,
+    pub(super) unpack: U,
+}
 
-pub(super) fn pack_a<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Panels<T>, unpack: Unpack<T>) {
+impl<T: Copy + Default, U: Fn(&[u8], &mut [T])> Work for PackPanels<'_, T, U> {
+    #[inline(always)]
+    fn run(self) {
+        pack_a(self.a, self.mad, self.panels, &self.unpack);
+        pack_b(self.b, self.mad, self.panels, &self.unpack);
+    }
+}
+
+#[inline(always)]
+fn pack_a<T: Copy + Default>(
+    bytes: &[u8],
+    mad: &Mad,
+    panels: &mut Panels<T>,
+    unpack: &impl Fn(&[u8], &mut [T]),
+) {
     // What stays of earlier products is overwritten below, or belongs to rows beyond m, which nobody may read.
     panels.a.resize(mad.m.div_ceil(ROWS) * mad.k, [T::default(); ROWS]);
     let size = mad.elem.bytes();
@@ -37,7 +56,13 @@ pub(super) fn pack_a<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Pa
     }
 }
 
-pub(super) fn pack_b<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Panels<T>, unpack: Unpack<T>) {
+#[inline(always)]
+fn pack_b<T: Copy + Default>(
+    bytes: &[u8],
+    mad: &Mad,
+    panels: &mut Panels<T>,
+    unpack: &impl Fn(&[u8], &mut [T]),
+) {
     panels.b.resize(mad.n1 * mad.k, [T::default(); COLS]);
     let c0 = 32 / mad.elem.bytes();
     let mut lanes = [T::default(); FRACTAL];
@@ -50,6 +75,7 @@ pub(super) fn pack_b<T: Copy + Default>(bytes: &[u8], mad: &Mad, panels: &mut Pa
 }
 
 /// `out[kk][r]` becomes element (first + r, kk) of a fractal whose rows have `c0` elements.
+#[inline(always)]
 fn turn<T: Copy, const R: usize>(lanes: &[T; FRACTAL], c0: usize, first: usize, out: &mut [[T; R]]) {
     match c0 {
         8 => turn_rows::<T, R, 8>(lanes, first, out),
@@ -58,7 +84,9 @@ fn turn<T: Copy, const R: usize>(lanes: &[T; FRACTAL], c0: usize, first: usize, 
     }
 }
 
-/// [`turn`] with the row length known to the compiler, which makes shuffles of it.
+/// [`turn`] with the row length known to the compiler, which makes shuffles of it. Plain loops: `array::from_fn` is at
+/// times left as a call, compiled without the vectors of the caller.
+#[inline(always)]
 fn turn_rows<T: Copy, const R: usize, const C0: usize>(
     lanes: &[T; FRACTAL],
     first: usize,
@@ -67,35 +95,57 @@ fn turn_rows<T: Copy, const R: usize, const C0: usize>(
     let rows = &lanes.as_chunks::<C0>().0[first..first + R];
     if let Ok(whole) = <&mut [[T; R]; C0]>::try_from(&mut *out) {
         for (kk, to) in whole.iter_mut().enumerate() {
-            *to = std::array::from_fn(|r| rows[r][kk]);
+            for (x, row) in to.iter_mut().zip(rows) {
+                *x = row[kk];
+            }
         }
         return;
     }
     for (kk, to) in out.iter_mut().enumerate() {
-        *to = std::array::from_fn(|r| rows[r][kk]);
+        for (x, row) in to.iter_mut().zip(rows) {
+            *x = row[kk];
+        }
     }
 }
 
+#[inline(always)]
 pub(super) fn unpack_f16(bytes: &[u8], out: &mut [f32]) {
-    let mut values = [half::f16::ZERO; FRACTAL / 2];
-    for (value, pair) in values.iter_mut().zip(bytes.chunks_exact(2)) {
-        *value = half::f16::from_le_bytes([pair[0], pair[1]]);
+    for (value, pair) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        *value = widened(u16::from_le_bytes(*pair));
     }
-    values[..out.len()].convert_to_f32_slice(out);
 }
 
+/// f16 to f32 without a branch, so that loops vectorise. A signalling NaN becomes quiet, as with the host's instruction.
+#[inline(always)]
+fn widened(half: u16) -> f32 {
+    /// 2^-14, the smallest normal f16, and the difference of the exponents' biases in place.
+    const SMALLEST: u32 = 113 << 23;
+    const BIAS: u32 = 112 << 23;
+    let (sign, magnitude) = (u32::from(half & 0x8000) << 16, u32::from(half & 0x7fff) << 13);
+    let normal = magnitude + BIAS;
+    // Exact: the fraction of a subnormal number stands behind an implied one, which is taken off again.
+    let subnormal = (f32::from_bits(magnitude + SMALLEST) - f32::from_bits(SMALLEST)).to_bits();
+    let quiet = if magnitude > 0x7c00 << 13 { 1 << 22 } else { 0 };
+    let special = magnitude | 0x7f80_0000 | quiet;
+    let finite = if magnitude < 0x0400 << 13 { subnormal } else { normal };
+    f32::from_bits(sign | if magnitude >= 0x7c00 << 13 { special } else { finite })
+}
+
+#[inline(always)]
 pub(super) fn unpack_bf16(bytes: &[u8], out: &mut [f32]) {
     for (value, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
         *value = f32::from_bits(u32::from(u16::from_le_bytes([pair[0], pair[1]])) << 16);
     }
 }
 
+#[inline(always)]
 fn unpack_f32(bytes: &[u8], out: &mut [f32]) {
     for (value, word) in out.iter_mut().zip(bytes.chunks_exact(4)) {
         *value = f32::from_le_bytes([word[0], word[1], word[2], word[3]]);
     }
 }
 
+#[inline(always)]
 pub(super) fn unpack_s8(bytes: &[u8], out: &mut [i32]) {
     for (value, byte) in out.iter_mut().zip(bytes) {
         *value = i32::from(byte.cast_signed());
@@ -103,7 +153,7 @@ pub(super) fn unpack_s8(bytes: &[u8], out: &mut [i32]) {
 }
 
 /// CTRL\[46\] turns HF32 on, CTRL\[47\] chooses its rounding (SetHF32Mode, SetHF32TransMode).
-pub(super) fn hf32_or_f32(ctrl: u64) -> Unpack<f32> {
+pub(super) fn hf32_or_f32(ctrl: u64) -> fn(&[u8], &mut [f32]) {
     match ctrl >> 46 & 0b11 {
         0b01 => |bytes, out| unpack_hf32(bytes, out, |bits| 0xfff + (bits >> 13 & 1)),
         0b11 => |bytes, out| unpack_hf32(bytes, out, |_| 0xfff),
@@ -117,5 +167,21 @@ fn unpack_hf32(bytes: &[u8], out: &mut [f32], round: impl Fn(u32) -> u32) {
     for value in out.iter_mut().filter(|x| x.is_finite()) {
         let bits = value.to_bits();
         *value = f32::from_bits(bits.wrapping_add(round(bits)) & !0x1fff);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All f16 values, against the conversion of the `half` crate.
+    #[test]
+    fn widening_equals_that_of_the_host() {
+        for bits in 0..=u16::MAX {
+            let want = half::f16::from_bits(bits).to_f32();
+            // The quiet bit of a NaN is set by the host's instruction, not by the portable path of `half`.
+            let quiet = u32::from(want.is_nan()) << 22;
+            assert_eq!(widened(bits).to_bits(), want.to_bits() | quiet, "{bits:#x}");
+        }
     }
 }

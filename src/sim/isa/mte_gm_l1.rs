@@ -159,13 +159,18 @@ impl Nd2Nz {
     /// Moves one checked matrix; `row` is scratch of whole blocks whose tail is zero.
     fn move_matrix(&self, exec: &mut Exec<'_>, dst: Addr, src: Addr, row: &mut [u8]) {
         let (strip, pitch) = (length(self.dst_strip), length(self.dst_row));
-        let block = length(BLOCK);
-        let reach = (length(self.strips()) - 1) * strip + (length(self.rows) - 1) * pitch + block;
+        const WIDTH: usize = 32; // BLOCK, as a length
+        let reach = (length(self.strips()) - 1) * strip + (length(self.rows) - 1) * pitch + WIDTH;
         for n in 0..length(self.rows) {
             exec.gm_read(src.plus(distance(n as u64 * self.src_row)), &mut row[..length(self.row_bytes)]);
             let out = exec.bytes_mut(dst, reach);
-            for (i, chunk) in row.chunks_exact(block).enumerate() {
-                out[n * pitch + i * strip..][..block].copy_from_slice(chunk);
+            // Blocks of a size that the compiler knows are moved in registers.
+            let mut at = n * pitch;
+            for chunk in row.as_chunks::<WIDTH>().0 {
+                if let Some(to) = out.get_mut(at..).and_then(|o| o.first_chunk_mut()) {
+                    *to = *chunk;
+                }
+                at += strip;
             }
         }
     }

@@ -111,6 +111,10 @@ struct Pieces {
 }
 
 impl Pieces {
+    fn list(&self) -> &[(i64, u64)] {
+        &self.list[..self.len]
+    }
+
     fn push(&mut self, at: i64, len: u64) {
         if let Some(last) = self.list[..self.len].last_mut() {
             if last.0 + last.1 as i64 == at {
@@ -177,6 +181,13 @@ impl Operand {
         (lanes * self.bits()).div_ceil(8)
     }
 
+    /// The one piece of a repeat whose first lanes are active and contiguous in memory: the common case, without a list.
+    fn single_piece(&self, mask: u128) -> Option<(i64, u64)> {
+        let active = mask.trailing_ones() as usize;
+        let single = self.blk == BLOCK && active > 0 && mask == low_bits(active);
+        single.then(|| (0, self.packed(active) as u64))
+    }
+
     fn pieces(&self, lanes: &Lanes, mask: u128) -> Pieces {
         let mut pieces = Pieces { list: [(0, 0); 64], len: 0 };
         let per_block = self.per_block();
@@ -216,14 +227,27 @@ impl Operand {
         let tailed = lanes.last != lanes.body;
         let whole = lanes.repeats - u64::from(tailed);
         let tail_at = self.rep * whole as i64;
-        let tail =
-            if tailed { self.pieces(lanes, lanes.last) } else { Pieces { list: [(0, 0); 64], len: 0 } };
-        let mut tail = &tail.list[..tail.len];
+        let (one_last, one_body) = (self.single_piece(lanes.last), self.single_piece(lanes.body));
+        let (several_last, several_body);
+        let mut tail: &[(i64, u64)] = match &one_last {
+            _ if !tailed => &[],
+            Some(one) => std::slice::from_ref(one),
+            None => {
+                several_last = self.pieces(lanes, lanes.last);
+                several_last.list()
+            }
+        };
         if whole > 0 {
-            let body = self.pieces(lanes, lanes.body);
+            let body = match &one_body {
+                Some(one) => std::slice::from_ref(one),
+                None => {
+                    several_body = self.pieces(lanes, lanes.body);
+                    several_body.list()
+                }
+            };
             let count = if self.rep == 0 { 1 } else { whole };
-            for &(at, len) in &body.list[..body.len] {
-                let dense = body.len == 1 && at == 0 && len as i64 == self.rep;
+            for &(at, len) in body {
+                let dense = body.len() == 1 && at == 0 && len as i64 == self.rep;
                 match tail {
                     [(0, more)] if dense => {
                         visit(0, len * count + more, 0, 1)?;

@@ -107,6 +107,8 @@ pub(super) struct Core {
     pub(super) order: CoreOrder,
     /// Instructions issued so far.
     pub(super) issued: u64,
+    /// Scalar loads so far.
+    pub(super) scalar_loads: u64,
     /// What the scalar unit waits for, and the number and name of the instruction that waits.
     pub(super) waiting: Option<(Wait, u64, &'static str)>,
     pub(super) finished: bool,
@@ -145,6 +147,7 @@ impl Core {
             cross: CrossFlags::default(),
             order: CoreOrder::new(index),
             issued: 0,
+            scalar_loads: 0,
             waiting: None,
             finished: false,
         }
@@ -165,6 +168,7 @@ impl Core {
         self.cross = CrossFlags::default();
         self.order = CoreOrder::new(self.index);
         self.issued = 0;
+        self.scalar_loads = 0;
         self.waiting = None;
         self.finished = false;
     }

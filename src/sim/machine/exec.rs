@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::race::OrderHandle;
+use super::race::{OrderHandle, Pieces};
 use crate::sim::addr::Addr;
 use crate::sim::fault::range_text;
 use crate::sim::instr::Instr;
@@ -113,7 +113,7 @@ impl Exec<'_> {
         exempt: &[Pipe],
     ) -> Result<(), Stop> {
         self.check_bounds(name, addr, len, access)?;
-        self.check_order(addr, len, access, exempt)
+        self.check_order(&Pieces { addr, len, stride: 0, count: 1 }, access, exempt)
     }
 
     /// `count` accesses of `len` bytes, `stride` bytes apart. Adjacent pieces are checked as one.
@@ -135,10 +135,29 @@ impl Exec<'_> {
         if stride == 0 {
             return self.touch(name, addr, len, access);
         }
+        let pieces = Pieces { addr, len, stride, count };
+        if self.is_inside(&pieces) {
+            return self.check_order(&pieces, access, &[]);
+        }
         for i in 0..count {
             self.touch(name, addr.plus(stride * i.cast_signed()), len, access)?;
         }
         Ok(())
+    }
+
+    /// Would the bounds check of every piece pass? All of them lie between the first and the last one.
+    fn is_inside(&self, pieces: &Pieces) -> bool {
+        let Pieces { addr, len, stride, count } = *pieces;
+        let reach = stride.checked_mul(count.cast_signed() - 1);
+        let Some(last) = reach.and_then(|reach| addr.offset.checked_add(reach)) else { return false };
+        let low = addr.offset.min(last);
+        let Some(end) = addr.offset.max(last).checked_add_unsigned(len) else { return false };
+        let (Ok(low), Ok(end)) = (u64::try_from(low), u64::try_from(end)) else { return false };
+        if addr.space == Space::Gm {
+            return self.gm.find(low).is_some_and(|(_, a)| end <= a.base() + a.len());
+        }
+        let memory = &self.local[addr.space.local_index()];
+        end <= (memory.len() - memory.reserved) as u64
     }
 
     fn check_bounds(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
@@ -194,11 +213,11 @@ impl Exec<'_> {
         Ok(())
     }
 
-    /// Happens-before check of one contiguous access.
-    fn check_order(&mut self, addr: Addr, len: u64, access: Access, exempt: &[Pipe]) -> Result<(), Stop> {
+    /// Happens-before check of an access.
+    fn check_order(&mut self, pieces: &Pieces, access: Access, exempt: &[Pipe]) -> Result<(), Stop> {
         match &mut self.order {
             None => Ok(()),
-            Some(order) => order.check(self.instr, self.gm, addr, len, access, exempt),
+            Some(order) => order.check(self.instr, self.gm, pieces, access, exempt),
         }
     }
 

@@ -64,7 +64,7 @@ impl Group {
             return Err(at_site(Stop::fault(FaultKind::Operand, detail), site));
         };
         let pipe_hint = if let Dispatch::Queued(pipe, _) = op.dispatch { pipe } else { Pipe::S };
-        let decoded = self.decode(c, raw, number).and_then(|instr| self.dispatch(c, instr));
+        let decoded = self.decode(c, raw, number).and_then(|instr| self.dispatch(c, &instr));
         decoded.map_err(|stop| at_site(stop, self.cores[c].site(self.block, pipe_hint, number, op.mnemonic)))
     }
 
@@ -93,12 +93,12 @@ impl Group {
         })
     }
 
-    fn dispatch(&mut self, c: usize, instr: Instr) -> Result<Issued, Stop> {
+    fn dispatch(&mut self, c: usize, instr: &Instr) -> Result<Issued, Stop> {
         let core = &mut self.cores[c];
         let number = instr.number;
         let (pipe, action) = match instr.op.dispatch {
             Dispatch::Register(apply) => {
-                apply(&mut core.regs, &instr)?;
+                apply(&mut core.regs, instr)?;
                 return Ok(Issued::Done);
             }
             Dispatch::NoEffect => return Ok(Issued::Done),
@@ -107,12 +107,12 @@ impl Group {
                 (pipe, Action::Run(run))
             }
             Dispatch::SetFlag => {
-                let flag = flag_operands(core, &instr)?;
+                let flag = flag_operands(core, instr)?;
                 core.flags.issue_set(flag, number)?;
                 (flag.src, Action::Set(flag))
             }
             Dispatch::WaitFlag => {
-                let flag = flag_operands(core, &instr)?;
+                let flag = flag_operands(core, instr)?;
                 core.flags.issue_wait(flag);
                 if flag.dst == Pipe::S {
                     return Ok(Issued::Wait(Wait::Flag(flag)));
@@ -143,7 +143,7 @@ impl Group {
             }
         };
         if pipe == Pipe::S {
-            self.execute(c, pipe, &instr, action)?;
+            self.execute(c, pipe, instr, action)?;
             self.settle(c, action)?;
             return Ok(Issued::Done);
         }
@@ -159,19 +159,19 @@ impl Group {
     }
 
     /// In the default order an instruction that nothing blocks executes now, without a copy in the queue.
-    fn enqueue(&mut self, c: usize, pipe: Pipe, instr: Instr, action: Action) -> Result<Issued, Stop> {
+    fn enqueue(&mut self, c: usize, pipe: Pipe, instr: &Instr, action: Action) -> Result<Issued, Stop> {
         let core = &mut self.cores[c];
-        let has_unit_flag = has_unit_flag(pipe, &instr);
+        let has_unit_flag = has_unit_flag(pipe, instr);
         let free = core.queues[pipe as usize].is_empty()
             && core.may_execute(pipe, action, instr.number, has_unit_flag);
         if self.rng.is_none() && free {
             core.order.dispatch_now(pipe);
-            self.execute(c, pipe, &instr, action)?;
+            self.execute(c, pipe, instr, action)?;
             self.settle(c, action)?;
             return Ok(Issued::Done);
         }
         let dispatch = core.order.dispatch(pipe);
-        let entry = Box::new(Entry { instr, action, dispatch, has_unit_flag });
+        let entry = Box::new(Entry { instr: *instr, action, dispatch, has_unit_flag });
         if core.queues[pipe as usize].len() == QUEUE_DEPTH {
             return Ok(Issued::Queue(pipe, entry));
         }

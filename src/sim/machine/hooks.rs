@@ -134,7 +134,14 @@ unsafe extern "C" fn issue(instr: *const FasimInstr) -> i32 {
 
 unsafe extern "C" fn scalar_load(address: u64, bytes: u32, value: *mut u64) -> i32 {
     enter(|current| {
-        let loaded = current.group.borrow_mut().scalar_load(current.core, address, bytes)?;
+        let (loaded, ends_turn, number) = {
+            let group = &mut *current.group.borrow_mut();
+            let loaded = group.scalar_load(current.core, address, bytes)?;
+            (loaded, group.load_ends_turn(current.core), group.cores[current.core].issued - 1)
+        };
+        if ends_turn {
+            current.block(Wait::Turn, number, "scalar_load")?;
+        }
         // SAFETY: machine_abi.h: `value` is null or points to a u64 that the caller owns.
         if let Some(value) = unsafe { value.as_mut() } {
             *value = loaded;

@@ -1,6 +1,6 @@
 //! The race check of one access, and its report.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::core::CORE_NAMES;
 use super::order::Clock;
@@ -53,14 +53,35 @@ pub(crate) struct OrderHandle<'a> {
     pub(super) gm: &'a GmShadow,
 }
 
+/// `count` pieces of `len` bytes, `stride` bytes apart, all in one memory and for GM in one allocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pieces {
+    pub(super) addr: Addr,
+    pub(super) len: u64,
+    pub(super) stride: i64,
+    pub(super) count: u64,
+}
+
+impl Pieces {
+    /// The parts of the pieces by page; offsets are relative to `base`.
+    fn pages(&self, base: u64) -> impl Iterator<Item = (usize, u64, u64)> {
+        let (len, stride) = (self.len, self.stride);
+        let first = self.addr.offset.cast_unsigned() - base;
+        (0..self.count).flat_map(move |i| {
+            let start = first.wrapping_add_signed(stride * i.cast_signed());
+            pages(start, start + len)
+        })
+    }
+}
+
 impl OrderHandle<'_> {
-    /// Checks and records one access. `exempt`: pipes of this core that the hardware orders against it by itself.
+    /// Checks and records one access to pieces of one memory, whose bounds have been checked. `exempt`: pipes of this
+    /// core that the hardware orders against it by itself.
     pub(super) fn check(
         &mut self,
         instr: &Instr,
         gm: &Gm,
-        addr: Addr,
-        len: u64,
+        pieces: &Pieces,
         access: Access,
         exempt: &[Pipe],
     ) -> Result<(), Stop> {
@@ -74,14 +95,22 @@ impl OrderHandle<'_> {
         };
         let exempt = exempt.iter().fold(0, |bits, pipe| bits | 1 << *pipe as u8);
         let new = Accessor { record, clock: self.clock, exempt };
-        let start = addr.offset.cast_unsigned();
-        if addr.space == Space::Gm {
-            let Some((index, allocation)) = gm.find(start) else { return Ok(()) };
-            let start = start - allocation.base();
-            for (page, from, to) in pages(start, start + len) {
-                let mut page =
-                    self.gm.allocations[index][page].lock().unwrap_or_else(PoisonError::into_inner);
-                page.access(from, to, &new).map_err(|c| {
+        if pieces.addr.space == Space::Gm {
+            let Some((index, allocation)) = gm.find(pieces.addr.offset.cast_unsigned()) else {
+                return Ok(());
+            };
+            let shadow = &self.gm.allocations[index];
+            let mut held: Option<(usize, MutexGuard<'_, Page>)> = None;
+            for (page, from, to) in pieces.pages(allocation.base()) {
+                let mut guard = match held.take() {
+                    Some((number, guard)) if number == page => guard,
+                    // One page at a time is locked: another thread may want the same two in the other order.
+                    other => {
+                        drop(other);
+                        shadow[page].lock().unwrap_or_else(PoisonError::into_inner)
+                    }
+                };
+                guard.access(from, to, &new).map_err(|c| {
                     let range = format!(
                         "bytes {:#x}..{:#x} of the GM allocation of {} bytes",
                         c.start,
@@ -90,12 +119,15 @@ impl OrderHandle<'_> {
                     );
                     report(&range, &c, &record)
                 })?;
+                held = Some((page, guard));
             }
             return Ok(());
         }
-        for (page, from, to) in pages(start, start + len) {
-            self.local.memories[addr.space.local_index()][page].access(from, to, &new).map_err(|c| {
-                let range = range_text(addr.space, c.start.cast_signed(), c.end - c.start);
+        let space = pieces.addr.space;
+        let shadow = &mut self.local.memories[space.local_index()];
+        for (page, from, to) in pieces.pages(0) {
+            shadow[page].access(from, to, &new).map_err(|c| {
+                let range = range_text(space, c.start.cast_signed(), c.end - c.start);
                 report(&range, &c, &record)
             })?;
         }

@@ -22,9 +22,19 @@ static STORE: OpInfo = OpInfo {
     source: "dav-c220.md 1.4",
 };
 
+/// Scalar loads after which another core goes first: a kernel that polls GM for what another core of its group writes
+/// would otherwise wait for ever.
+const LOADS_PER_TURN: u64 = 4096;
+
 impl Group {
+    /// Does core `c` give a turn away after the load that it just made?
+    pub(super) fn load_ends_turn(&self, c: usize) -> bool {
+        self.cores[c].scalar_loads.is_multiple_of(LOADS_PER_TURN)
+    }
+
     /// Loads `bytes` bytes, zero-extended.
     pub(super) fn scalar_load(&mut self, c: usize, address: u64, bytes: u32) -> Result<u64, Stop> {
+        self.cores[c].scalar_loads += 1;
         self.scalar(c, &LOAD, address, bytes, None)
     }
 

@@ -1,5 +1,7 @@
 //! Who touched which bytes last: sorted intervals with the accesses that a later access may conflict with.
 
+use smallvec::{smallvec, SmallVec};
+
 use super::order::{Clock, CORE_SLOTS, SCALAR_LOADS};
 use super::Access;
 use crate::sim::isa::OpInfo;
@@ -72,6 +74,10 @@ impl Accessor<'_> {
         if old.access == new.access && new.access != Access::Write {
             return false;
         }
+        // The most frequent reason first.
+        if self.knows(old) {
+            return false;
+        }
         if old.same_core(new) {
             let by_itself = old.number == new.number
                 || old.is_scalar() && new.is_scalar()
@@ -83,7 +89,7 @@ impl Accessor<'_> {
                 return false;
             }
         }
-        !self.knows(old)
+        true
     }
 
     /// Must `old` be remembered beside the new access?
@@ -107,7 +113,7 @@ impl Accessor<'_> {
             })
     }
 
-    fn update(&self, records: &mut Vec<Record>) {
+    fn update(&self, records: &mut Records) {
         if !self.is_known_read(records) {
             records.retain(|old| self.keeps(old));
             records.push(self.record);
@@ -115,11 +121,14 @@ impl Accessor<'_> {
     }
 }
 
+/// Most bytes have one writer and one reader at a time: those take no allocation.
+type Records = SmallVec<[Record; 2]>;
+
 #[derive(Clone, Debug)]
 struct Interval {
     start: u64,
     end: u64,
-    records: Vec<Record>,
+    records: Records,
 }
 
 impl Interval {
@@ -142,12 +151,16 @@ pub(super) struct Conflict {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Page {
     intervals: Vec<Interval>,
+    /// Last byte of each interval, within the page: what a search reads, packed.
+    lasts: Vec<u16>,
+    /// Kept between insertions for its room.
+    pieces: Vec<Interval>,
 }
 
 impl Page {
     /// Checks one contiguous access against the page and records it.
     pub(super) fn access(&mut self, start: u64, end: u64, new: &Accessor<'_>) -> Result<(), Conflict> {
-        let first = self.intervals.partition_point(|i| i.end <= start);
+        let first = self.lasts.partition_point(|last| *last < place(start));
         let count = self.intervals[first..].iter().take_while(|i| i.start < end).count();
         let hit = &mut self.intervals[first..first + count];
         for i in hit.iter() {
@@ -161,13 +174,34 @@ impl Page {
         match hit {
             [i] if i.start == start && i.end == end => new.update(&mut i.records),
             [i] if i.start <= start && i.end >= end && new.is_known_read(&i.records) => {}
+            _ if are_exactly(hit, start, end) => {
+                hit.iter_mut().for_each(|i| new.update(&mut i.records));
+                self.join(first, count);
+            }
             _ => self.replace(first, count, (start, end), new),
         }
         Ok(())
     }
 
+    /// Merges neighbours among `count` intervals that have become equal.
+    fn join(&mut self, first: usize, count: usize) {
+        let mut last = first;
+        for at in first + 1..first + count {
+            let (done, rest) = self.intervals.split_at_mut(at);
+            if done[last].joins(&rest[0]) {
+                done[last].end = rest[0].end;
+            } else {
+                last += 1;
+                self.intervals.swap(last, at);
+            }
+            self.lasts[last] = place(self.intervals[last].end - 1);
+        }
+        self.intervals.drain(last + 1..first + count);
+        self.lasts.drain(last + 1..first + count);
+    }
+
     fn replace(&mut self, first: usize, count: usize, (start, end): (u64, u64), new: &Accessor<'_>) {
-        let mut pieces: Vec<Interval> = Vec::with_capacity(2 * count + 1);
+        let mut pieces = std::mem::take(&mut self.pieces);
         let mut add = |piece: Interval| match pieces.last_mut() {
             _ if piece.start == piece.end => {}
             Some(last) if last.joins(&piece) => last.end = piece.end,
@@ -178,7 +212,7 @@ impl Page {
             if old.start < start {
                 add(Interval { start: old.start, end: start, records: old.records.clone() });
             }
-            add(Interval { start: at, end: old.start.max(at), records: vec![new.record] });
+            add(Interval { start: at, end: old.start.max(at), records: smallvec![new.record] });
             let (from, to) = (old.start.max(start), old.end.min(end));
             let mut records = old.records.clone();
             new.update(&mut records);
@@ -188,13 +222,28 @@ impl Page {
                 add(Interval { start: end, end: old.end, records: old.records.clone() });
             }
         }
-        add(Interval { start: at, end: end.max(at), records: vec![new.record] });
-        self.intervals.splice(first..first + count, pieces);
+        add(Interval { start: at, end: end.max(at), records: smallvec![new.record] });
+        self.lasts.splice(first..first + count, pieces.iter().map(|piece| place(piece.end - 1)));
+        self.intervals.splice(first..first + count, pieces.drain(..));
+        self.pieces = pieces;
     }
 
     pub(super) fn clear(&mut self) {
         self.intervals.clear();
+        self.lasts.clear();
     }
+}
+
+/// Where a byte lies in its page.
+fn place(byte: u64) -> u16 {
+    u16::try_from(byte % PAGE_BYTES).unwrap_or(u16::MAX)
+}
+
+/// Do these neighbours cover the range, all of it and nothing else?
+fn are_exactly(intervals: &[Interval], start: u64, end: u64) -> bool {
+    let ends = intervals.first().zip(intervals.last());
+    ends.is_some_and(|(first, last)| first.start == start && last.end == end)
+        && intervals.windows(2).all(|pair| pair[0].end == pair[1].start)
 }
 
 /// Pages that a range touches: page number, and the part of the range inside it.

@@ -7,7 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use bytemuck::allocation::try_zeroed_slice_box;
+
 use super::init::for_blocks;
+
+/// A cache line of the host, in bytes and words.
+const LINE: usize = 64;
+const LINE_WORDS: usize = LINE / 8;
 
 /// One allocation. Size is rounded up to 32 bytes inside; `len` is what was asked for.
 #[derive(Debug)]
@@ -22,17 +28,13 @@ pub(crate) struct Allocation {
 impl Allocation {
     fn new(len: u64) -> Option<Self> {
         let rounded = usize::try_from(len.checked_next_multiple_of(64)?.checked_add(64)?).ok()?;
-        let mut words: Vec<AtomicU64> = Vec::new();
-        words.try_reserve_exact(rounded / 8).ok()?;
-        words.resize_with(rounded / 8, AtomicU64::default);
-        let words = words.into_boxed_slice();
+        // Fresh zero pages: an allocation of many GiB commits only what kernels touch.
+        let words: Box<[AtomicU64]> = try_zeroed_slice_box(rounded / 8).ok()?;
         let address = words.as_ptr().addr() as u64;
         // Device pointers are 64-byte aligned (acl-runtime.md 1.6); the slack above pays for the shift.
         let base = address.next_multiple_of(64);
-        let mut init: Vec<AtomicU32> = Vec::new();
-        init.try_reserve_exact(rounded / 32).ok()?;
-        init.resize_with(rounded / 32, AtomicU32::default);
-        Some(Self { words, init: init.into_boxed_slice(), base, len })
+        let init = try_zeroed_slice_box(rounded / 32).ok()?;
+        Some(Self { words, init, base, len })
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -65,12 +67,19 @@ impl Allocation {
             out = &mut out[take..];
             word += 1;
         }
-        let mut chunks = out.chunks_exact_mut(8);
-        for (chunk, w) in chunks.by_ref().zip(&self.words[word..]) {
-            chunk.copy_from_slice(&w.load(Ordering::Relaxed).to_le_bytes());
-            word += 1;
+        // Whole cache lines first: unrolled, more of them are under way at once.
+        let (lines, out) = out.as_chunks_mut::<LINE>();
+        for (line, words) in lines.iter_mut().zip(self.words[word..].as_chunks::<LINE_WORDS>().0) {
+            for (chunk, w) in line.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+                *chunk = w.load(Ordering::Relaxed).to_le_bytes();
+            }
         }
-        let rest = chunks.into_remainder();
+        word += lines.len() * LINE_WORDS;
+        let (chunks, rest) = out.as_chunks_mut::<8>();
+        for (chunk, w) in chunks.iter_mut().zip(&self.words[word..]) {
+            *chunk = w.load(Ordering::Relaxed).to_le_bytes();
+        }
+        word += chunks.len();
         if !rest.is_empty() {
             let bytes = self.words[word].load(Ordering::Relaxed).to_le_bytes();
             rest.copy_from_slice(&bytes[..rest.len()]);
@@ -88,14 +97,18 @@ impl Allocation {
             data = &data[take..];
             word += 1;
         }
-        let chunks = data.chunks_exact(8);
-        let rest = chunks.remainder();
-        for (chunk, w) in chunks.zip(&self.words[word..]) {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(chunk);
-            w.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
-            word += 1;
+        let (lines, data) = data.as_chunks::<LINE>();
+        for (line, words) in lines.iter().zip(self.words[word..].as_chunks::<LINE_WORDS>().0) {
+            for (chunk, w) in line.as_chunks::<8>().0.iter().zip(words) {
+                w.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+            }
         }
+        word += lines.len() * LINE_WORDS;
+        let (chunks, rest) = data.as_chunks::<8>();
+        for (chunk, w) in chunks.iter().zip(&self.words[word..]) {
+            w.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+        }
+        word += chunks.len();
         if !rest.is_empty() {
             self.merge(word, 0, rest);
         }
@@ -129,9 +142,21 @@ impl Allocation {
         self.mark(addr, size, true);
     }
 
+    /// The initialisation words of a range that consists of whole blocks.
+    fn whole_blocks(&self, start: usize, len: usize) -> Option<&[AtomicU32]> {
+        (start.is_multiple_of(32) && len.is_multiple_of(32))
+            .then(|| &self.init[start / 32..(start + len) / 32])
+    }
+
     /// Marks bytes as written or as unspecified.
     pub(crate) fn mark(&self, addr: u64, len: usize, written: bool) {
-        for_blocks(self.offset(addr), len, |block, bits| {
+        let start = self.offset(addr);
+        if let Some(cells) = self.whole_blocks(start, len) {
+            let bits = if written { u32::MAX } else { 0 };
+            cells.iter().for_each(|cell| cell.store(bits, Ordering::Relaxed));
+            return;
+        }
+        for_blocks(start, len, |block, bits| {
             let cell = &self.init[block];
             if bits == u32::MAX {
                 cell.store(if written { u32::MAX } else { 0 }, Ordering::Relaxed);
@@ -145,8 +170,14 @@ impl Allocation {
 
     /// First address of the range that was never written.
     pub(crate) fn first_unset(&self, addr: u64, len: usize) -> Option<u64> {
+        let start = self.offset(addr);
+        if let Some(cells) = self.whole_blocks(start, len) {
+            if cells.iter().fold(u32::MAX, |all, cell| all & cell.load(Ordering::Relaxed)) == u32::MAX {
+                return None;
+            }
+        }
         let mut found = None;
-        for_blocks(self.offset(addr), len, |block, bits| {
+        for_blocks(start, len, |block, bits| {
             let missing = bits & !self.init[block].load(Ordering::Relaxed);
             if missing != 0 && found.is_none() {
                 found = Some(self.base + block as u64 * 32 + u64::from(missing.trailing_zeros()));
@@ -186,12 +217,12 @@ impl DeviceMemory {
 
     /// Allocates; `None` when the device or the host has no room. Contents are uninitialised.
     pub(crate) fn alloc(&self, len: u64) -> Option<u64> {
-        let allocation = Arc::new(Allocation::new(len)?);
         let mut live = self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let used: u64 = live.values().map(|a| a.len).sum();
         if used.checked_add(len)? > self.capacity {
             return None;
         }
+        let allocation = Arc::new(Allocation::new(len)?);
         let base = allocation.base;
         live.insert(base, allocation);
         Some(base)
@@ -247,6 +278,44 @@ mod tests {
         assert_eq!(a.first_unset(base + 10, 50), None);
         assert_eq!(a.first_unset(base + 10, 51), Some(base + 60));
         assert_eq!(a.first_unset(base, 12), Some(base));
+    }
+
+    /// Every alignment of both ends, over word and cache line borders, against a plain array.
+    #[test]
+    fn any_range_round_trips() {
+        let memory = DeviceMemory::new(1 << 20);
+        let base = memory.alloc(400).unwrap();
+        let a = memory.find(base).unwrap();
+        let mut want: Vec<u8> = (0..400).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        a.write(base, &want);
+        for start in 0..20 {
+            for len in [0, 1, 7, 8, 9, 63, 64, 65, 127, 128, 200, 300] {
+                let data: Vec<u8> =
+                    (0..len).map(|i| u8::try_from((start * 31 + i * 7) % 256).unwrap()).collect();
+                want[start..start + len].copy_from_slice(&data);
+                a.write(base + start as u64, &data);
+                let mut out = vec![0; len];
+                a.read(base + start as u64, &mut out);
+                assert_eq!(out, data, "{len} bytes at {start}");
+                let mut all = vec![0; 400];
+                a.read(base, &mut all);
+                assert_eq!(all, want, "neighbours of {len} bytes at {start}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_blocks_are_marked_as_single_bytes_are() {
+        let memory = DeviceMemory::new(1 << 20);
+        let base = memory.alloc(256).unwrap();
+        let a = memory.find(base).unwrap();
+        a.write(base + 64, &[1; 96]);
+        assert_eq!(a.first_unset(base + 64, 96), None);
+        assert_eq!(a.first_unset(base + 32, 64), Some(base + 32));
+        assert_eq!(a.first_unset(base + 64, 128), Some(base + 160));
+        a.mark(base + 96, 32, false);
+        assert_eq!(a.first_unset(base + 64, 96), Some(base + 96));
+        assert!(a.is_set(base + 95) && !a.is_set(base + 96) && a.is_set(base + 128));
     }
 
     #[test]

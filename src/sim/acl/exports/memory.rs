@@ -105,6 +105,13 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy2d(
                 ),
             );
         }
+        // Rows without bytes could be any number, each a piece of work.
+        if width == 0 || height == 0 {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                format!("width = {width}, height = {height} given, at least 1 of each wanted"),
+            );
+        }
         let rows: Result<Vec<Copy>, _> = (0..height)
             .map(|row| {
                 let to = dst.cast::<u8>().wrapping_add(row.wrapping_mul(dst_pitch));

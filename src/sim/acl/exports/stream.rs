@@ -95,7 +95,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamAbort(handle: AclStream)
 
 /// A function pointer with its argument, on the way to a stream's thread.
 struct HostCall {
-    func: AclHostFunc,
+    func: unsafe extern "C" fn(*mut c_void),
     args: *mut c_void,
 }
 
@@ -116,6 +116,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchHostFunc(
     args: *mut c_void,
 ) -> AclError {
     call("aclrtLaunchHostFunc", || {
+        let Some(func) = func else {
+            return refuse(codes::INVALID_PARAM, "fn = NULL given, a function wanted");
+        };
         let host_call = HostCall { func, args };
         let work = move |_: &Stream| {
             host_call.run();

@@ -149,6 +149,10 @@ fn absurd_registers_do_not_panic() {
         &[at(0), at(512), at(1024), 65_535, 255, 7, 65_535, 255],
     );
     assert_fault(r, FaultKind::Reserved, "src0 reads UB");
+    // Source strides of 0: 2^32 elements out of one block.
+    let args = [at(0), at(512), at(1024), 65_535, 0, 7, 0, 0];
+    let r = bench.run("vreducev2", Elem::U32, Elem::None, &args);
+    assert_fault(r, FaultKind::OutOfBounds, "dst writes UB");
     let r = bench.run("vcadd", Elem::F16, Elem::None, &[at(0), at(512), 1, 65_535, 65_535, 65_535, 0]);
     assert!(r.is_err());
 }

@@ -37,6 +37,32 @@ fn each_core_of_each_block_runs_once_and_knows_itself() {
     }
 }
 
+/// A kernel that polls GM for another core's store gets its turn back: with the race check a fault, without it a result.
+#[test]
+fn polling_does_not_hang() {
+    for check_races in [true, false] {
+        let mut device = Device::new();
+        device.config.check_races = check_races;
+        let at = device.memory.alloc(8).unwrap();
+        device.memory.find(at).unwrap().write(at, &[0; 8]);
+        let result = device.run(KernelType::MixAic1Aiv2, 1, move || {
+            if is_aic()? {
+                return Ok(());
+            }
+            if special(Special::SubBlockId)? == 1 {
+                return store(at, 8, 1);
+            }
+            while load(at, 8)? == 0 {}
+            Ok(())
+        });
+        if check_races {
+            assert_fault(result, FaultKind::Race, "no cross-core flag orders them");
+        } else {
+            assert!(result.is_ok(), "{result:?}");
+        }
+    }
+}
+
 /// Each block streams tiles through two buffers; `broken` forgets one flag in block 5.
 fn stream(device: &Device, input: u64, output: u64, broken: bool) -> Result<LaunchStats, Stop> {
     device.run(KernelType::AivOnly, 12, move || {
