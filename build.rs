@@ -1,5 +1,5 @@
 //! Builds the kernels for the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library,
-//! whose path the crate reads from `FASTATTENTION_SIM_KERNELS`. The kernel text itself is embedded by the command line tool,
+//! whose path the crate reads from `FA_BUILD_SIM_KERNELS`. The kernel text itself is embedded by the command line tool,
 //! from the list `kernel_sources.rs` in cargo's output folder.
 
 #[path = "build/sim_kernels.rs"]
@@ -17,10 +17,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CXX");
     if let Ok(target) = env::var("TARGET") {
         // The tests build kernels of their own.
-        println!("cargo::rustc-env=FASTATTENTION_TARGET={target}");
+        println!("cargo::rustc-env=FA_BUILD_TARGET={target}");
     }
     match write_source_list().and_then(|()| build_kernels()) {
-        Ok(path) => println!("cargo::rustc-env=FASTATTENTION_SIM_KERNELS={}", path.display()),
+        Ok(path) => println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", path.display()),
         Err(why) => {
             eprintln!("{why}");
             process::exit(1);

@@ -3,7 +3,7 @@
 
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 
-static SIM_KERNELS: &[u8] = include_bytes!(env!("FASTATTENTION_SIM_KERNELS"));
+static SIM_KERNELS: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
 
 #[test]
 fn copies_any_size_with_any_number_of_blocks() {

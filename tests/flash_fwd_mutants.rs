@@ -182,7 +182,7 @@ fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
     let source = scratch.path().join("mutants.cpp");
     fs::write(&source, text + &registration(&registrations)).unwrap();
     let output = scratch.path().join("mutants.so");
-    let compiler = Compiler::find(env!("FASTATTENTION_TARGET"), scratch.path()).unwrap();
+    let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).unwrap();
     let library = SimLibrary {
         ascendc: &ascendc(),
         sources: &[source],

@@ -35,7 +35,7 @@ fn root() -> PathBuf {
 }
 
 fn compiler(scratch: &Path) -> Compiler {
-    Compiler::find(env!("FASTATTENTION_TARGET"), scratch).unwrap()
+    Compiler::find(env!("FA_BUILD_TARGET"), scratch).unwrap()
 }
 
 /// Builds the recorder and returns what its function `name` says.
@@ -177,7 +177,7 @@ fn image_contents(path: &Path) -> (Vec<String>, Vec<(String, u32, u32)>) {
 
 #[test]
 fn our_image_lists_the_variants() {
-    let (ops, kernels) = image_contents(Path::new(env!("FASTATTENTION_SIM_KERNELS")));
+    let (ops, kernels) = image_contents(Path::new(env!("FA_BUILD_SIM_KERNELS")));
     assert_eq!(ops.iter().collect::<BTreeSet<_>>().len(), ops.len(), "a mnemonic is listed twice");
     let variants = fs::read_to_string(root().join("ascendc/kernels/variants.def")).unwrap();
     let mut wanted = Vec::new();

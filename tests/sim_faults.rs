@@ -122,7 +122,7 @@ fn compile(text: &str, kernels: &[Case]) -> Arc<[u8]> {
         objects: scratch.path(),
         output: &output,
     };
-    let compiler = Compiler::find(env!("FASTATTENTION_TARGET"), scratch.path()).unwrap();
+    let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).unwrap();
     library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
     fs::read(output).unwrap().into()
 }

@@ -7,7 +7,7 @@ use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, ErrorKind, Result};
 
 /// The kernels for the simulator, built by `build.rs` from `ascendc/kernels`.
-static SIM_KERNELS: &[u8] = include_bytes!(env!("FASTATTENTION_SIM_KERNELS"));
+static SIM_KERNELS: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
 
 /// The attention operator on one device: its kernels, and the M-mask that every masked launch cuts its windows from.
 ///

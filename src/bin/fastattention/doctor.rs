@@ -108,7 +108,7 @@ impl Report {
         let kernels = kernels::sources::kernels()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
-            target: env!("FASTATTENTION_TARGET"),
+            target: env!("FA_BUILD_TARGET"),
             kernels: Kernels { simulator: kernels.into_iter().map(|k| k.name).collect(), npu: Vec::new() },
             acl: AclLibrary::gather(),
             devices: runtime::devices().into_iter().map(DeviceState::gather).collect(),
@@ -252,7 +252,7 @@ impl DeviceState {
 impl HostCompiler {
     fn gather() -> Result<Self> {
         let scratch = tempfile::tempdir().context("creating a temporary folder")?;
-        let compiler = match Compiler::find(env!("FASTATTENTION_TARGET"), scratch.path()) {
+        let compiler = match Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()) {
             Ok(compiler) => compiler,
             Err(why) => return Ok(Self { path: None, version: None, error: Some(why) }),
         };

@@ -77,7 +77,7 @@ impl Check {
         let include = self.include.iter().map(absolute).collect::<Result<Vec<_>>>()?;
         let headers = Headers::find(&cann, &include)?;
         let scratch = tempfile::tempdir().context("creating a temporary folder")?;
-        let compiler = Compiler::find(env!("FASTATTENTION_TARGET"), scratch.path()).map_err(Error::msg)?;
+        let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).map_err(Error::msg)?;
         crate::print(format_args!("headers: {} ({})", cann.display(), headers.layout))?;
 
         let kernels = sources::kernels()?;
