@@ -387,32 +387,3 @@ fn limits_are_faults() {
     expect_unsupported(bench.run("mad_s4", Elem::S4, Elem::S32, &base), "4-bit");
     expect_unsupported(bench.run("mad_sp", Elem::S8, Elem::S32, &base), "sparse");
 }
-
-#[test]
-#[ignore = "a measurement"]
-#[allow(clippy::print_stdout, reason = "the measurement is the output")]
-fn speed_of_mad() {
-    let mut rng = fastrand::Rng::with_seed(51);
-    for (elem, shape) in [
-        (Elem::F16, [128, 128, 128]),
-        (Elem::F16, [128, 64, 256]),
-        (Elem::F32, [128, 64, 128]),
-        (Elem::S8, [128, 128, 128]),
-    ] {
-        let product = Product::random(&mut rng, elem, shape);
-        let mut bench = Bench::new();
-        product.put(&mut bench, 0);
-        let mut args = product.args(false, false, true);
-        args[0] = Bench::at(Space::L0c, 0);
-        let mut best = f64::MAX;
-        for _ in 0..20 {
-            let start = std::time::Instant::now();
-            for _ in 0..50 {
-                product.run(&mut bench, &args).unwrap();
-            }
-            best = best.min(start.elapsed().as_secs_f64() / 50.0);
-        }
-        let flops = 2.0 * shape.iter().map(|x| *x as f64).product::<f64>();
-        println!("mad {shape:?} {elem:?}: {:.1} GFLOP/s, {:.1} us", flops / best / 1e9, best * 1e6);
-    }
-}

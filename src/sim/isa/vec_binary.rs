@@ -1,7 +1,7 @@
 //! Element-wise instructions of two vectors (`dav-c220.md` 3.7).
 
 use super::vec_float::{fused, maximum, minimum};
-use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_operand::{F32s, Ints, Lanes, Operand, BINARY_OPERANDS, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{canonical, extend, finish_int, no_such_type};
 use super::vec_wide::{on_widest, Work};
@@ -192,24 +192,11 @@ fn run_int(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, [dst, src0, src1]: [&Oper
     }
 }
 
-const OPERANDS: &[&str] = &[
-    "dst",
-    "src0",
-    "src1",
-    "repeat",
-    "dstBlockStride",
-    "src0BlockStride",
-    "src1BlockStride",
-    "dstRepeatStride",
-    "src0RepeatStride",
-    "src1RepeatStride",
-];
-
 const fn op(mnemonic: &'static str, run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>) -> OpInfo {
     OpInfo {
         mnemonic,
         dispatch: Dispatch::Queued(Pipe::V, run),
-        operands: OPERANDS,
+        operands: BINARY_OPERANDS,
         source: "dav-c220.md 3.7, 2.2, 2.3, 6.2",
     }
 }

@@ -7,7 +7,7 @@
 )]
 
 use super::vec_float::{to_f32, to_f32_odd};
-use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES, UNARY_OPERANDS};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::int_range;
 use super::{Dispatch, OpInfo};
@@ -206,14 +206,11 @@ fn run_deq(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Ok(())
 }
 
-const OPERANDS: &[&str] =
-    &["dst", "src", "repeat", "dstBlockStride", "srcBlockStride", "dstRepeatStride", "srcRepeatStride"];
-
 const fn op(mnemonic: &'static str, run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>) -> OpInfo {
     OpInfo {
         mnemonic,
         dispatch: Dispatch::Queued(Pipe::V, run),
-        operands: OPERANDS,
+        operands: UNARY_OPERANDS,
         source: "dav-c220.md 2.3, 3.7, 6.3",
     }
 }

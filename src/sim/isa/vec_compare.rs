@@ -2,7 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "byte and bit numbers of a repeat are below 256")]
 
-use super::vec_operand::{counted, F32s, Ints, Lanes, Operand, LANES};
+use super::vec_operand::{counted, F32s, Ints, Lanes, Operand, BINARY_OPERANDS, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{extend, no_such_type, scalar_f32};
 use super::{Dispatch, OpInfo};
@@ -303,18 +303,6 @@ const REGISTER: &[&str] = &[
     "src0RepeatStride",
     "src1RepeatStride",
 ];
-const VECTORS: &[&str] = &[
-    "dst",
-    "src0",
-    "src1",
-    "repeat",
-    "dstBlockStride",
-    "src0BlockStride",
-    "src1BlockStride",
-    "dstRepeatStride",
-    "src0RepeatStride",
-    "src1RepeatStride",
-];
 const SCALAR: &[&str] = &[
     "dst",
     "src",
@@ -359,12 +347,12 @@ pub(crate) static OPS: &[OpInfo] = &[
     op("vcmp_ge", REGISTER, |e, i| run_register(e, i, Op::Ge)),
     op("vcmp_eq", REGISTER, |e, i| run_register(e, i, Op::Eq)),
     op("vcmp_ne", REGISTER, |e, i| run_register(e, i, Op::Ne)),
-    op("vcmpv_lt", VECTORS, |e, i| run_vectors(e, i, Op::Lt)),
-    op("vcmpv_le", VECTORS, |e, i| run_vectors(e, i, Op::Le)),
-    op("vcmpv_gt", VECTORS, |e, i| run_vectors(e, i, Op::Gt)),
-    op("vcmpv_ge", VECTORS, |e, i| run_vectors(e, i, Op::Ge)),
-    op("vcmpv_eq", VECTORS, |e, i| run_vectors(e, i, Op::Eq)),
-    op("vcmpv_ne", VECTORS, |e, i| run_vectors(e, i, Op::Ne)),
+    op("vcmpv_lt", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Lt)),
+    op("vcmpv_le", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Le)),
+    op("vcmpv_gt", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Gt)),
+    op("vcmpv_ge", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ge)),
+    op("vcmpv_eq", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Eq)),
+    op("vcmpv_ne", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ne)),
     op("vcmpvs_lt", SCALAR, |e, i| run_scalar(e, i, Op::Lt)),
     op("vcmpvs_le", SCALAR, |e, i| run_scalar(e, i, Op::Le)),
     op("vcmpvs_gt", SCALAR, |e, i| run_scalar(e, i, Op::Gt)),

@@ -18,6 +18,24 @@ use crate::sim::instr::{Elem, Instr};
 use crate::sim::machine::{Access, Exec};
 use crate::sim::{FaultKind, Space, Stop};
 
+/// Operand names of the instructions with two sources.
+pub(super) const BINARY_OPERANDS: &[&str] = &[
+    "dst",
+    "src0",
+    "src1",
+    "repeat",
+    "dstBlockStride",
+    "src0BlockStride",
+    "src1BlockStride",
+    "dstRepeatStride",
+    "src0RepeatStride",
+    "src1RepeatStride",
+];
+
+/// Operand names of the instructions with one source.
+pub(super) const UNARY_OPERANDS: &[&str] =
+    &["dst", "src", "repeat", "dstBlockStride", "srcBlockStride", "dstRepeatStride", "srcRepeatStride"];
+
 // The chip is little-endian; loads and stores of whole repeats copy its bytes.
 const _: () = assert!(cfg!(target_endian = "little"), "the simulator needs a little-endian host");
 

@@ -1,7 +1,7 @@
 //! Element-wise instructions of one vector (`dav-c220.md` 3.7).
 
 use super::vec_float::{approximate, exp, ln, maximum, to_f32, to_f32_odd};
-use super::vec_operand::{Ints, Lanes, Operand, LANES};
+use super::vec_operand::{Ints, Lanes, Operand, LANES, UNARY_OPERANDS};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_scalar::FloatLanes;
 use super::vec_value::no_such_type;
@@ -91,14 +91,11 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     Ok(())
 }
 
-const OPERANDS: &[&str] =
-    &["dst", "src", "repeat", "dstBlockStride", "srcBlockStride", "dstRepeatStride", "srcRepeatStride"];
-
 const fn op(mnemonic: &'static str, run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>) -> OpInfo {
     OpInfo {
         mnemonic,
         dispatch: Dispatch::Queued(Pipe::V, run),
-        operands: OPERANDS,
+        operands: UNARY_OPERANDS,
         source: "dav-c220.md 3.7, 2.2, 2.3, 6.2",
     }
 }
