@@ -43,18 +43,17 @@ class FlashFwdCube {
     __aicore__ inline void multiply_qk(const Step& s, uint32_t stage) {
         if (s.first) {
             q_slot_ = q_ring_.acquire();
-            const auto q = q_gm_[s.batch * t_.q_stride[0] + s.m0 * t_.q_stride[1] + s.head * t_.q_stride[2]];
+            const auto q = q_gm_[row_offset(t_.q_stride, s.batch, s.m0, s.head)];
             copy_gm_to_l1_nz(l1_buffer(t_.l1_q_offset_bytes, t_.l1_q_bytes, q_slot_), q, s.rows, t_.head_dim,
                              t_.q_stride[1]);
             q_ring_.publish(q_slot_);
             q_ring_.await(q_slot_);
         }
-        const uint64_t head_k = s.head / (t_.num_heads / t_.num_heads_k);
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
             const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
             const uint32_t slot = k_ring_.acquire();
             const auto k_l1 = l1_buffer(t_.l1_k_offset_bytes, t_.l1_k_bytes, slot);
-            const auto k = k_gm_[s.batch * t_.k_stride[0] + (s.n0 + n) * t_.k_stride[1] + head_k * t_.k_stride[2]];
+            const auto k = k_gm_[row_offset(t_.k_stride, s.batch, s.n0 + n, head_k(t_, s))];
             copy_gm_to_l1_nz(k_l1, k, keys, t_.head_dim, t_.k_stride[1]);
             k_ring_.publish(slot);
             k_ring_.await(slot);
@@ -99,12 +98,11 @@ class FlashFwdCube {
         const uint32_t tiles = ceil_div(s.rows, t_.tile_m) * tiles_d;
         uint32_t c[2];
         for (uint32_t i = 0; i < tiles; ++i) c[i] = l0c_ring_.acquire();
-        const uint64_t head_k = s.head / (t_.num_heads / t_.num_heads_k);
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
             const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
             const uint32_t v_slot = v_ring_.acquire();
             const auto v_l1 = l1_buffer(t_.l1_v_offset_bytes, t_.l1_v_bytes, v_slot);
-            const auto v = v_gm_[s.batch * t_.v_stride[0] + (s.n0 + n) * t_.v_stride[1] + head_k * t_.v_stride[2]];
+            const auto v = v_gm_[row_offset(t_.v_stride, s.batch, s.n0 + n, head_k(t_, s))];
             copy_gm_to_l1_nz(v_l1, v, keys, t_.head_dim_v, t_.v_stride[1]);
             v_ring_.publish(v_slot);
             // V does not depend on the softmax: its copy is under way while the scalar unit waits for P.

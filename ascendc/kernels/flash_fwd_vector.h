@@ -86,12 +86,12 @@ class FlashFwdVector {
     }
 
     // This AIV's rows of an item: the first one takes the half rounded up to 8, so that row values stay aligned.
-    __aicore__ inline uint32_t first_row(const Step& s) const {
-        return sub_ == 0 ? 0 : min_u32(s.rows, round_up(ceil_div(s.rows, 2), kBlockF32));
+    __aicore__ static inline uint32_t first_half(const Step& s) {
+        return min_u32(s.rows, round_up(ceil_div(s.rows, 2), kBlockF32));
     }
+    __aicore__ inline uint32_t first_row(const Step& s) const { return sub_ == 0 ? 0 : first_half(s); }
     __aicore__ inline uint32_t num_rows(const Step& s) const {
-        const uint32_t half = min_u32(s.rows, round_up(ceil_div(s.rows, 2), kBlockF32));
-        return sub_ == 0 ? half : s.rows - half;
+        return sub_ == 0 ? first_half(s) : s.rows - first_half(s);
     }
     __aicore__ inline uint32_t rows_per_slice(uint32_t pitch) const {
         return min_u32(t_.slice_rows, t_.slice_bytes / (4 * pitch) / kBlockF32 * kBlockF32);
@@ -283,7 +283,6 @@ class FlashFwdVector {
 
     __aicore__ inline void store_output(const AscendC::LocalTensor<T>& o, const Step& s, uint32_t row, uint32_t rows) {
         const uint64_t m = static_cast<uint64_t>(s.m0) + first_row(s) + row;
-        const uint64_t at = s.batch * t_.o_stride[0] + m * t_.o_stride[1] + s.head * t_.o_stride[2];
         AscendC::DataCopyExtParams params;
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = t_.head_dim_v * static_cast<uint32_t>(sizeof(T));
@@ -291,7 +290,7 @@ class FlashFwdVector {
         // A single row has no gap behind it, and its stride may be any number.
         params.dstStride = rows > 1 ? static_cast<uint32_t>((t_.o_stride[1] - t_.head_dim_v) * sizeof(T)) : 0;
         params.rsv = 0;
-        AscendC::DataCopyPad(o_gm_[at], o, params);
+        AscendC::DataCopyPad(o_gm_[row_offset(t_.o_stride, s.batch, m, s.head)], o, params);
     }
 
     __aicore__ inline void store_lse(const Step& s, uint32_t total) {

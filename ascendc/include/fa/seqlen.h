@@ -20,6 +20,16 @@ struct Step {
     bool last;         // last block of its item
 };
 
+// The k and v head that a step reads.
+__aicore__ inline uint32_t head_k(const FlashFwdTilingData& t, const Step& s) {
+    return s.head / (t.num_heads / t.num_heads_k);
+}
+
+// Element at which a row of a tensor with strides [batch, row, head] starts.
+__aicore__ inline uint64_t row_offset(const uint64_t (&stride)[3], uint32_t batch, uint64_t row, uint32_t head) {
+    return batch * stride[0] + row * stride[1] + head * stride[2];
+}
+
 // Row i sees key j iff  i + off - window_left <= j <= i + off + window_right,  off = seqlen_k - seqlen_q.
 struct KeyRange {
     int64_t begin;  // rounded down to a fractal
