@@ -19,40 +19,21 @@ const C_FRACTAL: usize = 1024;
 /// (dav-c220.md 3.5).
 const SELF_ORDERED_FRACTALS: usize = 10;
 
+/// The form with a bias table has its address after b.
+const OPERANDS: &[&str] =
+    &["c", "a", "b", "m", "k", "n", "unitFlag", "kDirectionAlign", "cmatrixSource", "cmatrixInitVal"];
+
 pub(crate) static OPS: &[OpInfo] = &[
     OpInfo {
         mnemonic: "mad",
         dispatch: Dispatch::Queued(Pipe::M, mad),
-        // The form with a bias table has its address after b.
-        operands: &[
-            "c",
-            "a",
-            "b",
-            "m",
-            "k",
-            "n",
-            "unitFlag",
-            "kDirectionAlign",
-            "cmatrixSource",
-            "cmatrixInitVal",
-        ],
+        operands: OPERANDS,
         source: "asc-devkit Mmad; dav-c220.md 3.5",
     },
     OpInfo {
         mnemonic: "mad_s4",
         dispatch: Dispatch::Queued(Pipe::M, not_modelled),
-        operands: &[
-            "c",
-            "a",
-            "b",
-            "m",
-            "k",
-            "n",
-            "unitFlag",
-            "kDirectionAlign",
-            "cmatrixSource",
-            "cmatrixInitVal",
-        ],
+        operands: OPERANDS,
         source: "asc-devkit Mmad; dav-c220.md 3.5",
     },
     OpInfo {
