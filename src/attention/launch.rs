@@ -2,12 +2,10 @@
 
 use super::operands::{AllGiven, Given};
 use super::{kernel_name, Plan};
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
+use crate::kernels;
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
-use crate::{DType, Error, ErrorKind, Result};
-
-/// The kernels for the simulator, built by `build.rs` from `ascendc/kernels`.
-static SIM_KERNELS: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
+use crate::{DType, Error, Result};
 
 /// The attention operator on one device: its kernels, and the M-mask that every masked launch cuts its windows from.
 ///
@@ -58,17 +56,7 @@ impl FlashAttention {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `OutOfMemory`, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        if !device.is_simulated() {
-            return Err(Error::new(
-                ErrorKind::KernelsNotBuilt,
-                format!(
-                    "attention: this build has no kernels for {} ({}); it has them for the simulator (\"sim\")",
-                    device.name(),
-                    device.soc().name
-                ),
-            ));
-        }
-        let module = Module::load_trusted(device, SIM_KERNELS.into())?;
+        let module = kernels::load(device)?;
         Ok(Self {
             device: device.clone(),
             f16: module.kernel(kernel_name(DType::F16)?)?,
