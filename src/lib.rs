@@ -51,7 +51,7 @@ mod kernels;
 pub mod reference;
 pub mod runtime;
 pub mod sim;
-mod soc;
+pub mod soc;
 pub mod tiling;
 
 pub use dtype::DType;

@@ -1,5 +1,6 @@
 //! What can be chosen about a simulated device.
 
+use super::time::ModelTime;
 use crate::Soc;
 
 /// How the Cube sums the products of one output element. The hardware's order and width are not published.
@@ -29,6 +30,9 @@ pub struct Config {
     /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
     /// ASSUMPTION(ctrl48-default): the vendor's pages disagree on the default; INF/NAN is the boundary tables' word.
     pub inf_nan: bool,
+    /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` has no effect on it and must
+    /// be `None`.
+    pub model_time: Option<ModelTime>,
 }
 
 impl Config {
@@ -41,6 +45,12 @@ impl Config {
             check_races: true,
             cube_accumulate: CubeAccumulate::F32Sequential,
             inf_nan: true,
+            model_time: None,
         }
+    }
+
+    /// Time without results?
+    pub(crate) fn is_dry(&self) -> bool {
+        self.model_time.as_ref().is_some_and(|t| !t.has_results())
     }
 }

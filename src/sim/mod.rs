@@ -15,6 +15,7 @@ mod instr;
 mod isa;
 mod machine;
 mod memory;
+pub mod time;
 
 pub use addr::Space;
 pub use config::{Config, CubeAccumulate};

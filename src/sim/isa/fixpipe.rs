@@ -408,6 +408,9 @@ fn run(exec: &mut Exec<'_>, to: Space) -> Result<(), Stop> {
         }
     }
     form.check(exec, &sink)?;
+    if exec.is_dry() {
+        return Ok(());
+    }
     match form.layout {
         Layout::Nd { .. } => form.run_nd(exec, &sink),
         Layout::Nz | Layout::Split => form.run_nz(exec, &sink),

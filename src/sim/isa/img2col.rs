@@ -362,6 +362,9 @@ fn run(exec: &mut Exec<'_>, to: Space) -> Result<(), Stop> {
         return Ok(());
     };
     load.touch(exec, CHUNK / size)?;
+    if exec.is_dry() {
+        return Ok(());
+    }
     let value = exec.instr.regs.padding.to_le_bytes();
     let pad = std::array::from_fn(|i| value[i % size]);
     match (load.form, size) {

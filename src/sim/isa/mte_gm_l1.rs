@@ -220,6 +220,9 @@ fn nd2nz_of_size<const SIZE: u64>(exec: &mut Exec<'_>, _: &Instr) -> Result<(), 
         let (to, from) = place(i);
         form.touch(exec, to, from)?;
     }
+    if exec.is_dry() {
+        return Ok(());
+    }
     let mut row = vec![0; length(form.strips() * BLOCK)];
     for i in 0..form.matrices {
         let (to, from) = place(i);

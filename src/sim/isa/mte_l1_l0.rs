@@ -100,6 +100,9 @@ impl Fractals {
     /// Moves the fractals as they are.
     pub(super) fn load(self, exec: &mut Exec<'_>, dst: Addr, src: Addr) -> Result<(), Stop> {
         self.touch(exec, dst, src)?;
+        if exec.is_dry() {
+            return Ok(());
+        }
         let fractal = distance(FRACTAL);
         let src = src.plus(self.first);
         if self.src_pitch == fractal && self.dst_pitch == fractal {
@@ -115,6 +118,9 @@ impl Fractals {
     /// Moves the fractals, each 16 x 16 of 16-bit elements transposed on the way.
     fn load_transposed(self, exec: &mut Exec<'_>, dst: Addr, src: Addr) -> Result<(), Stop> {
         self.touch(exec, dst, src)?;
+        if exec.is_dry() {
+            return Ok(());
+        }
         let src = src.plus(self.first);
         for i in 0..self.count {
             let square = Square::read(exec, src.plus(i * self.src_pitch), 2);

@@ -106,6 +106,9 @@ impl Bursts {
         let all = self.merged();
         exec.touch_strided("src", src, all.len, all.src_pitch, all.count, Access::Read)?;
         exec.touch_strided("dst", dst, all.len, all.dst_pitch, all.count, Access::Write)?;
+        if exec.is_dry() {
+            return Ok(());
+        }
         for i in 0..distance(all.count) {
             exec.copy(dst.plus(i * all.dst_pitch), src.plus(i * all.src_pitch), length(all.len));
         }
@@ -121,6 +124,9 @@ impl Bursts {
         let store = GmStore::of(&exec.instr.regs);
         exec.touch_strided("src", src, all.len, all.src_pitch, all.count, Access::Read)?;
         store.touch_strided(exec, dst, all.len, all.dst_pitch, all.count)?;
+        if exec.is_dry() {
+            return Ok(());
+        }
         for i in 0..distance(all.count) {
             exec.require_init("src", src.plus(i * all.src_pitch), all.len)?;
         }

@@ -10,11 +10,12 @@ use crate::sim::abi::KernelType;
 use crate::sim::fault::Site;
 use crate::sim::instr::{Instr, Registers};
 use crate::sim::memory::LocalMem;
+use crate::sim::time::clock::Moment;
 use crate::sim::{Config, Fault, FaultKind, Pipe, Space, Stop, Unsupported};
 
 /// Instructions that a pipe's queue holds. Documented for MTE1 and M (dav-c220.md 1.2).
 /// ASSUMPTION(queue-depth): the other queues are as deep.
-pub(super) const QUEUE_DEPTH: usize = 32;
+pub(crate) const QUEUE_DEPTH: usize = 32;
 
 /// Kind of a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,18 @@ pub(super) struct Entry {
     pub(super) action: Action,
     /// The scalar unit's clock at issue, where the pipe lacks it.
     pub(super) dispatch: Option<Box<Clock>>,
+    /// When it was issued, in model time.
+    pub(super) issued: Moment,
+    pub(super) traits: Traits,
+}
+
+/// What decides, beside flags, whether an instruction may execute.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Traits {
     /// See [`has_unit_flag`].
     pub(super) has_unit_flag: bool,
+    /// A transfer with GM in model time: these execute in the order of their starts on all cores.
+    pub(super) needs_grant: bool,
 }
 
 /// Does FIX drain accumulators under unitFlag? Then M has to have filled them, and M may not fill them again before
@@ -198,11 +209,16 @@ impl Core {
     /// Can the instruction at the head of this queue execute?
     pub(super) fn is_ready(&self, pipe: Pipe) -> bool {
         let head = self.queues[pipe as usize].front();
-        head.is_some_and(|e| self.may_execute(pipe, e.action, e.instr.number, e.has_unit_flag))
+        head.is_some_and(|e| !e.traits.needs_grant && self.may_execute(pipe, e))
+    }
+
+    /// Can this instruction, the head of its queue, execute?
+    pub(super) fn may_execute(&self, pipe: Pipe, e: &Entry) -> bool {
+        self.is_unblocked(pipe, e.action, e.instr.number, e.traits.has_unit_flag)
     }
 
     /// Can this instruction execute, given that it is the next one of its pipe?
-    pub(super) fn may_execute(&self, pipe: Pipe, action: Action, number: u64, has_unit_flag: bool) -> bool {
+    pub(super) fn is_unblocked(&self, pipe: Pipe, action: Action, number: u64, has_unit_flag: bool) -> bool {
         let is_earlier = |e: &&Entry| e.instr.number < number && matches!(e.action, Action::Run(_));
         match (action, pipe) {
             (Action::Wait(flag), _) => self.flags.is_set(flag),
@@ -210,7 +226,7 @@ impl Core {
                 self.queues[Pipe::M as usize].iter().find(is_earlier).is_none()
             }
             (Action::Run(_), Pipe::M) => {
-                !self.queues[Pipe::Fix as usize].iter().filter(is_earlier).any(|e| e.has_unit_flag)
+                !self.queues[Pipe::Fix as usize].iter().filter(is_earlier).any(|e| e.traits.has_unit_flag)
             }
             _ => true,
         }

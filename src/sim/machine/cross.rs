@@ -1,9 +1,11 @@
 //! Cross-core flags as a group carries them out, and the report of a deadlock.
 
 use super::core::{Action, Core, Wait};
-use super::flags::{overflow, CrossMessage, CrossMode, FlagId, CROSS_MAX};
+use super::flags::{overflow, CrossMessage, CrossMode, FlagId, Message, CROSS_MAX};
 use super::group::Group;
 use crate::sim::instr::Instr;
+use crate::sim::time::clock::Moment;
+use crate::sim::time::Cause;
 use crate::sim::{FaultKind, Pipe, Stop};
 
 impl Group {
@@ -15,10 +17,12 @@ impl Group {
         instr: &Instr,
         mode: CrossMode,
         flag: usize,
+        moment: Moment,
     ) -> Result<(), Stop> {
         let core = &mut self.cores[c];
         let from = core.site(self.block, pipe, instr.number, instr.op.mnemonic);
-        let message = CrossMessage { clock: core.order.send(pipe), mode, from };
+        let message = Message { clock: core.order.send(pipe), moment };
+        let message = CrossMessage { message, mode, from };
         match mode {
             CrossMode::Grid => self.set_round(c, flag, &message),
             CrossMode::AivPair => {
@@ -56,7 +60,7 @@ impl Group {
         for i in &aivs {
             let Some(one) = self.cores[*i].cross.unmatched(mode, flag).pop_front() else { continue };
             match &mut joined {
-                Some(all) => all.clock.join(&one.clock),
+                Some(all) => all.message.join(&one.message),
                 None => joined = Some(one),
             }
         }
@@ -86,7 +90,7 @@ impl Group {
         }
         core.cross.rounds_set[flag] += 1;
         core.cross.round_site[flag] = Some(message.from.clone());
-        self.launch.grid.set(core.kind, flag, round, self.block, &message.clock);
+        self.launch.grid.set(core.kind, flag, round, self.block, &message.message);
         Ok(())
     }
 
@@ -105,15 +109,16 @@ impl Group {
     /// Takes one from a counter that is not zero.
     pub(super) fn cross_take(&mut self, c: usize, flag: usize) {
         let core = &mut self.cores[c];
-        let clock = if let Some(message) = core.cross.take(flag) {
-            Some(message.clock)
+        let message = if let Some(message) = core.cross.take(flag) {
+            Some(message.message)
         } else {
             let round = core.cross.rounds_taken[flag];
             core.cross.rounds_taken[flag] += 1;
             self.launch.grid.take(core.kind, flag, round, self.block)
         };
-        if let Some(clock) = clock {
-            core.order.receive(Pipe::S, &clock);
+        if let Some(message) = message {
+            core.order.receive(Pipe::S, &message.clock);
+            self.time_scalar_wait(c, message.moment, Cause::Cross);
         }
     }
 

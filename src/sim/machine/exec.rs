@@ -49,6 +49,16 @@ pub(crate) struct VectorState {
     pub(crate) rsvd_cnt: u64,
 }
 
+/// An access of an instruction: `count` ranges of `len` bytes, `stride` bytes apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Touch {
+    pub(crate) addr: Addr,
+    pub(crate) len: u64,
+    pub(crate) stride: i64,
+    pub(crate) count: u64,
+    pub(crate) access: Access,
+}
+
 /// One instruction in execution.
 pub(crate) struct Exec<'a> {
     pub(crate) instr: &'a Instr,
@@ -59,9 +69,16 @@ pub(crate) struct Exec<'a> {
     pub(crate) vector: &'a mut VectorState,
     /// Order against other accesses; `None` when races are not looked for.
     pub(crate) order: Option<OrderHandle<'a>>,
+    /// Where accesses are written down, for model time.
+    pub(crate) touched: Option<&'a mut Vec<Touch>>,
 }
 
 impl Exec<'_> {
+    /// Does this device keep time without computing? Then an instruction ends after its checks.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.config.is_dry()
+    }
+
     /// Operand `i` as integer.
     pub(crate) fn arg(&self, i: usize) -> u64 {
         self.instr.args[i]
@@ -113,7 +130,23 @@ impl Exec<'_> {
         exempt: &[Pipe],
     ) -> Result<(), Stop> {
         self.check_bounds(name, addr, len, access)?;
+        self.note(&Pieces { addr, len, stride: 0, count: 1 }, access);
         self.check_order(&Pieces { addr, len, stride: 0, count: 1 }, access, exempt)
+    }
+
+    /// Writes a checked access down. What is not computed is not there.
+    fn note(&mut self, pieces: &Pieces, access: Access) {
+        let Pieces { addr, len, stride, count } = *pieces;
+        if let Some(touched) = &mut self.touched {
+            touched.push(Touch { addr, len, stride, count, access });
+        }
+        if self.is_dry() && addr.space == Space::Gm && access != Access::Read {
+            let allocation = self.allocation(addr);
+            for i in 0..count {
+                let at = addr.plus(stride * i.cast_signed()).offset.cast_unsigned();
+                allocation.mark(at, to_usize(len), false);
+            }
+        }
     }
 
     /// `count` accesses of `len` bytes, `stride` bytes apart. Adjacent pieces are checked as one.
@@ -137,6 +170,7 @@ impl Exec<'_> {
         }
         let pieces = Pieces { addr, len, stride, count };
         if self.is_inside(&pieces) {
+            self.note(&pieces, access);
             return self.check_order(&pieces, access, &[]);
         }
         for i in 0..count {
@@ -223,20 +257,27 @@ impl Exec<'_> {
 
     /// Faults when a byte of the range was never written. Bounds must have been checked.
     pub(crate) fn require_init(&self, name: &str, addr: Addr, len: u64) -> Result<(), Stop> {
-        let missing = if addr.space == Space::Gm {
+        if self.is_dry() {
+            return Ok(());
+        }
+        match self.first_unwritten(addr, len) {
+            None => Ok(()),
+            Some(at) => Err(Stop::fault(
+                FaultKind::Uninitialised,
+                format!("{name} uses byte {at:#x} of {}, which nothing has written", addr.space),
+            )),
+        }
+    }
+
+    /// Offset of the first byte of a checked range that was never written; for GM from the start of the allocation.
+    pub(crate) fn first_unwritten(&self, addr: Addr, len: u64) -> Option<i64> {
+        if addr.space == Space::Gm {
             let start = addr.offset.cast_unsigned();
             let (_, a) = self.gm.find(start).unwrap_or_else(|| unreachable!("bounds were checked"));
             a.first_unset(start, to_usize(len)).map(|at| (at - a.base()).cast_signed())
         } else {
             let memory = &self.local[addr.space.local_index()];
             memory.init.first_unset(offset(addr), to_usize(len)).map(|at| at as i64)
-        };
-        match missing {
-            None => Ok(()),
-            Some(at) => Err(Stop::fault(
-                FaultKind::Uninitialised,
-                format!("{name} uses byte {at:#x} of {}, which nothing has written", addr.space),
-            )),
         }
     }
 
@@ -262,6 +303,9 @@ impl Exec<'_> {
 
     /// Writes GM and marks it written. Bounds must have been checked with `touch`.
     pub(crate) fn gm_write(&self, addr: Addr, data: &[u8]) {
+        if self.is_dry() {
+            return;
+        }
         self.allocation(addr).write(addr.offset.cast_unsigned(), data);
     }
 
@@ -419,6 +463,7 @@ pub(crate) mod harness {
                         local: &mut self.local,
                         vector: &mut self.vector,
                         order: None,
+                        touched: None,
                     };
                     run(&mut exec, &instr)
                 }

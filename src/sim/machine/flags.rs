@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::order::Clock;
 use crate::sim::fault::Site;
+use crate::sim::time::clock::Moment;
 use crate::sim::{FaultKind, Pipe, Stop};
 
 /// Events per ordered pair of pipes (dav-c220.md 4.1).
@@ -50,10 +51,26 @@ impl fmt::Display for FlagId {
     }
 }
 
+/// What a flag carries from its setter to whoever waits for it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Message {
+    /// What is known to be complete.
+    pub(super) clock: Clock,
+    /// When it can be waited for, in model time.
+    pub(super) moment: Moment,
+}
+
+impl Message {
+    pub(super) fn join(&mut self, other: &Message) {
+        self.clock.join(&other.clock);
+        self.moment.join(&other.moment);
+    }
+}
+
 /// Sets on their way to their waits: the k-th wait takes the k-th set.
 #[derive(Debug, Default)]
 struct Flag {
-    messages: VecDeque<Clock>,
+    messages: VecDeque<Message>,
     /// Sets less waits, in the order in which the scalar unit issued them.
     balance: i64,
     last_set: u64,
@@ -104,11 +121,11 @@ impl Flags {
         !self.flags[id.index()].messages.is_empty()
     }
 
-    pub(super) fn set(&mut self, id: FlagId, message: Clock) {
+    pub(super) fn set(&mut self, id: FlagId, message: Message) {
         self.flags[id.index()].messages.push_back(message);
     }
 
-    pub(super) fn take(&mut self, id: FlagId) -> Option<Clock> {
+    pub(super) fn take(&mut self, id: FlagId) -> Option<Message> {
         self.flags[id.index()].messages.pop_front()
     }
 
@@ -173,7 +190,7 @@ pub(super) fn decode_cross_flag(name: &str, value: u64) -> Result<usize, Stop> {
 /// A set of a cross-core flag on its way to a wait.
 #[derive(Clone, Debug)]
 pub(super) struct CrossMessage {
-    pub(super) clock: Clock,
+    pub(super) message: Message,
     pub(super) mode: CrossMode,
     pub(super) from: Site,
 }

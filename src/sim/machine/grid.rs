@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::core::CoreKind;
-use super::flags::CROSS_FLAGS;
+use super::flags::{Message, CROSS_FLAGS};
 use super::order::{Clock, GlobalClock};
+use crate::sim::time::clock::Moment;
 
 /// The k-th mode 0 set of a flag by every core of one kind.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ struct Round {
     arrived: u32,
     taken: u32,
     clock: Arc<GlobalClock>,
+    moment: Moment,
 }
 
 /// Rounds of one flag and core kind. Rounds that everybody has taken are forgotten.
@@ -91,7 +93,7 @@ impl Grid {
     }
 
     /// A core of `group` sets `flag` in mode 0 for the `round`-th time.
-    pub(super) fn set(&self, kind: CoreKind, flag: usize, round: u64, group: u32, clock: &Clock) {
+    pub(super) fn set(&self, kind: CoreKind, flag: usize, round: u64, group: u32, message: &Message) {
         debug_assert!(flag < CROSS_FLAGS);
         let wanted = self.participants(kind);
         let mut state = self.lock();
@@ -99,10 +101,11 @@ impl Grid {
         let groups = self.blocks as usize;
         while rounds.at(round).is_none() {
             let clock = Arc::new(GlobalClock::new(groups));
-            rounds.open.push_back(Round { arrived: 0, taken: 0, clock });
+            rounds.open.push_back(Round { arrived: 0, taken: 0, clock, moment: Moment::default() });
         }
         let Some(entry) = rounds.at(round) else { return };
-        Arc::make_mut(&mut entry.clock).join_clock(group, clock);
+        Arc::make_mut(&mut entry.clock).join_clock(group, &message.clock);
+        entry.moment.join(&message.moment);
         entry.arrived += 1;
         if entry.arrived == wanted {
             state.version += 1;
@@ -121,18 +124,18 @@ impl Grid {
     }
 
     /// A core of `group` waits for a complete round: what it learns.
-    pub(super) fn take(&self, kind: CoreKind, flag: usize, round: u64, group: u32) -> Option<Clock> {
+    pub(super) fn take(&self, kind: CoreKind, flag: usize, round: u64, group: u32) -> Option<Message> {
         let wanted = self.participants(kind);
         let mut state = self.lock();
         let rounds = state.rounds.get_mut(&(kind == CoreKind::Aic, flag))?;
         let entry = rounds.at(round).filter(|r| r.arrived == wanted)?;
         entry.taken += 1;
-        let clock = Clock::from_global(&entry.clock, group);
+        let message = Message { clock: Clock::from_global(&entry.clock, group), moment: entry.moment };
         while rounds.open.front().is_some_and(|r| r.taken == wanted) {
             rounds.open.pop_front();
             rounds.forgotten += 1;
         }
-        Some(clock)
+        Some(message)
     }
 
     pub(super) fn version(&self) -> u64 {

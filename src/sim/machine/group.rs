@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use super::core::{at_site, cores_of, has_unit_flag, Action, Core, CoreKind, Entry, Wait, QUEUE_DEPTH};
-use super::flags::{decode_cross_config, decode_cross_flag, FlagId};
+use super::core::{
+    at_site, cores_of, has_unit_flag, Action, Core, CoreKind, Entry, Traits, Wait, QUEUE_DEPTH,
+};
+use super::flags::{decode_cross_config, decode_cross_flag, FlagId, Message};
 use super::race::OrderHandle;
+use super::timed::{transfers, Timed};
 use super::{Exec, Launch};
 use crate::sim::abi::{FasimInstr, KernelType};
 use crate::sim::instr::{Elem, Instr};
 use crate::sim::isa::Dispatch;
+use crate::sim::time::clock::Moment;
+use crate::sim::time::Cause;
 use crate::sim::{Fault, FaultKind, Pipe, Stop};
 
 /// CANN's value of PIPE_ALL (dav-c220.md 4.1).
@@ -24,6 +29,8 @@ pub(super) struct Group {
     pub(super) rng: Option<fastrand::Rng>,
     /// Why the group stopped. Every entry of the machine then tells the kernel to stop.
     pub(super) stop: Option<Stop>,
+    /// Model time, when the device keeps it.
+    pub(super) timed: Option<Timed>,
 }
 
 /// What remains of an instruction after its issue.
@@ -39,7 +46,7 @@ impl Group {
     pub(super) fn new(launch: &Arc<Launch>) -> Self {
         let cores =
             cores_of(launch.kernel_type).iter().map(|index| Core::new(*index, &launch.config)).collect();
-        Self { launch: Arc::clone(launch), block: 0, cores, rng: None, stop: None }
+        Self { launch: Arc::clone(launch), block: 0, cores, rng: None, stop: None, timed: None }
     }
 
     /// As at the start of `block`.
@@ -99,9 +106,13 @@ impl Group {
         let (pipe, action) = match instr.op.dispatch {
             Dispatch::Register(apply) => {
                 apply(&mut core.regs, instr)?;
+                self.time_register(c);
                 return Ok(Issued::Done);
             }
-            Dispatch::NoEffect => return Ok(Issued::Done),
+            Dispatch::NoEffect => {
+                self.time_register(c);
+                return Ok(Issued::Done);
+            }
             Dispatch::Queued(pipe, run) => {
                 core.require_pipe("the instruction", pipe)?;
                 (pipe, Action::Run(run))
@@ -143,7 +154,8 @@ impl Group {
             }
         };
         if pipe == Pipe::S {
-            self.execute(c, pipe, instr, action)?;
+            let issued = self.time_dispatch(c, pipe);
+            self.execute(c, pipe, instr, action, issued)?;
             self.settle(c, action)?;
             return Ok(Issued::Done);
         }
@@ -160,18 +172,20 @@ impl Group {
 
     /// In the default order an instruction that nothing blocks executes now, without a copy in the queue.
     fn enqueue(&mut self, c: usize, pipe: Pipe, instr: &Instr, action: Action) -> Result<Issued, Stop> {
+        let needs_grant = self.timed.is_some() && matches!(action, Action::Run(_)) && transfers(pipe, instr);
         let core = &mut self.cores[c];
-        let has_unit_flag = has_unit_flag(pipe, instr);
+        let traits = Traits { has_unit_flag: has_unit_flag(pipe, instr), needs_grant };
         let free = core.queues[pipe as usize].is_empty()
-            && core.may_execute(pipe, action, instr.number, has_unit_flag);
-        if self.rng.is_none() && free {
+            && core.is_unblocked(pipe, action, instr.number, traits.has_unit_flag);
+        if self.rng.is_none() && free && !needs_grant {
             core.order.dispatch_now(pipe);
-            self.execute(c, pipe, instr, action)?;
+            let issued = self.time_dispatch(c, pipe);
+            self.execute(c, pipe, instr, action, issued)?;
             self.settle(c, action)?;
             return Ok(Issued::Done);
         }
         let dispatch = core.order.dispatch(pipe);
-        let entry = Box::new(Entry { instr: *instr, action, dispatch, has_unit_flag });
+        let entry = Box::new(Entry { instr: *instr, action, dispatch, issued: Moment::default(), traits });
         if core.queues[pipe as usize].len() == QUEUE_DEPTH {
             return Ok(Issued::Queue(pipe, entry));
         }
@@ -179,7 +193,8 @@ impl Group {
     }
 
     /// Queues an instruction; there is room. With a seed, some pipes run and another core may go first.
-    pub(super) fn push(&mut self, c: usize, pipe: Pipe, entry: Entry) -> Result<Issued, Stop> {
+    pub(super) fn push(&mut self, c: usize, pipe: Pipe, mut entry: Entry) -> Result<Issued, Stop> {
+        entry.issued = self.time_dispatch(c, pipe);
         self.cores[c].queues[pipe as usize].push_back(entry);
         self.shake(c)?;
         let turn = self.rng.as_mut().is_some_and(|rng| rng.u32(..TURN_ODDS) == 0);
@@ -215,18 +230,18 @@ impl Group {
     }
 
     /// Executes the head of a queue, which is ready.
-    fn step(&mut self, c: usize, pipe: Pipe) -> Result<(), Stop> {
+    pub(super) fn step(&mut self, c: usize, pipe: Pipe) -> Result<(), Stop> {
         let core = &mut self.cores[c];
         let Some(entry) = core.queues[pipe as usize].pop_front() else { return Ok(()) };
         if let Some(clock) = &entry.dispatch {
             core.order.receive(pipe, clock);
         }
-        self.execute(c, pipe, &entry.instr, entry.action)
+        self.execute(c, pipe, &entry.instr, entry.action, entry.issued)
     }
 
     /// Runs queues as far as they go: in the default order all, with a seed one instruction at random.
     /// False when nothing could run.
-    fn run_queues(&mut self, c: usize) -> Result<bool, Stop> {
+    pub(super) fn run_queues(&mut self, c: usize) -> Result<bool, Stop> {
         if self.rng.is_some() {
             return self.step_random(c);
         }
@@ -240,31 +255,45 @@ impl Group {
         Ok(ran)
     }
 
-    fn execute(&mut self, c: usize, pipe: Pipe, instr: &Instr, action: Action) -> Result<(), Stop> {
+    fn execute(
+        &mut self,
+        c: usize,
+        pipe: Pipe,
+        instr: &Instr,
+        action: Action,
+        issued: Moment,
+    ) -> Result<(), Stop> {
         let done = match action {
+            Action::Run(run) if self.timed.is_some() => self.run_timed(c, pipe, instr, run, issued),
             Action::Run(run) => {
                 let slot = self.cores[c].order.slot(pipe);
                 let epoch = self.cores[c].order.epoch(pipe);
                 run(&mut self.exec(c, pipe, instr, (slot, epoch)), instr)
             }
             Action::Set(flag) => {
+                let moment = self.time_set(c, pipe, issued);
                 let core = &mut self.cores[c];
-                let message = core.order.send(pipe);
-                core.flags.set(flag, message);
+                let clock = core.order.send(pipe);
+                core.flags.set(flag, Message { clock, moment });
                 Ok(())
             }
             Action::Wait(flag) => {
                 let core = &mut self.cores[c];
                 if let Some(message) = core.flags.take(flag) {
-                    core.order.receive(pipe, &message);
+                    core.order.receive(pipe, &message.clock);
+                    self.time_wait(c, pipe, issued, message.moment, Cause::Flag(flag.src));
                 }
                 Ok(())
             }
             Action::Barrier => {
                 self.cores[c].order.barrier(pipe);
+                self.time_barrier(c, pipe, issued);
                 Ok(())
             }
-            Action::CrossSet(mode, flag) => self.cross_set(c, pipe, instr, mode, flag),
+            Action::CrossSet(mode, flag) => {
+                let moment = self.time_cross_set(c, pipe, issued, mode);
+                self.cross_set(c, pipe, instr, mode, flag, moment)
+            }
         };
         done.map_err(|stop| {
             at_site(stop, self.cores[c].site(self.block, pipe, instr.number, instr.op.mnemonic))
@@ -296,6 +325,7 @@ impl Group {
             local: &mut core.local,
             vector: &mut core.vector,
             order,
+            touched: None,
         }
     }
 
@@ -310,11 +340,15 @@ impl Group {
         match wait {
             Wait::Flag(flag) => {
                 if let Some(message) = core.flags.take(flag) {
-                    core.order.receive(Pipe::S, &message);
+                    core.order.receive(Pipe::S, &message.clock);
+                    self.time_scalar_wait(c, message.moment, Cause::Flag(flag.src));
                 }
             }
             Wait::Cross(flag) => self.cross_take(c, flag),
-            Wait::Idle => core.order.barrier_all(),
+            Wait::Idle => {
+                core.order.barrier_all();
+                self.time_idle(c);
+            }
             Wait::Room(_) | Wait::Turn => {}
         }
         Ok(true)
@@ -336,7 +370,12 @@ impl Group {
     pub(super) fn finish(&mut self, c: usize) -> Result<(), Stop> {
         self.cores[c].finished = true;
         while self.run_queues(c)? {}
-        if self.cores[c].is_idle() {
+        self.require_ended(c)
+    }
+
+    /// Requires the queues of a core whose function has returned to be empty, or to be on their way in model time.
+    pub(super) fn require_ended(&self, c: usize) -> Result<(), Stop> {
+        if self.cores[c].is_idle() || self.next_transfer().is_some() {
             return Ok(());
         }
         let waits = self.blocked(c).join("; ");

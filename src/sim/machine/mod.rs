@@ -18,12 +18,14 @@ mod schedule;
 mod shadow;
 #[cfg(test)]
 mod tests;
+mod timed;
 
 use std::sync::Arc;
 
+pub(crate) use core::QUEUE_DEPTH;
 #[cfg(test)]
 pub(crate) use exec::harness;
-pub(crate) use exec::{Access, Exec, Gm, VectorState};
+pub(crate) use exec::{Access, Exec, Gm, Touch, VectorState};
 pub(crate) use hooks::HOOKS;
 
 use super::abi::KernelType;
@@ -76,30 +78,41 @@ pub(crate) fn launch(
         let detail = format!("kernel {}: 0 blocks given; a launch has at least 1", kernel.name);
         return Err(Stop::fault(FaultKind::Operand, detail));
     }
-    run_body(memory, config, (kernel.kernel_type(), kernel.ops()), kernel.body(args), blocks)
+    let body = NamedBody { name: &kernel.name, kernel_type: kernel.kernel_type(), body: kernel.body(args) };
+    run_body(memory, config, body, kernel.ops(), blocks)
+}
+
+/// A kernel function with what the machine has to know of it.
+struct NamedBody<'a> {
+    name: &'a str,
+    kernel_type: KernelType,
+    body: Body,
 }
 
 /// Runs a kernel function; `ops` is what the operation numbers of its intrinsics mean.
 fn run_body(
     memory: &DeviceMemory,
     config: &Config,
-    (kernel_type, ops): (KernelType, Arc<[&'static OpInfo]>),
-    body: Body,
+    kernel: NamedBody<'_>,
+    ops: Arc<[&'static OpInfo]>,
     blocks: u32,
 ) -> Result<LaunchStats, Stop> {
     let allocations = memory.snapshot();
     let shadow_lengths = allocations.iter().map(|a| if config.check_races { a.len() } else { 0 });
-    let aivs = core::cores_of(kernel_type).iter().filter(|core| **core != 0).count();
+    let aivs = core::cores_of(kernel.kernel_type).iter().filter(|core| **core != 0).count();
     let launch = Arc::new(Launch {
         config: config.clone(),
         gm_shadow: GmShadow::new(shadow_lengths),
         gm: Gm::new(allocations),
         ops,
-        kernel_type,
-        body,
+        kernel_type: kernel.kernel_type,
+        body: kernel.body,
         blocks,
         grid: Grid::new(blocks, u32::try_from(aivs).unwrap_or(0)),
     });
+    if let Some(model_time) = &config.model_time {
+        return timed::run_blocks(&launch, model_time, kernel.name);
+    }
     let host = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if config.threads == 0 { host() } else { config.threads };
     schedule::run_blocks(&launch, threads.min(blocks as usize))

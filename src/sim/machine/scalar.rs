@@ -35,7 +35,9 @@ impl Group {
     /// Loads `bytes` bytes, zero-extended.
     pub(super) fn scalar_load(&mut self, c: usize, address: u64, bytes: u32) -> Result<u64, Stop> {
         self.cores[c].scalar_loads += 1;
-        self.scalar(c, &LOAD, address, bytes, None)
+        let value = self.scalar(c, &LOAD, address, bytes, None)?;
+        self.time_scalar_load(c, address);
+        Ok(value)
     }
 
     /// Stores the low `bytes` bytes of `value`.
@@ -46,6 +48,7 @@ impl Group {
         bytes: u32,
         value: u64,
     ) -> Result<(), Stop> {
+        self.time_register(c);
         self.scalar(c, &STORE, address, bytes, Some(value)).map(|_| ())
     }
 
@@ -86,6 +89,13 @@ impl Group {
         exec.require_aligned("address", addr, i64::from(bytes))?;
         let Some(value) = store else {
             exec.touch("address", addr, u64::from(bytes), Access::Read)?;
+            if exec.is_dry() && exec.first_unwritten(addr, u64::from(bytes)).is_some() {
+                return Err(Stop::unsupported(format!(
+                    "the kernel loads {bytes} bytes from {} that an instruction would have computed; the device keeps time \
+                     without results, use time with results",
+                    addr.space
+                )));
+            }
             exec.require_init("address", addr, u64::from(bytes))?;
             let mut value = [0; 8];
             if addr.space == Space::Gm {
@@ -109,6 +119,14 @@ impl Group {
     /// Reads a special register.
     pub(super) fn special(&self, c: usize, which: u32) -> Result<u64, Stop> {
         let core = &self.cores[c];
+        let computed = [Special::AccVal, Special::MaxMinCnt, Special::RsvdCnt];
+        if self.launch.config.is_dry() && computed.iter().any(|s| *s as u32 == which) {
+            let site = core.site(self.block, Pipe::S, core.issued, "special");
+            let text =
+                "the kernel reads a register that an instruction would have computed; the device keeps time \
+                        without results, use time with results";
+            return Err(at_site(Stop::unsupported(text), site));
+        }
         let value = match which {
             w if w == Special::BlockIdx as u32 => u64::from(self.block),
             w if w == Special::BlockNum as u32 => u64::from(self.launch.blocks),

@@ -28,14 +28,16 @@ struct Task {
 }
 
 /// How far a group got.
-enum Progress {
+pub(super) enum Progress {
     Finished,
     /// It waits for a mode 0 flag of other groups.
     Parked,
+    /// It waits for a transfer whose turn comes in model time.
+    Transferring,
 }
 
 /// A group and the coroutines of its cores.
-struct Runner {
+pub(super) struct Runner {
     group: Rc<RefCell<Group>>,
     /// By core; `None` when its function has returned.
     tasks: Vec<Option<Task>>,
@@ -45,12 +47,12 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(launch: &Arc<Launch>) -> Self {
+    pub(super) fn new(launch: &Arc<Launch>) -> Self {
         let group = Rc::new(RefCell::new(Group::new(launch)));
         Self { group, tasks: Vec::new(), stacks: Vec::new(), turn: 0 }
     }
 
-    fn start(&mut self, block: u32) -> Result<(), Stop> {
+    pub(super) fn start(&mut self, block: u32) -> Result<(), Stop> {
         self.turn = 0;
         self.group.borrow_mut().reset(block);
         let cores = self.group.borrow().cores.len();
@@ -77,7 +79,7 @@ impl Runner {
     }
 
     /// Runs the group until it ends, waits for other groups, or stops.
-    fn run(&mut self) -> Result<Progress, Stop> {
+    pub(super) fn run(&mut self) -> Result<Progress, Stop> {
         loop {
             let next = self.next_core();
             if let Some(stop) = self.group.borrow().stop.clone() {
@@ -87,10 +89,16 @@ impl Runner {
                 self.resume(core);
                 continue;
             }
-            if self.tasks.iter().all(Option::is_none) {
+            let is_transferring = self.group.borrow().next_transfer().is_some();
+            if self.tasks.iter().all(Option::is_none) && !is_transferring {
                 self.tasks.clear();
-                self.group.borrow().check_leaks()?;
+                let group = self.group.borrow();
+                (0..group.cores.len()).try_for_each(|c| group.require_ended(c))?;
+                group.check_leaks()?;
                 return Ok(Progress::Finished);
+            }
+            if is_transferring {
+                return Ok(Progress::Transferring);
             }
             if self.group.borrow().waits_for_groups() {
                 return Ok(Progress::Parked);
@@ -142,7 +150,7 @@ impl Runner {
     }
 
     /// Lets every core that is suspended return, and takes the stacks back.
-    fn abort(&mut self, stop: &Stop) {
+    pub(super) fn abort(&mut self, stop: &Stop) {
         self.group.borrow_mut().stop.get_or_insert_with(|| stop.clone());
         for core in 0..self.tasks.len() {
             let started = self.tasks[core].as_ref().is_some_and(|t| t.coroutine.started());
@@ -156,8 +164,12 @@ impl Runner {
         self.tasks.clear();
     }
 
-    fn issued(&self) -> u64 {
+    pub(super) fn issued(&self) -> u64 {
         self.group.borrow().cores.iter().map(|c| c.issued).sum()
+    }
+
+    pub(super) fn group(&self) -> &RefCell<Group> {
+        &self.group
     }
 }
 
@@ -214,7 +226,8 @@ fn work(launch: &Arc<Launch>, outcome: &Mutex<Outcome>) {
     let advance = |mut runner: Runner, parked: &mut Vec<Runner>, free: &mut Vec<Runner>| {
         match runner.run() {
             Ok(Progress::Parked) => return parked.push(runner),
-            Ok(Progress::Finished) => {}
+            // Only a device that keeps model time has transfers that wait.
+            Ok(Progress::Finished | Progress::Transferring) => {}
             Err(stop) => {
                 launch.grid.fail();
                 runner.abort(&stop);

@@ -23,10 +23,12 @@ pub(crate) struct Allocation {
     init: Box<[AtomicU32]>,
     base: u64,
     len: u64,
+    /// Where it would lie on a device: unlike `base` the same in every run.
+    model_base: u64,
 }
 
 impl Allocation {
-    fn new(len: u64) -> Option<Self> {
+    fn new(len: u64, model_base: u64) -> Option<Self> {
         let rounded = usize::try_from(len.checked_next_multiple_of(64)?.checked_add(64)?).ok()?;
         // Fresh zero pages: an allocation of many GiB commits only what kernels touch.
         let words: Box<[AtomicU64]> = try_zeroed_slice_box(rounded / 8).ok()?;
@@ -34,7 +36,7 @@ impl Allocation {
         // Device pointers are 64-byte aligned (acl-runtime.md 1.6); the slack above pays for the shift.
         let base = address.next_multiple_of(64);
         let init = try_zeroed_slice_box(rounded / 32).ok()?;
-        Some(Self { words, init, base, len })
+        Some(Self { words, init, base, len, model_base })
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -43,6 +45,11 @@ impl Allocation {
 
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Address for model time of a device address inside.
+    pub(crate) fn model_address(&self, addr: u64) -> u64 {
+        self.model_base + (addr - self.base)
     }
 
     /// Word index and byte-in-word of a device address; callers have checked bounds.
@@ -198,11 +205,16 @@ impl Allocation {
 pub(crate) struct DeviceMemory {
     live: RwLock<BTreeMap<u64, Arc<Allocation>>>,
     capacity: u64,
+    /// Model address of the next allocation.
+    next_model_base: AtomicU64,
 }
+
+/// Model addresses of allocations are multiples of a large page.
+const MODEL_PAGE: u64 = 2 << 20;
 
 impl DeviceMemory {
     pub(crate) fn new(capacity: u64) -> Self {
-        Self { live: RwLock::new(BTreeMap::new()), capacity }
+        Self { live: RwLock::new(BTreeMap::new()), capacity, next_model_base: AtomicU64::new(0) }
     }
 
     /// Bytes that can be allocated in total.
@@ -222,7 +234,9 @@ impl DeviceMemory {
         if used.checked_add(len)? > self.capacity {
             return None;
         }
-        let allocation = Arc::new(Allocation::new(len)?);
+        let pages = len.next_multiple_of(MODEL_PAGE);
+        let model_base = self.next_model_base.fetch_add(pages, Ordering::Relaxed);
+        let allocation = Arc::new(Allocation::new(len, model_base)?);
         let base = allocation.base;
         live.insert(base, allocation);
         Some(base)

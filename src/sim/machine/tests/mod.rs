@@ -12,7 +12,7 @@ mod races;
 
 use std::sync::Arc;
 
-use super::{run_body, Access, Body, Exec, LaunchStats, HOOKS};
+use super::{run_body, Access, Body, Exec, LaunchStats, NamedBody, HOOKS};
 use crate::sim::abi::{FasimInstr, KernelType, Special};
 use crate::sim::addr::Addr;
 use crate::sim::instr::{Instr, MAX_ARGS};
@@ -239,7 +239,8 @@ impl Device {
         kernel: impl Fn() -> Kernel + Send + Sync + 'static,
     ) -> Result<LaunchStats, Stop> {
         let body: Body = Arc::new(move || kernel().is_err().into());
-        run_body(&self.memory, &self.config, (kernel_type, ops()), body, blocks)
+        let kernel = NamedBody { name: "test", kernel_type, body };
+        run_body(&self.memory, &self.config, kernel, ops(), blocks)
     }
 
     /// One block on one AIV.

@@ -1,13 +1,19 @@
 //! SoC descriptions, read from `cann.toml` (compiled in).
 
+mod timing;
+
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+pub use timing::{
+    Control, Cube, GmPath, GmPaths, LocalPath, LocalPaths, SharedMemory, Timing, Vector, VectorOp,
+};
+
 use crate::{Error, Result};
 
-/// Sizes of one SoC: the planner's and the simulator's single source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Sizes and rates of one SoC: the planner's and the simulator's single source.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Soc {
     /// Name as `aclrtGetSocName` spells it, for example `Ascend910B2`.
     pub name: String,
@@ -23,6 +29,8 @@ pub struct Soc {
     pub hbm_bytes: u64,
     /// On-chip memories of one core.
     pub core: CoreSizes,
+    /// Rates and latencies.
+    pub timing: Timing,
 }
 
 /// Sizes of the on-chip memories of one dav-c220 core, in bytes.
@@ -53,6 +61,7 @@ pub struct CoreSizes {
 #[serde(deny_unknown_fields)]
 struct File {
     core: CoreSizes,
+    timing: Timing,
     soc: Vec<Entry>,
 }
 
@@ -65,6 +74,7 @@ struct Entry {
     clock_mhz: u32,
     l2_bytes: u64,
     hbm_bytes: u64,
+    memory: SharedMemory,
 }
 
 impl Soc {
@@ -72,7 +82,7 @@ impl Soc {
     pub fn all() -> &'static [Soc] {
         static ALL: OnceLock<Vec<Soc>> = OnceLock::new();
         ALL.get_or_init(|| {
-            let file: File = toml::from_str(include_str!("../cann.toml"))
+            let file: File = toml::from_str(include_str!("../../cann.toml"))
                 .unwrap_or_else(|e| unreachable!("cann.toml is part of the crate and tested: {e}"));
             file.soc
                 .into_iter()
@@ -84,6 +94,7 @@ impl Soc {
                     l2_bytes: e.l2_bytes,
                     hbm_bytes: e.hbm_bytes,
                     core: file.core,
+                    timing: Timing { memory: e.memory, ..file.timing.clone() },
                 })
                 .collect()
         })

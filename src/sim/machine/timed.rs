@@ -1,0 +1,450 @@
+//! Model time in the machine: the clocks of a group's cores, and the schedule that carries out transfers with GM in the order
+//! in which they start.
+//!
+//! Everything inside a group follows from times that are known when an instruction executes, in whatever order the host gets
+//! there. Only GM is shared by all groups. So each group runs until all of its cores wait, for a transfer at the latest; then the transfer that
+//! starts first in model time is carried out. Whatever comes later starts later: it waits for one of those transfers.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::core::Entry;
+use super::flags::CrossMode;
+use super::group::Group;
+use super::schedule::{Progress, Runner};
+use super::{Access, Launch, LaunchStats, Touch};
+use crate::sim::addr::Addr;
+use crate::sim::instr::Instr;
+use crate::sim::time::clock::{CoreClock, Cycles, Moment, PipeClock};
+use crate::sim::time::cost;
+use crate::sim::time::gm::{Piece, SharedGm, Transfer};
+use crate::sim::time::report::{CoreReport, LaunchReport, Span, TraceEvent};
+use crate::sim::time::{Cause, ModelTime};
+use crate::sim::{FaultKind, Pipe, Space, Stop};
+use crate::soc::Timing;
+
+/// Does the instruction move data between GM and the core?
+pub(super) fn transfers(pipe: Pipe, instr: &Instr) -> bool {
+    let is_gm = |i: usize| Addr::decode(instr.args[i]).is_some_and(|a| a.space == Space::Gm);
+    let looks = matches!(pipe, Pipe::Mte2 | Pipe::Mte3 | Pipe::Fix);
+    // Destination or source, the first two operands of every transfer. A fill has a number there, which names GM, too.
+    looks && instr.num_args > 3 && (is_gm(0) || is_gm(1))
+}
+
+/// What the groups of a launch share in model time.
+pub(super) struct TimedLaunch {
+    timing: &'static Timing,
+    gm: SharedGm,
+    trace: Option<Vec<TraceEvent>>,
+    cube_macs: u64,
+    /// Scratch: accesses and bursts of the instruction that executes.
+    touched: Vec<Touch>,
+    pieces: Vec<Piece>,
+}
+
+/// Model time of one group.
+pub(super) struct Timed {
+    clocks: Vec<CoreClock>,
+    shared: Rc<RefCell<TimedLaunch>>,
+    /// Place of the group on the chip.
+    place: u32,
+    /// Last fixpipe and Mmad under unitFlag, by core: starts.
+    unit_flag: Vec<(Moment, Moment)>,
+}
+
+type Semantic = fn(&mut super::Exec<'_>, &Instr) -> Result<(), Stop>;
+
+impl Group {
+    /// The scalar unit sets a register.
+    pub(super) fn time_register(&mut self, c: usize) {
+        if let Some(timed) = &mut self.timed {
+            let cycles = timed.shared.borrow().timing.control.register;
+            timed.clocks[c].scalar(cycles);
+        }
+    }
+
+    /// The scalar unit has loaded from `address`.
+    pub(super) fn time_scalar_load(&mut self, c: usize, address: u64) {
+        let Some(timed) = &mut self.timed else { return };
+        let timing = timed.shared.borrow().timing;
+        match self.launch.gm.find(address) {
+            Some((_, a)) => timed.clocks[c].scalar_load(a.model_address(address), timing),
+            None => timed.clocks[c].scalar(timing.control.register),
+        }
+    }
+
+    /// The scalar unit puts an instruction into a queue.
+    pub(super) fn time_dispatch(&mut self, c: usize, pipe: Pipe) -> Moment {
+        let Some(timed) = &mut self.timed else { return Moment::default() };
+        let timing = timed.shared.borrow().timing;
+        timed.clocks[c].dispatch(pipe, timing)
+    }
+
+    pub(super) fn time_set(&mut self, c: usize, pipe: Pipe, issued: Moment) -> Moment {
+        let Some(timed) = &mut self.timed else { return Moment::default() };
+        let latency = timed.shared.borrow().timing.control.flag;
+        timed.clocks[c].pipe(pipe).complete(issued).after(latency)
+    }
+
+    pub(super) fn time_cross_set(&mut self, c: usize, pipe: Pipe, issued: Moment, mode: CrossMode) -> Moment {
+        let Some(timed) = &mut self.timed else { return Moment::default() };
+        let control = timed.shared.borrow().timing.control;
+        let latency = if mode == CrossMode::Grid { control.cross_all } else { control.cross_group };
+        timed.clocks[c].pipe(pipe).complete(issued).after(latency)
+    }
+
+    pub(super) fn time_wait(&mut self, c: usize, pipe: Pipe, issued: Moment, moment: Moment, cause: Cause) {
+        if let Some(timed) = &mut self.timed {
+            timed.clocks[c].pipe(pipe).wait(issued, moment, cause);
+        }
+    }
+
+    pub(super) fn time_barrier(&mut self, c: usize, pipe: Pipe, issued: Moment) {
+        if let Some(timed) = &mut self.timed {
+            timed.clocks[c].pipe(pipe).barrier(issued);
+        }
+    }
+
+    pub(super) fn time_scalar_wait(&mut self, c: usize, moment: Moment, cause: Cause) {
+        if let Some(timed) = &mut self.timed {
+            timed.clocks[c].wait(moment, cause);
+        }
+    }
+
+    pub(super) fn time_idle(&mut self, c: usize) {
+        if let Some(timed) = &mut self.timed {
+            let end = timed.clocks[c].end();
+            timed.clocks[c].wait(end, Cause::AllPipes);
+        }
+    }
+
+    /// Executes an instruction and gives it its time.
+    pub(super) fn run_timed(
+        &mut self,
+        c: usize,
+        pipe: Pipe,
+        instr: &Instr,
+        run: Semantic,
+        issued: Moment,
+    ) -> Result<(), Stop> {
+        let Some(shared) = self.timed.as_ref().map(|t| Rc::clone(&t.shared)) else { return Ok(()) };
+        let shared = &mut *shared.borrow_mut();
+        shared.touched.clear();
+        let is_moving = !matches!(pipe, Pipe::V | Pipe::M);
+        // Without results, what M and V would do is told by their operands alone.
+        if is_moving || !self.launch.config.is_dry() {
+            let order = &self.cores[c].order;
+            let at = (order.slot(pipe), order.epoch(pipe));
+            let mut exec = self.exec(c, pipe, instr, at);
+            exec.touched = is_moving.then_some(&mut shared.touched);
+            run(&mut exec, instr)?;
+        }
+        shared.find_pieces(&self.launch);
+        let Some(timed) = &mut self.timed else { return Ok(()) };
+        let issued = timed.unit_flag_wait(c, pipe, instr, issued);
+        let span = if shared.pieces.is_empty() {
+            let cost = cost::local(shared.timing, instr, pipe, &shared.touched);
+            if pipe == Pipe::M {
+                shared.cube_macs += macs(instr);
+            }
+            timed.clocks[c].pipe(pipe).run(issued, cost)
+        } else {
+            shared.transfer(timed.clocks[c].pipe(pipe), instr, issued)
+        };
+        timed.unit_flag_note(c, pipe, instr, &span);
+        let number = shared.record(&Site { group: self, c, pipe }, instr, &span);
+        if let Some(timed) = &mut self.timed {
+            timed.clocks[c].pipe(pipe).mark(number, span.done);
+        }
+        Ok(())
+    }
+
+    /// The transfer of this group that can start first: when, core and pipe.
+    pub(super) fn next_transfer(&self) -> Option<(Cycles, usize, Pipe)> {
+        let timed = self.timed.as_ref()?;
+        let mut first: Option<(Cycles, usize, Pipe)> = None;
+        for (c, core) in self.cores.iter().enumerate() {
+            for pipe in [Pipe::Mte2, Pipe::Mte3, Pipe::Fix] {
+                let is_waiting = |e: &&Entry| e.traits.needs_grant && core.may_execute(pipe, e);
+                let Some(head) = core.queues[pipe as usize].front().filter(is_waiting) else { continue };
+                let start = timed.clocks[c].ready(pipe, head.issued);
+                if first.is_none_or(|(best, ..)| start < best) {
+                    first = Some((start, c, pipe));
+                }
+            }
+        }
+        first
+    }
+
+    /// Carries out the transfer at the head of a queue, and what it lets go on.
+    fn transfer_next(&mut self, c: usize, pipe: Pipe) -> Result<(), Stop> {
+        self.step(c, pipe)?;
+        while self.run_queues(c)? {}
+        Ok(())
+    }
+
+    /// Starts model time of a block.
+    fn start_timed(&mut self, shared: &Rc<RefCell<TimedLaunch>>, place: u32, start: Cycles) {
+        let timing = shared.borrow().timing;
+        let cores = self.cores.len();
+        let mut timed = self.timed.take().unwrap_or_else(|| Timed {
+            clocks: (0..cores).map(|_| CoreClock::new(timing)).collect(),
+            shared: Rc::clone(shared),
+            place,
+            unit_flag: vec![Default::default(); cores],
+        });
+        for clock in &mut timed.clocks {
+            clock.reset(timing, start);
+        }
+        timed.unit_flag.fill(Default::default());
+        self.timed = Some(timed);
+    }
+}
+
+/// Multiplications of a Cube instruction.
+fn macs(instr: &Instr) -> u64 {
+    let first = if instr.num_args == 11 { 4 } else { 3 };
+    instr.args[first..first + 3].iter().product()
+}
+
+/// UnitFlag operand of a Cube or Fixpipe instruction.
+fn unit_flag(instr: &Instr) -> bool {
+    let named = |name: &&str| matches!(*name, "unitFlag" | "UnitFlagMode");
+    let at = instr.op.operands.iter().position(named);
+    let shift = usize::from(instr.op.mnemonic == "mad" && instr.num_args == 11);
+    at.is_some_and(|at| instr.args[at + shift] != 0)
+}
+
+impl Timed {
+    /// ASSUMPTION(unit-flag-time): under unitFlag FIX starts behind the start of the Mmad that fills the accumulator, and the
+    /// next such Mmad behind the start of FIX; the units in between are not followed one by one.
+    fn unit_flag_wait(&self, c: usize, pipe: Pipe, instr: &Instr, issued: Moment) -> Moment {
+        let (mmad, fixpipe) = self.unit_flag[c];
+        let mut start = issued;
+        if unit_flag(instr) {
+            match pipe {
+                Pipe::Fix => start.join(&mmad),
+                Pipe::M => start.join(&fixpipe),
+                _ => {}
+            }
+        }
+        start
+    }
+
+    fn unit_flag_note(&mut self, c: usize, pipe: Pipe, instr: &Instr, span: &Span) {
+        let moment = Moment { at: span.start, span: span.before };
+        if unit_flag(instr) {
+            match pipe {
+                Pipe::M => self.unit_flag[c].0 = Moment { at: span.done, ..moment },
+                Pipe::Fix => self.unit_flag[c].1 = moment,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Where an instruction executes.
+struct Site<'a> {
+    group: &'a Group,
+    c: usize,
+    pipe: Pipe,
+}
+
+impl TimedLaunch {
+    /// The bursts in GM of the instruction that executed.
+    fn find_pieces(&mut self, launch: &Launch) {
+        self.pieces.clear();
+        for touch in self.touched.iter().filter(|t| t.addr.space == Space::Gm) {
+            let at = touch.addr.offset.cast_unsigned();
+            if let Some((_, a)) = launch.gm.find(at) {
+                let at = a.model_address(at);
+                self.pieces.push(Piece { at, len: touch.len, stride: touch.stride, count: touch.count });
+            }
+        }
+    }
+
+    fn transfer(&mut self, clock: &mut PipeClock, instr: &Instr, issued: Moment) -> Span {
+        let write = self.touched.iter().any(|t| t.addr.space == Space::Gm && t.access != Access::Read);
+        let local = self.touched.iter().find(|t| t.addr.space != Space::Gm);
+        let path = cost::gm_path(self.timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
+        let start = clock.ready(issued);
+        let done =
+            self.gm.transfer(&mut clock.window, start, &Transfer { path, write, pieces: &self.pieces });
+        clock.report.stall(Cause::Memory, (done.complete - done.alone).max(0.0));
+        clock.run_until(issued, done.sent, done.complete)
+    }
+
+    /// Adds the instruction to the trace; its number there.
+    fn record(&mut self, site: &Site<'_>, instr: &Instr, span: &Span) -> Option<u32> {
+        let trace = self.trace.as_mut()?;
+        let number = u32::try_from(trace.len()).ok()?;
+        trace.push(TraceEvent {
+            group: site.group.timed.as_ref().map_or(0, |t| t.place),
+            block: site.group.block,
+            core: site.group.cores[site.c].name(),
+            pipe: site.pipe,
+            mnemonic: instr.op.mnemonic,
+            number: instr.number,
+            start: span.start,
+            free: span.free,
+            done: span.done,
+            cause: span.cause,
+            before: span.before,
+            gm_bytes: self.pieces.iter().map(|p| p.len * p.count).sum(),
+        });
+        Some(number)
+    }
+}
+
+/// One place on the chip: what runs there, and what ran there.
+struct Place {
+    runner: Runner,
+    /// Blocks are given out until none is left.
+    is_done: bool,
+    can_run: bool,
+    cores: BTreeMap<usize, CoreReport>,
+    instructions: u64,
+}
+
+/// Runs all blocks in model time.
+pub(super) fn run_blocks(
+    launch: &Arc<Launch>,
+    model_time: &ModelTime,
+    kernel: &str,
+) -> Result<LaunchStats, Stop> {
+    if launch.config.seed.is_some() {
+        let detail = "the device keeps model time and has a seed; the order of model time leaves no choice";
+        return Err(Stop::fault(FaultKind::Operand, detail));
+    }
+    let soc = launch.config.soc;
+    let shared = Rc::new(RefCell::new(TimedLaunch {
+        timing: &soc.timing,
+        gm: model_time.start(soc),
+        trace: model_time.has_trace().then(Vec::new),
+        cube_macs: 0,
+        touched: Vec::new(),
+        pieces: Vec::new(),
+    }));
+    let mut places = Vec::new();
+    let result = schedule(launch, &shared, &mut places);
+    for place in &mut places {
+        if let Err(stop) = &result {
+            place.runner.abort(stop);
+        }
+        place.runner.group().borrow_mut().timed = None;
+    }
+    let stats = LaunchStats { instructions: places.iter().map(|p| p.instructions).sum() };
+    let cores: Vec<CoreReport> = places.into_iter().flat_map(|p| p.cores.into_values()).collect();
+    let Ok(shared) = Rc::try_unwrap(shared) else {
+        return Err(Stop::Defect("a group of an ended launch is still alive".into()));
+    };
+    let shared = shared.into_inner();
+    let report = result.is_ok().then(|| LaunchReport {
+        kernel: kernel.to_owned(),
+        soc,
+        blocks: launch.blocks,
+        cycles: cores.iter().map(|c| c.end).fold(0.0, f64::max),
+        cores,
+        traffic: shared.gm.traffic,
+        cube_macs: shared.cube_macs,
+        trace: shared.trace.unwrap_or_default(),
+    });
+    model_time.finish(shared.gm, report);
+    result.map(|()| stats)
+}
+
+fn schedule(
+    launch: &Arc<Launch>,
+    shared: &Rc<RefCell<TimedLaunch>>,
+    places: &mut Vec<Place>,
+) -> Result<(), Stop> {
+    let limit = Runner::new(launch).group().borrow().resident_limit().min(launch.blocks);
+    for i in 0..limit {
+        let runner = Runner::new(launch);
+        let mut place =
+            Place { runner, is_done: false, can_run: true, cores: BTreeMap::new(), instructions: 0 };
+        place.next_block(launch, shared, i, 0.0)?;
+        places.push(place);
+    }
+    loop {
+        let version = launch.grid.version();
+        for (i, place) in (0..).zip(places.iter_mut()) {
+            place.run(launch, shared, i)?;
+        }
+        if launch.grid.version() != version {
+            for place in places.iter_mut() {
+                place.can_run = !place.is_done;
+            }
+            continue;
+        }
+        let next = |place: &Place| place.runner.group().borrow().next_transfer();
+        let starts = places.iter().enumerate().filter(|(_, p)| !p.is_done);
+        let starts = starts.filter_map(|(i, p)| next(p).map(|(start, c, pipe)| (start, i, c, pipe)));
+        let Some((_, i, c, pipe)) = starts.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
+        places[i].runner.group().borrow_mut().transfer_next(c, pipe)?;
+        places[i].can_run = true;
+    }
+    match places.iter().find(|p| !p.is_done) {
+        Some(stuck) => Err(stuck.runner.group().borrow().deadlock()),
+        None => Ok(()),
+    }
+}
+
+impl Place {
+    /// Starts the next block here; none is left when `is_done`.
+    fn next_block(
+        &mut self,
+        launch: &Launch,
+        shared: &Rc<RefCell<TimedLaunch>>,
+        place: u32,
+        start: Cycles,
+    ) -> Result<(), Stop> {
+        let Some(block) = launch.grid.next_block() else {
+            self.is_done = true;
+            return Ok(());
+        };
+        self.runner.start(block)?;
+        self.runner.group().borrow_mut().start_timed(shared, place, start);
+        self.can_run = true;
+        Ok(())
+    }
+
+    /// Runs as far as it goes without a transfer, block after block.
+    fn run(&mut self, launch: &Launch, shared: &Rc<RefCell<TimedLaunch>>, i: u32) -> Result<(), Stop> {
+        while self.can_run && !self.is_done {
+            self.can_run = false;
+            if !matches!(self.runner.run()?, Progress::Finished) {
+                return Ok(());
+            }
+            let end = self.collect(i);
+            let dispatch = shared.borrow().timing.control.block_dispatch as f64;
+            self.next_block(launch, shared, i, end + dispatch)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the clocks of a finished block to the report; returns when it ended.
+    fn collect(&mut self, place: u32) -> Cycles {
+        self.instructions += self.runner.issued();
+        let group = self.runner.group().borrow();
+        let Some(timed) = &group.timed else { return 0.0 };
+        let mut last = 0.0f64;
+        for (c, clock) in timed.clocks.iter().enumerate() {
+            let end = clock.end().at;
+            last = last.max(end);
+            let core = self.cores.entry(c).or_insert_with(|| CoreReport {
+                group: place,
+                core: group.cores[c].name(),
+                end: 0.0,
+                pipes: Default::default(),
+            });
+            core.end = core.end.max(end);
+            for (all, one) in core.pipes.iter_mut().zip(clock.reports()) {
+                all.add(one);
+            }
+        }
+        last
+    }
+}

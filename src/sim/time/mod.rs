@@ -1,0 +1,103 @@
+//! Model time: how long a kernel would take on the chip.
+//!
+//! Every instruction gets a start, an occupancy of its pipe and a latency of its result; flags, barriers and queues
+//! carry times from one pipe to another. Only GM is shared by all cores: transfers are carried out in the order of their starts in
+//! model time ([`gm`]). All rates are in `cann.toml`, with their sources; how well published measurements are met is in
+//! `docs/timing.md`. Model time is never measured time.
+
+mod bank;
+mod calendar;
+pub(super) mod clock;
+pub(super) mod cost;
+pub(super) mod gm;
+mod l2;
+pub(super) mod report;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use gm::MemoryTraffic;
+use gm::SharedGm;
+pub use report::{Cause, CoreReport, LaunchReport, PipeReport, TraceEvent};
+
+use crate::Soc;
+
+/// Makes a simulated device keep model time, and holds what it finds. Clones are the same.
+#[derive(Clone)]
+pub struct ModelTime {
+    arithmetic: bool,
+    trace: bool,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    gm: Option<SharedGm>,
+    reports: Vec<LaunchReport>,
+}
+
+impl fmt::Debug for ModelTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelTime")
+            .field("arithmetic", &self.arithmetic)
+            .field("trace", &self.trace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ModelTime {
+    fn new(arithmetic: bool) -> Self {
+        let state = State { gm: None, reports: Vec::new() };
+        Self { arithmetic, trace: false, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Time and results.
+    pub fn with_results() -> Self {
+        Self::new(true)
+    }
+
+    /// Time only: no instruction computes or moves data, and outputs hold nothing. Cycles are the same as with results.
+    /// A kernel whose control flow depends on data that it computed is refused.
+    pub fn only() -> Self {
+        Self::new(false)
+    }
+
+    /// Records every instruction.
+    #[must_use]
+    pub fn with_trace(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+
+    /// Do instructions compute?
+    pub fn has_results(&self) -> bool {
+        self.arithmetic
+    }
+
+    /// Is every instruction recorded?
+    pub fn has_trace(&self) -> bool {
+        self.trace
+    }
+
+    /// Takes the reports of all launches since the last call.
+    pub fn take_reports(&self) -> Vec<LaunchReport> {
+        std::mem::take(&mut self.lock().reports)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// L2 and HBM for one launch; give it back with [`ModelTime::finish`].
+    pub(super) fn start(&self, soc: &'static Soc) -> SharedGm {
+        let mut gm = self.lock().gm.take().unwrap_or_else(|| SharedGm::new(soc));
+        gm.start_launch();
+        gm
+    }
+
+    /// Ends a launch.
+    pub(super) fn finish(&self, gm: SharedGm, report: Option<LaunchReport>) {
+        let mut state = self.lock();
+        state.gm = Some(gm);
+        state.reports.extend(report);
+    }
+}
