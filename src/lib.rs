@@ -48,6 +48,7 @@ pub mod driver;
 mod dtype;
 mod error;
 mod kernels;
+pub mod matmul;
 pub mod reference;
 pub mod runtime;
 pub mod sim;

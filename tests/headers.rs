@@ -26,6 +26,7 @@ use std::fs;
 use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 
+use fastattention::matmul::MatmulTilingData;
 use fastattention::tiling::FlashFwdTilingData;
 use sim::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType, ABI_VERSION};
 use sim_kernels::{registration, Compiler, Registration, SimLibrary};
@@ -115,14 +116,18 @@ fn layouts_are_shared() {
             ub_acc_offset_bytes ub_tmp_offset_bytes ub_brcb_offset_bytes ub_stats_offset_bytes ub_mask_offset_bytes
             workspace_core_bytes workspace_p_offset_bytes workspace_o_offset_bytes q_stride k_stride v_stride o_stride
         }
+        MatmulTilingData {
+            m n k batch b_is_nk block_m block_n tile_m tile_n tile_k step_k_a step_k_b l1_buffers l0_buffers
+            l0c_buffers unit_flag num_cores swizzle swizzle_along_n l1_a_offset_bytes l1_b_offset_bytes reserved
+            a_stride b_stride c_stride a_batch_stride b_batch_stride c_batch_stride
+        }
     };
     assert_eq!(recorded("headers_layout"), rust);
-    let last = size_of::<FlashFwdTilingData>();
-    assert_eq!(
-        offset_of!(FlashFwdTilingData, o_stride) + size_of::<[u64; 3]>(),
-        last,
-        "a field is missing from the list"
-    );
+    let ends = [
+        (offset_of!(FlashFwdTilingData, o_stride) + size_of::<[u64; 3]>(), size_of::<FlashFwdTilingData>()),
+        (offset_of!(MatmulTilingData, c_batch_stride) + size_of::<[u64; 3]>(), size_of::<MatmulTilingData>()),
+    ];
+    assert!(ends.iter().all(|(end, size)| end == size), "a field is missing from the list: {ends:?}");
 }
 
 #[test]
@@ -187,6 +192,9 @@ fn our_image_lists_the_variants() {
         } else if let Some(rest) = line.strip_prefix("FA_FLASH_FWD(") {
             let name = rest.split(',').next().unwrap().to_owned();
             wanted.push((name, KernelType::MixAic1Aiv2 as u32, 8));
+        } else if let Some(rest) = line.strip_prefix("FA_MATMUL(") {
+            let name = rest.split(',').next().unwrap().to_owned();
+            wanted.push((name, KernelType::AicOnly as u32, 4));
         }
     }
     assert_eq!(kernels, wanted);

@@ -7,16 +7,21 @@
 #define FA_FLASH_FWD(name, Elem)                                                                              \
     extern "C" __global__ __aicore__ void name(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o,      \
                                                GM_ADDR lse, GM_ADDR workspace, GM_ADDR tiling);
+#define FA_MATMUL(name, Elem, Out) \
+    extern "C" __global__ __aicore__ void name(GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling);
 #include "../kernels/variants.def"
 #undef FA_COPY
 #undef FA_FLASH_FWD
+#undef FA_MATMUL
 
 static constexpr FasimKernel kKernels[] = {
 #define FA_COPY(name) fasim::entry<&name>(#name, fasim::kAivOnly),
 #define FA_FLASH_FWD(name, Elem) fasim::entry<&name>(#name, fasim::kMixAic1Aiv2),
+#define FA_MATMUL(name, Elem, Out) fasim::entry<&name>(#name, fasim::kAicOnly),
 #include "../kernels/variants.def"
 #undef FA_COPY
 #undef FA_FLASH_FWD
+#undef FA_MATMUL
 };
 
 FASIM_EXPORT_IMAGE(kKernels)

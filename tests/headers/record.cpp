@@ -201,12 +201,14 @@ extern "C" __attribute__((visibility("default"))) const char* headers_record(voi
 
 extern "C" __attribute__((visibility("default"))) const char* headers_layout(void) {
     using fa::FlashFwdTilingData;
+    using fa::MatmulTilingData;
     lines.clear();
     append("FasimInstr %zu\n", sizeof(FasimInstr));
     append("FasimHooks %zu\n", sizeof(FasimHooks));
     append("FasimKernel %zu\n", sizeof(FasimKernel));
     append("FasimImage %zu\n", sizeof(FasimImage));
     append("FlashFwdTilingData %zu\n", sizeof(FlashFwdTilingData));
+    append("MatmulTilingData %zu\n", sizeof(MatmulTilingData));
 #include "fields.def"
     return lines.c_str();
 }
