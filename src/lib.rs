@@ -43,6 +43,7 @@
 
 pub mod acl;
 pub mod attention;
+pub mod baseline;
 #[doc(hidden)]
 pub mod driver;
 mod dtype;

@@ -78,7 +78,7 @@ fn pure_modules_know_no_backend_no_io_and_no_unsafe() {
 
 #[test]
 fn operators_name_no_backend() {
-    for dir in ["src/attention", "src/matmul"] {
+    for dir in ["src/attention", "src/baseline", "src/matmul"] {
         forbid(dir, &[".rs"], &["crate::sim", "crate::acl", "crate::driver", "unsafe {"], &[]);
     }
 }
@@ -107,7 +107,7 @@ fn kernels_know_only_ascendc_and_fa() {
         include == "kernel_operator.h"
             || include.starts_with("fa/")
             || include.starts_with("flash_fwd")
-            || include.starts_with("matmul_")
+            || ["matmul_tiles.h", "read_tiles.h"].contains(&include)
             || include == "families.h"
             || include == "variants.def"
             || include == "<cstdint>"
@@ -162,6 +162,10 @@ fn kernel_variants_are_those_that_the_planner_names() {
     let matmul = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
         .map(|(d, out)| fastattention::matmul::kernel_name(d, out).unwrap());
     assert_eq!(in_file("FA_MATMUL"), matmul);
+    let softmax = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
+        .map(|(d, scores)| fastattention::baseline::softmax_kernel_name(d, scores).unwrap());
+    assert_eq!(in_file("FA_SOFTMAX"), softmax);
+    assert_eq!(in_file("FA_ADD"), [f16, f32].map(|d| fastattention::baseline::add_kernel_name(d).unwrap()));
 }
 
 #[test]
