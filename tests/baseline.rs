@@ -1,10 +1,13 @@
 //! Kernels of benches and calibration on the simulator: sums, copies, reads and single vector instructions.
 
+#![allow(unsafe_code, reason = "loads a kernel image")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use fastattention::baseline::{
     Add, AddTiling, Copy, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
 };
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::{sim, DType, ErrorKind, Soc};
 use half::f16;
 
@@ -98,8 +101,10 @@ fn copies() {
     );
 }
 
-/// Nothing comes out of a read, so what it touches is found by giving it a matrix whose last element lies behind the end
-/// of the memory: by the pitch of the tiling data that is launched, not by what the host checks.
+static SIM_KERNELS: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
+
+/// Nothing comes out of a read. That it reaches the last element is seen from the fault of a kernel whose memory ends
+/// before it; that it goes no further, from the absence of one where the memory ends behind it.
 #[test]
 fn reads_reach_the_last_element_and_stay_inside() {
     let (device, stream) = sim();
@@ -123,8 +128,20 @@ fn reads_reach_the_last_element_and_stay_inside() {
             stream.synchronize().unwrap_or_else(|e| panic!("{from:?} {to:?}: {e}"));
         }
         let short = Buffer::from_slice(&device, &vec![1u8; bytes - 2]).unwrap();
-        let error = read.launch(&stream, &from, ReadTo::Ub, (&short).into()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        for (to, name) in [(ReadTo::Ub, "fa_read_ub"), (ReadTo::L1, "fa_read_l1")] {
+            let error = read.launch(&stream, &from, to, (&short).into()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            let data = from.tiling_data(to, device.soc()).unwrap();
+            // A device that has failed is of no further use.
+            let failing = Device::open("sim").unwrap();
+            let short = Buffer::from_slice(&failing, &vec![1u8; bytes - 2]).unwrap();
+            let args = KernelArgs::new().buffer(&short).place_holder(bytemuck::bytes_of(&data));
+            // SAFETY: the image is the one that this crate's build script made.
+            let module = unsafe { Module::load(&failing, SIM_KERNELS) }.unwrap();
+            let failing = Stream::new(&failing).unwrap();
+            module.kernel(name).unwrap().launch(&failing, from.num_cores, &args).unwrap();
+            assert_eq!(failing.synchronize().unwrap_err().kind(), ErrorKind::SimFault, "{from:?} {to:?}");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Unfused attention on the simulator against attention in f64, by the tolerance of the fused one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use common::cases::{Case, Layout, Values};
@@ -118,7 +120,7 @@ fn check_typed<T: Element + reference::Element>(
 fn lengths_heads_masks_and_types() {
     let operator = StandardAttention::new(&Device::open("sim").unwrap()).unwrap();
     let mut turn = 0;
-    for seqlens in [[1, 1], [3, 2], [7, 65], [64, 64], [130, 70], [100, 200], [257, 1030]] {
+    for seqlens in [[1, 1], [3, 2], [7, 65], [64, 64], [130, 70], [100, 200], [90, 1030]] {
         for mask in [Mask::None, Mask::Causal] {
             let dtype = [DType::F16, DType::Bf16][turn % 2];
             let heads = [[4, 2], [3, 1], [2, 2]][turn % 3];

@@ -118,3 +118,37 @@ fn small_products_spread_over_the_cores() {
     let one = super::plan(&Problem::new(DType::F16, [1, 1, 1]), soc()).unwrap();
     assert_eq!((one.num_cores(), one.tiling().tile), (1, [16; 3]));
 }
+
+/// The published runs of 8192 x 8192 x 8192 (rows `mm-asc` of the measurements that the timing model is compared with).
+#[test]
+fn published_tilings_can_be_described() {
+    let problem = Problem::new(DType::F16, [8192; 3]).with_b_layout(BLayout::Nk);
+    let single = Tiling {
+        block: [8192; 2],
+        tile: [64; 3],
+        step_k: [1; 2],
+        l1_buffers: 1,
+        l0_buffers: 2,
+        l0c_buffers: 1,
+        unit_flag: false,
+        swizzle: 1,
+        swizzle_axis: Axis::M,
+        num_cores: 1,
+    };
+    let base = Tiling { tile: [128, 256, 64], ..single };
+    let cores = Tiling { num_cores: 24, swizzle: 4, ..base };
+    let split_2_12 = Tiling { block: [4096, 683], ..cores };
+    let split_4_6 = Tiling { block: [2048, 1536], ..cores };
+    let chunks = Tiling { step_k: [2, 2], l1_buffers: 2, ..split_4_6 };
+    // A in two halves of its rows: 48 blocks, the 24 of one half before those of the other.
+    let l2_halves = Tiling { block: [1024, 1536], ..chunks };
+    let unit_flag = Tiling { unit_flag: true, ..l2_halves };
+    for tiling in [single, base, split_2_12, split_4_6, chunks, l2_halves, unit_flag] {
+        let plan = plan_with(&problem, soc(), tiling).unwrap();
+        assert_eq!(plan.num_cores(), tiling.num_cores, "{plan}");
+    }
+    // The runs with the largest chunks take all 524288 bytes of L1, of which the framework keeps 256 here.
+    let error = plan_with(&problem, soc(), Tiling { step_k: [8, 4], ..chunks }).unwrap_err();
+    assert!(error.to_string().ends_with("L1 buffers of A and B of 262144 bytes, 261888 usable"), "{error}");
+    assert!(plan_with(&problem, soc(), Tiling { step_k: [8, 3], ..chunks }).is_ok());
+}
