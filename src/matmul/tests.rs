@@ -53,10 +53,9 @@ fn strides() {
         "c: batch[2] stride = 128 makes rows overlap; wanted at least 384",
     );
     refuses(
-        c([0, 32, 64], 1 << 33),
+        c([0, 32, 96], 1 << 33),
         Unsupported,
-        "c: row stride = 8589934592 is more than 4294967295 elements; nearest supported: 4294967295; c: batch[2] stride = 64 \
-         makes rows overlap; wanted at least 96",
+        "c: row stride = 8589934592 is more than 4294967295 elements; nearest supported: 4294967295",
     );
     assert!(plan(&a([0, 0, 0], 8), soc()).is_ok());
     // Rows of one batch between those of another.
