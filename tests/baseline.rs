@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use fastattention::baseline::{
-    Add, AddTiling, Copy, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
+    Add, AddTiling, MemoryCopy, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
 };
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
@@ -88,7 +88,7 @@ fn copies() {
     let data: Vec<u8> = (0..100_003u32).map(|i| (i * 7 % 251) as u8).collect();
     let src = Buffer::from_slice(&device, &data).unwrap();
     let dst = Buffer::alloc(&device, data.len()).unwrap();
-    let copy = Copy::new(&device).unwrap();
+    let copy = MemoryCopy::new(&device).unwrap();
     copy.launch(&stream, 3, data.len() as u64, (&dst).into(), (&src).into()).unwrap();
     stream.synchronize().unwrap();
     let mut got = vec![0; data.len()];

@@ -8,11 +8,11 @@ use crate::Result;
 
 /// `dst = src`, through UB with double buffering (`ascendc/kernels/copy.cpp`).
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub struct MemoryCopy {
     kernel: Kernel,
 }
 
-impl Copy {
+impl MemoryCopy {
     /// Loads the kernel.
     ///
     /// # Errors

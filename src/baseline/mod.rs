@@ -1,7 +1,7 @@
 //! What attention is compared with, and what the timing of a device is calibrated with.
 //!
 //! - [`StandardAttention`]: unfused attention in three launches, with the scores and a dense mask in device memory.
-//! - [`Add`] and [`Copy`]: kernels that only stream.
+//! - [`Add`] and [`MemoryCopy`]: kernels that only stream.
 //! - [`Read`] and [`VectorStream`]: one kind of transfer, one vector instruction, many times.
 //!
 //! All are used like the operators: plan once, launch as often as wanted, buffers of the caller. Never run on an NPU.
@@ -15,7 +15,7 @@ mod tiling_data;
 mod vector_stream;
 
 pub use add::{add_kernel_name, Add, AddTiling};
-pub use copy::Copy;
+pub use copy::MemoryCopy;
 pub use read::{Read, ReadFrom, ReadOrder, ReadTo};
 pub use softmax::{softmax_kernel_name, MAX_SEQLEN_K};
 pub use standard::{dense_causal_mask, plan, StandardArgs, StandardAttention, StandardPlan};
