@@ -107,16 +107,12 @@ impl FlashAttention {
 }
 
 fn given(args: &Args<'_>) -> AllGiven {
-    let of = |operand: Operand<'_>| Given {
-        offset_bytes: operand.offset_bytes as u64,
-        len_bytes: operand.buffer.len_bytes() as u64,
-    };
     AllGiven {
-        q: of(args.q),
-        k: of(args.k),
-        v: of(args.v),
-        o: of(args.o),
-        lse: args.lse.map(of),
-        workspace: of(args.workspace),
+        q: args.q.into(),
+        k: args.k.into(),
+        v: args.v.into(),
+        o: args.o.into(),
+        lse: args.lse.map(Given::from),
+        workspace: args.workspace.into(),
     }
 }

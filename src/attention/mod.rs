@@ -6,7 +6,7 @@
 
 pub mod host;
 mod launch;
-mod operands;
+pub(crate) mod operands;
 mod problem;
 
 pub use launch::{Args, FlashAttention, Operand};
