@@ -22,6 +22,7 @@ use config::{Config, Families};
 pub(crate) const SWITCH_VARIABLE: &str = "FASTATTENTION_NPU_KERNELS";
 
 /// The variable that names the CMake program.
+#[allow(dead_code, reason = "only the build script reads the environment")]
 pub(crate) const CMAKE_VARIABLE: &str = "CMAKE";
 
 /// How a device image is made.

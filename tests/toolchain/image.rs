@@ -4,13 +4,13 @@ use object::write::{Object, StandardSection, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 
 /// Kernel types of CANN's headers (`kernel_utils_macros.h`).
-pub const AIC: u32 = 2;
-pub const AIV: u32 = 3;
-pub const MIX_AIC_MAIN: u32 = 4;
-pub const MIX_AIV_MAIN: u32 = 5;
+pub(crate) const AIC: u32 = 2;
+pub(crate) const AIV: u32 = 3;
+pub(crate) const MIX_AIC_MAIN: u32 = 4;
+pub(crate) const MIX_AIV_MAIN: u32 = 5;
 
 /// A record of 4 bytes: type, length, value.
-pub fn record(kind: u16, value: u32) -> Vec<u8> {
+pub(crate) fn record(kind: u16, value: u32) -> Vec<u8> {
     let mut bytes = kind.to_le_bytes().to_vec();
     bytes.extend(4u16.to_le_bytes());
     bytes.extend(value.to_le_bytes());
@@ -18,7 +18,7 @@ pub fn record(kind: u16, value: u32) -> Vec<u8> {
 }
 
 /// The record of a kernel type and, for kernels of both core types, that of the ratio.
-pub fn kernel_records(ktype: u32, ratio: Option<(u32, u32)>) -> Vec<u8> {
+pub(crate) fn kernel_records(ktype: u32, ratio: Option<(u32, u32)>) -> Vec<u8> {
     let mut bytes = record(1, ktype);
     if let Some((aic, aiv)) = ratio {
         bytes.extend(record(3, aic | aiv << 16));
@@ -27,17 +27,17 @@ pub fn kernel_records(ktype: u32, ratio: Option<(u32, u32)>) -> Vec<u8> {
 }
 
 /// An image under construction.
-pub struct Image {
+pub(crate) struct Image {
     object: Object<'static>,
 }
 
 impl Image {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { object: Object::new(BinaryFormat::Elf, Architecture::Aarch64, Endianness::Little) }
     }
 
     /// A defined function.
-    pub fn symbol(mut self, name: &str) -> Self {
+    pub(crate) fn symbol(mut self, name: &str) -> Self {
         let section = self.object.section_id(StandardSection::Text);
         let value = self.object.append_section_data(section, &[0; 16], 4);
         let section = SymbolSection::Section(section);
@@ -46,13 +46,13 @@ impl Image {
     }
 
     /// A function that another object would have to define.
-    pub fn undefined_symbol(mut self, name: &str) -> Self {
+    pub(crate) fn undefined_symbol(mut self, name: &str) -> Self {
         self.object.add_symbol(function(name, SymbolSection::Undefined, 0));
         self
     }
 
     /// The section of a symbol, or with an empty name that of the binary.
-    pub fn meta(mut self, symbol: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn meta(mut self, symbol: &str, bytes: &[u8]) -> Self {
         let dot = if symbol.is_empty() { "" } else { "." };
         let name = format!(".ascend.meta{dot}{symbol}").into_bytes();
         let section = self.object.add_section(Vec::new(), name, SectionKind::ReadOnlyData);
@@ -61,12 +61,12 @@ impl Image {
     }
 
     /// A whole kernel that runs on vector cores.
-    pub fn aiv_only(self, name: &str) -> Self {
+    pub(crate) fn aiv_only(self, name: &str) -> Self {
         self.symbol(name).meta(name, &kernel_records(AIV, None))
     }
 
     /// A whole kernel of one AIC and two AIV.
-    pub fn mix_1_2(mut self, name: &str) -> Self {
+    pub(crate) fn mix_1_2(mut self, name: &str) -> Self {
         for suffix in ["_mix_aic", "_mix_aiv"] {
             let symbol = format!("{name}{suffix}");
             self = self.symbol(&symbol).meta(&symbol, &kernel_records(MIX_AIC_MAIN, Some((1, 2))));
@@ -74,7 +74,7 @@ impl Image {
         self
     }
 
-    pub fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         self.object.write().expect("the writer takes what is added above")
     }
 }

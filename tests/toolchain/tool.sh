@@ -1,8 +1,10 @@
 #!/bin/sh
 # Stands for bisheng, ld.lld and cmake, by the name it is called by. Writes its arguments to `log` beside it, a line each, and
-# an empty line behind them; fails where a file `fail` or `fail-probe` lies there; else takes images from files beside it.
+# an empty line behind them; fails where `fail-<name>` or `fail-probe` lies there; else takes images from files beside it.
 here=$(dirname "$0")
 name=$(basename "$0")
+# A real CMake, whose package (ascendc.cmake) takes the images by a variable.
+if [ "$name" = real-cmake ]; then IMAGES=$here exec cmake "$@"; fi
 {
     for word in "$name" "$@"; do printf '%s\n' "$word"; done
     echo
