@@ -56,11 +56,11 @@ impl FlashAttention {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `OutOfMemory`, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        let kernels = kernels::load(device)?;
+        let module = kernels::load(device)?;
         Ok(Self {
             device: device.clone(),
-            f16: kernels.kernel(kernel_name(DType::F16)?)?,
-            bf16: kernels.kernel(kernel_name(DType::Bf16)?)?,
+            f16: module.kernel(kernel_name(DType::F16)?)?,
+            bf16: module.kernel(kernel_name(DType::Bf16)?)?,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
         })
     }
