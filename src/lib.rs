@@ -48,7 +48,7 @@ pub mod baseline;
 pub mod driver;
 mod dtype;
 mod error;
-mod kernels;
+pub mod kernels;
 pub mod matmul;
 pub mod reference;
 pub mod runtime;

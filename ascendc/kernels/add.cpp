@@ -8,6 +8,7 @@
 //            With one buffer the pipes of a core take turns; with two, loads, sums and stores of three tiles overlap.
 // Limits     AIV only. Any number of elements; z overlaps with nothing.
 #include "fa/copy.h"
+#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/sync.h"
 #include "fa/tiling_data.h"
@@ -72,7 +73,7 @@ class AddKernel {
 #include "families.h"
 #undef FA_ADD
 #define FA_ADD(name, T)                                                                           \
-    extern "C" __global__ __aicore__ void name(GM_ADDR x, GM_ADDR y, GM_ADDR z, GM_ADDR tiling) { \
+    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR x, GM_ADDR y, GM_ADDR z, GM_ADDR tiling) { \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                                           \
         const auto data = fa::load_tiling<fa::AddTilingData>(tiling);                             \
         fa::AddKernel<T> kernel(data, x, y, z);                                                   \

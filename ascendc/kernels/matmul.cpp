@@ -19,6 +19,7 @@
 // Limits     AIC only. tile_* multiples of 16; unit_flag needs whole fractals (m, n, blocks multiples of 16), because M fills
 //            whole fractals and FIX has to drain as much. The planner refuses the rest.
 #include "fa/copy.h"
+#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/mmad.h"
 #include "fa/sync.h"
@@ -175,7 +176,7 @@ class MatmulKernel {
 #include "families.h"
 #undef FA_MATMUL
 #define FA_MATMUL(name, T, Out)                                                                     \
-    extern "C" __global__ __aicore__ void name(GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling) {   \
+    extern "C" FA_TYPE_AIC_ONLY __global__ __aicore__ void name(GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling) {   \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);                                             \
         const auto data = fa::load_tiling<fa::MatmulTilingData>(tiling);                            \
         fa::MatmulKernel<T, Out> kernel(data, a, b, c);                                             \

@@ -6,6 +6,7 @@
 // Pipeline   MTE2 alone, one copy a tile (one a row where the pitch exceeds 16 bits), a barrier each time round the buffers
 // Limits     AIC only. For calibration and benches.
 #include "fa/copy.h"
+#include "fa/entry.h"
 #include "fa/memory.h"
 #include "read_tiles.h"
 
@@ -26,7 +27,7 @@ __aicore__ inline void read_l1(const ReadTilingData& t, GM_ADDR src) {
 #include "families.h"
 #undef FA_READ_L1
 #define FA_READ_L1(name)                                                       \
-    extern "C" __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling) {  \
+    extern "C" FA_TYPE_AIC_ONLY __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling) {  \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);                        \
         fa::read_l1(fa::load_tiling<fa::ReadTilingData>(tiling), src);         \
     }

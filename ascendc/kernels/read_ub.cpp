@@ -6,6 +6,7 @@
 // Pipeline   MTE2 alone, one copy a tile, a barrier each time round the buffers
 // Limits     AIV only. For calibration and benches.
 #include "fa/copy.h"
+#include "fa/entry.h"
 #include "fa/memory.h"
 #include "read_tiles.h"
 
@@ -33,7 +34,7 @@ __aicore__ inline void read_ub(const ReadTilingData& t, GM_ADDR src) {
 #include "families.h"
 #undef FA_READ_UB
 #define FA_READ_UB(name)                                                       \
-    extern "C" __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling) {  \
+    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling) {  \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                        \
         fa::read_ub(fa::load_tiling<fa::ReadTilingData>(tiling), src);         \
     }

@@ -14,6 +14,7 @@
 //            Loads of the next chunk, and of the next slice, run beside the arithmetic.
 // Limits     AIV only; cols up to 24 576; the planner refuses more.
 #include "fa/copy.h"
+#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/row_ops.h"
 #include "fa/sync.h"
@@ -212,7 +213,7 @@ class SoftmaxKernel {
 #include "families.h"
 #undef FA_SOFTMAX
 #define FA_SOFTMAX(name, T, S)                                                                          \
-    extern "C" __global__ __aicore__ void name(GM_ADDR scores, GM_ADDR mask, GM_ADDR p, GM_ADDR tiling) { \
+    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR scores, GM_ADDR mask, GM_ADDR p, GM_ADDR tiling) { \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                                                 \
         const auto data = fa::load_tiling<fa::SoftmaxTilingData>(tiling);                               \
         fa::SoftmaxKernel<T, S> kernel(data, scores, mask, p);                                          \

@@ -8,6 +8,7 @@
 //            write the same bytes are unordered, which a simulator that checks races reports.
 // Limits     AIV only, one core. For calibration.
 #include "fa/copy.h"
+#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/tiling_data.h"
 
@@ -86,7 +87,7 @@ class VectorStreamKernel {
 #include "families.h"
 #undef FA_VECTOR_STREAM
 #define FA_VECTOR_STREAM(name, T)                                                  \
-    extern "C" __global__ __aicore__ void name(GM_ADDR out, GM_ADDR tiling) {      \
+    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR out, GM_ADDR tiling) {      \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                            \
         const auto data = fa::load_tiling<fa::VectorStreamTilingData>(tiling);     \
         fa::VectorStreamKernel<T> kernel(data);                                    \
