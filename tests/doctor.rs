@@ -58,7 +58,7 @@ fn the_text_says_the_same() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     for line in [
         concat!("fastattention ", env!("CARGO_PKG_VERSION"), " for "),
-        "kernels for the simulator: fa_copy, ",
+        "kernels for the simulator: fa_copy, fa_self_test, ",
         "kernels for the NPU: none in this version\n",
         "ACL library: none; tried\n  /nowhere/libascendcl.so: no such file\n",
         "device sim:0: Ascend910B4, 20 Cube cores, 40 Vector cores, 32.0 of 32.0 GiB free; self-test passed: ",

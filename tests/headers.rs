@@ -184,6 +184,8 @@ fn our_image_lists_the_variants() {
     for line in variants.lines() {
         if let Some(rest) = line.strip_prefix("FA_COPY(") {
             wanted.push((rest.trim_end_matches(')').to_owned(), KernelType::AivOnly as u32, 3));
+        } else if let Some(rest) = line.strip_prefix("FA_SELF_TEST(") {
+            wanted.push((rest.trim_end_matches(')').to_owned(), KernelType::MixAic1Aiv2 as u32, 3));
         } else if let Some(rest) = line.strip_prefix("FA_FLASH_FWD(") {
             let name = rest.split(',').next().unwrap().to_owned();
             wanted.push((name, KernelType::MixAic1Aiv2 as u32, 8));

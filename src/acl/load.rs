@@ -15,6 +15,9 @@ const LIBRARY_VARIABLE: &str = "FASTATTENTION_ACL_LIB";
 /// File names: the first works from CANN 8.0 to 9.1, the second is the implementation behind it from 8.5 on.
 const FILE_NAMES: [&str; 2] = ["libascendcl.so", "libacl_rt.so"];
 
+/// Libraries that come with the driver and not with CANN: a loader that misses one names it (acl-runtime.md 1.7).
+const DRIVER_LIBRARIES: [&str; 3] = ["libascend_hal.so", "libdrvdsmi_host.so", "libmmpa.so"];
+
 /// A loaded ACL library. It is never unloaded: its threads may outlive every handle.
 #[derive(Debug)]
 pub struct Library {
@@ -65,7 +68,7 @@ fn search() -> &'static Search {
 /// the places where CANN is installed. Searched once; the outcome is kept.
 ///
 /// # Errors
-/// `LibraryNotFound`, with every path tried and why it failed.
+/// `LibraryNotFound`, or `DriverNotFound` where only the NPU's driver is missing, with every path tried and why it failed.
 pub fn library() -> Result<&'static Library> {
     search().outcome.as_ref().map_err(Error::clone)
 }
@@ -132,13 +135,18 @@ impl Search {
         }
         let tried: String =
             attempts.iter().map(|a| format!("\n  {}: {}", a.path.display(), a.reason)).collect();
-        let outcome = Err(Error::new(
-            ErrorKind::LibraryNotFound,
-            format!(
-                "no ACL library could be loaded (set {LIBRARY_VARIABLE} to its path, or install CANN); tried:{tried}"
-            ),
-        ));
-        Self { outcome, attempts }
+        let (kind, advice) = if attempts.iter().any(|a| DRIVER_LIBRARIES.iter().any(|l| a.reason.contains(l))) {
+            (
+                ErrorKind::DriverNotFound,
+                "CANN is there, but libraries of the NPU's driver that it needs are not: install the driver, or let the \
+                 container see /usr/local/Ascend/driver, with its lib64/driver and lib64/common in LD_LIBRARY_PATH"
+                    .to_owned(),
+            )
+        } else {
+            (ErrorKind::LibraryNotFound, format!("set {LIBRARY_VARIABLE} to its path, or install CANN"))
+        };
+        let text = format!("no ACL library could be loaded ({advice}); tried:{tried}");
+        Self { outcome: Err(Error::new(kind, text)), attempts }
     }
 }
 
@@ -224,6 +232,27 @@ mod tests {
             .unwrap();
         assert!(status.success());
         so
+    }
+
+    #[test]
+    fn a_missing_driver_is_told_apart_from_a_missing_cann() {
+        let dir = tempfile::tempdir().unwrap();
+        let hal = dir.path().join("libascend_hal.so");
+        let cc = |args: &[&std::ffi::OsStr]| {
+            let status = std::process::Command::new("cc").args(["-shared", "-fPIC"]).args(args).status().unwrap();
+            assert!(status.success());
+        };
+        let c = dir.path().join("empty.c");
+        std::fs::write(&c, "int nothing;").unwrap();
+        cc(&["-Wl,-soname,libascend_hal.so".as_ref(), "-o".as_ref(), hal.as_ref(), c.as_ref()]);
+        let acl = dir.path().join("libascendcl.so");
+        cc(&["-Wl,--no-as-needed".as_ref(), "-o".as_ref(), acl.as_ref(), c.as_ref(), hal.as_ref()]);
+        std::fs::remove_file(hal).unwrap();
+        let error = first_of(vec![acl.clone()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DriverNotFound);
+        let text = error.to_string();
+        let tried = format!("{}: libascend_hal.so: cannot open", acl.display());
+        assert!(text.contains("/usr/local/Ascend/driver") && text.contains(&tried), "{text}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Launching a plan.
 
 use super::operands::{AllGiven, Given};
-use super::{kernel_name, Plan};
+use super::{kernel_name, self_test, Plan};
 use crate::kernels;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
 
@@ -15,6 +15,7 @@ pub struct FlashAttention {
     device: Device,
     f16: Kernel,
     bf16: Kernel,
+    self_test: Kernel,
     mask: Buffer,
 }
 
@@ -51,18 +52,45 @@ pub struct Args<'a> {
 }
 
 impl FlashAttention {
-    /// Loads the kernels and uploads the M-mask (512 KiB).
+    /// Loads the kernels and uploads the M-mask (512 KiB). On an NPU the first call for an opened device launches the
+    /// self-test and waits for it; on the simulator, whose kernels and runtime are of one build, it is left to
+    /// [`Self::self_test`].
     ///
     /// # Errors
-    /// `KernelsNotBuilt` when this build has no kernels for the device, `OutOfMemory`, `Driver`.
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes wrong,
+    /// `OutOfMemory`, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        let module = kernels::load(device)?;
+        Self::with_module(&kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with an image of the same kernels that was built elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and `Driver` when the image lacks one of the kernels.
+    pub fn with_module(module: &Module) -> Result<Self> {
+        let device = module.device();
+        let self_test = module.kernel(self_test::KERNEL)?;
+        if !device.is_simulated() {
+            device.check_once(|| self_test::run(&self_test, device))?;
+        }
+        // Blocks of these kernels never wait for each other, so none of them needs `Schedule::Batch`.
         Ok(Self {
             device: device.clone(),
             f16: module.kernel(kernel_name(DType::F16)?)?,
             bf16: module.kernel(kernel_name(DType::Bf16)?)?,
+            self_test,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
         })
+    }
+
+    /// Launches a kernel on every core that crosses the flags between Cube and vector cores both ways, waits for it at
+    /// most one second, and compares its result.
+    ///
+    /// # Errors
+    /// `SelfTest` when the launch fails, does not end or leaves something else, with what to send back; `OutOfMemory`,
+    /// `Driver`.
+    pub fn self_test(&self) -> Result<()> {
+        self_test::run(&self.self_test, &self.device)
     }
 
     /// The device.

@@ -137,6 +137,12 @@ pub fn is_sticky(code: AclError) -> bool {
 pub(crate) fn kind(code: AclError) -> ErrorKind {
     if is_out_of_memory(code) {
         ErrorKind::OutOfMemory
+    } else if matches!(code, RT_INVALID_DEVICE | RT_NO_DEVICE) {
+        ErrorKind::NoDevice
+    } else if is_sticky(code) {
+        ErrorKind::DeviceLost
+    } else if is_timeout(code) {
+        ErrorKind::Timeout
     } else {
         ErrorKind::Driver
     }

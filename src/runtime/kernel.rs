@@ -3,16 +3,20 @@
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
 use std::ffi::{c_void, CString};
+use std::io::Write;
 use std::sync::Arc;
 
 use super::handle::Handle;
 use super::stream::Keep;
 use super::{Buffer, Device, Stream};
 use crate::driver::{launch_attr, AclError, AclTable, LaunchAttr, LaunchCfg, LoadOption, LoadOptions};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Load option MAGIC with the value for a binary that has AIC and AIV code (acl-runtime.md 1.4, 3.1).
 const MAGIC: LoadOption = LoadOption { kind: 2, value: [0x4355_4245, 0, 0, 0] };
+
+/// Load option LAZY_LOAD, off: the image is on the device when the call returns (acl-runtime.md 3.1).
+const AT_ONCE: LoadOption = LoadOption { kind: 1, value: [0; 4] };
 
 /// A loaded kernel image.
 #[derive(Clone, Debug)]
@@ -24,8 +28,6 @@ pub struct Module {
 struct ModuleInner {
     device: Device,
     handle: Handle,
-    /// What `aclrtCreateBinary` made, for drivers without `aclrtBinaryLoadFromData`.
-    binary: Option<Handle>,
     /// The driver may read the image until it is unloaded.
     _image: Arc<[u8]>,
 }
@@ -34,7 +36,8 @@ impl Module {
     /// Loads an image: for an NPU the device ELF file, for the simulator a shared library built from the same sources.
     ///
     /// # Errors
-    /// `Driver` when the driver does not take the image.
+    /// `Driver` when the driver does not take the image; `Io` when it has to be loaded through a file (CANN 8.1) and the
+    /// folder for temporary files does not take one.
     ///
     /// # Safety
     /// On the simulator the image is native code of this process: it must be one that the crate's headers and entries
@@ -45,26 +48,25 @@ impl Module {
 
     /// [`Self::load`] for the images that this crate's build script made.
     pub(crate) fn load_trusted(device: &Device, image: Arc<[u8]>) -> Result<Module> {
-        let mut handle = Handle::NULL;
-        let mut binary = None;
-        if let Some(load) = device.driver().table.aclrtBinaryLoadFromData {
-            let mut option = MAGIC;
-            let options = LoadOptions { options: &raw mut option, num_options: 1 };
-            device.driver().call("aclrtBinaryLoadFromData", |_| {
-                // SAFETY: data and options live during the call, and the image until the module is unloaded.
-                unsafe { load(image.as_ptr().cast(), image.len(), &raw const options, &raw mut handle.0) }
-            })?;
-        } else {
-            // SAFETY: the image lives during the call.
-            let made =
-                unsafe { (device.driver().table.aclrtCreateBinary)(image.as_ptr().cast(), image.len()) };
-            device.driver().call("aclrtBinaryLoad", |t| {
-                // SAFETY: the driver made the binary, or gave null, which it then refuses; the pointer is to a handle.
-                unsafe { (t.aclrtBinaryLoad)(made, &raw mut handle.0) }
-            })?;
-            binary = Some(Handle(made));
-        }
-        Ok(Module { inner: Arc::new(ModuleInner { device: device.clone(), handle, binary, _image: image }) })
+        let handle = match device.driver().table.aclrtBinaryLoadFromData {
+            Some(load) => {
+                let mut handle = Handle::NULL;
+                let mut option = MAGIC;
+                let options = LoadOptions { options: &raw mut option, num_options: 1 };
+                device.driver().call("aclrtBinaryLoadFromData", |_| {
+                    // SAFETY: data and options live during the call, and the image until the module is unloaded.
+                    unsafe { load(image.as_ptr().cast(), image.len(), &raw const options, &raw mut handle.0) }
+                })?;
+                handle
+            }
+            None => load_through_file(device, &image)?,
+        };
+        Ok(Module { inner: Arc::new(ModuleInner { device: device.clone(), handle, _image: image }) })
+    }
+
+    /// The device that the image is loaded on.
+    pub fn device(&self) -> &Device {
+        &self.inner.device
     }
 
     /// The kernel of that name.
@@ -94,11 +96,33 @@ impl Drop for ModuleInner {
         let handle = self.handle.0;
         // SAFETY: the last use of the image: kernels and streams that use it keep it.
         driver.release("aclrtBinaryUnLoad", |t| unsafe { (t.aclrtBinaryUnLoad)(handle) });
-        if let Some(binary) = self.binary {
-            // SAFETY: the last use of the binary.
-            driver.release("aclrtDestroyBinary", |t| unsafe { (t.aclrtDestroyBinary)(binary.0) });
-        }
     }
+}
+
+/// Loads an image through a file that only this user can read: CANN 8.1 has no `aclrtBinaryLoadFromData`
+/// (acl-runtime.md 3.1). The file is removed when the call returns, with the image on the device.
+fn load_through_file(device: &Device, image: &[u8]) -> Result<Handle> {
+    let io = |what: &str, error: std::io::Error| {
+        let folder = std::env::temp_dir();
+        Error::new(ErrorKind::Io, format!("{what} the kernel image in {}: {error}", folder.display()))
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix("fastattention-")
+        .suffix(".o")
+        .tempfile()
+        .map_err(|e| io("creating a file for", e))?;
+    file.write_all(image).map_err(|e| io("writing", e))?;
+    // ACL takes absolute paths only, and TMPDIR may be a relative one.
+    let path = std::path::absolute(file.path()).map_err(|e| io("finding", e))?;
+    let c_path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| io("naming", e.into()))?;
+    let mut handle = Handle::NULL;
+    let mut option = AT_ONCE;
+    let mut options = LoadOptions { options: &raw mut option, num_options: 1 };
+    device.driver().call("aclrtBinaryLoadFromFile", |t| {
+        // SAFETY: path and options live during the call; the pointer is to a live handle.
+        unsafe { (t.aclrtBinaryLoadFromFile)(c_path.as_ptr(), &raw mut options, &raw mut handle.0) }
+    })?;
+    Ok(handle)
 }
 
 /// When the blocks of a launch start.
