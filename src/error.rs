@@ -77,17 +77,22 @@ impl Error {
         self.kind == ErrorKind::OutOfMemory
     }
 
-    /// Did something take longer than it may? Also true for a kernel that the driver stopped for its time, whatever its
-    /// kind.
+    /// Did something take longer than it may? Also true for a kernel that the driver stopped for its time, whatever the
+    /// kind of the error.
     pub fn is_timeout(&self) -> bool {
-        let is_of_simulator = matches!(self.kind, ErrorKind::SimFault | ErrorKind::SimUnsupported);
-        self.kind == ErrorKind::Timeout
-            || (!is_of_simulator && self.driver_code.is_some_and(codes::is_timeout))
+        self.kind == ErrorKind::Timeout || self.has_device_code(codes::is_timeout)
     }
 
-    /// Is the device unusable for this process until it is reset? Trying again cannot help.
+    /// Is the device unusable for this process until it is reset? Trying again cannot help. Also true for a self-test
+    /// that ended so.
     pub fn is_device_lost(&self) -> bool {
-        self.kind == ErrorKind::DeviceLost
+        self.kind == ErrorKind::DeviceLost || self.has_device_code(codes::is_sticky)
+    }
+
+    /// Is the code that of a class? A stop by the simulator has a chip's code, and the simulated device goes on.
+    fn has_device_code(&self, is_of_class: fn(i32) -> bool) -> bool {
+        let is_of_simulator = matches!(self.kind, ErrorKind::SimFault | ErrorKind::SimUnsupported);
+        !is_of_simulator && self.driver_code.is_some_and(is_of_class)
     }
 
     /// The raw ACL return code, when an ACL call failed.

@@ -16,7 +16,7 @@ const LIBRARY_VARIABLE: &str = "FASTATTENTION_ACL_LIB";
 const FILE_NAMES: [&str; 2] = ["libascendcl.so", "libacl_rt.so"];
 
 /// Libraries that come with the driver and not with CANN: a loader that misses one names it (acl-runtime.md 1.7).
-const DRIVER_LIBRARIES: [&str; 3] = ["libascend_hal.so", "libdrvdsmi_host.so", "libmmpa.so"];
+const DRIVER_LIBRARIES: [&str; 2] = ["libascend_hal.so", "libdrvdsmi_host.so"];
 
 /// A loaded ACL library. It is never unloaded: its threads may outlive every handle.
 #[derive(Debug)]
@@ -135,7 +135,8 @@ impl Search {
         }
         let tried: String =
             attempts.iter().map(|a| format!("\n  {}: {}", a.path.display(), a.reason)).collect();
-        let (kind, advice) = if attempts.iter().any(|a| DRIVER_LIBRARIES.iter().any(|l| a.reason.contains(l))) {
+        let (kind, advice) = if attempts.iter().any(|a| DRIVER_LIBRARIES.iter().any(|l| a.reason.contains(l)))
+        {
             (
                 ErrorKind::DriverNotFound,
                 "CANN is there, but libraries of the NPU's driver that it needs are not: install the driver, or let the \
@@ -239,7 +240,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let hal = dir.path().join("libascend_hal.so");
         let cc = |args: &[&std::ffi::OsStr]| {
-            let status = std::process::Command::new("cc").args(["-shared", "-fPIC"]).args(args).status().unwrap();
+            let status =
+                std::process::Command::new("cc").args(["-shared", "-fPIC"]).args(args).status().unwrap();
             assert!(status.success());
         };
         let c = dir.path().join("empty.c");

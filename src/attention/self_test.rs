@@ -40,8 +40,10 @@ pub(super) fn run(kernel: &Kernel, device: &Device) -> Result<()> {
     let launched =
         kernel.launch(&stream, blocks, &args).and_then(|()| stream.synchronize_timeout(TIME_LIMIT));
     if let Err(error) = launched {
-        // The kernel may hang: nothing waits for it, and nothing that it uses is freed.
-        stream.abandon();
+        if error.is_timeout() {
+            // The kernel may hang: nothing waits for it, and nothing that it uses is freed.
+            stream.abandon();
+        }
         return Err(failed(device, error.driver_code(), &error.to_string()));
     }
     let mut values = vec![0.0f32; tiles * DIM * DIM];
@@ -57,8 +59,9 @@ fn mismatch(values: &[f32]) -> Option<String> {
     values.iter().enumerate().find_map(|(i, &value)| {
         let (block, row, column) = (i / (DIM * DIM), i / DIM % DIM, i % DIM);
         let wanted = expected(block, row, column);
-        (value.to_bits() != wanted.to_bits())
-            .then(|| format!("block {block}, row {row}, column {column} of the result is {value}, {wanted} wanted"))
+        (value.to_bits() != wanted.to_bits()).then(|| {
+            format!("block {block}, row {row}, column {column} of the result is {value}, {wanted} wanted")
+        })
     })
 }
 

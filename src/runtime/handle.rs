@@ -41,10 +41,13 @@ impl Driver {
     /// Calls a function with the device's context current. The thread's own context is current again afterwards: another
     /// library in the thread may rely on it.
     pub(super) fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
+        self.enter()?.call(name, f)
+    }
+
+    /// Makes the device's context current until the guard is dropped, for several calls.
+    pub(super) fn enter(&self) -> Result<Entered<'_>> {
         self.latched()?;
-        let current = current_context(self.table, self.is_simulated)?;
-        let _restore = self.enter(current)?;
-        check(self.table, self.is_simulated, name, f(self.table))
+        self.enter_from(current_context(self.table, self.is_simulated)?)
     }
 
     /// Calls a function that releases something. Keeps the first error for the next call; true when it worked.
@@ -53,9 +56,7 @@ impl Driver {
             self.latch(error);
             Handle::NULL
         });
-        let outcome = self
-            .enter(current)
-            .and_then(|_restore| check(self.table, self.is_simulated, name, f(self.table)));
+        let outcome = self.enter_from(current).and_then(|entered| entered.call(name, f));
         outcome.map_err(|error| self.latch(error)).is_ok()
     }
 
@@ -68,8 +69,8 @@ impl Driver {
         self.latched.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// Makes the device's context current in place of `current`, until the guard is dropped.
-    fn enter(&self, current: Handle) -> Result<Entered<'_>> {
+    /// Makes the device's context current in place of `current`.
+    fn enter_from(&self, current: Handle) -> Result<Entered<'_>> {
         let mut entered = Entered { driver: self, outer: Handle::NULL };
         if current != self.context {
             set_context(self.table, self.is_simulated, self.context)?;
@@ -80,10 +81,18 @@ impl Driver {
 }
 
 /// The device's context is current.
-struct Entered<'a> {
+pub(super) struct Entered<'a> {
     driver: &'a Driver,
     /// What is made current again, unless it is null.
     outer: Handle,
+}
+
+impl Entered<'_> {
+    /// Calls a function.
+    pub(super) fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
+        let Driver { table, is_simulated, .. } = *self.driver;
+        check(table, is_simulated, name, f(table))
+    }
 }
 
 impl Drop for Entered<'_> {

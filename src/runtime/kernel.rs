@@ -6,10 +6,10 @@ use std::ffi::{c_void, CString};
 use std::io::Write;
 use std::sync::Arc;
 
-use super::handle::Handle;
+use super::handle::{Entered, Handle};
 use super::stream::Keep;
 use super::{Buffer, Device, Stream};
-use crate::driver::{launch_attr, AclError, AclTable, LaunchAttr, LaunchCfg, LoadOption, LoadOptions};
+use crate::driver::{launch_attr, LaunchAttr, LaunchCfg, LoadOption, LoadOptions};
 use crate::{Error, ErrorKind, Result};
 
 /// Load option MAGIC with the value for a binary that has AIC and AIV code (acl-runtime.md 1.4, 3.1).
@@ -175,7 +175,8 @@ impl Kernel {
             }
         }
         // `aclrtKernelArgsInit` hands out this thread's list: from here to the launch no other list is started.
-        let list = self.build(args)?;
+        let entered = device.driver().enter()?;
+        let list = self.build(&entered, args)?;
         let mut attr = LaunchAttr {
             id: launch_attr::SCHEM_MODE,
             value: [u32::from(self.schedule == Schedule::Batch), 0, 0, 0],
@@ -198,9 +199,9 @@ impl Kernel {
     }
 
     /// Fills this thread's argument list.
-    fn build(&self, args: &KernelArgs) -> Result<Handle> {
+    fn build(&self, entered: &Entered<'_>, args: &KernelArgs) -> Result<Handle> {
         let mut list = Handle::NULL;
-        self.call("aclrtKernelArgsInit", |t| {
+        entered.call("aclrtKernelArgsInit", |t| {
             // SAFETY: the function lives as long as `self`; the pointer is to a live handle.
             unsafe { (t.aclrtKernelArgsInit)(self.handle.0, &raw mut list.0) }
         })?;
@@ -211,7 +212,7 @@ impl Kernel {
                 Arg::Buffer(buffer, offset) => (buffer.device_ptr() + offset).to_le_bytes().to_vec(),
                 Arg::Value(bytes) => bytes.clone(),
                 Arg::PlaceHolder(bytes) => {
-                    self.call("aclrtKernelArgsAppendPlaceHolder", |t| {
+                    entered.call("aclrtKernelArgsAppendPlaceHolder", |t| {
                         // SAFETY: the list is this thread's; the pointer is to a live handle.
                         unsafe { (t.aclrtKernelArgsAppendPlaceHolder)(list.0, &raw mut param.0) }
                     })?;
@@ -219,7 +220,7 @@ impl Kernel {
                     continue;
                 }
             };
-            self.call("aclrtKernelArgsAppend", |t| {
+            entered.call("aclrtKernelArgsAppend", |t| {
                 let data = bytes.as_ptr().cast_mut().cast();
                 // SAFETY: the list is this thread's, the bytes are read during the call.
                 unsafe { (t.aclrtKernelArgsAppend)(list.0, data, bytes.len(), &raw mut param.0) }
@@ -228,7 +229,7 @@ impl Kernel {
         // Buffers come after all slots: the data lies behind them in the same block.
         for (param, bytes) in place_holders {
             let mut buffer: *mut c_void = std::ptr::null_mut();
-            self.call("aclrtKernelArgsGetPlaceHolderBuffer", |t| {
+            entered.call("aclrtKernelArgsGetPlaceHolderBuffer", |t| {
                 // SAFETY: list and parameter are this thread's; the pointer is to a live pointer.
                 unsafe {
                     (t.aclrtKernelArgsGetPlaceHolderBuffer)(list.0, param.0, bytes.len(), &raw mut buffer)
@@ -237,15 +238,11 @@ impl Kernel {
             // SAFETY: the driver gave a buffer of this many bytes in its own memory.
             unsafe { bytes.as_ptr().copy_to_nonoverlapping(buffer.cast(), bytes.len()) };
         }
-        self.call("aclrtKernelArgsFinalize", |t| {
+        entered.call("aclrtKernelArgsFinalize", |t| {
             // SAFETY: the list is this thread's.
             unsafe { (t.aclrtKernelArgsFinalize)(list.0) }
         })?;
         Ok(list)
-    }
-
-    fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
-        self.module.device.driver().call(name, f)
     }
 }
 
