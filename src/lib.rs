@@ -47,7 +47,7 @@ pub mod attention;
 pub mod driver;
 mod dtype;
 mod error;
-mod kernels;
+pub mod kernels;
 pub mod reference;
 pub mod runtime;
 pub mod sim;

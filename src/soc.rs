@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 use crate::{Error, Result};
@@ -54,6 +55,11 @@ pub struct CoreSizes {
 struct File {
     core: CoreSizes,
     soc: Vec<Entry>,
+    /// The build script's tables, which it has checked (`build/npu/config.rs`).
+    #[serde(rename = "toolchain")]
+    _toolchain: IgnoredAny,
+    #[serde(rename = "kernels")]
+    _kernels: IgnoredAny,
 }
 
 #[derive(Deserialize)]

@@ -31,6 +31,7 @@
 // Limits: head_dim and head_dim_v multiples of 16 up to 256; the planner refuses the rest.
 #include "flash_fwd_cube.h"
 #include "flash_fwd_vector.h"
+#include "fa/entry.h"
 
 namespace fa {
 
@@ -53,8 +54,9 @@ __aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, 
 #define FA_COPY(name)
 #define FA_SELF_TEST(name)
 #define FA_FLASH_FWD(name, T)                                                                                   \
-    extern "C" __global__ __aicore__ void name(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o,        \
-                                               GM_ADDR lse, GM_ADDR workspace, GM_ADDR tiling) {                \
+    extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void name(                                             \
+        GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace,               \
+        GM_ADDR tiling) {                                                                                       \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);                                                      \
         fa::flash_fwd<T>(q, k, v, mask, o, lse, workspace, tiling);                                             \
     }

@@ -11,6 +11,7 @@
 //            so every kind of flag that flash_fwd crosses is crossed once in each direction.
 // Limits     MIX 1:2. tiling is the magic number, a float.
 #include "fa/copy.h"
+#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/mmad.h"
 
@@ -92,7 +93,8 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
 }  // namespace
 }  // namespace fa
 
-extern "C" __global__ __aicore__ void fa_self_test(GM_ADDR out, GM_ADDR workspace, GM_ADDR tiling) {
+extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void fa_self_test(GM_ADDR out, GM_ADDR workspace,
+                                                                       GM_ADDR tiling) {
     KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
     if ASCEND_IS_AIC {
         fa::run_aic(workspace);

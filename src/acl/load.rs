@@ -6,8 +6,13 @@ use std::ffi::{c_void, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use cann_roots::{arch_folder, cann_roots};
+
 use crate::driver::{codes, AclTable};
 use crate::{Error, ErrorKind, Result};
+
+#[path = "../../build/cann_roots.rs"]
+mod cann_roots;
 
 /// Environment variable that names the library file and stops every other search.
 const LIBRARY_VARIABLE: &str = "FASTATTENTION_ACL_LIB";
@@ -94,20 +99,8 @@ fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     if let Some(path) = variable(LIBRARY_VARIABLE) {
         return vec![PathBuf::from(path)];
     }
-    let mut roots: Vec<PathBuf> = ["ASCEND_INSTALL_PATH", "ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME"]
-        .iter()
-        .filter_map(|name| variable(name))
-        .map(PathBuf::from)
-        .collect();
-    if let Some(home) = variable("HOME") {
-        roots.push(PathBuf::from(&home).join("Ascend/cann"));
-        roots.push(PathBuf::from(&home).join("Ascend/ascend-toolkit/latest"));
-    }
-    roots.extend(
-        ["/usr/local/Ascend/cann", "/usr/local/Ascend/ascend-toolkit/latest", "/opt/Ascend/cann"]
-            .map(PathBuf::from),
-    );
-    let arch = format!("{}-linux/lib64", std::env::consts::ARCH);
+    let roots = cann_roots(variable);
+    let arch = format!("{}/lib64", arch_folder());
     let mut paths: Vec<PathBuf> = Vec::new();
     for file in FILE_NAMES {
         paths.push(PathBuf::from(file));

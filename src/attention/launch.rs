@@ -3,7 +3,7 @@
 use super::operands::{AllGiven, Given};
 use super::{kernel_name, self_test, Plan};
 use crate::kernels;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
 
@@ -60,24 +60,24 @@ impl FlashAttention {
     /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes wrong,
     /// `OutOfMemory`, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        Self::with_module(&kernels::load(device)?)
+        let kernels = kernels::load(device)?;
+        Self::with_kernels(device, |name| kernels.kernel(name))
     }
 
-    /// As [`Self::new`], with an image of the same kernels that was built elsewhere.
+    /// As [`Self::new`], with kernels that `kernel` finds by their name: those of images that were built elsewhere.
     ///
     /// # Errors
-    /// As [`Self::new`], and `Driver` when the image lacks one of the kernels.
-    pub fn with_module(module: &Module) -> Result<Self> {
-        let device = module.device();
-        let self_test = module.kernel(self_test::KERNEL)?;
+    /// As [`Self::new`], and what `kernel` says.
+    pub fn with_kernels(device: &Device, kernel: impl Fn(&str) -> Result<Kernel>) -> Result<Self> {
+        let self_test = kernel(self_test::KERNEL)?;
         if !device.is_simulated() {
             device.check_once(|| self_test::run(&self_test, device))?;
         }
         // Blocks of these kernels never wait for each other, so none of them needs `Schedule::Batch`.
         Ok(Self {
             device: device.clone(),
-            f16: module.kernel(kernel_name(DType::F16)?)?,
-            bf16: module.kernel(kernel_name(DType::Bf16)?)?,
+            f16: kernel(kernel_name(DType::F16)?)?,
+            bf16: kernel(kernel_name(DType::Bf16)?)?,
             self_test,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
         })

@@ -64,11 +64,6 @@ impl Module {
         Ok(Module { inner: Arc::new(ModuleInner { device: device.clone(), handle, _image: image }) })
     }
 
-    /// The device that the image is loaded on.
-    pub fn device(&self) -> &Device {
-        &self.inner.device
-    }
-
     /// The kernel of that name.
     ///
     /// # Errors

@@ -93,9 +93,9 @@ fn launch(device: &Device) -> Result<()> {
 
 fn attention(device: &Device) -> Result<()> {
     let module = image(device)?;
-    let attention = FlashAttention::with_module(&module)?;
+    let attention = FlashAttention::with_kernels(device, |name| module.kernel(name))?;
     // The self-test is launched once for an opened device.
-    drop(FlashAttention::with_module(&module)?);
+    drop(FlashAttention::with_kernels(device, |name| module.kernel(name))?);
     let problem = Problem::new(DType::Bf16, [1, 100, 2, 64]).with_mask(Mask::Causal).with_lse();
     let plan = plan(&problem, device.soc())?;
     let [q, k, v, o] = [(); 4].map(|()| Buffer::alloc(device, 100 * 2 * 64 * 2));
