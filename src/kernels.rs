@@ -5,11 +5,9 @@
 
 mod npu_build;
 
-use std::sync::OnceLock;
-
 pub use npu_build::{NpuBuild, NpuImage, NpuKernel};
 
-use crate::runtime::{Device, Kernel, Module};
+use crate::runtime::{Device, Module};
 use crate::{Error, ErrorKind, Result};
 
 /// Shared library built from `ascendc/kernels` by the host compiler.
@@ -36,69 +34,17 @@ fn not_built(why: &str) -> Error {
     )
 }
 
-/// This crate's kernels on one device. An image is loaded with the first of its kernels.
-#[derive(Debug)]
-pub(crate) struct Kernels {
-    device: Device,
-    images: Vec<Image>,
-}
-
-/// An image, and the module when it is loaded.
-#[derive(Debug)]
-struct Image {
-    /// None for the simulator's image, which holds every kernel.
-    npu: Option<&'static NpuImage>,
-    module: OnceLock<Module>,
-}
-
-/// This crate's kernels for a device.
+/// Loads this crate's kernels on a device. An image for an NPU is loaded with the first of its kernels.
 ///
 /// # Errors
-/// `KernelsNotBuilt` when this build has no kernels for the device.
-pub(crate) fn load(device: &Device) -> Result<Kernels> {
-    let image = |npu| Image { npu, module: OnceLock::new() };
-    let images = if device.is_simulated() {
-        vec![image(None)]
-    } else {
-        npu_build()?.images.iter().map(|npu| image(Some(npu))).collect()
-    };
-    Ok(Kernels { device: device.clone(), images })
-}
-
-impl Kernels {
-    /// The kernel of that name, ready to launch.
-    ///
-    /// # Errors
-    /// `KernelsNotBuilt` when no image of this build holds it, `Driver` when the driver does not take the image.
-    pub(crate) fn kernel(&self, name: &str) -> Result<Kernel> {
-        let image = self.images.iter().find(|image| image.holds(name)).ok_or_else(|| {
-            let built: Vec<_> = self.images.iter().filter_map(|i| i.npu).map(|i| i.family).collect();
-            Error::new(
-                ErrorKind::KernelsNotBuilt,
-                format!(
-                    "this build has no kernel {name} for an NPU; `kernels.families` in cann.toml chose the families {}",
-                    built.join(", ")
-                ),
-            )
-        })?;
-        image.module(&self.device)?.kernel(name)
+/// `KernelsNotBuilt` when this build has no kernels for the device, `Driver` when the driver does not take them.
+pub(crate) fn load(device: &Device) -> Result<Module> {
+    if device.is_simulated() {
+        return Module::load_trusted(device, SIMULATOR.into());
     }
-}
-
-impl Image {
-    fn holds(&self, name: &str) -> bool {
-        self.npu.is_none_or(|npu| npu.kernels.iter().any(|kernel| kernel.name == name))
-    }
-
-    fn module(&self, device: &Device) -> Result<&Module> {
-        if let Some(module) = self.module.get() {
-            return Ok(module);
-        }
-        let bytes = self.npu.map_or(SIMULATOR, |npu| npu.bytes);
-        // Two threads may load it at the same time; one of the modules stays.
-        let module = Module::load_trusted(device, bytes.into())?;
-        Ok(self.module.get_or_init(|| module))
-    }
+    let images = npu_build()?.images.iter();
+    let named = images.map(|image| (image.kernels.iter().map(|k| k.name).collect(), image.bytes));
+    Ok(Module::of_images(device, named))
 }
 
 #[cfg(test)]
@@ -122,8 +68,6 @@ mod tests {
         assert_eq!(build.image_of("fa_copy").map(|image| image.family), Some("copy"));
         assert!(build.image_of("fa_cop").is_none());
         assert!(format!("{build:?}").contains("bytes: 3 bytes"));
-        let image = Image { npu: Some(&IMAGE), module: OnceLock::new() };
-        assert!(image.holds("fa_copy") && !image.holds("fa_flash_fwd_f16"));
     }
 
     #[test]
@@ -136,13 +80,20 @@ mod tests {
         assert!(text.contains("ASCEND_HOME_PATH"), "{text}");
     }
 
+    /// The simulator stands for an NPU here: it takes any number of images.
     #[test]
-    fn the_simulator_has_every_kernel_in_one_image() {
+    fn a_kernel_is_taken_from_the_image_that_holds_it() {
         let device = Device::open("sim").unwrap();
-        let kernels = load(&device).unwrap();
-        for name in ["fa_copy", "fa_flash_fwd_f16"] {
-            assert_eq!(kernels.kernel(name).unwrap().name(), name);
-        }
-        assert!(kernels.kernel("fa_no_such_kernel").is_err());
+        let images = [(vec!["fa_none"], &b"not an image"[..]), (vec!["fa_copy", "fa_absent"], SIMULATOR)];
+        let module = Module::of_images(&device, images.into_iter());
+        assert_eq!(module.kernel("fa_copy").unwrap().name(), "fa_copy");
+        assert_eq!(module.kernel("fa_none").unwrap_err().kind(), ErrorKind::Driver, "the image is refused");
+        assert_eq!(module.kernel("fa_absent").unwrap_err().kind(), ErrorKind::Driver);
+        let error = module.kernel("fa_flash_fwd_f16").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KernelsNotBuilt);
+        assert_eq!(
+            error.to_string(),
+            "kernel fa_flash_fwd_f16 wanted, of sim:0 this build has only: fa_none, fa_copy, fa_absent"
+        );
     }
 }

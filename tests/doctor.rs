@@ -35,7 +35,13 @@ fn without_an_npu_the_simulator_passes() {
     let (code, report) = json(&[NO_ACL]);
     assert_eq!(code, Some(0));
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(report["kernels"]["npu"], Value::Array(Vec::new()));
+    match fastattention::kernels::npu_build() {
+        Ok(build) => assert_eq!(report["kernels"]["npu_build"]["route"], build.route),
+        Err(error) => {
+            assert_eq!(report["kernels"]["npu"], Value::Array(Vec::new()));
+            assert_eq!(report["kernels"]["npu_error"], error.to_string());
+        }
+    }
     let kernels = report["kernels"]["simulator"].as_array().unwrap();
     assert!(kernels.contains(&Value::from("fa_flash_fwd_bf16")), "{kernels:?}");
     assert_eq!(report["acl"]["loaded"], Value::Null);
@@ -59,7 +65,11 @@ fn the_text_says_the_same() {
     for line in [
         concat!("fastattention ", env!("CARGO_PKG_VERSION"), " for "),
         "kernels for the simulator: fa_copy, fa_self_test, ",
-        "kernels for the NPU: none in this version\n",
+        if fastattention::kernels::npu_build().is_ok() {
+            "kernels for the NPU: fa_"
+        } else {
+            "kernels for the NPU: none; this build has no kernels for an NPU, only for the simulator"
+        },
         "ACL library: none; tried\n  /nowhere/libascendcl.so: no such file\n",
         "device sim:0: Ascend910B4, 20 Cube cores, 40 Vector cores, 32.0 of 32.0 GiB free; self-test passed: ",
         "device npu: not usable: no ACL library was loaded\n",

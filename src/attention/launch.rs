@@ -60,8 +60,8 @@ impl FlashAttention {
     /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes wrong,
     /// `OutOfMemory`, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        let kernels = kernels::load(device)?;
-        Self::with_kernels(device, |name| kernels.kernel(name))
+        let module = kernels::load(device)?;
+        Self::with_kernels(device, |name| module.kernel(name))
     }
 
     /// As [`Self::new`], with kernels that `kernel` finds by their name: those of images that were built elsewhere.

@@ -4,7 +4,7 @@
 
 use std::ffi::{c_void, CString};
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::handle::{Entered, Handle};
 use super::stream::Keep;
@@ -18,10 +18,20 @@ const MAGIC: LoadOption = LoadOption { kind: 2, value: [0x4355_4245, 0, 0, 0] };
 /// Load option LAZY_LOAD, off: the image is on the device when the call returns (acl-runtime.md 3.1).
 const AT_ONCE: LoadOption = LoadOption { kind: 1, value: [0; 4] };
 
-/// A loaded kernel image.
+/// A loaded kernel image, or the images of a build.
 #[derive(Clone, Debug)]
 pub struct Module {
-    inner: Arc<ModuleInner>,
+    device: Device,
+    images: Arc<[Image]>,
+}
+
+/// An image of a module, loaded when the first of its kernels is wanted.
+#[derive(Debug)]
+struct Image {
+    /// Names of its kernels; none for the only image of a module.
+    kernels: Option<Vec<&'static str>>,
+    bytes: Arc<[u8]>,
+    loaded: OnceLock<Arc<ModuleInner>>,
 }
 
 #[derive(Debug)]
@@ -46,8 +56,70 @@ impl Module {
         Self::load_trusted(device, image.into())
     }
 
-    /// [`Self::load`] for the images that this crate's build script made.
-    pub(crate) fn load_trusted(device: &Device, image: Arc<[u8]>) -> Result<Module> {
+    /// [`Self::load`] for an image that this crate's build script made.
+    pub(crate) fn load_trusted(device: &Device, bytes: Arc<[u8]>) -> Result<Module> {
+        let image = Image { kernels: None, bytes, loaded: OnceLock::new() };
+        image.load(device)?;
+        Ok(Module { device: device.clone(), images: Arc::new([image]) })
+    }
+
+    /// Images that this crate's build script made for an NPU, each with the names of its kernels.
+    pub(crate) fn of_images(
+        device: &Device,
+        images: impl Iterator<Item = (Vec<&'static str>, &'static [u8])>,
+    ) -> Module {
+        let image = |(kernels, bytes): (_, &[u8])| Image {
+            kernels: Some(kernels),
+            bytes: bytes.into(),
+            loaded: OnceLock::new(),
+        };
+        Module { device: device.clone(), images: images.map(image).collect() }
+    }
+
+    /// The kernel of that name.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name with a NUL, `KernelsNotBuilt` when the build has no image with the kernel, `Driver` when
+    /// the driver does not take the image or the image has no such kernel.
+    pub fn kernel(&self, name: &str) -> Result<Kernel> {
+        let c_name = CString::new(name)
+            .map_err(|_| Error::invalid(format!("kernel name {name:?} given, one without NUL wanted")))?;
+        let module = self.image_of(name)?.load(&self.device)?;
+        let mut handle = Handle::NULL;
+        self.device.driver().call("aclrtBinaryGetFunction", |t| {
+            // SAFETY: `module` keeps the image loaded; the name and the handle live during the call.
+            unsafe { (t.aclrtBinaryGetFunction)(module.handle.0, c_name.as_ptr(), &raw mut handle.0) }
+        })?;
+        Ok(Kernel { module, handle, name: name.to_owned(), schedule: Schedule::Normal })
+    }
+
+    fn image_of(&self, name: &str) -> Result<&Image> {
+        let holds = |image: &&Image| image.kernels.as_ref().is_none_or(|kernels| kernels.contains(&name));
+        self.images.iter().find(holds).ok_or_else(|| {
+            let built: Vec<_> =
+                self.images.iter().filter_map(|i| i.kernels.as_ref()).flatten().copied().collect();
+            let built = built.join(", ");
+            Error::new(
+                ErrorKind::KernelsNotBuilt,
+                format!("kernel {name} wanted, of {} this build has only: {built}", self.device.name()),
+            )
+        })
+    }
+}
+
+impl Image {
+    fn load(&self, device: &Device) -> Result<Arc<ModuleInner>> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(Arc::clone(loaded));
+        }
+        // Two threads may load it at the same time; one of the two stays.
+        let loaded = ModuleInner::load(device, Arc::clone(&self.bytes))?;
+        Ok(Arc::clone(self.loaded.get_or_init(|| Arc::new(loaded))))
+    }
+}
+
+impl ModuleInner {
+    fn load(device: &Device, image: Arc<[u8]>) -> Result<Self> {
         let handle = match device.driver().table.aclrtBinaryLoadFromData {
             Some(load) => {
                 let mut handle = Handle::NULL;
@@ -61,27 +133,7 @@ impl Module {
             }
             None => load_through_file(device, &image)?,
         };
-        Ok(Module { inner: Arc::new(ModuleInner { device: device.clone(), handle, _image: image }) })
-    }
-
-    /// The kernel of that name.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for a name with a NUL, `Driver` when the image has no such kernel.
-    pub fn kernel(&self, name: &str) -> Result<Kernel> {
-        let c_name = CString::new(name)
-            .map_err(|_| Error::invalid(format!("kernel name {name:?} given, one without NUL wanted")))?;
-        let mut handle = Handle::NULL;
-        self.inner.device.driver().call("aclrtBinaryGetFunction", |t| {
-            // SAFETY: the image is loaded as long as `self`; the name and the handle live during the call.
-            unsafe { (t.aclrtBinaryGetFunction)(self.inner.handle.0, c_name.as_ptr(), &raw mut handle.0) }
-        })?;
-        Ok(Kernel {
-            module: Arc::clone(&self.inner),
-            handle,
-            name: name.to_owned(),
-            schedule: Schedule::Normal,
-        })
+        Ok(Self { device: device.clone(), handle, _image: image })
     }
 }
 

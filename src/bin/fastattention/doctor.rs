@@ -41,7 +41,29 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Kernels {
     simulator: Vec<String>,
-    npu: Vec<String>,
+    npu: Vec<&'static str>,
+    /// How those for the NPU were made; null when there are none.
+    npu_build: Option<NpuBuild>,
+    /// Why there are none for the NPU.
+    npu_error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct NpuBuild {
+    route: &'static str,
+    cann_root: &'static str,
+    cann_version: &'static str,
+    flags: &'static [&'static str],
+    sources_sha256: &'static str,
+    images: Vec<NpuImage>,
+}
+
+#[derive(Debug, Serialize)]
+struct NpuImage {
+    family: &'static str,
+    bytes: usize,
+    patches_ffts_address: bool,
+    symbols: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,7 +131,7 @@ impl Report {
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
             target: env!("FA_BUILD_TARGET"),
-            kernels: Kernels { simulator: kernels.into_iter().map(|k| k.name).collect(), npu: Vec::new() },
+            kernels: Kernels::gather(kernels.into_iter().map(|k| k.name).collect()),
             acl: AclLibrary::gather(),
             devices: runtime::devices().into_iter().map(DeviceState::gather).collect(),
             compiler: HostCompiler::gather()?,
@@ -119,10 +141,7 @@ impl Report {
 
     fn text(&self) -> String {
         let mut text = format!("fastattention {} for {}\n", self.version, self.target);
-        for (what, names) in [("simulator", &self.kernels.simulator), ("NPU", &self.kernels.npu)] {
-            let names = if names.is_empty() { "none in this version".to_owned() } else { names.join(", ") };
-            push(&mut text, format_args!("kernels for the {what}: {names}"));
-        }
+        push(&mut text, self.kernels.text());
         match (&self.acl.loaded, &self.acl.api_version) {
             (Some(path), Some(version)) => {
                 push(&mut text, format_args!("ACL library: {path}, ACL interface {version}"));
@@ -161,6 +180,63 @@ fn push(text: &mut String, line: impl std::fmt::Display) {
 /// Later lines of a message, under the first.
 fn indented(text: &str) -> String {
     text.replace('\n', "\n  ")
+}
+
+impl Kernels {
+    fn gather(simulator: Vec<String>) -> Self {
+        let build = fastattention::kernels::npu_build();
+        let npu_error = build.as_ref().err().map(ToString::to_string);
+        let Ok(build) = build else { return Self { simulator, npu: Vec::new(), npu_build: None, npu_error } };
+        Self {
+            simulator,
+            npu: build.images.iter().flat_map(|image| image.kernels).map(|kernel| kernel.name).collect(),
+            npu_build: Some(NpuBuild::new(build)),
+            npu_error,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("kernels for the simulator: {}\n", self.simulator.join(", "));
+        let Some(build) = &self.npu_build else {
+            let why = self.npu_error.as_deref().unwrap_or_default();
+            return text + &format!("kernels for the NPU: none; {}", indented(why));
+        };
+        push(&mut text, format_args!("kernels for the NPU: {}", self.npu.join(", ")));
+        let NpuBuild { route, cann_root, cann_version, flags, sources_sha256, images } = build;
+        push(
+            &mut text,
+            format_args!("  by route {route} of CANN {cann_version} in {cann_root}, {}", flags.join(" ")),
+        );
+        push(&mut text, format_args!("  from sources with SHA-256 {sources_sha256}"));
+        for NpuImage { family, bytes, patches_ffts_address, symbols } in images {
+            let ffts = if *patches_ffts_address { "loader" } else { "argument" };
+            let symbols = symbols.join(", ");
+            push(
+                &mut text,
+                format_args!("  {family}: {bytes} bytes, cross-core address by {ffts}, symbols {symbols}"),
+            );
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+impl NpuBuild {
+    fn new(build: &fastattention::kernels::NpuBuild) -> Self {
+        let image = |image: &fastattention::kernels::NpuImage| NpuImage {
+            family: image.family,
+            bytes: image.bytes.len(),
+            patches_ffts_address: image.patches_ffts_address,
+            symbols: image.kernels.iter().flat_map(|kernel| kernel.symbols).copied().collect(),
+        };
+        Self {
+            route: build.route,
+            cann_root: build.cann_root,
+            cann_version: build.cann_version,
+            flags: build.flags,
+            sources_sha256: build.sources_sha256,
+            images: build.images.iter().map(image).collect(),
+        }
+    }
 }
 
 impl AclLibrary {
