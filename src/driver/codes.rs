@@ -3,12 +3,13 @@
 use super::AclError;
 use crate::ErrorKind;
 
+/// Constants of a return type, and what they mean.
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $value:literal, $text:literal;)*) => {
-        $($(#[doc = $doc])+ pub const $name: AclError = $value;)*
+    ($code:ident; $($(#[doc = $doc:literal])+ $name:ident = $value:literal, $text:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $name: $code = $value;)*
 
         /// Short meaning of a code.
-        pub fn meaning(code: AclError) -> Option<&'static str> {
+        pub fn meaning(code: $code) -> Option<&'static str> {
             match code {
                 $($value => Some($text),)*
                 _ => None,
@@ -16,8 +17,9 @@ macro_rules! codes {
         }
     };
 }
+pub(super) use codes;
 
-codes! {
+codes! { AclError;
     /// Success.
     SUCCESS = 0, "success";
     /// A wrong argument, found by the ACL layer.
