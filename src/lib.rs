@@ -47,6 +47,7 @@ pub mod attention;
 pub mod driver;
 mod dtype;
 mod error;
+pub mod hccl;
 pub mod kernels;
 pub mod reference;
 pub mod runtime;

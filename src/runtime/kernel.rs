@@ -9,14 +9,19 @@ use std::sync::{Arc, OnceLock};
 use super::handle::{Entered, Handle};
 use super::stream::Keep;
 use super::{Buffer, Device, Stream};
-use crate::driver::{launch_attr, LaunchAttr, LaunchCfg, LoadOption, LoadOptions};
+use crate::driver::{
+    launch_attr, load_option, LaunchAttr, LaunchAttrValue, LaunchCfg, LoadOption, LoadOptionValue,
+    LoadOptions,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Load option MAGIC with the value for a binary that has AIC and AIV code (acl-runtime.md 1.4, 3.1).
-const MAGIC: LoadOption = LoadOption { kind: 2, value: [0x4355_4245, 0, 0, 0] };
+const MAGIC: LoadOption =
+    LoadOption { type_: load_option::MAGIC, value: LoadOptionValue { rsv: [0x4355_4245, 0, 0, 0] } };
 
 /// Load option LAZY_LOAD, off: the image is on the device when the call returns (acl-runtime.md 3.1).
-const AT_ONCE: LoadOption = LoadOption { kind: 1, value: [0; 4] };
+const AT_ONCE: LoadOption =
+    LoadOption { type_: load_option::LAZY_LOAD, value: LoadOptionValue { rsv: [0; 4] } };
 
 /// A loaded kernel image, or the images of a build.
 #[derive(Clone, Debug)]
@@ -124,7 +129,7 @@ impl ModuleInner {
             Some(load) => {
                 let mut handle = Handle::NULL;
                 let mut option = MAGIC;
-                let options = LoadOptions { options: &raw mut option, num_options: 1 };
+                let options = LoadOptions { options: &raw mut option, numOpt: 1 };
                 device.driver().call("aclrtBinaryLoadFromData", |_| {
                     // SAFETY: data and options live during the call, and the image until the module is unloaded.
                     unsafe { load(image.as_ptr().cast(), image.len(), &raw const options, &raw mut handle.0) }
@@ -164,7 +169,7 @@ fn load_through_file(device: &Device, image: &[u8]) -> Result<Handle> {
     let c_path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| io("naming", e.into()))?;
     let mut handle = Handle::NULL;
     let mut option = AT_ONCE;
-    let mut options = LoadOptions { options: &raw mut option, num_options: 1 };
+    let mut options = LoadOptions { options: &raw mut option, numOpt: 1 };
     device.driver().call("aclrtBinaryLoadFromFile", |t| {
         // SAFETY: path and options live during the call; the pointer is to a live handle.
         unsafe { (t.aclrtBinaryLoadFromFile)(c_path.as_ptr(), &raw mut options, &raw mut handle.0) }
@@ -226,9 +231,9 @@ impl Kernel {
         let list = self.build(&entered, args)?;
         let mut attr = LaunchAttr {
             id: launch_attr::SCHEM_MODE,
-            value: [u32::from(self.schedule == Schedule::Batch), 0, 0, 0],
+            value: LaunchAttrValue { rsv: [u32::from(self.schedule == Schedule::Batch), 0, 0, 0] },
         };
-        let mut cfg = LaunchCfg { attrs: &raw mut attr, num_attrs: 1 };
+        let mut cfg = LaunchCfg { attrs: &raw mut attr, numAttrs: 1 };
         stream.submit("aclrtLaunchKernelWithConfig", keep, |t, stream| {
             // SAFETY: function, list and configuration live during the call, which copies the arguments; `submit`
             // keeps image and buffers until the stream is done.

@@ -20,6 +20,6 @@ use crate::driver::{acl_functions, table_from_module, AclTable};
 
 /// The simulated functions.
 pub(crate) fn table() -> &'static AclTable {
-    static TABLE: AclTable = acl_functions!(table_from_module(self::exports));
+    static TABLE: AclTable = acl_functions!(table_from_module(AclTable: self::exports));
     &TABLE
 }
