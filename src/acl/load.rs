@@ -2,11 +2,12 @@
 
 #![allow(unsafe_code, reason = "asks a loaded library for its version")]
 
+use std::ffi::{c_char, c_void, CStr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::driver::load::{fill, Attempt, Loaded, Search, Wanted};
-use crate::driver::{codes, AclTable};
+use crate::driver::{codes, AclError, AclTable};
 use crate::{Error, Result};
 
 /// The first file works from CANN 8.0 to 9.1, the second is the implementation behind it from 8.5 on.
@@ -19,7 +20,18 @@ pub struct Library {
     table: AclTable,
     origin: PathBuf,
     version: (i32, i32, i32),
+    /// `aclsysGetVersionStr`, which newer CANNs have.
+    version_of: Option<VersionOf>,
 }
+
+/// Writes the version of a package, as text of at most [`MAX_VERSION`] bytes with its NUL.
+type VersionOf = unsafe extern "C" fn(package: *mut c_char, version: *mut c_char) -> AclError;
+
+/// `ACL_PKG_VERSION_MAX_SIZE`.
+const MAX_VERSION: usize = 128;
+
+/// Packages whose versions tell one installation from another.
+const PACKAGES: [&CStr; 3] = [c"driver", c"firmware", c"runtime"];
 
 impl Library {
     pub(crate) fn table(&self) -> &AclTable {
@@ -34,6 +46,20 @@ impl Library {
     /// Version of the ACL interface (not of CANN): major, minor, patch.
     pub fn version(&self) -> (i32, i32, i32) {
         self.version
+    }
+
+    /// Versions of the driver, the firmware and CANN's runtime. Empty for a library that cannot tell (8.1 cannot); a
+    /// package that is not installed is left out.
+    pub fn package_versions(&self) -> Vec<(&'static str, String)> {
+        let Some(version_of) = self.version_of else { return Vec::new() };
+        let of = |package: &'static CStr| {
+            let mut text = [0u8; MAX_VERSION];
+            // SAFETY: the name is a string that is only read; the text has the size that the function is documented for.
+            let code = unsafe { version_of(package.as_ptr().cast_mut(), text.as_mut_ptr().cast()) };
+            let text = CStr::from_bytes_until_nul(&text).ok().filter(|_| code == codes::SUCCESS)?;
+            Some((package.to_str().ok()?, text.to_string_lossy().into_owned()))
+        };
+        PACKAGES.into_iter().filter_map(of).collect()
     }
 }
 
@@ -69,7 +95,12 @@ pub unsafe fn load_from(path: &Path) -> Result<Library> {
 }
 
 fn open(path: &Path) -> Result<Library, String> {
-    let table: AclTable = fill(WANTED.name, &[Loaded::open(path)?])?;
+    let loaded = Loaded::open(path)?;
+    let table: AclTable = fill(WANTED.name, &[loaded])?;
+    let version_of = loaded.symbol("aclsysGetVersionStr").map(|address| {
+        // SAFETY: the C function of that name has this signature, and the library is never unloaded.
+        unsafe { std::mem::transmute::<*mut c_void, VersionOf>(address) }
+    });
     let (mut major, mut minor, mut patch) = (0, 0, 0);
     // SAFETY: the three pointers are to live integers, and this call needs no initialisation.
     let code = unsafe { (table.aclrtGetVersion)(&raw mut major, &raw mut minor, &raw mut patch) };
@@ -77,7 +108,9 @@ fn open(path: &Path) -> Result<Library, String> {
         codes::STUB_LIBRARY => {
             Err("a stub library for linking, without an implementation (code 100039)".into())
         }
-        codes::SUCCESS => Ok(Library { table, origin: path.to_path_buf(), version: (major, minor, patch) }),
+        codes::SUCCESS => {
+            Ok(Library { table, origin: path.to_path_buf(), version: (major, minor, patch), version_of })
+        }
         code => Err(format!("aclrtGetVersion failed with code {code}")),
     }
 }

@@ -195,7 +195,8 @@ pub(crate) mod tests {
         std::fs::write(&text, "int nothing;").unwrap();
         let compile = |flag: &str, files: &[&PathBuf]| {
             let mut command = std::process::Command::new("cc");
-            let status = command.args(["-shared", "-fPIC", flag, "-o"]).args(files).arg(&text).status().unwrap();
+            let status =
+                command.args(["-shared", "-fPIC", flag, "-o"]).args(files).arg(&text).status().unwrap();
             assert!(status.success());
         };
         compile("-Wl,-soname,libascend_hal.so", &[&hal]);

@@ -6,6 +6,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
+#[cfg(feature = "cli")]
+mod doctor;
 mod scenarios;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 // Variables: RECORD_LOG     the file, appended to
 //            RECORD_FAIL    "K:CODE" the K-th call fails; "K+:CODE" all calls from the K-th on fail;
 //                           "NAME:CODE" every call of NAME fails
+//            RECORD_ABORT   a function whose first call ends the process, RECORD_FREEZE one whose call never returns
 //            RECORD_STUB    set: every call returns 100039
 //            RECORD_SOC     name of the SoC, Ascend910B2 if unset
 //            RECORD_DEVICES number of devices, 1 if unset
@@ -117,8 +118,15 @@ static const char *text(const void *value) {
 // Host memory of the caller has no name.
 static const char *host_or(const void *value) { return holder(value) == NULL ? "host" : text(value); }
 
+static int is_named_by(const char *variable, const char *name) {
+    const char *value = getenv(variable);
+    return value != NULL && strcmp(value, name) == 0;
+}
+
 // The code that the call has to return instead of doing its work.
 static int forced(const char *name) {
+    if (is_named_by("RECORD_ABORT", name)) abort();
+    while (is_named_by("RECORD_FREEZE", name)) pause();
     if (getenv("RECORD_STUB") != NULL) return STUB;
     if (is_other) return SUCCESS;
     ++calls;
@@ -195,6 +203,15 @@ const char *aclGetRecentErrMsg(void) {
 int aclrtGetVersion(int *major, int *minor, int *patch) {
     CALL(aclrtGetVersion, { *major = 1; *minor = 13; *patch = 0; }, "");
 }
+
+#ifndef WITHOUT_LATER
+int aclsysGetVersionStr(char *package, char *version) {
+    CALL(aclsysGetVersionStr, {
+        if (strcmp(package, "firmware") == 0) code = INVALID_PARAM;
+        else strcpy(version, strcmp(package, "driver") == 0 ? "25.0.rc1" : "9.1.0");
+    }, "%s", package);
+}
+#endif
 
 int aclrtGetDeviceCount(uint32_t *count) {
     const char *n = getenv("RECORD_DEVICES");

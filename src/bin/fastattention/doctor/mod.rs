@@ -1,21 +1,27 @@
 //! `fastattention doctor`.
 
+mod bundle;
+mod machine;
+
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
+use fastattention::attention::FlashAttention;
 use fastattention::runtime::{self, Device, DeviceReport};
 use fastattention::{acl, ErrorKind, Soc};
 use serde::Serialize;
 
 use crate::compiler::Compiler;
 use crate::{kernels, self_test};
+use machine::Machine;
 
-/// Variables that are read besides those that start with [`PREFIX`]: where CANN is searched, and the compiler.
-const VARIABLES: [&str; 5] =
-    ["ASCEND_HOME_PATH", "ASCEND_INSTALL_PATH", "ASCEND_TOOLKIT_HOME", "CXX", "CXXFLAGS"];
+/// Variables that are told besides those that start with one of [`PREFIXES`]: the compiler's.
+const VARIABLES: [&str; 2] = ["CXX", "CXXFLAGS"];
 
-/// Of the variables of this crate.
-const PREFIX: &str = "FASTATTENTION_";
+/// Of the variables of this crate and of CANN.
+const PREFIXES: [&str; 2] = ["FASTATTENTION_", "ASCEND_"];
 
 /// How to print.
 #[derive(clap::Args)]
@@ -23,6 +29,13 @@ pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Write everything to send back when something fails on an NPU to this new or empty folder: this report, the log of
+    /// CANN's libraries, what npu-smi says.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    report: Option<PathBuf>,
+    /// Longest time of the checks behind --report: a driver can hang.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "report")]
+    time_limit: u64,
 }
 
 /// Everything found. The field names are those of the JSON.
@@ -32,6 +45,7 @@ struct Report {
     target: &'static str,
     kernels: Kernels,
     acl: AclLibrary,
+    machine: Machine,
     devices: Vec<DeviceState>,
     compiler: HostCompiler,
     variables: Vec<Variable>,
@@ -71,7 +85,15 @@ struct AclLibrary {
     loaded: Option<String>,
     /// Of the ACL interface, not of CANN.
     api_version: Option<String>,
+    /// Of the driver and of CANN's packages, where the library can tell.
+    packages: Vec<Package>,
     tried: Vec<Attempt>,
+}
+
+#[derive(Debug, Serialize)]
+struct Package {
+    name: &'static str,
+    version: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,6 +112,9 @@ struct DeviceState {
     vector_cores: Option<u32>,
     free_bytes: Option<usize>,
     total_bytes: Option<usize>,
+    /// A kernel that crosses flags between AIC and AIV on every core.
+    launch_test: Option<SelfTest>,
+    /// Attention compared with f64.
     self_test: Option<SelfTest>,
 }
 
@@ -114,11 +139,13 @@ struct Variable {
 
 impl Doctor {
     pub(crate) fn execute(self) -> Result<()> {
+        if let Some(folder) = &self.report {
+            return bundle::write(folder, Duration::from_secs(self.time_limit));
+        }
         let report = Report::gather()?;
         let text = if self.json { serde_json::to_string_pretty(&report)? } else { report.text() };
         crate::print(text.trim_end())?;
-        let passed = |d: &DeviceState| d.self_test.as_ref().is_some_and(|test| test.passed);
-        if !report.devices.iter().any(passed) {
+        if !report.devices.iter().any(DeviceState::passes) {
             bail!("no device is usable and passes its self-test");
         }
         Ok(())
@@ -133,6 +160,7 @@ impl Report {
             target: env!("FA_BUILD_TARGET"),
             kernels: Kernels::gather(kernels.into_iter().map(|k| k.name).collect()),
             acl: AclLibrary::gather(),
+            machine: Machine::gather(Path::new("/")),
             devices: runtime::devices().into_iter().map(DeviceState::gather).collect(),
             compiler: HostCompiler::gather()?,
             variables: variables(),
@@ -151,6 +179,10 @@ impl Report {
         for Attempt { path, reason } in &self.acl.tried {
             push(&mut text, format_args!("  {path}: {reason}"));
         }
+        for Package { name, version } in &self.acl.packages {
+            push(&mut text, format_args!("  version of {name}: {version}"));
+        }
+        push(&mut text, self.machine.text());
         for device in &self.devices {
             push(&mut text, format_args!("device {}", device.text()));
         }
@@ -248,10 +280,24 @@ impl AclLibrary {
                 let (major, minor, patch) = l.version();
                 format!("{major}.{minor}.{patch}")
             }),
+            packages: library
+                .map(|l| l.package_versions().into_iter().map(|(name, version)| Package { name, version }))
+                .into_iter()
+                .flatten()
+                .collect(),
             tried: acl::attempts()
                 .iter()
                 .map(|a| Attempt { path: a.path.display().to_string(), reason: a.reason.clone() })
                 .collect(),
+        }
+    }
+}
+
+impl SelfTest {
+    fn of(outcome: Result<String, impl std::fmt::Display>) -> Self {
+        match outcome {
+            Ok(detail) => Self { passed: true, detail },
+            Err(error) => Self { passed: false, detail: format!("{error:#}") },
         }
     }
 }
@@ -264,6 +310,7 @@ impl DeviceState {
                 error: Some(match error.kind() {
                     // Its list of files is that of `acl.tried`.
                     ErrorKind::LibraryNotFound => "no ACL library was loaded".to_owned(),
+                    ErrorKind::DriverNotFound => "CANN is there, the NPU's driver is not".to_owned(),
                     _ => error.to_string(),
                 }),
                 soc: None,
@@ -271,6 +318,7 @@ impl DeviceState {
                 vector_cores: None,
                 free_bytes: None,
                 total_bytes: None,
+                launch_test: None,
                 self_test: None,
             },
             Ok(soc) => Self::test(found.name, soc),
@@ -280,13 +328,16 @@ impl DeviceState {
     fn test(name: String, soc: &'static Soc) -> Self {
         let device = Device::open(&name);
         let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
-        let outcome = device.map_err(anyhow::Error::from).and_then(|device| self_test::run(&device));
-        let self_test = match outcome {
-            Ok(c) => SelfTest {
-                passed: true,
-                detail: format!("largest error against f64 {:.2e}, bound {:.2e}", c.error, c.bound),
-            },
-            Err(error) => SelfTest { passed: false, detail: format!("{error:#}") },
+        let operator = device.and_then(|device| FlashAttention::new(&device));
+        let (launch_test, attention_test) = match operator {
+            Ok(operator) => (
+                SelfTest::of(operator.self_test().map(|()| "every core's result is exact".to_owned())),
+                SelfTest::of(
+                    self_test::run(&operator)
+                        .map(|c| format!("largest error against f64 {:.2e}, bound {:.2e}", c.error, c.bound)),
+                ),
+            ),
+            Err(error) => (SelfTest::of(Err(error.clone())), SelfTest::of(Err(error))),
         };
         Self {
             name,
@@ -296,8 +347,13 @@ impl DeviceState {
             vector_cores: Some(soc.vector_cores),
             free_bytes: memory.map(|m| m.free_bytes),
             total_bytes: memory.map(|m| m.total_bytes),
-            self_test: Some(self_test),
+            launch_test: Some(launch_test),
+            self_test: Some(attention_test),
         }
+    }
+
+    fn passes(&self) -> bool {
+        [&self.launch_test, &self.self_test].into_iter().all(|t| t.as_ref().is_some_and(|t| t.passed))
     }
 
     fn text(&self) -> String {
@@ -317,11 +373,13 @@ impl DeviceState {
             gib(self.free_bytes),
             gib(self.total_bytes)
         );
-        if let Some(SelfTest { passed, detail }) = &self.self_test {
-            let outcome = if *passed { "passed" } else { "failed" };
-            push(&mut text, format_args!("; self-test {outcome}: {}", indented(detail)));
+        for (name, test) in [("launch test", &self.launch_test), ("self-test", &self.self_test)] {
+            if let Some(SelfTest { passed, detail }) = test {
+                let outcome = if *passed { "passed" } else { "failed" };
+                text += &format!("; {name} {outcome}: {}", indented(detail));
+            }
         }
-        text.trim_end().to_owned()
+        text
     }
 }
 
@@ -350,7 +408,7 @@ fn variables() -> Vec<Variable> {
             name: name.to_string_lossy().into_owned(),
             value: value.to_string_lossy().into_owned(),
         })
-        .filter(|v| v.name.starts_with(PREFIX) || VARIABLES.contains(&v.name.as_str()))
+        .filter(|v| PREFIXES.iter().any(|p| v.name.starts_with(p)) || VARIABLES.contains(&v.name.as_str()))
         .collect();
     set.sort_by(|a, b| a.name.cmp(&b.name));
     set
