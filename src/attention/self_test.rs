@@ -2,8 +2,10 @@
 //!
 //! Who supplies the address of the flags between AIC and AIV depends on how the binary was made, and whether each driver
 //! agrees is not published (acl-runtime.md 3.3): a binary of the older build has a hidden first argument, which the
-//! runtime adds to an argument list; in a newer one the loader fills in a variable. With an argument list, as this crate
-//! uses, the caller does nothing in either case. This launch finds out whether that holds.
+//! runtime adds to an argument list; in a newer one the loader fills in a variable.
+//!
+//! ASSUMPTION(flags-of-argument-lists): with an argument list, as this crate uses, the caller does nothing in either case.
+//! This launch finds out whether that holds.
 
 use std::time::Duration;
 

@@ -15,8 +15,8 @@ pub(super) struct Handle(pub(super) *mut c_void);
 // SAFETY: handles are numbers or addresses to this crate, which never dereferences them. ACL binds contexts, not handles,
 // to threads: `Driver::call` makes the device's context current in whichever thread makes the call.
 unsafe impl Send for Handle {}
-// SAFETY: as above; the vendor's samples use one stream or event from several threads without locks
-// (acl-runtime.md 1.6), and the simulator locks.
+// SAFETY: as above. Several threads may pass one handle to ACL at the same time: the simulator locks, and on an NPU
+// ASSUMPTION(handles-of-threads): the vendor's samples do so without locks (acl-runtime.md 1.6).
 unsafe impl Sync for Handle {}
 
 impl Handle {

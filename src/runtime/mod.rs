@@ -17,7 +17,11 @@
 //! # Ok::<(), fastattention::Error>(())
 //! ```
 //!
-//! Not verified on hardware: everything here ran on the simulator only.
+//! Everything here is `Send` and `Sync`: clones of one stream, buffer or kernel may be used by several threads. A program that
+//! uses ACL itself can give its streams and memory ([`Stream::from_raw`], [`Buffer::from_raw`]) and its device
+//! ([`Device::attach`]); the current context of a thread is never changed for longer than a call.
+//!
+//! Not verified on hardware: everything here ran on the simulator and on a library that records calls only.
 
 mod device;
 mod event;

@@ -1,4 +1,4 @@
-//! The calls that reach an ACL library, recorded by one of our own (`recorder.c`): their order and arguments for whole
+//! The calls that reach an ACL library, recorded by one of our own (`recorder/`): their order and arguments for whole
 //! programs, and what happens when each of them fails in turn.
 //!
 //! The crate keeps one ACL library for a process, so each program runs in a child process: this test binary again, with
@@ -34,7 +34,7 @@ fn libraries() -> &'static Libraries {
     LIBRARIES.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acl_record");
         fs::create_dir_all(&folder).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/acl_record/recorder.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/acl_record/recorder/recorder.c");
         let others = folder.join("others.c");
         fs::write(&others, "").unwrap();
         let build = |name: &str, flag: &str| {

@@ -1,6 +1,7 @@
 //! `fastattention doctor`.
 
 mod bundle;
+mod device;
 mod machine;
 
 use std::fmt::Write as _;
@@ -8,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
-use fastattention::attention::FlashAttention;
-use fastattention::runtime::{self, Device, DeviceReport};
-use fastattention::{acl, ErrorKind, Soc};
+use fastattention::{acl, runtime};
 use serde::Serialize;
 
 use crate::compiler::Compiler;
-use crate::{kernels, self_test};
+use crate::kernels;
+use device::DeviceState;
 use machine::Machine;
 
 /// Variables that are told besides those that start with one of [`PREFIXES`]: the compiler's.
@@ -100,28 +100,6 @@ struct Package {
 struct Attempt {
     path: String,
     reason: String,
-}
-
-#[derive(Debug, Serialize)]
-struct DeviceState {
-    name: String,
-    /// Why it cannot be opened; the fields below are null then.
-    error: Option<String>,
-    soc: Option<&'static str>,
-    cube_cores: Option<u32>,
-    vector_cores: Option<u32>,
-    free_bytes: Option<usize>,
-    total_bytes: Option<usize>,
-    /// A kernel that crosses flags between AIC and AIV on every core.
-    launch_test: Option<SelfTest>,
-    /// Attention compared with f64.
-    self_test: Option<SelfTest>,
-}
-
-#[derive(Debug, Serialize)]
-struct SelfTest {
-    passed: bool,
-    detail: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -290,96 +268,6 @@ impl AclLibrary {
                 .map(|a| Attempt { path: a.path.display().to_string(), reason: a.reason.clone() })
                 .collect(),
         }
-    }
-}
-
-impl SelfTest {
-    fn of(outcome: Result<String, impl std::fmt::Display>) -> Self {
-        match outcome {
-            Ok(detail) => Self { passed: true, detail },
-            Err(error) => Self { passed: false, detail: format!("{error:#}") },
-        }
-    }
-}
-
-impl DeviceState {
-    fn gather(found: DeviceReport) -> Self {
-        match found.soc {
-            Err(error) => Self {
-                name: found.name,
-                error: Some(match error.kind() {
-                    // Its list of files is that of `acl.tried`.
-                    ErrorKind::LibraryNotFound => "no ACL library was loaded".to_owned(),
-                    ErrorKind::DriverNotFound => "CANN is there, the NPU's driver is not".to_owned(),
-                    _ => error.to_string(),
-                }),
-                soc: None,
-                cube_cores: None,
-                vector_cores: None,
-                free_bytes: None,
-                total_bytes: None,
-                launch_test: None,
-                self_test: None,
-            },
-            Ok(soc) => Self::test(found.name, soc),
-        }
-    }
-
-    fn test(name: String, soc: &'static Soc) -> Self {
-        let device = Device::open(&name);
-        let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
-        let operator = device.and_then(|device| FlashAttention::new(&device));
-        let (launch_test, attention_test) = match operator {
-            Ok(operator) => (
-                SelfTest::of(operator.self_test().map(|()| "every core's result is exact".to_owned())),
-                SelfTest::of(
-                    self_test::run(&operator)
-                        .map(|c| format!("largest error against f64 {:.2e}, bound {:.2e}", c.error, c.bound)),
-                ),
-            ),
-            Err(error) => (SelfTest::of(Err(error.clone())), SelfTest::of(Err(error))),
-        };
-        Self {
-            name,
-            error: None,
-            soc: Some(&soc.name),
-            cube_cores: Some(soc.cube_cores),
-            vector_cores: Some(soc.vector_cores),
-            free_bytes: memory.map(|m| m.free_bytes),
-            total_bytes: memory.map(|m| m.total_bytes),
-            launch_test: Some(launch_test),
-            self_test: Some(attention_test),
-        }
-    }
-
-    fn passes(&self) -> bool {
-        [&self.launch_test, &self.self_test].into_iter().all(|t| t.as_ref().is_some_and(|t| t.passed))
-    }
-
-    fn text(&self) -> String {
-        let name = &self.name;
-        if let Some(error) = &self.error {
-            return format!("{name}: not usable: {}", indented(error));
-        }
-        let number = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
-        let gib = |n: Option<usize>| {
-            n.map_or_else(|| "?".to_owned(), |n| format!("{:.1}", n as f64 / 2f64.powi(30)))
-        };
-        let mut text = format!(
-            "{name}: {}, {} Cube cores, {} Vector cores, {} of {} GiB free",
-            self.soc.unwrap_or("?"),
-            number(self.cube_cores),
-            number(self.vector_cores),
-            gib(self.free_bytes),
-            gib(self.total_bytes)
-        );
-        for (name, test) in [("launch test", &self.launch_test), ("self-test", &self.self_test)] {
-            if let Some(SelfTest { passed, detail }) = test {
-                let outcome = if *passed { "passed" } else { "failed" };
-                text += &format!("; {name} {outcome}: {}", indented(detail));
-            }
-        }
-        text
     }
 }
 
