@@ -101,7 +101,9 @@ fn build_npu_kernels() -> Result<(), String> {
         out: &out,
         config: &config,
         families: &npu::families(&ascendc, &config)?,
-        switch: Switch::parse(env::var(SWITCH_VARIABLE).ok().as_deref())?,
+        switch: Switch::parse(
+            env::var_os(SWITCH_VARIABLE).map(|v| v.to_string_lossy().into_owned()).as_deref(),
+        )?,
         roots: &cann_roots(|name| env::var_os(name)),
         cmake: &env::var_os(CMAKE_VARIABLE).map_or_else(|| PathBuf::from("cmake"), PathBuf::from),
     };

@@ -35,7 +35,8 @@ impl Cann {
     pub(crate) fn find(roots: &[PathBuf]) -> Result<Self, Vec<Attempt>> {
         let mut attempts = Vec::new();
         for root in roots {
-            match Self::at(root) {
+            // The tools run in other folders.
+            match Self::at(&std::path::absolute(root).unwrap_or_else(|_| root.clone())) {
                 Ok(cann) => return Ok(cann),
                 Err(reason) => attempts.push(Attempt { root: root.clone(), reason }),
             }

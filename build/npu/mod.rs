@@ -197,7 +197,7 @@ impl Request<'_> {
                 return self.none(why, Outcome::NoCann);
             }
         };
-        match self.choose(&cann)? {
+        match self.choose(&cann) {
             Ok(route) => self.build_by(route, cann).map(Outcome::Built),
             Err(why) => self.none(
                 format!("CANN in {} cannot build kernels:{why}", cann.root.display()),
@@ -214,17 +214,17 @@ impl Request<'_> {
         }
     }
 
-    /// The first route that works, by trying it; a forced one is not tried. The inner error says why none does.
-    fn choose(&self, cann: &Cann) -> Result<Result<Route, String>, String> {
+    /// The first route that works, by trying it; a forced one is not tried. The error says why none does.
+    fn choose(&self, cann: &Cann) -> Result<Route, String> {
         if let Switch::Force(route) = self.switch {
-            return Ok(Ok(route));
+            return Ok(route);
         }
         let asc = asc_tools(cann).and_then(|tools| tools.probe(self));
-        let Err(asc) = asc else { return Ok(Ok(Route::Asc)) };
+        let Err(asc) = asc else { return Ok(Route::Asc) };
         let fatbin = self.fatbin_tools(cann).and_then(|tools| tools.probe());
-        let Err(fatbin) = fatbin else { return Ok(Ok(Route::Fatbin)) };
+        let Err(fatbin) = fatbin else { return Ok(Route::Fatbin) };
         let indented = |text: &str| text.trim_end().replace('\n', "\n    ");
-        Ok(Err(format!("\n  route asc: {}\n  route fatbin: {}", indented(&asc), indented(&fatbin))))
+        Err(format!("\n  route asc: {}\n  route fatbin: {}", indented(&asc), indented(&fatbin)))
     }
 
     fn fatbin_tools<'t>(&'t self, cann: &'t Cann) -> Result<fatbin::Tools<'t>, String> {

@@ -5,11 +5,12 @@
 
 #[path = "../../build/cann_roots.rs"]
 mod cann_roots;
-#[allow(dead_code, reason = "only the running of commands is needed")]
+#[allow(dead_code, reason = "the command line tool asks for more")]
 #[path = "../../build/compiler.rs"]
 mod compiler;
 mod elf;
 mod embed;
+mod entry;
 mod image;
 mod inputs;
 #[path = "../../build/npu/mod.rs"]

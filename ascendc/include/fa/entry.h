@@ -17,11 +17,15 @@
 #if defined(FA_TYPE_QUALIFIERS)
 #define FA_TYPE_AIC_ONLY __cube__
 #define FA_TYPE_AIV_ONLY __vector__
+#define FA_TYPE_MIX_AIC_1_0 __mix__(1, 0)
+#define FA_TYPE_MIX_AIV_1_0 __mix__(0, 1)
 #define FA_TYPE_MIX_AIC_1_1 __mix__(1, 1)
 #define FA_TYPE_MIX_AIC_1_2 __mix__(1, 2)
 #else
 #define FA_TYPE_AIC_ONLY
 #define FA_TYPE_AIV_ONLY
+#define FA_TYPE_MIX_AIC_1_0
+#define FA_TYPE_MIX_AIV_1_0
 #define FA_TYPE_MIX_AIC_1_1
 #define FA_TYPE_MIX_AIC_1_2
 #endif
