@@ -9,7 +9,8 @@ mod launch;
 mod operands;
 mod problem;
 
-pub use launch::{Args, FlashAttention, Operand};
+pub use crate::runtime::Operand;
+pub use launch::{Args, FlashAttention};
 pub use problem::{Layout, Problem};
 
 pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};

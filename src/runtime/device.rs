@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use super::handle::{check, Driver, Handle};
 use crate::acl;
+use crate::driver::hccl::HcclTable;
 use crate::driver::{codes, mem_attr, AclTable};
+use crate::hccl;
 use crate::sim;
 use crate::{Error, Result, Soc};
 
@@ -64,6 +66,14 @@ impl Backend {
         match self {
             Backend::Simulator => Ok(sim::acl_table()),
             Backend::Npu => Ok(acl::library()?.table()),
+        }
+    }
+
+    /// Searched for when the first communicator is asked for.
+    fn hccl_table(self) -> Result<&'static HcclTable> {
+        match self {
+            Backend::Simulator => Ok(sim::hccl_table()),
+            Backend::Npu => Ok(hccl::library()?.table()),
         }
     }
 }
@@ -208,6 +218,17 @@ impl Device {
 
     pub(super) fn driver(&self) -> &Driver {
         &self.inner.driver
+    }
+
+    /// The HCCL functions that go with the device.
+    pub(super) fn hccl(&self) -> Result<&'static HcclTable> {
+        let backend = if self.is_simulated() { Backend::Simulator } else { Backend::Npu };
+        backend.hccl_table()
+    }
+
+    /// Number of the device, as the driver counts.
+    pub(super) fn number(&self) -> i32 {
+        self.inner.number
     }
 
     /// Refuses an object of another device.
