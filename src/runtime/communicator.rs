@@ -209,6 +209,29 @@ impl CommunicatorOptions {
 /// Dropping a communicator tells the other ranks that this one issues nothing more; queued work keeps it alive. Drop the
 /// communicators of a thread before its streams, which wait for their work.
 ///
+/// ```
+/// use fastattention::runtime::{Buffer, Communicator, Device, ReduceOp, Stream};
+/// use fastattention::sim::Config;
+/// use fastattention::{DType, Soc};
+///
+/// let soc = Soc::by_name("Ascend910B2")?;
+/// let devices = [Device::simulated(Config::new(soc))?, Device::simulated(Config::new(soc))?];
+/// let mut work = Vec::new();
+/// for (comm, value) in Communicator::init_all(&devices)?.into_iter().zip([1.0f32, 2.0]) {
+///     let stream = Stream::new(comm.device())?;
+///     let buffer = Buffer::from_slice(comm.device(), &[value; 100])?;
+///     comm.all_reduce(&stream, &buffer, &buffer, (100, DType::F32), ReduceOp::Sum)?;
+///     work.push((comm, stream, buffer));
+/// }
+/// for (_, stream, buffer) in &work {
+///     stream.synchronize()?;
+///     let mut sum = [0.0f32; 100];
+///     buffer.copy_to_host(&mut sum)?;
+///     assert_eq!(sum, [3.0; 100]);
+/// }
+/// # Ok::<(), fastattention::Error>(())
+/// ```
+///
 /// Not verified on hardware.
 #[derive(Clone)]
 pub struct Communicator {

@@ -1,7 +1,15 @@
 //! Communicators over the simulated HCCL: results against an oracle, order, and everything that can go wrong.
 
-#![allow(unsafe_code, reason = "some tests call the C functions")]
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of a test")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(unsafe_code, reason = "some tests call the C functions, mostly wrongly")]
+#![allow(clippy::undocumented_unsafe_blocks, reason = "what is passed wrongly is the subject of each test")]
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "sequences of C calls")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "small numbers, and the roundings of an oracle"
+)]
 
 mod collectives;
 mod failures;

@@ -81,12 +81,11 @@ mod floats {
 }
 
 fn typed<E: Element>(op: ReduceOp, rounding: ReduceRounding, inputs: &[&[u8]], out: &mut [u8]) {
+    let Some((first, rest)) = inputs.split_first() else { return };
     let size = size_of::<E>();
     for (i, place) in out.chunks_exact_mut(size).enumerate() {
         // The bytes of a range of device memory have no alignment on the host.
         let at = |input: &[u8]| bytemuck::pod_read_unaligned::<E>(&input[i * size..(i + 1) * size]).widen();
-        let (first, rest) =
-            inputs.split_first().unwrap_or_else(|| unreachable!("a communicator has at least one rank"));
         let mut wide = at(first);
         for input in rest {
             wide = E::combine(op, wide, at(input));
@@ -94,12 +93,12 @@ fn typed<E: Element>(op: ReduceOp, rounding: ReduceRounding, inputs: &[&[u8]], o
                 wide = E::narrow(wide).widen();
             }
         }
-        let value = if rest.is_empty() { wide } else { E::narrow(wide).widen() };
-        place.copy_from_slice(bytemuck::bytes_of(&E::narrow(value)));
+        place.copy_from_slice(bytemuck::bytes_of(&E::narrow(wide)));
     }
 }
 
-/// Reduces the inputs, in their order, to `out`. All have the same length, a multiple of the element.
+/// Reduces the inputs, in their order, to `out`. All have the same length, a multiple of the element. What one rank has
+/// alone is copied.
 pub(super) fn reduce(
     data_type: DataType,
     op: ReduceOp,
@@ -107,6 +106,10 @@ pub(super) fn reduce(
     inputs: &[&[u8]],
     out: &mut [u8],
 ) {
+    if let [only] = inputs {
+        out.copy_from_slice(only);
+        return;
+    }
     let run = match data_type {
         DataType::Int8 => typed::<i8>,
         DataType::Int16 => typed::<i16>,
