@@ -2,199 +2,22 @@
 
 #![allow(unsafe_code, reason = "calls C functions of the HCCL table")]
 
-use std::ffi::{c_char, c_void};
+mod setup;
+mod types;
+
+use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
 
 use super::handle::{recent_text, Handle};
 use super::stream::Keep;
 use super::{Device, Operand, Stream};
-use crate::driver::hccl::{
-    codes, data_type, reduce_op, HcclCommConfig, HcclDataType, HcclReduceOp, HcclResult, HcclRootInfo,
-    HcclTable, COMM_NAME_BYTES, ROOT_INFO_BYTES,
-};
+use crate::driver::hccl::{codes, HcclDataType, HcclResult, HcclTable, COMM_NAME_BYTES};
 use crate::driver::{codes as acl_codes, AclError};
-use crate::{DType, Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
-/// Element type of a collective.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum CommDType {
-    I8,
-    I16,
-    I32,
-    I64,
-    U8,
-    U16,
-    U32,
-    U64,
-    F16,
-    Bf16,
-    F32,
-    F64,
-}
-
-impl CommDType {
-    /// Size of one element in bytes.
-    pub const fn size_bytes(self) -> usize {
-        match self {
-            CommDType::I8 | CommDType::U8 => 1,
-            CommDType::I16 | CommDType::U16 | CommDType::F16 | CommDType::Bf16 => 2,
-            CommDType::I32 | CommDType::U32 | CommDType::F32 => 4,
-            CommDType::I64 | CommDType::U64 | CommDType::F64 => 8,
-        }
-    }
-
-    fn code(self) -> HcclDataType {
-        match self {
-            CommDType::I8 => data_type::INT8,
-            CommDType::I16 => data_type::INT16,
-            CommDType::I32 => data_type::INT32,
-            CommDType::I64 => data_type::INT64,
-            CommDType::U8 => data_type::UINT8,
-            CommDType::U16 => data_type::UINT16,
-            CommDType::U32 => data_type::UINT32,
-            CommDType::U64 => data_type::UINT64,
-            CommDType::F16 => data_type::FP16,
-            CommDType::Bf16 => data_type::BFP16,
-            CommDType::F32 => data_type::FP32,
-            CommDType::F64 => data_type::FP64,
-        }
-    }
-}
-
-impl From<DType> for CommDType {
-    fn from(dtype: DType) -> Self {
-        match dtype {
-            DType::F16 => CommDType::F16,
-            DType::Bf16 => CommDType::Bf16,
-            DType::F32 => CommDType::F32,
-        }
-    }
-}
-
-/// How a reduction combines the elements of the ranks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ReduceOp {
-    /// Sum.
-    Sum,
-    /// Product; on a 910B not of `I16` and `Bf16`.
-    Prod,
-    /// Maximum.
-    Max,
-    /// Minimum.
-    Min,
-}
-
-impl ReduceOp {
-    fn code(self) -> HcclReduceOp {
-        match self {
-            ReduceOp::Sum => reduce_op::SUM,
-            ReduceOp::Prod => reduce_op::PROD,
-            ReduceOp::Max => reduce_op::MAX,
-            ReduceOp::Min => reduce_op::MIN,
-        }
-    }
-}
-
-/// What one rank makes and gives to the others, over any channel (a file, TCP, MPI), so that they find each other. It
-/// serves for one communicator.
-#[derive(Clone)]
-pub struct RootInfo {
-    inner: Box<HcclRootInfo>,
-}
-
-impl RootInfo {
-    /// Bytes of a root info.
-    pub const BYTES: usize = ROOT_INFO_BYTES;
-
-    /// Makes a root info, in the process of the rank that owns `device`.
-    ///
-    /// # Errors
-    /// `LibraryNotFound` without HCCL; `Driver` when HCCL fails.
-    pub fn new(device: &Device) -> Result<RootInfo> {
-        let table = device.hccl()?;
-        let mut inner = Box::<HcclRootInfo>::default();
-        call(device, "HcclGetRootInfo", || {
-            // SAFETY: the pointer is to a live structure of this type.
-            unsafe { (table.HcclGetRootInfo)(&raw mut *inner) }
-        })?;
-        Ok(RootInfo { inner })
-    }
-
-    /// The bytes to send to the other ranks.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.inner.internal.iter().map(|c| c.to_ne_bytes()[0]).collect()
-    }
-
-    /// A root info from the bytes of [`Self::to_bytes`].
-    ///
-    /// # Errors
-    /// `InvalidArgument` when there are not [`Self::BYTES`] of them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<RootInfo> {
-        if bytes.len() != Self::BYTES {
-            return Err(Error::invalid(format!(
-                "RootInfo::from_bytes: {} bytes given, {} wanted",
-                bytes.len(),
-                Self::BYTES
-            )));
-        }
-        let mut inner = Box::<HcclRootInfo>::default();
-        for (to, from) in inner.internal.iter_mut().zip(bytes) {
-            *to = c_char::from_ne_bytes([*from]);
-        }
-        Ok(RootInfo { inner })
-    }
-}
-
-impl fmt::Debug for RootInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RootInfo").finish_non_exhaustive()
-    }
-}
-
-/// Settings of a communicator; what is `None` is left to HCCL and its environment variables.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CommunicatorOptions {
-    /// Size of each of the two transfer buffers in MB, at least 1 (`HCCL_BUFFSIZE`, 200). Of no effect on the simulator.
-    pub buffer_size_mb: Option<u32>,
-    /// Reductions in a fixed order, with the same bits every time (`HCCL_DETERMINISTIC`, no).
-    pub is_deterministic: Option<bool>,
-    /// Name, at most 127 bytes, the same on all ranks.
-    pub name: Option<String>,
-}
-
-impl CommunicatorOptions {
-    /// The structure of CANN 8.1, which newer libraries accept too (acl-runtime.md 4.1).
-    fn config(&self) -> Result<HcclCommConfig> {
-        let mut config = HcclCommConfig::unset();
-        if let Some(size) = self.buffer_size_mb {
-            if size == 0 || size == HcclCommConfig::NOT_SET {
-                return Err(Error::invalid(format!(
-                    "CommunicatorOptions: buffer_size_mb = {size} given, 1 to 2^32 - 2 wanted"
-                )));
-            }
-            config.hcclBufferSize = size;
-        }
-        if let Some(is_deterministic) = self.is_deterministic {
-            config.hcclDeterministic = u32::from(is_deterministic);
-        }
-        let name = self.name.as_deref().unwrap_or_default();
-        if name.len() >= COMM_NAME_BYTES || name.contains('\0') || (name.is_empty() && self.name.is_some()) {
-            return Err(Error::invalid(format!(
-                "CommunicatorOptions: name = {name:?} of {} bytes given, 1 to {} bytes without NUL wanted",
-                name.len(),
-                COMM_NAME_BYTES - 1
-            )));
-        }
-        for (to, from) in config.hcclCommName.iter_mut().zip(name.bytes()) {
-            *to = c_char::from_ne_bytes([from]);
-        }
-        Ok(config)
-    }
-}
+pub use setup::{CommunicatorOptions, RootInfo};
+pub use types::{CommDType, ReduceOp};
 
 /// One rank of a group of devices that exchange data.
 ///
