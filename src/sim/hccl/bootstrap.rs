@@ -1,6 +1,7 @@
 //! How the ranks of a communicator find each other: a root info names a meeting place in this process.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,15 +30,19 @@ pub(super) struct Guest {
 impl Guest {
     /// The first thing that all ranks must agree on and these two do not: its name and both values.
     fn difference(&self, other: &Guest) -> Option<(&'static str, String, String)> {
-        let pair = |what, a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| {
-            let (a, b) = (format!("{a:?}"), format!("{b:?}"));
-            (a != b).then_some((what, a, b))
-        };
-        pair("number of ranks", &self.ranks, &other.ranks)
-            .or_else(|| pair("name", &self.config.name, &other.config.name))
-            .or_else(|| pair("rounding of reductions", &self.settings.rounding, &other.settings.rounding))
-            .or_else(|| pair("order of reductions", &self.settings.order, &other.settings.order))
+        differ("number of ranks", &self.ranks, &other.ranks)
+            .or_else(|| differ("name", &self.config.name, &other.config.name))
+            .or_else(|| differ("rounding of reductions", &self.settings.rounding, &other.settings.rounding))
+            .or_else(|| differ("order of reductions", &self.settings.order, &other.settings.order))
     }
+}
+
+fn differ<T: PartialEq + fmt::Debug>(
+    what: &'static str,
+    own: &T,
+    theirs: &T,
+) -> Option<(&'static str, String, String)> {
+    (own != theirs).then(|| (what, format!("{own:?}"), format!("{theirs:?}")))
 }
 
 #[derive(Default)]
