@@ -1,9 +1,9 @@
 //! Launching a plan.
 
 use super::operands::{AllGiven, Given};
-use super::{kernel_name, Plan};
+use super::{kernel_name, Operand, Plan};
 use crate::kernels;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Operand, Stream};
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::handle::{check, Driver, Handle};
 use crate::acl;
-use crate::driver::hccl::HcclTable;
 use crate::driver::{codes, mem_attr, AclTable};
 use crate::hccl;
 use crate::sim;
@@ -70,7 +69,7 @@ impl Backend {
     }
 
     /// Searched for when the first communicator is asked for.
-    fn hccl_table(self) -> Result<&'static HcclTable> {
+    fn hccl_table(self) -> Result<&'static crate::driver::hccl::HcclTable> {
         match self {
             Backend::Simulator => Ok(sim::hccl_table()),
             Backend::Npu => Ok(hccl::library()?.table()),
@@ -220,17 +219,6 @@ impl Device {
         &self.inner.driver
     }
 
-    /// The HCCL functions that go with the device.
-    pub(super) fn hccl(&self) -> Result<&'static HcclTable> {
-        let backend = if self.is_simulated() { Backend::Simulator } else { Backend::Npu };
-        backend.hccl_table()
-    }
-
-    /// Number of the device, as the driver counts.
-    pub(super) fn number(&self) -> i32 {
-        self.inner.number
-    }
-
     /// Refuses an object of another device.
     pub(super) fn require_same(&self, other: &Device, what: &str) -> Result<()> {
         if Arc::ptr_eq(&self.inner, &other.inner) {
@@ -241,6 +229,17 @@ impl Device {
             other.name(),
             self.name()
         )))
+    }
+
+    /// The HCCL functions that go with the device.
+    pub(super) fn hccl(&self) -> Result<&'static crate::driver::hccl::HcclTable> {
+        let backend = if self.is_simulated() { Backend::Simulator } else { Backend::Npu };
+        backend.hccl_table()
+    }
+
+    /// Number of the device, as the driver counts.
+    pub(super) fn number(&self) -> i32 {
+        self.inner.number
     }
 }
 
