@@ -1,11 +1,13 @@
 //! Launching a plan.
 
 use super::operands::{AllGiven, Given};
-use super::{kernel_name, Operand, Plan};
+use super::{kernel_name, Plan};
 use crate::kernels;
 use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
+
+pub use crate::runtime::Operand;
 
 /// The attention operator on one device: its kernels, and the M-mask that every masked launch cuts its windows from.
 ///

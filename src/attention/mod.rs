@@ -9,8 +9,7 @@ mod launch;
 mod operands;
 mod problem;
 
-pub use crate::runtime::Operand;
-pub use launch::{Args, FlashAttention};
+pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};
 
 pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};
