@@ -10,6 +10,7 @@ pub(crate) mod acl;
 mod addr;
 mod config;
 mod fault;
+mod hccl;
 mod image;
 mod instr;
 mod isa;
@@ -19,6 +20,7 @@ mod memory;
 pub use addr::Space;
 pub use config::{Config, CubeAccumulate};
 pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
+pub use hccl::{HcclConfig, ReduceOrder, ReduceRounding};
 pub use instr::Pipe;
 pub use isa::{instructions, Instruction};
 
@@ -32,4 +34,10 @@ pub fn add_device(config: Config) -> i32 {
 #[doc(hidden)]
 pub fn acl_table() -> &'static crate::driver::AclTable {
     acl::table()
+}
+
+/// The simulated HCCL functions, for tests that misuse them.
+#[doc(hidden)]
+pub fn hccl_table() -> &'static crate::driver::hccl::HcclTable {
+    hccl::table()
 }

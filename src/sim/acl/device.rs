@@ -13,7 +13,7 @@ use crate::sim::Config;
 use crate::{Error, Soc};
 
 /// A simulated device. It lives as long as the process: device numbers are not used twice.
-pub(super) struct SimDevice {
+pub(in crate::sim) struct SimDevice {
     id: i32,
     config: Config,
     soc_name: std::ffi::CString,
@@ -31,9 +31,9 @@ struct Primary {
 }
 
 /// A context: streams, events and loaded binaries belong to one.
-pub(super) struct Context {
+pub(in crate::sim) struct Context {
     number: u64,
-    pub(super) device: Arc<SimDevice>,
+    pub(in crate::sim) device: Arc<SimDevice>,
     pub(super) default_stream: Arc<Stream>,
     is_primary: bool,
 }
@@ -57,11 +57,11 @@ impl SimDevice {
         Arc::new(Self { id, config, soc_name, memory, ticks: AtomicU64::new(0), primary: Mutex::default() })
     }
 
-    pub(super) fn id(&self) -> i32 {
+    pub(in crate::sim) fn id(&self) -> i32 {
         self.id
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(in crate::sim) fn config(&self) -> &Config {
         &self.config
     }
 
@@ -140,7 +140,7 @@ fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<Confi
     Ok(config)
 }
 
-pub(super) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
+pub(in crate::sim) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
     if id == 0 {
         return REGISTRY
             .default
@@ -172,7 +172,7 @@ pub(super) fn all() -> Vec<Arc<SimDevice>> {
 }
 
 /// The current context of this thread.
-pub(super) fn current() -> Outcome<Arc<Context>> {
+pub(in crate::sim) fn current() -> Outcome<Arc<Context>> {
     let none = |text: &str| Refusal { code: codes::RT_CONTEXT_NULL, text: text.into() };
     match border::current_context() {
         0 => Err(none("this thread has set neither a device nor a context")),
@@ -208,8 +208,12 @@ pub(super) fn reset_device(id: i32, at_once: bool) -> Outcome {
     // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory does. All of
     // it is chosen under the lock: another thread may set the device again while this one still cleans up.
     let contexts = handles::take_where(|o| matches!(o, Object::Context(c) if c.device.id == id));
+    let communicators =
+        handles::take_where(|o| matches!(o, Object::Communicator(c) if c.device().id == id));
     let allocations = device.memory.snapshot();
     drop(primary);
+    // The other ranks learn of it, instead of waiting for this one.
+    drop(communicators);
     for object in contexts {
         if let Object::Context(context) = object {
             context.close();

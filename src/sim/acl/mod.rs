@@ -5,14 +5,14 @@
 //! Event times are host time: how long the simulator took. What CANN's manuals leave open is marked as assumption.
 
 mod args;
-mod border;
-mod device;
+pub(super) mod border;
+pub(super) mod device;
 mod event;
 mod exports;
-mod handles;
+pub(super) mod handles;
 mod launch;
-mod memory;
-mod stream;
+pub(super) mod memory;
+pub(super) mod stream;
 
 pub(crate) use device::add_device;
 
