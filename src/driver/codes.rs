@@ -50,8 +50,16 @@ codes! { AclError;
     RT_EVENT_TIMESTAMP_INVALID = 107_006, "event timestamp invalid";
     /// The end is before the start.
     RT_EVENT_TIMESTAMP_REVERSED = 107_007, "event timestamps reversed";
+    /// An address is not a multiple of what the call wants.
+    RT_ADDRESS_UNALIGNED = 107_008, "address unaligned";
     /// A file cannot be opened.
     RT_FILE_OPEN = 107_009, "file open failed";
+    /// Another thread handles the callbacks of the stream.
+    RT_STREAM_SUBSCRIBE = 107_011, "stream already subscribed";
+    /// The thread does not handle the callbacks of the stream.
+    RT_THREAD_SUBSCRIBE = 107_012, "thread not subscribed";
+    /// Nobody handles the callbacks of the stream.
+    RT_STREAM_NO_CALLBACK = 107_015, "no callback registered for the stream";
     /// No such kind of memory.
     RT_INVALID_MEMORY_TYPE = 107_016, "invalid memory type";
     /// Unknown, destroyed or foreign handle.
@@ -82,6 +90,8 @@ codes! { AclError;
     RT_DRV_TIMEOUT = 207_020, "driver timeout";
     /// The library is at fault.
     INTERNAL_ERROR = 500_000, "internal error";
+    /// No callback came in time.
+    RT_REPORT_TIMEOUT = 507_012, "report timeout";
     /// AI core timeout.
     RT_AICORE_TIMEOUT = 507_014, "AI core timeout";
     /// AI core exception.

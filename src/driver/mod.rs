@@ -5,6 +5,7 @@
 //! Facts: CANN 8.1.RC1 headers `acl/acl.h`, `acl/acl_base.h`, `acl/acl_rt.h`, and acl-runtime.md 1.2 to 1.5.
 
 mod acl;
+mod client;
 pub mod codes;
 pub mod hccl;
 pub(crate) mod load;
@@ -14,5 +15,8 @@ mod types;
 pub(crate) use acl::acl_functions;
 #[doc(hidden)]
 pub use acl::AclTable;
+pub(crate) use client::client_functions;
+#[doc(hidden)]
+pub use client::ClientTable;
 pub(crate) use table::table_from_module;
 pub use types::*;

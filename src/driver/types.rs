@@ -22,7 +22,9 @@ pub type AclFuncHandle = *mut c_void;
 pub type AclArgsHandle = *mut c_void;
 /// `aclrtParamHandle`: one argument of a list.
 pub type AclParamHandle = *mut c_void;
-/// `aclrtHostFunc`.
+/// `aclrtNotify`.
+pub type AclNotify = *mut c_void;
+/// `aclrtHostFunc`, `aclrtCallback`.
 pub type AclHostFunc = Option<unsafe extern "C" fn(*mut c_void)>;
 
 /// `aclrtMemcpyKind`.
@@ -173,6 +175,72 @@ pub struct PtrAttributes {
     pub reserved: [u32; 4],
 }
 
+/// `aclCANNPackageVersion`: C strings.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CannVersion {
+    /// The whole.
+    pub version: [u8; 128],
+    /// First number.
+    pub major: [u8; 64],
+    /// Second number.
+    pub minor: [u8; 64],
+    /// What stands for the third.
+    pub release: [u8; 64],
+    /// Number of the patch.
+    pub patch: [u8; 64],
+    /// Zeros.
+    pub reserved: [u8; 128],
+}
+
+/// `aclrtStreamConfigHandle`: settings of a stream to be made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StreamConfig {
+    /// Work memory of models on the stream.
+    pub work_ptr: *mut c_void,
+    /// Its size in bytes.
+    pub work_size: usize,
+    /// Stream flags.
+    pub flag: usize,
+    /// 0 (most urgent) to 7.
+    pub priority: u32,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self { work_ptr: std::ptr::null_mut(), work_size: 0, flag: 0, priority: 0 }
+    }
+}
+
+impl StreamConfig {
+    /// Sets the member with number `attribute` of `aclrtStreamConfigAttr`; a number without a member changes nothing.
+    pub fn set(&mut self, attribute: u32, value: u64) {
+        let size = usize::try_from(value).unwrap_or(usize::MAX);
+        match attribute {
+            0 => self.work_ptr = std::ptr::with_exposed_provenance_mut(size),
+            1 => self.work_size = size,
+            2 => self.flag = size,
+            3 => self.priority = u32::try_from(value).unwrap_or(u32::MAX),
+            _ => {}
+        }
+    }
+}
+
+/// Start of `aclrtErrorInfo`; what follows are details of an error, when there is one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrorInfo {
+    /// 1 when a repair may help.
+    pub try_repair: u8,
+    /// 1 when details follow.
+    pub has_detail: u8,
+    /// Zeros.
+    pub reserved: [u8; 2],
+    /// `aclrtErrorType`, 0 for no error.
+    pub kind: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use std::mem::{align_of, offset_of, size_of};
@@ -188,5 +256,8 @@ mod tests {
         assert_eq!((size_of::<LoadOptions>(), offset_of!(LoadOptions, num_options)), (16, 8));
         assert_eq!((size_of::<PlaceHolderInfo>(), offset_of!(PlaceHolderInfo, data_offset)), (8, 4));
         assert_eq!((size_of::<PtrAttributes>(), offset_of!(PtrAttributes, page_size)), (28, 8));
+        assert_eq!((size_of::<CannVersion>(), offset_of!(CannVersion, patch)), (512, 320));
+        assert_eq!((size_of::<StreamConfig>(), offset_of!(StreamConfig, priority)), (32, 24));
+        assert_eq!((size_of::<ErrorInfo>(), offset_of!(ErrorInfo, kind)), (8, 4));
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Context {
     number: u64,
     pub(super) device: Arc<SimDevice>,
     pub(super) default_stream: Arc<Stream>,
+    /// Handle of the default stream, made when a program asks for it.
+    default_handle: OnceLock<Outcome<usize>>,
     is_primary: bool,
 }
 
@@ -80,13 +82,20 @@ impl Context {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let default_stream = Arc::new(Stream::new(number, Arc::clone(&device)));
-        let context = Arc::new(Context { number, device, default_stream, is_primary });
+        let context = Arc::new(Context { number, device, default_stream, default_handle: OnceLock::new(), is_primary });
         let handle = handles::insert(Arc::clone(&context))?.addr();
         Ok((context, handle))
     }
 
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The default stream as a handle; NULL names it too.
+    pub(super) fn default_stream_handle(&self) -> Outcome<*mut c_void> {
+        let handle =
+            self.default_handle.get_or_init(|| Ok(handles::insert(Arc::clone(&self.default_stream))?.addr()));
+        handle.clone().map(std::ptr::without_provenance_mut)
     }
 
     /// Ends what belongs to the context. Its own handle must be gone already.

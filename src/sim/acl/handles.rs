@@ -11,6 +11,7 @@ use super::border::{refuse, Outcome};
 use super::device::Context;
 use super::event::Event;
 use super::launch::{Binary, Function, Module};
+use super::notify::Notify;
 use super::stream::Stream;
 use crate::driver::codes;
 
@@ -65,6 +66,7 @@ objects! {
     Module = 5, "a loaded binary";
     Function = 6, "a function";
     Args = 7, "an argument list";
+    Notify = 9, "a notify";
 }
 
 impl Object {
@@ -73,6 +75,7 @@ impl Object {
         match self {
             Object::Stream(x) => Some(x.context()),
             Object::Event(x) => Some(x.context()),
+            Object::Notify(x) => Some(x.context()),
             Object::Module(x) => Some(x.context()),
             Object::Function(x) => Some(x.context()),
             Object::Context(_) | Object::Binary(_) | Object::Args(_) => None,

@@ -203,6 +203,11 @@ fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
     Ok(End::Host { pointer, pinned })
 }
 
+/// Checks that a range is device memory.
+pub(super) fn require_device(name: &str, pointer: *mut u8, len: usize) -> Outcome {
+    end(name, pointer, len, Want::Device).map(drop)
+}
+
 /// A checked copy.
 pub(super) struct Copy {
     dst: End,

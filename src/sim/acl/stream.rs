@@ -26,8 +26,17 @@ impl<F: FnOnce(&Stream) -> Outcome + Send> Work for F {
     }
 }
 
+/// What a program chose for a stream. It can be asked for and changes nothing here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// 0 (most urgent) to 7.
+    pub(super) priority: u32,
+    pub(super) flags: u32,
+}
+
 pub(super) struct Stream {
     number: u64,
+    settings: Settings,
     context: u64,
     pub(super) device: Arc<SimDevice>,
     state: Mutex<State>,
@@ -92,7 +101,21 @@ impl Stream {
     pub(super) fn new(context: u64, device: Arc<SimDevice>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Self { number, context, device, state: Mutex::default(), arrived: Condvar::new() }
+        Self { number, settings: Settings::default(), context, device, state: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    /// The same stream with other settings than a plain one has.
+    pub(super) fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// A number that no other stream of this process has.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Number of the context that the stream belongs to.
@@ -198,7 +221,16 @@ impl Stream {
 
     /// In work of this stream: waits until `ready`, or until the stream is aborted or destroyed by force.
     pub(super) fn wait_unless_aborted(&self, ready: impl Fn() -> bool) {
-        wait_until(None, || ready() || self.is_aborted());
+        self.wait_unless_aborted_for(None, ready);
+    }
+
+    /// As [`Self::wait_unless_aborted`], but false when `timeout` passed first.
+    pub(super) fn wait_unless_aborted_for(
+        &self,
+        timeout: Option<Duration>,
+        ready: impl Fn() -> bool,
+    ) -> bool {
+        wait_until(timeout, || self.is_aborted() || ready())
     }
 
     fn is_aborted(&self) -> bool {
@@ -310,10 +342,15 @@ pub(super) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
 
 /// As [`of`], without the default stream, which its context owns.
 pub(super) fn explicit(handle: *mut c_void) -> Outcome<Arc<Stream>> {
-    if handle.is_null() {
-        return refuse(codes::INVALID_PARAM, "stream = NULL given, a stream of aclrtCreateStream wanted");
+    let stream = of(handle)?;
+    if Arc::ptr_eq(&stream, &device::current()?.default_stream) {
+        let given = if handle.is_null() { "NULL" } else { "the default stream" };
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("stream = {given} given, a stream of aclrtCreateStream wanted"),
+        );
     }
-    of(handle)
+    Ok(stream)
 }
 
 /// Waits for every stream of the current context.

@@ -1,0 +1,39 @@
+//! The functions that the simulator has, from its own lists of names and signatures.
+
+use std::ffi::{c_char, c_void};
+
+use fastattention::driver::*;
+use fastattention::sim::{acl_table, client_table};
+
+use crate::prepare;
+
+/// Exports a list of functions; those that came after CANN 8.1 only with feature `cann-8-5`.
+macro_rules! export {
+    (
+        ($table:ident)
+        required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* }
+        optional { $($later:ident($($larg:ident: $ltype:ty),*) -> $lret:ty;)* }
+    ) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name($($arg: $type),*) -> $ret {
+                prepare();
+                // SAFETY: the caller keeps the contract of the C function of this name.
+                unsafe { ($table().$name)($($arg),*) }
+            }
+        )*
+        $(
+            #[cfg(feature = "cann-8-5")]
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $later($($larg: $ltype),*) -> $lret {
+                prepare();
+                let function = $table().$later.unwrap_or_else(|| unreachable!("the simulator has all"));
+                // SAFETY: the caller keeps the contract of the C function of this name.
+                unsafe { function($($larg),*) }
+            }
+        )*
+    };
+}
+
+fastattention::acl_functions!(export(acl_table));
+fastattention::client_functions!(export(client_table));
