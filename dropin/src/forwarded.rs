@@ -2,15 +2,16 @@
 
 use std::ffi::{c_char, c_void};
 
+use fastattention::driver::hccl::*;
 use fastattention::driver::*;
-use fastattention::sim::{acl_table, client_table};
+use fastattention::sim::{acl_table, client_table, hccl_table};
 
 use crate::prepare;
 
-/// Exports a list of functions; those that came after CANN 8.1 only with feature `cann-8-5`.
+/// Exports a list of functions; the optional ones only when a condition of `cfg` holds.
 macro_rules! export {
     (
-        ($table:ident)
+        ($table:ident, if $condition:meta)
         required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* }
         optional { $($later:ident($($larg:ident: $ltype:ty),*) -> $lret:ty;)* }
     ) => {
@@ -23,7 +24,7 @@ macro_rules! export {
             }
         )*
         $(
-            #[cfg(feature = "cann-8-5")]
+            #[cfg($condition)]
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $later($($larg: $ltype),*) -> $lret {
                 prepare();
@@ -35,5 +36,7 @@ macro_rules! export {
     };
 }
 
-fastattention::acl_functions!(export(acl_table));
-fastattention::client_functions!(export(client_table));
+// What is optional in the ACL lists came after CANN 8.1; every HCCL function was there.
+fastattention::acl_functions!(export(acl_table, if feature = "cann-8-5"));
+fastattention::client_functions!(export(client_table, if feature = "cann-8-5"));
+fastattention::hccl_functions!(export(hccl_table, if all()));

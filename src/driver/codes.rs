@@ -114,6 +114,8 @@ codes! { AclError;
     RT_FFTS_EXCEPTION = 507_049, "FFTS+ exception";
     /// ECC error of the HBM.
     RT_HBM_ECC = 507_054, "HBM ECC error";
+    /// An error that another device is suspected to have caused.
+    RT_SUSPECT_REMOTE_ERROR = 507_057, "suspected remote error";
     /// Driver internal error.
     RT_DRV_INTERNAL = 507_899, "driver internal error";
 }

@@ -10,6 +10,7 @@ pub(crate) mod acl;
 mod addr;
 mod config;
 mod fault;
+mod hccl;
 mod image;
 mod instr;
 mod isa;
@@ -19,6 +20,7 @@ mod memory;
 pub use addr::Space;
 pub use config::{Config, CubeAccumulate};
 pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
+pub use hccl::{HcclConfig, ReduceOrder, ReduceRounding};
 pub use instr::Pipe;
 pub use isa::{instructions, Instruction};
 
@@ -50,4 +52,10 @@ pub fn present_acl_version(minor: i32) {
 #[doc(hidden)]
 pub fn refuse_call(name: &'static str) -> crate::driver::AclError {
     acl::refuse_call(name)
+}
+
+/// The simulated HCCL functions, for tests that misuse them.
+#[doc(hidden)]
+pub fn hccl_table() -> &'static crate::driver::hccl::HcclTable {
+    hccl::table()
 }

@@ -5,17 +5,17 @@
 //! Event times are host time: how long the simulator took. What CANN's manuals leave open is marked as assumption.
 
 mod args;
-mod border;
-mod device;
+pub(super) mod border;
+pub(super) mod device;
 mod event;
 mod exports;
-mod handles;
+pub(super) mod handles;
 mod launch;
-mod memory;
+pub(super) mod memory;
 mod notify;
 pub(crate) mod presented;
 mod report;
-mod stream;
+pub(super) mod stream;
 mod value;
 
 pub(crate) use crate::driver::ClientTable;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::border::{refuse, Outcome};
-use super::stream::{self, Stream};
+use super::stream::{self, Stream, Waited};
 use crate::driver::codes;
 
-pub(super) struct Notify {
+pub(in crate::sim) struct Notify {
     id: u32,
     context: u64,
     is_raised: AtomicBool,
@@ -43,16 +43,19 @@ impl Notify {
     /// Queues a wait, which lowers the notify when it ends.
     pub(super) fn wait_and_reset(self: &Arc<Self>, on: &Arc<Stream>, timeout: Option<Duration>) -> Outcome {
         let notify = Arc::clone(self);
-        let work = move |stream: &Stream| {
-            let lowered = || notify.is_raised.swap(false, Ordering::SeqCst);
-            if stream.wait_unless_aborted_for(timeout, lowered) {
-                return Ok(());
+        let work = move |stream: &Stream| loop {
+            match stream.wait_unless_aborted(timeout, || notify.is_raised.load(Ordering::SeqCst)) {
+                // Another stream may wait for the same notify; only one of them lowers it.
+                Waited::Ready if !notify.is_raised.swap(false, Ordering::SeqCst) => {}
+                Waited::Ready | Waited::Aborted => return Ok(()),
+                // ASSUMPTION(notify-timeout): the code of a wait that takes too long, on the stream that waits.
+                Waited::TimedOut => {
+                    return refuse(
+                        codes::RT_WAIT_TIMEOUT,
+                        format!("notify {} was not recorded within {timeout:?}", notify.id),
+                    );
+                }
             }
-            // ASSUMPTION(notify-timeout): the code of a wait that takes too long, on the stream that waits.
-            refuse(
-                codes::RT_WAIT_TIMEOUT,
-                format!("notify {} was not recorded within {timeout:?}", notify.id),
-            )
         };
         on.submit(work).map(drop)
     }

@@ -95,7 +95,7 @@ pub(super) fn launch(
         drop(desk);
         stream::ring();
         if blocks {
-            stream.wait_unless_aborted(|| is_done.load(Ordering::SeqCst));
+            stream.wait_unless_aborted(None, || is_done.load(Ordering::SeqCst));
         }
         Ok(())
     };

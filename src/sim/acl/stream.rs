@@ -13,7 +13,7 @@ use super::handles;
 use crate::driver::codes;
 
 /// A piece of work.
-pub(super) trait Work: Send {
+pub(in crate::sim) trait Work: Send {
     /// Does it, on the stream's thread.
     fn run(self: Box<Self>, stream: &Stream) -> Outcome;
     /// It will never run, because of `why`.
@@ -34,11 +34,11 @@ pub(super) struct Settings {
     pub(super) flags: u32,
 }
 
-pub(super) struct Stream {
+pub(in crate::sim) struct Stream {
     number: u64,
     settings: Settings,
     context: u64,
-    pub(super) device: Arc<SimDevice>,
+    pub(in crate::sim) device: Arc<SimDevice>,
     state: Mutex<State>,
     /// Rings for the worker: work arrived, or the stream closes.
     arrived: Condvar,
@@ -59,18 +59,26 @@ struct State {
     closing: bool,
 }
 
+/// How a wait inside a piece of work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum Waited {
+    Ready,
+    Aborted,
+    TimedOut,
+}
+
 /// Rings for every host thread that waits: a piece of work ended somewhere in the process.
 static BELL: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
 /// Wakes the waiting threads. Call it after the change that they wait for, holding no lock.
-pub(super) fn ring() {
+pub(in crate::sim) fn ring() {
     // Taking the lock orders the change before the check of a thread that is about to sleep.
     drop(BELL.0.lock().unwrap_or_else(PoisonError::into_inner));
     BELL.1.notify_all();
 }
 
 /// Waits until `ready`; false when `timeout` passed first.
-pub(super) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
+pub(in crate::sim) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
     let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
     let mut guard = BELL.0.lock().unwrap_or_else(PoisonError::into_inner);
     while !ready() {
@@ -128,7 +136,7 @@ impl Stream {
     }
 
     /// Queues work and returns its number.
-    pub(super) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
+    pub(in crate::sim) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
         self.submit_box(Box::new(work))
     }
 
@@ -219,18 +227,19 @@ impl Stream {
         ring();
     }
 
-    /// In work of this stream: waits until `ready`, or until the stream is aborted or destroyed by force.
-    pub(super) fn wait_unless_aborted(&self, ready: impl Fn() -> bool) {
-        self.wait_unless_aborted_for(None, ready);
-    }
-
-    /// As [`Self::wait_unless_aborted`], but false when `timeout` passed first.
-    pub(super) fn wait_unless_aborted_for(
+    /// In work of this stream: waits until `ready`, but not beyond `timeout`, nor when the stream is aborted or destroyed
+    /// by force.
+    pub(in crate::sim) fn wait_unless_aborted(
         &self,
         timeout: Option<Duration>,
         ready: impl Fn() -> bool,
-    ) -> bool {
-        wait_until(timeout, || self.is_aborted() || ready())
+    ) -> Waited {
+        let ended = wait_until(timeout, || ready() || self.is_aborted());
+        match (ready(), ended) {
+            (true, _) => Waited::Ready,
+            (false, true) => Waited::Aborted,
+            (false, false) => Waited::TimedOut,
+        }
     }
 
     fn is_aborted(&self) -> bool {
@@ -322,7 +331,7 @@ impl Stream {
 }
 
 /// The stream that a C function names: null is the default stream of the current context.
-pub(super) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
+pub(in crate::sim) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
     let context = device::current()?;
     if handle.is_null() {
         return Ok(Arc::clone(&context.default_stream));

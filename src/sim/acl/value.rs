@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::border::{refuse, Outcome};
 use super::memory;
-use super::stream::{self, Stream};
+use super::stream::{self, Stream, Waited};
 use crate::driver::codes;
 use crate::sim::memory::Allocation;
 
@@ -66,7 +66,8 @@ impl Word {
             }
         };
         let work = move |stream: &Stream| {
-            while !stream.wait_unless_aborted_for(Some(LOOK_EVERY), || compare(self.load(), value)) {}
+            let look = || stream.wait_unless_aborted(Some(LOOK_EVERY), || compare(self.load(), value));
+            while look() == Waited::TimedOut {}
             Ok(())
         };
         on.submit(work).map(drop)

@@ -4,8 +4,8 @@ use std::ffi::c_char;
 
 use crate::driver::{codes, AclError, AclStream, ErrorInfo};
 use crate::sim::acl::border::{c_text, call, refuse, Out};
-use crate::sim::acl::exports::stream::LEAST_PRIORITY;
 use crate::sim::acl::device;
+use crate::sim::acl::exports::stream::LEAST_PRIORITY;
 use crate::Soc;
 
 /// A simulated device is always well.
@@ -68,7 +68,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtCheckArchCompatibility(
     })
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtCtxGetCurrentDefaultStream(stream: *mut AclStream) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtCtxGetCurrentDefaultStream(
+    stream: *mut AclStream,
+) -> AclError {
     call("aclrtCtxGetCurrentDefaultStream", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(stream, "stream") }?;
@@ -94,7 +96,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtDeviceGetStreamPriorityRange(
 }
 
 /// Cores that a kernel of the calling thread may use: all of the device's, as limits are not simulated.
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetResInCurrentThread(kind: u32, value: *mut u32) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetResInCurrentThread(
+    kind: u32,
+    value: *mut u32,
+) -> AclError {
     call("aclrtGetResInCurrentThread", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(value, "value") }?;

@@ -42,7 +42,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamGetPriority(
     })
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamGetFlags(handle: AclStream, flags: *mut u32) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamGetFlags(
+    handle: AclStream,
+    flags: *mut u32,
+) -> AclError {
     call("aclrtStreamGetFlags", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(flags, "flags") }?;
@@ -56,7 +59,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateStreamConfigHandle() -> 
     Box::into_raw(Box::default())
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtDestroyStreamConfigHandle(config: *mut StreamConfig) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDestroyStreamConfigHandle(
+    config: *mut StreamConfig,
+) -> AclError {
     call("aclrtDestroyStreamConfigHandle", || {
         if config.is_null() {
             return refuse(codes::INVALID_PARAM, "handle = NULL given, a stream configuration wanted");
@@ -120,7 +125,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateStreamV2(
         if config.work_size != 0 || !config.work_ptr.is_null() {
             return refuse(
                 codes::RT_FEATURE_NOT_SUPPORT,
-                format!("workSize = {} given; work memory of models is not simulated, none wanted", config.work_size),
+                format!(
+                    "workSize = {} given; work memory of models is not simulated, none wanted",
+                    config.work_size
+                ),
             );
         }
         let flags = u32::try_from(config.flag).unwrap_or(u32::MAX);
@@ -128,11 +136,17 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateStreamV2(
     })
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtSubscribeReport(thread: u64, handle: AclStream) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtSubscribeReport(
+    thread: u64,
+    handle: AclStream,
+) -> AclError {
     call("aclrtSubscribeReport", || report::subscribe(thread, &*stream::of(handle)?))
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtUnSubscribeReport(thread: u64, handle: AclStream) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtUnSubscribeReport(
+    thread: u64,
+    handle: AclStream,
+) -> AclError {
     call("aclrtUnSubscribeReport", || report::unsubscribe(thread, &*stream::of(handle)?))
 }
 
@@ -160,7 +174,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtProcessReport(timeout_ms: i32)
     call("aclrtProcessReport", || report::process(timeout_of(timeout_ms)?))
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateNotify(notify: *mut AclNotify, flag: u64) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateNotify(
+    notify: *mut AclNotify,
+    flag: u64,
+) -> AclError {
     call("aclrtCreateNotify", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(notify, "notify") }?;
@@ -188,7 +205,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetNotifyId(notify: AclNotify,
     })
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclrtRecordNotify(notify: AclNotify, handle: AclStream) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtRecordNotify(
+    notify: AclNotify,
+    handle: AclStream,
+) -> AclError {
     call("aclrtRecordNotify", || handles::get::<Notify>(notify)?.record(&stream::of(handle)?))
 }
 

@@ -91,7 +91,8 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclsysGetVersionStr(
         // SAFETY: null or a string, by the C signature.
         unsafe { require_package(package) }?;
         // SAFETY: null or writable for 128 bytes, by the C contract.
-        unsafe { Out::new(version.cast::<[u8; 128]>(), "versionStr") }?.set(field(presented::cann_version().1));
+        unsafe { Out::new(version.cast::<[u8; 128]>(), "versionStr") }?
+            .set(field(presented::cann_version().1));
         Ok(())
     })
 }
@@ -130,7 +131,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclGetCannAttributeList(
     })
 }
 
-pub(in crate::sim::acl) unsafe extern "C" fn aclGetCannAttribute(attribute: i32, value: *mut i32) -> AclError {
+pub(in crate::sim::acl) unsafe extern "C" fn aclGetCannAttribute(
+    attribute: i32,
+    value: *mut i32,
+) -> AclError {
     call("aclGetCannAttribute", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(value, "value") }?;
