@@ -120,8 +120,9 @@ fn build(cann: Cann) -> Result<PathBuf> {
     }
     let output = command.output().with_context(|| format!("running {command:?}"))?;
     ensure!(output.status.success(), "{command:?} failed: {}", output.status);
-    let is_library =
-        |message: &Value| message["target"]["name"] == "ascendcl" && message["filenames"].is_array();
+    let is_library = |message: &Value| {
+        message["target"]["name"] == "fastattention_dropin" && message["filenames"].is_array()
+    };
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let message: Value =
             serde_json::from_str(line).with_context(|| format!("reading cargo's line {line:?}"))?;
