@@ -9,6 +9,8 @@ use super::table::{check_signatures, define_table};
 use super::types::*;
 
 /// Calls a macro with the list of functions; tokens after its name are passed before the list.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! acl_functions {
     ($callback:ident $($prefix:tt)*) => {
         $callback! { $($prefix)*

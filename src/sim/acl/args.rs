@@ -25,7 +25,7 @@ pub(super) const HANDLE_BYTES: usize = 64;
 /// Bits of a parameter handle: mark, list number, index + 1.
 const PARAM_MARK: usize = 1 << 62;
 
-pub(super) struct Args {
+pub(in crate::sim) struct Args {
     number: usize,
     function: Arc<Function>,
     /// The thread whose list it is, for lists of `aclrtKernelArgsInit`.

@@ -8,18 +8,19 @@ use std::ffi::{c_char, CStr, CString};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
 
+use crate::driver::hccl::{self, HcclResult};
 use crate::driver::{codes, AclError};
 
 /// A call that is refused, or work that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: AclError,
-    pub(super) text: String,
+pub(in crate::sim) struct Refusal {
+    pub(in crate::sim) code: AclError,
+    pub(in crate::sim) text: String,
 }
 
-pub(super) type Outcome<T = ()> = Result<T, Refusal>;
+pub(in crate::sim) type Outcome<T = ()> = Result<T, Refusal>;
 
-pub(super) fn refuse<T>(code: AclError, text: impl Into<String>) -> Outcome<T> {
+pub(in crate::sim) fn refuse<T>(code: AclError, text: impl Into<String>) -> Outcome<T> {
     Err(Refusal { code, text: text.into() })
 }
 
@@ -36,7 +37,7 @@ thread_local! {
 }
 
 /// Runs the body of a C function.
-pub(super) fn call(name: &str, body: impl FnOnce() -> Outcome) -> AclError {
+pub(in crate::sim) fn call(name: &str, body: impl FnOnce() -> Outcome) -> AclError {
     let outcome = catch(body);
     match outcome {
         Ok(()) => codes::SUCCESS,
@@ -56,7 +57,7 @@ pub(super) fn call_pointer<T>(name: &str, none: T, body: impl FnOnce() -> Outcom
 }
 
 /// A panic is a defect of the simulator; it must not unwind into C.
-pub(super) fn catch<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+pub(in crate::sim) fn catch<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|panic| refuse(codes::INTERNAL_ERROR, defect_text(panic.as_ref())))
 }
@@ -71,7 +72,8 @@ fn defect_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn remember(name: &str, refusal: &Refusal) {
-    let meaning = codes::meaning(refusal.code).unwrap_or("unnamed code");
+    let of_hccl = || hccl::codes::meaning(HcclResult::try_from(refusal.code).ok()?);
+    let meaning = codes::meaning(refusal.code).or_else(of_hccl).unwrap_or("unnamed code");
     let text = format!("E{}: {meaning}\n{name}: {}\n", refusal.code, refusal.text);
     // A thread that is ending has no place for texts any more, and nobody to read them.
     let _ = PENDING.try_with(|pending| {
@@ -103,12 +105,12 @@ pub(super) fn set_current_context(handle: usize) {
 }
 
 /// A place where the caller wants a result.
-pub(super) struct Out<T>(NonNull<T>);
+pub(in crate::sim) struct Out<T>(NonNull<T>);
 
 impl<T> Out<T> {
     /// # Safety
     /// `place` is null, or valid for writing a `T` until the C function returns.
-    pub(super) unsafe fn new(place: *mut T, name: &str) -> Outcome<Out<T>> {
+    pub(in crate::sim) unsafe fn new(place: *mut T, name: &str) -> Outcome<Out<T>> {
         match NonNull::new(place) {
             Some(place) => Ok(Out(place)),
             None => {
@@ -117,7 +119,7 @@ impl<T> Out<T> {
         }
     }
 
-    pub(super) fn set(self, value: T) {
+    pub(in crate::sim) fn set(self, value: T) {
         // SAFETY: by the contract of `new` the place can be written.
         unsafe { self.0.as_ptr().write(value) };
     }

@@ -20,12 +20,12 @@ use crate::sim::{machine, FaultKind, Stop};
 const MAX_BLOCKS: u32 = 65_535;
 
 /// Bytes of `aclrtCreateBinary`, copied.
-pub(super) struct Binary {
+pub(in crate::sim) struct Binary {
     pub(super) data: Vec<u8>,
 }
 
 /// A loaded image.
-pub(super) struct Module {
+pub(in crate::sim) struct Module {
     context: u64,
     image: Arc<Image>,
     /// Handles given out, by kernel name.
@@ -33,7 +33,7 @@ pub(super) struct Module {
 }
 
 /// A kernel of a loaded image.
-pub(super) struct Function {
+pub(in crate::sim) struct Function {
     context: u64,
     kernel: Kernel,
     /// Keeps the code mapped while a launch is queued, also after the binary was unloaded.

@@ -72,7 +72,7 @@ fn find_pinned(address: usize) -> Option<Arc<HostAllocation>> {
 }
 
 /// The device allocation that contains `address`, on any device.
-pub(super) fn find_device(address: u64) -> Option<(Arc<SimDevice>, Arc<Allocation>)> {
+pub(in crate::sim) fn find_device(address: u64) -> Option<(Arc<SimDevice>, Arc<Allocation>)> {
     device::all().into_iter().find_map(|d| {
         let allocation = d.memory.find(address)?;
         Some((d, allocation))
@@ -203,6 +203,11 @@ fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
     Ok(End::Host { pointer, pinned })
 }
 
+/// Checks that a range is device memory.
+pub(super) fn require_device(name: &str, pointer: *mut u8, len: usize) -> Outcome {
+    end(name, pointer, len, Want::Device).map(drop)
+}
+
 /// A checked copy.
 pub(super) struct Copy {
     dst: End,
@@ -277,20 +282,7 @@ fn copy_on_device(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: u
         parts.reverse();
     }
     for at in parts {
-        copy_part(to, dst + at as u64, from, src + at as u64, CHUNK.min(len - at));
-    }
-}
-
-fn copy_part(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: usize) {
-    let unset: Vec<usize> = match from.first_unset(src, len) {
-        None => Vec::new(),
-        Some(_) => (0..len).filter(|&i| !from.is_set(src + i as u64)).collect(),
-    };
-    let mut bytes = vec![0; len];
-    from.read(src, &mut bytes);
-    to.write(dst, &bytes);
-    for i in unset {
-        to.mark(dst + i as u64, 1, false);
+        to.store(dst + at as u64, &from.load(src + at as u64, CHUNK.min(len - at)));
     }
 }
 

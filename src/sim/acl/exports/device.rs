@@ -6,10 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::driver::{codes, device_info, AclContext, AclError, RUN_MODE_HOST};
 use crate::sim::acl::border::{call, call_pointer, current_context, refuse, take_texts, Out};
-use crate::sim::acl::{device, stream};
-
-/// ACL version of CANN 8.5, whose functions the table offers (acl-runtime.md 1.1).
-const VERSION: (i32, i32, i32) = (1, 16, 0);
+use crate::sim::acl::{device, presented, stream};
 
 /// 0 before `aclInit`, 1 after it, 2 after `aclFinalize`.
 static PROCESS: AtomicU8 = AtomicU8::new(0);
@@ -45,9 +42,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetVersion(
         let minor = unsafe { Out::new(minor, "minorVersion") }?;
         // SAFETY: as above.
         let patch = unsafe { Out::new(patch, "patchVersion") }?;
-        major.set(VERSION.0);
-        minor.set(VERSION.1);
-        patch.set(VERSION.2);
+        let version = presented::acl_version();
+        major.set(version.0);
+        minor.set(version.1);
+        patch.set(version.2);
         Ok(())
     })
 }
