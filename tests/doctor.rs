@@ -138,8 +138,7 @@ fn a_library_that_loads_is_named_with_its_version() {
     library(&source, &path);
     let (code, report) = json(&[(NO_ACL.0, path.to_str().unwrap())]);
     assert_eq!(code, Some(0));
-    let acl =
-        serde_json::json!({ "loaded": path.to_str(), "api_version": "1.13.2", "packages": [], "tried": [] });
+    let acl = serde_json::json!({ "loaded": path.to_str(), "api_version": "1.13.2", "packages": [], "simulated": false, "tried": [] });
     assert_eq!(report["acl"], acl);
     let npu = &report["devices"][1];
     assert!(npu["error"].as_str().unwrap().contains("aclrtGetDeviceCount finds no NPU"), "{npu}");

@@ -20,9 +20,13 @@ pub struct Library {
     table: AclTable,
     origin: PathBuf,
     version: (i32, i32, i32),
+    is_simulated: bool,
     /// `aclsysGetVersionStr`, which newer CANNs have.
     version_of: Option<VersionOf>,
 }
+
+/// Exported by this crate's drop-in library (`dropin/`), and by no driver.
+const SIMULATOR_MARK: &str = "fastattention_sim_abi_version";
 
 /// Writes the version of a package, as text of at most [`MAX_VERSION`] bytes with its NUL.
 type VersionOf = unsafe extern "C" fn(package: *mut c_char, version: *mut c_char) -> AclError;
@@ -61,6 +65,11 @@ impl Library {
         };
         PACKAGES.into_iter().filter_map(of).collect()
     }
+
+    /// Is this the simulator in the place of a driver? It says so itself.
+    pub fn is_simulated(&self) -> bool {
+        self.is_simulated
+    }
 }
 
 /// Searched once in a process.
@@ -95,9 +104,9 @@ pub unsafe fn load_from(path: &Path) -> Result<Library> {
 }
 
 fn open(path: &Path) -> Result<Library, String> {
-    let loaded = Loaded::open(path)?;
-    let table: AclTable = fill(WANTED.name, &[loaded])?;
-    let version_of = loaded.symbol("aclsysGetVersionStr").map(|address| {
+    let library = Loaded::open(path)?;
+    let table: AclTable = fill(WANTED.name, &[library])?;
+    let version_of = library.symbol("aclsysGetVersionStr").map(|address| {
         // SAFETY: the C function of that name has this signature, and the library is never unloaded.
         unsafe { std::mem::transmute::<*mut c_void, VersionOf>(address) }
     });
@@ -108,9 +117,13 @@ fn open(path: &Path) -> Result<Library, String> {
         codes::STUB_LIBRARY => {
             Err("a stub library for linking, without an implementation (code 100039)".into())
         }
-        codes::SUCCESS => {
-            Ok(Library { table, origin: path.to_path_buf(), version: (major, minor, patch), version_of })
-        }
+        codes::SUCCESS => Ok(Library {
+            table,
+            origin: path.to_path_buf(),
+            version: (major, minor, patch),
+            is_simulated: library.symbol(SIMULATOR_MARK).is_some(),
+            version_of,
+        }),
         code => Err(format!("aclrtGetVersion failed with code {code}")),
     }
 }

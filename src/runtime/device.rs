@@ -26,6 +26,7 @@ pub struct Device {
 
 struct Inner {
     driver: Driver,
+    backend: Backend,
     name: String,
     number: i32,
     soc: &'static Soc,
@@ -52,6 +53,8 @@ pub struct DeviceReport {
     pub name: String,
     /// The SoC when the device can be opened, else why it cannot.
     pub soc: Result<&'static Soc>,
+    /// Is it the simulator? An `npu` is when the ACL library is the drop-in library of this crate.
+    pub is_simulated: bool,
 }
 
 /// Which implementation of the table.
@@ -66,6 +69,14 @@ impl Backend {
         match self {
             Backend::Simulator => "sim",
             Backend::Npu => "npu",
+        }
+    }
+
+    /// The drop-in library of this crate stands in the place of a driver and says so.
+    fn is_simulated(self) -> bool {
+        match self {
+            Backend::Simulator => true,
+            Backend::Npu => acl::library().is_ok_and(acl::Library::is_simulated),
         }
     }
 
@@ -126,7 +137,8 @@ impl Device {
     /// Opens a device: `sim` or `sim:N` for the simulator, `npu:N` for an NPU.
     ///
     /// `sim:0` is described by the environment: `FASTATTENTION_SIM_SOC` (default `Ascend910B2`),
-    /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1).
+    /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1). With
+    /// `FASTATTENTION_SIM_DEVICES` = N it is so for `sim:0` to `sim:N-1`.
     ///
     /// # Errors
     /// `InvalidArgument` for another name, `LibraryNotFound` without CANN, `DriverNotFound` with CANN but without the NPU's
@@ -168,7 +180,7 @@ impl Device {
     /// The context stays alive until the last owner of the device, and of everything made on it, is dropped.
     pub unsafe fn attach(name: &str) -> Result<Device> {
         let (backend, number) = parse(name)?;
-        let (table, is_simulated) = (backend.table()?, backend == Backend::Simulator);
+        let (table, is_simulated) = (backend.table()?, backend.is_simulated());
         let mut current = 0;
         // SAFETY: the pointer is to a live integer.
         let code = unsafe { (table.aclrtGetDevice)(&raw mut current) };
@@ -188,7 +200,7 @@ impl Device {
         number: i32,
         soc: Option<&'static Soc>,
     ) -> Result<Device> {
-        let is_simulated = backend == Backend::Simulator;
+        let is_simulated = backend.is_simulated();
         initialize(table, is_simulated)?;
         let outer = current_context(table, is_simulated)?;
         // SAFETY: takes a number.
@@ -211,7 +223,7 @@ impl Device {
         soc: Option<&'static Soc>,
         is_set: bool,
     ) -> Result<Device> {
-        let is_simulated = backend == Backend::Simulator;
+        let is_simulated = backend.is_simulated();
         let mut context = Handle::NULL;
         // SAFETY: the pointer is to a live handle.
         let code = unsafe { (table.aclrtGetCurrentContext)(&raw mut context.0) };
@@ -223,7 +235,7 @@ impl Device {
         let name = format!("{}:{number}", backend.prefix());
         let driver = Driver::new(table, context, is_simulated);
         let checked = OnceLock::new();
-        Ok(Device { inner: Arc::new(Inner { driver, name, number, soc, is_set, checked }) })
+        Ok(Device { inner: Arc::new(Inner { driver, backend, name, number, soc, is_set, checked }) })
     }
 
     /// Closes the device and tells what went wrong in a drop since the last call. Other owners keep it open.
@@ -307,8 +319,7 @@ impl Device {
 
     /// The HCCL functions that go with the device.
     pub(super) fn hccl(&self) -> Result<&'static crate::driver::hccl::HcclTable> {
-        let backend = if self.is_simulated() { Backend::Simulator } else { Backend::Npu };
-        backend.hccl_table()
+        self.inner.backend.hccl_table()
     }
 
     /// Number of the device, as the driver counts.
@@ -351,25 +362,28 @@ pub fn devices() -> Vec<DeviceReport> {
                 codes::RT_NO_DEVICE,
                 "the ACL library was loaded, and aclrtGetDeviceCount finds no NPU",
             )),
+            is_simulated: false,
         }),
         Ok(count) => reports.extend((0..count).map(|n| report(format!("npu:{n}")))),
-        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error) }),
+        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error), is_simulated: false }),
     }
     reports
 }
 
 fn report(name: String) -> DeviceReport {
-    let soc = Device::open(&name).map(|device| device.soc());
-    DeviceReport { name, soc }
+    let device = Device::open(&name);
+    let is_simulated = device.as_ref().is_ok_and(Device::is_simulated);
+    DeviceReport { name, soc: device.map(|device| device.soc()), is_simulated }
 }
 
 fn npu_count() -> Result<u32> {
     let table = Backend::Npu.table()?;
-    initialize(table, false)?;
+    let is_simulated = Backend::Npu.is_simulated();
+    initialize(table, is_simulated)?;
     let mut count = 0;
     // SAFETY: the pointer is to a live integer.
     let code = unsafe { (table.aclrtGetDeviceCount)(&raw mut count) };
-    check(table, false, "aclrtGetDeviceCount", code)?;
+    check(table, is_simulated, "aclrtGetDeviceCount", code)?;
     Ok(count)
 }
 

@@ -11,6 +11,7 @@ use crate::self_test;
 #[derive(Debug, Serialize)]
 pub(super) struct DeviceState {
     name: String,
+    simulated: bool,
     /// Why it cannot be opened; the fields below are null then.
     error: Option<String>,
     soc: Option<&'static str>,
@@ -44,6 +45,7 @@ impl DeviceState {
         match found.soc {
             Err(error) => Self {
                 name: found.name,
+                simulated: found.is_simulated,
                 error: Some(match error.kind() {
                     // Its list of files is that of `acl.tried`.
                     ErrorKind::LibraryNotFound => "no ACL library was loaded".to_owned(),
@@ -58,11 +60,11 @@ impl DeviceState {
                 launch_test: None,
                 self_test: None,
             },
-            Ok(soc) => Self::test(found.name, soc),
+            Ok(soc) => Self::test(found.name, found.is_simulated, soc),
         }
     }
 
-    fn test(name: String, soc: &'static Soc) -> Self {
+    fn test(name: String, simulated: bool, soc: &'static Soc) -> Self {
         let device = Device::open(&name);
         let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
         let operator = device.and_then(|device| FlashAttention::new(&device));
@@ -78,6 +80,7 @@ impl DeviceState {
         };
         Self {
             name,
+            simulated,
             error: None,
             soc: Some(&soc.name),
             cube_cores: Some(soc.cube_cores),
@@ -103,8 +106,9 @@ impl DeviceState {
             n.map_or_else(|| "?".to_owned(), |n| format!("{:.1}", n as f64 / 2f64.powi(30)))
         };
         let mut text = format!(
-            "{name}: {}, {} Cube cores, {} Vector cores, {} of {} GiB free",
+            "{name}: {}{}, {} Cube cores, {} Vector cores, {} of {} GiB free",
             self.soc.unwrap_or("?"),
+            if self.simulated && !name.starts_with("sim") { " (simulated)" } else { "" },
             number(self.cube_cores),
             number(self.vector_cores),
             gib(self.free_bytes),

@@ -87,6 +87,8 @@ struct AclLibrary {
     api_version: Option<String>,
     /// Of the driver and of CANN's packages, where the library can tell.
     packages: Vec<Package>,
+    /// Is it this crate's drop-in library in the place of a driver?
+    simulated: Option<bool>,
     tried: Vec<Attempt>,
 }
 
@@ -150,7 +152,8 @@ impl Report {
         push(&mut text, self.kernels.text());
         match (&self.acl.loaded, &self.acl.api_version) {
             (Some(path), Some(version)) => {
-                push(&mut text, format_args!("ACL library: {path}, ACL interface {version}"));
+                let kind = if self.acl.simulated == Some(true) { ", the simulator in its place" } else { "" };
+                push(&mut text, format_args!("ACL library: {path}, ACL interface {version}{kind}"));
             }
             _ => push(&mut text, format_args!("ACL library: none; tried")),
         }
@@ -263,6 +266,7 @@ impl AclLibrary {
                 .into_iter()
                 .flatten()
                 .collect(),
+            simulated: library.map(acl::Library::is_simulated),
             tried: acl::attempts()
                 .iter()
                 .map(|a| Attempt { path: a.path.display().to_string(), reason: a.reason.clone() })
