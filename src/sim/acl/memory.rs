@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{refuse, Outcome};
 use super::device::{self, Context, SimDevice};
+use super::order;
 use super::stream::Stream;
 use crate::driver::{codes, mem_attr, memcpy_kind};
 use crate::sim::memory::Allocation;
@@ -245,11 +246,13 @@ impl Copy {
     pub(super) unsafe fn perform(&self) {
         match (&self.dst, &self.src) {
             (End::Device { allocation, address }, End::Host { pointer, .. }) => {
+                order::reads(pointer.cast_const(), self.len);
                 // SAFETY: readable for `len` bytes by this function's contract.
                 let bytes = unsafe { std::slice::from_raw_parts(pointer.cast_const(), self.len) };
                 allocation.write(*address, bytes);
             }
             (End::Host { pointer, .. }, End::Device { allocation, address }) => {
+                order::writes(*pointer, self.len);
                 let mut buffer = vec![0; self.len.min(CHUNK)];
                 for at in (0..self.len).step_by(CHUNK) {
                     let part = &mut buffer[..CHUNK.min(self.len - at)];
@@ -267,6 +270,8 @@ impl Copy {
                 copy_on_device(to, *dst, from, *src, self.len);
             }
             (End::Host { pointer: to, .. }, End::Host { pointer: from, .. }) => {
+                order::reads(from.cast_const(), self.len);
+                order::writes(*to, self.len);
                 // SAFETY: both valid for `len` bytes by this function's contract; `copy` allows an overlap.
                 unsafe { from.cast_const().copy_to(*to, self.len) };
             }

@@ -13,6 +13,7 @@ pub(super) mod handles;
 mod launch;
 pub(super) mod memory;
 mod notify;
+mod order;
 pub(crate) mod presented;
 mod report;
 pub(super) mod stream;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::border::{catch, refuse, Outcome, Refusal};
 use super::device::{self, SimDevice};
-use super::handles;
+use super::{handles, order};
 use crate::driver::codes;
 
 /// A piece of work.
@@ -72,6 +72,7 @@ static BELL: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
 /// Wakes the waiting threads. Call it after the change that they wait for, holding no lock.
 pub(in crate::sim) fn ring() {
+    order::release(&BELL);
     // Taking the lock orders the change before the check of a thread that is about to sleep.
     drop(BELL.0.lock().unwrap_or_else(PoisonError::into_inner));
     BELL.1.notify_all();
@@ -93,7 +94,13 @@ pub(in crate::sim) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> 
             }
         };
     }
+    order::acquire(&BELL);
     true
+}
+
+/// For a thread that saw without waiting that something has ended.
+pub(super) fn seen() {
+    order::acquire(&BELL);
 }
 
 /// Milliseconds as the C functions take them: -1 waits for ever.
@@ -109,7 +116,14 @@ impl Stream {
     pub(super) fn new(context: u64, device: Arc<SimDevice>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Self { number, settings: Settings::default(), context, device, state: Mutex::default(), arrived: Condvar::new() }
+        Self {
+            number,
+            settings: Settings::default(),
+            context,
+            device,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+        }
     }
 
     /// The same stream with other settings than a plain one has.
@@ -170,6 +184,7 @@ impl Stream {
                 }
             }
         }
+        order::release(self.as_ref());
         state.queue.push_back(work);
         state.submitted += 1;
         let number = state.submitted;
@@ -193,6 +208,7 @@ impl Stream {
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             drop(state);
+            order::acquire(self);
             let outcome = catch(|| work.run(self));
             self.finish(outcome);
         }
@@ -286,7 +302,11 @@ impl Stream {
     /// Is nothing queued or running?
     pub(super) fn is_idle(&self) -> Outcome<bool> {
         self.failure()?;
-        Ok(self.has_nothing_open())
+        let is_idle = self.has_nothing_open();
+        if is_idle {
+            seen();
+        }
+        Ok(is_idle)
     }
 
     fn has_nothing_open(&self) -> bool {
