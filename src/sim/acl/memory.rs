@@ -204,9 +204,12 @@ fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
     Ok(End::Host { pointer, pinned })
 }
 
-/// Checks that a range is device memory.
-pub(super) fn require_device(name: &str, pointer: *mut u8, len: usize) -> Outcome {
-    end(name, pointer, len, Want::Device).map(drop)
+/// The allocation that holds a range of device memory, and the range's address.
+pub(super) fn device_range(name: &str, pointer: *mut u8, len: usize) -> Outcome<(Arc<Allocation>, u64)> {
+    match end(name, pointer, len, Want::Device)? {
+        End::Device { allocation, address } => Ok((allocation, address)),
+        End::Host { .. } => unreachable!("`end` refuses host memory where device memory is wanted"),
+    }
 }
 
 /// A checked copy.
@@ -307,13 +310,9 @@ impl Fill {
                 format!("count = {len} given, at most maxCount = {max} wanted"),
             );
         }
-        match end("devPtr", pointer, len, Want::Device)? {
-            End::Device { allocation, address } => {
-                // As memset: the low byte counts.
-                Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
-            }
-            End::Host { .. } => unreachable!("`end` refuses host memory where device memory is wanted"),
-        }
+        let (allocation, address) = device_range("devPtr", pointer, len)?;
+        // As memset: the low byte counts.
+        Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
     }
 
     pub(super) fn perform(&self) {

@@ -15,6 +15,7 @@ pub(super) mod memory;
 mod notify;
 mod order;
 pub(crate) mod presented;
+mod reduction;
 mod report;
 pub(super) mod stream;
 mod value;
