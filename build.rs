@@ -1,7 +1,13 @@
 //! Builds the kernels for the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library,
 //! whose path the crate reads from `FA_BUILD_SIM_KERNELS`. The kernel text itself is embedded by the command line tool,
 //! from the list `kernel_sources.rs` in cargo's output folder.
+//!
+//! `FA_BUILD_BINDINGS` is the folder of the bindings to CANN: the committed ones, or with feature `bindgen` those that
+//! `build/bindings.rs` makes of installed headers.
 
+#[cfg(feature = "bindgen")]
+#[path = "build/bindings.rs"]
+mod bindings;
 #[path = "build/sim_kernels.rs"]
 mod sim_kernels;
 
@@ -19,13 +25,30 @@ fn main() {
         // The tests build kernels of their own.
         println!("cargo::rustc-env=FA_BUILD_TARGET={target}");
     }
-    match write_source_list().and_then(|()| build_kernels()) {
-        Ok(path) => println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", path.display()),
-        Err(why) => {
-            eprintln!("{why}");
-            process::exit(1);
-        }
+    if let Err(why) = build() {
+        eprintln!("{why}");
+        process::exit(1);
     }
+}
+
+fn build() -> Result<(), String> {
+    write_source_list()?;
+    println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_kernels()?.display());
+    println!("cargo::rustc-env=FA_BUILD_BINDINGS={}", bindings_folder()?.display());
+    Ok(())
+}
+
+fn bindings_folder() -> Result<PathBuf, String> {
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    #[cfg(feature = "bindgen")]
+    match bindings::generate(&root, Path::new(&variable("OUT_DIR")?))? {
+        Some(folder) => return Ok(folder),
+        None => println!(
+            "cargo::warning=feature bindgen: no CANN headers found (FASTATTENTION_CANN_INCLUDE names their folders); \
+             using the committed bindings"
+        ),
+    }
+    Ok(root.join("src/driver/bindings"))
 }
 
 fn build_kernels() -> Result<PathBuf, String> {

@@ -5,7 +5,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::table::define_table;
+use super::table::{check_signatures, define_table};
 use super::types::*;
 
 /// Calls a macro with the list of functions; tokens after its name are passed before the list.
@@ -26,7 +26,7 @@ macro_rules! acl_functions {
                 aclrtGetDevice(device: *mut i32) -> AclError;
                 aclrtGetSocName() -> *const c_char;
                 aclrtGetRunMode(mode: *mut u32) -> AclError;
-                aclGetDeviceCapability(device: u32, info: u32, value: *mut i64) -> AclError;
+                aclGetDeviceCapability(device: u32, info: i32, value: *mut i64) -> AclError;
                 aclrtSynchronizeDevice() -> AclError;
                 aclrtSynchronizeDeviceWithTimeout(timeout_ms: i32) -> AclError;
                 aclrtCreateContext(context: *mut AclContext, device: i32) -> AclError;
@@ -119,3 +119,4 @@ macro_rules! acl_functions {
 pub(crate) use acl_functions;
 
 acl_functions!(define_table(AclTable, "The ACL functions."));
+acl_functions!(check_signatures(acl, later));

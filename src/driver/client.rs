@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::table::define_table;
+use super::table::{check_signatures, define_table};
 use super::types::*;
 
 /// Calls a macro with the list of functions, as `acl_functions` does.
@@ -35,8 +35,8 @@ macro_rules! client_functions {
                 aclrtMallocAlign32(ptr: *mut *mut c_void, size: usize, policy: u32) -> AclError;
                 aclrtMallocCached(ptr: *mut *mut c_void, size: usize, policy: u32) -> AclError;
                 aclrtMallocWithCfg(
-                    ptr: *mut *mut c_void, size: usize, policy: u32, cfg: *const [usize; 2]) -> AclError;
-                aclrtMallocHostWithCfg(ptr: *mut *mut c_void, size: u64, cfg: *const [usize; 2]) -> AclError;
+                    ptr: *mut *mut c_void, size: usize, policy: u32, cfg: *mut MallocConfig) -> AclError;
+                aclrtMallocHostWithCfg(ptr: *mut *mut c_void, size: u64, cfg: *mut MallocConfig) -> AclError;
                 aclrtMemFlush(ptr: *mut c_void, size: usize) -> AclError;
                 aclrtMemInvalidate(ptr: *mut c_void, size: usize) -> AclError;
             }
@@ -68,3 +68,4 @@ macro_rules! client_functions {
 pub(crate) use client_functions;
 
 client_functions!(define_table(ClientTable, "The ACL functions that this crate does not call."));
+client_functions!(check_signatures(acl, later));

@@ -2,9 +2,11 @@
 //! fill, and that [`crate::runtime`] alone calls: a table of functions each for ACL (here) and HCCL ([`hccl`]), with
 //! types and error codes.
 //!
-//! Facts: CANN 8.1.RC1 headers `acl/acl.h`, `acl/acl_base.h`, `acl/acl_rt.h`, and acl-runtime.md 1.2 to 1.5.
+//! Types, constants and signatures are those of the CANN headers ([`bindings`], made by bindgen); the lists of functions
+//! are checked against them when the crate is compiled. Facts beyond: acl-runtime.md 1.2 to 1.5.
 
 mod acl;
+mod bindings;
 mod client;
 pub mod codes;
 pub mod hccl;

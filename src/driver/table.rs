@@ -76,6 +76,20 @@ macro_rules! define_table {
 }
 pub(crate) use define_table;
 
+/// Checks at compile time that the signatures of a list are those of the C headers, whose bindings are in two modules of
+/// [`super::bindings`], one for each half of the list.
+macro_rules! check_signatures {
+    (
+        ($core:ident, $after:ident)
+        required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* }
+        optional { $($later:ident($($larg:ident: $ltype:ty),*) -> $lret:ty;)* }
+    ) => {
+        $(const _: unsafe extern "C" fn($($type),*) -> $ret = $crate::driver::bindings::$core::$name;)*
+        $(const _: unsafe extern "C" fn($($ltype),*) -> $lret = $crate::driver::bindings::$after::$later;)*
+    };
+}
+pub(crate) use check_signatures;
+
 /// A table of the functions of a module that have the C names: `list!(table_from_module(Table: module))`.
 macro_rules! table_from_module {
     (

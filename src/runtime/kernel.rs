@@ -8,11 +8,15 @@ use std::sync::Arc;
 use super::handle::Handle;
 use super::stream::Keep;
 use super::{Buffer, Device, Stream};
-use crate::driver::{launch_attr, AclError, AclTable, LaunchAttr, LaunchCfg, LoadOption, LoadOptions};
+use crate::driver::{
+    launch_attr, load_option, AclError, AclTable, LaunchAttr, LaunchAttrValue, LaunchCfg, LoadOption,
+    LoadOptionValue, LoadOptions,
+};
 use crate::{Error, Result};
 
 /// Load option MAGIC with the value for a binary that has AIC and AIV code (acl-runtime.md 1.4, 3.1).
-const MAGIC: LoadOption = LoadOption { kind: 2, value: [0x4355_4245, 0, 0, 0] };
+const MAGIC: LoadOption =
+    LoadOption { type_: load_option::MAGIC, value: LoadOptionValue { rsv: [0x4355_4245, 0, 0, 0] } };
 
 /// A loaded kernel image.
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ impl Module {
         let mut binary = None;
         if let Some(load) = device.driver().table.aclrtBinaryLoadFromData {
             let mut option = MAGIC;
-            let options = LoadOptions { options: &raw mut option, num_options: 1 };
+            let options = LoadOptions { options: &raw mut option, numOpt: 1 };
             device.driver().call("aclrtBinaryLoadFromData", |_| {
                 // SAFETY: data and options live during the call, and the image until the module is unloaded.
                 unsafe { load(image.as_ptr().cast(), image.len(), &raw const options, &raw mut handle.0) }
@@ -154,9 +158,9 @@ impl Kernel {
         let list = self.build(args)?;
         let mut attr = LaunchAttr {
             id: launch_attr::SCHEM_MODE,
-            value: [u32::from(self.schedule == Schedule::Batch), 0, 0, 0],
+            value: LaunchAttrValue { rsv: [u32::from(self.schedule == Schedule::Batch), 0, 0, 0] },
         };
-        let mut cfg = LaunchCfg { attrs: &raw mut attr, num_attrs: 1 };
+        let mut cfg = LaunchCfg { attrs: &raw mut attr, numAttrs: 1 };
         stream.submit("aclrtLaunchKernelWithConfig", keep, |t, stream| {
             // SAFETY: function, list and configuration live during the call, which copies the arguments; `submit`
             // keeps image and buffers until the stream is done.

@@ -1,11 +1,12 @@
 //! The HCCL functions, communication between devices: one table, its types and its result codes.
 //!
-//! Facts: CANN 8.1.RC1 headers `hccl/hccl.h` and `hccl/hccl_types.h`, and acl-runtime.md 4.1, 4.2.
+//! Facts: the headers ([`super::bindings`]), and acl-runtime.md 4.1, 4.2.
 
 pub mod codes;
 mod functions;
 mod types;
 
+#[cfg_attr(not(test), allow(unused_imports, reason = "for whoever fills the table in process"))]
 pub(crate) use functions::hccl_functions;
 pub use functions::HcclTable;
 pub use types::*;

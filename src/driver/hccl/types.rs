@@ -1,126 +1,85 @@
-//! Types of the HCCL C interface (acl-runtime.md 4.1). Fields have the names of the C headers.
+//! Types and values of the HCCL C interface (acl-runtime.md 4.1).
 
-#![allow(non_snake_case, reason = "the names of the C headers")]
+use std::ffi::c_char;
 
-use std::ffi::{c_char, c_void};
-
-/// Return code of an HCCL function, see [`super::codes`].
-pub type HcclResult = u32;
-/// Handle to a communicator.
-pub type HcclComm = *mut c_void;
-/// Element type, see [`data_type`]. Its numbers differ from those of `aclDataType`.
-pub type HcclDataType = u32;
-/// Reduction, see [`reduce_op`].
-pub type HcclReduceOp = u32;
+use crate::driver::bindings::hccl as c;
+pub use crate::driver::bindings::hccl::{
+    HcclComm, HcclCommConfig, HcclDataType, HcclReduceOp, HcclResult, HcclRootInfo,
+};
 
 /// Bytes of a [`HcclRootInfo`].
-pub const ROOT_INFO_BYTES: usize = 4108;
+pub const ROOT_INFO_BYTES: usize = c::HCCL_ROOT_INFO_BYTES as usize;
 /// Bytes of a communicator's name with its NUL.
-pub const COMM_NAME_BYTES: usize = 128;
+pub const COMM_NAME_BYTES: usize = c::COMM_NAME_MAX_LENGTH as usize;
 
-/// Values of [`HcclDataType`] that this crate sends.
+/// Values of [`HcclDataType`]. Its numbers differ from those of `aclDataType`.
 pub mod data_type {
-    use super::HcclDataType;
+    use super::{c::*, HcclDataType};
 
     /// `i8`.
-    pub const INT8: HcclDataType = 0;
+    pub const INT8: HcclDataType = HCCL_DATA_TYPE_INT8;
     /// `i16`.
-    pub const INT16: HcclDataType = 1;
+    pub const INT16: HcclDataType = HCCL_DATA_TYPE_INT16;
     /// `i32`.
-    pub const INT32: HcclDataType = 2;
+    pub const INT32: HcclDataType = HCCL_DATA_TYPE_INT32;
     /// Half precision.
-    pub const FP16: HcclDataType = 3;
+    pub const FP16: HcclDataType = HCCL_DATA_TYPE_FP16;
     /// Single precision.
-    pub const FP32: HcclDataType = 4;
+    pub const FP32: HcclDataType = HCCL_DATA_TYPE_FP32;
     /// `i64`.
-    pub const INT64: HcclDataType = 5;
+    pub const INT64: HcclDataType = HCCL_DATA_TYPE_INT64;
     /// `u64`.
-    pub const UINT64: HcclDataType = 6;
+    pub const UINT64: HcclDataType = HCCL_DATA_TYPE_UINT64;
     /// `u8`.
-    pub const UINT8: HcclDataType = 7;
+    pub const UINT8: HcclDataType = HCCL_DATA_TYPE_UINT8;
     /// `u16`.
-    pub const UINT16: HcclDataType = 8;
+    pub const UINT16: HcclDataType = HCCL_DATA_TYPE_UINT16;
     /// `u32`.
-    pub const UINT32: HcclDataType = 9;
+    pub const UINT32: HcclDataType = HCCL_DATA_TYPE_UINT32;
     /// Double precision.
-    pub const FP64: HcclDataType = 10;
+    pub const FP64: HcclDataType = HCCL_DATA_TYPE_FP64;
     /// bfloat16.
-    pub const BFP16: HcclDataType = 11;
+    pub const BFP16: HcclDataType = HCCL_DATA_TYPE_BFP16;
 }
 
 /// Values of [`HcclReduceOp`].
 pub mod reduce_op {
-    use super::HcclReduceOp;
+    use super::{c::*, HcclReduceOp};
 
     /// Sum.
-    pub const SUM: HcclReduceOp = 0;
+    pub const SUM: HcclReduceOp = HCCL_REDUCE_SUM;
     /// Product.
-    pub const PROD: HcclReduceOp = 1;
+    pub const PROD: HcclReduceOp = HCCL_REDUCE_PROD;
     /// Maximum.
-    pub const MAX: HcclReduceOp = 2;
+    pub const MAX: HcclReduceOp = HCCL_REDUCE_MAX;
     /// Minimum.
-    pub const MIN: HcclReduceOp = 3;
-}
-
-/// What the root tells the other ranks, over a channel of the caller's, so that they find each other.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct HcclRootInfo {
-    /// Opaque.
-    pub internal: [c_char; ROOT_INFO_BYTES],
-}
-
-impl Default for HcclRootInfo {
-    fn default() -> Self {
-        Self { internal: [0; ROOT_INFO_BYTES] }
-    }
-}
-
-/// Settings of one communicator. Newer libraries know more fields; `reserved` tells them where this one ends.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct HcclCommConfig {
-    /// Size, magic word and version, see [`HcclCommConfig::unset`].
-    pub reserved: [c_char; 24],
-    /// Size of each of the two transfer buffers in MB.
-    pub hcclBufferSize: u32,
-    /// 1 for reductions in a fixed order.
-    pub hcclDeterministic: u32,
-    /// Name of the communicator, NUL-terminated; empty for one that HCCL chooses.
-    pub hcclCommName: [c_char; COMM_NAME_BYTES],
-    /// Text for the logs, NUL-terminated.
-    pub hcclUdi: [c_char; 128],
-    /// 0 default, 1 host, 2 AICPU, 3 vector cores.
-    pub hcclOpExpansionMode: u32,
-    /// RDMA traffic class.
-    pub hcclRdmaTrafficClass: u32,
-    /// RDMA service level.
-    pub hcclRdmaServiceLevel: u32,
+    pub const MIN: HcclReduceOp = HCCL_REDUCE_MIN;
 }
 
 impl HcclCommConfig {
-    /// Marks `reserved` as filled in.
-    pub const MAGIC_WORD: u32 = 0xf0f0_f0f0;
-    /// Version of the fields above (CANN 8.1).
+    /// Says that the structure begins with a size and a version.
+    pub const MAGIC_WORD: u32 = c::HCCL_COMM_CONFIG_MAGIC_WORD;
+    /// CANN 8.1's version of the structure. Newer libraries take it, and leave alone what came after.
     pub const VERSION: u32 = 5;
+    /// Size of that version in bytes.
+    pub const BYTES: usize = 300;
     /// Value of a field that is left to HCCL.
     pub const NOT_SET: u32 = u32::MAX;
 
-    /// Every setting left to HCCL: what the headers' inline function `HcclCommConfigInit` writes.
+    /// Every setting left to HCCL: what the headers' inline function `HcclCommConfigInit` writes in CANN 8.1.
     pub fn unset() -> Self {
         let mut head = [0u8; 24];
-        head[..8].copy_from_slice(&(size_of::<Self>() as u64).to_ne_bytes());
+        head[..8].copy_from_slice(&(Self::BYTES as u64).to_ne_bytes());
         head[8..12].copy_from_slice(&Self::MAGIC_WORD.to_ne_bytes());
         head[12..16].copy_from_slice(&Self::VERSION.to_ne_bytes());
         Self {
             reserved: head.map(|byte| c_char::from_ne_bytes([byte])),
-            hcclBufferSize: Self::NOT_SET,
-            hcclDeterministic: Self::NOT_SET,
-            hcclCommName: [0; COMM_NAME_BYTES],
-            hcclUdi: [0; 128],
-            hcclOpExpansionMode: 0,
-            hcclRdmaTrafficClass: Self::NOT_SET,
-            hcclRdmaServiceLevel: Self::NOT_SET,
+            hcclBufferSize: c::HCCL_COMM_BUFFSIZE_CONFIG_NOT_SET,
+            hcclDeterministic: c::HCCL_COMM_DETERMINISTIC_CONFIG_NOT_SET,
+            hcclOpExpansionMode: c::HCCL_COMM_DEFAULT_OP_EXPANSION_MODE,
+            hcclRdmaTrafficClass: c::HCCL_COMM_TRAFFIC_CLASS_CONFIG_NOT_SET,
+            hcclRdmaServiceLevel: c::HCCL_COMM_SERVICE_LEVEL_CONFIG_NOT_SET,
+            ..Self::default()
         }
     }
 }
@@ -132,9 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn structures_have_the_sizes_of_the_c_headers() {
-        assert_eq!((size_of::<HcclRootInfo>(), align_of::<HcclRootInfo>()), (4108, 1));
-        assert_eq!((size_of::<HcclCommConfig>(), align_of::<HcclCommConfig>()), (300, 4));
-        assert_eq!(offset_of!(HcclCommConfig, hcclOpExpansionMode), 288);
+    fn a_configuration_says_that_it_ends_with_version_5() {
+        let config = HcclCommConfig::unset();
+        let head = config.reserved.map(|byte| byte.to_ne_bytes()[0]);
+        assert_eq!(head[..8], 300u64.to_ne_bytes());
+        assert_eq!(head[8..16], [0xf0, 0xf0, 0xf0, 0xf0, 5, 0, 0, 0]);
+        assert_eq!(offset_of!(HcclCommConfig, hcclRdmaServiceLevel) + 4, HcclCommConfig::BYTES);
+        assert_eq!((config.hcclBufferSize, config.hcclCommName[0]), (HcclCommConfig::NOT_SET, 0));
     }
 }

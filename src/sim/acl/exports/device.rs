@@ -99,7 +99,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetRunMode(mode: *mut u32) -> 
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclGetDeviceCapability(
     device: u32,
-    info: u32,
+    info: i32,
     value: *mut i64,
 ) -> AclError {
     call("aclGetDeviceCapability", || {

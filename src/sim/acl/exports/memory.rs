@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use crate::driver::{codes, location, AclError, AclStream, PtrAttributes};
+use crate::driver::{codes, location, AclError, AclStream, MemLocation, PtrAttributes};
 use crate::sim::acl::border::{call, refuse, Out};
 use crate::sim::acl::memory::{Copy, Fill, Place};
 use crate::sim::acl::stream::{self, Stream};
@@ -187,7 +187,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtPointerGetAttributes(
             Place::Pinned => (0, location::HOST),
             Place::Unknown => (0, location::UNREGISTERED),
         };
-        out.set(PtrAttributes { id, location: place, page_size: 4096, reserved: [0; 4] });
+        out.set(PtrAttributes { location: MemLocation { id, type_: place }, pageSize: 4096, rsv: [0; 4] });
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use crate::driver::{codes, AclError, AclStream};
+use crate::driver::{codes, AclError, AclStream, MallocConfig};
 use crate::sim::acl::border::{call, refuse, Outcome};
 use crate::sim::acl::exports::memory::{aclrtMalloc, aclrtMallocHost};
 use crate::sim::acl::memory;
@@ -31,14 +31,13 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMallocCached(
 }
 
 /// # Safety
-/// `cfg` is null or points to an `aclrtMallocConfig`: a pointer and the number of attributes behind it.
-unsafe fn refuse_config(cfg: *const [usize; 2]) -> Outcome {
+/// `cfg` is null or points to a configuration.
+unsafe fn refuse_config(cfg: *const MallocConfig) -> Outcome {
     if cfg.is_null() {
         return Ok(());
     }
-    // SAFETY: not null, so two words by this function's contract.
-    let [_, count] = unsafe { cfg.read() };
-    match count {
+    // SAFETY: not null, so valid by this function's contract.
+    match unsafe { cfg.read() }.numAttrs {
         0 => Ok(()),
         n => refuse(
             codes::RT_FEATURE_NOT_SUPPORT,
@@ -51,7 +50,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMallocWithCfg(
     ptr: *mut *mut c_void,
     size: usize,
     policy: u32,
-    cfg: *const [usize; 2],
+    cfg: *mut MallocConfig,
 ) -> AclError {
     // SAFETY: null or valid, by the C signature.
     match call("aclrtMallocWithCfg", || unsafe { refuse_config(cfg) }) {
@@ -64,7 +63,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMallocWithCfg(
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtMallocHostWithCfg(
     ptr: *mut *mut c_void,
     size: u64,
-    cfg: *const [usize; 2],
+    cfg: *mut MallocConfig,
 ) -> AclError {
     // SAFETY: null or valid, by the C signature.
     match call("aclrtMallocHostWithCfg", || unsafe { refuse_config(cfg) }) {

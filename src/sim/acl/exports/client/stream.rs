@@ -122,12 +122,12 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateStreamV2(
         let Some(config) = (unsafe { config.as_ref() }) else {
             return refuse(codes::INVALID_PARAM, "handle = NULL given, a stream configuration wanted");
         };
-        if config.work_size != 0 || !config.work_ptr.is_null() {
+        if config.workSize != 0 || !config.workptr.is_null() {
             return refuse(
                 codes::RT_FEATURE_NOT_SUPPORT,
                 format!(
                     "workSize = {} given; work memory of models is not simulated, none wanted",
-                    config.work_size
+                    config.workSize
                 ),
             );
         }

@@ -33,12 +33,13 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclFloatToFloat16(value: f32) -> u1
     f16::from_f32(value).to_bits()
 }
 
-/// Writes a text into a field of `N` bytes, zeros behind it.
-fn field<const N: usize>(text: &str) -> [u8; N] {
-    let mut bytes = [0; N];
-    let len = text.len().min(N - 1);
-    bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-    bytes
+/// A text in a field of `N` bytes, zeros behind it.
+fn field<const N: usize>(text: &str) -> [c_char; N] {
+    let mut field = [0; N];
+    for (to, from) in field[..N - 1].iter_mut().zip(text.bytes()) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    field
 }
 
 /// All packages have one version here; the driver is not simulated.
@@ -58,10 +59,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclsysGetCANNVersion(
         let ((major, minor, patch), text) = presented::cann_version();
         out.set(CannVersion {
             version: field(text),
-            major: field(&major.to_string()),
-            minor: field(&minor.to_string()),
-            release: field(text.rsplit('.').next().unwrap_or_default()),
-            patch: field(&patch.to_string()),
+            majorVersion: field(&major.to_string()),
+            minorVersion: field(&minor.to_string()),
+            releaseVersion: field(text.rsplit('.').next().unwrap_or_default()),
+            patchVersion: field(&patch.to_string()),
             reserved: [0; 128],
         });
         Ok(())
@@ -91,7 +92,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclsysGetVersionStr(
         // SAFETY: null or a string, by the C signature.
         unsafe { require_package(package) }?;
         // SAFETY: null or writable for 128 bytes, by the C contract.
-        unsafe { Out::new(version.cast::<[u8; 128]>(), "versionStr") }?
+        unsafe { Out::new(version.cast::<[c_char; 128]>(), "versionStr") }?
             .set(field(presented::cann_version().1));
         Ok(())
     })
