@@ -62,9 +62,6 @@ refuse_by_code! {
     aclrtCtxGetSysParamOpt
     aclrtCtxSetSysParamOpt
     aclrtDestroyGroupInfo
-    aclrtDeviceCanAccessPeer
-    aclrtDeviceDisablePeerAccess
-    aclrtDeviceEnablePeerAccess
     aclrtDeviceGetBareTgid
     aclrtDeviceTaskAbort
     aclrtFreePhysical
@@ -74,7 +71,6 @@ refuse_by_code! {
     aclrtGetFunctionAddr
     aclrtGetGroupCount
     aclrtGetGroupInfoDetail
-    aclrtGetLastError
     aclrtGetMemUceInfo
     aclrtGetMemcpyDescSize
     aclrtGetOverflowStatus
@@ -91,10 +87,8 @@ refuse_by_code! {
     aclrtMemImportFromShareableHandle
     aclrtMemSetPidToShareableHandle
     aclrtMemUceRepair
-    aclrtMemcpy2dAsync
     aclrtMemcpyAsyncWithCondition
     aclrtMemcpyAsyncWithDesc
-    aclrtPeekAtLastError
     aclrtProcessHostFunc
     aclrtReleaseMemAddress
     aclrtReserveMemAddress
@@ -106,7 +100,6 @@ refuse_by_code! {
     aclrtSetOpExecuteTimeOut
     aclrtSetOpExecuteTimeOutWithMs
     aclrtSetOpWaitTimeout
-    aclrtSetStreamFailureMode
     aclrtSetStreamOverflowSwitch
     aclrtSetSysParamOpt
     aclrtSetTsDevice

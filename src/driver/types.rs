@@ -120,6 +120,19 @@ pub mod progress_status {
         assert!(COMPLETE == ACL_EVENT_WAIT_STATUS_COMPLETE && NOT_READY == ACL_EVENT_WAIT_STATUS_NOT_READY);
 }
 
+/// What a stream does after a failure.
+pub mod failure_mode {
+    use super::*;
+
+    /// The next work is done.
+    pub const CONTINUE: u64 = ACL_CONTINUE_ON_FAILURE as u64;
+    /// Nothing is done any more, and nothing is taken.
+    pub const STOP: u64 = ACL_STOP_ON_FAILURE as u64;
+}
+
+/// `aclrtLastErrLevel`: errors of the calling thread.
+pub const LAST_ERROR_OF_THREAD: aclrtLastErrLevel = ACL_RT_THREAD_LEVEL;
+
 /// `aclrtRunMode`: the program runs on the host (a PCIe server).
 pub const RUN_MODE_HOST: aclrtRunMode = ACL_HOST;
 

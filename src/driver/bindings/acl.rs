@@ -29,6 +29,7 @@ pub type aclrtBinHandle = *mut ::std::os::raw::c_void;
 pub type aclrtFuncHandle = *mut ::std::os::raw::c_void;
 pub type aclrtArgsHandle = *mut ::std::os::raw::c_void;
 pub type aclrtParamHandle = *mut ::std::os::raw::c_void;
+pub type aclrtLastErrLevel = ::std::os::raw::c_uint;
 pub type aclrtBinaryLoadOptionType = ::std::os::raw::c_uint;
 pub type aclrtLaunchKernelAttrId = ::std::os::raw::c_uint;
 pub type aclCANNPackageName = ::std::os::raw::c_uint;
@@ -139,6 +140,8 @@ pub const ACL_EVENT_SYNC: u32 = 1;
 pub const ACL_EVENT_CAPTURE_STREAM_PROGRESS: u32 = 2;
 pub const ACL_EVENT_TIME_LINE: u32 = 8;
 pub const ACL_EVENT_EXTERNAL: u32 = 32;
+pub const ACL_CONTINUE_ON_FAILURE: u32 = 0;
+pub const ACL_STOP_ON_FAILURE: u32 = 1;
 pub const ACL_MAJOR_VERSION: u32 = 1;
 pub const ACL_MINOR_VERSION: u32 = 13;
 pub const ACL_SUCCESS: ::std::os::raw::c_int = 0;
@@ -336,6 +339,7 @@ const _: () = {
 pub const ACL_RT_DEVICE_STATUS_NORMAL: aclrtDeviceStatus = 0;
 pub const ACL_RT_DEVICE_STATUS_ABNORMAL: aclrtDeviceStatus = 1;
 pub const ACL_RT_DEVICE_STATUS_END: aclrtDeviceStatus = 65535;
+pub const ACL_RT_THREAD_LEVEL: aclrtLastErrLevel = 0;
 pub const ACL_RT_BINARY_LOAD_OPT_LAZY_LOAD: aclrtBinaryLoadOptionType = 1;
 pub const ACL_RT_BINARY_LOAD_OPT_LAZY_MAGIC: aclrtBinaryLoadOptionType = 2;
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -506,6 +510,8 @@ unsafe extern "C" {
         deviceInfo: aclDeviceInfo,
         value: *mut i64,
     ) -> aclError;
+    pub fn aclrtPeekAtLastError(level: aclrtLastErrLevel) -> aclError;
+    pub fn aclrtGetLastError(level: aclrtLastErrLevel) -> aclError;
     pub fn aclrtSubscribeReport(threadId: u64, stream: aclrtStream) -> aclError;
     pub fn aclrtLaunchCallback(
         fn_: aclrtCallback,
@@ -523,6 +529,7 @@ unsafe extern "C" {
     pub fn aclrtResetDevice(deviceId: i32) -> aclError;
     pub fn aclrtResetDeviceForce(deviceId: i32) -> aclError;
     pub fn aclrtGetDevice(deviceId: *mut i32) -> aclError;
+    pub fn aclrtSetStreamFailureMode(stream: aclrtStream, mode: u64) -> aclError;
     pub fn aclrtGetRunMode(runMode: *mut aclrtRunMode) -> aclError;
     pub fn aclrtSynchronizeDevice() -> aclError;
     pub fn aclrtSynchronizeDeviceWithTimeout(timeout: i32) -> aclError;
@@ -622,6 +629,16 @@ unsafe extern "C" {
         height: usize,
         kind: aclrtMemcpyKind,
     ) -> aclError;
+    pub fn aclrtMemcpy2dAsync(
+        dst: *mut ::std::os::raw::c_void,
+        dpitch: usize,
+        src: *const ::std::os::raw::c_void,
+        spitch: usize,
+        width: usize,
+        height: usize,
+        kind: aclrtMemcpyKind,
+        stream: aclrtStream,
+    ) -> aclError;
     pub fn aclrtMemsetAsync(
         devPtr: *mut ::std::os::raw::c_void,
         maxCount: usize,
@@ -661,6 +678,13 @@ unsafe extern "C" {
         status: *mut aclrtStreamStatus,
     ) -> aclError;
     pub fn aclrtStreamWaitEvent(stream: aclrtStream, event: aclrtEvent) -> aclError;
+    pub fn aclrtDeviceCanAccessPeer(
+        canAccessPeer: *mut i32,
+        deviceId: i32,
+        peerDeviceId: i32,
+    ) -> aclError;
+    pub fn aclrtDeviceEnablePeerAccess(peerDeviceId: i32, flags: u32) -> aclError;
+    pub fn aclrtDeviceDisablePeerAccess(peerDeviceId: i32) -> aclError;
     pub fn aclrtGetMemInfo(
         attr: aclrtMemAttr,
         free: *mut usize,

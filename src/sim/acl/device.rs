@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::border::{self, refuse, Outcome, Refusal};
 use super::handles::{self, Object};
+use super::peers::Peers;
 use super::stream::Stream;
 use crate::driver::codes;
 use crate::sim::memory::DeviceMemory;
@@ -20,6 +21,7 @@ pub(in crate::sim) struct SimDevice {
     pub(super) memory: DeviceMemory,
     /// Advances by one for each timestamp: an order, not a time.
     ticks: AtomicU64,
+    pub(super) peers: Peers,
     primary: Mutex<Primary>,
 }
 
@@ -60,7 +62,15 @@ impl SimDevice {
     fn new(id: i32, config: Config) -> Arc<Self> {
         let memory = DeviceMemory::new(config.soc.hbm_bytes);
         let soc_name = std::ffi::CString::new(config.soc.name.as_str()).unwrap_or_default();
-        Arc::new(Self { id, config, soc_name, memory, ticks: AtomicU64::new(0), primary: Mutex::default() })
+        Arc::new(Self {
+            id,
+            config,
+            soc_name,
+            memory,
+            ticks: AtomicU64::new(0),
+            peers: Peers::default(),
+            primary: Mutex::default(),
+        })
     }
 
     pub(in crate::sim) fn id(&self) -> i32 {
@@ -252,6 +262,7 @@ pub(super) fn reset_device(id: i32, at_once: bool) -> Outcome {
     let contexts = handles::take_where(|o| matches!(o, Object::Context(c) if c.device.id == id));
     let communicators = handles::take_where(|o| matches!(o, Object::Communicator(c) if c.device().id == id));
     let allocations = device.memory.snapshot();
+    device.peers.clear();
     drop(primary);
     // The other ranks learn of it, instead of waiting for this one.
     drop(communicators);

@@ -14,6 +14,7 @@ mod launch;
 pub(super) mod memory;
 mod notify;
 mod order;
+mod peers;
 pub(crate) mod presented;
 mod reduction;
 mod report;

@@ -57,6 +57,7 @@ struct State {
     /// The first failure; nothing runs after it.
     failed: Option<Refusal>,
     closing: bool,
+    has_failure_mode: bool,
 }
 
 /// How a wait inside a piece of work ended.
@@ -297,6 +298,20 @@ impl Stream {
             );
         }
         self.failure()
+    }
+
+    /// Sets the mode in which nothing runs after a failure. Every simulated stream is in it, so only the rule that the
+    /// mode is set once remains (API reference, streams).
+    ///
+    /// ASSUMPTION(failure-mode-code): 107000 for setting it again.
+    pub(super) fn set_failure_mode(&self) -> Outcome {
+        if std::mem::replace(&mut self.state().has_failure_mode, true) {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "the failure mode of this stream was set before; it is set once",
+            );
+        }
+        Ok(())
     }
 
     /// Is nothing queued or running?

@@ -4,9 +4,11 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::driver::{codes, device_info, AclContext, AclError, RUN_MODE_HOST};
-use crate::sim::acl::border::{call, call_pointer, current_context, refuse, take_texts, Out};
-use crate::sim::acl::{device, presented, stream};
+use crate::driver::{codes, device_info, AclContext, AclError, LAST_ERROR_OF_THREAD, RUN_MODE_HOST};
+use crate::sim::acl::border::{
+    call, call_pointer, current_context, last_code, refuse, take_last_code, take_texts, Out, Outcome,
+};
+use crate::sim::acl::{device, peers, presented, stream};
 
 /// 0 before `aclInit`, 1 after it, 2 after `aclFinalize`.
 static PROCESS: AtomicU8 = AtomicU8::new(0);
@@ -28,6 +30,28 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclFinalize() -> AclError {
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclGetRecentErrMsg() -> *const c_char {
     take_texts()
+}
+
+/// Refuses every level but the thread's.
+fn check_level(level: u32) -> Outcome {
+    if level == LAST_ERROR_OF_THREAD {
+        return Ok(());
+    }
+    refuse(codes::RT_PARAM_INVALID, format!("level = {level} given, 0 (the calling thread) wanted"))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetLastError(level: u32) -> AclError {
+    match call("aclrtGetLastError", || check_level(level)) {
+        codes::SUCCESS => take_last_code(),
+        refused => refused,
+    }
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtPeekAtLastError(level: u32) -> AclError {
+    match call("aclrtPeekAtLastError", || check_level(level)) {
+        codes::SUCCESS => last_code(),
+        refused => refused,
+    }
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetVersion(
@@ -115,6 +139,33 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclGetDeviceCapability(
         });
         Ok(())
     })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDeviceCanAccessPeer(
+    can: *mut i32,
+    device: i32,
+    peer: i32,
+) -> AclError {
+    call("aclrtDeviceCanAccessPeer", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(can, "canAccessPeer") }?;
+        peers::check_pair(device, peer)?;
+        out.set(1);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDeviceEnablePeerAccess(peer: i32, flags: u32) -> AclError {
+    call("aclrtDeviceEnablePeerAccess", || {
+        if flags != 0 {
+            return refuse(codes::RT_PARAM_INVALID, format!("flags = {flags:#x} given, 0 wanted"));
+        }
+        peers::enable(&device::current()?.device, peer)
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDeviceDisablePeerAccess(peer: i32) -> AclError {
+    call("aclrtDeviceDisablePeerAccess", || peers::disable(&device::current()?.device, peer))
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtSynchronizeDevice() -> AclError {

@@ -3,7 +3,9 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use crate::driver::{codes, progress_status, recorded_status, AclError, AclEvent, AclHostFunc, AclStream};
+use crate::driver::{
+    codes, failure_mode, progress_status, recorded_status, AclError, AclEvent, AclHostFunc, AclStream,
+};
 use crate::sim::acl::border::{call, refuse, Out, Outcome};
 use crate::sim::acl::event::{Event, Origin};
 use crate::sim::acl::stream::{self, timeout_of, Settings, Stream};
@@ -96,6 +98,20 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamWaitEvent(
     call("aclrtStreamWaitEvent", || {
         let stream = stream::of(handle)?;
         handles::get::<Event>(event)?.wait_on(&stream)
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtSetStreamFailureMode(
+    handle: AclStream,
+    mode: u64,
+) -> AclError {
+    call("aclrtSetStreamFailureMode", || match mode {
+        failure_mode::STOP => stream::of(handle)?.set_failure_mode(),
+        failure_mode::CONTINUE => refuse(
+            codes::RT_FEATURE_NOT_SUPPORT,
+            "mode = CONTINUE_ON_FAILURE (0) given; a simulated stream stops at its first failure, 1 wanted",
+        ),
+        _ => refuse(codes::RT_PARAM_INVALID, format!("mode = {mode} given, 0 or 1 wanted")),
     })
 }
 
