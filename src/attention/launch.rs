@@ -7,6 +7,8 @@ use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
 
+pub use crate::runtime::Operand;
+
 /// The attention operator on one device: its kernels, and the M-mask that every masked launch cuts its windows from.
 ///
 /// Made once and used for every launch, from any thread and on any stream of the device.
@@ -16,21 +18,6 @@ pub struct FlashAttention {
     f16: Kernel,
     bf16: Kernel,
     mask: Buffer,
-}
-
-/// A tensor in device memory: a buffer, from some byte on.
-#[derive(Clone, Copy, Debug)]
-pub struct Operand<'a> {
-    /// The memory.
-    pub buffer: &'a Buffer,
-    /// Where the tensor starts, a multiple of the element size.
-    pub offset_bytes: usize,
-}
-
-impl<'a> From<&'a Buffer> for Operand<'a> {
-    fn from(buffer: &'a Buffer) -> Self {
-        Self { buffer, offset_bytes: 0 }
-    }
 }
 
 /// Operands of a launch. The caller owns all of them; `o`, `lse` and `workspace` overlap with nothing.

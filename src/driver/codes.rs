@@ -115,8 +115,6 @@ codes! { AclError;
     RT_FFTS_EXCEPTION = ACL_ERROR_RT_FFTS_PLUS_EXCEPTION, "FFTS+ exception";
     /// ECC error of the HBM.
     RT_HBM_ECC = ACL_ERROR_RT_HBM_MULTI_BIT_ECC_ERROR, "HBM ECC error";
-    /// An error that another device is suspected to have caused.
-    RT_SUSPECT_REMOTE_ERROR = 507_057, "suspected remote error";
     /// Driver internal error.
     RT_DRV_INTERNAL = ACL_ERROR_RT_DRV_INTERNAL_ERROR, "driver internal error";
 }

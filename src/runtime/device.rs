@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::handle::{check, Driver, Handle};
 use crate::acl;
 use crate::driver::{codes, mem_attr, AclTable};
+use crate::hccl;
 use crate::sim;
 use crate::{Error, Result, Soc};
 
@@ -74,6 +75,14 @@ impl Backend {
         match self {
             Backend::Simulator => Ok(sim::acl_table()),
             Backend::Npu => Ok(acl::library()?.table()),
+        }
+    }
+
+    /// Searched for when the first communicator is asked for.
+    fn hccl_table(self) -> Result<&'static crate::driver::hccl::HcclTable> {
+        match self {
+            Backend::Simulator => Ok(sim::hccl_table()),
+            Backend::Npu => Ok(hccl::library()?.table()),
         }
     }
 }
@@ -231,6 +240,17 @@ impl Device {
             other.name(),
             self.name()
         )))
+    }
+
+    /// The HCCL functions that go with the device.
+    pub(super) fn hccl(&self) -> Result<&'static crate::driver::hccl::HcclTable> {
+        let backend = if self.is_simulated() { Backend::Simulator } else { Backend::Npu };
+        backend.hccl_table()
+    }
+
+    /// Number of the device, as the driver counts.
+    pub(super) fn number(&self) -> i32 {
+        self.inner.number
     }
 }
 

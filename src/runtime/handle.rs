@@ -83,7 +83,7 @@ pub(super) fn check(table: &AclTable, is_simulated: bool, name: &str, code: AclE
 }
 
 /// What the driver has to say; empty when nothing.
-fn recent_text(table: &AclTable) -> String {
+pub(super) fn recent_text(table: &AclTable) -> String {
     // SAFETY: takes no argument.
     let text = unsafe { (table.aclGetRecentErrMsg)() };
     if text.is_null() {

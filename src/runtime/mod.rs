@@ -19,6 +19,7 @@
 //!
 //! Not verified on hardware: everything here ran on the simulator only.
 
+mod communicator;
 mod device;
 mod event;
 mod handle;
@@ -26,8 +27,9 @@ mod kernel;
 mod memory;
 mod stream;
 
+pub use communicator::{CommDType, Communicator, CommunicatorOptions, ReduceOp, RootInfo};
 pub use device::{devices, Device, DeviceReport, MemoryInfo};
 pub use event::Event;
 pub use kernel::{Kernel, KernelArgs, Module, Schedule};
-pub use memory::{Buffer, HostBuffer};
+pub use memory::{Buffer, HostBuffer, Operand};
 pub use stream::{PendingCopy, Stream};

@@ -1,6 +1,5 @@
 //! What can be chosen about a simulated device.
 
-use super::HcclConfig;
 use crate::Soc;
 
 /// How the Cube sums the products of one output element. The hardware's order and width are not published.
@@ -25,13 +24,13 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Find races by happens-before order. Bounds, alignment, initialisation and flags are always checked.
     pub check_races: bool,
+    /// Collectives.
+    pub hccl: super::HcclConfig,
     /// Cube summation model.
     pub cube_accumulate: CubeAccumulate,
     /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
     /// ASSUMPTION(ctrl48-default): the vendor's pages disagree on the default; INF/NAN is the boundary tables' word.
     pub inf_nan: bool,
-    /// Collectives.
-    pub hccl: HcclConfig,
 }
 
 impl Config {
@@ -42,9 +41,9 @@ impl Config {
             threads: 0,
             seed: None,
             check_races: true,
+            hccl: super::HcclConfig::default(),
             cube_accumulate: CubeAccumulate::F32Sequential,
             inf_nan: true,
-            hccl: HcclConfig::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ pub type aclrtHostFunc = ::std::option::Option<
 pub type aclrtErrorType = ::std::os::raw::c_uint;
 pub type aclrtAicoreErrorType = ::std::os::raw::c_uint;
 pub type aclrtDevAttr = ::std::os::raw::c_uint;
+pub type aclrtReduceKind = ::std::os::raw::c_uint;
 pub type aclrtDevResLimitType = ::std::os::raw::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -243,6 +244,15 @@ unsafe extern "C" {
         greatestPriority: *mut i32,
     ) -> aclError;
     pub fn aclrtCtxGetCurrentDefaultStream(stream: *mut aclrtStream) -> aclError;
+    pub fn aclrtReduceAsync(
+        dst: *mut ::std::os::raw::c_void,
+        src: *const ::std::os::raw::c_void,
+        count: u64,
+        kind: aclrtReduceKind,
+        type_: aclDataType,
+        stream: aclrtStream,
+        reserve: *mut ::std::os::raw::c_void,
+    ) -> aclError;
     pub fn aclrtGetResInCurrentThread(
         type_: aclrtDevResLimitType,
         value: *mut u32,

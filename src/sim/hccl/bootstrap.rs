@@ -1,6 +1,7 @@
 //! How the ranks of a communicator find each other: a root info names a meeting place in this process.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,15 +30,19 @@ pub(super) struct Guest {
 impl Guest {
     /// The first thing that all ranks must agree on and these two do not: its name and both values.
     fn difference(&self, other: &Guest) -> Option<(&'static str, String, String)> {
-        let pair = |what, a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| {
-            let (a, b) = (format!("{a:?}"), format!("{b:?}"));
-            (a != b).then_some((what, a, b))
-        };
-        pair("number of ranks", &self.ranks, &other.ranks)
-            .or_else(|| pair("name", &self.config.name, &other.config.name))
-            .or_else(|| pair("rounding of reductions", &self.settings.rounding, &other.settings.rounding))
-            .or_else(|| pair("order of reductions", &self.settings.order, &other.settings.order))
+        differ("number of ranks", &self.ranks, &other.ranks)
+            .or_else(|| differ("name", &self.config.name, &other.config.name))
+            .or_else(|| differ("rounding of reductions", &self.settings.rounding, &other.settings.rounding))
+            .or_else(|| differ("order of reductions", &self.settings.order, &other.settings.order))
     }
+}
+
+fn differ<T: PartialEq + fmt::Debug>(
+    what: &'static str,
+    own: &T,
+    theirs: &T,
+) -> Option<(&'static str, String, String)> {
+    (own != theirs).then(|| (what, format!("{own:?}"), format!("{theirs:?}")))
 }
 
 #[derive(Default)]
@@ -84,11 +89,12 @@ fn place_of(bytes: &[u8; ROOT_INFO_BYTES]) -> Outcome<(u64, Arc<Mutex<Place>>)> 
     }
     match locked(&PLACES).get(&number) {
         Some(place) => Ok((number, Arc::clone(place))),
-        None => refuse(
-            result::NOT_FOUND,
-            format!("rootInfo {number} is used up: it makes one communicator, or fails to"),
-        ),
+        None => used_up(number),
     }
+}
+
+fn used_up<T>(number: u64) -> Outcome<T> {
+    refuse(result::NOT_FOUND, format!("rootInfo {number} is used up: it makes one communicator, or fails to"))
 }
 
 /// Joins the communicator of a root info, and waits for its other ranks.
@@ -97,9 +103,10 @@ pub(super) fn join(bytes: &[u8; ROOT_INFO_BYTES], guest: &Guest) -> Outcome<Arc<
     let (number, place) = place_of(bytes)?;
     {
         let mut place = locked(&place);
-        if place.outcome.is_none() {
-            place.outcome = place.admit(guest);
+        if let Some(outcome) = &place.outcome {
+            return outcome.clone().and_then(|_| used_up(number));
         }
+        place.outcome = place.admit(guest);
     }
     ring();
     let timeout = guest.settings.connect_timeout;
@@ -134,18 +141,20 @@ impl Place {
     /// ASSUMPTION(hccl-one-device-one-rank): two ranks on one device are refused.
     fn admit(&mut self, guest: &Guest) -> Option<Outcome<Arc<Group>>> {
         for other in &self.guests {
-            let disagree = |what: &str, own: &str, theirs: &str| {
-                let text = format!(
+            let refusal = guest.difference(other).map(|(what, own, theirs)| {
+                format!(
                     "ranks disagree on the {what}: rank {} (device {}) gives {own}, rank {} (device {}) gives {theirs}",
                     guest.rank, guest.device, other.rank, other.device
-                );
-                Some(refuse(result::PARA, text))
-            };
-            if let Some((what, own, theirs)) = guest.difference(other) {
-                return disagree(what, &own, &theirs);
-            }
-            if guest.rank == other.rank || guest.device == other.device {
-                return disagree("owner of a rank or device", "itself", "itself");
+                )
+            });
+            let taken = (guest.rank == other.rank || guest.device == other.device).then(|| {
+                format!(
+                    "rank {} on device {} given, while rank {} is on device {}; a device for each rank wanted",
+                    guest.rank, guest.device, other.rank, other.device
+                )
+            });
+            if let Some(text) = refusal.or(taken) {
+                return Some(refuse(result::PARA, text));
             }
         }
         self.guests.push(guest.clone());

@@ -34,7 +34,7 @@ pub(super) fn check_head(head: &[u8; HEAD_BYTES]) -> Outcome {
             ),
         );
     }
-    let (want_size, want_version) = (size_of::<HcclCommConfig>() as u64, HcclCommConfig::VERSION);
+    let (want_size, want_version) = (HcclCommConfig::BYTES as u64, HcclCommConfig::VERSION);
     if size != want_size || version != u64::from(want_version) {
         return refuse(
             result::NOT_SUPPORT,

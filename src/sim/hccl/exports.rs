@@ -109,8 +109,12 @@ pub(super) unsafe extern "C" fn HcclCommInitRootInfoConfig(
         // SAFETY: not null, so its head is readable by the C signature; any bytes are valid.
         let head = unsafe { config.cast::<[u8; HEAD_BYTES]>().read_unaligned() };
         check_head(&head)?;
-        // SAFETY: the head says that it has the size of this structure; it consists of integers.
-        let config = CommConfig::from_c(&unsafe { config.read_unaligned() })?;
+        let mut known = HcclCommConfig::default();
+        // SAFETY: the head says that the structure has this many bytes; `known` has as many or more, which are integers.
+        unsafe {
+            ptr::copy_nonoverlapping(config.cast::<u8>(), (&raw mut known).cast(), HcclCommConfig::BYTES)
+        };
+        let config = CommConfig::from_c(&known)?;
         // SAFETY: the C signature is the contract.
         unsafe { init(num_ranks, root_info, rank, config, comm) }
     })

@@ -43,13 +43,12 @@ impl Failure {
 
     /// Failure of the work on a stream.
     ///
-    /// ASSUMPTION(hccl-stream-codes): the user guide names EI0002 (a rank did not come) and EI0005 (arguments differ), not
-    /// the codes with which a stream then fails.
+    /// ASSUMPTION(hccl-stream-codes): the user guide names EI0002 (a rank did not come, also when it failed) and EI0005
+    /// (arguments differ), not the codes with which a stream then fails.
     pub(super) fn of_work(&self) -> Refusal {
         let (code, vendor) = match self.cause {
             Cause::Mismatch => (codes::RT_PARAM_INVALID, "EI0005: "),
-            Cause::Timeout => (codes::RT_FFTS_TIMEOUT, "EI0002: "),
-            Cause::RankLost => (codes::RT_SUSPECT_REMOTE_ERROR, ""),
+            Cause::Timeout | Cause::RankLost => (codes::RT_FFTS_TIMEOUT, "EI0002: "),
             Cause::Defect => (codes::INTERNAL_ERROR, ""),
         };
         Refusal { code, text: format!("{vendor}{}", self.text) }

@@ -128,7 +128,7 @@ impl Group {
         }
     }
 
-    /// "AllReduce 3 of communicator x", counted from 1.
+    /// "AllReduce, number 3 of communicator x", counted from 1.
     fn title(&self, operation: &Operation, key: Key) -> String {
         format!("{operation}, number {} of communicator {}", key.number() + 1, self.name)
     }
@@ -284,8 +284,7 @@ impl Group {
         state.ranks[rank as usize].has_left = true;
         let waits = |agenda: &Agenda| {
             let first = agenda.parts.first()?;
-            let takes_part =
-                first.operation.kind.peer().is_none_or(|peer| peer == rank || first.rank == rank);
+            let takes_part = first.operation.kind.peer().is_none_or(|peer| peer == rank);
             let has_issued = agenda.parts.iter().any(|part| part.rank == rank);
             (takes_part && !has_issued).then(|| self.title(&first.operation, agenda.meeting.key))
         };

@@ -80,33 +80,40 @@ mod floats {
     }
 }
 
+/// The elements of a range of device memory, whose bytes have no alignment on the host.
+fn elements<E: Element>(bytes: &[u8]) -> impl Iterator<Item = E::Wide> + '_ {
+    bytes.chunks_exact(size_of::<E>()).map(|chunk| bytemuck::pod_read_unaligned::<E>(chunk).widen())
+}
+
 fn typed<E: Element>(op: ReduceOp, rounding: ReduceRounding, inputs: &[&[u8]], out: &mut [u8]) {
-    let size = size_of::<E>();
-    for (i, place) in out.chunks_exact_mut(size).enumerate() {
-        // The bytes of a range of device memory have no alignment on the host.
-        let at = |input: &[u8]| bytemuck::pod_read_unaligned::<E>(&input[i * size..(i + 1) * size]).widen();
-        let (first, rest) =
-            inputs.split_first().unwrap_or_else(|| unreachable!("a communicator has at least one rank"));
-        let mut wide = at(first);
-        for input in rest {
-            wide = E::combine(op, wide, at(input));
+    let Some((first, rest)) = inputs.split_first() else { return };
+    let mut sums: Vec<E::Wide> = elements::<E>(first).collect();
+    for input in rest {
+        for (sum, value) in sums.iter_mut().zip(elements::<E>(input)) {
+            *sum = E::combine(op, *sum, value);
             if rounding == ReduceRounding::EachStep {
-                wide = E::narrow(wide).widen();
+                *sum = E::narrow(*sum).widen();
             }
         }
-        let value = if rest.is_empty() { wide } else { E::narrow(wide).widen() };
-        place.copy_from_slice(bytemuck::bytes_of(&E::narrow(value)));
+    }
+    for (place, sum) in out.chunks_exact_mut(size_of::<E>()).zip(sums) {
+        place.copy_from_slice(bytemuck::bytes_of(&E::narrow(sum)));
     }
 }
 
-/// Reduces the inputs, in their order, to `out`. All have the same length, a multiple of the element.
-pub(super) fn reduce(
+/// Reduces the inputs, in their order, to `out`. All have the same length, a multiple of the element. What one rank has
+/// alone is copied.
+pub(in crate::sim) fn reduce(
     data_type: DataType,
     op: ReduceOp,
     rounding: ReduceRounding,
     inputs: &[&[u8]],
     out: &mut [u8],
 ) {
+    if let [only] = inputs {
+        out.copy_from_slice(only);
+        return;
+    }
     let run = match data_type {
         DataType::Int8 => typed::<i8>,
         DataType::Int16 => typed::<i16>,

@@ -255,3 +255,30 @@ fn reduce_contents(
     let unset = unset.into_iter().flat_map(|element| element * size..(element + 1) * size).collect();
     Contents { bytes: out, unset }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::operation::DataType;
+    use super::*;
+
+    #[test]
+    fn an_element_that_one_rank_never_wrote_is_unwritten_in_the_result() {
+        let operation =
+            Operation { kind: Kind::AllReduce(ReduceOp::Sum), count: 4, data_type: DataType::Int16 };
+        let of = |unset: &[usize]| Contents { bytes: vec![1; 8], unset: unset.to_vec() };
+        let inputs = [of(&[]), of(&[3]), of(&[2, 7])];
+        let got = reduce_contents(&operation, ReduceOp::Sum, ReduceRounding::EachStep, &inputs);
+        assert_eq!(got, Contents { bytes: vec![3; 8], unset: vec![2, 3, 6, 7] });
+    }
+
+    #[test]
+    fn every_seed_gives_a_permutation() {
+        for seed in 0..50 {
+            let arithmetic =
+                Arithmetic { rounding: ReduceRounding::EachStep, order: ReduceOrder::Permuted(seed) };
+            let mut order = arithmetic.order_of(8, 3);
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2, 3, 4, 5, 6, 7]);
+        }
+    }
+}
