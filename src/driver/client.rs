@@ -53,6 +53,9 @@ macro_rules! client_functions {
                 aclrtStreamGetFlags(stream: AclStream, flags: *mut u32) -> AclError;
                 aclrtValueWrite(address: *mut c_void, value: u64, flag: u32, stream: AclStream) -> AclError;
                 aclrtValueWait(address: *mut c_void, value: u64, flag: u32, stream: AclStream) -> AclError;
+                aclrtReduceAsync(
+                    dst: *mut c_void, src: *const c_void, bytes: u64, kind: u32, data_type: i32, stream: AclStream,
+                    reserve: *mut c_void) -> AclError;
                 aclrtCreateNotify(notify: *mut AclNotify, flag: u64) -> AclError;
                 aclrtDestroyNotify(notify: AclNotify) -> AclError;
                 aclrtGetNotifyId(notify: AclNotify, id: *mut u32) -> AclError;

@@ -14,8 +14,8 @@ use crate::{Error, ErrorKind, Result};
 #[path = "../../build/cann_roots.rs"]
 mod cann_roots;
 
-/// Libraries that come with the driver and not with CANN: a loader that misses one names it (acl-runtime.md 1.7).
-const DRIVER_LIBRARIES: [&str; 2] = ["libascend_hal.so", "libdrvdsmi_host.so"];
+/// A library of the NPU's driver, which those of CANN need: a loader that misses it names it (acl-runtime.md 1.7).
+const DRIVER_FILE: &str = "libascend_hal.so";
 
 /// A file that was tried as a library of CANN and is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl<L> Search<L> {
         }
         let tried: String =
             attempts.iter().map(|a| format!("\n  {}: {}", a.path.display(), a.reason)).collect();
-        let lacks_driver = attempts.iter().any(|a| DRIVER_LIBRARIES.iter().any(|l| a.reason.contains(l)));
+        let lacks_driver = attempts.iter().any(|a| a.reason.contains(DRIVER_FILE));
         let (kind, advice) = if lacks_driver {
             let advice = "CANN is there, but libraries of the NPU's driver that it needs are not: install the driver, or \
                           let the container see /usr/local/Ascend/driver, with its lib64/driver and lib64/common in \
@@ -137,10 +137,14 @@ pub(crate) fn fill<T: FunctionTable>(name: &str, libraries: &[Loaded]) -> Result
 }
 
 fn loader_text(error: &libloading::Error) -> String {
-    match error {
+    let mut text = match error {
         libloading::Error::DlOpen { desc } => format!("{desc:?}").trim_matches('"').to_owned(),
         other => other.to_string(),
+    };
+    if text.contains(DRIVER_FILE) {
+        text += "; that is a library of the NPU driver, which is not installed or not in the search path";
     }
+    text
 }
 
 #[cfg(test)]

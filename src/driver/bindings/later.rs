@@ -8,6 +8,7 @@ pub type aclrtHostFunc = ::std::option::Option<
 pub type aclrtErrorType = ::std::os::raw::c_uint;
 pub type aclrtAicoreErrorType = ::std::os::raw::c_uint;
 pub type aclrtDevAttr = ::std::os::raw::c_uint;
+pub type aclrtReduceKind = ::std::os::raw::c_uint;
 pub type aclrtDevResLimitType = ::std::os::raw::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -142,6 +143,10 @@ pub const ACL_DEV_ATTR_MAINBOARD_ID: aclrtDevAttr = 407;
 pub const ACL_DEV_ATTR_HD_CONNECT_TYPE: aclrtDevAttr = 408;
 pub const ACL_DEV_ATTR_IS_VIRTUAL: aclrtDevAttr = 501;
 pub const ACL_DEV_ATTR_NPU_ARCH: aclrtDevAttr = 601;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_SUM: aclrtReduceKind = 10;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_MAX: aclrtReduceKind = 11;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_MIN: aclrtReduceKind = 12;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_EQUAL: aclrtReduceKind = 13;
 pub const ACL_RT_DEV_RES_CUBE_CORE: aclrtDevResLimitType = 0;
 pub const ACL_RT_DEV_RES_VECTOR_CORE: aclrtDevResLimitType = 1;
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -243,6 +248,15 @@ unsafe extern "C" {
         greatestPriority: *mut i32,
     ) -> aclError;
     pub fn aclrtCtxGetCurrentDefaultStream(stream: *mut aclrtStream) -> aclError;
+    pub fn aclrtReduceAsync(
+        dst: *mut ::std::os::raw::c_void,
+        src: *const ::std::os::raw::c_void,
+        count: u64,
+        kind: aclrtReduceKind,
+        type_: aclDataType,
+        stream: aclrtStream,
+        reserve: *mut ::std::os::raw::c_void,
+    ) -> aclError;
     pub fn aclrtGetResInCurrentThread(
         type_: aclrtDevResLimitType,
         value: *mut u32,

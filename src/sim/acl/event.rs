@@ -166,7 +166,12 @@ impl Event {
 
     pub(super) fn is_complete(&self) -> bool {
         let state = self.state();
-        state.reached >= state.recorded
+        let is_complete = state.reached >= state.recorded;
+        drop(state);
+        if is_complete {
+            stream::seen();
+        }
+        is_complete
     }
 
     pub(super) fn waits_are_done(&self) -> Outcome<bool> {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{refuse, Outcome};
 use super::device::{self, Context, SimDevice};
+use super::order;
 use super::peers;
 use super::stream::Stream;
 use crate::driver::{codes, mem_attr, memcpy_kind};
@@ -204,9 +205,12 @@ fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
     Ok(End::Host { pointer, pinned })
 }
 
-/// Checks that a range is device memory.
-pub(super) fn require_device(name: &str, pointer: *mut u8, len: usize) -> Outcome {
-    end(name, pointer, len, Want::Device).map(drop)
+/// The allocation that holds a range of device memory, and the range's address.
+pub(super) fn device_range(name: &str, pointer: *mut u8, len: usize) -> Outcome<(Arc<Allocation>, u64)> {
+    match end(name, pointer, len, Want::Device)? {
+        End::Device { allocation, address, .. } => Ok((allocation, address)),
+        End::Host { .. } => unreachable!("`end` refuses host memory where device memory is wanted"),
+    }
 }
 
 /// A checked copy.
@@ -250,11 +254,13 @@ impl Copy {
     pub(super) unsafe fn perform(&self) {
         match (&self.dst, &self.src) {
             (End::Device { allocation, address, .. }, End::Host { pointer, .. }) => {
+                order::reads(pointer.cast_const(), self.len);
                 // SAFETY: readable for `len` bytes by this function's contract.
                 let bytes = unsafe { std::slice::from_raw_parts(pointer.cast_const(), self.len) };
                 allocation.write(*address, bytes);
             }
             (End::Host { pointer, .. }, End::Device { allocation, address, .. }) => {
+                order::writes(*pointer, self.len);
                 let mut buffer = vec![0; self.len.min(CHUNK)];
                 for at in (0..self.len).step_by(CHUNK) {
                     let part = &mut buffer[..CHUNK.min(self.len - at)];
@@ -272,6 +278,8 @@ impl Copy {
                 copy_on_device(to, *dst, from, *src, self.len);
             }
             (End::Host { pointer: to, .. }, End::Host { pointer: from, .. }) => {
+                order::reads(from.cast_const(), self.len);
+                order::writes(*to, self.len);
                 // SAFETY: both valid for `len` bytes by this function's contract; `copy` allows an overlap.
                 unsafe { from.cast_const().copy_to(*to, self.len) };
             }
@@ -307,13 +315,9 @@ impl Fill {
                 format!("count = {len} given, at most maxCount = {max} wanted"),
             );
         }
-        match end("devPtr", pointer, len, Want::Device)? {
-            End::Device { allocation, address, .. } => {
-                // As memset: the low byte counts.
-                Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
-            }
-            End::Host { .. } => unreachable!("`end` refuses host memory where device memory is wanted"),
-        }
+        let (allocation, address) = device_range("devPtr", pointer, len)?;
+        // As memset: the low byte counts.
+        Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
     }
 
     pub(super) fn perform(&self) {

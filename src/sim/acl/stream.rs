@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::border::{catch, refuse, Outcome, Refusal};
 use super::device::{self, SimDevice};
-use super::handles;
+use super::{handles, order};
 use crate::driver::codes;
 
 /// A piece of work.
@@ -73,6 +73,7 @@ static BELL: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
 /// Wakes the waiting threads. Call it after the change that they wait for, holding no lock.
 pub(in crate::sim) fn ring() {
+    order::release(&BELL);
     // Taking the lock orders the change before the check of a thread that is about to sleep.
     drop(BELL.0.lock().unwrap_or_else(PoisonError::into_inner));
     BELL.1.notify_all();
@@ -94,7 +95,13 @@ pub(in crate::sim) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> 
             }
         };
     }
+    order::acquire(&BELL);
     true
+}
+
+/// For a thread that saw without waiting that something has ended.
+pub(super) fn seen() {
+    order::acquire(&BELL);
 }
 
 /// Milliseconds as the C functions take them: -1 waits for ever.
@@ -178,6 +185,7 @@ impl Stream {
                 }
             }
         }
+        order::release(self.as_ref());
         state.queue.push_back(work);
         state.submitted += 1;
         let number = state.submitted;
@@ -201,6 +209,7 @@ impl Stream {
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             drop(state);
+            order::acquire(self);
             let outcome = catch(|| work.run(self));
             self.finish(outcome);
         }
@@ -308,7 +317,11 @@ impl Stream {
     /// Is nothing queued or running?
     pub(super) fn is_idle(&self) -> Outcome<bool> {
         self.failure()?;
-        Ok(self.has_nothing_open())
+        let is_idle = self.has_nothing_open();
+        if is_idle {
+            seen();
+        }
+        Ok(is_idle)
     }
 
     fn has_nothing_open(&self) -> bool {

@@ -20,6 +20,8 @@ mod transfer;
 
 pub(super) use communicator::Communicator;
 pub use config::{HcclConfig, ReduceOrder, ReduceRounding};
+pub(super) use operation::{DataType, ReduceOp};
+pub(super) use reduce::reduce;
 
 use crate::driver::hccl::{hccl_functions, HcclTable};
 use crate::driver::table_from_module;

@@ -58,7 +58,7 @@ impl Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReduceOp {
+pub(in crate::sim) enum ReduceOp {
     Sum,
     Prod,
     Max,
@@ -84,7 +84,7 @@ impl ReduceOp {
 
 /// Element type, with the names of the C header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DataType {
+pub(in crate::sim) enum DataType {
     Int8,
     Int16,
     Int32,

@@ -103,7 +103,7 @@ fn typed<E: Element>(op: ReduceOp, rounding: ReduceRounding, inputs: &[&[u8]], o
 
 /// Reduces the inputs, in their order, to `out`. All have the same length, a multiple of the element. What one rank has
 /// alone is copied.
-pub(super) fn reduce(
+pub(in crate::sim) fn reduce(
     data_type: DataType,
     op: ReduceOp,
     rounding: ReduceRounding,

@@ -6,6 +6,7 @@ use crate::driver::{codes, AclError, AclStream, MallocConfig};
 use crate::sim::acl::border::{call, refuse, Outcome};
 use crate::sim::acl::exports::memory::{aclrtMalloc, aclrtMallocHost};
 use crate::sim::acl::memory;
+use crate::sim::acl::reduction::Reduction;
 use crate::sim::acl::stream;
 use crate::sim::acl::value::Word;
 
@@ -73,11 +74,11 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMallocHostWithCfg(
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemFlush(ptr: *mut c_void, size: usize) -> AclError {
-    call("aclrtMemFlush", || memory::require_device("devPtr", ptr.cast(), size))
+    call("aclrtMemFlush", || memory::device_range("devPtr", ptr.cast(), size).map(drop))
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemInvalidate(ptr: *mut c_void, size: usize) -> AclError {
-    call("aclrtMemInvalidate", || memory::require_device("devPtr", ptr.cast(), size))
+    call("aclrtMemInvalidate", || memory::device_range("devPtr", ptr.cast(), size).map(drop))
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtValueWrite(
@@ -101,4 +102,23 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtValueWait(
     handle: AclStream,
 ) -> AclError {
     call("aclrtValueWait", || Word::new(address.addr() as u64)?.wait(value, flag, &stream::of(handle)?))
+}
+
+/// `dst = dst op src`, element by element; `bytes` is the size of each.
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtReduceAsync(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: u64,
+    kind: u32,
+    data_type: i32,
+    handle: AclStream,
+    reserve: *mut c_void,
+) -> AclError {
+    call("aclrtReduceAsync", || {
+        if !reserve.is_null() {
+            return refuse(codes::INVALID_PARAM, format!("reserve = {:#x} given, NULL wanted", reserve.addr()));
+        }
+        let stream = stream::of(handle)?;
+        Reduction::new(dst.cast(), src.cast_mut().cast(), bytes, kind, data_type)?.submit(&stream)
+    })
 }
