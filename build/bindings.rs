@@ -37,12 +37,9 @@ pub(crate) fn generate(crate_root: &Path, out_dir: &Path) -> Result<Option<PathB
     let hccl = Header { text: "#include <hccl/hccl.h>\n", language: "c++", includes: &includes };
 
     let core = names(&driver, &["codes.rs", "types.rs"], "ACL_")?;
-    let lists =
-        fs::read_to_string(driver.join("acl.rs")).map_err(|e| format!("cannot read the list: {e}"))?;
-    let (required, optional) =
-        lists.split_once("optional {").ok_or("src/driver/acl.rs has no optional functions")?;
+    let (required, optional) = lists(&driver, &["acl.rs", "client.rs"])?;
     let builder = allow_vars(acl.builder(), &core);
-    write(&folder.join("acl.rs"), allow_functions(builder, &functions(required)))?;
+    write(&folder.join("acl.rs"), allow_functions(builder, &required))?;
 
     let communication = ["hccl/codes.rs", "hccl/types.rs", "hccl/functions.rs"];
     let builder = hccl.builder().derive_default(true).blocklist_type("acl.*").raw_line("use super::acl::*;");
@@ -50,12 +47,13 @@ pub(crate) fn generate(crate_root: &Path, out_dir: &Path) -> Result<Option<PathB
     let builder = allow_vars(builder, &names(&driver, &communication, "COMM_")?);
     write(&folder.join("hccl.rs"), allow_functions(builder, &names(&driver, &communication, "Hccl")?))?;
 
-    let optional = functions(optional);
-    let builder = acl.builder().allowlist_recursively(false).raw_line("use super::acl::*;");
-    let builder = builder.allowlist_type("aclrtHostFunc|aclrtPlaceHolderInfo");
+    // What the functions of 8.1 already brought is not made twice.
+    let core = read(&folder.join("acl.rs"))?;
+    let builder = types_of(&core).fold(acl.builder(), Builder::blocklist_type);
+    let builder = builder.derive_default(true).raw_line("use super::acl::*;");
     let later = folder.join("later.rs");
     write(&later, allow_functions(builder, &optional))?;
-    let text = fs::read_to_string(&later).map_err(|e| format!("cannot read {}: {e}", later.display()))?;
+    let text = read(&later)?;
     if !optional.iter().all(|name| text.contains(&format!("fn {name}("))) {
         let committed = driver.join("bindings/later.rs");
         fs::copy(&committed, later).map_err(|e| format!("cannot copy {}: {e}", committed.display()))?;
@@ -137,15 +135,42 @@ fn write(path: &Path, builder: Builder) -> Result<(), String> {
     bindings.write_to_file(path).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+/// The types that bindings define.
+fn types_of(bindings: &str) -> impl Iterator<Item = &str> {
+    bindings.lines().filter_map(|line| {
+        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let is_type =
+            words.next() == Some("pub") && matches!(words.next(), Some("type" | "struct" | "union"));
+        words.next().filter(|_| is_type)
+    })
+}
+
 /// The words of files that begin with `prefix`.
 fn names(folder: &Path, files: &[&str], prefix: &str) -> Result<BTreeSet<String>, String> {
     let mut found = BTreeSet::new();
     for file in files {
-        let path = folder.join(file);
-        let text = fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-        found.extend(words(&text, prefix));
+        found.extend(words(&read(&folder.join(file))?, prefix));
     }
     Ok(found)
+}
+
+/// The functions of the lists in some files: those that are required, and those that are not.
+fn lists(folder: &Path, files: &[&str]) -> Result<(BTreeSet<String>, BTreeSet<String>), String> {
+    let (mut required, mut optional) = (BTreeSet::new(), BTreeSet::new());
+    for file in files {
+        let path = folder.join(file);
+        let text = read(&path)?;
+        let (first, second) = text
+            .split_once("optional {")
+            .ok_or_else(|| format!("{} has no optional functions", path.display()))?;
+        required.extend(functions(first));
+        optional.extend(functions(second));
+    }
+    Ok((required, optional))
 }
 
 /// The functions of a list: the names before the parentheses.

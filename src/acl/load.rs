@@ -19,7 +19,11 @@ pub struct Library {
     table: AclTable,
     origin: PathBuf,
     version: (i32, i32, i32),
+    is_simulated: bool,
 }
+
+/// Exported by this crate's drop-in library (`dropin/`), and by no driver.
+const SIMULATOR_MARK: &str = "fastattention_sim_abi_version";
 
 impl Library {
     pub(crate) fn table(&self) -> &AclTable {
@@ -34,6 +38,11 @@ impl Library {
     /// Version of the ACL interface (not of CANN): major, minor, patch.
     pub fn version(&self) -> (i32, i32, i32) {
         self.version
+    }
+
+    /// Is this the simulator in the place of a driver? It says so itself.
+    pub fn is_simulated(&self) -> bool {
+        self.is_simulated
     }
 }
 
@@ -69,7 +78,8 @@ pub unsafe fn load_from(path: &Path) -> Result<Library> {
 }
 
 fn open(path: &Path) -> Result<Library, String> {
-    let table: AclTable = fill(WANTED.name, &[Loaded::open(path)?])?;
+    let library = Loaded::open(path)?;
+    let table: AclTable = fill(WANTED.name, &[library])?;
     let (mut major, mut minor, mut patch) = (0, 0, 0);
     // SAFETY: the three pointers are to live integers, and this call needs no initialisation.
     let code = unsafe { (table.aclrtGetVersion)(&raw mut major, &raw mut minor, &raw mut patch) };
@@ -77,7 +87,12 @@ fn open(path: &Path) -> Result<Library, String> {
         codes::STUB_LIBRARY => {
             Err("a stub library for linking, without an implementation (code 100039)".into())
         }
-        codes::SUCCESS => Ok(Library { table, origin: path.to_path_buf(), version: (major, minor, patch) }),
+        codes::SUCCESS => Ok(Library {
+            table,
+            origin: path.to_path_buf(),
+            version: (major, minor, patch),
+            is_simulated: library.symbol(SIMULATOR_MARK).is_some(),
+        }),
         code => Err(format!("aclrtGetVersion failed with code {code}")),
     }
 }

@@ -9,6 +9,8 @@ use super::table::{check_signatures, define_table};
 use super::types::*;
 
 /// Calls a macro with the list of functions; tokens after its name are passed before the list.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! acl_functions {
     ($callback:ident $($prefix:tt)*) => {
         $callback! { $($prefix)*
@@ -16,6 +18,8 @@ macro_rules! acl_functions {
                 aclInit(config_path: *const c_char) -> AclError;
                 aclFinalize() -> AclError;
                 aclGetRecentErrMsg() -> *const c_char;
+                aclrtGetLastError(level: u32) -> AclError;
+                aclrtPeekAtLastError(level: u32) -> AclError;
                 aclrtGetVersion(major: *mut i32, minor: *mut i32, patch: *mut i32) -> AclError;
                 aclrtGetDeviceCount(count: *mut u32) -> AclError;
                 aclrtSetDevice(device: i32) -> AclError;
@@ -27,6 +31,9 @@ macro_rules! acl_functions {
                 aclGetDeviceCapability(device: u32, info: i32, value: *mut i64) -> AclError;
                 aclrtSynchronizeDevice() -> AclError;
                 aclrtSynchronizeDeviceWithTimeout(timeout_ms: i32) -> AclError;
+                aclrtDeviceCanAccessPeer(can: *mut i32, device: i32, peer: i32) -> AclError;
+                aclrtDeviceEnablePeerAccess(peer: i32, flags: u32) -> AclError;
+                aclrtDeviceDisablePeerAccess(peer: i32) -> AclError;
                 aclrtCreateContext(context: *mut AclContext, device: i32) -> AclError;
                 aclrtDestroyContext(context: AclContext) -> AclError;
                 aclrtSetCurrentContext(context: AclContext) -> AclError;
@@ -39,6 +46,7 @@ macro_rules! acl_functions {
                 aclrtSynchronizeStreamWithTimeout(stream: AclStream, timeout_ms: i32) -> AclError;
                 aclrtStreamQuery(stream: AclStream, status: *mut u32) -> AclError;
                 aclrtStreamWaitEvent(stream: AclStream, event: AclEvent) -> AclError;
+                aclrtSetStreamFailureMode(stream: AclStream, mode: u64) -> AclError;
                 aclrtStreamAbort(stream: AclStream) -> AclError;
                 aclrtCreateEvent(event: *mut AclEvent) -> AclError;
                 aclrtCreateEventWithFlag(event: *mut AclEvent, flag: u32) -> AclError;
@@ -64,6 +72,9 @@ macro_rules! acl_functions {
                 aclrtMemcpy2d(
                     dst: *mut c_void, dst_pitch: usize, src: *const c_void, src_pitch: usize, width: usize,
                     height: usize, kind: u32) -> AclError;
+                aclrtMemcpy2dAsync(
+                    dst: *mut c_void, dst_pitch: usize, src: *const c_void, src_pitch: usize, width: usize,
+                    height: usize, kind: u32, stream: AclStream) -> AclError;
                 aclrtMemset(ptr: *mut c_void, max_count: usize, value: i32, count: usize) -> AclError;
                 aclrtMemsetAsync(
                     ptr: *mut c_void, max_count: usize, value: i32, count: usize, stream: AclStream) -> AclError;

@@ -51,8 +51,16 @@ codes! { AclError;
     RT_EVENT_TIMESTAMP_INVALID = ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "event timestamp invalid";
     /// The end is before the start.
     RT_EVENT_TIMESTAMP_REVERSED = ACL_ERROR_RT_EVENT_TIMESTAMP_REVERSAL, "event timestamps reversed";
+    /// An address is not a multiple of what the call wants.
+    RT_ADDRESS_UNALIGNED = ACL_ERROR_RT_ADDR_UNALIGNED, "address unaligned";
     /// A file cannot be opened.
     RT_FILE_OPEN = ACL_ERROR_RT_FILE_OPEN, "file open failed";
+    /// Another thread handles the callbacks of the stream.
+    RT_STREAM_SUBSCRIBE = ACL_ERROR_RT_STREAM_SUBSCRIBE, "stream already subscribed";
+    /// The thread does not handle the callbacks of the stream.
+    RT_THREAD_SUBSCRIBE = ACL_ERROR_RT_THREAD_SUBSCRIBE, "thread not subscribed";
+    /// Nobody handles the callbacks of the stream.
+    RT_STREAM_NO_CALLBACK = ACL_ERROR_RT_STREAM_NO_CB_REG, "no callback registered for the stream";
     /// No such kind of memory.
     RT_INVALID_MEMORY_TYPE = ACL_ERROR_RT_INVALID_MEMORY_TYPE, "invalid memory type";
     /// Unknown, destroyed or foreign handle.
@@ -83,6 +91,8 @@ codes! { AclError;
     RT_DRV_TIMEOUT = 207_020, "driver timeout";
     /// The library is at fault.
     INTERNAL_ERROR = ACL_ERROR_INTERNAL_ERROR, "internal error";
+    /// No callback came in time.
+    RT_REPORT_TIMEOUT = ACL_ERROR_RT_REPORT_TIMEOUT, "report timeout";
     /// AI core timeout.
     RT_AICORE_TIMEOUT = ACL_ERROR_RT_AICORE_TIMEOUT, "AI core timeout";
     /// AI core exception.

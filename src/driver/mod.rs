@@ -7,6 +7,7 @@
 
 mod acl;
 mod bindings;
+mod client;
 pub mod codes;
 pub mod hccl;
 pub(crate) mod load;
@@ -16,5 +17,8 @@ mod types;
 pub(crate) use acl::acl_functions;
 #[doc(hidden)]
 pub use acl::AclTable;
+pub(crate) use client::client_functions;
+#[doc(hidden)]
+pub use client::ClientTable;
 pub(crate) use table::table_from_module;
 pub use types::*;

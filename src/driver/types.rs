@@ -22,6 +22,8 @@ pub type AclFuncHandle = aclrtFuncHandle;
 pub type AclArgsHandle = aclrtArgsHandle;
 /// One argument of a list.
 pub type AclParamHandle = aclrtParamHandle;
+/// A notify: as an event, that waiting resets.
+pub type AclNotify = later::aclrtNotify;
 /// A function for a stream to call on the host.
 pub type AclHostFunc = later::aclrtHostFunc;
 
@@ -39,6 +41,14 @@ pub type LoadOptionValue = aclrtBinaryLoadOptionValue;
 pub type LoadOptions = aclrtBinaryLoadOptions;
 /// The slot at `addrOffset` takes the device address of the byte at `dataOffset`.
 pub type PlaceHolderInfo = later::aclrtPlaceHolderInfo;
+/// Version of a package of CANN: C strings.
+pub type CannVersion = aclCANNPackageVersion;
+/// Settings of a stream to be made.
+pub type StreamConfig = aclrtStreamConfigHandle;
+/// Attributes of an allocation.
+pub type MallocConfig = aclrtMallocConfig;
+/// What is known of a device's error.
+pub type ErrorInfo = later::aclrtErrorInfo;
 /// Where a pointer points.
 pub type PtrAttributes = aclrtPtrAttributes;
 /// A kind of memory, see [`location`], and the number of its device.
@@ -110,6 +120,19 @@ pub mod progress_status {
         assert!(COMPLETE == ACL_EVENT_WAIT_STATUS_COMPLETE && NOT_READY == ACL_EVENT_WAIT_STATUS_NOT_READY);
 }
 
+/// What a stream does after a failure.
+pub mod failure_mode {
+    use super::*;
+
+    /// The next work is done.
+    pub const CONTINUE: u64 = ACL_CONTINUE_ON_FAILURE as u64;
+    /// Nothing is done any more, and nothing is taken.
+    pub const STOP: u64 = ACL_STOP_ON_FAILURE as u64;
+}
+
+/// `aclrtLastErrLevel`: errors of the calling thread.
+pub const LAST_ERROR_OF_THREAD: aclrtLastErrLevel = ACL_RT_THREAD_LEVEL;
+
 /// `aclrtRunMode`: the program runs on the host (a PCIe server).
 pub const RUN_MODE_HOST: aclrtRunMode = ACL_HOST;
 
@@ -153,4 +176,24 @@ pub mod location {
     pub const DEVICE: aclrtMemLocationType = ACL_MEM_LOCATION_TYPE_DEVICE;
     /// Memory that the runtime does not know. The 8.1 headers lack the name.
     pub const UNREGISTERED: aclrtMemLocationType = 2;
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self { workptr: std::ptr::null_mut(), workSize: 0, flag: 0, priority: 0 }
+    }
+}
+
+impl StreamConfig {
+    /// Sets the member with number `attribute` of `aclrtStreamConfigAttr`; a number without a member changes nothing.
+    pub fn set(&mut self, attribute: u32, value: u64) {
+        let size = usize::try_from(value).unwrap_or(usize::MAX);
+        match attribute {
+            0 => self.workptr = std::ptr::with_exposed_provenance_mut(size),
+            1 => self.workSize = size,
+            2 => self.flag = size,
+            3 => self.priority = u32::try_from(value).unwrap_or(u32::MAX),
+            _ => {}
+        }
+    }
 }

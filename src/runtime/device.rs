@@ -44,6 +44,8 @@ pub struct DeviceReport {
     pub name: String,
     /// The SoC when the device can be opened, else why it cannot.
     pub soc: Result<&'static Soc>,
+    /// Is it the simulator? An `npu` is when the ACL library is the drop-in library of this crate.
+    pub is_simulated: bool,
 }
 
 /// Which implementation of the table.
@@ -58,6 +60,14 @@ impl Backend {
         match self {
             Backend::Simulator => "sim",
             Backend::Npu => "npu",
+        }
+    }
+
+    /// The drop-in library of this crate stands in the place of a driver and says so.
+    fn is_simulated(self) -> bool {
+        match self {
+            Backend::Simulator => true,
+            Backend::Npu => acl::library().is_ok_and(acl::Library::is_simulated),
         }
     }
 
@@ -118,7 +128,8 @@ impl Device {
     /// Opens a device: `sim` or `sim:N` for the simulator, `npu:N` for an NPU.
     ///
     /// `sim:0` is described by the environment: `FASTATTENTION_SIM_SOC` (default `Ascend910B2`),
-    /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1).
+    /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1). With
+    /// `FASTATTENTION_SIM_DEVICES` = N it is so for `sim:0` to `sim:N-1`.
     ///
     /// # Errors
     /// `InvalidArgument` for another name, `LibraryNotFound` without CANN, `Unsupported` for a SoC that this crate does
@@ -152,7 +163,7 @@ impl Device {
         number: i32,
         soc: Option<&'static Soc>,
     ) -> Result<Device> {
-        let is_simulated = backend == Backend::Simulator;
+        let is_simulated = backend.is_simulated();
         initialize(table, is_simulated)?;
         // SAFETY: takes a number.
         let code = unsafe { (table.aclrtSetDevice)(number) };
@@ -268,25 +279,28 @@ pub fn devices() -> Vec<DeviceReport> {
                 codes::RT_NO_DEVICE,
                 "the ACL library was loaded, and aclrtGetDeviceCount finds no NPU",
             )),
+            is_simulated: false,
         }),
         Ok(count) => reports.extend((0..count).map(|n| report(format!("npu:{n}")))),
-        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error) }),
+        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error), is_simulated: false }),
     }
     reports
 }
 
 fn report(name: String) -> DeviceReport {
-    let soc = Device::open(&name).map(|device| device.soc());
-    DeviceReport { name, soc }
+    let device = Device::open(&name);
+    let is_simulated = device.as_ref().is_ok_and(Device::is_simulated);
+    DeviceReport { name, soc: device.map(|device| device.soc()), is_simulated }
 }
 
 fn npu_count() -> Result<u32> {
     let table = Backend::Npu.table()?;
-    initialize(table, false)?;
+    let is_simulated = Backend::Npu.is_simulated();
+    initialize(table, is_simulated)?;
     let mut count = 0;
     // SAFETY: the pointer is to a live integer.
     let code = unsafe { (table.aclrtGetDeviceCount)(&raw mut count) };
-    check(table, false, "aclrtGetDeviceCount", code)?;
+    check(table, is_simulated, "aclrtGetDeviceCount", code)?;
     Ok(count)
 }
 

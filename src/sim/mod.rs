@@ -36,6 +36,24 @@ pub fn acl_table() -> &'static crate::driver::AclTable {
     acl::table()
 }
 
+/// As [`acl_table`], the functions that only other people's programs need.
+#[doc(hidden)]
+pub fn client_table() -> &'static acl::ClientTable {
+    acl::client_table()
+}
+
+/// Sets the minor version of the ACL interface that the functions say they have, for the whole process.
+#[doc(hidden)]
+pub fn present_acl_version(minor: i32) {
+    acl::presented::set(minor);
+}
+
+/// Refuses a call of a C function that is known and not implemented: 207000, with a text that names it.
+#[doc(hidden)]
+pub fn refuse_call(name: &'static str) -> crate::driver::AclError {
+    acl::refuse_call(name)
+}
+
 /// The simulated HCCL functions, for tests that misuse them.
 #[doc(hidden)]
 pub fn hccl_table() -> &'static crate::driver::hccl::HcclTable {

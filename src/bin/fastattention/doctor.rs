@@ -49,6 +49,8 @@ struct AclLibrary {
     loaded: Option<String>,
     /// Of the ACL interface, not of CANN.
     api_version: Option<String>,
+    /// Is it this crate's drop-in library in the place of a driver?
+    simulated: Option<bool>,
     tried: Vec<Attempt>,
 }
 
@@ -61,6 +63,7 @@ struct Attempt {
 #[derive(Debug, Serialize)]
 struct DeviceState {
     name: String,
+    simulated: bool,
     /// Why it cannot be opened; the fields below are null then.
     error: Option<String>,
     soc: Option<&'static str>,
@@ -125,7 +128,8 @@ impl Report {
         }
         match (&self.acl.loaded, &self.acl.api_version) {
             (Some(path), Some(version)) => {
-                push(&mut text, format_args!("ACL library: {path}, ACL interface {version}"));
+                let kind = if self.acl.simulated == Some(true) { ", the simulator in its place" } else { "" };
+                push(&mut text, format_args!("ACL library: {path}, ACL interface {version}{kind}"));
             }
             _ => push(&mut text, format_args!("ACL library: none; tried")),
         }
@@ -172,6 +176,7 @@ impl AclLibrary {
                 let (major, minor, patch) = l.version();
                 format!("{major}.{minor}.{patch}")
             }),
+            simulated: library.map(acl::Library::is_simulated),
             tried: acl::attempts()
                 .iter()
                 .map(|a| Attempt { path: a.path.display().to_string(), reason: a.reason.clone() })
@@ -185,6 +190,7 @@ impl DeviceState {
         match found.soc {
             Err(error) => Self {
                 name: found.name,
+                simulated: found.is_simulated,
                 error: Some(match error.kind() {
                     // Its list of files is that of `acl.tried`.
                     ErrorKind::LibraryNotFound => "no ACL library was loaded".to_owned(),
@@ -197,11 +203,11 @@ impl DeviceState {
                 total_bytes: None,
                 self_test: None,
             },
-            Ok(soc) => Self::test(found.name, soc),
+            Ok(soc) => Self::test(found.name, found.is_simulated, soc),
         }
     }
 
-    fn test(name: String, soc: &'static Soc) -> Self {
+    fn test(name: String, simulated: bool, soc: &'static Soc) -> Self {
         let device = Device::open(&name);
         let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
         let outcome = device.map_err(anyhow::Error::from).and_then(|device| self_test::run(&device));
@@ -214,6 +220,7 @@ impl DeviceState {
         };
         Self {
             name,
+            simulated,
             error: None,
             soc: Some(&soc.name),
             cube_cores: Some(soc.cube_cores),
@@ -234,8 +241,9 @@ impl DeviceState {
             n.map_or_else(|| "?".to_owned(), |n| format!("{:.1}", n as f64 / 2f64.powi(30)))
         };
         let mut text = format!(
-            "{name}: {}, {} Cube cores, {} Vector cores, {} of {} GiB free",
+            "{name}: {}{}, {} Cube cores, {} Vector cores, {} of {} GiB free",
             self.soc.unwrap_or("?"),
+            if self.simulated && !name.starts_with("sim") { " (simulated)" } else { "" },
             number(self.cube_cores),
             number(self.vector_cores),
             gib(self.free_bytes),

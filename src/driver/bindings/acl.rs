@@ -4,22 +4,55 @@ pub type aclrtStream = *mut ::std::os::raw::c_void;
 pub type aclrtEvent = *mut ::std::os::raw::c_void;
 pub type aclrtContext = *mut ::std::os::raw::c_void;
 pub type aclError = ::std::os::raw::c_int;
+pub type aclFloat16 = u16;
+pub type aclDataType = ::std::os::raw::c_int;
+pub type aclCannAttr = ::std::os::raw::c_int;
 pub type aclDeviceInfo = ::std::os::raw::c_int;
 pub type aclrtRunMode = ::std::os::raw::c_uint;
+pub type aclrtEventStatus = ::std::os::raw::c_uint;
 pub type aclrtEventRecordedStatus = ::std::os::raw::c_uint;
 pub type aclrtEventWaitStatus = ::std::os::raw::c_uint;
 pub type aclrtStreamStatus = ::std::os::raw::c_uint;
+pub type aclrtCallbackBlockType = ::std::os::raw::c_uint;
 pub type aclrtMemcpyKind = ::std::os::raw::c_uint;
 pub type aclrtMemMallocPolicy = ::std::os::raw::c_uint;
+pub type aclrtMallocAttrType = ::std::os::raw::c_uint;
 pub type aclrtMemAttr = ::std::os::raw::c_uint;
+pub type aclrtStreamConfigAttr = ::std::os::raw::c_uint;
 pub type aclrtMemLocationType = ::std::os::raw::c_uint;
+pub type aclrtCallback = ::std::option::Option<
+    unsafe extern "C" fn(userData: *mut ::std::os::raw::c_void),
+>;
+pub type aclrtDeviceStatus = ::std::os::raw::c_uint;
 pub type aclrtBinary = *mut ::std::os::raw::c_void;
 pub type aclrtBinHandle = *mut ::std::os::raw::c_void;
 pub type aclrtFuncHandle = *mut ::std::os::raw::c_void;
 pub type aclrtArgsHandle = *mut ::std::os::raw::c_void;
 pub type aclrtParamHandle = *mut ::std::os::raw::c_void;
+pub type aclrtLastErrLevel = ::std::os::raw::c_uint;
 pub type aclrtBinaryLoadOptionType = ::std::os::raw::c_uint;
 pub type aclrtLaunchKernelAttrId = ::std::os::raw::c_uint;
+pub type aclCANNPackageName = ::std::os::raw::c_uint;
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct aclrtMallocAttribute {
+    pub attr: aclrtMallocAttrType,
+    pub value: aclrtMallocAttrValue,
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct aclrtMallocConfig {
+    pub attrs: *mut aclrtMallocAttribute,
+    pub numAttrs: usize,
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct aclrtStreamConfigHandle {
+    pub workptr: *mut ::std::os::raw::c_void,
+    pub workSize: usize,
+    pub flag: usize,
+    pub priority: u32,
+}
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct aclrtMemLocation {
@@ -57,13 +90,27 @@ pub struct aclrtLaunchKernelCfg {
     pub attrs: *mut aclrtLaunchKernelAttr,
     pub numAttrs: usize,
 }
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct aclCANNPackageVersion {
+    pub version: [::std::os::raw::c_char; 128usize],
+    pub majorVersion: [::std::os::raw::c_char; 64usize],
+    pub minorVersion: [::std::os::raw::c_char; 64usize],
+    pub releaseVersion: [::std::os::raw::c_char; 64usize],
+    pub patchVersion: [::std::os::raw::c_char; 64usize],
+    pub reserved: [::std::os::raw::c_char; 128usize],
+}
 pub const ACL_ERROR_RT_PARAM_INVALID: ::std::os::raw::c_int = 107000;
 pub const ACL_ERROR_RT_INVALID_DEVICEID: ::std::os::raw::c_int = 107001;
 pub const ACL_ERROR_RT_CONTEXT_NULL: ::std::os::raw::c_int = 107002;
 pub const ACL_ERROR_RT_STREAM_CONTEXT: ::std::os::raw::c_int = 107003;
 pub const ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID: ::std::os::raw::c_int = 107006;
 pub const ACL_ERROR_RT_EVENT_TIMESTAMP_REVERSAL: ::std::os::raw::c_int = 107007;
+pub const ACL_ERROR_RT_ADDR_UNALIGNED: ::std::os::raw::c_int = 107008;
 pub const ACL_ERROR_RT_FILE_OPEN: ::std::os::raw::c_int = 107009;
+pub const ACL_ERROR_RT_STREAM_SUBSCRIBE: ::std::os::raw::c_int = 107011;
+pub const ACL_ERROR_RT_THREAD_SUBSCRIBE: ::std::os::raw::c_int = 107012;
+pub const ACL_ERROR_RT_STREAM_NO_CB_REG: ::std::os::raw::c_int = 107015;
 pub const ACL_ERROR_RT_INVALID_MEMORY_TYPE: ::std::os::raw::c_int = 107016;
 pub const ACL_ERROR_RT_INVALID_HANDLE: ::std::os::raw::c_int = 107017;
 pub const ACL_ERROR_RT_INVALID_MALLOC_TYPE: ::std::os::raw::c_int = 107018;
@@ -76,6 +123,7 @@ pub const ACL_ERROR_RT_MEMORY_FREE: ::std::os::raw::c_int = 207002;
 pub const ACL_ERROR_RT_NO_DEVICE: ::std::os::raw::c_int = 207004;
 pub const ACL_ERROR_RT_NO_STREAM_RESOURCE: ::std::os::raw::c_int = 207008;
 pub const ACL_ERROR_RT_DEVICE_OOM: ::std::os::raw::c_int = 207018;
+pub const ACL_ERROR_RT_REPORT_TIMEOUT: ::std::os::raw::c_int = 507012;
 pub const ACL_ERROR_RT_AICORE_TIMEOUT: ::std::os::raw::c_int = 507014;
 pub const ACL_ERROR_RT_AICORE_EXCEPTION: ::std::os::raw::c_int = 507015;
 pub const ACL_ERROR_RT_AICORE_TRAP_EXCEPTION: ::std::os::raw::c_int = 507016;
@@ -92,6 +140,8 @@ pub const ACL_EVENT_SYNC: u32 = 1;
 pub const ACL_EVENT_CAPTURE_STREAM_PROGRESS: u32 = 2;
 pub const ACL_EVENT_TIME_LINE: u32 = 8;
 pub const ACL_EVENT_EXTERNAL: u32 = 32;
+pub const ACL_CONTINUE_ON_FAILURE: u32 = 0;
+pub const ACL_STOP_ON_FAILURE: u32 = 1;
 pub const ACL_MAJOR_VERSION: u32 = 1;
 pub const ACL_MINOR_VERSION: u32 = 13;
 pub const ACL_SUCCESS: ::std::os::raw::c_int = 0;
@@ -105,12 +155,39 @@ pub const ACL_ERROR_REPEAT_FINALIZE: ::std::os::raw::c_int = 100037;
 pub const ACL_ERROR_COMPILING_STUB_MODE: ::std::os::raw::c_int = 100039;
 pub const ACL_ERROR_BAD_ALLOC: ::std::os::raw::c_int = 200000;
 pub const ACL_ERROR_INTERNAL_ERROR: ::std::os::raw::c_int = 500000;
+pub const ACL_DT_UNDEFINED: aclDataType = -1;
+pub const ACL_FLOAT: aclDataType = 0;
+pub const ACL_FLOAT16: aclDataType = 1;
+pub const ACL_INT8: aclDataType = 2;
+pub const ACL_INT32: aclDataType = 3;
+pub const ACL_UINT8: aclDataType = 4;
+pub const ACL_INT16: aclDataType = 6;
+pub const ACL_UINT16: aclDataType = 7;
+pub const ACL_UINT32: aclDataType = 8;
+pub const ACL_INT64: aclDataType = 9;
+pub const ACL_UINT64: aclDataType = 10;
+pub const ACL_DOUBLE: aclDataType = 11;
+pub const ACL_BOOL: aclDataType = 12;
+pub const ACL_STRING: aclDataType = 13;
+pub const ACL_COMPLEX64: aclDataType = 16;
+pub const ACL_COMPLEX128: aclDataType = 17;
+pub const ACL_BF16: aclDataType = 27;
+pub const ACL_INT4: aclDataType = 29;
+pub const ACL_UINT1: aclDataType = 30;
+pub const ACL_COMPLEX32: aclDataType = 33;
+pub const ACL_CANN_ATTR_UNDEFINED: aclCannAttr = -1;
+pub const ACL_CANN_ATTR_INF_NAN: aclCannAttr = 0;
+pub const ACL_CANN_ATTR_BF16: aclCannAttr = 1;
+pub const ACL_CANN_ATTR_JIT_COMPILE: aclCannAttr = 2;
 pub const ACL_DEVICE_INFO_UNDEFINED: aclDeviceInfo = -1;
 pub const ACL_DEVICE_INFO_AI_CORE_NUM: aclDeviceInfo = 0;
 pub const ACL_DEVICE_INFO_VECTOR_CORE_NUM: aclDeviceInfo = 1;
 pub const ACL_DEVICE_INFO_L2_SIZE: aclDeviceInfo = 2;
 pub const ACL_DEVICE: aclrtRunMode = 0;
 pub const ACL_HOST: aclrtRunMode = 1;
+pub const ACL_EVENT_STATUS_COMPLETE: aclrtEventStatus = 0;
+pub const ACL_EVENT_STATUS_NOT_READY: aclrtEventStatus = 1;
+pub const ACL_EVENT_STATUS_RESERVED: aclrtEventStatus = 2;
 pub const ACL_EVENT_RECORDED_STATUS_NOT_READY: aclrtEventRecordedStatus = 0;
 pub const ACL_EVENT_RECORDED_STATUS_COMPLETE: aclrtEventRecordedStatus = 1;
 pub const ACL_EVENT_WAIT_STATUS_COMPLETE: aclrtEventWaitStatus = 0;
@@ -119,6 +196,8 @@ pub const ACL_EVENT_WAIT_STATUS_RESERVED: aclrtEventWaitStatus = 65535;
 pub const ACL_STREAM_STATUS_COMPLETE: aclrtStreamStatus = 0;
 pub const ACL_STREAM_STATUS_NOT_READY: aclrtStreamStatus = 1;
 pub const ACL_STREAM_STATUS_RESERVED: aclrtStreamStatus = 65535;
+pub const ACL_CALLBACK_NO_BLOCK: aclrtCallbackBlockType = 0;
+pub const ACL_CALLBACK_BLOCK: aclrtCallbackBlockType = 1;
 pub const ACL_MEMCPY_HOST_TO_HOST: aclrtMemcpyKind = 0;
 pub const ACL_MEMCPY_HOST_TO_DEVICE: aclrtMemcpyKind = 1;
 pub const ACL_MEMCPY_DEVICE_TO_HOST: aclrtMemcpyKind = 2;
@@ -138,6 +217,55 @@ pub const ACL_MEM_MALLOC_HUGE1G_ONLY_P2P: aclrtMemMallocPolicy = 7;
 pub const ACL_MEM_TYPE_LOW_BAND_WIDTH: aclrtMemMallocPolicy = 256;
 pub const ACL_MEM_TYPE_HIGH_BAND_WIDTH: aclrtMemMallocPolicy = 4096;
 pub const ACL_MEM_ACCESS_USER_SPACE_READONLY: aclrtMemMallocPolicy = 1048576;
+pub const ACL_RT_MEM_ATTR_RSV: aclrtMallocAttrType = 0;
+pub const ACL_RT_MEM_ATTR_MODULE_ID: aclrtMallocAttrType = 1;
+pub const ACL_RT_MEM_ATTR_DEVICE_ID: aclrtMallocAttrType = 2;
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of aclrtMallocAttrValue",
+    ][::std::mem::size_of::<aclrtMallocAttrValue>() - 8usize];
+    [
+        "Alignment of aclrtMallocAttrValue",
+    ][::std::mem::align_of::<aclrtMallocAttrValue>() - 4usize];
+    [
+        "Offset of field: aclrtMallocAttrValue::moduleId",
+    ][::std::mem::offset_of!(aclrtMallocAttrValue, moduleId) - 0usize];
+    [
+        "Offset of field: aclrtMallocAttrValue::deviceId",
+    ][::std::mem::offset_of!(aclrtMallocAttrValue, deviceId) - 0usize];
+    [
+        "Offset of field: aclrtMallocAttrValue::rsv",
+    ][::std::mem::offset_of!(aclrtMallocAttrValue, rsv) - 0usize];
+};
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of aclrtMallocAttribute",
+    ][::std::mem::size_of::<aclrtMallocAttribute>() - 12usize];
+    [
+        "Alignment of aclrtMallocAttribute",
+    ][::std::mem::align_of::<aclrtMallocAttribute>() - 4usize];
+    [
+        "Offset of field: aclrtMallocAttribute::attr",
+    ][::std::mem::offset_of!(aclrtMallocAttribute, attr) - 0usize];
+    [
+        "Offset of field: aclrtMallocAttribute::value",
+    ][::std::mem::offset_of!(aclrtMallocAttribute, value) - 4usize];
+};
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of aclrtMallocConfig"][::std::mem::size_of::<aclrtMallocConfig>() - 16usize];
+    [
+        "Alignment of aclrtMallocConfig",
+    ][::std::mem::align_of::<aclrtMallocConfig>() - 8usize];
+    [
+        "Offset of field: aclrtMallocConfig::attrs",
+    ][::std::mem::offset_of!(aclrtMallocConfig, attrs) - 0usize];
+    [
+        "Offset of field: aclrtMallocConfig::numAttrs",
+    ][::std::mem::offset_of!(aclrtMallocConfig, numAttrs) - 8usize];
+};
 pub const ACL_DDR_MEM: aclrtMemAttr = 0;
 pub const ACL_HBM_MEM: aclrtMemAttr = 1;
 pub const ACL_DDR_MEM_HUGE: aclrtMemAttr = 2;
@@ -150,6 +278,31 @@ pub const ACL_HBM_MEM_P2P_HUGE: aclrtMemAttr = 8;
 pub const ACL_HBM_MEM_P2P_NORMAL: aclrtMemAttr = 9;
 pub const ACL_HBM_MEM_HUGE1G: aclrtMemAttr = 10;
 pub const ACL_HBM_MEM_P2P_HUGE1G: aclrtMemAttr = 11;
+pub const ACL_RT_STREAM_WORK_ADDR_PTR: aclrtStreamConfigAttr = 0;
+pub const ACL_RT_STREAM_WORK_SIZE: aclrtStreamConfigAttr = 1;
+pub const ACL_RT_STREAM_FLAG: aclrtStreamConfigAttr = 2;
+pub const ACL_RT_STREAM_PRIORITY: aclrtStreamConfigAttr = 3;
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of aclrtStreamConfigHandle",
+    ][::std::mem::size_of::<aclrtStreamConfigHandle>() - 32usize];
+    [
+        "Alignment of aclrtStreamConfigHandle",
+    ][::std::mem::align_of::<aclrtStreamConfigHandle>() - 8usize];
+    [
+        "Offset of field: aclrtStreamConfigHandle::workptr",
+    ][::std::mem::offset_of!(aclrtStreamConfigHandle, workptr) - 0usize];
+    [
+        "Offset of field: aclrtStreamConfigHandle::workSize",
+    ][::std::mem::offset_of!(aclrtStreamConfigHandle, workSize) - 8usize];
+    [
+        "Offset of field: aclrtStreamConfigHandle::flag",
+    ][::std::mem::offset_of!(aclrtStreamConfigHandle, flag) - 16usize];
+    [
+        "Offset of field: aclrtStreamConfigHandle::priority",
+    ][::std::mem::offset_of!(aclrtStreamConfigHandle, priority) - 24usize];
+};
 pub const ACL_MEM_LOCATION_TYPE_HOST: aclrtMemLocationType = 0;
 pub const ACL_MEM_LOCATION_TYPE_DEVICE: aclrtMemLocationType = 1;
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -183,6 +336,10 @@ const _: () = {
         "Offset of field: aclrtPtrAttributes::rsv",
     ][::std::mem::offset_of!(aclrtPtrAttributes, rsv) - 12usize];
 };
+pub const ACL_RT_DEVICE_STATUS_NORMAL: aclrtDeviceStatus = 0;
+pub const ACL_RT_DEVICE_STATUS_ABNORMAL: aclrtDeviceStatus = 1;
+pub const ACL_RT_DEVICE_STATUS_END: aclrtDeviceStatus = 65535;
+pub const ACL_RT_THREAD_LEVEL: aclrtLastErrLevel = 0;
 pub const ACL_RT_BINARY_LOAD_OPT_LAZY_LOAD: aclrtBinaryLoadOptionType = 1;
 pub const ACL_RT_BINARY_LOAD_OPT_LAZY_MAGIC: aclrtBinaryLoadOptionType = 2;
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -282,6 +439,48 @@ const _: () = {
         "Offset of field: aclrtLaunchKernelCfg::numAttrs",
     ][::std::mem::offset_of!(aclrtLaunchKernelCfg, numAttrs) - 8usize];
 };
+pub const ACL_PKG_NAME_CANN: aclCANNPackageName = 0;
+pub const ACL_PKG_NAME_RUNTIME: aclCANNPackageName = 1;
+pub const ACL_PKG_NAME_COMPILER: aclCANNPackageName = 2;
+pub const ACL_PKG_NAME_HCCL: aclCANNPackageName = 3;
+pub const ACL_PKG_NAME_TOOLKIT: aclCANNPackageName = 4;
+pub const ACL_PKG_NAME_OPP: aclCANNPackageName = 5;
+pub const ACL_PKG_NAME_OPP_KERNEL: aclCANNPackageName = 6;
+pub const ACL_PKG_NAME_DRIVER: aclCANNPackageName = 7;
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of aclCANNPackageVersion",
+    ][::std::mem::size_of::<aclCANNPackageVersion>() - 512usize];
+    [
+        "Alignment of aclCANNPackageVersion",
+    ][::std::mem::align_of::<aclCANNPackageVersion>() - 1usize];
+    [
+        "Offset of field: aclCANNPackageVersion::version",
+    ][::std::mem::offset_of!(aclCANNPackageVersion, version) - 0usize];
+    [
+        "Offset of field: aclCANNPackageVersion::majorVersion",
+    ][::std::mem::offset_of!(aclCANNPackageVersion, majorVersion) - 128usize];
+    [
+        "Offset of field: aclCANNPackageVersion::minorVersion",
+    ][::std::mem::offset_of!(aclCANNPackageVersion, minorVersion) - 192usize];
+    [
+        "Offset of field: aclCANNPackageVersion::releaseVersion",
+    ][::std::mem::offset_of!(aclCANNPackageVersion, releaseVersion) - 256usize];
+    [
+        "Offset of field: aclCANNPackageVersion::patchVersion",
+    ][::std::mem::offset_of!(aclCANNPackageVersion, patchVersion) - 320usize];
+    [
+        "Offset of field: aclCANNPackageVersion::reserved",
+    ][::std::mem::offset_of!(aclCANNPackageVersion, reserved) - 384usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub union aclrtMallocAttrValue {
+    pub moduleId: u16,
+    pub deviceId: u32,
+    pub rsv: [u8; 8usize],
+}
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub union aclrtBinaryLoadOptionValue {
@@ -297,12 +496,31 @@ pub union aclrtLaunchKernelAttrValue {
     pub rsv: [u32; 4usize],
 }
 unsafe extern "C" {
+    pub fn aclFloat16ToFloat(value: aclFloat16) -> f32;
+    pub fn aclFloatToFloat16(value: f32) -> aclFloat16;
+    pub fn aclDataTypeSize(dataType: aclDataType) -> usize;
     pub fn aclrtGetSocName() -> *const ::std::os::raw::c_char;
+    pub fn aclGetCannAttributeList(
+        cannAttrList: *mut *const aclCannAttr,
+        num: *mut usize,
+    ) -> aclError;
+    pub fn aclGetCannAttribute(cannAttr: aclCannAttr, value: *mut i32) -> aclError;
     pub fn aclGetDeviceCapability(
         deviceId: u32,
         deviceInfo: aclDeviceInfo,
         value: *mut i64,
     ) -> aclError;
+    pub fn aclrtPeekAtLastError(level: aclrtLastErrLevel) -> aclError;
+    pub fn aclrtGetLastError(level: aclrtLastErrLevel) -> aclError;
+    pub fn aclrtSubscribeReport(threadId: u64, stream: aclrtStream) -> aclError;
+    pub fn aclrtLaunchCallback(
+        fn_: aclrtCallback,
+        userData: *mut ::std::os::raw::c_void,
+        blockType: aclrtCallbackBlockType,
+        stream: aclrtStream,
+    ) -> aclError;
+    pub fn aclrtProcessReport(timeout: i32) -> aclError;
+    pub fn aclrtUnSubscribeReport(threadId: u64, stream: aclrtStream) -> aclError;
     pub fn aclrtCreateContext(context: *mut aclrtContext, deviceId: i32) -> aclError;
     pub fn aclrtDestroyContext(context: aclrtContext) -> aclError;
     pub fn aclrtSetCurrentContext(context: aclrtContext) -> aclError;
@@ -311,6 +529,7 @@ unsafe extern "C" {
     pub fn aclrtResetDevice(deviceId: i32) -> aclError;
     pub fn aclrtResetDeviceForce(deviceId: i32) -> aclError;
     pub fn aclrtGetDevice(deviceId: *mut i32) -> aclError;
+    pub fn aclrtSetStreamFailureMode(stream: aclrtStream, mode: u64) -> aclError;
     pub fn aclrtGetRunMode(runMode: *mut aclrtRunMode) -> aclError;
     pub fn aclrtSynchronizeDevice() -> aclError;
     pub fn aclrtSynchronizeDeviceWithTimeout(timeout: i32) -> aclError;
@@ -321,6 +540,7 @@ unsafe extern "C" {
     pub fn aclrtDestroyEvent(event: aclrtEvent) -> aclError;
     pub fn aclrtRecordEvent(event: aclrtEvent, stream: aclrtStream) -> aclError;
     pub fn aclrtResetEvent(event: aclrtEvent, stream: aclrtStream) -> aclError;
+    pub fn aclrtQueryEvent(event: aclrtEvent, status: *mut aclrtEventStatus) -> aclError;
     pub fn aclrtQueryEventStatus(
         event: aclrtEvent,
         status: *mut aclrtEventRecordedStatus,
@@ -342,9 +562,36 @@ unsafe extern "C" {
         size: usize,
         policy: aclrtMemMallocPolicy,
     ) -> aclError;
+    pub fn aclrtMallocAlign32(
+        devPtr: *mut *mut ::std::os::raw::c_void,
+        size: usize,
+        policy: aclrtMemMallocPolicy,
+    ) -> aclError;
+    pub fn aclrtMallocCached(
+        devPtr: *mut *mut ::std::os::raw::c_void,
+        size: usize,
+        policy: aclrtMemMallocPolicy,
+    ) -> aclError;
+    pub fn aclrtMallocWithCfg(
+        devPtr: *mut *mut ::std::os::raw::c_void,
+        size: usize,
+        policy: aclrtMemMallocPolicy,
+        cfg: *mut aclrtMallocConfig,
+    ) -> aclError;
+    pub fn aclrtMallocHostWithCfg(
+        ptr: *mut *mut ::std::os::raw::c_void,
+        size: u64,
+        cfg: *mut aclrtMallocConfig,
+    ) -> aclError;
     pub fn aclrtPointerGetAttributes(
         ptr: *const ::std::os::raw::c_void,
         attributes: *mut aclrtPtrAttributes,
+    ) -> aclError;
+    pub fn aclrtStreamGetId(stream: aclrtStream, streamId: *mut i32) -> aclError;
+    pub fn aclrtMemFlush(devPtr: *mut ::std::os::raw::c_void, size: usize) -> aclError;
+    pub fn aclrtMemInvalidate(
+        devPtr: *mut ::std::os::raw::c_void,
+        size: usize,
     ) -> aclError;
     pub fn aclrtFree(devPtr: *mut ::std::os::raw::c_void) -> aclError;
     pub fn aclrtMallocHost(
@@ -382,6 +629,16 @@ unsafe extern "C" {
         height: usize,
         kind: aclrtMemcpyKind,
     ) -> aclError;
+    pub fn aclrtMemcpy2dAsync(
+        dst: *mut ::std::os::raw::c_void,
+        dpitch: usize,
+        src: *const ::std::os::raw::c_void,
+        spitch: usize,
+        width: usize,
+        height: usize,
+        kind: aclrtMemcpyKind,
+        stream: aclrtStream,
+    ) -> aclError;
     pub fn aclrtMemsetAsync(
         devPtr: *mut ::std::os::raw::c_void,
         maxCount: usize,
@@ -389,7 +646,21 @@ unsafe extern "C" {
         count: usize,
         stream: aclrtStream,
     ) -> aclError;
+    pub fn aclrtCreateStreamConfigHandle() -> *mut aclrtStreamConfigHandle;
+    pub fn aclrtDestroyStreamConfigHandle(
+        handle: *mut aclrtStreamConfigHandle,
+    ) -> aclError;
+    pub fn aclrtSetStreamConfigOpt(
+        handle: *mut aclrtStreamConfigHandle,
+        attr: aclrtStreamConfigAttr,
+        attrValue: *const ::std::os::raw::c_void,
+        valueSize: usize,
+    ) -> aclError;
     pub fn aclrtCreateStream(stream: *mut aclrtStream) -> aclError;
+    pub fn aclrtCreateStreamV2(
+        stream: *mut aclrtStream,
+        handle: *const aclrtStreamConfigHandle,
+    ) -> aclError;
     pub fn aclrtCreateStreamWithConfig(
         stream: *mut aclrtStream,
         priority: u32,
@@ -407,10 +678,21 @@ unsafe extern "C" {
         status: *mut aclrtStreamStatus,
     ) -> aclError;
     pub fn aclrtStreamWaitEvent(stream: aclrtStream, event: aclrtEvent) -> aclError;
+    pub fn aclrtDeviceCanAccessPeer(
+        canAccessPeer: *mut i32,
+        deviceId: i32,
+        peerDeviceId: i32,
+    ) -> aclError;
+    pub fn aclrtDeviceEnablePeerAccess(peerDeviceId: i32, flags: u32) -> aclError;
+    pub fn aclrtDeviceDisablePeerAccess(peerDeviceId: i32) -> aclError;
     pub fn aclrtGetMemInfo(
         attr: aclrtMemAttr,
         free: *mut usize,
         total: *mut usize,
+    ) -> aclError;
+    pub fn aclrtQueryDeviceStatus(
+        deviceId: i32,
+        deviceStatus: *mut aclrtDeviceStatus,
     ) -> aclError;
     pub fn aclrtCreateBinary(
         data: *const ::std::os::raw::c_void,
@@ -498,4 +780,8 @@ unsafe extern "C" {
         patchVersion: *mut i32,
     ) -> aclError;
     pub fn aclGetRecentErrMsg() -> *const ::std::os::raw::c_char;
+    pub fn aclsysGetCANNVersion(
+        name: aclCANNPackageName,
+        version: *mut aclCANNPackageVersion,
+    ) -> aclError;
 }

@@ -10,6 +10,8 @@ use crate::driver::table::{check_signatures, define_table};
 use crate::driver::AclStream;
 
 /// Calls a macro with the list of functions; tokens after its name are passed before the list.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! hccl_functions {
     ($callback:ident $($prefix:tt)*) => {
         $callback! { $($prefix)*

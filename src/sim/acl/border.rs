@@ -32,6 +32,8 @@ thread_local! {
     static PENDING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     /// What the last `aclGetRecentErrMsg` returned; the pointer lives until the next call.
     static FETCHED: RefCell<CString> = RefCell::default();
+    /// The last code of the runtime layer, until it is fetched.
+    static LAST_CODE: Cell<AclError> = const { Cell::new(codes::SUCCESS) };
     /// Handle of the current context, 0 for none.
     static CONTEXT: Cell<usize> = const { Cell::new(0) };
 }
@@ -75,12 +77,25 @@ fn remember(name: &str, refusal: &Refusal) {
     let of_hccl = || hccl::codes::meaning(HcclResult::try_from(refusal.code).ok()?);
     let meaning = codes::meaning(refusal.code).or_else(of_hccl).unwrap_or("unnamed code");
     let text = format!("E{}: {meaning}\n{name}: {}\n", refusal.code, refusal.text);
+    if matches!(refusal.code, 107_000..=107_999 | 207_000..=207_999 | 507_000..=507_999) {
+        let _ = LAST_CODE.try_with(|code| code.set(refusal.code));
+    }
     // A thread that is ending has no place for texts any more, and nobody to read them.
     let _ = PENDING.try_with(|pending| {
         let mut pending = pending.borrow_mut();
         pending.insert(0, text);
         pending.truncate(KEPT_TEXTS);
     });
+}
+
+/// The last code of the runtime layer in this thread, success when there is none.
+pub(super) fn last_code() -> AclError {
+    LAST_CODE.try_with(Cell::get).unwrap_or(codes::SUCCESS)
+}
+
+/// As [`last_code`], which begins anew.
+pub(super) fn take_last_code() -> AclError {
+    LAST_CODE.try_with(|code| code.replace(codes::SUCCESS)).unwrap_or(codes::SUCCESS)
 }
 
 /// Texts of this thread since the last call, newest first; null when there are none.

@@ -11,6 +11,7 @@ use super::border::{refuse, Outcome};
 use super::device::Context;
 use super::event::Event;
 use super::launch::{Binary, Function, Module};
+use super::notify::Notify;
 use super::stream::Stream;
 use crate::driver::codes;
 use crate::sim::hccl::Communicator;
@@ -67,6 +68,7 @@ objects! {
     Function = 6, "a function";
     Args = 7, "an argument list";
     Communicator = 8, "a communicator";
+    Notify = 9, "a notify";
 }
 
 impl Object {
@@ -76,6 +78,7 @@ impl Object {
         match self {
             Object::Stream(x) => Some(x.context()),
             Object::Event(x) => Some(x.context()),
+            Object::Notify(x) => Some(x.context()),
             Object::Module(x) => Some(x.context()),
             Object::Function(x) => Some(x.context()),
             Object::Context(_) | Object::Binary(_) | Object::Args(_) | Object::Communicator(_) => None,

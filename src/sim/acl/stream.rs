@@ -26,8 +26,17 @@ impl<F: FnOnce(&Stream) -> Outcome + Send> Work for F {
     }
 }
 
+/// What a program chose for a stream. It can be asked for and changes nothing here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// 0 (most urgent) to 7.
+    pub(super) priority: u32,
+    pub(super) flags: u32,
+}
+
 pub(in crate::sim) struct Stream {
     number: u64,
+    settings: Settings,
     context: u64,
     pub(in crate::sim) device: Arc<SimDevice>,
     state: Mutex<State>,
@@ -48,6 +57,7 @@ struct State {
     /// The first failure; nothing runs after it.
     failed: Option<Refusal>,
     closing: bool,
+    has_failure_mode: bool,
 }
 
 /// How a wait inside a piece of work ended.
@@ -100,7 +110,28 @@ impl Stream {
     pub(super) fn new(context: u64, device: Arc<SimDevice>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Self { number, context, device, state: Mutex::default(), arrived: Condvar::new() }
+        Self {
+            number,
+            settings: Settings::default(),
+            context,
+            device,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+        }
+    }
+
+    /// The same stream with other settings than a plain one has.
+    pub(super) fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// A number that no other stream of this process has.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Number of the context that the stream belongs to.
@@ -260,6 +291,20 @@ impl Stream {
         self.failure()
     }
 
+    /// Sets the mode in which nothing runs after a failure. Every simulated stream is in it, so only the rule that the
+    /// mode is set once remains (API reference, streams).
+    ///
+    /// ASSUMPTION(failure-mode-code): 107000 for setting it again.
+    pub(super) fn set_failure_mode(&self) -> Outcome {
+        if std::mem::replace(&mut self.state().has_failure_mode, true) {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "the failure mode of this stream was set before; it is set once",
+            );
+        }
+        Ok(())
+    }
+
     /// Is nothing queued or running?
     pub(super) fn is_idle(&self) -> Outcome<bool> {
         self.failure()?;
@@ -328,10 +373,15 @@ pub(in crate::sim) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
 
 /// As [`of`], without the default stream, which its context owns.
 pub(super) fn explicit(handle: *mut c_void) -> Outcome<Arc<Stream>> {
-    if handle.is_null() {
-        return refuse(codes::INVALID_PARAM, "stream = NULL given, a stream of aclrtCreateStream wanted");
+    let stream = of(handle)?;
+    if Arc::ptr_eq(&stream, &device::current()?.default_stream) {
+        let given = if handle.is_null() { "NULL" } else { "the default stream" };
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("stream = {given} given, a stream of aclrtCreateStream wanted"),
+        );
     }
-    of(handle)
+    Ok(stream)
 }
 
 /// Waits for every stream of the current context.
