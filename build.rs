@@ -4,7 +4,13 @@
 //! reads from `FA_BUILD_SIM_KERNELS`. For an NPU, where CANN is installed: each file becomes a device image, which the
 //! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded by the command
 //! line tool, from the list `kernel_sources.rs` there.
+//!
+//! `FA_BUILD_BINDINGS` is the folder of the bindings to CANN: the committed ones, or with feature `bindgen` those that
+//! `build/bindings.rs` makes of installed headers.
 
+#[cfg(feature = "bindgen")]
+#[path = "build/bindings.rs"]
+mod bindings;
 #[path = "build/cann_roots.rs"]
 mod cann_roots;
 #[path = "build/npu/mod.rs"]
@@ -31,13 +37,31 @@ fn main() {
         // The tests build kernels of their own.
         println!("cargo::rustc-env=FA_BUILD_TARGET={target}");
     }
-    match write_source_list().and_then(|()| build_npu_kernels()).and_then(|()| build_sim_kernels()) {
-        Ok(path) => println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", path.display()),
-        Err(why) => {
-            eprintln!("{why}");
-            process::exit(1);
-        }
+    if let Err(why) = build() {
+        eprintln!("{why}");
+        process::exit(1);
     }
+}
+
+fn build() -> Result<(), String> {
+    write_source_list()?;
+    build_npu_kernels()?;
+    println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());
+    println!("cargo::rustc-env=FA_BUILD_BINDINGS={}", bindings_folder()?.display());
+    Ok(())
+}
+
+fn bindings_folder() -> Result<PathBuf, String> {
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    #[cfg(feature = "bindgen")]
+    match bindings::generate(&root, Path::new(&variable("OUT_DIR")?))? {
+        Some(folder) => return Ok(folder),
+        None => println!(
+            "cargo::warning=feature bindgen: no CANN headers found (FASTATTENTION_CANN_INCLUDE names their folders); \
+             using the committed bindings"
+        ),
+    }
+    Ok(root.join("src/driver/bindings"))
 }
 
 fn build_sim_kernels() -> Result<PathBuf, String> {

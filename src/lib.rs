@@ -48,6 +48,7 @@ pub mod baseline;
 pub mod driver;
 mod dtype;
 mod error;
+pub mod hccl;
 pub mod kernels;
 pub mod matmul;
 pub mod reference;

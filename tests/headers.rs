@@ -215,6 +215,7 @@ fn our_image_lists_the_variants() {
             "FA_FLASH_FWD" => (KernelType::MixAic1Aiv2, 8),
             "FA_MATMUL" => (KernelType::AicOnly, 4),
             "FA_READ_L1" => (KernelType::AicOnly, 2),
+            "FA_SELF_TEST" => (KernelType::MixAic1Aiv2, 3),
             "FA_READ_UB" | "FA_VECTOR_STREAM" => (KernelType::AivOnly, 2),
             other => panic!("{other} is not a family that this test knows"),
         };

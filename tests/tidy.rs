@@ -86,7 +86,13 @@ fn operators_name_no_backend() {
 #[test]
 fn the_two_fillers_of_the_function_table_do_not_know_each_other() {
     forbid("src/acl", &[".rs"], &["crate::sim", "crate::runtime"], &[]);
-    forbid("src/sim", &[".rs"], &["crate::acl", "crate::runtime", "crate::attention", "crate::tiling"], &[]);
+    forbid("src/hccl", &[".rs"], &["crate::sim", "crate::runtime"], &[]);
+    forbid(
+        "src/sim",
+        &[".rs"],
+        &["crate::acl", "crate::hccl", "crate::runtime", "crate::attention", "crate::tiling"],
+        &[],
+    );
 }
 
 #[test]

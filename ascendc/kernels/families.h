@@ -7,5 +7,6 @@
 #define FA_MATMUL(...)
 #define FA_READ_L1(...)
 #define FA_READ_UB(...)
+#define FA_SELF_TEST(...)
 #define FA_SOFTMAX(...)
 #define FA_VECTOR_STREAM(...)

@@ -14,10 +14,13 @@
 #define FA_READ_UB(name, ...) extern "C" __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling);
 #define FA_SOFTMAX(name, ...) \
     extern "C" __global__ __aicore__ void name(GM_ADDR scores, GM_ADDR mask, GM_ADDR p, GM_ADDR tiling);
+#define FA_SELF_TEST(name, ...) \
+    extern "C" __global__ __aicore__ void name(GM_ADDR out, GM_ADDR workspace, GM_ADDR tiling);
 #define FA_VECTOR_STREAM(name, ...) extern "C" __global__ __aicore__ void name(GM_ADDR out, GM_ADDR tiling);
 #include "../kernels/variants.def"
 #undef FA_ADD
 #undef FA_COPY
+#undef FA_SELF_TEST
 #undef FA_FLASH_FWD
 #undef FA_MATMUL
 #undef FA_READ_L1
@@ -32,11 +35,13 @@ static constexpr FasimKernel kKernels[] = {
 #define FA_MATMUL(name, ...) fasim::entry<&name>(#name, fasim::kAicOnly),
 #define FA_READ_L1(name, ...) fasim::entry<&name>(#name, fasim::kAicOnly),
 #define FA_READ_UB(name, ...) fasim::entry<&name>(#name, fasim::kAivOnly),
+#define FA_SELF_TEST(name, ...) fasim::entry<&name>(#name, fasim::kMixAic1Aiv2),
 #define FA_SOFTMAX(name, ...) fasim::entry<&name>(#name, fasim::kAivOnly),
 #define FA_VECTOR_STREAM(name, ...) fasim::entry<&name>(#name, fasim::kAivOnly),
 #include "../kernels/variants.def"
 #undef FA_ADD
 #undef FA_COPY
+#undef FA_SELF_TEST
 #undef FA_FLASH_FWD
 #undef FA_MATMUL
 #undef FA_READ_L1

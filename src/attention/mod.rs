@@ -8,6 +8,7 @@ pub mod host;
 mod launch;
 pub(crate) mod operands;
 mod problem;
+mod self_test;
 
 pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};

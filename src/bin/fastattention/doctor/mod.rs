@@ -1,21 +1,27 @@
 //! `fastattention doctor`.
 
+mod bundle;
+mod device;
+mod machine;
+
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
-use fastattention::runtime::{self, Device, DeviceReport};
-use fastattention::{acl, ErrorKind, Soc};
+use fastattention::{acl, runtime};
 use serde::Serialize;
 
 use crate::compiler::Compiler;
-use crate::{kernels, self_test};
+use crate::kernels;
+use device::DeviceState;
+use machine::Machine;
 
-/// Variables that are read besides those that start with [`PREFIX`]: where CANN is searched, and the compiler.
-const VARIABLES: [&str; 5] =
-    ["ASCEND_HOME_PATH", "ASCEND_INSTALL_PATH", "ASCEND_TOOLKIT_HOME", "CXX", "CXXFLAGS"];
+/// Variables that are told besides those that start with one of [`PREFIXES`]: the compiler's.
+const VARIABLES: [&str; 2] = ["CXX", "CXXFLAGS"];
 
-/// Of the variables of this crate.
-const PREFIX: &str = "FASTATTENTION_";
+/// Of the variables of this crate and of CANN.
+const PREFIXES: [&str; 2] = ["FASTATTENTION_", "ASCEND_"];
 
 /// How to print.
 #[derive(clap::Args)]
@@ -23,6 +29,13 @@ pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Write everything to send back when something fails on an NPU to this new or empty folder: this report, the log of
+    /// CANN's libraries, what npu-smi says.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    report: Option<PathBuf>,
+    /// Longest time of the checks behind --report: a driver can hang.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "report")]
+    time_limit: u64,
 }
 
 /// Everything found. The field names are those of the JSON.
@@ -32,6 +45,7 @@ struct Report {
     target: &'static str,
     kernels: Kernels,
     acl: AclLibrary,
+    machine: Machine,
     devices: Vec<DeviceState>,
     compiler: HostCompiler,
     variables: Vec<Variable>,
@@ -71,32 +85,23 @@ struct AclLibrary {
     loaded: Option<String>,
     /// Of the ACL interface, not of CANN.
     api_version: Option<String>,
+    /// Of the driver and of CANN's packages, where the library can tell.
+    packages: Vec<Package>,
+    /// Is it this crate's drop-in library in the place of a driver?
+    simulated: Option<bool>,
     tried: Vec<Attempt>,
+}
+
+#[derive(Debug, Serialize)]
+struct Package {
+    name: &'static str,
+    version: String,
 }
 
 #[derive(Debug, Serialize)]
 struct Attempt {
     path: String,
     reason: String,
-}
-
-#[derive(Debug, Serialize)]
-struct DeviceState {
-    name: String,
-    /// Why it cannot be opened; the fields below are null then.
-    error: Option<String>,
-    soc: Option<&'static str>,
-    cube_cores: Option<u32>,
-    vector_cores: Option<u32>,
-    free_bytes: Option<usize>,
-    total_bytes: Option<usize>,
-    self_test: Option<SelfTest>,
-}
-
-#[derive(Debug, Serialize)]
-struct SelfTest {
-    passed: bool,
-    detail: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,11 +119,13 @@ struct Variable {
 
 impl Doctor {
     pub(crate) fn execute(self) -> Result<()> {
+        if let Some(folder) = &self.report {
+            return bundle::write(folder, Duration::from_secs(self.time_limit));
+        }
         let report = Report::gather()?;
         let text = if self.json { serde_json::to_string_pretty(&report)? } else { report.text() };
         crate::print(text.trim_end())?;
-        let passed = |d: &DeviceState| d.self_test.as_ref().is_some_and(|test| test.passed);
-        if !report.devices.iter().any(passed) {
+        if !report.devices.iter().any(DeviceState::passes) {
             bail!("no device is usable and passes its self-test");
         }
         Ok(())
@@ -133,6 +140,7 @@ impl Report {
             target: env!("FA_BUILD_TARGET"),
             kernels: Kernels::gather(kernels.into_iter().map(|k| k.name).collect()),
             acl: AclLibrary::gather(),
+            machine: Machine::gather(Path::new("/")),
             devices: runtime::devices().into_iter().map(DeviceState::gather).collect(),
             compiler: HostCompiler::gather()?,
             variables: variables(),
@@ -144,13 +152,18 @@ impl Report {
         push(&mut text, self.kernels.text());
         match (&self.acl.loaded, &self.acl.api_version) {
             (Some(path), Some(version)) => {
-                push(&mut text, format_args!("ACL library: {path}, ACL interface {version}"));
+                let kind = if self.acl.simulated == Some(true) { ", the simulator in its place" } else { "" };
+                push(&mut text, format_args!("ACL library: {path}, ACL interface {version}{kind}"));
             }
             _ => push(&mut text, format_args!("ACL library: none; tried")),
         }
         for Attempt { path, reason } in &self.acl.tried {
             push(&mut text, format_args!("  {path}: {reason}"));
         }
+        for Package { name, version } in &self.acl.packages {
+            push(&mut text, format_args!("  version of {name}: {version}"));
+        }
+        push(&mut text, self.machine.text());
         for device in &self.devices {
             push(&mut text, format_args!("device {}", device.text()));
         }
@@ -248,80 +261,17 @@ impl AclLibrary {
                 let (major, minor, patch) = l.version();
                 format!("{major}.{minor}.{patch}")
             }),
+            packages: library
+                .map(|l| l.package_versions().into_iter().map(|(name, version)| Package { name, version }))
+                .into_iter()
+                .flatten()
+                .collect(),
+            simulated: library.map(acl::Library::is_simulated),
             tried: acl::attempts()
                 .iter()
                 .map(|a| Attempt { path: a.path.display().to_string(), reason: a.reason.clone() })
                 .collect(),
         }
-    }
-}
-
-impl DeviceState {
-    fn gather(found: DeviceReport) -> Self {
-        match found.soc {
-            Err(error) => Self {
-                name: found.name,
-                error: Some(match error.kind() {
-                    // Its list of files is that of `acl.tried`.
-                    ErrorKind::LibraryNotFound => "no ACL library was loaded".to_owned(),
-                    _ => error.to_string(),
-                }),
-                soc: None,
-                cube_cores: None,
-                vector_cores: None,
-                free_bytes: None,
-                total_bytes: None,
-                self_test: None,
-            },
-            Ok(soc) => Self::test(found.name, soc),
-        }
-    }
-
-    fn test(name: String, soc: &'static Soc) -> Self {
-        let device = Device::open(&name);
-        let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
-        let outcome = device.map_err(anyhow::Error::from).and_then(|device| self_test::run(&device));
-        let self_test = match outcome {
-            Ok(c) => SelfTest {
-                passed: true,
-                detail: format!("largest error against f64 {:.2e}, bound {:.2e}", c.error, c.bound),
-            },
-            Err(error) => SelfTest { passed: false, detail: format!("{error:#}") },
-        };
-        Self {
-            name,
-            error: None,
-            soc: Some(&soc.name),
-            cube_cores: Some(soc.cube_cores),
-            vector_cores: Some(soc.vector_cores),
-            free_bytes: memory.map(|m| m.free_bytes),
-            total_bytes: memory.map(|m| m.total_bytes),
-            self_test: Some(self_test),
-        }
-    }
-
-    fn text(&self) -> String {
-        let name = &self.name;
-        if let Some(error) = &self.error {
-            return format!("{name}: not usable: {}", indented(error));
-        }
-        let number = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
-        let gib = |n: Option<usize>| {
-            n.map_or_else(|| "?".to_owned(), |n| format!("{:.1}", n as f64 / 2f64.powi(30)))
-        };
-        let mut text = format!(
-            "{name}: {}, {} Cube cores, {} Vector cores, {} of {} GiB free",
-            self.soc.unwrap_or("?"),
-            number(self.cube_cores),
-            number(self.vector_cores),
-            gib(self.free_bytes),
-            gib(self.total_bytes)
-        );
-        if let Some(SelfTest { passed, detail }) = &self.self_test {
-            let outcome = if *passed { "passed" } else { "failed" };
-            push(&mut text, format_args!("; self-test {outcome}: {}", indented(detail)));
-        }
-        text.trim_end().to_owned()
     }
 }
 
@@ -350,7 +300,7 @@ fn variables() -> Vec<Variable> {
             name: name.to_string_lossy().into_owned(),
             value: value.to_string_lossy().into_owned(),
         })
-        .filter(|v| v.name.starts_with(PREFIX) || VARIABLES.contains(&v.name.as_str()))
+        .filter(|v| PREFIXES.iter().any(|p| v.name.starts_with(p)) || VARIABLES.contains(&v.name.as_str()))
         .collect();
     set.sort_by(|a, b| a.name.cmp(&b.name));
     set
