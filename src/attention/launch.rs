@@ -3,7 +3,7 @@
 use super::operands::{AllGiven, Given};
 use super::{kernel_name, Plan};
 use crate::kernels;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
 
@@ -62,6 +62,18 @@ impl FlashAttention {
             f16: module.kernel(kernel_name(DType::F16)?)?,
             bf16: module.kernel(kernel_name(DType::Bf16)?)?,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
+        })
+    }
+
+    /// The same operator with the kernels of another image of the same device, which share the M-mask.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel. Launches fail when the image is loaded on another device.
+    pub fn with_kernels_of(&self, module: &Module) -> Result<Self> {
+        Ok(Self {
+            f16: module.kernel(kernel_name(DType::F16)?)?,
+            bf16: module.kernel(kernel_name(DType::Bf16)?)?,
+            ..self.clone()
         })
     }
 

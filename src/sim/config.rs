@@ -1,5 +1,6 @@
 //! What can be chosen about a simulated device.
 
+use super::Recorder;
 use crate::Soc;
 
 /// How the Cube sums the products of one output element. The hardware's order and width are not published.
@@ -29,6 +30,8 @@ pub struct Config {
     /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
     /// ASSUMPTION(ctrl48-default): the vendor's pages disagree on the default; INF/NAN is the boundary tables' word.
     pub inf_nan: bool,
+    /// Where what the cores issue is written down; `None`: nowhere.
+    pub recorder: Option<Recorder>,
 }
 
 impl Config {
@@ -41,6 +44,7 @@ impl Config {
             check_races: true,
             cube_accumulate: CubeAccumulate::F32Sequential,
             inf_nan: true,
+            recorder: None,
         }
     }
 }

@@ -15,12 +15,14 @@ mod instr;
 mod isa;
 mod machine;
 mod memory;
+mod record;
 
 pub use addr::Space;
 pub use config::{Config, CubeAccumulate};
 pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
 pub use instr::Pipe;
 pub use isa::{instructions, Instruction};
+pub use record::{CoreId, Issued, Recorder};
 
 /// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
 /// Device numbers are not used twice.
