@@ -20,7 +20,7 @@ pub(super) struct Word {
 
 impl Word {
     pub(super) fn new(address: u64) -> Outcome<Self> {
-        if address % 8 != 0 {
+        if !address.is_multiple_of(8) {
             return refuse(
                 codes::RT_ADDRESS_UNALIGNED,
                 format!("devAddr = {address:#x} given, a multiple of 8 wanted"),
