@@ -141,11 +141,18 @@ pub(crate) fn fill<T: FunctionTable>(name: &str, libraries: &[Loaded]) -> Result
     })
 }
 
+/// A library of the NPU driver, which those of CANN need.
+const DRIVER_FILE: &str = "libascend_hal.so";
+
 fn loader_text(error: &libloading::Error) -> String {
-    match error {
+    let mut text = match error {
         libloading::Error::DlOpen { desc } => format!("{desc:?}").trim_matches('"').to_owned(),
         other => other.to_string(),
+    };
+    if text.contains(DRIVER_FILE) {
+        text += "; that is a library of the NPU driver, which is not installed or not in the search path";
     }
+    text
 }
 
 #[cfg(test)]

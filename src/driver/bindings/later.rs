@@ -143,6 +143,10 @@ pub const ACL_DEV_ATTR_MAINBOARD_ID: aclrtDevAttr = 407;
 pub const ACL_DEV_ATTR_HD_CONNECT_TYPE: aclrtDevAttr = 408;
 pub const ACL_DEV_ATTR_IS_VIRTUAL: aclrtDevAttr = 501;
 pub const ACL_DEV_ATTR_NPU_ARCH: aclrtDevAttr = 601;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_SUM: aclrtReduceKind = 10;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_MAX: aclrtReduceKind = 11;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_MIN: aclrtReduceKind = 12;
+pub const ACL_RT_MEMCPY_SDMA_AUTOMATIC_EQUAL: aclrtReduceKind = 13;
 pub const ACL_RT_DEV_RES_CUBE_CORE: aclrtDevResLimitType = 0;
 pub const ACL_RT_DEV_RES_VECTOR_CORE: aclrtDevResLimitType = 1;
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]

@@ -15,8 +15,9 @@ macro_rules! generated {
             non_snake_case,
             unreachable_pub,
             unsafe_code,
+            clippy::all,
+            clippy::allow_attributes_without_reason,
             clippy::multiple_unsafe_ops_per_block,
-            clippy::ptr_as_ptr,
             clippy::undocumented_unsafe_blocks,
             reason = "generated: what the C headers say"
         )]

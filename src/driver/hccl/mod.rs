@@ -6,7 +6,6 @@ pub mod codes;
 mod functions;
 mod types;
 
-#[cfg_attr(not(test), allow(unused_imports, reason = "for whoever fills the table in process"))]
 pub(crate) use functions::hccl_functions;
 pub use functions::HcclTable;
 pub use types::*;

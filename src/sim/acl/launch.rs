@@ -144,12 +144,11 @@ pub(super) unsafe fn check_config(cfg: *const LaunchCfg) -> Outcome {
     for (i, attr) in attrs.iter().enumerate() {
         let wrong = |what: String| refuse(codes::RT_PARAM_INVALID, format!("cfg: attribute {i} has {what}"));
         match attr.id {
-            launch_attr::SCHEM_MODE => {
-                // SAFETY: any byte is a value of this member.
+            // SAFETY: any byte is a value of this member.
+            launch_attr::SCHEM_MODE if unsafe { attr.value.schemMode } > 1 => {
+                // SAFETY: as above.
                 let mode = unsafe { attr.value.schemMode };
-                if mode > 1 {
-                    return wrong(format!("schemMode = {mode}, 0 or 1 wanted"));
-                }
+                return wrong(format!("schemMode = {mode}, 0 or 1 wanted"));
             }
             1..=launch_attr::LAST => {}
             id => return wrong(format!("id = {id}, 1 to {} wanted", launch_attr::LAST)),
