@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fastattention::runtime::{
     Buffer, CommDType, Communicator, CommunicatorOptions, Device, Operand, ReduceOp, RootInfo, Stream,
 };
+use fastattention::sim::HcclConfig;
 use fastattention::{Error, ErrorKind};
 
 use crate::{device_with, hasty, lanes, patient, Lane};
@@ -16,6 +17,7 @@ const PARA: i32 = 1;
 const NOT_SUPPORT: i32 = 5;
 const NOT_FOUND: i32 = 6;
 const TIMEOUT: i32 = 9;
+const RUNTIME: i32 = 15;
 const REMOTE: i32 = 21;
 
 /// Codes of a stream.
@@ -215,6 +217,39 @@ fn a_stream_that_failed_before_fails_the_others() {
     // The other rank may have run out of time itself: it started last, but threads are not exact.
     assert_error(other.synchronize(), NOT_THERE, &["Barrier"]);
     assert!(live[1].async_error().is_err());
+}
+
+#[test]
+fn a_call_on_a_failed_stream_fails_the_others() {
+    let devices: Vec<Device> = (0..2).map(|_| device_with(hasty())).collect();
+    let failed = Stream::new(&devices[1]).unwrap();
+    Communicator::init_all(&devices).unwrap()[1].barrier(&failed).unwrap();
+    assert_error(failed.synchronize(), NOT_THERE, &["rank 0 (device"]);
+
+    let comms = Communicator::init_all(&devices).unwrap();
+    let waiting = Stream::new(&devices[0]).unwrap();
+    comms[0].barrier(&waiting).unwrap();
+    assert_error(comms[1].barrier(&failed), RUNTIME, &["Barrier"]);
+    assert_error(waiting.synchronize(), NOT_THERE, &["rank 1 (device", "dropped its work"]);
+}
+
+/// Variables are read when a communicator is made, so the one of this test is set for a process of its own.
+#[test]
+fn the_environment_limits_the_wait() {
+    const CHILD: &str = "FASTATTENTION_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "failures::the_environment_limits_the_wait"])
+            .env("HCCL_EXEC_TIMEOUT", "1")
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+        return;
+    }
+    let lanes = lanes(2, &HcclConfig::default());
+    lanes[0].comm.barrier(&lanes[0].stream).unwrap();
+    assert_error(lanes[0].stream.synchronize(), NOT_THERE, &["waited 1s for rank 1"]);
 }
 
 #[test]
