@@ -170,7 +170,7 @@ fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
         write!(
             text,
             "\nextern \"C\" __global__ __aicore__ void {}({PARAMS}) {{ \
-             {space}::flash_fwd<half>(q, k, v, mask, o, lse, workspace, tiling); }}\n",
+             {space}::flash_fwd<half, float>(q, k, v, mask, o, lse, workspace, tiling); }}\n",
             kernel_name(*index)
         )
         .unwrap();

@@ -32,6 +32,7 @@ fn shapes(batch: u32, seqlen: impl Strategy<Value = u32> + Clone) -> impl Strate
                 seqlen_q,
                 seqlen_k,
                 dtype: if is_bf16 { DType::Bf16 } else { DType::F16 },
+                score_dtype: if is_bf16 || want_lse { DType::F32 } else { DType::F16 },
                 mask,
                 softmax_scale: 0.125,
                 want_lse,
@@ -248,7 +249,7 @@ proptest! {
         let [q_stride, k_stride, v_stride, o_stride] = strides;
         let shape = Shape {
             batch, num_heads, num_heads_k, head_dim, head_dim_v, seqlen_q, seqlen_k, mask, softmax_scale: scale,
-            dtype: DType::F16, want_lse: true, q_stride, k_stride, v_stride, o_stride,
+            dtype: DType::F16, score_dtype: DType::F16, want_lse: true, q_stride, k_stride, v_stride, o_stride,
         };
         match plan(&shape, soc) {
             Ok(plan) => check_tiling_data(&plan, soc),
@@ -270,6 +271,7 @@ fn long(seqlen_q: u32, seqlen_k: u32, mask: Mask) -> Shape {
         seqlen_q,
         seqlen_k,
         dtype: DType::F16,
+        score_dtype: DType::F32,
         mask,
         softmax_scale: 0.25,
         want_lse: true,

@@ -35,16 +35,16 @@
 
 namespace fa {
 
-template <typename T>
+template <typename T, typename S>
 __aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
                                  GM_ADDR workspace, GM_ADDR tiling) {
     const auto data = load_tiling<FlashFwdTilingData>(tiling);
     if ASCEND_IS_AIC {
-        FlashFwdCube<T> cube(data, q, k, v, workspace);
+        FlashFwdCube<T, S> cube(data, q, k, v, workspace);
         cube.run();
     }
     if ASCEND_IS_AIV {
-        FlashFwdVector<T> vector(data, mask, o, lse, workspace);
+        FlashFwdVector<T, S> vector(data, mask, o, lse, workspace);
         vector.run();
     }
 }
@@ -53,11 +53,11 @@ __aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, 
 
 #include "families.h"
 #undef FA_FLASH_FWD
-#define FA_FLASH_FWD(name, T)                                                                                   \
+#define FA_FLASH_FWD(name, T, S)                                                                                   \
     extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void name(                                             \
         GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace,               \
         GM_ADDR tiling) {                                                                                       \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);                                                      \
-        fa::flash_fwd<T>(q, k, v, mask, o, lse, workspace, tiling);                                             \
+        fa::flash_fwd<T, S>(q, k, v, mask, o, lse, workspace, tiling);                                             \
     }
 #include "variants.def"

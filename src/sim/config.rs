@@ -1,7 +1,7 @@
 //! What can be chosen about a simulated device.
 
-use super::Recorder;
 use super::time::ModelTime;
+use super::Recorder;
 use crate::Soc;
 
 /// How the Cube sums the products of one output element. The hardware's order and width are not published.

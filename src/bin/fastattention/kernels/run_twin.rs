@@ -85,7 +85,11 @@ impl Bench {
     }
 
     /// Calls `launch` with each image and compares what it leaves in `results`, and the instructions.
-    fn side_by_side(&mut self, results: &[&Buffer], launch: impl Fn(&Self, usize) -> Result<()>) -> Result<()> {
+    fn side_by_side(
+        &mut self,
+        results: &[&Buffer],
+        launch: impl Fn(&Self, usize) -> Result<()>,
+    ) -> Result<()> {
         let mut outcomes = Vec::new();
         for (side, name) in NAMES.into_iter().enumerate() {
             for buffer in results {
