@@ -1,5 +1,7 @@
 //! The command line tool: run attention on files, print plans, list devices and instructions.
 
+mod bench;
+mod chart;
 #[path = "../../../build/compiler.rs"]
 mod compiler;
 mod doctor;
@@ -10,6 +12,7 @@ mod progress;
 mod run;
 mod self_test;
 mod shape;
+mod table;
 mod tensors;
 mod trace;
 mod workload;
@@ -38,6 +41,8 @@ enum Command {
     Plan(plan::Plan),
     /// Run a kernel in model time and write a Chrome trace of every instruction, or a summary.
     Trace(trace::Trace),
+    /// Run operators in model time over sweeps of shapes: table, CSV, charts.
+    Bench(bench::Bench),
     /// List the devices found, and why something was not found.
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Trace(trace) => trace.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
         Command::Doctor(doctor) => doctor.execute(),

@@ -34,6 +34,18 @@ pub(crate) struct Workload {
     pub(crate) is_warm: bool,
 }
 
+impl std::fmt::Display for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Workload { op, problem: p, soc, .. } = self;
+        write!(
+            f,
+            "{op} on {}: {} q [{}, {}, {}, {}]",
+            soc.name, p.dtype, p.batch, p.seqlen_q, p.num_heads, p.head_dim
+        )?;
+        write!(f, ", seqlen_k {}, num_heads_k {}, mask {}", p.seqlen_k, p.num_heads_k, p.mask)
+    }
+}
+
 impl Workload {
     /// Floating-point operations that the result needs: those of pairs that no mask hides.
     pub(crate) fn flops(&self) -> f64 {

@@ -110,6 +110,13 @@ pub struct CoreReport {
     pub pipes: [PipeReport; 7],
 }
 
+impl CoreReport {
+    /// `AIC` or `AIV`.
+    pub fn kind(&self) -> &'static str {
+        core_kind(self.core)
+    }
+}
+
 /// The pipes that did something, by name.
 fn by_name<S: Serializer>(pipes: &[PipeReport; 7], serializer: S) -> Result<S::Ok, S::Error> {
     let used = Pipe::ALL.into_iter().zip(pipes).filter(|(_, report)| report.instructions > 0);

@@ -179,7 +179,7 @@ impl Summary {
         writeln!(f, "\npipes, mean of the cores, in % of the launch")?;
         writeln!(f, "core pipe    busy  occupied  instructions  stalls")?;
         for kind in ["AIC", "AIV"] {
-            let cores: Vec<_> = self.cores.iter().filter(|c| core_kind(c.core) == kind).collect();
+            let cores: Vec<_> = self.cores.iter().filter(|c| c.kind() == kind).collect();
             let share = |cycles: f64| 100.0 * cycles / self.cycles.max(1.0) / cores.len() as f64;
             for pipe in Pipe::ALL {
                 let reports = cores.iter().map(|c| &c.pipes[pipe as usize]);

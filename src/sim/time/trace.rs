@@ -256,13 +256,18 @@ impl TraceWriter<'_> {
     fn asked(&self, options: &TraceOptions, there: &BTreeSet<u32>) -> io::Result<BTreeSet<u32>> {
         let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         if self.report.trace.is_empty() {
-            return invalid(format!("the launch of {} holds no trace: it was not traced", self.report.kernel));
+            return invalid(format!(
+                "the launch of {} holds no trace: it was not traced",
+                self.report.kernel
+            ));
         }
         let Some(asked) = &options.groups else { return Ok(there.clone()) };
         let asked: BTreeSet<u32> = asked.iter().copied().collect();
         match asked.difference(there).next() {
             Some(group) => invalid(format!("the launch has no core {group}; it ran on {}", ranges(there))),
-            None if asked.is_empty() => invalid(format!("no core was named; the launch ran on {}", ranges(there))),
+            None if asked.is_empty() => {
+                invalid(format!("no core was named; the launch ran on {}", ranges(there)))
+            }
             None => Ok(asked),
         }
     }
@@ -292,12 +297,16 @@ impl TraceWriter<'_> {
             parts.push(format!("instructions from {} us on", self.us(kept.until)));
         }
         let lost = self.report.trace.iter().filter(|e| !kept.has(e)).count();
-        (!parts.is_empty()).then(|| {
-            format!("{}: {lost} of {} instructions", parts.join(", "), self.report.trace.len())
-        })
+        (!parts.is_empty())
+            .then(|| format!("{}: {lost} of {} instructions", parts.join(", "), self.report.trace.len()))
     }
 
-    fn write(&self, to: &mut dyn Write, kept: &Kept, progress: &mut dyn FnMut(u64)) -> io::Result<TraceWritten> {
+    fn write(
+        &self,
+        to: &mut dyn Write,
+        kept: &Kept,
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<TraceWritten> {
         let mut written = TraceWritten { instructions: 0, flows: 0, left_out: kept.left_out.clone() };
         self.write_head(to, kept)?;
         for (i, event) in self.report.trace.iter().enumerate() {
