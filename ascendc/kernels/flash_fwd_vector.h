@@ -25,13 +25,16 @@ class FlashFwdVector {
         o_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(o));
         lse_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(lse));
         const auto bytes = memory_.ub;
-        for (uint32_t i = 0; i < 2; ++i) {
+        for (uint32_t i = 0; i < kSlices; ++i) {
             s_ub_[i] = bytes[t.ub_s_offset_bytes + i * t.slice_bytes].template ReinterpretCast<float>();
-            p_ub_[i] = bytes[t.ub_p_offset_bytes + i * (t.slice_bytes / 2)].template ReinterpretCast<T>();
-            mask_ub_[i] = bytes[t.ub_mask_offset_bytes + i * mask_bytes()];
         }
+        for (uint32_t i = 0; i < 2; ++i) {
+            mask_ub_[i] = bytes[t.ub_mask_offset_bytes + i * mask_bytes()];
+            wide_ub_[i] = bytes[t.ub_tmp_offset_bytes + i * t.ub_tmp_bytes].template ReinterpretCast<float>();
+            narrow_ub_[i] = wide_ub_[i][t.slice_bytes / 8 / sizeof(float)];
+        }
+        p_ub_ = bytes[t.ub_p_offset_bytes].template ReinterpretCast<T>();
         acc_ub_ = bytes[t.ub_acc_offset_bytes].template ReinterpretCast<float>();
-        tmp_ub_ = bytes[t.ub_tmp_offset_bytes].template ReinterpretCast<float>();
         blocks_ub_ = bytes[t.ub_brcb_offset_bytes].template ReinterpretCast<float>();
         stats_ub_ = bytes[t.ub_stats_offset_bytes].template ReinterpretCast<float>();
     }
@@ -55,8 +58,10 @@ class FlashFwdVector {
     }
 
   private:
+    // Score slices in UB: three on their way through the softmax and one being loaded.
+    static constexpr uint32_t kSlices = 4;
     // Row statistics: maxima and sums of two items, scratch, and one array of rescale factors a stage.
-    static constexpr uint32_t kStatsFixed = 8;
+    static constexpr uint32_t kStatsFixed = 9;
     static constexpr float kFloor = -3.402823466e+38f;  // finite, so that (-inf) - floor is -inf and never NaN
     static constexpr uint32_t kInfBits = 0xff800000;    // -inf
 
@@ -67,10 +72,11 @@ class FlashFwdVector {
     __aicore__ inline AscendC::LocalTensor<float> row_sum(uint32_t item, uint32_t row) {
         return stats(2 + item % 2, row);
     }
-    __aicore__ inline AscendC::LocalTensor<float> block_value(uint32_t row) { return stats(4, row); }
+    __aicore__ inline AscendC::LocalTensor<float> block_max(uint32_t row) { return stats(4, row); }
     __aicore__ inline AscendC::LocalTensor<float> new_max(uint32_t row) { return stats(5, row); }
     __aicore__ inline AscendC::LocalTensor<float> divisor(uint32_t row) { return stats(6, row); }
     __aicore__ inline AscendC::LocalTensor<float> lse_out(uint32_t row) { return stats(7, row); }
+    __aicore__ inline AscendC::LocalTensor<float> block_sum(uint32_t row) { return stats(8, row); }
     __aicore__ inline AscendC::LocalTensor<float> rescale(uint32_t stage, uint32_t row) {
         return stats(kStatsFixed + stage, row);
     }
@@ -116,51 +122,120 @@ class FlashFwdVector {
         AscendC::PipeBarrier<PIPE_V>();
     }
 
+    // A slice of whole rows on its way through the softmax.
+    struct Slice {
+        uint32_t row = 0;   // first row among this AIV's rows of the item
+        uint32_t rows = 0;  // 0: no slice
+        uint32_t slot = 0;  // its buffer
+        RowTree<RowReduce::kMax> max;
+        RowTree<RowReduce::kSum> sum;
+    };
+
+    // Every slice goes through twelve operations, each of which needs the one before. Four slices are under way, three
+    // operations apart: a barrier then makes one slice wait while the others have something to do. A dependent vector
+    // instruction alone would wait some 25 cycles (AscendC vector performance tables).
     __aicore__ inline void softmax_step(const Step& s, uint32_t stage) {
         if (s.first) start_item(s);
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kQkReady);
         const uint32_t pitch = round_up(s.n_valid, kLanesF32);
         const uint32_t step = rows_per_slice(pitch);
         const uint32_t total = num_rows(s);
-        for (uint32_t row = 0; row < total; row += step) {
-            softmax_slice(s, stage, row, min_u32(step, total - row), pitch);
+        const uint32_t slices = ceil_div(total, step);
+        uint32_t loaded = slices > 0 ? load_scores(s, stage, 0, min_u32(step, total), pitch) : 0;
+        for (uint32_t turn = 0; slices > 0 && turn < slices + kSlices - 1; ++turn) {
+            Slice& a = slices_[turn % kSlices];
+            Slice& b = slices_[(turn + 3) % kSlices];
+            Slice& c = slices_[(turn + 2) % kSlices];
+            Slice& d = slices_[(turn + 1) % kSlices];
+            a.row = turn * step;
+            a.rows = turn < slices ? min_u32(step, total - a.row) : 0;
+            a.slot = loaded;
+            if (turn + 1 < slices) {
+                const uint32_t next = a.row + step;
+                loaded = load_scores(s, stage, next, min_u32(step, total - next), pitch);
+            }
+            if (a.rows > 0) scale(a, s, pitch);
+            if (b.rows > 0) b.max.drain();
+            if (c.rows > 0) subtract_max(c, s, stage, pitch);
+            if (d.rows > 0) d.sum.step();
+            AscendC::PipeBarrier<PIPE_V>();
+            if (a.rows > 0) start_max(a, s, pitch);
+            if (b.rows > 0) {
+                AscendC::Max(new_max(b.row), row_max(s.item, b.row), block_max(b.row), count(b));
+            }
+            if (c.rows > 0) AscendC::Exp(s_ub_[c.slot], s_ub_[c.slot], static_cast<int32_t>(c.rows * pitch));
+            if (d.rows > 0 && !d.sum.is_done()) d.sum.step();
+            AscendC::PipeBarrier<PIPE_V>();
+            if (a.rows > 0) a.max.step();
+            if (b.rows > 0) {
+                AscendC::Sub(rescale(stage, b.row), row_max(s.item, b.row), new_max(b.row), count(b));
+                spread_rows(blocks_ub_, new_max(b.row), b.rows);
+            }
+            if (d.rows > 0) add_sum(d, s);
+            if (c.rows > 0) hand_over(c, s, stage, pitch);
+            AscendC::PipeBarrier<PIPE_V>();
         }
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
     }
 
-    __aicore__ inline void softmax_slice(const Step& s, uint32_t stage, uint32_t row, uint32_t rows, uint32_t pitch) {
-        const uint32_t slot = s_ring_.acquire();
-        const auto& x = s_ub_[slot];
-        copy_scores(x, s, stage, row, rows, pitch);
-        s_ring_.publish(slot);
-        s_ring_.await(slot);
-        scale_and_mask(x, s, row, rows, pitch);
+    __aicore__ static inline int32_t count(const Slice& x) { return static_cast<int32_t>(x.rows); }
 
-        const auto count = static_cast<int32_t>(rows);
-        const auto old_max = row_max(s.item, row);
-        const auto sum = row_sum(s.item, row);
-        const auto alpha = rescale(stage, row);
-        reduce_rows<RowReduce::kMax>(block_value(row), x, tmp_ub_, blocks_ub_, rows, pitch);
-        AscendC::Max(new_max(row), old_max, block_value(row), count);
-        AscendC::PipeBarrier<PIPE_V>();
-        AscendC::Sub(alpha, old_max, new_max(row), count);
-        spread_rows(blocks_ub_, new_max(row), rows);  // with its barrier
-        AscendC::Exp(alpha, alpha, count);
-        apply_rows<RowOp::kSub>(x, blocks_ub_, rows, pitch, pitch);
-        AscendC::Adds(old_max, new_max(row), 0.0f, count);
-        AscendC::Exp(x, x, static_cast<int32_t>(rows * pitch));
-        AscendC::Mul(sum, sum, alpha, count);
-        AscendC::PipeBarrier<PIPE_V>();
-        reduce_rows<RowReduce::kSum>(block_value(row), x, tmp_ub_, blocks_ub_, rows, pitch);
-        AscendC::Add(sum, sum, block_value(row), count);
+    // Scores times softmax_scale.
+    __aicore__ inline void scale(const Slice& x, const Step& s, uint32_t pitch) {
+        s_ring_.await(x.slot);
+        if (s.n_valid < pitch) {  // what lies behind the last key was never written
+            fill_row_tails(s_ub_[x.slot], 0.0f, x.rows, s.n_valid, pitch);
+            AscendC::PipeBarrier<PIPE_V>();
+        }
+        AscendC::Muls(s_ub_[x.slot], s_ub_[x.slot], t_.softmax_scale, static_cast<int32_t>(x.rows * pitch));
+    }
 
+    // -inf where the mask or the end of the keys hides a score; then the first level of the row maxima.
+    __aicore__ inline void start_max(Slice& x, const Step& s, uint32_t pitch) {
+        apply_diagonals(s_ub_[x.slot], s, x.row, x.rows, pitch);
+        if (s.n_valid < pitch) {
+            fill_row_tails(s_ub_[x.slot], minus_infinity(), x.rows, s.n_valid, pitch);
+            AscendC::PipeBarrier<PIPE_V>();
+        }
+        x.max = RowTree<RowReduce::kMax>(s_ub_[x.slot], wide_ub_[0], narrow_ub_[0], block_max(x.row), x.rows, pitch);
+        x.max.step();
+    }
+
+    __aicore__ inline void subtract_max(const Slice& x, const Step& s, uint32_t stage, uint32_t pitch) {
+        apply_rows<RowOp::kSub>(s_ub_[x.slot], blocks_ub_, x.rows, pitch, pitch);
+        AscendC::Exp(rescale(stage, x.row), rescale(stage, x.row), count(x));
+        AscendC::Adds(row_max(s.item, x.row), new_max(x.row), 0.0f, count(x));
+    }
+
+    // Probabilities to GM, and the first level of their row sums.
+    __aicore__ inline void hand_over(Slice& x, const Step& s, uint32_t stage, uint32_t pitch) {
+        x.sum = RowTree<RowReduce::kSum>(s_ub_[x.slot], wide_ub_[1], narrow_ub_[1], block_sum(x.row), x.rows, pitch);
+        x.sum.step();
+        AscendC::Mul(row_sum(s.item, x.row), row_sum(s.item, x.row), rescale(stage, x.row), count(x));
         const uint32_t out = out_ring_.acquire();
-        AscendC::Cast(p_ub_[out], x, AscendC::RoundMode::CAST_RINT, rows * pitch);
-        s_ring_.release(slot);
+        AscendC::Cast(p_ub_, s_ub_[x.slot], AscendC::RoundMode::CAST_RINT, x.rows * pitch);
+        s_ring_.release(x.slot);
         out_ring_.publish(out);
         out_ring_.await(out);
-        store_probabilities(p_ub_[out], s, stage, row, rows, pitch);
+        store_probabilities(p_ub_, s, stage, x.row, x.rows, pitch);
         out_ring_.release(out);
+    }
+
+    __aicore__ inline void add_sum(Slice& x, const Step& s) {
+        if (!x.sum.is_done()) {
+            x.sum.drain();
+            AscendC::PipeBarrier<PIPE_V>();
+        }
+        AscendC::Add(row_sum(s.item, x.row), row_sum(s.item, x.row), block_sum(x.row), count(x));
+        x.rows = 0;
+    }
+
+    __aicore__ inline uint32_t load_scores(const Step& s, uint32_t stage, uint32_t row, uint32_t rows,
+                                           uint32_t pitch) {
+        const uint32_t slot = s_ring_.acquire();
+        copy_scores(s_ub_[slot], s, stage, row, rows, pitch);
+        s_ring_.publish(slot);
+        return slot;
     }
 
     __aicore__ inline void copy_scores(const AscendC::LocalTensor<float>& x, const Step& s, uint32_t stage,
@@ -183,17 +258,6 @@ class FlashFwdVector {
         params.srcStride = static_cast<uint16_t>(pitch / kFractal - blocks);
         params.dstStride = static_cast<uint16_t>(t_.block_n / kFractal - blocks);
         AscendC::DataCopy(ring_.p(stage)[static_cast<uint64_t>(first_row(s) + row) * t_.block_n], p, params);
-    }
-
-    // Scores times softmax_scale, -inf where the mask or the end of the keys hides them.
-    __aicore__ inline void scale_and_mask(const AscendC::LocalTensor<float>& x, const Step& s, uint32_t row,
-                                          uint32_t rows, uint32_t pitch) {
-        const bool tail = s.n_valid < pitch;
-        if (tail) fill_row_tails(x, 0.0f, rows, s.n_valid, pitch);
-        AscendC::Muls(x, x, t_.softmax_scale, static_cast<int32_t>(rows * pitch));
-        AscendC::PipeBarrier<PIPE_V>();
-        apply_diagonals(x, s, row, rows, pitch);
-        if (tail) fill_row_tails(x, minus_infinity(), rows, s.n_valid, pitch);
     }
 
     // Tiling-mask: only slices that a diagonal crosses load bits. Column j of row i is visible iff
@@ -229,33 +293,47 @@ class FlashFwdVector {
         mask_ring_.release(slot);
     }
 
-    // acc = acc * rescale + (P V of this step)
+    // acc = acc * rescale + (P V of this step), in pieces of whole rows: the sum of one beside the product of the next.
     __aicore__ inline void update_step(const Step& s, uint32_t stage) {
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kPvReady);
         const uint32_t step = rows_per_slice(t_.head_dim_v);
         const uint32_t total = num_rows(s);
-        for (uint32_t row = 0; row < total; row += step) {
-            const uint32_t rows = min_u32(step, total - row);
-            const auto count = static_cast<int32_t>(rows * t_.head_dim_v);
-            const auto acc = acc_ub_[row * t_.head_dim_v];
-            const uint32_t slot = s_ring_.acquire();
-            AscendC::DataCopy(s_ub_[slot], ring_.o(stage)[static_cast<uint64_t>(first_row(s) + row) * t_.head_dim_v],
-                              static_cast<uint32_t>(count));
-            s_ring_.publish(slot);
-            if (!s.first) {
-                spread_rows(blocks_ub_, rescale(stage, row), rows);
-                apply_rows<RowOp::kMul>(acc, blocks_ub_, rows, t_.head_dim_v, t_.head_dim_v);
+        if (!s.first) {
+            spread_rows(blocks_ub_, rescale(stage, 0), total);
+            AscendC::PipeBarrier<PIPE_V>();
+        }
+        uint32_t before = 0;
+        for (uint32_t row = 0; row < total + step; row += step) {
+            const uint32_t slot = row < total ? load_output(s, stage, row, min_u32(step, total - row)) : 0;
+            if (row < total && !s.first) {
+                apply_rows<RowOp::kMul>(acc_ub_[row * t_.head_dim_v], blocks_ub_[row * kBlockF32],
+                                        min_u32(step, total - row), t_.head_dim_v, t_.head_dim_v);
             }
-            s_ring_.await(slot);
-            if (s.first) {
-                AscendC::Adds(acc, s_ub_[slot], 0.0f, count);
-            } else {
-                AscendC::Add(acc, acc, s_ub_[slot], count);
-            }
-            // No barrier: the next use of these rows of acc is behind that of spread_rows or finish_item.
-            s_ring_.release(slot);
+            if (row > 0) add_output(s, before, row - step, min_u32(step, total - (row - step)));
+            AscendC::PipeBarrier<PIPE_V>();
+            before = slot;
         }
         if (s.last) finish_item(s);
+    }
+
+    __aicore__ inline uint32_t load_output(const Step& s, uint32_t stage, uint32_t row, uint32_t rows) {
+        const uint32_t slot = s_ring_.acquire();
+        const uint64_t at = static_cast<uint64_t>(first_row(s) + row) * t_.head_dim_v;
+        AscendC::DataCopy(s_ub_[slot], ring_.o(stage)[at], rows * t_.head_dim_v);
+        s_ring_.publish(slot);
+        return slot;
+    }
+
+    __aicore__ inline void add_output(const Step& s, uint32_t slot, uint32_t row, uint32_t rows) {
+        const auto acc = acc_ub_[row * t_.head_dim_v];
+        const auto elements = static_cast<int32_t>(rows * t_.head_dim_v);
+        s_ring_.await(slot);
+        if (s.first) {
+            AscendC::Adds(acc, s_ub_[slot], 0.0f, elements);
+        } else {
+            AscendC::Add(acc, acc, s_ub_[slot], elements);
+        }
+        s_ring_.release(slot);
     }
 
     // o = acc / sum, lse = max + ln(sum). A row that saw no key has sum 0: o = 0 / max(sum, 1) and ln(0) = -inf.
@@ -270,12 +348,14 @@ class FlashFwdVector {
             const uint32_t rows = min_u32(step, total - row);
             const auto acc = acc_ub_[row * t_.head_dim_v];
             spread_rows(blocks_ub_, divisor(row), rows);
+            AscendC::PipeBarrier<PIPE_V>();
             apply_rows<RowOp::kDiv>(acc, blocks_ub_, rows, t_.head_dim_v, t_.head_dim_v);
+            AscendC::PipeBarrier<PIPE_V>();
             const uint32_t out = out_ring_.acquire();
-            AscendC::Cast(p_ub_[out], acc, AscendC::RoundMode::CAST_RINT, rows * t_.head_dim_v);
+            AscendC::Cast(p_ub_, acc, AscendC::RoundMode::CAST_RINT, rows * t_.head_dim_v);
             out_ring_.publish(out);
             out_ring_.await(out);
-            store_output(p_ub_[out], s, row, rows);
+            store_output(p_ub_, s, row, rows);
             out_ring_.release(out);
         }
         if (t_.want_lse != 0) store_lse(s, total);
@@ -321,17 +401,19 @@ class FlashFwdVector {
     AscendC::GlobalTensor<uint8_t> mask_gm_;
     AscendC::GlobalTensor<T> o_gm_;
     AscendC::GlobalTensor<float> lse_gm_;
-    AscendC::LocalTensor<float> s_ub_[2];
-    AscendC::LocalTensor<T> p_ub_[2];
+    AscendC::LocalTensor<float> s_ub_[kSlices];
+    AscendC::LocalTensor<T> p_ub_;
     AscendC::LocalTensor<uint8_t> mask_ub_[2];
     AscendC::LocalTensor<float> acc_ub_;
-    AscendC::LocalTensor<float> tmp_ub_;
+    AscendC::LocalTensor<float> wide_ub_[2];    // scratch of the row maxima and of the row sums
+    AscendC::LocalTensor<float> narrow_ub_[2];
     AscendC::LocalTensor<float> blocks_ub_;
     AscendC::LocalTensor<float> stats_ub_;
-    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, 0, 2> s_ring_;
-    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, 2, 1> mask_ring_;
-    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 0, 2> out_ring_;
-    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 2, 1> lse_ring_;
+    Slice slices_[kSlices];
+    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, 0, kSlices> s_ring_;
+    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, kSlices, 1> mask_ring_;
+    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 0, 1> out_ring_;
+    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 1, 1> lse_ring_;
 };
 
 }  // namespace fa

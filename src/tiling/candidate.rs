@@ -115,6 +115,7 @@ pub(super) fn all() -> impl Iterator<Item = Candidate> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tiling {
     pub(super) candidate: Candidate,
+    pub(super) chunk_p: u32,
     pub(super) tile_m: u32,
     pub(super) slice_rows: u32,
     pub(super) slice_bytes: u32,
@@ -134,14 +135,13 @@ impl Tiling {
         let Candidate { block_m, block_n, num_stages, .. } = candidate;
         candidate.check()?;
         let tile_m = block_m.min(TILE);
-        let accumulators = block_m / tile_m * shape.head_dim_v.div_ceil(TILE);
+        let accumulators = shape.head_dim_v.div_ceil(TILE);
         if accumulators > 2 {
             return Err(format!(
                 "PV needs {accumulators} L0C accumulators of {tile_m} x {TILE}, L0C holds 2"
             ));
         }
-        let l1 = l1_map(&candidate, shape, soc);
-        check_fit(&l1)?;
+        let (chunk_p, l1) = l1_map(&candidate, shape, soc)?;
         let rows_v = (block_m / 2).next_multiple_of(8);
         let slice_rows = rows_v.min(64);
         let (slice_bytes, ub) = ub_map(&candidate, shape, soc, rows_v, slice_rows)?;
@@ -163,6 +163,7 @@ impl Tiling {
         }
         Ok(Self {
             candidate,
+            chunk_p,
             tile_m,
             slice_rows,
             slice_bytes,
@@ -191,18 +192,28 @@ pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
     Ok(())
 }
 
-/// L1: two buffers each of Q, K, V, P. Every size is a multiple of 512 bytes, since all its factors have 16 in them.
+/// L1: two buffers each of Q, K and P, and one of all values of a step. Every size is a multiple of 512 bytes, since all its factors have 16 in them.
 ///
 /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side here, since
 /// tiling data has one offset a pair.
-fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> MemoryMap {
-    let Candidate { block_m, chunk_n, .. } = *candidate;
-    let mut l1 = MemoryMap::new("L1", soc.core.l1_bytes - soc.core.reserved_bytes);
-    l1.push("q", block_m * shape.head_dim * 2, 2);
-    l1.push("k", chunk_n * shape.head_dim * 2, 2);
-    l1.push("v", chunk_n * shape.head_dim_v * 2, 2);
-    l1.push("p", block_m * chunk_n * 2, 2);
-    l1
+///
+/// Returns the keys of a P buffer with the map: rows of P of 512 bytes are the shortest that L2 gives at its full rate.
+fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, MemoryMap), String> {
+    let Candidate { block_m, block_n, chunk_n, .. } = *candidate;
+    let mut why = None;
+    for chunk_p in [2 * TILE, TILE] {
+        let chunk_p = chunk_p.min(block_n);
+        let mut l1 = MemoryMap::new("L1", soc.core.l1_bytes - soc.core.reserved_bytes);
+        l1.push("q", block_m * shape.head_dim * 2, 2);
+        l1.push("k", chunk_n * shape.head_dim * 2, 2);
+        l1.push("v", block_n * shape.head_dim_v * 2, 1);
+        l1.push("p", block_m.min(TILE) * chunk_p * 2, 2);
+        match check_fit(&l1) {
+            Ok(()) => return Ok((chunk_p, l1)),
+            Err(reason) => why = Some(reason),
+        }
+    }
+    Err(why.unwrap_or_default())
 }
 
 /// UB with the largest score slice that fits: whole groups of 8 rows of block_n scores, and 8 rows of o at least.
@@ -240,12 +251,12 @@ fn ub_map_with(
     let sizes = soc.core;
     let capacity = sizes.ub_bytes - sizes.reserved_bytes - sizes.select_reserved_bytes;
     let mut ub = MemoryMap::new("UB", capacity);
-    ub.push("s", slice_bytes, 2);
-    ub.push("p", slice_bytes / 2, 2);
+    ub.push("s", slice_bytes, 4);
+    ub.push("p", slice_bytes / 2, 1);
     ub.push("acc", rows_v * shape.head_dim_v * 4, 1);
-    ub.push("tmp", slice_rows * 64 * 4, 1);
-    ub.push("brcb", slice_rows * 32, 1);
-    ub.push("stats", rows_v.next_multiple_of(64) * 4, candidate.num_stages + 8);
+    ub.push("tmp", (slice_bytes / 8 + slice_bytes / 64).next_multiple_of(256), 2);
+    ub.push("brcb", rows_v * 32, 1);
+    ub.push("stats", rows_v.next_multiple_of(64) * 4, candidate.num_stages + 9);
     ub.push("mask", slice_rows * (candidate.block_n / 8).max(32), 2);
     ub
 }

@@ -29,8 +29,10 @@ pub struct FlashFwdTilingData {
     pub block_m: u32,
     /// Level 1: keys of one Cube/Vector hand-over; a multiple of `chunk_n`, at most `mask_dim`.
     pub block_n: u32,
-    /// Keys of one K, V or P buffer in L1; a multiple of `tile_n`.
+    /// Keys of one K buffer in L1; a multiple of `tile_n`.
     pub chunk_n: u32,
+    /// Keys of one P buffer in L1; a multiple of `tile_k`.
+    pub chunk_p: u32,
     /// Level 2 (Cube): rows of one Mmad; `block_m / tile_m` is whole.
     pub tile_m: u32,
     /// Level 2 (Cube): columns of one Mmad, keys in QK^T and value columns in PV; 128.
@@ -69,25 +71,27 @@ pub struct FlashFwdTilingData {
     pub l1_k_offset_bytes: u32,
     /// `chunk_n * head_dim * 2`.
     pub l1_k_bytes: u32,
-    /// L1: two V buffers.
+    /// L1: one V buffer.
     pub l1_v_offset_bytes: u32,
-    /// `chunk_n * head_dim_v * 2`.
+    /// `block_n * head_dim_v * 2`.
     pub l1_v_bytes: u32,
     /// L1: two P buffers.
     pub l1_p_offset_bytes: u32,
-    /// `block_m * chunk_n * 2`.
+    /// `tile_m * chunk_p * 2`.
     pub l1_p_bytes: u32,
-    /// UB: two score slices of `slice_bytes`.
+    /// UB: four score slices of `slice_bytes`.
     pub ub_s_offset_bytes: u32,
-    /// UB: two 16-bit output slices of `slice_bytes / 2`.
+    /// UB: one 16-bit output slice of `slice_bytes / 2`.
     pub ub_p_offset_bytes: u32,
     /// UB: accumulator, `rows_v * head_dim_v` f32.
     pub ub_acc_offset_bytes: u32,
-    /// UB: `slice_rows * 64` f32 of scratch for row reductions.
+    /// UB: scratch of two row reductions, `ub_tmp_bytes` each: an eighth of a slice, and an eighth of that.
     pub ub_tmp_offset_bytes: u32,
-    /// UB: `slice_rows` blocks of 32 bytes for row values spread over a block.
+    /// Bytes of one scratch.
+    pub ub_tmp_bytes: u32,
+    /// UB: `rows_v` blocks of 32 bytes for row values spread over a block.
     pub ub_brcb_offset_bytes: u32,
-    /// UB: `num_stages + 8` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch.
+    /// UB: `num_stages + 9` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch.
     pub ub_stats_offset_bytes: u32,
     /// UB: two mask windows, each `slice_rows * max(32, block_n / 8)` bytes.
     pub ub_mask_offset_bytes: u32,

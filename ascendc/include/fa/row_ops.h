@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Row-wise operations on an f32 slice [rows, pitch] in UB, pitch a multiple of 8 (reductions: of 64).
 //
-// Reductions fold 64-column groups with element-wise instructions and finish with two block reductions, because
-// vcgmax/vcgadd cost 1 cycle a repeat and vcmax/vcadd 3 to 7 (AscendC vector performance tables).
-// A row value is spread over one 32-byte block (Brcb) and replayed over the row with block stride 0.
+// Reductions use block reductions, because vcgmax/vcgadd cost 1 cycle a repeat and vcmax/vcadd 3 to 7 (AscendC vector
+// performance tables). A row value is spread over one 32-byte block (Brcb) and replayed over the row with block stride 0.
+// No function here ends with a barrier: callers put independent work beside each other before they wait.
 #pragma once
 #include "fa/arch.h"
 
@@ -12,57 +12,121 @@ namespace fa {
 enum class RowReduce { kMax, kSum };
 
 template <RowReduce kOp>
-__aicore__ inline void fold(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& a,
-                            const AscendC::LocalTensor<float>& b, uint32_t rows, uint32_t a_pitch, uint32_t b_pitch) {
-    AscendC::BinaryRepeatParams params;
-    params.dstRepStride = kLanesF32 / kBlockF32;
-    params.src0RepStride = static_cast<uint8_t>(a_pitch / kBlockF32);
-    params.src1RepStride = static_cast<uint8_t>(b_pitch / kBlockF32);
-    const uint64_t mask = kLanesF32;
+__aicore__ inline void combine(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& a,
+                               const AscendC::LocalTensor<float>& b, uint64_t mask, uint32_t repeats,
+                               const AscendC::BinaryRepeatParams& params) {
     if constexpr (kOp == RowReduce::kMax) {
-        AscendC::Max(dst, a, b, mask, static_cast<uint8_t>(rows), params);
+        AscendC::Max(dst, a, b, mask, static_cast<uint8_t>(repeats), params);
     } else {
-        AscendC::Add(dst, a, b, mask, static_cast<uint8_t>(rows), params);
+        AscendC::Add(dst, a, b, mask, static_cast<uint8_t>(repeats), params);
     }
 }
 
+// One value of dst for each block of src; strides in blocks.
 template <RowReduce kOp>
 __aicore__ inline void reduce_blocks(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& src,
-                                     uint32_t repeats, uint32_t mask, uint32_t src_pitch) {
-    const int32_t stride = static_cast<int32_t>(src_pitch / kBlockF32);
+                                     uint32_t repeats, uint32_t mask, uint32_t block_stride, uint32_t repeat_stride) {
+    const auto count = static_cast<int32_t>(repeats);
+    const auto lanes = static_cast<int32_t>(mask);
+    const auto block = static_cast<int32_t>(block_stride);
+    const auto repeat = static_cast<int32_t>(repeat_stride);
     if constexpr (kOp == RowReduce::kMax) {
-        AscendC::BlockReduceMax(dst, src, static_cast<int32_t>(repeats), static_cast<int32_t>(mask), 1, 1, stride);
+        AscendC::BlockReduceMax(dst, src, count, lanes, 1, block, repeat);
     } else {
-        AscendC::BlockReduceSum(dst, src, static_cast<int32_t>(repeats), static_cast<int32_t>(mask), 1, 1, stride);
+        AscendC::BlockReduceSum(dst, src, count, lanes, 1, block, repeat);
     }
 }
 
-// dst[r] = reduction of row r. `tmp`: rows * 64 f32; `blocks`: ceil8(rows) * 8 f32.
+// Reduction of each row of `rows` x `pitch` f32 to one value, level by level. The caller puts a barrier between levels, and other work
+// beside them. A level turns every block of 8 values into one (BlockReduce, one cycle for 64 values), or, where a row
+// does not consist of groups of 8 blocks any more, adds the second half of its blocks to the first.
 template <RowReduce kOp>
-__aicore__ inline void reduce_rows(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& s,
-                                   const AscendC::LocalTensor<float>& tmp, const AscendC::LocalTensor<float>& blocks,
-                                   uint32_t rows, uint32_t pitch) {
-    const uint32_t groups = pitch / kLanesF32;
-    if (groups == 1) {
-        reduce_blocks<kOp>(blocks, s, rows, kLanesF32, pitch);
-    } else {
-        fold<kOp>(tmp, s, s[kLanesF32], rows, pitch, pitch);
-        AscendC::PipeBarrier<PIPE_V>();
-        for (uint32_t group = 2; group < groups; ++group) {
-            fold<kOp>(tmp, tmp, s[group * kLanesF32], rows, kLanesF32, pitch);
-            AscendC::PipeBarrier<PIPE_V>();
+class RowTree {
+  public:
+    // `wide`: rows * pitch / 8 f32, `narrow`: an eighth of it, each at least ceil8(rows) * 8. `values` gets the result.
+    __aicore__ inline RowTree() {}
+    __aicore__ inline RowTree(const AscendC::LocalTensor<float>& rows, const AscendC::LocalTensor<float>& wide,
+                              const AscendC::LocalTensor<float>& narrow, const AscendC::LocalTensor<float>& values,
+                              uint32_t num_rows, uint32_t pitch)
+        : now_(rows), next_{wide, narrow}, values_(values), rows_(num_rows), blocks_(pitch / kBlockF32),
+          row_blocks_(blocks_) {}
+
+    __aicore__ inline bool is_done() const { return blocks_ == 0; }
+
+    // Issues one level.
+    __aicore__ inline void step() {
+        if (blocks_ == 1) {
+            finish();
+        } else if (blocks_ % kBlockF32 == 0) {
+            reduce();
+        } else {
+            fold();
         }
-        reduce_blocks<kOp>(blocks, tmp, rows, kLanesF32, kLanesF32);
     }
-    AscendC::PipeBarrier<PIPE_V>();
-    const uint32_t whole = rows / kBlockF32;
-    const uint32_t rest = rows % kBlockF32;
-    if (whole > 0) reduce_blocks<kOp>(dst, blocks, whole, kLanesF32, kLanesF32);
-    if (rest > 0) {
-        reduce_blocks<kOp>(dst[whole * kBlockF32], blocks[whole * kLanesF32], 1, rest * kBlockF32, kLanesF32);
+
+    // Issues what is left, with the barriers that it needs.
+    __aicore__ inline void drain() {
+        while (!is_done()) {
+            step();
+            if (!is_done()) AscendC::PipeBarrier<PIPE_V>();
+        }
     }
-    AscendC::PipeBarrier<PIPE_V>();
-}
+
+  private:
+    __aicore__ inline void reduce() {
+        const bool is_dense = blocks_ == row_blocks_;
+        const uint32_t repeats = is_dense ? rows_ * blocks_ / kBlockF32 : rows_;
+        reduce_blocks<kOp>(next_[turn_], now_, repeats, kLanesF32, 1, is_dense ? kBlockF32 : row_blocks_);
+        now_ = next_[turn_];
+        turn_ = 1 - turn_;
+        blocks_ /= kBlockF32;
+        row_blocks_ = blocks_;
+    }
+
+    __aicore__ inline void fold() {
+        const uint32_t half = (blocks_ + 1) / 2;
+        AscendC::BinaryRepeatParams params;
+        const auto stride = static_cast<uint8_t>(row_blocks_);
+        params.dstBlkStride = stride;
+        params.src0BlkStride = stride;
+        params.src1BlkStride = stride;
+        params.dstRepStride = static_cast<uint8_t>(kBlockF32 * row_blocks_);
+        params.src0RepStride = params.dstRepStride;
+        params.src1RepStride = params.dstRepStride;
+        const uint32_t whole = rows_ / kBlockF32;
+        const uint32_t rest = rows_ % kBlockF32;
+        for (uint32_t block = 0; block + half < blocks_; ++block) {
+            const auto to = now_[block * kBlockF32];
+            const auto from = now_[(block + half) * kBlockF32];
+            if (whole > 0) combine<kOp>(to, to, from, kLanesF32, whole, params);
+            if (rest > 0) {
+                const uint32_t at = whole * kLanesF32 * row_blocks_;
+                combine<kOp>(to[at], to[at], from[at], rest * kBlockF32, 1, params);
+            }
+        }
+        blocks_ = half;
+    }
+
+    __aicore__ inline void finish() {
+        const uint32_t whole = rows_ / kBlockF32;
+        const uint32_t rest = rows_ % kBlockF32;
+        const uint32_t stride = kBlockF32 * row_blocks_;
+        if (whole > 0) reduce_blocks<kOp>(values_, now_, whole, kLanesF32, row_blocks_, stride);
+        if (rest > 0) {
+            reduce_blocks<kOp>(values_[whole * kBlockF32], now_[whole * kLanesF32 * row_blocks_], 1, rest * kBlockF32,
+                               row_blocks_, stride);
+        }
+        blocks_ = 0;
+    }
+
+    AscendC::LocalTensor<float> now_;
+    AscendC::LocalTensor<float> next_[2];
+    AscendC::LocalTensor<float> values_;
+    uint32_t rows_ = 0;
+    uint32_t blocks_ = 0;      // of a row that are still to be combined
+    uint32_t row_blocks_ = 0;  // from one row to the next
+    uint32_t turn_ = 0;
+};
 
 // blocks[r, 0..8] = values[r]; `values` must be readable up to the next multiple of 8.
 __aicore__ inline void spread_rows(const AscendC::LocalTensor<float>& blocks, const AscendC::LocalTensor<float>& values,
@@ -71,7 +135,6 @@ __aicore__ inline void spread_rows(const AscendC::LocalTensor<float>& blocks, co
     params.dstBlkStride = 1;
     params.dstRepStride = 8;
     AscendC::Brcb(blocks, values, static_cast<uint8_t>(ceil_div(rows, kBlockF32)), params);
-    AscendC::PipeBarrier<PIPE_V>();
 }
 
 enum class RowOp { kSub, kMul, kDiv };
@@ -95,7 +158,6 @@ __aicore__ inline void apply_rows(const AscendC::LocalTensor<float>& x, const As
             AscendC::Div(x[col], x[col], blocks, mask, static_cast<uint8_t>(rows), params);
         }
     }
-    AscendC::PipeBarrier<PIPE_V>();
 }
 
 // s[r, from..pitch) = value for a last group of 64 columns that starts at or before `from`.
@@ -104,7 +166,6 @@ __aicore__ inline void fill_row_tails(const AscendC::LocalTensor<float>& s, floa
     uint64_t mask[2] = {~uint64_t{0} << (from % kLanesF32), 0};
     AscendC::Duplicate(s[pitch - kLanesF32], value, mask, static_cast<uint8_t>(rows), 1,
                        static_cast<uint8_t>(pitch / kBlockF32));
-    AscendC::PipeBarrier<PIPE_V>();
 }
 
 }  // namespace fa

@@ -17,6 +17,7 @@ struct FlashFwdTilingData {
     uint32_t block_m;
     uint32_t block_n;
     uint32_t chunk_n;
+    uint32_t chunk_p;
     uint32_t tile_m;
     uint32_t tile_n;
     uint32_t tile_k;
@@ -44,6 +45,7 @@ struct FlashFwdTilingData {
     uint32_t ub_p_offset_bytes;
     uint32_t ub_acc_offset_bytes;
     uint32_t ub_tmp_offset_bytes;
+    uint32_t ub_tmp_bytes;
     uint32_t ub_brcb_offset_bytes;
     uint32_t ub_stats_offset_bytes;
     uint32_t ub_mask_offset_bytes;

@@ -253,14 +253,19 @@ struct Site<'a> {
 }
 
 impl TimedLaunch {
-    /// The bursts in GM of the instruction that executed.
+    /// The bursts in GM of the instruction that executed. Rows that follow each other without a gap are one burst.
+    /// ASSUMPTION(gm-merge): the documents only say that transfers are cut into requests of up to 512 bytes (dav-c220.md 1.6).
     fn find_pieces(&mut self, launch: &Launch) {
         self.pieces.clear();
         for touch in self.touched.iter().filter(|t| t.addr.space == Space::Gm) {
             let at = touch.addr.offset.cast_unsigned();
             if let Some((_, a)) = launch.gm.find(at) {
                 let at = a.model_address(at);
-                self.pieces.push(Piece { at, len: touch.len, stride: touch.stride, count: touch.count });
+                let is_dense = u64::try_from(touch.stride) == Ok(touch.len);
+                self.pieces.push(match is_dense {
+                    true => Piece { at, len: touch.len * touch.count, stride: 0, count: 1 },
+                    false => Piece { at, len: touch.len, stride: touch.stride, count: touch.count },
+                });
             }
         }
     }
