@@ -1,14 +1,32 @@
-//! Builds the kernels for the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library,
-//! whose path the crate reads from `FA_BUILD_SIM_KERNELS`. The kernel text itself is embedded by the command line tool,
-//! from the list `kernel_sources.rs` in cargo's output folder.
+//! Builds the kernels.
+//!
+//! For the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library, whose path the crate
+//! reads from `FA_BUILD_SIM_KERNELS`. For an NPU, where CANN is installed: each file becomes a device image, which the
+//! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded by the command
+//! line tool, from the list `kernel_sources.rs` there.
+//!
+//! `FA_BUILD_BINDINGS` is the folder of the bindings to CANN: the committed ones, or with feature `bindgen` those that
+//! `build/bindings.rs` makes of installed headers.
 
+#[cfg(feature = "bindgen")]
+#[path = "build/bindings.rs"]
+mod bindings;
+#[path = "build/cann_roots.rs"]
+mod cann_roots;
+#[path = "build/npu/mod.rs"]
+mod npu;
 #[path = "build/sim_kernels.rs"]
 mod sim_kernels;
+#[path = "build/variants.rs"]
+mod variants;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
-use sim_kernels::{Compiler, SimLibrary};
+use cann_roots::{cann_roots, ROOT_VARIABLES};
+use npu::config::Config;
+use npu::{Request, Switch, CMAKE_VARIABLE, SWITCH_VARIABLE};
+use sim_kernels::{run, Compiler, SimLibrary};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -19,19 +37,38 @@ fn main() {
         // The tests build kernels of their own.
         println!("cargo::rustc-env=FA_BUILD_TARGET={target}");
     }
-    match write_source_list().and_then(|()| build_kernels()) {
-        Ok(path) => println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", path.display()),
-        Err(why) => {
-            eprintln!("{why}");
-            process::exit(1);
-        }
+    if let Err(why) = build() {
+        eprintln!("{why}");
+        process::exit(1);
     }
 }
 
-fn build_kernels() -> Result<PathBuf, String> {
+fn build() -> Result<(), String> {
+    write_source_list()?;
+    build_npu_kernels()?;
+    println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());
+    println!("cargo::rustc-env=FA_BUILD_BINDINGS={}", bindings_folder()?.display());
+    Ok(())
+}
+
+fn bindings_folder() -> Result<PathBuf, String> {
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    #[cfg(feature = "bindgen")]
+    match bindings::generate(&root, Path::new(&variable("OUT_DIR")?))? {
+        Some(folder) => return Ok(folder),
+        None => println!(
+            "cargo::warning=feature bindgen: no CANN headers found (FASTATTENTION_CANN_INCLUDE names their folders); \
+             using the committed bindings"
+        ),
+    }
+    Ok(root.join("src/driver/bindings"))
+}
+
+fn build_sim_kernels() -> Result<PathBuf, String> {
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     let ascendc = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("ascendc");
-    let mut sources = kernel_sources(&ascendc.join("kernels"))?;
+    let mut sources = npu::source_files(&ascendc)?;
+    sources.retain(|path| path.extension().is_some_and(|e| e == "cpp"));
     sources.push(ascendc.join("sim/entries.cpp"));
     let output = out_dir.join("libfa_kernels_sim.so");
     let compiler = Compiler::find(&variable("TARGET")?, &out_dir)?;
@@ -45,34 +82,53 @@ fn build_kernels() -> Result<PathBuf, String> {
     Ok(output)
 }
 
-fn kernel_sources(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut sources = sorted_files(folder)?;
-    sources.retain(|path| path.extension().is_some_and(|e| e == "cpp"));
-    Ok(sources)
-}
-
-fn sorted_files(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| format!("cannot read {}: {e}", folder.display()))?.path();
-        if path.is_file() {
-            files.push(path);
-        }
+/// Without CANN this writes why, and is silent unless a variable says where it is.
+fn build_npu_kernels() -> Result<(), String> {
+    println!("cargo::rerun-if-changed=cann.toml");
+    for name in ROOT_VARIABLES.into_iter().chain(["HOME", SWITCH_VARIABLE, CMAKE_VARIABLE]) {
+        println!("cargo::rerun-if-env-changed={name}");
     }
-    files.sort();
-    Ok(files)
+    let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let ascendc = manifest.join("ascendc");
+    let out_dir = PathBuf::from(variable("OUT_DIR")?);
+    let out = out_dir.join("npu_kernels");
+    fs::create_dir_all(&out).map_err(|e| format!("cannot create {}: {e}", out.display()))?;
+    let file = manifest.join("cann.toml");
+    let text = fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let config = Config::parse("cann.toml", &text)?;
+    let request = Request {
+        ascendc: &ascendc,
+        out: &out,
+        config: &config,
+        families: &npu::families(&ascendc, &config)?,
+        switch: Switch::parse(
+            env::var_os(SWITCH_VARIABLE).map(|v| v.to_string_lossy().into_owned()).as_deref(),
+        )?,
+        roots: &cann_roots(|name| env::var_os(name)),
+        cmake: &env::var_os(CMAKE_VARIABLE).map_or_else(|| PathBuf::from("cmake"), PathBuf::from),
+    };
+    let outcome = request.build()?;
+    let named =
+        ROOT_VARIABLES.into_iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
+    if let Some(note) = outcome.note(named) {
+        println!("cargo::warning={note}");
+    }
+    for path in outcome.depends_on() {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    let list = out_dir.join("npu_kernels.rs");
+    fs::write(&list, outcome.to_rust()).map_err(|e| format!("cannot write {}: {e}", list.display()))
 }
 
 /// Writes a Rust expression: every file of kernel text with its path below `ascendc`, sorted.
 fn write_source_list() -> Result<(), String> {
     let ascendc = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("ascendc");
     let mut text = String::from("&[\n");
-    for folder in ["include/fa", "kernels"] {
-        for path in sorted_files(&ascendc.join(folder))? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            text += &format!("({:?}, include_str!({:?})),\n", format!("{folder}/{name}"), path);
-        }
+    for path in npu::source_files(&ascendc)? {
+        let below = path.strip_prefix(&ascendc).map_err(|e| format!("{}: {e}", path.display()))?;
+        // With one kind of separator on every host.
+        let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+        text += &format!("({:?}, include_str!({:?})),\n", parts.join("/"), path);
     }
     let list = Path::new(&variable("OUT_DIR")?).join("kernel_sources.rs");
     fs::write(&list, text + "]\n").map_err(|e| format!("cannot write {}: {e}", list.display()))

@@ -71,8 +71,12 @@ pub(crate) fn run(mut command: Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
+    // `Debug` of a command that cc made prints the whole environment.
+    let words: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
     Err(format!(
-        "{command:?} failed with {}\n{}{}",
+        "{} {} failed with {}\n{}{}",
+        command.get_program().to_string_lossy(),
+        words.join(" "),
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)

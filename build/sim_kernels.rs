@@ -6,8 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use compiler::run;
-pub(crate) use compiler::Compiler;
+pub(crate) use compiler::{run, Compiler};
 
 #[path = "compiler.rs"]
 mod compiler;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::driver::codes;
+
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -15,12 +17,22 @@ pub enum ErrorKind {
     Unsupported,
     /// A shared library (CANN) was not found or not loadable; the text lists every path tried.
     LibraryNotFound,
+    /// CANN is there, but libraries of the NPU's driver that it needs are not; the text lists every path tried.
+    DriverNotFound,
+    /// The driver has no device, or none of this number.
+    NoDevice,
     /// The crate was built without kernels for this device.
     KernelsNotBuilt,
-    /// An ACL call failed; [`Error::driver_code`] has the raw code.
+    /// An ACL call failed in a way that has no kind of its own; [`Error::driver_code`] has the raw code.
     Driver,
     /// Device or host memory is exhausted.
     OutOfMemory,
+    /// A wait ended before the work did. The work may still be running.
+    Timeout,
+    /// Work or hardware failed so that the device does nothing more for this process before it is reset.
+    DeviceLost,
+    /// The first launch on an NPU did not do what it has to; the text says what to send back.
+    SelfTest,
     /// The simulator found the kernel at fault.
     SimFault,
     /// The kernel uses something that the simulator does not model.
@@ -60,6 +72,29 @@ impl Error {
         self.kind
     }
 
+    /// Is host or device memory exhausted? Freeing some and trying again can help.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.kind == ErrorKind::OutOfMemory
+    }
+
+    /// Did something take longer than it may? Also true for a kernel that the driver stopped for its time, whatever the
+    /// kind of the error.
+    pub fn is_timeout(&self) -> bool {
+        self.kind == ErrorKind::Timeout || self.has_device_code(codes::is_timeout)
+    }
+
+    /// Is the device unusable for this process until it is reset? Trying again cannot help. Also true for a self-test
+    /// that ended so.
+    pub fn is_device_lost(&self) -> bool {
+        self.kind == ErrorKind::DeviceLost || self.has_device_code(codes::is_sticky)
+    }
+
+    /// Is the code that of a class? A stop by the simulator has a chip's code, and the simulated device goes on.
+    fn has_device_code(&self, is_of_class: fn(i32) -> bool) -> bool {
+        let is_of_simulator = matches!(self.kind, ErrorKind::SimFault | ErrorKind::SimUnsupported);
+        !is_of_simulator && self.driver_code.is_some_and(is_of_class)
+    }
+
     /// The raw ACL return code, when an ACL call failed.
     pub fn driver_code(&self) -> Option<i32> {
         self.driver_code
@@ -73,3 +108,32 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_classified_by_whitelists() {
+        for (code, kind, [memory, timeout, lost]) in [
+            (207_001, ErrorKind::OutOfMemory, [true, false, false]),
+            (507_046, ErrorKind::Timeout, [false, true, false]),
+            (507_014, ErrorKind::DeviceLost, [false, true, true]),
+            (507_015, ErrorKind::DeviceLost, [false, false, true]),
+            (107_001, ErrorKind::NoDevice, [false, false, false]),
+            (207_004, ErrorKind::NoDevice, [false, false, false]),
+            (107_017, ErrorKind::Driver, [false, false, false]),
+            // Codes that no list names stay unclassified.
+            (207_002, ErrorKind::Driver, [false, false, false]),
+            (599_999, ErrorKind::Driver, [false, false, false]),
+        ] {
+            let error = Error::driver(codes::kind(code), code, "aclrtX failed");
+            assert_eq!(error.kind(), kind, "{code}");
+            let classes = [error.is_out_of_memory(), error.is_timeout(), error.is_device_lost()];
+            assert_eq!(classes, [memory, timeout, lost], "{code}");
+        }
+        // A kernel that the simulator stopped is at fault itself; the simulated device goes on.
+        let fault = Error::driver(ErrorKind::SimFault, 507_014, "a deadlock");
+        assert!(!fault.is_device_lost() && !fault.is_timeout());
+    }
+}

@@ -1,6 +1,11 @@
-//! The kernels that `build.rs` made, one image per target, and their loading.
+//! The kernels that the build script made, and their loading.
 //!
-//! The image for the simulator is always there. The image for an NPU is there when the build found a CANN toolchain.
+//! The image for the simulator is always there. Images for an NPU are there when the build found a CANN that could compile
+//! them; [`npu_build`] tells how they were made, or why there are none.
+
+mod npu_build;
+
+pub use npu_build::{NpuBuild, NpuImage, NpuKernel};
 
 use crate::runtime::{Device, Module};
 use crate::{Error, ErrorKind, Result};
@@ -8,7 +13,28 @@ use crate::{Error, ErrorKind, Result};
 /// Shared library built from `ascendc/kernels` by the host compiler.
 static SIMULATOR: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
 
-/// Loads this crate's kernels on a device.
+/// The images for an NPU, or why there are none.
+static NPU: std::result::Result<NpuBuild, &str> = include!(concat!(env!("OUT_DIR"), "/npu_kernels.rs"));
+
+/// What the build script made for an NPU.
+///
+/// # Errors
+/// `KernelsNotBuilt`, with the reason (where CANN was looked for, or what it could not do) and what to do about it.
+pub fn npu_build() -> Result<&'static NpuBuild> {
+    NPU.as_ref().map_err(|why| not_built(why))
+}
+
+fn not_built(why: &str) -> Error {
+    Error::new(
+        ErrorKind::KernelsNotBuilt,
+        format!(
+            "this build has no kernels for an NPU, only for the simulator (device \"sim\"): when it was built, {why}\nBuild \
+             it again where CANN with its compiler is installed and ASCEND_HOME_PATH names its root (docs/ascend.md)"
+        ),
+    )
+}
+
+/// Loads this crate's kernels on a device. An image for an NPU is loaded with the first of its kernels.
 ///
 /// # Errors
 /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver` when the driver does not take them.
@@ -16,12 +42,58 @@ pub(crate) fn load(device: &Device) -> Result<Module> {
     if device.is_simulated() {
         return Module::load_trusted(device, SIMULATOR.into());
     }
-    Err(Error::new(
-        ErrorKind::KernelsNotBuilt,
-        format!(
-            "this build has no kernels for {} ({}); it has them for the simulator (\"sim\")",
-            device.name(),
-            device.soc().name
-        ),
-    ))
+    let images = npu_build()?.images.iter();
+    let named = images.map(|image| (image.kernels.iter().map(|k| k.name).collect(), image.bytes));
+    Ok(Module::of_images(device, named))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_found_by_the_name_of_its_kernel() {
+        const COPY: NpuKernel =
+            NpuKernel { name: "fa_copy", kernel_type: "KERNEL_TYPE_AIV_ONLY", symbols: &["fa_copy"] };
+        const IMAGE: NpuImage =
+            NpuImage { family: "copy", kernels: &[COPY], patches_ffts_address: false, bytes: &[1, 2, 3] };
+        let build = NpuBuild {
+            route: "asc",
+            cann_root: "/cann",
+            cann_version: "9.1.0",
+            flags: &["-O3"],
+            sources_sha256: "",
+            images: &[IMAGE],
+        };
+        assert_eq!(build.image_of("fa_copy").map(|image| image.family), Some("copy"));
+        assert!(build.image_of("fa_cop").is_none());
+        assert!(format!("{build:?}").contains("bytes: 3 bytes"));
+    }
+
+    #[test]
+    fn a_build_without_kernels_for_an_npu_says_why_and_what_to_do() {
+        let error =
+            not_built("no CANN with a compiler was found; tried:\n  /opt/Ascend/cann: no such folder");
+        assert_eq!(error.kind(), ErrorKind::KernelsNotBuilt);
+        let text = error.to_string();
+        assert!(text.contains("\n  /opt/Ascend/cann: no such folder\nBuild it again"), "{text}");
+        assert!(text.contains("ASCEND_HOME_PATH"), "{text}");
+    }
+
+    /// The simulator stands for an NPU here: it takes any number of images.
+    #[test]
+    fn a_kernel_is_taken_from_the_image_that_holds_it() {
+        let device = Device::open("sim").unwrap();
+        let images = [(vec!["fa_none"], &b"not an image"[..]), (vec!["fa_copy", "fa_absent"], SIMULATOR)];
+        let module = Module::of_images(&device, images.into_iter());
+        assert_eq!(module.kernel("fa_copy").unwrap().name(), "fa_copy");
+        assert_eq!(module.kernel("fa_none").unwrap_err().kind(), ErrorKind::Driver, "the image is refused");
+        assert_eq!(module.kernel("fa_absent").unwrap_err().kind(), ErrorKind::Driver);
+        let error = module.kernel("fa_flash_fwd_f16").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KernelsNotBuilt);
+        assert_eq!(
+            error.to_string(),
+            "kernel fa_flash_fwd_f16 wanted, of sim:0 this build has only: fa_none, fa_copy, fa_absent"
+        );
+    }
 }

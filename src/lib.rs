@@ -43,11 +43,14 @@
 
 pub mod acl;
 pub mod attention;
+pub mod baseline;
 #[doc(hidden)]
 pub mod driver;
 mod dtype;
 mod error;
-mod kernels;
+pub mod hccl;
+pub mod kernels;
+pub mod matmul;
 pub mod reference;
 pub mod runtime;
 pub mod sim;

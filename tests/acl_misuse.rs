@@ -588,15 +588,19 @@ fn aborted_and_destroyed_streams_let_go() {
 fn what_pointers_are() {
     let b = Bench::new();
     let (p, h) = (b.malloc(8), b.malloc_host(8));
-    let mut attributes = fastattention::driver::PtrAttributes::default();
+    let mut attributes = fastattention::driver::PtrAttributes {
+        location: fastattention::driver::MemLocation { id: 99, type_: 99 },
+        pageSize: 0,
+        rsv: [0; 4],
+    };
     let stack = 0u8;
     unsafe {
         assert_eq!((b.t.aclrtPointerGetAttributes)(p.wrapping_byte_add(7), &mut attributes), 0);
-        assert_eq!((attributes.location, attributes.id), (1, b.id.unsigned_abs()));
+        assert_eq!((attributes.location.type_, attributes.location.id), (1, b.id.unsigned_abs()));
         assert_eq!((b.t.aclrtPointerGetAttributes)(h.cast(), &mut attributes), 0);
-        assert_eq!(attributes.location, 0);
+        assert_eq!(attributes.location.type_, 0);
         assert_eq!((b.t.aclrtPointerGetAttributes)((&raw const stack).cast(), &mut attributes), 0);
-        assert_eq!(attributes.location, 2);
+        assert_eq!(attributes.location.type_, 2);
     }
 }
 

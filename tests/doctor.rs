@@ -35,7 +35,13 @@ fn without_an_npu_the_simulator_passes() {
     let (code, report) = json(&[NO_ACL]);
     assert_eq!(code, Some(0));
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(report["kernels"]["npu"], Value::Array(Vec::new()));
+    match fastattention::kernels::npu_build() {
+        Ok(build) => assert_eq!(report["kernels"]["npu_build"]["route"], build.route),
+        Err(error) => {
+            assert_eq!(report["kernels"]["npu"], Value::Array(Vec::new()));
+            assert_eq!(report["kernels"]["npu_error"], error.to_string());
+        }
+    }
     let kernels = report["kernels"]["simulator"].as_array().unwrap();
     assert!(kernels.contains(&Value::from("fa_flash_fwd_bf16")), "{kernels:?}");
     assert_eq!(report["acl"]["loaded"], Value::Null);
@@ -46,7 +52,8 @@ fn without_an_npu_the_simulator_passes() {
     // The figures of cann.toml.
     assert_eq!((&sim["soc"], &sim["cube_cores"]), (&Value::from("Ascend910B2"), &Value::from(24)));
     assert_eq!(sim["total_bytes"], 68_719_476_736u64);
-    assert_eq!(sim["self_test"]["passed"], true);
+    assert_eq!((&sim["launch_test"]["passed"], &sim["self_test"]["passed"]), (&true.into(), &true.into()));
+    assert!(report["machine"]["device_files"].as_array().is_some_and(|files| files.len() >= 3), "{report}");
     assert_eq!((&npu["name"], &npu["self_test"]), (&Value::from("npu"), &Value::Null));
     assert_eq!(npu["error"], "no ACL library was loaded");
     assert_eq!(report["variables"], serde_json::json!([{ "name": NO_ACL.0, "value": NO_ACL.1 }]));
@@ -58,10 +65,14 @@ fn the_text_says_the_same() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     for line in [
         concat!("fastattention ", env!("CARGO_PKG_VERSION"), " for "),
-        "kernels for the simulator: fa_copy, ",
-        "kernels for the NPU: none in this version\n",
+        "kernels for the simulator: fa_copy, fa_self_test, ",
+        if fastattention::kernels::npu_build().is_ok() {
+            "kernels for the NPU: fa_"
+        } else {
+            "kernels for the NPU: none; this build has no kernels for an NPU, only for the simulator"
+        },
         "ACL library: none; tried\n  /nowhere/libascendcl.so: no such file\n",
-        "device sim:0: Ascend910B4, 20 Cube cores, 40 Vector cores, 32.0 of 32.0 GiB free; self-test passed: ",
+        "device sim:0: Ascend910B4, 20 Cube cores, 40 Vector cores, 32.0 of 32.0 GiB free; launch test passed: every core's result is exact; self-test passed: ",
         "device npu: not usable: no ACL library was loaded\n",
         "host compiler: ",
         "variable FASTATTENTION_ACL_LIB=/nowhere/libascendcl.so\nvariable FASTATTENTION_SIM_SOC=Ascend910B4\n",
@@ -127,7 +138,7 @@ fn a_library_that_loads_is_named_with_its_version() {
     library(&source, &path);
     let (code, report) = json(&[(NO_ACL.0, path.to_str().unwrap())]);
     assert_eq!(code, Some(0));
-    let acl = serde_json::json!({ "loaded": path.to_str(), "api_version": "1.13.2", "tried": [] });
+    let acl = serde_json::json!({ "loaded": path.to_str(), "api_version": "1.13.2", "packages": [], "simulated": false, "tried": [] });
     assert_eq!(report["acl"], acl);
     let npu = &report["devices"][1];
     assert!(npu["error"].as_str().unwrap().contains("aclrtGetDeviceCount finds no NPU"), "{npu}");

@@ -73,7 +73,7 @@ fn kernel_text() -> String {
     let mut text = String::new();
     for source in SOURCES {
         let file = fs::read_to_string(ascendc().join(source)).unwrap();
-        let body = file.split("\n#define FA_COPY").next().unwrap();
+        let body = file.split("\n#include \"families.h\"").next().unwrap();
         for line in body.lines().filter(|l| !l.starts_with("#include") && !l.starts_with("#pragma")) {
             text += line;
             text.push('\n');

@@ -26,6 +26,8 @@ use std::fs;
 use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 
+use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
+use fastattention::matmul::MatmulTilingData;
 use fastattention::tiling::FlashFwdTilingData;
 use sim::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType, ABI_VERSION};
 use sim_kernels::{registration, Compiler, Registration, SimLibrary};
@@ -108,21 +110,45 @@ fn layouts_are_shared() {
         FasimKernel { name launch num_args kernel_type }
         FasimImage { abi_version num_ops ops num_kernels reserved kernels bind }
         FlashFwdTilingData {
-            batch num_heads num_heads_k head_dim head_dim_v seqlen_q seqlen_k block_m block_n chunk_n tile_m tile_n
+            batch num_heads num_heads_k head_dim head_dim_v seqlen_q seqlen_k block_m block_n chunk_n chunk_p tile_m tile_n
             tile_k slice_rows slice_bytes num_stages preload num_cores num_blocks_m window_left window_right
             softmax_scale want_lse mask_dim rows_v l1_q_offset_bytes l1_q_bytes l1_k_offset_bytes l1_k_bytes
             l1_v_offset_bytes l1_v_bytes l1_p_offset_bytes l1_p_bytes ub_s_offset_bytes ub_p_offset_bytes
-            ub_acc_offset_bytes ub_tmp_offset_bytes ub_brcb_offset_bytes ub_stats_offset_bytes ub_mask_offset_bytes
+            ub_acc_offset_bytes ub_tmp_offset_bytes ub_tmp_bytes ub_brcb_offset_bytes ub_stats_offset_bytes ub_mask_offset_bytes
             workspace_core_bytes workspace_p_offset_bytes workspace_o_offset_bytes q_stride k_stride v_stride o_stride
+        }
+        MatmulTilingData {
+            m n k batch b_is_nk block_m block_n tile_m tile_n tile_k step_k_a step_k_b l1_buffers l0_buffers
+            l0c_buffers unit_flag num_cores swizzle swizzle_along_n l1_a_offset_bytes l1_b_offset_bytes reserved
+            a_stride b_stride c_stride a_batch_stride b_batch_stride c_batch_stride
+        }
+        SoftmaxTilingData {
+            num_heads rows cols pitch chunk slice_rows num_cores has_mask softmax_scale ub_in_offset_bytes
+            ub_mask_offset_bytes ub_out_offset_bytes ub_x_offset_bytes ub_tmp_offset_bytes ub_spread_offset_bytes
+            ub_stats_offset_bytes
+        }
+        AddTilingData {
+            n core_elements tile buffers x_offset_bytes y_offset_bytes z_offset_bytes
+        }
+        ReadTilingData {
+            pitch rows cols core_rows slice_cols tile_rows tile_cols passes order num_cores buffers buffer_bytes
+            reserved
+        }
+        VectorStreamTilingData {
+            op count repeat barrier scalar dst_offset_bytes src0_offset_bytes src1_offset_bytes block_stride
+            repeat_stride
         }
     };
     assert_eq!(recorded("headers_layout"), rust);
-    let last = size_of::<FlashFwdTilingData>();
-    assert_eq!(
-        offset_of!(FlashFwdTilingData, o_stride) + size_of::<[u64; 3]>(),
-        last,
-        "a field is missing from the list"
-    );
+    let ends = [
+        (offset_of!(FlashFwdTilingData, o_stride) + size_of::<[u64; 3]>(), size_of::<FlashFwdTilingData>()),
+        (offset_of!(MatmulTilingData, c_batch_stride) + size_of::<[u64; 3]>(), size_of::<MatmulTilingData>()),
+        (offset_of!(SoftmaxTilingData, ub_stats_offset_bytes) + 4, size_of::<SoftmaxTilingData>()),
+        (offset_of!(AddTilingData, z_offset_bytes) + 8, size_of::<AddTilingData>()),
+        (offset_of!(ReadTilingData, reserved) + 4, size_of::<ReadTilingData>()),
+        (offset_of!(VectorStreamTilingData, repeat_stride) + 12, size_of::<VectorStreamTilingData>()),
+    ];
+    assert!(ends.iter().all(|(end, size)| end == size), "a field is missing from the list: {ends:?}");
 }
 
 #[test]
@@ -182,12 +208,19 @@ fn our_image_lists_the_variants() {
     let variants = fs::read_to_string(root().join("ascendc/kernels/variants.def")).unwrap();
     let mut wanted = Vec::new();
     for line in variants.lines() {
-        if let Some(rest) = line.strip_prefix("FA_COPY(") {
-            wanted.push((rest.trim_end_matches(')').to_owned(), KernelType::AivOnly as u32, 3));
-        } else if let Some(rest) = line.strip_prefix("FA_FLASH_FWD(") {
-            let name = rest.split(',').next().unwrap().to_owned();
-            wanted.push((name, KernelType::MixAic1Aiv2 as u32, 8));
-        }
+        let Some((family, rest)) = line.split_once('(').filter(|_| line.starts_with("FA_")) else { continue };
+        let (kernel_type, num_args) = match family {
+            "FA_ADD" | "FA_SOFTMAX" => (KernelType::AivOnly, 4),
+            "FA_COPY" => (KernelType::AivOnly, 3),
+            "FA_FLASH_FWD" => (KernelType::MixAic1Aiv2, 8),
+            "FA_MATMUL" => (KernelType::AicOnly, 4),
+            "FA_READ_L1" => (KernelType::AicOnly, 2),
+            "FA_SELF_TEST" => (KernelType::MixAic1Aiv2, 3),
+            "FA_READ_UB" | "FA_VECTOR_STREAM" => (KernelType::AivOnly, 2),
+            other => panic!("{other} is not a family that this test knows"),
+        };
+        let name = rest.split([',', ')']).next().unwrap().to_owned();
+        wanted.push((name, kernel_type as u32, num_args));
     }
     assert_eq!(kernels, wanted);
 }

@@ -154,3 +154,21 @@ fn the_performance_section_of_a_readme_is_replaced_and_nothing_else() {
     assert!(fails(&args).contains("has no lines <!-- model-time:begin -->"));
     assert_eq!(fs::read_to_string(&readme).unwrap(), "no markers");
 }
+
+#[test]
+fn every_operator_has_a_bench_and_refuses_what_it_has_no_use_for() {
+    let shape = ["--seqlen-q", "128", "--num-heads", "2", "--head-dim", "64", "--mask"];
+    let bench = |op: &[&str], mask: &str| {
+        let args: Vec<_> = ["bench", "--op"].iter().chain(op).chain(&shape).copied().chain([mask]).collect();
+        fastattention(&args)
+    };
+    let output = bench(&["flash_fwd,standard,matmul,copy"], "none");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(table.lines().count(), 2 + 4, "{table}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(bench(&["standard"], "causal").status.success());
+    let output = bench(&["matmul"], "causal");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "error: matmul: mask causal given; it has none, wanted --mask none\n"
+    );
+}

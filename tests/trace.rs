@@ -37,7 +37,8 @@ fn launch(problem: &Problem, model_time: &ModelTime, threads: usize, rounds: usi
     config.model_time = Some(model_time.clone());
     let device = Device::simulated(config).unwrap();
     let plan = plan(problem, device.soc()).unwrap();
-    let [q, k, v, o, _] = plan.shape().operand_bytes().map(|bytes| {
+    let [q_bytes, k_bytes, v_bytes, o_bytes, _] = plan.shape().operand_bytes();
+    let [q, k, v, o] = [q_bytes, k_bytes, v_bytes, o_bytes].map(|bytes| {
         let ones = vec![f16::from_f32(0.01); bytes as usize / 2];
         Buffer::from_slice(&device, &ones).unwrap()
     });

@@ -8,7 +8,7 @@
 //            MTE3 store(i)  waits MTE2_MTE3[i % 2]: load(i) has filled it
 //            so load(i + 1) runs beside store(i).
 // Limits     AIV only. src and dst do not overlap. Any size and alignment; 512-byte alignment is fastest.
-#include "kernel_operator.h"
+#include "fa/entry.h"
 
 namespace fa {
 namespace {
@@ -59,7 +59,7 @@ class CopyKernel {
 }  // namespace
 }  // namespace fa
 
-extern "C" __global__ __aicore__ void fa_copy(GM_ADDR dst, GM_ADDR src, uint64_t bytes) {
+extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void fa_copy(GM_ADDR dst, GM_ADDR src, uint64_t bytes) {
     KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
     fa::CopyKernel kernel;
     kernel.init(dst, src, bytes);

@@ -31,6 +31,7 @@
 // Limits: head_dim and head_dim_v multiples of 16 up to 256; the planner refuses the rest.
 #include "flash_fwd_cube.h"
 #include "flash_fwd_vector.h"
+#include "fa/entry.h"
 
 namespace fa {
 
@@ -50,10 +51,12 @@ __aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, 
 
 }  // namespace fa
 
-#define FA_COPY(name)
+#include "families.h"
+#undef FA_FLASH_FWD
 #define FA_FLASH_FWD(name, T)                                                                                   \
-    extern "C" __global__ __aicore__ void name(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o,        \
-                                               GM_ADDR lse, GM_ADDR workspace, GM_ADDR tiling) {                \
+    extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void name(                                             \
+        GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace,               \
+        GM_ADDR tiling) {                                                                                       \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);                                                      \
         fa::flash_fwd<T>(q, k, v, mask, o, lse, workspace, tiling);                                             \
     }

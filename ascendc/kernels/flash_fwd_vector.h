@@ -62,8 +62,6 @@ class FlashFwdVector {
     static constexpr uint32_t kSlices = 4;
     // Row statistics: maxima and sums of two items, scratch, and one array of rescale factors a stage.
     static constexpr uint32_t kStatsFixed = 9;
-    static constexpr float kFloor = -3.402823466e+38f;  // finite, so that (-inf) - floor is -inf and never NaN
-    static constexpr uint32_t kInfBits = 0xff800000;    // -inf
 
     __aicore__ inline AscendC::LocalTensor<float> stats(uint32_t index, uint32_t row) {
         return stats_ub_[index * stats_pitch_ + row];
@@ -83,14 +81,6 @@ class FlashFwdVector {
     __aicore__ inline uint32_t mask_bytes() const {
         return t_.slice_rows * round_up(ceil_div(t_.block_n, 8), kBlockBytes);
     }
-    __aicore__ static inline float minus_infinity() {
-        union Bits {
-            uint32_t bits;
-            float value;
-        } x{kInfBits};
-        return x.value;
-    }
-
     // This AIV's rows of an item: the first one takes the half rounded up to 8, so that row values stay aligned.
     __aicore__ static inline uint32_t first_half(const Step& s) {
         return min_u32(s.rows, round_up(ceil_div(s.rows, 2), kBlockF32));
@@ -117,7 +107,7 @@ class FlashFwdVector {
 
     __aicore__ inline void start_item(const Step& s) {
         const auto count = static_cast<int32_t>(stats_pitch_);
-        AscendC::Duplicate(row_max(s.item, 0), kFloor, count);
+        AscendC::Duplicate(row_max(s.item, 0), kLowestF32, count);
         AscendC::Duplicate(row_sum(s.item, 0), 0.0f, count);
         AscendC::PipeBarrier<PIPE_V>();
     }

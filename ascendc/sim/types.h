@@ -7,6 +7,9 @@
 
 #include "float16.h"
 
+// The chip that these headers stand for (acl-runtime.md 2.4).
+#define __NPU_ARCH__ 2201
+
 #define __aicore__
 #define __global__
 #define __gm__

@@ -1,27 +1,41 @@
-//! Finds and loads `libascendcl.so` (acl-runtime.md 1.7).
+//! The ACL library of this process (acl-runtime.md 1.7).
 
-#![allow(unsafe_code, reason = "dynamic loading of a C library")]
+#![allow(unsafe_code, reason = "asks a loaded library for its version")]
 
-use std::ffi::{c_void, OsString};
+use std::ffi::{c_char, c_void, CStr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::driver::{codes, AclTable};
-use crate::{Error, ErrorKind, Result};
+use crate::driver::load::{fill, Attempt, Loaded, Search, Wanted};
+use crate::driver::{codes, AclError, AclTable};
+use crate::{Error, Result};
 
-/// Environment variable that names the library file and stops every other search.
-const LIBRARY_VARIABLE: &str = "FASTATTENTION_ACL_LIB";
+/// The first file works from CANN 8.0 to 9.1, the second is the implementation behind it from 8.5 on.
+const WANTED: Wanted =
+    Wanted { name: "ACL", variable: "FASTATTENTION_ACL_LIB", files: &["libascendcl.so", "libacl_rt.so"] };
 
-/// File names: the first works from CANN 8.0 to 9.1, the second is the implementation behind it from 8.5 on.
-const FILE_NAMES: [&str; 2] = ["libascendcl.so", "libacl_rt.so"];
-
-/// A loaded ACL library. It is never unloaded: its threads may outlive every handle.
+/// A loaded ACL library. It is never unloaded.
 #[derive(Debug)]
 pub struct Library {
     table: AclTable,
     origin: PathBuf,
     version: (i32, i32, i32),
+    is_simulated: bool,
+    /// `aclsysGetVersionStr`, which newer CANNs have.
+    version_of: Option<VersionOf>,
 }
+
+/// Exported by this crate's drop-in library (`dropin/`), and by no driver.
+const SIMULATOR_MARK: &str = "fastattention_sim_abi_version";
+
+/// Writes the version of a package, as text of at most [`MAX_VERSION`] bytes with its NUL.
+type VersionOf = unsafe extern "C" fn(package: *mut c_char, version: *mut c_char) -> AclError;
+
+/// `ACL_PKG_VERSION_MAX_SIZE`.
+const MAX_VERSION: usize = 128;
+
+/// Packages whose versions tell one installation from another.
+const PACKAGES: [&CStr; 3] = [c"driver", c"firmware", c"runtime"];
 
 impl Library {
     pub(crate) fn table(&self) -> &AclTable {
@@ -37,35 +51,38 @@ impl Library {
     pub fn version(&self) -> (i32, i32, i32) {
         self.version
     }
-}
 
-/// A file that was tried as the ACL library and is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Attempt {
-    /// The path or name.
-    pub path: PathBuf,
-    /// What the loader said, or what is wrong with the library.
-    pub reason: String,
-}
+    /// Versions of the driver, the firmware and CANN's runtime. Empty for a library that cannot tell (8.1 cannot); a
+    /// package that is not installed is left out.
+    pub fn package_versions(&self) -> Vec<(&'static str, String)> {
+        let Some(version_of) = self.version_of else { return Vec::new() };
+        let of = |package: &'static CStr| {
+            let mut text = [0u8; MAX_VERSION];
+            // SAFETY: the name is a string that is only read; the text has the size that the function is documented for.
+            let code = unsafe { version_of(package.as_ptr().cast_mut(), text.as_mut_ptr().cast()) };
+            let text = CStr::from_bytes_until_nul(&text).ok().filter(|_| code == codes::SUCCESS)?;
+            Some((package.to_str().ok()?, text.to_string_lossy().into_owned()))
+        };
+        PACKAGES.into_iter().filter_map(of).collect()
+    }
 
-/// A search and its outcome.
-struct Search {
-    outcome: Result<Library>,
-    attempts: Vec<Attempt>,
+    /// Is this the simulator in the place of a driver? It says so itself.
+    pub fn is_simulated(&self) -> bool {
+        self.is_simulated
+    }
 }
 
 /// Searched once in a process.
-fn search() -> &'static Search {
-    static SEARCH: OnceLock<Search> = OnceLock::new();
-    SEARCH.get_or_init(|| Search::among(candidates(|name| std::env::var_os(name))))
+fn search() -> &'static Search<Library> {
+    static SEARCH: OnceLock<Search<Library>> = OnceLock::new();
+    SEARCH.get_or_init(|| Search::among(&WANTED, WANTED.candidates(|name| std::env::var_os(name)), open))
 }
 
 /// The ACL library of this process: from `FASTATTENTION_ACL_LIB`, else by name through the system's search, else from
 /// the places where CANN is installed. Searched once; the outcome is kept.
 ///
 /// # Errors
-/// `LibraryNotFound`, with every path tried and why it failed.
+/// `LibraryNotFound`, or `DriverNotFound` where only the NPU's driver is missing, with every path tried and why it failed.
 pub fn library() -> Result<&'static Library> {
     search().outcome.as_ref().map_err(Error::clone)
 }
@@ -83,88 +100,16 @@ pub fn attempts() -> &'static [Attempt] {
 /// # Safety
 /// Loading runs the library's initialisers, and its functions must have the signatures of the CANN headers.
 pub unsafe fn load_from(path: &Path) -> Result<Library> {
-    first_of(vec![path.to_path_buf()])
-}
-
-/// Places to look, in order. `variable` reads the environment.
-fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    if let Some(path) = variable(LIBRARY_VARIABLE) {
-        return vec![PathBuf::from(path)];
-    }
-    let mut roots: Vec<PathBuf> = ["ASCEND_INSTALL_PATH", "ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME"]
-        .iter()
-        .filter_map(|name| variable(name))
-        .map(PathBuf::from)
-        .collect();
-    if let Some(home) = variable("HOME") {
-        roots.push(PathBuf::from(&home).join("Ascend/cann"));
-        roots.push(PathBuf::from(&home).join("Ascend/ascend-toolkit/latest"));
-    }
-    roots.extend(
-        ["/usr/local/Ascend/cann", "/usr/local/Ascend/ascend-toolkit/latest", "/opt/Ascend/cann"]
-            .map(PathBuf::from),
-    );
-    let arch = format!("{}-linux/lib64", std::env::consts::ARCH);
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for file in FILE_NAMES {
-        paths.push(PathBuf::from(file));
-        paths.extend(roots.iter().flat_map(|r| [r.join("lib64").join(file), r.join(&arch).join(file)]));
-    }
-    let mut seen = std::collections::HashSet::new();
-    paths.retain(|p| seen.insert(p.clone()));
-    paths
-}
-
-/// The first candidate that loads.
-fn first_of(candidates: Vec<PathBuf>) -> Result<Library> {
-    Search::among(candidates).outcome
-}
-
-impl Search {
-    /// Stops at the first candidate that loads.
-    fn among(candidates: Vec<PathBuf>) -> Self {
-        let mut attempts = Vec::new();
-        for path in candidates {
-            match open(&path) {
-                Ok(library) => return Self { outcome: Ok(library), attempts },
-                Err(reason) => attempts.push(Attempt { path, reason }),
-            }
-        }
-        let tried: String =
-            attempts.iter().map(|a| format!("\n  {}: {}", a.path.display(), a.reason)).collect();
-        let outcome = Err(Error::new(
-            ErrorKind::LibraryNotFound,
-            format!(
-                "no ACL library could be loaded (set {LIBRARY_VARIABLE} to its path, or install CANN); tried:{tried}"
-            ),
-        ));
-        Self { outcome, attempts }
-    }
+    Search::among(&WANTED, vec![path.to_path_buf()], open).outcome
 }
 
 fn open(path: &Path) -> Result<Library, String> {
-    if path.is_absolute() && !path.exists() {
-        return Err("no such file".into());
-    }
-    // SAFETY: the file is one that the user or the system names as the ACL library; its initialisers are the vendor's,
-    // who allows loading from any thread.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|e| loader_text(&e))?;
-    let lookup = |name: &'static str| {
-        // SAFETY: the symbol is only turned into an address here; its type is given in `AclTable::from_lookup`.
-        let symbol = unsafe { library.get::<*mut c_void>(name.as_bytes()) };
-        // SAFETY: the address is used only while the library is loaded, see the leak below.
-        symbol.ok().and_then(|s| unsafe { s.try_as_raw_ptr() })
-    };
-    // SAFETY: the names are those of the CANN headers and the signatures those of `driver/table.rs`; the library is
-    // leaked below, so the addresses stay valid.
-    let table = unsafe { AclTable::from_lookup(lookup) };
-    let table = match table {
-        Ok(table) => table,
-        Err(missing) => {
-            return Err(format!("not the ACL library of CANN 8.1 or later: it lacks {}", missing.join(", ")))
-        }
-    };
-    std::mem::forget(library);
+    let library = Loaded::open(path)?;
+    let table: AclTable = fill(WANTED.name, &[library])?;
+    let version_of = library.symbol("aclsysGetVersionStr").map(|address| {
+        // SAFETY: the C function of that name has this signature, and the library is never unloaded.
+        unsafe { std::mem::transmute::<*mut c_void, VersionOf>(address) }
+    });
     let (mut major, mut minor, mut patch) = (0, 0, 0);
     // SAFETY: the three pointers are to live integers, and this call needs no initialisation.
     let code = unsafe { (table.aclrtGetVersion)(&raw mut major, &raw mut minor, &raw mut patch) };
@@ -172,72 +117,42 @@ fn open(path: &Path) -> Result<Library, String> {
         codes::STUB_LIBRARY => {
             Err("a stub library for linking, without an implementation (code 100039)".into())
         }
-        codes::SUCCESS => Ok(Library { table, origin: path.to_path_buf(), version: (major, minor, patch) }),
+        codes::SUCCESS => Ok(Library {
+            table,
+            origin: path.to_path_buf(),
+            version: (major, minor, patch),
+            is_simulated: library.symbol(SIMULATOR_MARK).is_some(),
+            version_of,
+        }),
         code => Err(format!("aclrtGetVersion failed with code {code}")),
-    }
-}
-
-/// The loader's own words: `dlopen` names the missing dependency there.
-fn loader_text(error: &libloading::Error) -> String {
-    match error {
-        libloading::Error::DlOpen { desc } => format!("{desc:?}").trim_matches('"').to_owned(),
-        other => other.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
+    use crate::driver::load::tests::build;
 
-    #[test]
-    fn a_variable_stops_the_search() {
-        let paths = candidates(|name| (name == LIBRARY_VARIABLE).then(|| "/x/libascendcl.so".into()));
-        assert_eq!(paths, [PathBuf::from("/x/libascendcl.so")]);
-    }
-
-    #[test]
-    fn the_search_follows_the_documented_order() {
-        let paths = candidates(|name| (name == "ASCEND_HOME_PATH").then(|| "/a".into()));
-        assert_eq!(paths[0], PathBuf::from("libascendcl.so"));
-        assert_eq!(paths[1], PathBuf::from("/a/lib64/libascendcl.so"));
-        let second = paths.iter().position(|p| p == Path::new("libacl_rt.so")).unwrap();
-        assert!(paths[..second].contains(&PathBuf::from("/opt/Ascend/cann/lib64/libascendcl.so")));
-    }
-
-    #[test]
-    fn every_path_and_its_reason_is_told() {
-        let error =
-            first_of(vec!["/nowhere/libascendcl.so".into(), "libfastattention_none.so".into()]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LibraryNotFound);
-        let text = error.to_string();
-        assert!(text.contains("/nowhere/libascendcl.so: no such file"), "{text}");
-        assert!(text.contains("libfastattention_none.so: libfastattention_none.so: cannot open"), "{text}");
-    }
-
-    fn build(source: &str, dir: &Path) -> PathBuf {
-        let (c, so) = (dir.join("x.c"), dir.join("x.so"));
-        std::fs::write(&c, source).unwrap();
-        let status = std::process::Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .args([&so, &c])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        so
+    fn refused(source: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let library = dir.path().join("libascendcl.so");
+        build(source, &library);
+        Search::among(&WANTED, vec![library], open).outcome.unwrap_err().to_string()
     }
 
     #[test]
     fn a_library_without_the_functions_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let so = build("int aclInit(const char *p) { return p != 0; }", dir.path());
-        let text = first_of(vec![so]).unwrap_err().to_string();
-        assert!(text.contains("it lacks aclFinalize, aclGetRecentErrMsg"), "{text}");
+        let text = refused("int aclInit(const char *p) { return p != 0; }");
+        assert!(
+            text.contains("not the ACL library of CANN 8.1 or later: it lacks aclFinalize, acl"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_stub_library_is_recognised() {
-        use std::fmt::Write as _;
-
         let mut source = String::new();
         macro_rules! names {
             (required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* } optional $rest:tt) => {
@@ -245,8 +160,7 @@ mod tests {
             };
         }
         crate::driver::acl_functions!(names);
-        let dir = tempfile::tempdir().unwrap();
-        let text = first_of(vec![build(&source, dir.path())]).unwrap_err().to_string();
+        let text = refused(&source);
         assert!(text.contains("100039"), "{text}");
     }
 }

@@ -2,4 +2,5 @@
 
 mod load;
 
-pub use load::{attempts, library, load_from, Attempt, Library};
+pub use crate::driver::load::Attempt;
+pub use load::{attempts, library, load_from, Library};

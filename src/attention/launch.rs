@@ -1,11 +1,13 @@
 //! Launching a plan.
 
 use super::operands::{AllGiven, Given};
-use super::{kernel_name, Plan};
+use super::{kernel_name, self_test, Plan};
 use crate::kernels;
 use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
+
+pub use crate::runtime::Operand;
 
 /// The attention operator on one device: its kernels, and the M-mask that every masked launch cuts its windows from.
 ///
@@ -15,22 +17,8 @@ pub struct FlashAttention {
     device: Device,
     f16: Kernel,
     bf16: Kernel,
+    self_test: Kernel,
     mask: Buffer,
-}
-
-/// A tensor in device memory: a buffer, from some byte on.
-#[derive(Clone, Copy, Debug)]
-pub struct Operand<'a> {
-    /// The memory.
-    pub buffer: &'a Buffer,
-    /// Where the tensor starts, a multiple of the element size.
-    pub offset_bytes: usize,
-}
-
-impl<'a> From<&'a Buffer> for Operand<'a> {
-    fn from(buffer: &'a Buffer) -> Self {
-        Self { buffer, offset_bytes: 0 }
-    }
 }
 
 /// Operands of a launch. The caller owns all of them; `o`, `lse` and `workspace` overlap with nothing.
@@ -51,18 +39,45 @@ pub struct Args<'a> {
 }
 
 impl FlashAttention {
-    /// Loads the kernels and uploads the M-mask (512 KiB).
+    /// Loads the kernels and uploads the M-mask (512 KiB). On an NPU the first call for an opened device launches the
+    /// self-test and waits for it; on the simulator, whose kernels and runtime are of one build, it is left to
+    /// [`Self::self_test`].
     ///
     /// # Errors
-    /// `KernelsNotBuilt` when this build has no kernels for the device, `OutOfMemory`, `Driver`.
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes wrong,
+    /// `OutOfMemory`, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
         let module = kernels::load(device)?;
+        Self::with_kernels(device, |name| module.kernel(name))
+    }
+
+    /// As [`Self::new`], with kernels that `kernel` finds by their name: those of images that were built elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and what `kernel` says.
+    pub fn with_kernels(device: &Device, kernel: impl Fn(&str) -> Result<Kernel>) -> Result<Self> {
+        let self_test = kernel(self_test::KERNEL)?;
+        if !device.is_simulated() {
+            device.check_once(|| self_test::run(&self_test, device))?;
+        }
+        // Blocks of these kernels never wait for each other, so none of them needs `Schedule::Batch`.
         Ok(Self {
             device: device.clone(),
-            f16: module.kernel(kernel_name(DType::F16)?)?,
-            bf16: module.kernel(kernel_name(DType::Bf16)?)?,
+            f16: kernel(kernel_name(DType::F16)?)?,
+            bf16: kernel(kernel_name(DType::Bf16)?)?,
+            self_test,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
         })
+    }
+
+    /// Launches a kernel on every core that crosses the flags between Cube and vector cores both ways, waits for it at
+    /// most one second, and compares its result.
+    ///
+    /// # Errors
+    /// `SelfTest` when the launch fails, does not end or leaves something else, with what to send back; `OutOfMemory`,
+    /// `Driver`.
+    pub fn self_test(&self) -> Result<()> {
+        self_test::run(&self.self_test, &self.device)
     }
 
     /// The device.
@@ -107,16 +122,12 @@ impl FlashAttention {
 }
 
 fn given(args: &Args<'_>) -> AllGiven {
-    let of = |operand: Operand<'_>| Given {
-        offset_bytes: operand.offset_bytes as u64,
-        len_bytes: operand.buffer.len_bytes() as u64,
-    };
     AllGiven {
-        q: of(args.q),
-        k: of(args.k),
-        v: of(args.v),
-        o: of(args.o),
-        lse: args.lse.map(of),
-        workspace: of(args.workspace),
+        q: args.q.into(),
+        k: args.k.into(),
+        v: args.v.into(),
+        o: args.o.into(),
+        lse: args.lse.map(Given::from),
+        workspace: args.workspace.into(),
     }
 }

@@ -6,8 +6,9 @@
 
 pub mod host;
 mod launch;
-mod operands;
+pub(crate) mod operands;
 mod problem;
+mod self_test;
 
 pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};

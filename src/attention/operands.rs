@@ -1,6 +1,6 @@
 //! Checks of what a launch is given, against its plan.
 
-use super::Plan;
+use super::{Operand, Plan};
 use crate::{Error, Result};
 
 /// What is given for one operand.
@@ -26,6 +26,41 @@ pub(super) struct AllGiven {
 /// (dav-c220.md §1.6), and buffers of the driver start on one anyway.
 const WORKSPACE_ALIGNMENT: u64 = 512;
 
+impl Given {
+    /// What is wrong with it for an operand of `needed` bytes at that alignment.
+    fn wrong(self, name: &str, needed: u64, alignment: u64) -> Vec<String> {
+        let Given { offset_bytes, len_bytes } = self;
+        let mut wrong = Vec::new();
+        if offset_bytes % alignment != 0 {
+            wrong.push(format!("{name} starts at byte {offset_bytes}, a multiple of {alignment} wanted"));
+        }
+        let behind = len_bytes.saturating_sub(offset_bytes);
+        if behind < needed {
+            let from = if offset_bytes > 0 { format!(" from byte {offset_bytes}") } else { String::new() };
+            wrong.push(format!("{name} has {behind} bytes{from}, the plan needs {needed}"));
+        }
+        wrong
+    }
+}
+
+impl From<Operand<'_>> for Given {
+    fn from(operand: Operand<'_>) -> Self {
+        Self { offset_bytes: operand.offset_bytes as u64, len_bytes: operand.buffer.len_bytes() as u64 }
+    }
+}
+
+/// Refuses operands, each with its name, the bytes that it needs and its alignment; one error names all that is wrong.
+pub(crate) fn refuse(what: &str, operands: &[(&str, Operand<'_>, u64, u64)]) -> Result<()> {
+    let wrong: Vec<_> = operands
+        .iter()
+        .flat_map(|&(name, operand, needed, alignment)| Given::from(operand).wrong(name, needed, alignment))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{what}: {}", wrong.join("; "))))
+}
+
 impl AllGiven {
     /// Whether every operand is there, aligned and large enough; one error names all that are not.
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
@@ -34,16 +69,7 @@ impl AllGiven {
         let want_lse = plan.shape().want_lse;
         let mut wrong = Vec::new();
         let mut check = |name: &str, given: Given, needed: u64, alignment: u64| {
-            let Given { offset_bytes, len_bytes } = given;
-            if offset_bytes % alignment != 0 {
-                wrong.push(format!("{name} starts at byte {offset_bytes}, a multiple of {alignment} wanted"));
-            }
-            let behind = len_bytes.saturating_sub(offset_bytes);
-            if behind < needed {
-                let from =
-                    if offset_bytes > 0 { format!(" from byte {offset_bytes}") } else { String::new() };
-                wrong.push(format!("{name} has {behind} bytes{from}, the plan needs {needed}"));
-            }
+            wrong.extend(given.wrong(name, needed, alignment));
         };
         check("q", self.q, q, element);
         check("k", self.k, k, element);

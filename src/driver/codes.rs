@@ -1,109 +1,122 @@
 //! Error codes of the ACL functions (acl-runtime.md 1.5) and the classes this crate acts on.
 
+use super::bindings::acl::*;
 use super::AclError;
 use crate::ErrorKind;
 
+/// Constants of a return type, and what they mean.
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $value:literal, $text:literal;)*) => {
-        $($(#[doc = $doc])+ pub const $name: AclError = $value;)*
+    ($code:ident; $($(#[doc = $doc:literal])+ $name:ident = $value:expr, $text:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $name: $code = $value;)*
 
         /// Short meaning of a code.
-        pub fn meaning(code: AclError) -> Option<&'static str> {
+        pub fn meaning(code: $code) -> Option<&'static str> {
             match code {
-                $($value => Some($text),)*
+                $($name => Some($text),)*
                 _ => None,
             }
         }
     };
 }
+pub(super) use codes;
 
-codes! {
+codes! { AclError;
     /// Success.
-    SUCCESS = 0, "success";
+    SUCCESS = ACL_SUCCESS, "success";
     /// A wrong argument, found by the ACL layer.
-    INVALID_PARAM = 100_000, "invalid parameter";
+    INVALID_PARAM = ACL_ERROR_INVALID_PARAM, "invalid parameter";
     /// Call before `aclInit`.
-    UNINITIALIZED = 100_001, "not initialised";
+    UNINITIALIZED = ACL_ERROR_UNINITIALIZE, "not initialised";
     /// Second `aclInit`; harmless.
-    REPEAT_INITIALIZE = 100_002, "aclInit repeated";
+    REPEAT_INITIALIZE = ACL_ERROR_REPEAT_INITIALIZE, "aclInit repeated";
     /// A file has the wrong contents.
-    INVALID_FILE = 100_003, "invalid file";
+    INVALID_FILE = ACL_ERROR_INVALID_FILE, "invalid file";
     /// Operator not found.
-    OP_NOT_FOUND = 100_024, "operator not found";
+    OP_NOT_FOUND = ACL_ERROR_OP_NOT_FOUND, "operator not found";
     /// Kernel not found.
-    KERNEL_NOT_FOUND = 100_029, "kernel not found";
+    KERNEL_NOT_FOUND = ACL_ERROR_KERNEL_NOT_FOUND, "kernel not found";
     /// Second `aclFinalize`.
-    REPEAT_FINALIZE = 100_037, "aclFinalize repeated";
+    REPEAT_FINALIZE = ACL_ERROR_REPEAT_FINALIZE, "aclFinalize repeated";
     /// The library is the compile-time stub.
-    STUB_LIBRARY = 100_039, "a compile-time stub library was loaded";
+    STUB_LIBRARY = ACL_ERROR_COMPILING_STUB_MODE, "a compile-time stub library was loaded";
     /// A wrong argument, found by the runtime layer.
-    RT_PARAM_INVALID = 107_000, "parameter invalid";
+    RT_PARAM_INVALID = ACL_ERROR_RT_PARAM_INVALID, "parameter invalid";
     /// No such device.
-    RT_INVALID_DEVICE = 107_001, "invalid device id";
+    RT_INVALID_DEVICE = ACL_ERROR_RT_INVALID_DEVICEID, "invalid device id";
     /// This thread has no current context.
-    RT_CONTEXT_NULL = 107_002, "no current context";
+    RT_CONTEXT_NULL = ACL_ERROR_RT_CONTEXT_NULL, "no current context";
     /// The stream belongs to another context.
-    RT_STREAM_CONTEXT = 107_003, "stream not in current context";
+    RT_STREAM_CONTEXT = ACL_ERROR_RT_STREAM_CONTEXT, "stream not in current context";
     /// The event holds no time.
-    RT_EVENT_TIMESTAMP_INVALID = 107_006, "event timestamp invalid";
+    RT_EVENT_TIMESTAMP_INVALID = ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "event timestamp invalid";
     /// The end is before the start.
-    RT_EVENT_TIMESTAMP_REVERSED = 107_007, "event timestamps reversed";
+    RT_EVENT_TIMESTAMP_REVERSED = ACL_ERROR_RT_EVENT_TIMESTAMP_REVERSAL, "event timestamps reversed";
+    /// An address is not a multiple of what the call wants.
+    RT_ADDRESS_UNALIGNED = ACL_ERROR_RT_ADDR_UNALIGNED, "address unaligned";
     /// A file cannot be opened.
-    RT_FILE_OPEN = 107_009, "file open failed";
+    RT_FILE_OPEN = ACL_ERROR_RT_FILE_OPEN, "file open failed";
+    /// Another thread handles the callbacks of the stream.
+    RT_STREAM_SUBSCRIBE = ACL_ERROR_RT_STREAM_SUBSCRIBE, "stream already subscribed";
+    /// The thread does not handle the callbacks of the stream.
+    RT_THREAD_SUBSCRIBE = ACL_ERROR_RT_THREAD_SUBSCRIBE, "thread not subscribed";
+    /// Nobody handles the callbacks of the stream.
+    RT_STREAM_NO_CALLBACK = ACL_ERROR_RT_STREAM_NO_CB_REG, "no callback registered for the stream";
     /// No such kind of memory.
-    RT_INVALID_MEMORY_TYPE = 107_016, "invalid memory type";
+    RT_INVALID_MEMORY_TYPE = ACL_ERROR_RT_INVALID_MEMORY_TYPE, "invalid memory type";
     /// Unknown, destroyed or foreign handle.
-    RT_INVALID_HANDLE = 107_017, "invalid handle";
+    RT_INVALID_HANDLE = ACL_ERROR_RT_INVALID_HANDLE, "invalid handle";
     /// No such allocation policy.
-    RT_INVALID_MALLOC_TYPE = 107_018, "invalid malloc type";
+    RT_INVALID_MALLOC_TYPE = ACL_ERROR_RT_INVALID_MALLOC_TYPE, "invalid malloc type";
     /// Wait timed out.
-    RT_WAIT_TIMEOUT = 107_019, "wait timeout";
+    RT_WAIT_TIMEOUT = ACL_ERROR_RT_WAIT_TIMEOUT, "wait timeout";
     /// Task timed out.
-    RT_TASK_TIMEOUT = 107_020, "task timeout";
+    RT_TASK_TIMEOUT = ACL_ERROR_RT_TASK_TIMEOUT, "task timeout";
     /// Work of the stream was aborted.
-    RT_STREAM_ABORT = 107_023, "stream task abort";
+    RT_STREAM_ABORT = ACL_ERROR_RT_STREAM_ABORT, "stream task abort";
     /// Allocation failed.
-    BAD_ALLOC = 200_000, "allocation failed";
+    BAD_ALLOC = ACL_ERROR_BAD_ALLOC, "allocation failed";
     /// Feature not supported.
-    RT_FEATURE_NOT_SUPPORT = 207_000, "feature not supported";
+    RT_FEATURE_NOT_SUPPORT = ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "feature not supported";
     /// Out of memory.
-    RT_MEMORY_ALLOCATION = 207_001, "memory allocation failed";
+    RT_MEMORY_ALLOCATION = ACL_ERROR_RT_MEMORY_ALLOCATION, "memory allocation failed";
     /// Free failed.
-    RT_MEMORY_FREE = 207_002, "free failed";
+    RT_MEMORY_FREE = ACL_ERROR_RT_MEMORY_FREE, "free failed";
     /// No device.
-    RT_NO_DEVICE = 207_004, "no device";
+    RT_NO_DEVICE = ACL_ERROR_RT_NO_DEVICE, "no device";
     /// No stream left.
-    RT_NO_STREAM_RESOURCE = 207_008, "no stream left";
+    RT_NO_STREAM_RESOURCE = ACL_ERROR_RT_NO_STREAM_RESOURCE, "no stream left";
     /// Device out of memory.
-    RT_DEVICE_OOM = 207_018, "device out of memory";
-    /// Driver timeout.
+    RT_DEVICE_OOM = ACL_ERROR_RT_DEVICE_OOM, "device out of memory";
+    /// Driver timeout. The 8.1 headers lack the name.
     RT_DRV_TIMEOUT = 207_020, "driver timeout";
     /// The library is at fault.
-    INTERNAL_ERROR = 500_000, "internal error";
+    INTERNAL_ERROR = ACL_ERROR_INTERNAL_ERROR, "internal error";
+    /// No callback came in time.
+    RT_REPORT_TIMEOUT = ACL_ERROR_RT_REPORT_TIMEOUT, "report timeout";
     /// AI core timeout.
-    RT_AICORE_TIMEOUT = 507_014, "AI core timeout";
+    RT_AICORE_TIMEOUT = ACL_ERROR_RT_AICORE_TIMEOUT, "AI core timeout";
     /// AI core exception.
-    RT_AICORE_EXCEPTION = 507_015, "AI core exception";
+    RT_AICORE_EXCEPTION = ACL_ERROR_RT_AICORE_EXCEPTION, "AI core exception";
     /// AI core trap.
-    RT_AICORE_TRAP = 507_016, "AI core trap";
+    RT_AICORE_TRAP = ACL_ERROR_RT_AICORE_TRAP_EXCEPTION, "AI core trap";
     /// Kernel look-up failed.
-    RT_KERNEL_LOOKUP = 507_027, "kernel lookup failed";
+    RT_KERNEL_LOOKUP = ACL_ERROR_RT_KERNEL_LOOKUP, "kernel lookup failed";
     /// Vector core timeout.
-    RT_VECTOR_CORE_TIMEOUT = 507_034, "vector core timeout";
+    RT_VECTOR_CORE_TIMEOUT = ACL_ERROR_RT_VECTOR_CORE_TIMEOUT, "vector core timeout";
     /// Vector core exception.
-    RT_VECTOR_CORE_EXCEPTION = 507_035, "vector core exception";
+    RT_VECTOR_CORE_EXCEPTION = ACL_ERROR_RT_VECTOR_CORE_EXCEPTION, "vector core exception";
     /// Synchronising a stream timed out.
-    RT_STREAM_SYNC_TIMEOUT = 507_046, "stream synchronise timeout";
+    RT_STREAM_SYNC_TIMEOUT = ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "stream synchronise timeout";
     /// Synchronising an event timed out.
-    RT_EVENT_SYNC_TIMEOUT = 507_047, "event synchronise timeout";
+    RT_EVENT_SYNC_TIMEOUT = ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, "event synchronise timeout";
     /// FFTS+ timeout.
-    RT_FFTS_TIMEOUT = 507_048, "FFTS+ timeout";
+    RT_FFTS_TIMEOUT = ACL_ERROR_RT_FFTS_PLUS_TIMEOUT, "FFTS+ timeout";
     /// FFTS+ exception.
-    RT_FFTS_EXCEPTION = 507_049, "FFTS+ exception";
+    RT_FFTS_EXCEPTION = ACL_ERROR_RT_FFTS_PLUS_EXCEPTION, "FFTS+ exception";
     /// ECC error of the HBM.
-    RT_HBM_ECC = 507_054, "HBM ECC error";
+    RT_HBM_ECC = ACL_ERROR_RT_HBM_MULTI_BIT_ECC_ERROR, "HBM ECC error";
     /// Driver internal error.
-    RT_DRV_INTERNAL = 507_899, "driver internal error";
+    RT_DRV_INTERNAL = ACL_ERROR_RT_DRV_INTERNAL_ERROR, "driver internal error";
 }
 
 /// Host or device memory is exhausted.
@@ -137,6 +150,12 @@ pub fn is_sticky(code: AclError) -> bool {
 pub(crate) fn kind(code: AclError) -> ErrorKind {
     if is_out_of_memory(code) {
         ErrorKind::OutOfMemory
+    } else if matches!(code, RT_INVALID_DEVICE | RT_NO_DEVICE) {
+        ErrorKind::NoDevice
+    } else if is_sticky(code) {
+        ErrorKind::DeviceLost
+    } else if is_timeout(code) {
+        ErrorKind::Timeout
     } else {
         ErrorKind::Driver
     }

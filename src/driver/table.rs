@@ -1,157 +1,52 @@
-//! The table of ACL functions: names and signatures written once.
-//!
-//! `required` functions exist in the 8.1.RC1 headers and are enough for the crate; `optional` ones came later and are
-//! found by name, never by version (acl-runtime.md 1.1, 1.3).
+//! What a table of C functions is, for any list of names and signatures ([`super::acl`], [`super::hccl`]).
 
 #![allow(unsafe_code, reason = "turns addresses from a dynamic loader into C function pointers")]
-#![allow(
-    non_snake_case,
-    reason = "fields carry the C names, so that a search for a C function finds every use"
-)]
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_void;
 
-use super::types::*;
-
-/// Calls a macro with the list of functions; tokens after its name are passed before the list.
-macro_rules! acl_functions {
-    ($callback:ident $($prefix:tt)*) => {
-        $callback! { $($prefix)*
-            required {
-                aclInit(config_path: *const c_char) -> AclError;
-                aclFinalize() -> AclError;
-                aclGetRecentErrMsg() -> *const c_char;
-                aclrtGetVersion(major: *mut i32, minor: *mut i32, patch: *mut i32) -> AclError;
-                aclrtGetDeviceCount(count: *mut u32) -> AclError;
-                aclrtSetDevice(device: i32) -> AclError;
-                aclrtResetDevice(device: i32) -> AclError;
-                aclrtResetDeviceForce(device: i32) -> AclError;
-                aclrtGetDevice(device: *mut i32) -> AclError;
-                aclrtGetSocName() -> *const c_char;
-                aclrtGetRunMode(mode: *mut u32) -> AclError;
-                aclGetDeviceCapability(device: u32, info: u32, value: *mut i64) -> AclError;
-                aclrtSynchronizeDevice() -> AclError;
-                aclrtSynchronizeDeviceWithTimeout(timeout_ms: i32) -> AclError;
-                aclrtCreateContext(context: *mut AclContext, device: i32) -> AclError;
-                aclrtDestroyContext(context: AclContext) -> AclError;
-                aclrtSetCurrentContext(context: AclContext) -> AclError;
-                aclrtGetCurrentContext(context: *mut AclContext) -> AclError;
-                aclrtCreateStream(stream: *mut AclStream) -> AclError;
-                aclrtCreateStreamWithConfig(stream: *mut AclStream, priority: u32, flag: u32) -> AclError;
-                aclrtDestroyStream(stream: AclStream) -> AclError;
-                aclrtDestroyStreamForce(stream: AclStream) -> AclError;
-                aclrtSynchronizeStream(stream: AclStream) -> AclError;
-                aclrtSynchronizeStreamWithTimeout(stream: AclStream, timeout_ms: i32) -> AclError;
-                aclrtStreamQuery(stream: AclStream, status: *mut u32) -> AclError;
-                aclrtStreamWaitEvent(stream: AclStream, event: AclEvent) -> AclError;
-                aclrtStreamAbort(stream: AclStream) -> AclError;
-                aclrtCreateEvent(event: *mut AclEvent) -> AclError;
-                aclrtCreateEventWithFlag(event: *mut AclEvent, flag: u32) -> AclError;
-                aclrtCreateEventExWithFlag(event: *mut AclEvent, flag: u32) -> AclError;
-                aclrtDestroyEvent(event: AclEvent) -> AclError;
-                aclrtRecordEvent(event: AclEvent, stream: AclStream) -> AclError;
-                aclrtResetEvent(event: AclEvent, stream: AclStream) -> AclError;
-                aclrtQueryEventStatus(event: AclEvent, status: *mut u32) -> AclError;
-                aclrtQueryEventWaitStatus(event: AclEvent, status: *mut u32) -> AclError;
-                aclrtSynchronizeEvent(event: AclEvent) -> AclError;
-                aclrtSynchronizeEventWithTimeout(event: AclEvent, timeout_ms: i32) -> AclError;
-                aclrtEventElapsedTime(ms: *mut f32, start: AclEvent, end: AclEvent) -> AclError;
-                aclrtEventGetTimestamp(event: AclEvent, timestamp: *mut u64) -> AclError;
-                aclrtMalloc(ptr: *mut *mut c_void, size: usize, policy: u32) -> AclError;
-                aclrtFree(ptr: *mut c_void) -> AclError;
-                aclrtMallocHost(ptr: *mut *mut c_void, size: usize) -> AclError;
-                aclrtFreeHost(ptr: *mut c_void) -> AclError;
-                aclrtMemcpy(
-                    dst: *mut c_void, dest_max: usize, src: *const c_void, count: usize, kind: u32) -> AclError;
-                aclrtMemcpyAsync(
-                    dst: *mut c_void, dest_max: usize, src: *const c_void, count: usize, kind: u32,
-                    stream: AclStream) -> AclError;
-                aclrtMemcpy2d(
-                    dst: *mut c_void, dst_pitch: usize, src: *const c_void, src_pitch: usize, width: usize,
-                    height: usize, kind: u32) -> AclError;
-                aclrtMemset(ptr: *mut c_void, max_count: usize, value: i32, count: usize) -> AclError;
-                aclrtMemsetAsync(
-                    ptr: *mut c_void, max_count: usize, value: i32, count: usize, stream: AclStream) -> AclError;
-                aclrtGetMemInfo(attr: u32, free: *mut usize, total: *mut usize) -> AclError;
-                aclrtPointerGetAttributes(ptr: *const c_void, attributes: *mut PtrAttributes) -> AclError;
-                aclrtCreateBinary(data: *const c_void, len: usize) -> AclBinary;
-                aclrtDestroyBinary(binary: AclBinary) -> AclError;
-                aclrtBinaryLoad(binary: AclBinary, handle: *mut AclBinHandle) -> AclError;
-                aclrtBinaryLoadFromFile(
-                    path: *const c_char, options: *mut LoadOptions, handle: *mut AclBinHandle) -> AclError;
-                aclrtBinaryUnLoad(handle: AclBinHandle) -> AclError;
-                aclrtBinaryGetFunction(
-                    handle: AclBinHandle, name: *const c_char, function: *mut AclFuncHandle) -> AclError;
-                aclrtKernelArgsInit(function: AclFuncHandle, args: *mut AclArgsHandle) -> AclError;
-                aclrtKernelArgsInitByUserMem(
-                    function: AclFuncHandle, args: AclArgsHandle, memory: *mut c_void, size: usize) -> AclError;
-                aclrtKernelArgsGetMemSize(
-                    function: AclFuncHandle, user_size: usize, actual: *mut usize) -> AclError;
-                aclrtKernelArgsGetHandleMemSize(function: AclFuncHandle, size: *mut usize) -> AclError;
-                aclrtKernelArgsAppend(
-                    args: AclArgsHandle, param: *mut c_void, size: usize, handle: *mut AclParamHandle) -> AclError;
-                aclrtKernelArgsAppendPlaceHolder(args: AclArgsHandle, handle: *mut AclParamHandle) -> AclError;
-                aclrtKernelArgsGetPlaceHolderBuffer(
-                    args: AclArgsHandle, handle: AclParamHandle, size: usize, buffer: *mut *mut c_void) -> AclError;
-                aclrtKernelArgsParaUpdate(
-                    args: AclArgsHandle, handle: AclParamHandle, param: *mut c_void, size: usize) -> AclError;
-                aclrtKernelArgsFinalize(args: AclArgsHandle) -> AclError;
-                aclrtLaunchKernel(
-                    function: AclFuncHandle, blocks: u32, args_data: *const c_void, args_size: usize,
-                    stream: AclStream) -> AclError;
-                aclrtLaunchKernelWithConfig(
-                    function: AclFuncHandle, blocks: u32, stream: AclStream, cfg: *mut LaunchCfg,
-                    args: AclArgsHandle, reserve: *mut c_void) -> AclError;
-            }
-            optional {
-                aclrtBinaryLoadFromData(
-                    data: *const c_void, len: usize, options: *const LoadOptions,
-                    handle: *mut AclBinHandle) -> AclError;
-                aclrtLaunchKernelV2(
-                    function: AclFuncHandle, blocks: u32, args_data: *const c_void, args_size: usize,
-                    cfg: *mut LaunchCfg, stream: AclStream) -> AclError;
-                aclrtLaunchKernelWithHostArgs(
-                    function: AclFuncHandle, blocks: u32, stream: AclStream, cfg: *mut LaunchCfg,
-                    host_args: *mut c_void, args_size: usize, place_holders: *mut PlaceHolderInfo,
-                    num_place_holders: usize) -> AclError;
-                aclrtLaunchHostFunc(stream: AclStream, func: AclHostFunc, args: *mut c_void) -> AclError;
-            }
-        }
-    };
+/// A table of C functions that can be filled from a shared library.
+pub(crate) trait FunctionTable: Sized {
+    /// Fills the table by name.
+    ///
+    /// # Errors
+    /// The names of all required functions that `lookup` does not find.
+    ///
+    /// # Safety
+    /// An address that `lookup` returns must be that of the C function of this name with the signature of the CANN
+    /// headers, and must stay valid for the life of the process.
+    unsafe fn from_lookup(
+        lookup: impl Fn(&'static str) -> Option<*mut c_void>,
+    ) -> Result<Self, Vec<&'static str>>;
 }
-pub(crate) use acl_functions;
 
+/// Defines the table of a list of functions: the struct, and how it is filled.
 macro_rules! define_table {
     (
+        ($table:ident, $doc:literal)
         required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* }
         optional { $($later:ident($($larg:ident: $ltype:ty),*) -> $lret:ty;)* }
     ) => {
-        /// The ACL functions. A field has the name of its C function.
+        #[doc = $doc]
+        /// A field has the name of its C function.
         #[derive(Clone, Copy, Debug)]
         #[allow(missing_docs, reason = "the C names are documented by the vendor")]
-        pub struct AclTable {
+        #[allow(non_snake_case, reason = "a search for a C function finds every use")]
+        pub struct $table {
             $(pub $name: unsafe extern "C" fn($($arg: $type),*) -> $ret,)*
             $(pub $later: Option<unsafe extern "C" fn($($larg: $ltype),*) -> $lret>,)*
         }
 
-        impl AclTable {
-            /// Fills the table by name.
-            ///
-            /// # Errors
-            /// The names of all required functions that `lookup` does not find.
-            ///
-            /// # Safety
-            /// An address that `lookup` returns must be that of the C function of this name with the signature of
-            /// the CANN headers, and must stay valid for the life of the process.
-            pub(crate) unsafe fn from_lookup(
+        #[allow(unsafe_code, reason = "turns addresses from a dynamic loader into C function pointers")]
+        impl $crate::driver::table::FunctionTable for $table {
+            unsafe fn from_lookup(
                 lookup: impl Fn(&'static str) -> Option<*mut c_void>,
-            ) -> Result<AclTable, Vec<&'static str>> {
+            ) -> Result<$table, Vec<&'static str>> {
                 let required = [$(stringify!($name)),*];
                 let missing: Vec<_> = required.into_iter().filter(|name| lookup(name).is_none()).collect();
                 if !missing.is_empty() {
                     return Err(missing);
                 }
-                Ok(AclTable {
+                Ok($table {
                     $($name: {
                         let address = lookup(stringify!($name))
                             .unwrap_or_else(|| unreachable!("looked up above"));
@@ -168,29 +63,45 @@ macro_rules! define_table {
                     }),)*
                 })
             }
+        }
 
+        impl $table {
             /// The table as CANN 8.1 offers it: what came later is absent.
             #[must_use]
-            pub fn without_later_functions(self) -> AclTable {
-                AclTable { $($later: None,)* ..self }
+            pub fn without_later_functions(self) -> $table {
+                $table { $($later: None,)* ..self }
             }
         }
     };
 }
-/// An `AclTable` of the functions of a module that have the C names.
+pub(crate) use define_table;
+
+/// Checks at compile time that the signatures of a list are those of the C headers, whose bindings are in two modules of
+/// [`super::bindings`], one for each half of the list.
+macro_rules! check_signatures {
+    (
+        ($core:ident, $after:ident)
+        required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* }
+        optional { $($later:ident($($larg:ident: $ltype:ty),*) -> $lret:ty;)* }
+    ) => {
+        $(const _: unsafe extern "C" fn($($type),*) -> $ret = $crate::driver::bindings::$core::$name;)*
+        $(const _: unsafe extern "C" fn($($ltype),*) -> $lret = $crate::driver::bindings::$after::$later;)*
+    };
+}
+pub(crate) use check_signatures;
+
+/// A table of the functions of a module that have the C names: `list!(table_from_module(Table: module))`.
 macro_rules! table_from_module {
     (
-        ($($module:tt)*)
+        ($table:ident: $($module:tt)*)
         required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* }
         optional { $($later:ident($($larg:ident: $ltype:ty),*) -> $lret:ty;)* }
     ) => {{
         use $($module)* as functions;
-        $crate::driver::AclTable {
+        $table {
             $($name: functions::$name,)*
             $($later: Some(functions::$later),)*
         }
     }};
 }
 pub(crate) use table_from_module;
-
-acl_functions!(define_table);

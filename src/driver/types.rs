@@ -1,192 +1,201 @@
-//! Types of the ACL C interface (acl-runtime.md 1.2, 1.4).
+//! Types and values of the ACL C interface under the names of this crate (acl-runtime.md 1.2, 1.4).
 //!
 //! Enums are integers: newer drivers add values, and an unknown value in a Rust `enum` would be undefined behaviour.
 
-use std::ffi::c_void;
+use super::bindings::{acl::*, later};
 
 /// Return code of an ACL function, see [`super::codes`].
-pub type AclError = i32;
-/// `aclrtContext`.
-pub type AclContext = *mut c_void;
-/// `aclrtStream`; null means the default stream of the current context.
-pub type AclStream = *mut c_void;
-/// `aclrtEvent`.
-pub type AclEvent = *mut c_void;
-/// `aclrtBinary`: bytes of an image, not yet loaded.
-pub type AclBinary = *mut c_void;
-/// `aclrtBinHandle`: a loaded image.
-pub type AclBinHandle = *mut c_void;
-/// `aclrtFuncHandle`: a kernel of a loaded image.
-pub type AclFuncHandle = *mut c_void;
-/// `aclrtArgsHandle`: an argument list under construction.
-pub type AclArgsHandle = *mut c_void;
-/// `aclrtParamHandle`: one argument of a list.
-pub type AclParamHandle = *mut c_void;
-/// `aclrtHostFunc`.
-pub type AclHostFunc = Option<unsafe extern "C" fn(*mut c_void)>;
+pub type AclError = aclError;
+/// A context: what a thread works in.
+pub type AclContext = aclrtContext;
+/// A stream; null means the default stream of the current context.
+pub type AclStream = aclrtStream;
+/// An event.
+pub type AclEvent = aclrtEvent;
+/// Bytes of an image, not yet loaded.
+pub type AclBinary = aclrtBinary;
+/// A loaded image.
+pub type AclBinHandle = aclrtBinHandle;
+/// A kernel of a loaded image.
+pub type AclFuncHandle = aclrtFuncHandle;
+/// An argument list under construction.
+pub type AclArgsHandle = aclrtArgsHandle;
+/// One argument of a list.
+pub type AclParamHandle = aclrtParamHandle;
+/// A notify: as an event, that waiting resets.
+pub type AclNotify = later::aclrtNotify;
+/// A function for a stream to call on the host.
+pub type AclHostFunc = later::aclrtHostFunc;
+
+/// An attribute of a launch: an id of [`launch_attr`] and its value.
+pub type LaunchAttr = aclrtLaunchKernelAttr;
+/// The value of a [`LaunchAttr`].
+pub type LaunchAttrValue = aclrtLaunchKernelAttrValue;
+/// The attributes of a launch.
+pub type LaunchCfg = aclrtLaunchKernelCfg;
+/// An option for loading an image: an id of [`load_option`] and its value.
+pub type LoadOption = aclrtBinaryLoadOption;
+/// The value of a [`LoadOption`].
+pub type LoadOptionValue = aclrtBinaryLoadOptionValue;
+/// The options for loading an image.
+pub type LoadOptions = aclrtBinaryLoadOptions;
+/// The slot at `addrOffset` takes the device address of the byte at `dataOffset`.
+pub type PlaceHolderInfo = later::aclrtPlaceHolderInfo;
+/// Version of a package of CANN: C strings.
+pub type CannVersion = aclCANNPackageVersion;
+/// Settings of a stream to be made.
+pub type StreamConfig = aclrtStreamConfigHandle;
+/// Attributes of an allocation.
+pub type MallocConfig = aclrtMallocConfig;
+/// What is known of a device's error.
+pub type ErrorInfo = later::aclrtErrorInfo;
+/// Where a pointer points.
+pub type PtrAttributes = aclrtPtrAttributes;
+/// A kind of memory, see [`location`], and the number of its device.
+pub type MemLocation = aclrtMemLocation;
 
 /// `aclrtMemcpyKind`.
 pub mod memcpy_kind {
+    use super::*;
+
     /// Host to host.
-    pub const HOST_TO_HOST: u32 = 0;
+    pub const HOST_TO_HOST: aclrtMemcpyKind = ACL_MEMCPY_HOST_TO_HOST;
     /// Host to device.
-    pub const HOST_TO_DEVICE: u32 = 1;
+    pub const HOST_TO_DEVICE: aclrtMemcpyKind = ACL_MEMCPY_HOST_TO_DEVICE;
     /// Device to host.
-    pub const DEVICE_TO_HOST: u32 = 2;
+    pub const DEVICE_TO_HOST: aclrtMemcpyKind = ACL_MEMCPY_DEVICE_TO_HOST;
     /// Device to device.
-    pub const DEVICE_TO_DEVICE: u32 = 3;
+    pub const DEVICE_TO_DEVICE: aclrtMemcpyKind = ACL_MEMCPY_DEVICE_TO_DEVICE;
     /// The runtime looks at the pointers.
-    pub const DEFAULT: u32 = 4;
+    pub const DEFAULT: aclrtMemcpyKind = ACL_MEMCPY_DEFAULT;
 }
 
 /// `aclrtMemMallocPolicy`: huge pages first.
-pub const MALLOC_HUGE_FIRST: u32 = 0;
+pub const MALLOC_HUGE_FIRST: aclrtMemMallocPolicy = ACL_MEM_MALLOC_HUGE_FIRST;
 
 /// `aclrtMemAttr`.
 pub mod mem_attr {
+    use super::*;
+
     /// All of the high-bandwidth memory.
-    pub const HBM: u32 = 1;
+    pub const HBM: aclrtMemAttr = ACL_HBM_MEM;
     /// Largest value of the 8.1 headers.
-    pub const LAST: u32 = 11;
+    pub const LAST: aclrtMemAttr = ACL_HBM_MEM_P2P_HUGE1G;
 }
 
 /// Event flags.
 pub mod event_flag {
+    use super::*;
+
     /// The event can order streams.
-    pub const SYNC: u32 = 0x1;
+    pub const SYNC: u32 = ACL_EVENT_SYNC;
     /// Undocumented beyond its name in the 8.1 header.
-    pub const CAPTURE_STREAM_PROGRESS: u32 = 0x2;
+    pub const CAPTURE_STREAM_PROGRESS: u32 = ACL_EVENT_CAPTURE_STREAM_PROGRESS;
     /// The event records a time.
-    pub const TIME_LINE: u32 = 0x8;
+    pub const TIME_LINE: u32 = ACL_EVENT_TIME_LINE;
     /// An event of another process or a captured graph.
-    pub const EXTERNAL: u32 = 0x20;
+    pub const EXTERNAL: u32 = ACL_EVENT_EXTERNAL;
 }
 
 /// `aclrtEventRecordedStatus`.
 pub mod recorded_status {
+    use super::*;
+
     /// Not there yet.
-    pub const NOT_READY: u32 = 0;
+    pub const NOT_READY: aclrtEventRecordedStatus = ACL_EVENT_RECORDED_STATUS_NOT_READY;
     /// Recorded and reached.
-    pub const COMPLETE: u32 = 1;
+    pub const COMPLETE: aclrtEventRecordedStatus = ACL_EVENT_RECORDED_STATUS_COMPLETE;
 }
 
-/// `aclrtStreamStatus` and `aclrtEventWaitStatus`: the opposite order of [`recorded_status`].
+/// `aclrtStreamStatus` and, with the same values, `aclrtEventWaitStatus`: the opposite order of [`recorded_status`].
 pub mod progress_status {
+    use super::*;
+
     /// Nothing is queued or running.
-    pub const COMPLETE: u32 = 0;
+    pub const COMPLETE: aclrtStreamStatus = ACL_STREAM_STATUS_COMPLETE;
     /// Something is.
-    pub const NOT_READY: u32 = 1;
+    pub const NOT_READY: aclrtStreamStatus = ACL_STREAM_STATUS_NOT_READY;
+
+    const _: () =
+        assert!(COMPLETE == ACL_EVENT_WAIT_STATUS_COMPLETE && NOT_READY == ACL_EVENT_WAIT_STATUS_NOT_READY);
 }
+
+/// What a stream does after a failure.
+pub mod failure_mode {
+    use super::*;
+
+    /// The next work is done.
+    pub const CONTINUE: u64 = ACL_CONTINUE_ON_FAILURE as u64;
+    /// Nothing is done any more, and nothing is taken.
+    pub const STOP: u64 = ACL_STOP_ON_FAILURE as u64;
+}
+
+/// `aclrtLastErrLevel`: errors of the calling thread.
+pub const LAST_ERROR_OF_THREAD: aclrtLastErrLevel = ACL_RT_THREAD_LEVEL;
 
 /// `aclrtRunMode`: the program runs on the host (a PCIe server).
-pub const RUN_MODE_HOST: u32 = 1;
+pub const RUN_MODE_HOST: aclrtRunMode = ACL_HOST;
 
 /// `aclDeviceInfo`.
 pub mod device_info {
+    use super::*;
+
     /// Cube cores.
-    pub const AI_CORE_NUM: u32 = 0;
+    pub const AI_CORE_NUM: aclDeviceInfo = ACL_DEVICE_INFO_AI_CORE_NUM;
     /// Vector cores.
-    pub const VECTOR_CORE_NUM: u32 = 1;
+    pub const VECTOR_CORE_NUM: aclDeviceInfo = ACL_DEVICE_INFO_VECTOR_CORE_NUM;
     /// L2 cache in bytes.
-    pub const L2_SIZE: u32 = 2;
+    pub const L2_SIZE: aclDeviceInfo = ACL_DEVICE_INFO_L2_SIZE;
 }
 
 /// `aclrtLaunchKernelAttrId`.
 pub mod launch_attr {
+    use super::*;
+
     /// 0 normal, 1 batch: all blocks start together. The only one of CANN 8.1.
-    pub const SCHEM_MODE: u32 = 1;
+    pub const SCHEM_MODE: aclrtLaunchKernelAttrId = ACL_RT_LAUNCH_KERNEL_ATTR_SCHEM_MODE;
     /// Largest id of CANN 9.1.
-    pub const LAST: u32 = 9;
+    pub const LAST: aclrtLaunchKernelAttrId = 9;
+}
+
+/// `aclrtBinaryLoadOptionType`.
+pub mod load_option {
+    use super::*;
+
+    /// When the image comes onto the device: 0 at once, 1 with the first use.
+    pub const LAZY_LOAD: aclrtBinaryLoadOptionType = ACL_RT_BINARY_LOAD_OPT_LAZY_LOAD;
+    /// Which kind of ELF image it is.
+    pub const MAGIC: aclrtBinaryLoadOptionType = ACL_RT_BINARY_LOAD_OPT_LAZY_MAGIC;
 }
 
 /// `aclrtMemLocationType`.
 pub mod location {
-    /// Pinned host memory.
-    pub const HOST: u32 = 0;
-    /// Device memory.
-    pub const DEVICE: u32 = 1;
-    /// Memory that the runtime does not know (newer headers).
-    pub const UNREGISTERED: u32 = 2;
-}
-
-/// `aclrtLaunchKernelAttr`: an id and a 16-byte union, whose first word holds every value that this crate sets.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaunchAttr {
-    /// See [`launch_attr`].
-    pub id: u32,
-    /// The union.
-    pub value: [u32; 4],
-}
-
-/// `aclrtLaunchKernelCfg`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct LaunchCfg {
-    /// `num_attrs` attributes.
-    pub attrs: *mut LaunchAttr,
-    /// How many.
-    pub num_attrs: usize,
-}
-
-/// `aclrtBinaryLoadOption`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadOption {
-    /// LAZY_LOAD 1, MAGIC 2, CPU_KERNEL_MODE 3.
-    pub kind: u32,
-    /// The union.
-    pub value: [u32; 4],
-}
-
-/// `aclrtBinaryLoadOptions`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct LoadOptions {
-    /// `num_options` options.
-    pub options: *mut LoadOption,
-    /// How many.
-    pub num_options: usize,
-}
-
-/// `aclrtPlaceHolderInfo`: the slot at `addr_offset` takes the device address of the byte at `data_offset`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlaceHolderInfo {
-    /// Byte offset of the slot.
-    pub addr_offset: u32,
-    /// Byte offset of the data.
-    pub data_offset: u32,
-}
-
-/// `aclrtPtrAttributes`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PtrAttributes {
-    /// Device number.
-    pub id: u32,
-    /// See [`location`].
-    pub location: u32,
-    /// Page size in bytes.
-    pub page_size: u32,
-    /// Reserved by the driver.
-    pub reserved: [u32; 4],
-}
-
-#[cfg(test)]
-mod tests {
-    use std::mem::{align_of, offset_of, size_of};
-
     use super::*;
 
-    /// Numbers from acl-runtime.md 1.4, which were compiled against the 8.1 and 9.1 headers.
-    #[test]
-    fn structures_have_the_sizes_of_the_c_headers() {
-        assert_eq!((size_of::<LaunchAttr>(), align_of::<LaunchAttr>()), (20, 4));
-        assert_eq!((size_of::<LoadOption>(), align_of::<LoadOption>()), (20, 4));
-        assert_eq!((size_of::<LaunchCfg>(), offset_of!(LaunchCfg, num_attrs)), (16, 8));
-        assert_eq!((size_of::<LoadOptions>(), offset_of!(LoadOptions, num_options)), (16, 8));
-        assert_eq!((size_of::<PlaceHolderInfo>(), offset_of!(PlaceHolderInfo, data_offset)), (8, 4));
-        assert_eq!((size_of::<PtrAttributes>(), offset_of!(PtrAttributes, page_size)), (28, 8));
+    /// Pinned host memory.
+    pub const HOST: aclrtMemLocationType = ACL_MEM_LOCATION_TYPE_HOST;
+    /// Device memory.
+    pub const DEVICE: aclrtMemLocationType = ACL_MEM_LOCATION_TYPE_DEVICE;
+    /// Memory that the runtime does not know. The 8.1 headers lack the name.
+    pub const UNREGISTERED: aclrtMemLocationType = 2;
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self { workptr: std::ptr::null_mut(), workSize: 0, flag: 0, priority: 0 }
+    }
+}
+
+impl StreamConfig {
+    /// Sets the member with number `attribute` of `aclrtStreamConfigAttr`; a number without a member changes nothing.
+    pub fn set(&mut self, attribute: u32, value: u64) {
+        let size = usize::try_from(value).unwrap_or(usize::MAX);
+        match attribute {
+            0 => self.workptr = std::ptr::with_exposed_provenance_mut(size),
+            1 => self.workSize = size,
+            2 => self.flag = size,
+            3 => self.priority = u32::try_from(value).unwrap_or(u32::MAX),
+            _ => {}
+        }
     }
 }

@@ -2,18 +2,23 @@
 
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
-use std::ffi::CStr;
+use std::ffi::{c_void, CStr};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::handle::{check, Driver, Handle};
+use super::handle::{check, current_context, restore_context, Driver, Handle};
 use crate::acl;
 use crate::driver::{codes, mem_attr, AclTable};
+use crate::hccl;
 use crate::sim;
 use crate::{Error, Result, Soc};
 
-/// A device with its default context. Clones are the same device; it is released when the last of them and of
-/// everything made on it is gone.
+/// A device with its context. Clones are the same device; it is released when the last of them and of everything made
+/// on it is gone.
+///
+/// Beside another library that uses ACL in this process: a call on a device leaves the thread's current context as it
+/// found it, `aclFinalize` and `aclrtResetDeviceForce` are never called, and each `aclrtResetDevice` undoes one own
+/// `aclrtSetDevice`, which ACL counts.
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -21,9 +26,14 @@ pub struct Device {
 
 struct Inner {
     driver: Driver,
+    backend: Backend,
     name: String,
     number: i32,
     soc: &'static Soc,
+    /// Is there an `aclrtSetDevice` to undo?
+    is_set: bool,
+    /// Outcome of the operators' first launch.
+    checked: OnceLock<Result<()>>,
 }
 
 /// Memory of a device.
@@ -43,6 +53,8 @@ pub struct DeviceReport {
     pub name: String,
     /// The SoC when the device can be opened, else why it cannot.
     pub soc: Result<&'static Soc>,
+    /// Is it the simulator? An `npu` is when the ACL library is the drop-in library of this crate.
+    pub is_simulated: bool,
 }
 
 /// Which implementation of the table.
@@ -60,10 +72,26 @@ impl Backend {
         }
     }
 
+    /// The drop-in library of this crate stands in the place of a driver and says so.
+    fn is_simulated(self) -> bool {
+        match self {
+            Backend::Simulator => true,
+            Backend::Npu => acl::library().is_ok_and(acl::Library::is_simulated),
+        }
+    }
+
     fn table(self) -> Result<&'static AclTable> {
         match self {
             Backend::Simulator => Ok(sim::acl_table()),
             Backend::Npu => Ok(acl::library()?.table()),
+        }
+    }
+
+    /// Searched for when the first communicator is asked for.
+    fn hccl_table(self) -> Result<&'static crate::driver::hccl::HcclTable> {
+        match self {
+            Backend::Simulator => Ok(sim::hccl_table()),
+            Backend::Npu => Ok(hccl::library()?.table()),
         }
     }
 }
@@ -109,11 +137,13 @@ impl Device {
     /// Opens a device: `sim` or `sim:N` for the simulator, `npu:N` for an NPU.
     ///
     /// `sim:0` is described by the environment: `FASTATTENTION_SIM_SOC` (default `Ascend910B2`),
-    /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1).
+    /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1). With
+    /// `FASTATTENTION_SIM_DEVICES` = N it is so for `sim:0` to `sim:N-1`.
     ///
     /// # Errors
-    /// `InvalidArgument` for another name, `LibraryNotFound` without CANN, `Unsupported` for a SoC that this crate does
-    /// not describe, `Driver` when the device cannot be opened.
+    /// `InvalidArgument` for another name, `LibraryNotFound` without CANN, `DriverNotFound` with CANN but without the NPU's
+    /// driver, `NoDevice` for a number that the driver does not know, `Unsupported` for a SoC that this crate does not
+    /// describe, else `Driver`.
     pub fn open(name: &str) -> Result<Device> {
         let (backend, number) = parse(name)?;
         Self::open_on(backend.table()?, backend, number, None)
@@ -137,35 +167,89 @@ impl Device {
         Self::open_on(table, Backend::Simulator, sim::add_device(config), Some(soc))
     }
 
+    /// Opens a device that another library of this process has set: its context, which is current in this thread, is
+    /// used as it is. Nothing is initialised, set or reset, neither here nor when the last owner is dropped.
+    ///
+    /// Needed only where that library does not count its own use with `aclrtSetDevice`: [`Self::open`] beside a library
+    /// that does is fine, since ACL counts both (acl-runtime.md 1.6).
+    ///
+    /// # Errors
+    /// `InvalidArgument` when this thread's context is of another device than `name`, else as [`Self::open`].
+    ///
+    /// # Safety
+    /// The context stays alive until the last owner of the device, and of everything made on it, is dropped.
+    pub unsafe fn attach(name: &str) -> Result<Device> {
+        let (backend, number) = parse(name)?;
+        let (table, is_simulated) = (backend.table()?, backend.is_simulated());
+        let mut current = 0;
+        // SAFETY: the pointer is to a live integer.
+        let code = unsafe { (table.aclrtGetDevice)(&raw mut current) };
+        check(table, is_simulated, "aclrtGetDevice", code)?;
+        if current != number {
+            return Err(Error::invalid(format!(
+                "Device::attach: {name:?} given, but the current context of this thread is of {}:{current}",
+                backend.prefix()
+            )));
+        }
+        Self::of_current_context(table, backend, number, None, false)
+    }
+
     fn open_on(
         table: &'static AclTable,
         backend: Backend,
         number: i32,
         soc: Option<&'static Soc>,
     ) -> Result<Device> {
-        let is_simulated = backend == Backend::Simulator;
+        let is_simulated = backend.is_simulated();
         initialize(table, is_simulated)?;
+        let outer = current_context(table, is_simulated)?;
         // SAFETY: takes a number.
         let code = unsafe { (table.aclrtSetDevice)(number) };
         check(table, is_simulated, "aclrtSetDevice", code)?;
-        let opened = (|| {
-            let mut context = Handle::NULL;
-            // SAFETY: the pointer is to a live handle.
-            let code = unsafe { (table.aclrtGetCurrentContext)(&raw mut context.0) };
-            check(table, is_simulated, "aclrtGetCurrentContext", code)?;
-            let soc = match soc {
-                Some(soc) => soc,
-                None => Soc::by_name(&soc_name(table, is_simulated)?)?,
-            };
-            let name = format!("{}:{number}", backend.prefix());
-            let driver = Driver::new(table, context, is_simulated);
-            Ok(Device { inner: Arc::new(Inner { driver, name, number, soc }) })
-        })();
+        let opened = Self::of_current_context(table, backend, number, soc, true);
         if opened.is_err() {
             // SAFETY: undoes the `aclrtSetDevice` above; its own failure would hide the reason that is returned.
             let _ = unsafe { (table.aclrtResetDevice)(number) };
         }
-        opened
+        let restored = restore_context(table, is_simulated, outer);
+        opened.and_then(|device| restored.map(|()| device))
+    }
+
+    /// The device of the context that is current in this thread.
+    fn of_current_context(
+        table: &'static AclTable,
+        backend: Backend,
+        number: i32,
+        soc: Option<&'static Soc>,
+        is_set: bool,
+    ) -> Result<Device> {
+        let is_simulated = backend.is_simulated();
+        let mut context = Handle::NULL;
+        // SAFETY: the pointer is to a live handle.
+        let code = unsafe { (table.aclrtGetCurrentContext)(&raw mut context.0) };
+        check(table, is_simulated, "aclrtGetCurrentContext", code)?;
+        let soc = match soc {
+            Some(soc) => soc,
+            None => Soc::by_name(&soc_name(table, is_simulated)?)?,
+        };
+        let name = format!("{}:{number}", backend.prefix());
+        let driver = Driver::new(table, context, is_simulated);
+        let checked = OnceLock::new();
+        Ok(Device { inner: Arc::new(Inner { driver, backend, name, number, soc, is_set, checked }) })
+    }
+
+    /// Closes the device and tells what went wrong in a drop since the last call. Other owners keep it open.
+    ///
+    /// # Errors
+    /// The first failure of a drop, or that of the release.
+    pub fn close(self) -> Result<()> {
+        match Arc::try_unwrap(self.inner) {
+            Ok(mut inner) => {
+                inner.release();
+                inner.driver.latched()
+            }
+            Err(shared) => shared.driver.latched(),
+        }
     }
 
     /// Name, as [`Self::open`] takes it.
@@ -181,6 +265,12 @@ impl Device {
     /// Is this the simulator?
     pub fn is_simulated(&self) -> bool {
         self.inner.driver.is_simulated
+    }
+
+    /// The `aclrtContext` that every call on this device is made in, for other code that calls ACL. It lives as long as
+    /// the device; destroying it is undefined behaviour of the driver.
+    pub fn as_raw_context(&self) -> *mut c_void {
+        self.driver().context.0
     }
 
     /// Waits for all work of the device's default context.
@@ -210,6 +300,11 @@ impl Device {
         &self.inner.driver
     }
 
+    /// Runs `check` if this is its first call on the opened device, else returns what the first one did.
+    pub(crate) fn check_once(&self, check: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.inner.checked.get_or_init(check).clone()
+    }
+
     /// Refuses an object of another device.
     pub(super) fn require_same(&self, other: &Device, what: &str) -> Result<()> {
         if Arc::ptr_eq(&self.inner, &other.inner) {
@@ -221,6 +316,16 @@ impl Device {
             self.name()
         )))
     }
+
+    /// The HCCL functions that go with the device.
+    pub(super) fn hccl(&self) -> Result<&'static crate::driver::hccl::HcclTable> {
+        self.inner.backend.hccl_table()
+    }
+
+    /// Number of the device, as the driver counts.
+    pub(super) fn number(&self) -> i32 {
+        self.inner.number
+    }
 }
 
 impl fmt::Debug for Device {
@@ -229,11 +334,20 @@ impl fmt::Debug for Device {
     }
 }
 
+impl Inner {
+    fn release(&mut self) {
+        if std::mem::take(&mut self.is_set) {
+            let number = self.number;
+            // SAFETY: takes a number. Undoes this device's own `aclrtSetDevice`.
+            self.driver.release("aclrtResetDevice", |t| unsafe { (t.aclrtResetDevice)(number) });
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        let number = self.number;
-        // SAFETY: takes a number. An error has nobody left to go to.
-        self.driver.release("aclrtResetDevice", |t| unsafe { (t.aclrtResetDevice)(number) });
+        // An error has nobody left to go to; `Device::close` tells it.
+        self.release();
     }
 }
 
@@ -244,29 +358,32 @@ pub fn devices() -> Vec<DeviceReport> {
         Ok(0) => reports.push(DeviceReport {
             name: "npu".into(),
             soc: Err(Error::driver(
-                crate::ErrorKind::Driver,
+                crate::ErrorKind::NoDevice,
                 codes::RT_NO_DEVICE,
                 "the ACL library was loaded, and aclrtGetDeviceCount finds no NPU",
             )),
+            is_simulated: false,
         }),
         Ok(count) => reports.extend((0..count).map(|n| report(format!("npu:{n}")))),
-        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error) }),
+        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error), is_simulated: false }),
     }
     reports
 }
 
 fn report(name: String) -> DeviceReport {
-    let soc = Device::open(&name).map(|device| device.soc());
-    DeviceReport { name, soc }
+    let device = Device::open(&name);
+    let is_simulated = device.as_ref().is_ok_and(Device::is_simulated);
+    DeviceReport { name, soc: device.map(|device| device.soc()), is_simulated }
 }
 
 fn npu_count() -> Result<u32> {
     let table = Backend::Npu.table()?;
-    initialize(table, false)?;
+    let is_simulated = Backend::Npu.is_simulated();
+    initialize(table, is_simulated)?;
     let mut count = 0;
     // SAFETY: the pointer is to a live integer.
     let code = unsafe { (table.aclrtGetDeviceCount)(&raw mut count) };
-    check(table, false, "aclrtGetDeviceCount", code)?;
+    check(table, is_simulated, "aclrtGetDeviceCount", code)?;
     Ok(count)
 }
 

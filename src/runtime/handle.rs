@@ -13,10 +13,10 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Handle(pub(super) *mut c_void);
 
 // SAFETY: handles are numbers or addresses to this crate, which never dereferences them. ACL binds contexts, not handles,
-// to threads: `Driver::call` makes the handle's context current in whichever thread makes the call.
+// to threads: `Driver::call` makes the device's context current in whichever thread makes the call.
 unsafe impl Send for Handle {}
-// SAFETY: as above; the vendor's samples use one stream or event from several threads without locks
-// (acl-runtime.md 1.6), and the simulator locks.
+// SAFETY: as above. Several threads may pass one handle to ACL at the same time: the simulator locks, and on an NPU
+// ASSUMPTION(handles-of-threads): the vendor's samples do so without locks (acl-runtime.md 1.6).
 unsafe impl Sync for Handle {}
 
 impl Handle {
@@ -38,31 +38,102 @@ impl Driver {
         Self { table, context, is_simulated, latched: Mutex::new(None) }
     }
 
-    /// Calls a function with the device's context current.
+    /// Calls a function with the device's context current. The thread's own context is current again afterwards: another
+    /// library in the thread may rely on it.
     pub(super) fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
-        if let Some(error) = self.latched.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(error);
-        }
-        self.call_in_drop(name, f)
+        self.enter()?.call(name, f)
     }
 
-    /// As [`Self::call`], leaving latched errors alone.
-    fn call_in_drop(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
-        // SAFETY: the context lives as long as the device, which every owner of a handle keeps.
-        let code = unsafe { (self.table.aclrtSetCurrentContext)(self.context.0) };
-        check(self.table, self.is_simulated, "aclrtSetCurrentContext", code)?;
-        check(self.table, self.is_simulated, name, f(self.table))
+    /// Makes the device's context current until the guard is dropped, for several calls.
+    pub(super) fn enter(&self) -> Result<Entered<'_>> {
+        self.latched()?;
+        self.enter_from(current_context(self.table, self.is_simulated)?)
     }
 
     /// Calls a function that releases something. Keeps the first error for the next call; true when it worked.
     pub(super) fn release(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> bool {
-        match self.call_in_drop(name, f) {
-            Ok(()) => true,
-            Err(error) => {
-                self.latched.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                false
-            }
+        let current = current_context(self.table, self.is_simulated).unwrap_or_else(|error| {
+            self.latch(error);
+            Handle::NULL
+        });
+        let outcome = self.enter_from(current).and_then(|entered| entered.call(name, f));
+        outcome.map_err(|error| self.latch(error)).is_ok()
+    }
+
+    /// The error that a drop met, if there is one.
+    pub(super) fn latched(&self) -> Result<()> {
+        self.latched.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    fn latch(&self, error: Error) {
+        self.latched.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// Makes the device's context current in place of `current`.
+    fn enter_from(&self, current: Handle) -> Result<Entered<'_>> {
+        let mut entered = Entered { driver: self, outer: Handle::NULL };
+        if current != self.context {
+            set_context(self.table, self.is_simulated, self.context)?;
+            entered.outer = current;
         }
+        Ok(entered)
+    }
+}
+
+/// The device's context is current.
+pub(super) struct Entered<'a> {
+    driver: &'a Driver,
+    /// What is made current again, unless it is null.
+    outer: Handle,
+}
+
+impl Entered<'_> {
+    /// Calls a function.
+    pub(super) fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
+        let Driver { table, is_simulated, .. } = *self.driver;
+        check(table, is_simulated, name, f(table))
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let Driver { table, is_simulated, .. } = *self.driver;
+        if let Err(error) = restore_context(table, is_simulated, self.outer) {
+            // Not an error of the call that was made: what it created is in the caller's hands.
+            self.driver.latch(error);
+        }
+    }
+}
+
+/// The thread's current context; null when it has none.
+pub(super) fn current_context(table: &AclTable, is_simulated: bool) -> Result<Handle> {
+    let mut context = Handle::NULL;
+    // SAFETY: the pointer is to a live handle.
+    let code = unsafe { (table.aclrtGetCurrentContext)(&raw mut context.0) };
+    match check(table, is_simulated, "aclrtGetCurrentContext", code) {
+        // `check` has fetched the text, so that it does not turn up in a later error.
+        Err(_) if code == codes::RT_CONTEXT_NULL => Ok(Handle::NULL),
+        outcome => outcome.map(|()| context),
+    }
+}
+
+/// Makes a context current.
+fn set_context(table: &AclTable, is_simulated: bool, context: Handle) -> Result<()> {
+    // SAFETY: either the device's context, which every owner of a handle keeps, or the one that this thread had.
+    let code = unsafe { (table.aclrtSetCurrentContext)(context.0) };
+    check(table, is_simulated, "aclrtSetCurrentContext", code)
+}
+
+/// Makes the thread's earlier context current again. A thread without one keeps the device's: ACL cannot clear it.
+pub(super) fn restore_context(table: &AclTable, is_simulated: bool, outer: Handle) -> Result<()> {
+    if outer == Handle::NULL {
+        return Ok(());
+    }
+    // Nobody can rely on a context that its owner has destroyed in the meantime.
+    let is_gone = |code| matches!(code, codes::RT_CONTEXT_NULL | codes::RT_INVALID_HANDLE);
+    match set_context(table, is_simulated, outer) {
+        Err(error) if error.driver_code().is_some_and(is_gone) => Ok(()),
+        outcome => outcome,
     }
 }
 
@@ -83,7 +154,7 @@ pub(super) fn check(table: &AclTable, is_simulated: bool, name: &str, code: AclE
 }
 
 /// What the driver has to say; empty when nothing.
-fn recent_text(table: &AclTable) -> String {
+pub(super) fn recent_text(table: &AclTable) -> String {
     // SAFETY: takes no argument.
     let text = unsafe { (table.aclGetRecentErrMsg)() };
     if text.is_null() {

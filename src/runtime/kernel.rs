@@ -3,29 +3,46 @@
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
 use std::ffi::{c_void, CString};
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
 
-use super::handle::Handle;
+use super::handle::{Entered, Handle};
 use super::stream::Keep;
 use super::{Buffer, Device, Stream};
-use crate::driver::{launch_attr, AclError, AclTable, LaunchAttr, LaunchCfg, LoadOption, LoadOptions};
-use crate::{Error, Result};
+use crate::driver::{
+    launch_attr, load_option, LaunchAttr, LaunchAttrValue, LaunchCfg, LoadOption, LoadOptionValue,
+    LoadOptions,
+};
+use crate::{Error, ErrorKind, Result};
 
 /// Load option MAGIC with the value for a binary that has AIC and AIV code (acl-runtime.md 1.4, 3.1).
-const MAGIC: LoadOption = LoadOption { kind: 2, value: [0x4355_4245, 0, 0, 0] };
+const MAGIC: LoadOption =
+    LoadOption { type_: load_option::MAGIC, value: LoadOptionValue { rsv: [0x4355_4245, 0, 0, 0] } };
 
-/// A loaded kernel image.
+/// Load option LAZY_LOAD, off: the image is on the device when the call returns (acl-runtime.md 3.1).
+const AT_ONCE: LoadOption =
+    LoadOption { type_: load_option::LAZY_LOAD, value: LoadOptionValue { rsv: [0; 4] } };
+
+/// A loaded kernel image, or the images of a build.
 #[derive(Clone, Debug)]
 pub struct Module {
-    inner: Arc<ModuleInner>,
+    device: Device,
+    images: Arc<[Image]>,
+}
+
+/// An image of a module, loaded when the first of its kernels is wanted.
+#[derive(Debug)]
+struct Image {
+    /// Names of its kernels; none for the only image of a module.
+    kernels: Option<Vec<&'static str>>,
+    bytes: Arc<[u8]>,
+    loaded: OnceLock<Arc<ModuleInner>>,
 }
 
 #[derive(Debug)]
 struct ModuleInner {
     device: Device,
     handle: Handle,
-    /// What `aclrtCreateBinary` made, for drivers without `aclrtBinaryLoadFromData`.
-    binary: Option<Handle>,
     /// The driver may read the image until it is unloaded.
     _image: Arc<[u8]>,
 }
@@ -34,7 +51,8 @@ impl Module {
     /// Loads an image: for an NPU the device ELF file, for the simulator a shared library built from the same sources.
     ///
     /// # Errors
-    /// `Driver` when the driver does not take the image.
+    /// `Driver` when the driver does not take the image; `Io` when it has to be loaded through a file (CANN 8.1) and the
+    /// folder for temporary files does not take one.
     ///
     /// # Safety
     /// On the simulator the image is native code of this process: it must be one that the crate's headers and entries
@@ -43,48 +61,84 @@ impl Module {
         Self::load_trusted(device, image.into())
     }
 
-    /// [`Self::load`] for the images that this crate's build script made.
-    pub(crate) fn load_trusted(device: &Device, image: Arc<[u8]>) -> Result<Module> {
-        let mut handle = Handle::NULL;
-        let mut binary = None;
-        if let Some(load) = device.driver().table.aclrtBinaryLoadFromData {
-            let mut option = MAGIC;
-            let options = LoadOptions { options: &raw mut option, num_options: 1 };
-            device.driver().call("aclrtBinaryLoadFromData", |_| {
-                // SAFETY: data and options live during the call, and the image until the module is unloaded.
-                unsafe { load(image.as_ptr().cast(), image.len(), &raw const options, &raw mut handle.0) }
-            })?;
-        } else {
-            // SAFETY: the image lives during the call.
-            let made =
-                unsafe { (device.driver().table.aclrtCreateBinary)(image.as_ptr().cast(), image.len()) };
-            device.driver().call("aclrtBinaryLoad", |t| {
-                // SAFETY: the driver made the binary, or gave null, which it then refuses; the pointer is to a handle.
-                unsafe { (t.aclrtBinaryLoad)(made, &raw mut handle.0) }
-            })?;
-            binary = Some(Handle(made));
-        }
-        Ok(Module { inner: Arc::new(ModuleInner { device: device.clone(), handle, binary, _image: image }) })
+    /// [`Self::load`] for an image that this crate's build script made.
+    pub(crate) fn load_trusted(device: &Device, bytes: Arc<[u8]>) -> Result<Module> {
+        let image = Image { kernels: None, bytes, loaded: OnceLock::new() };
+        image.load(device)?;
+        Ok(Module { device: device.clone(), images: Arc::new([image]) })
+    }
+
+    /// Images that this crate's build script made for an NPU, each with the names of its kernels.
+    pub(crate) fn of_images(
+        device: &Device,
+        images: impl Iterator<Item = (Vec<&'static str>, &'static [u8])>,
+    ) -> Module {
+        let image = |(kernels, bytes): (_, &[u8])| Image {
+            kernels: Some(kernels),
+            bytes: bytes.into(),
+            loaded: OnceLock::new(),
+        };
+        Module { device: device.clone(), images: images.map(image).collect() }
     }
 
     /// The kernel of that name.
     ///
     /// # Errors
-    /// `InvalidArgument` for a name with a NUL, `Driver` when the image has no such kernel.
+    /// `InvalidArgument` for a name with a NUL, `KernelsNotBuilt` when the build has no image with the kernel, `Driver` when
+    /// the driver does not take the image or the image has no such kernel.
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let c_name = CString::new(name)
             .map_err(|_| Error::invalid(format!("kernel name {name:?} given, one without NUL wanted")))?;
+        let module = self.image_of(name)?.load(&self.device)?;
         let mut handle = Handle::NULL;
-        self.inner.device.driver().call("aclrtBinaryGetFunction", |t| {
-            // SAFETY: the image is loaded as long as `self`; the name and the handle live during the call.
-            unsafe { (t.aclrtBinaryGetFunction)(self.inner.handle.0, c_name.as_ptr(), &raw mut handle.0) }
+        self.device.driver().call("aclrtBinaryGetFunction", |t| {
+            // SAFETY: `module` keeps the image loaded; the name and the handle live during the call.
+            unsafe { (t.aclrtBinaryGetFunction)(module.handle.0, c_name.as_ptr(), &raw mut handle.0) }
         })?;
-        Ok(Kernel {
-            module: Arc::clone(&self.inner),
-            handle,
-            name: name.to_owned(),
-            schedule: Schedule::Normal,
+        Ok(Kernel { module, handle, name: name.to_owned(), schedule: Schedule::Normal })
+    }
+
+    fn image_of(&self, name: &str) -> Result<&Image> {
+        let holds = |image: &&Image| image.kernels.as_ref().is_none_or(|kernels| kernels.contains(&name));
+        self.images.iter().find(holds).ok_or_else(|| {
+            let built: Vec<_> =
+                self.images.iter().filter_map(|i| i.kernels.as_ref()).flatten().copied().collect();
+            let built = built.join(", ");
+            Error::new(
+                ErrorKind::KernelsNotBuilt,
+                format!("kernel {name} wanted, of {} this build has only: {built}", self.device.name()),
+            )
         })
+    }
+}
+
+impl Image {
+    fn load(&self, device: &Device) -> Result<Arc<ModuleInner>> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(Arc::clone(loaded));
+        }
+        // Two threads may load it at the same time; one of the two stays.
+        let loaded = ModuleInner::load(device, Arc::clone(&self.bytes))?;
+        Ok(Arc::clone(self.loaded.get_or_init(|| Arc::new(loaded))))
+    }
+}
+
+impl ModuleInner {
+    fn load(device: &Device, image: Arc<[u8]>) -> Result<Self> {
+        let handle = match device.driver().table.aclrtBinaryLoadFromData {
+            Some(load) => {
+                let mut handle = Handle::NULL;
+                let mut option = MAGIC;
+                let options = LoadOptions { options: &raw mut option, numOpt: 1 };
+                device.driver().call("aclrtBinaryLoadFromData", |_| {
+                    // SAFETY: data and options live during the call, and the image until the module is unloaded.
+                    unsafe { load(image.as_ptr().cast(), image.len(), &raw const options, &raw mut handle.0) }
+                })?;
+                handle
+            }
+            None => load_through_file(device, &image)?,
+        };
+        Ok(Self { device: device.clone(), handle, _image: image })
     }
 }
 
@@ -94,11 +148,33 @@ impl Drop for ModuleInner {
         let handle = self.handle.0;
         // SAFETY: the last use of the image: kernels and streams that use it keep it.
         driver.release("aclrtBinaryUnLoad", |t| unsafe { (t.aclrtBinaryUnLoad)(handle) });
-        if let Some(binary) = self.binary {
-            // SAFETY: the last use of the binary.
-            driver.release("aclrtDestroyBinary", |t| unsafe { (t.aclrtDestroyBinary)(binary.0) });
-        }
     }
+}
+
+/// Loads an image through a file that only this user can read: CANN 8.1 has no `aclrtBinaryLoadFromData`
+/// (acl-runtime.md 3.1). The file is removed when the call returns, with the image on the device.
+fn load_through_file(device: &Device, image: &[u8]) -> Result<Handle> {
+    let io = |what: &str, error: std::io::Error| {
+        let folder = std::env::temp_dir();
+        Error::new(ErrorKind::Io, format!("{what} the kernel image in {}: {error}", folder.display()))
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix("fastattention-")
+        .suffix(".o")
+        .tempfile()
+        .map_err(|e| io("creating a file for", e))?;
+    file.write_all(image).map_err(|e| io("writing", e))?;
+    // ACL takes absolute paths only, and TMPDIR may be a relative one.
+    let path = std::path::absolute(file.path()).map_err(|e| io("finding", e))?;
+    let c_path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| io("naming", e.into()))?;
+    let mut handle = Handle::NULL;
+    let mut option = AT_ONCE;
+    let mut options = LoadOptions { options: &raw mut option, numOpt: 1 };
+    device.driver().call("aclrtBinaryLoadFromFile", |t| {
+        // SAFETY: path and options live during the call; the pointer is to a live handle.
+        unsafe { (t.aclrtBinaryLoadFromFile)(c_path.as_ptr(), &raw mut options, &raw mut handle.0) }
+    })?;
+    Ok(handle)
 }
 
 /// When the blocks of a launch start.
@@ -151,12 +227,13 @@ impl Kernel {
             }
         }
         // `aclrtKernelArgsInit` hands out this thread's list: from here to the launch no other list is started.
-        let list = self.build(args)?;
+        let entered = device.driver().enter()?;
+        let list = self.build(&entered, args)?;
         let mut attr = LaunchAttr {
             id: launch_attr::SCHEM_MODE,
-            value: [u32::from(self.schedule == Schedule::Batch), 0, 0, 0],
+            value: LaunchAttrValue { rsv: [u32::from(self.schedule == Schedule::Batch), 0, 0, 0] },
         };
-        let mut cfg = LaunchCfg { attrs: &raw mut attr, num_attrs: 1 };
+        let mut cfg = LaunchCfg { attrs: &raw mut attr, numAttrs: 1 };
         stream.submit("aclrtLaunchKernelWithConfig", keep, |t, stream| {
             // SAFETY: function, list and configuration live during the call, which copies the arguments; `submit`
             // keeps image and buffers until the stream is done.
@@ -174,9 +251,9 @@ impl Kernel {
     }
 
     /// Fills this thread's argument list.
-    fn build(&self, args: &KernelArgs) -> Result<Handle> {
+    fn build(&self, entered: &Entered<'_>, args: &KernelArgs) -> Result<Handle> {
         let mut list = Handle::NULL;
-        self.call("aclrtKernelArgsInit", |t| {
+        entered.call("aclrtKernelArgsInit", |t| {
             // SAFETY: the function lives as long as `self`; the pointer is to a live handle.
             unsafe { (t.aclrtKernelArgsInit)(self.handle.0, &raw mut list.0) }
         })?;
@@ -187,7 +264,7 @@ impl Kernel {
                 Arg::Buffer(buffer, offset) => (buffer.device_ptr() + offset).to_le_bytes().to_vec(),
                 Arg::Value(bytes) => bytes.clone(),
                 Arg::PlaceHolder(bytes) => {
-                    self.call("aclrtKernelArgsAppendPlaceHolder", |t| {
+                    entered.call("aclrtKernelArgsAppendPlaceHolder", |t| {
                         // SAFETY: the list is this thread's; the pointer is to a live handle.
                         unsafe { (t.aclrtKernelArgsAppendPlaceHolder)(list.0, &raw mut param.0) }
                     })?;
@@ -195,7 +272,7 @@ impl Kernel {
                     continue;
                 }
             };
-            self.call("aclrtKernelArgsAppend", |t| {
+            entered.call("aclrtKernelArgsAppend", |t| {
                 let data = bytes.as_ptr().cast_mut().cast();
                 // SAFETY: the list is this thread's, the bytes are read during the call.
                 unsafe { (t.aclrtKernelArgsAppend)(list.0, data, bytes.len(), &raw mut param.0) }
@@ -204,7 +281,7 @@ impl Kernel {
         // Buffers come after all slots: the data lies behind them in the same block.
         for (param, bytes) in place_holders {
             let mut buffer: *mut c_void = std::ptr::null_mut();
-            self.call("aclrtKernelArgsGetPlaceHolderBuffer", |t| {
+            entered.call("aclrtKernelArgsGetPlaceHolderBuffer", |t| {
                 // SAFETY: list and parameter are this thread's; the pointer is to a live pointer.
                 unsafe {
                     (t.aclrtKernelArgsGetPlaceHolderBuffer)(list.0, param.0, bytes.len(), &raw mut buffer)
@@ -213,15 +290,11 @@ impl Kernel {
             // SAFETY: the driver gave a buffer of this many bytes in its own memory.
             unsafe { bytes.as_ptr().copy_to_nonoverlapping(buffer.cast(), bytes.len()) };
         }
-        self.call("aclrtKernelArgsFinalize", |t| {
+        entered.call("aclrtKernelArgsFinalize", |t| {
             // SAFETY: the list is this thread's.
             unsafe { (t.aclrtKernelArgsFinalize)(list.0) }
         })?;
         Ok(list)
-    }
-
-    fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
-        self.module.device.driver().call(name, f)
     }
 }
 

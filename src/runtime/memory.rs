@@ -28,6 +28,8 @@ struct BufferInner {
     device: Device,
     handle: Handle,
     len: usize,
+    /// Is the memory this crate's to free?
+    is_owned: bool,
 }
 
 impl Buffer {
@@ -41,7 +43,26 @@ impl Buffer {
             // SAFETY: the pointer is to a live handle.
             unsafe { (t.aclrtMalloc)(&raw mut handle.0, len, MALLOC_HUGE_FIRST) }
         })?;
-        Ok(Buffer { inner: Arc::new(BufferInner { device: device.clone(), handle, len }) })
+        Ok(Buffer { inner: Arc::new(BufferInner { device: device.clone(), handle, len, is_owned: true }) })
+    }
+
+    /// Device memory of another owner, for example of a tensor of another library. It is never freed here.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a null address or a length of 0.
+    ///
+    /// # Safety
+    /// `address` is that of `len` bytes of device memory of this device, and stays so until the buffer and its clones are
+    /// dropped and the streams that were given it are synchronised. Nobody else writes there while work of this crate
+    /// uses it, and nobody reads what this crate's work writes before that work is done; as between streams, events order.
+    pub unsafe fn from_raw(device: &Device, address: *mut c_void, len: usize) -> Result<Buffer> {
+        if address.is_null() || len == 0 {
+            return Err(Error::invalid(format!(
+                "Buffer::from_raw: {len} bytes at {address:p} given, at least 1 byte at an address of device memory wanted"
+            )));
+        }
+        let handle = Handle(address);
+        Ok(Buffer { inner: Arc::new(BufferInner { device: device.clone(), handle, len, is_owned: false }) })
     }
 
     /// Allocates memory for `data` and copies it there.
@@ -126,6 +147,11 @@ impl Buffer {
         self.handle().0.addr() as u64
     }
 
+    /// Address on the device, for other code that calls ACL. Freeing it is undefined behaviour of the driver.
+    pub fn as_raw(&self) -> *mut c_void {
+        self.handle().0
+    }
+
     /// The device of the buffer.
     pub fn device(&self) -> &Device {
         &self.inner.device
@@ -156,6 +182,21 @@ impl Buffer {
     }
 }
 
+/// A tensor in device memory: a buffer, from some byte on.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// The memory.
+    pub buffer: &'a Buffer,
+    /// Where the tensor starts, a multiple of the element size.
+    pub offset_bytes: usize,
+}
+
+impl<'a> From<&'a Buffer> for Operand<'a> {
+    fn from(buffer: &'a Buffer) -> Self {
+        Self { buffer, offset_bytes: 0 }
+    }
+}
+
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Buffer");
@@ -166,6 +207,9 @@ impl fmt::Debug for Buffer {
 
 impl Drop for BufferInner {
     fn drop(&mut self) {
+        if !self.is_owned {
+            return;
+        }
         let ptr = self.handle.0;
         // SAFETY: the last use of the memory: streams that use it keep it.
         self.device.driver().release("aclrtFree", |t| unsafe { (t.aclrtFree)(ptr) });

@@ -17,8 +17,13 @@
 //! # Ok::<(), fastattention::Error>(())
 //! ```
 //!
-//! Not verified on hardware: everything here ran on the simulator only.
+//! Everything here is `Send` and `Sync`: clones of one stream, buffer or kernel may be used by several threads. A program that
+//! uses ACL itself can give its streams and memory ([`Stream::from_raw`], [`Buffer::from_raw`]) and its device
+//! ([`Device::attach`]); the current context of a thread is never changed for longer than a call.
+//!
+//! Not verified on hardware: everything here ran on the simulator and on a library that records calls only.
 
+mod communicator;
 mod device;
 mod event;
 mod handle;
@@ -26,8 +31,9 @@ mod kernel;
 mod memory;
 mod stream;
 
+pub use communicator::{CommDType, Communicator, CommunicatorOptions, ReduceOp, RootInfo};
 pub use device::{devices, Device, DeviceReport, MemoryInfo};
 pub use event::Event;
 pub use kernel::{Kernel, KernelArgs, Module, Schedule};
-pub use memory::{Buffer, HostBuffer};
+pub use memory::{Buffer, HostBuffer, Operand};
 pub use stream::{PendingCopy, Stream};

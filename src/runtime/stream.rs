@@ -4,7 +4,9 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +25,8 @@ const PRUNE_FROM: usize = 64;
 
 /// A queue of work. Work of one stream runs in order; streams run side by side unless events order them.
 ///
-/// Dropping a stream waits for its work.
+/// Clones are the same stream and may queue work from several threads; whose work comes first is then up to the threads.
+/// Dropping the last one waits for its work: after a wait that timed out, [`Self::abandon`] does not.
 #[derive(Clone)]
 pub struct Stream {
     inner: Arc<Inner>,
@@ -32,6 +35,10 @@ pub struct Stream {
 struct Inner {
     device: Device,
     handle: Handle,
+    /// Is the stream this crate's to destroy?
+    is_owned: bool,
+    /// Dropped without waiting.
+    is_abandoned: AtomicBool,
     /// What work that was queued since the last synchronisation uses, by address.
     kept: Mutex<HashMap<usize, Keep>>,
 }
@@ -47,7 +54,36 @@ impl Stream {
             // SAFETY: the pointer is to a live handle.
             unsafe { (t.aclrtCreateStream)(&raw mut handle.0) }
         })?;
-        Ok(Stream { inner: Arc::new(Inner { device: device.clone(), handle, kept: Mutex::default() }) })
+        Ok(Self::with_handle(device, handle, true))
+    }
+
+    /// An `aclrtStream` of another owner; null is the default stream of the device's context. It is never destroyed here.
+    ///
+    /// Keep the value rather than make one for each launch: dropping it waits for the work that was queued through it,
+    /// unless [`Self::synchronize`] was called or nothing was queued.
+    ///
+    /// # Safety
+    /// The stream is one of this device, in its context ([`Device::as_raw_context`]), and is alive until this value and its
+    /// clones are dropped.
+    pub unsafe fn from_raw(device: &Device, stream: *mut c_void) -> Stream {
+        Self::with_handle(device, Handle(stream), false)
+    }
+
+    fn with_handle(device: &Device, handle: Handle, is_owned: bool) -> Stream {
+        let (is_abandoned, kept) = (AtomicBool::new(false), Mutex::default());
+        Stream { inner: Arc::new(Inner { device: device.clone(), handle, is_owned, is_abandoned, kept }) }
+    }
+
+    /// The `aclrtStream`, for other code that calls ACL. It is in the context [`Device::as_raw_context`]; destroying it is
+    /// undefined behaviour of the driver.
+    pub fn as_raw(&self) -> *mut c_void {
+        self.inner.handle.0
+    }
+
+    /// Gives the stream up without waiting for its work, which may never end. Everything that the work may still use is
+    /// lost rather than freed: buffers, the kernel image, and the device itself stay until the process ends.
+    pub fn abandon(self) {
+        self.inner.is_abandoned.store(true, Ordering::Relaxed);
     }
 
     /// The device of the stream.
@@ -67,7 +103,7 @@ impl Stream {
     /// Waits for all work queued so far, but not longer than `timeout` (rounded up to milliseconds).
     ///
     /// # Errors
-    /// As [`Self::synchronize`], and `Driver` with code 507046 when the time has passed.
+    /// As [`Self::synchronize`], and `Timeout` when the time has passed; the work goes on.
     pub fn synchronize_timeout(&self, timeout: Duration) -> Result<()> {
         self.synchronize_for(i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX))
     }
@@ -205,12 +241,34 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Ends the use of the stream; true when its work is known to be done.
+    fn finish(&self) -> bool {
+        let (driver, stream) = (self.device.driver(), self.handle.0);
+        let is_abandoned = self.is_abandoned.load(Ordering::Relaxed);
+        match (self.is_owned, is_abandoned) {
+            (true, false) => {
+                // SAFETY: the last use of the stream; it waits for its work.
+                driver.release("aclrtDestroyStream", |t| unsafe { (t.aclrtDestroyStream)(stream) })
+            }
+            (true, true) => {
+                // SAFETY: the last use of the stream; what its work may still use is not freed.
+                driver.release("aclrtDestroyStreamForce", |t| unsafe { (t.aclrtDestroyStreamForce)(stream) });
+                false
+            }
+            (false, true) => false,
+            (false, false) if self.kept().is_empty() => true,
+            (false, false) => driver.release("aclrtSynchronizeStream", |t| {
+                // SAFETY: the owner keeps the stream until this value is dropped.
+                unsafe { (t.aclrtSynchronizeStream)(stream) }
+            }),
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        let (driver, stream) = (self.device.driver(), self.handle.0);
-        // SAFETY: the last use of the stream.
-        let drained = driver.release("aclrtDestroyStream", |t| unsafe { (t.aclrtDestroyStream)(stream) });
-        if !drained {
+        if !self.finish() {
             // Work may still use these; memory is lost rather than freed under a running kernel.
             std::mem::forget(std::mem::take(&mut *self.kept()));
         }

@@ -25,6 +25,8 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Find races by happens-before order. Bounds, alignment, initialisation and flags are always checked.
     pub check_races: bool,
+    /// Collectives.
+    pub hccl: super::HcclConfig,
     /// Cube summation model.
     pub cube_accumulate: CubeAccumulate,
     /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
@@ -43,6 +45,7 @@ impl Config {
             threads: 0,
             seed: None,
             check_races: true,
+            hccl: super::HcclConfig::default(),
             cube_accumulate: CubeAccumulate::F32Sequential,
             inf_nan: true,
             model_time: None,

@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+mod npu;
+
 use super::abi::{FasimImage, FasimKernel, KernelType, ABI_VERSION};
 use super::isa::{self, OpInfo};
 use super::machine::{Body, HOOKS};
@@ -16,6 +18,9 @@ struct Library {
     /// Keeps the code of the kernels mapped. Dropped last.
     _handle: libloading::Library,
 }
+
+/// Names a host build of kernels for programs that load NPU binaries.
+const STAND_IN_VARIABLE: &str = "FASTATTENTION_SIM_KERNELS";
 
 /// A loaded kernel library.
 #[derive(Debug)]
@@ -64,8 +69,20 @@ impl Kernel {
 }
 
 impl Image {
-    /// Loads a shared library. The error says what the loader said, or which part of the interface does not match.
+    /// Loads a file: a shared library, or an NPU binary for which another image stands in ([`Self::stand_in`]).
+    ///
+    /// # Errors
+    /// What the loader said, or why the file is no image that can run.
     pub(crate) fn load_file(path: &Path) -> Result<Arc<Image>, String> {
+        let data = std::fs::read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+        if npu::is_npu_binary(&data) {
+            return Self::stand_in(&data);
+        }
+        Self::load_library(path)
+    }
+
+    /// Loads a shared library. The error says what the loader said, or which part of the interface does not match.
+    fn load_library(path: &Path) -> Result<Arc<Image>, String> {
         // SAFETY: whoever names the file vouches for its initialisers, as for any program that is run.
         let handle = unsafe { libloading::Library::new(path) }
             .map_err(|e| format!("{} cannot be loaded: {e}", path.display()))?;
@@ -89,10 +106,39 @@ impl Image {
         Ok(Arc::new(Image { kernels }))
     }
 
-    /// Loads a shared library from memory.
+    /// As [`Self::load_file`], from memory.
     pub(crate) fn load_bytes(data: &[u8]) -> Result<Arc<Image>, String> {
+        if npu::is_npu_binary(data) {
+            return Self::stand_in(data);
+        }
         let file = MemoryFile::new(data).map_err(|e| format!("the image cannot be put into a file: {e}"))?;
-        Self::load_file(file.path())
+        Self::load_library(file.path())
+    }
+
+    /// What runs in the place of an NPU binary: the kernels of the same names in the host build that
+    /// [`STAND_IN_VARIABLE`] names.
+    fn stand_in(data: &[u8]) -> Result<Arc<Image>, String> {
+        let wanted = npu::kernels(data)?;
+        let list = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let Some(path) = std::env::var_os(STAND_IN_VARIABLE) else {
+            return Err(format!(
+                "code for an NPU, with the kernels {list}; the simulator runs kernels that are built for the host: \
+                 compile their source with the headers in ascendc/sim into a shared library, and load that or name it in \
+                 {STAND_IN_VARIABLE}"
+            ));
+        };
+        let path = Path::new(&path);
+        let image = Self::load_library(path).map_err(|e| format!("{STAND_IN_VARIABLE}: {e}"))?;
+        let kernels: Vec<_> = wanted.iter().filter_map(|k| image.find(&k.name)).collect();
+        if kernels.is_empty() {
+            let known: Vec<_> = image.kernels().iter().map(|k| k.name.as_str()).collect();
+            return Err(format!(
+                "code for an NPU, with the kernels {list}; {STAND_IN_VARIABLE} = {} has none of them, but {}",
+                path.display(),
+                known.join(", ")
+            ));
+        }
+        Ok(Arc::new(Image { kernels }))
     }
 
     /// The kernels of the image.

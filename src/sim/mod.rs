@@ -10,6 +10,7 @@ pub(crate) mod acl;
 mod addr;
 mod config;
 mod fault;
+mod hccl;
 mod image;
 mod instr;
 mod isa;
@@ -20,6 +21,7 @@ pub mod time;
 pub use addr::Space;
 pub use config::{Config, CubeAccumulate};
 pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
+pub use hccl::{HcclConfig, ReduceOrder, ReduceRounding};
 pub use instr::Pipe;
 pub use isa::{instructions, Instruction};
 
@@ -33,4 +35,28 @@ pub fn add_device(config: Config) -> i32 {
 #[doc(hidden)]
 pub fn acl_table() -> &'static crate::driver::AclTable {
     acl::table()
+}
+
+/// As [`acl_table`], the functions that only other people's programs need.
+#[doc(hidden)]
+pub fn client_table() -> &'static acl::ClientTable {
+    acl::client_table()
+}
+
+/// Sets the minor version of the ACL interface that the functions say they have, for the whole process.
+#[doc(hidden)]
+pub fn present_acl_version(minor: i32) {
+    acl::presented::set(minor);
+}
+
+/// Refuses a call of a C function that is known and not implemented: 207000, with a text that names it.
+#[doc(hidden)]
+pub fn refuse_call(name: &'static str) -> crate::driver::AclError {
+    acl::refuse_call(name)
+}
+
+/// The simulated HCCL functions, for tests that misuse them.
+#[doc(hidden)]
+pub fn hccl_table() -> &'static crate::driver::hccl::HcclTable {
+    hccl::table()
 }

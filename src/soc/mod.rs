@@ -4,6 +4,7 @@ mod timing;
 
 use std::sync::OnceLock;
 
+use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 pub use timing::{
@@ -63,6 +64,11 @@ struct File {
     core: CoreSizes,
     timing: Timing,
     soc: Vec<Entry>,
+    /// The build script's tables, which it has checked (`build/npu/config.rs`).
+    #[serde(rename = "toolchain")]
+    _toolchain: IgnoredAny,
+    #[serde(rename = "kernels")]
+    _kernels: IgnoredAny,
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@
 
 mod raw;
 mod safe;
+mod threads;
 
 use std::path::Path;
 use std::process::Command;

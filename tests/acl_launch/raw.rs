@@ -3,7 +3,7 @@
 use std::ffi::{c_void, CStr};
 use std::ptr::{null, null_mut};
 
-use fastattention::driver::{AclTable, LaunchAttr, LaunchCfg, PlaceHolderInfo};
+use fastattention::driver::{AclTable, LaunchAttr, LaunchAttrValue, LaunchCfg, PlaceHolderInfo};
 use fastattention::{sim, Soc};
 
 use crate::image;
@@ -164,11 +164,11 @@ fn wrong_launches() {
         let with = t.aclrtLaunchKernelWithConfig;
         b.refused(with(f, 1, b.stream, null_mut(), list, data), 100_000, &["reserve"]);
         let mut attrs =
-            [LaunchAttr { id: 1, value: [1, 0, 0, 0] }, LaunchAttr { id: 1, value: [2, 0, 0, 0] }];
-        let mut cfg = LaunchCfg { attrs: attrs.as_mut_ptr(), num_attrs: 2 };
+            [1, 2].map(|mode| LaunchAttr { id: 1, value: LaunchAttrValue { rsv: [mode, 0, 0, 0] } });
+        let mut cfg = LaunchCfg { attrs: attrs.as_mut_ptr(), numAttrs: 2 };
         b.refused(with(f, 1, b.stream, &raw mut cfg, list, null_mut()), 107_000, &["schemMode = 2"]);
-        let mut attrs = [LaunchAttr { id: 77, value: [0; 4] }];
-        let mut cfg = LaunchCfg { attrs: attrs.as_mut_ptr(), num_attrs: 1 };
+        let mut attrs = [LaunchAttr { id: 77, value: LaunchAttrValue { rsv: [0; 4] } }];
+        let mut cfg = LaunchCfg { attrs: attrs.as_mut_ptr(), numAttrs: 1 };
         b.refused(with(f, 1, b.stream, &raw mut cfg, list, null_mut()), 107_000, &["id = 77"]);
         // One argument too few is seen at the launch.
         let short = b.args(f);
@@ -336,7 +336,7 @@ fn arguments_from_device_memory_and_from_a_host_block() {
         assert_eq!(b.synchronize(), 0, "{}", b.text());
         assert_eq!(b.read(dst), [41, 42]);
         let mut block = [dst.addr() as u64, 0, 1000, 5];
-        let mut place = PlaceHolderInfo { addr_offset: 8, data_offset: 16 };
+        let mut place = PlaceHolderInfo { addrOffset: 8, dataOffset: 16 };
         let launch = b.t.aclrtLaunchKernelWithHostArgs.unwrap();
         let host = block.as_mut_ptr().cast::<c_void>();
         b.refused(launch(g, 2, b.stream, null_mut(), host, 8, &mut place, 1), 107_000, &["argsSize = 8"]);
@@ -344,7 +344,7 @@ fn arguments_from_device_memory_and_from_a_host_block() {
         block.fill(0);
         assert_eq!(b.synchronize(), 0, "{}", b.text());
         assert_eq!(b.read(dst), [5, 1005]);
-        place.addr_offset = 16;
+        place.addrOffset = 16;
         b.refused(launch(g, 2, b.stream, null_mut(), host, 32, &mut place, 1), 107_000, &["addrOffset 16"]);
     }
 }

@@ -201,12 +201,22 @@ extern "C" __attribute__((visibility("default"))) const char* headers_record(voi
 
 extern "C" __attribute__((visibility("default"))) const char* headers_layout(void) {
     using fa::FlashFwdTilingData;
+    using fa::MatmulTilingData;
+    using fa::SoftmaxTilingData;
+    using fa::AddTilingData;
+    using fa::ReadTilingData;
+    using fa::VectorStreamTilingData;
     lines.clear();
     append("FasimInstr %zu\n", sizeof(FasimInstr));
     append("FasimHooks %zu\n", sizeof(FasimHooks));
     append("FasimKernel %zu\n", sizeof(FasimKernel));
     append("FasimImage %zu\n", sizeof(FasimImage));
     append("FlashFwdTilingData %zu\n", sizeof(FlashFwdTilingData));
+    append("MatmulTilingData %zu\n", sizeof(MatmulTilingData));
+    append("SoftmaxTilingData %zu\n", sizeof(SoftmaxTilingData));
+    append("AddTilingData %zu\n", sizeof(AddTilingData));
+    append("ReadTilingData %zu\n", sizeof(ReadTilingData));
+    append("VectorStreamTilingData %zu\n", sizeof(VectorStreamTilingData));
 #include "fields.def"
     return lines.c_str();
 }

@@ -81,6 +81,42 @@ __aicore__ inline void copy_l1_to_l0b(const AscendC::LocalTensor<T>& dst, const 
     }
 }
 
+// Window of `rows` x `cols` at (row, col) of an L1 Nz matrix (all_rows16 x all_cols16), by one Load3Dv2: an image of one
+// line of all_rows16 pixels and all_cols16 channels under a filter of one pixel. Every number is a multiple of 16.
+template <typename T>
+__aicore__ inline AscendC::LoadData3DParamsV2<T> matrix_window(uint32_t all_rows16, uint32_t all_cols16, uint32_t row,
+                                                               uint32_t col, uint32_t rows, uint32_t cols) {
+    AscendC::LoadData3DParamsV2<T> params;
+    params.l1H = 1;
+    params.l1W = static_cast<uint16_t>(all_rows16);
+    params.channelSize = static_cast<uint16_t>(all_cols16);
+    params.mStartPt = static_cast<uint16_t>(row);
+    params.mExtension = static_cast<uint16_t>(rows);
+    params.kStartPt = static_cast<uint16_t>(col);
+    params.kExtension = static_cast<uint16_t>(cols);
+    params.strideW = 1;
+    params.strideH = 1;
+    params.filterW = 1;
+    params.filterH = 1;
+    params.dilationFilterW = 1;
+    params.dilationFilterH = 1;
+    return params;
+}
+
+// L1 Nz (m16 x all_k) -> L0A Zz of the `k` columns from `col`, in one instruction.
+template <typename T>
+__aicore__ inline void load_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t m16,
+                                uint32_t all_k16, uint32_t col, uint32_t k16) {
+    AscendC::LoadData(dst, src, matrix_window<T>(m16, all_k16, 0, col, m16, k16));
+}
+
+// L1 Nz (all_k x n16) -> L0B Zn of the `k` rows from `row`, in one instruction: to L0B, Load3Dv2 turns fractals itself.
+template <typename T>
+__aicore__ inline void load_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t n16,
+                                uint32_t all_k16, uint32_t row, uint32_t k16) {
+    AscendC::LoadData(dst, src, matrix_window<T>(all_k16, n16, row, 0, k16, n16));
+}
+
 // Tiling data: GM -> registers of the scalar unit, word by word through its data cache.
 template <typename Data>
 __aicore__ inline Data load_tiling(GM_ADDR tiling) {

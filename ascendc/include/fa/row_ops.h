@@ -9,6 +9,17 @@
 
 namespace fa {
 
+// A finite start for row maxima: -inf less it is -inf, and never NaN.
+constexpr float kLowestF32 = -3.402823466e+38f;
+
+__aicore__ inline float minus_infinity() {
+    union Bits {
+        uint32_t bits;
+        float value;
+    } x{0xff800000};
+    return x.value;
+}
+
 enum class RowReduce { kMax, kSum };
 
 template <RowReduce kOp>

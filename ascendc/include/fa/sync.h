@@ -7,13 +7,14 @@ namespace fa {
 
 // `kCount` buffers between a producer pipe and a consumer pipe. `kFull` is the flag producer -> consumer, `kFree` the
 // flag back. The constructor marks every buffer free and the destructor waits until all are, so that flags balance.
+// A ring that is given a `count` below `kCount` uses the first `count` buffers only.
 //
 //   producer:  slot = acquire();  ...write...;  publish(slot);
 //   consumer:  await(slot);       ...read...;   release(slot);
 template <AscendC::HardEvent kFull, AscendC::HardEvent kFree, int32_t kFirstId, uint32_t kCount>
 class Ring {
   public:
-    __aicore__ inline Ring() {
+    __aicore__ inline explicit Ring(uint32_t count = kCount) : count_(count) {
         for (uint32_t slot = 0; slot < kCount; ++slot) AscendC::SetFlag<kFree>(id(slot));
     }
     // On the simulator waiting may stop the kernel, which unwinds through here.
@@ -25,7 +26,7 @@ class Ring {
 
     __aicore__ inline uint32_t acquire() {
         const uint32_t slot = next_;
-        next_ = (next_ + 1) % kCount;
+        next_ = (next_ + 1) % count_;
         AscendC::WaitFlag<kFree>(id(slot));
         return slot;
     }
@@ -35,6 +36,7 @@ class Ring {
 
   private:
     __aicore__ static inline int32_t id(uint32_t slot) { return kFirstId + static_cast<int32_t>(slot); }
+    uint32_t count_;
     uint32_t next_ = 0;
 };
 

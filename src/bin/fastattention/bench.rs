@@ -105,7 +105,9 @@ impl Bench {
         for &op in &self.op {
             for &soc in &socs {
                 for problem in self.problems() {
-                    workloads.push(Workload { op, problem, soc, is_warm: !self.cold });
+                    let workload = Workload { op, problem, soc, is_warm: !self.cold };
+                    workload.check()?;
+                    workloads.push(workload);
                 }
             }
         }

@@ -91,7 +91,7 @@ fn devices() -> Result<()> {
         let name = &report.name;
         match report.soc {
             Ok(soc) => {
-                let kind = if name.starts_with("sim") { "simulator of " } else { "" };
+                let kind = if report.is_simulated { "simulator of " } else { "" };
                 print(format_args!(
                     "{name:<6} {kind}{}: {} Cube cores, {} Vector cores, {} GiB",
                     soc.name,

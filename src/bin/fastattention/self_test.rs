@@ -3,7 +3,7 @@
 use anyhow::{ensure, Result};
 use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
 use fastattention::reference::{attention, same_precision, Params, Tensor};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::{Buffer, Stream};
 use fastattention::DType;
 use half::f16;
 
@@ -28,7 +28,7 @@ pub(crate) struct Comparison {
 ///
 /// # Errors
 /// What failed, or that the result is wrong.
-pub(crate) fn run(device: &Device) -> Result<Comparison> {
+pub(crate) fn run(operator: &FlashAttention) -> Result<Comparison> {
     let shape = [1, SEQLEN_Q, NUM_HEADS, HEAD_DIM].map(|size| u32::try_from(size).unwrap_or(u32::MAX));
     let mut problem = Problem::new(DType::F16, shape)
         .with_seqlen_k(u32::try_from(SEQLEN_K)?)
@@ -36,7 +36,7 @@ pub(crate) fn run(device: &Device) -> Result<Comparison> {
         .with_mask(Mask::Causal);
     problem.softmax_scale = Some(0.125);
     let [q, k, v] = operands();
-    let o = on_device(device, &problem, [&q, &k, &v])?;
+    let o = on_device(operator, &problem, [&q, &k, &v])?;
 
     let params = Params {
         batch: 1,
@@ -72,9 +72,9 @@ fn operands() -> [Vec<f16>; 3] {
         .map(|rows| (0..rows * HEAD_DIM).map(|_| f16::from_f32(2.0 * random.f32() - 1.0)).collect())
 }
 
-fn on_device(device: &Device, problem: &Problem, [q, k, v]: [&[f16]; 3]) -> Result<Vec<f64>> {
+fn on_device(operator: &FlashAttention, problem: &Problem, [q, k, v]: [&[f16]; 3]) -> Result<Vec<f64>> {
+    let device = operator.device();
     let plan = plan(problem, device.soc())?;
-    let operator = FlashAttention::new(device)?;
     let stream = Stream::new(device)?;
     let q_buffer = Buffer::from_slice(device, q)?;
     let k_buffer = Buffer::from_slice(device, k)?;
@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn the_simulator_passes_with_an_error_that_is_not_zero() {
-        let passed = run(&Device::open("sim").unwrap()).unwrap();
+        let device = fastattention::runtime::Device::open("sim").unwrap();
+        let passed = run(&FlashAttention::new(&device).unwrap()).unwrap();
         assert!(passed.error > 0.0 && passed.error <= passed.bound, "{passed:?}");
         // The largest |o| is about 1: a bound near it would let anything pass.
         assert!(passed.bound < 0.01, "{passed:?}");

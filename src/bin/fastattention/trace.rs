@@ -58,6 +58,7 @@ impl Trace {
             soc: Soc::by_name(&self.shape.soc)?,
             is_warm: !self.cold,
         };
+        workload.check()?;
         let progress = spinner(&format!("{} in model time", self.kernel));
         let reports = workload.time(true);
         progress.finish_and_clear();

@@ -25,7 +25,7 @@ pub(super) const HANDLE_BYTES: usize = 64;
 /// Bits of a parameter handle: mark, list number, index + 1.
 const PARAM_MARK: usize = 1 << 62;
 
-pub(super) struct Args {
+pub(in crate::sim) struct Args {
     number: usize,
     function: Arc<Function>,
     /// The thread whose list it is, for lists of `aclrtKernelArgsInit`.
@@ -332,7 +332,7 @@ pub(super) fn pack_host_args(
     }
     let mut patches = Vec::new();
     for (i, p) in place_holders.iter().enumerate() {
-        let (slot, data) = (p.addr_offset as usize, p.data_offset as usize);
+        let (slot, data) = (p.addrOffset as usize, p.dataOffset as usize);
         if slot % 8 != 0 || slot / 8 >= num_slots || data >= bytes.len() {
             return refuse(
                 codes::RT_PARAM_INVALID,

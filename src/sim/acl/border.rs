@@ -8,18 +8,19 @@ use std::ffi::{c_char, CStr, CString};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
 
+use crate::driver::hccl::{self, HcclResult};
 use crate::driver::{codes, AclError};
 
 /// A call that is refused, or work that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: AclError,
-    pub(super) text: String,
+pub(in crate::sim) struct Refusal {
+    pub(in crate::sim) code: AclError,
+    pub(in crate::sim) text: String,
 }
 
-pub(super) type Outcome<T = ()> = Result<T, Refusal>;
+pub(in crate::sim) type Outcome<T = ()> = Result<T, Refusal>;
 
-pub(super) fn refuse<T>(code: AclError, text: impl Into<String>) -> Outcome<T> {
+pub(in crate::sim) fn refuse<T>(code: AclError, text: impl Into<String>) -> Outcome<T> {
     Err(Refusal { code, text: text.into() })
 }
 
@@ -31,12 +32,14 @@ thread_local! {
     static PENDING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     /// What the last `aclGetRecentErrMsg` returned; the pointer lives until the next call.
     static FETCHED: RefCell<CString> = RefCell::default();
+    /// The last code of the runtime layer, until it is fetched.
+    static LAST_CODE: Cell<AclError> = const { Cell::new(codes::SUCCESS) };
     /// Handle of the current context, 0 for none.
     static CONTEXT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Runs the body of a C function.
-pub(super) fn call(name: &str, body: impl FnOnce() -> Outcome) -> AclError {
+pub(in crate::sim) fn call(name: &str, body: impl FnOnce() -> Outcome) -> AclError {
     let outcome = catch(body);
     match outcome {
         Ok(()) => codes::SUCCESS,
@@ -56,7 +59,7 @@ pub(super) fn call_pointer<T>(name: &str, none: T, body: impl FnOnce() -> Outcom
 }
 
 /// A panic is a defect of the simulator; it must not unwind into C.
-pub(super) fn catch<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+pub(in crate::sim) fn catch<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|panic| refuse(codes::INTERNAL_ERROR, defect_text(panic.as_ref())))
 }
@@ -71,14 +74,28 @@ fn defect_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn remember(name: &str, refusal: &Refusal) {
-    let meaning = codes::meaning(refusal.code).unwrap_or("unnamed code");
+    let of_hccl = || hccl::codes::meaning(HcclResult::try_from(refusal.code).ok()?);
+    let meaning = codes::meaning(refusal.code).or_else(of_hccl).unwrap_or("unnamed code");
     let text = format!("E{}: {meaning}\n{name}: {}\n", refusal.code, refusal.text);
+    if matches!(refusal.code, 107_000..=107_999 | 207_000..=207_999 | 507_000..=507_999) {
+        let _ = LAST_CODE.try_with(|code| code.set(refusal.code));
+    }
     // A thread that is ending has no place for texts any more, and nobody to read them.
     let _ = PENDING.try_with(|pending| {
         let mut pending = pending.borrow_mut();
         pending.insert(0, text);
         pending.truncate(KEPT_TEXTS);
     });
+}
+
+/// The last code of the runtime layer in this thread, success when there is none.
+pub(super) fn last_code() -> AclError {
+    LAST_CODE.try_with(Cell::get).unwrap_or(codes::SUCCESS)
+}
+
+/// As [`last_code`], which begins anew.
+pub(super) fn take_last_code() -> AclError {
+    LAST_CODE.try_with(|code| code.replace(codes::SUCCESS)).unwrap_or(codes::SUCCESS)
 }
 
 /// Texts of this thread since the last call, newest first; null when there are none.
@@ -103,12 +120,12 @@ pub(super) fn set_current_context(handle: usize) {
 }
 
 /// A place where the caller wants a result.
-pub(super) struct Out<T>(NonNull<T>);
+pub(in crate::sim) struct Out<T>(NonNull<T>);
 
 impl<T> Out<T> {
     /// # Safety
     /// `place` is null, or valid for writing a `T` until the C function returns.
-    pub(super) unsafe fn new(place: *mut T, name: &str) -> Outcome<Out<T>> {
+    pub(in crate::sim) unsafe fn new(place: *mut T, name: &str) -> Outcome<Out<T>> {
         match NonNull::new(place) {
             Some(place) => Ok(Out(place)),
             None => {
@@ -117,7 +134,7 @@ impl<T> Out<T> {
         }
     }
 
-    pub(super) fn set(self, value: T) {
+    pub(in crate::sim) fn set(self, value: T) {
         // SAFETY: by the contract of `new` the place can be written.
         unsafe { self.0.as_ptr().write(value) };
     }

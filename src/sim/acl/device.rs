@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::border::{self, refuse, Outcome, Refusal};
 use super::handles::{self, Object};
+use super::peers::Peers;
 use super::stream::Stream;
 use crate::driver::codes;
 use crate::sim::memory::DeviceMemory;
@@ -13,13 +14,14 @@ use crate::sim::Config;
 use crate::{Error, Soc};
 
 /// A simulated device. It lives as long as the process: device numbers are not used twice.
-pub(super) struct SimDevice {
+pub(in crate::sim) struct SimDevice {
     id: i32,
     config: Config,
     soc_name: std::ffi::CString,
     pub(super) memory: DeviceMemory,
     /// Advances by one for each timestamp: an order, not a time.
     ticks: AtomicU64,
+    pub(super) peers: Peers,
     primary: Mutex<Primary>,
 }
 
@@ -31,20 +33,26 @@ struct Primary {
 }
 
 /// A context: streams, events and loaded binaries belong to one.
-pub(super) struct Context {
+pub(in crate::sim) struct Context {
     number: u64,
-    pub(super) device: Arc<SimDevice>,
+    pub(in crate::sim) device: Arc<SimDevice>,
     pub(super) default_stream: Arc<Stream>,
+    /// Handle of the default stream, made when a program asks for it.
+    default_handle: OnceLock<Outcome<usize>>,
     is_primary: bool,
 }
 
-/// Device 0 is described by the environment, so its description can be wrong; the others were added by the program.
+/// Most devices that the environment can describe.
+const MAX_DESCRIBED: usize = 64;
+
+/// The first devices are described by the environment, so their description can be wrong; the others were added by the
+/// program.
 struct Registry {
-    default: OnceLock<Outcome<Arc<SimDevice>>>,
+    described: OnceLock<Outcome<Vec<Arc<SimDevice>>>>,
     added: Mutex<Vec<Arc<SimDevice>>>,
 }
 
-static REGISTRY: Registry = Registry { default: OnceLock::new(), added: Mutex::new(Vec::new()) };
+static REGISTRY: Registry = Registry { described: OnceLock::new(), added: Mutex::new(Vec::new()) };
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -54,14 +62,22 @@ impl SimDevice {
     fn new(id: i32, config: Config) -> Arc<Self> {
         let memory = DeviceMemory::new(config.soc.hbm_bytes);
         let soc_name = std::ffi::CString::new(config.soc.name.as_str()).unwrap_or_default();
-        Arc::new(Self { id, config, soc_name, memory, ticks: AtomicU64::new(0), primary: Mutex::default() })
+        Arc::new(Self {
+            id,
+            config,
+            soc_name,
+            memory,
+            ticks: AtomicU64::new(0),
+            peers: Peers::default(),
+            primary: Mutex::default(),
+        })
     }
 
-    pub(super) fn id(&self) -> i32 {
+    pub(in crate::sim) fn id(&self) -> i32 {
         self.id
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(in crate::sim) fn config(&self) -> &Config {
         &self.config
     }
 
@@ -80,13 +96,21 @@ impl Context {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let default_stream = Arc::new(Stream::new(number, Arc::clone(&device)));
-        let context = Arc::new(Context { number, device, default_stream, is_primary });
+        let context =
+            Arc::new(Context { number, device, default_stream, default_handle: OnceLock::new(), is_primary });
         let handle = handles::insert(Arc::clone(&context))?.addr();
         Ok((context, handle))
     }
 
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The default stream as a handle; NULL names it too.
+    pub(super) fn default_stream_handle(&self) -> Outcome<*mut c_void> {
+        let handle =
+            self.default_handle.get_or_init(|| Ok(handles::insert(Arc::clone(&self.default_stream))?.addr()));
+        handle.clone().map(std::ptr::without_provenance_mut)
     }
 
     /// Ends what belongs to the context. Its own handle must be gone already.
@@ -103,12 +127,12 @@ impl Context {
 /// Adds a device to this process and returns its number.
 pub(crate) fn add_device(config: Config) -> i32 {
     let mut added = locked(&REGISTRY.added);
-    let id = i32::try_from(added.len() + 1).unwrap_or(i32::MAX);
+    let id = i32::try_from(num_described() + added.len()).unwrap_or(i32::MAX);
     added.push(SimDevice::new(id, config));
     id
 }
 
-/// Configuration of device 0, from the environment.
+/// Configuration of the devices that the environment describes.
 ///
 /// # Errors
 /// `InvalidArgument` or `Unsupported` for a variable with a wrong value.
@@ -140,39 +164,67 @@ fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<Confi
     Ok(config)
 }
 
-pub(super) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
-    if id == 0 {
-        return REGISTRY
-            .default
-            .get_or_init(|| match config_from(|name| std::env::var(name).ok()) {
-                Ok(config) => Ok(SimDevice::new(0, config)),
-                Err(e) => refuse(codes::RT_INVALID_DEVICE, e.to_string()),
-            })
-            .clone();
+/// How many devices the environment describes, numbered from 0.
+///
+/// # Errors
+/// `InvalidArgument` for a wrong value.
+fn count_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<usize> {
+    let Some(value) = variable("FASTATTENTION_SIM_DEVICES") else { return Ok(1) };
+    match value.parse() {
+        Ok(count) if (1..=MAX_DESCRIBED).contains(&count) => Ok(count),
+        _ => Err(Error::invalid(format!(
+            "environment variable FASTATTENTION_SIM_DEVICES = {value:?} given, 1 to {MAX_DESCRIBED} wanted"
+        ))),
+    }
+}
+
+/// The devices that the environment describes.
+fn described() -> &'static Outcome<Vec<Arc<SimDevice>>> {
+    REGISTRY.described.get_or_init(|| {
+        let variable = |name: &str| std::env::var(name).ok();
+        let numbered = count_from(variable).and_then(|count| Ok((count, config_from(variable)?)));
+        match numbered {
+            Ok((count, config)) => {
+                Ok((0..).take(count).map(|id| SimDevice::new(id, config.clone())).collect())
+            }
+            Err(e) => refuse(codes::RT_INVALID_DEVICE, e.to_string()),
+        }
+    })
+}
+
+/// Numbers that belong to them: device 0 keeps its number when its description is wrong.
+fn num_described() -> usize {
+    described().as_ref().map_or(1, Vec::len)
+}
+
+pub(in crate::sim) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
+    let count = num_described();
+    let index = usize::try_from(id).unwrap_or(usize::MAX);
+    if index < count {
+        return described().as_ref().map(|devices| Arc::clone(&devices[index])).map_err(Refusal::clone);
     }
     let added = locked(&REGISTRY.added);
-    let found = usize::try_from(id).ok().and_then(|id| added.get(id - 1));
-    match found {
+    match added.get(index - count) {
         Some(device) => Ok(Arc::clone(device)),
         None => refuse(
             codes::RT_INVALID_DEVICE,
-            format!("device {id} given, a simulated device from 0 to {} wanted", added.len()),
+            format!("device {id} given, a simulated device from 0 to {} wanted", count + added.len() - 1),
         ),
     }
 }
 
 pub(super) fn count() -> usize {
-    locked(&REGISTRY.added).len() + 1
+    num_described() + locked(&REGISTRY.added).len()
 }
 
 /// All devices that exist, for looking up addresses.
 pub(super) fn all() -> Vec<Arc<SimDevice>> {
-    let default = REGISTRY.default.get().and_then(|d| d.as_ref().ok()).cloned();
-    default.into_iter().chain(locked(&REGISTRY.added).iter().cloned()).collect()
+    let described = REGISTRY.described.get().and_then(|d| d.as_ref().ok());
+    described.into_iter().flatten().cloned().chain(locked(&REGISTRY.added).iter().cloned()).collect()
 }
 
 /// The current context of this thread.
-pub(super) fn current() -> Outcome<Arc<Context>> {
+pub(in crate::sim) fn current() -> Outcome<Arc<Context>> {
     let none = |text: &str| Refusal { code: codes::RT_CONTEXT_NULL, text: text.into() };
     match border::current_context() {
         0 => Err(none("this thread has set neither a device nor a context")),
@@ -208,8 +260,12 @@ pub(super) fn reset_device(id: i32, at_once: bool) -> Outcome {
     // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory does. All of
     // it is chosen under the lock: another thread may set the device again while this one still cleans up.
     let contexts = handles::take_where(|o| matches!(o, Object::Context(c) if c.device.id == id));
+    let communicators = handles::take_where(|o| matches!(o, Object::Communicator(c) if c.device().id == id));
     let allocations = device.memory.snapshot();
+    device.peers.clear();
     drop(primary);
+    // The other ranks learn of it, instead of waiting for this one.
+    drop(communicators);
     for object in contexts {
         if let Object::Context(context) = object {
             context.close();
@@ -270,6 +326,12 @@ mod tests {
         assert_eq!(
             text("FASTATTENTION_SIM_RACES", "yes"),
             "environment variable FASTATTENTION_SIM_RACES = \"yes\" given, 0 or 1 wanted"
+        );
+        let count = |value: &str| count_from(|_| Some(value.into()));
+        assert_eq!(count("8"), Ok(8));
+        assert_eq!(
+            count("0").unwrap_err().to_string(),
+            "environment variable FASTATTENTION_SIM_DEVICES = \"0\" given, 1 to 64 wanted"
         );
         assert!(text("FASTATTENTION_SIM_SEED", "-1").contains("FASTATTENTION_SIM_SEED = \"-1\""));
         assert!(text("FASTATTENTION_SIM_SOC", "Ascend310").contains("known: Ascend910B1"));

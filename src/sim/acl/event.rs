@@ -15,7 +15,7 @@ pub(super) enum Origin {
     ExWithFlag,
 }
 
-pub(super) struct Event {
+pub(in crate::sim) struct Event {
     origin: Origin,
     flags: u32,
     context: u64,
@@ -80,7 +80,7 @@ struct Wait {
 
 impl Work for Wait {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
-        stream.wait_unless_aborted(|| self.event.state().reached >= self.number);
+        stream.wait_unless_aborted(None, || self.event.state().reached >= self.number);
         let mut state = self.event.state();
         state.waits_done += 1;
         // ASSUMPTION(event-failure): a failed producer fails the streams that wait for it; they would read garbage.
@@ -166,7 +166,12 @@ impl Event {
 
     pub(super) fn is_complete(&self) -> bool {
         let state = self.state();
-        state.reached >= state.recorded
+        let is_complete = state.reached >= state.recorded;
+        drop(state);
+        if is_complete {
+            stream::seen();
+        }
+        is_complete
     }
 
     pub(super) fn waits_are_done(&self) -> Outcome<bool> {

@@ -11,15 +11,17 @@ use super::border::{refuse, Outcome};
 use super::device::Context;
 use super::event::Event;
 use super::launch::{Binary, Function, Module};
+use super::notify::Notify;
 use super::stream::Stream;
 use crate::driver::codes;
+use crate::sim::hccl::Communicator;
 
 const MARK: usize = 1 << 62;
 const PLACE_BITS: u32 = 20;
 const GENERATION_MASK: usize = (1 << 36) - 1;
 
 /// Something that a handle can stand for.
-pub(super) trait Handled: Sized {
+pub(in crate::sim) trait Handled: Sized {
     const KIND: usize;
     /// With its article, for texts.
     const NAME: &'static str;
@@ -30,7 +32,7 @@ pub(super) trait Handled: Sized {
 macro_rules! objects {
     ($($variant:ident = $kind:literal, $name:literal;)*) => {
         /// An object with a handle.
-        pub(super) enum Object {
+        pub(in crate::sim) enum Object {
             $($variant(Arc<$variant>),)*
         }
 
@@ -65,17 +67,21 @@ objects! {
     Module = 5, "a loaded binary";
     Function = 6, "a function";
     Args = 7, "an argument list";
+    Communicator = 8, "a communicator";
+    Notify = 9, "a notify";
 }
 
 impl Object {
-    /// Number of the context that the object dies with; argument lists and unloaded binaries have none.
+    /// Number of the context that the object dies with; argument lists and unloaded binaries have none, and
+    /// communicators die with their device.
     fn context(&self) -> Option<u64> {
         match self {
             Object::Stream(x) => Some(x.context()),
             Object::Event(x) => Some(x.context()),
+            Object::Notify(x) => Some(x.context()),
             Object::Module(x) => Some(x.context()),
             Object::Function(x) => Some(x.context()),
-            Object::Context(_) | Object::Binary(_) | Object::Args(_) => None,
+            Object::Context(_) | Object::Binary(_) | Object::Args(_) | Object::Communicator(_) => None,
         }
     }
 }
@@ -94,7 +100,7 @@ fn slots() -> MutexGuard<'static, (Vec<Slot>, Vec<usize>)> {
 }
 
 /// Gives an object a handle.
-pub(super) fn insert<T: Handled>(object: Arc<T>) -> Outcome<*mut c_void> {
+pub(in crate::sim) fn insert<T: Handled>(object: Arc<T>) -> Outcome<*mut c_void> {
     let mut guard = slots();
     let (slots, free) = &mut *guard;
     let place = match free.pop() {
@@ -136,7 +142,7 @@ fn locate<T: Handled>(slots: &[Slot], handle: *mut c_void) -> Outcome<usize> {
 }
 
 /// The live object of a handle.
-pub(super) fn get<T: Handled>(handle: *mut c_void) -> Outcome<Arc<T>> {
+pub(in crate::sim) fn get<T: Handled>(handle: *mut c_void) -> Outcome<Arc<T>> {
     let guard = slots();
     let place = locate::<T>(&guard.0, handle)?;
     let object = guard.0[place].object.as_ref().and_then(T::unwrap);
@@ -144,7 +150,7 @@ pub(super) fn get<T: Handled>(handle: *mut c_void) -> Outcome<Arc<T>> {
 }
 
 /// Ends a handle and returns its object, which the caller drops outside the lock.
-pub(super) fn take<T: Handled>(handle: *mut c_void) -> Outcome<Arc<T>> {
+pub(in crate::sim) fn take<T: Handled>(handle: *mut c_void) -> Outcome<Arc<T>> {
     let object = get::<T>(handle)?;
     let mut guard = slots();
     let place = locate::<T>(&guard.0, handle)?;

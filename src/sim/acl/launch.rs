@@ -20,12 +20,12 @@ use crate::sim::{machine, FaultKind, Stop};
 const MAX_BLOCKS: u32 = 65_535;
 
 /// Bytes of `aclrtCreateBinary`, copied.
-pub(super) struct Binary {
+pub(in crate::sim) struct Binary {
     pub(super) data: Vec<u8>,
 }
 
 /// A loaded image.
-pub(super) struct Module {
+pub(in crate::sim) struct Module {
     context: u64,
     image: Arc<Image>,
     /// Handles given out, by kernel name.
@@ -33,7 +33,7 @@ pub(super) struct Module {
 }
 
 /// A kernel of a loaded image.
-pub(super) struct Function {
+pub(in crate::sim) struct Function {
     context: u64,
     kernel: Kernel,
     /// Keeps the code mapped while a launch is queued, also after the binary was unloaded.
@@ -123,29 +123,32 @@ pub(super) fn function(handle: *mut c_void, name: &str) -> Outcome<*mut c_void> 
 /// Checks launch attributes: known ids, and the schedule mode's value.
 ///
 /// # Safety
-/// `cfg` is null or points to a configuration whose `attrs` holds `num_attrs` entries.
+/// `cfg` is null or points to a configuration whose `attrs` holds `numAttrs` entries.
 pub(super) unsafe fn check_config(cfg: *const LaunchCfg) -> Outcome {
     if cfg.is_null() {
         return Ok(());
     }
     // SAFETY: not null, so valid by this function's contract.
     let cfg = unsafe { cfg.read() };
-    if cfg.num_attrs == 0 {
+    if cfg.numAttrs == 0 {
         return Ok(());
     }
     if cfg.attrs.is_null() {
         return refuse(
             codes::INVALID_PARAM,
-            format!("cfg: attrs = NULL given with numAttrs = {}", cfg.num_attrs),
+            format!("cfg: attrs = NULL given with numAttrs = {}", cfg.numAttrs),
         );
     }
-    // SAFETY: not null, so `num_attrs` entries by this function's contract.
-    let attrs = unsafe { std::slice::from_raw_parts(cfg.attrs, cfg.num_attrs) };
+    // SAFETY: not null, so `numAttrs` entries by this function's contract.
+    let attrs = unsafe { std::slice::from_raw_parts(cfg.attrs, cfg.numAttrs) };
     for (i, attr) in attrs.iter().enumerate() {
         let wrong = |what: String| refuse(codes::RT_PARAM_INVALID, format!("cfg: attribute {i} has {what}"));
         match attr.id {
-            launch_attr::SCHEM_MODE if attr.value[0] & 0xff > 1 => {
-                return wrong(format!("schemMode = {}, 0 or 1 wanted", attr.value[0] & 0xff));
+            // SAFETY: any byte is a value of this member.
+            launch_attr::SCHEM_MODE if unsafe { attr.value.schemMode } > 1 => {
+                // SAFETY: as above.
+                let mode = unsafe { attr.value.schemMode };
+                return wrong(format!("schemMode = {mode}, 0 or 1 wanted"));
             }
             1..=launch_attr::LAST => {}
             id => return wrong(format!("id = {id}, 1 to {} wanted", launch_attr::LAST)),

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{refuse, Outcome};
 use super::device::{self, Context, SimDevice};
+use super::order;
+use super::peers;
 use super::stream::Stream;
 use crate::driver::{codes, mem_attr, memcpy_kind};
 use crate::sim::memory::Allocation;
@@ -72,7 +74,7 @@ fn find_pinned(address: usize) -> Option<Arc<HostAllocation>> {
 }
 
 /// The device allocation that contains `address`, on any device.
-pub(super) fn find_device(address: u64) -> Option<(Arc<SimDevice>, Arc<Allocation>)> {
+pub(in crate::sim) fn find_device(address: u64) -> Option<(Arc<SimDevice>, Arc<Allocation>)> {
     device::all().into_iter().find_map(|d| {
         let allocation = d.memory.find(address)?;
         Some((d, allocation))
@@ -139,7 +141,7 @@ pub(super) fn free(address: u64) -> Outcome {
 
 /// One end of a copy; device memory and pinned memory are kept alive by it.
 pub(super) enum End {
-    Device { allocation: Arc<Allocation>, address: u64 },
+    Device { device: Arc<SimDevice>, allocation: Arc<Allocation>, address: u64 },
     Host { pointer: *mut u8, pinned: Option<Arc<HostAllocation>> },
 }
 
@@ -180,12 +182,12 @@ fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
             format!("{name}: {len} bytes at byte {at} of an allocation of {size} bytes"),
         )
     };
-    if let Some((_, allocation)) = find_device(address as u64) {
+    if let Some((device, allocation)) = find_device(address as u64) {
         let at = address as u64 - allocation.base();
         if len as u64 > allocation.len() - at {
             return past(at, allocation.len());
         }
-        return Ok(End::Device { allocation, address: address as u64 });
+        return Ok(End::Device { device, allocation, address: address as u64 });
     }
     if want == Want::Device {
         return refuse(
@@ -201,6 +203,14 @@ fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
         }
     }
     Ok(End::Host { pointer, pinned })
+}
+
+/// The allocation that holds a range of device memory, and the range's address.
+pub(super) fn device_range(name: &str, pointer: *mut u8, len: usize) -> Outcome<(Arc<Allocation>, u64)> {
+    match end(name, pointer, len, Want::Device)? {
+        End::Device { allocation, address, .. } => Ok((allocation, address)),
+        End::Host { .. } => unreachable!("`end` refuses host memory where device memory is wanted"),
+    }
 }
 
 /// A checked copy.
@@ -221,7 +231,11 @@ impl Copy {
             );
         }
         let (want_dst, want_src) = wants(kind)?;
-        Ok(Copy { dst: end("dst", dst, len, want_dst)?, src: end("src", src, len, want_src)?, len })
+        let (dst, src) = (end("dst", dst, len, want_dst)?, end("src", src, len, want_src)?);
+        if let (End::Device { device: to, .. }, End::Device { device: from, .. }) = (&dst, &src) {
+            peers::check_copy(from, to)?;
+        }
+        Ok(Copy { dst, src, len })
     }
 
     pub(super) fn is_host_to_host(&self) -> bool {
@@ -239,12 +253,14 @@ impl Copy {
     /// A host end is valid for `len` bytes, for reading or for writing, and nobody changes it meanwhile.
     pub(super) unsafe fn perform(&self) {
         match (&self.dst, &self.src) {
-            (End::Device { allocation, address }, End::Host { pointer, .. }) => {
+            (End::Device { allocation, address, .. }, End::Host { pointer, .. }) => {
+                order::reads(pointer.cast_const(), self.len);
                 // SAFETY: readable for `len` bytes by this function's contract.
                 let bytes = unsafe { std::slice::from_raw_parts(pointer.cast_const(), self.len) };
                 allocation.write(*address, bytes);
             }
-            (End::Host { pointer, .. }, End::Device { allocation, address }) => {
+            (End::Host { pointer, .. }, End::Device { allocation, address, .. }) => {
+                order::writes(*pointer, self.len);
                 let mut buffer = vec![0; self.len.min(CHUNK)];
                 for at in (0..self.len).step_by(CHUNK) {
                     let part = &mut buffer[..CHUNK.min(self.len - at)];
@@ -256,12 +272,14 @@ impl Copy {
                 }
             }
             (
-                End::Device { allocation: to, address: dst },
-                End::Device { allocation: from, address: src },
+                End::Device { allocation: to, address: dst, .. },
+                End::Device { allocation: from, address: src, .. },
             ) => {
                 copy_on_device(to, *dst, from, *src, self.len);
             }
             (End::Host { pointer: to, .. }, End::Host { pointer: from, .. }) => {
+                order::reads(from.cast_const(), self.len);
+                order::writes(*to, self.len);
                 // SAFETY: both valid for `len` bytes by this function's contract; `copy` allows an overlap.
                 unsafe { from.cast_const().copy_to(*to, self.len) };
             }
@@ -277,20 +295,7 @@ fn copy_on_device(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: u
         parts.reverse();
     }
     for at in parts {
-        copy_part(to, dst + at as u64, from, src + at as u64, CHUNK.min(len - at));
-    }
-}
-
-fn copy_part(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: usize) {
-    let unset: Vec<usize> = match from.first_unset(src, len) {
-        None => Vec::new(),
-        Some(_) => (0..len).filter(|&i| !from.is_set(src + i as u64)).collect(),
-    };
-    let mut bytes = vec![0; len];
-    from.read(src, &mut bytes);
-    to.write(dst, &bytes);
-    for i in unset {
-        to.mark(dst + i as u64, 1, false);
+        to.store(dst + at as u64, &from.load(src + at as u64, CHUNK.min(len - at)));
     }
 }
 
@@ -310,13 +315,9 @@ impl Fill {
                 format!("count = {len} given, at most maxCount = {max} wanted"),
             );
         }
-        match end("devPtr", pointer, len, Want::Device)? {
-            End::Device { allocation, address } => {
-                // As memset: the low byte counts.
-                Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
-            }
-            End::Host { .. } => unreachable!("`end` refuses host memory where device memory is wanted"),
-        }
+        let (allocation, address) = device_range("devPtr", pointer, len)?;
+        // As memset: the low byte counts.
+        Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
     }
 
     pub(super) fn perform(&self) {
@@ -327,21 +328,23 @@ impl Fill {
     }
 }
 
-/// Queues a copy, and waits for it where one end is pageable host memory (acl-runtime.md 1.6).
+/// Queues copies as one piece of work, and waits for it where an end is pageable host memory (acl-runtime.md 1.6).
 ///
 /// # Safety
-/// As [`Copy::perform`], until the stream reaches the copy.
-pub(super) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Outcome {
-    if copy.is_host_to_host() {
+/// As [`Copy::perform`] for each, until the stream reaches them.
+pub(super) unsafe fn copy_async(copies: Vec<Copy>, stream: &Arc<Stream>) -> Outcome {
+    if copies.iter().any(Copy::is_host_to_host) {
         return refuse(
             codes::RT_FEATURE_NOT_SUPPORT,
             "an asynchronous copy from host to host is not supported",
         );
     }
-    let wait = !copy.may_be_asynchronous();
+    let wait = !copies.iter().all(Copy::may_be_asynchronous);
     let number = stream.submit(move |_: &Stream| {
-        // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
-        unsafe { copy.perform() };
+        for copy in &copies {
+            // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
+            unsafe { copy.perform() };
+        }
         Ok(())
     })?;
     if wait {

@@ -5,21 +5,42 @@
 //! Event times are host time: how long the simulator took. What CANN's manuals leave open is marked as assumption.
 
 mod args;
-mod border;
-mod device;
+pub(super) mod border;
+pub(super) mod device;
 mod event;
 mod exports;
-mod handles;
+pub(super) mod handles;
 mod launch;
-mod memory;
-mod stream;
+pub(super) mod memory;
+mod notify;
+mod order;
+mod peers;
+pub(crate) mod presented;
+mod reduction;
+mod report;
+pub(super) mod stream;
+mod value;
 
+pub(crate) use crate::driver::ClientTable;
 pub(crate) use device::add_device;
 
-use crate::driver::{acl_functions, table_from_module, AclTable};
+use crate::driver::{acl_functions, client_functions, codes, table_from_module, AclError, AclTable};
 
 /// The simulated functions.
 pub(crate) fn table() -> &'static AclTable {
-    static TABLE: AclTable = acl_functions!(table_from_module(self::exports));
+    static TABLE: AclTable = acl_functions!(table_from_module(AclTable: self::exports));
     &TABLE
+}
+
+/// The simulated functions that this crate does not call.
+pub(crate) fn client_table() -> &'static ClientTable {
+    static TABLE: ClientTable = client_functions!(table_from_module(ClientTable: self::exports));
+    &TABLE
+}
+
+/// Refuses the call of a function that is known and not simulated.
+pub(crate) fn refuse_call(name: &'static str) -> AclError {
+    border::call(name, || {
+        border::refuse(codes::RT_FEATURE_NOT_SUPPORT, "the simulator does not have this function")
+    })
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::border::{catch, refuse, Outcome, Refusal};
 use super::device::{self, SimDevice};
-use super::handles;
+use super::{handles, order};
 use crate::driver::codes;
 
 /// A piece of work.
-pub(super) trait Work: Send {
+pub(in crate::sim) trait Work: Send {
     /// Does it, on the stream's thread.
     fn run(self: Box<Self>, stream: &Stream) -> Outcome;
     /// It will never run, because of `why`.
@@ -26,10 +26,19 @@ impl<F: FnOnce(&Stream) -> Outcome + Send> Work for F {
     }
 }
 
-pub(super) struct Stream {
+/// What a program chose for a stream. It can be asked for and changes nothing here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// 0 (most urgent) to 7.
+    pub(super) priority: u32,
+    pub(super) flags: u32,
+}
+
+pub(in crate::sim) struct Stream {
     number: u64,
+    settings: Settings,
     context: u64,
-    pub(super) device: Arc<SimDevice>,
+    pub(in crate::sim) device: Arc<SimDevice>,
     state: Mutex<State>,
     /// Rings for the worker: work arrived, or the stream closes.
     arrived: Condvar,
@@ -48,20 +57,30 @@ struct State {
     /// The first failure; nothing runs after it.
     failed: Option<Refusal>,
     closing: bool,
+    has_failure_mode: bool,
+}
+
+/// How a wait inside a piece of work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum Waited {
+    Ready,
+    Aborted,
+    TimedOut,
 }
 
 /// Rings for every host thread that waits: a piece of work ended somewhere in the process.
 static BELL: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
 /// Wakes the waiting threads. Call it after the change that they wait for, holding no lock.
-pub(super) fn ring() {
+pub(in crate::sim) fn ring() {
+    order::release(&BELL);
     // Taking the lock orders the change before the check of a thread that is about to sleep.
     drop(BELL.0.lock().unwrap_or_else(PoisonError::into_inner));
     BELL.1.notify_all();
 }
 
 /// Waits until `ready`; false when `timeout` passed first.
-pub(super) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
+pub(in crate::sim) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
     let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
     let mut guard = BELL.0.lock().unwrap_or_else(PoisonError::into_inner);
     while !ready() {
@@ -76,7 +95,13 @@ pub(super) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) ->
             }
         };
     }
+    order::acquire(&BELL);
     true
+}
+
+/// For a thread that saw without waiting that something has ended.
+pub(super) fn seen() {
+    order::acquire(&BELL);
 }
 
 /// Milliseconds as the C functions take them: -1 waits for ever.
@@ -92,7 +117,28 @@ impl Stream {
     pub(super) fn new(context: u64, device: Arc<SimDevice>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Self { number, context, device, state: Mutex::default(), arrived: Condvar::new() }
+        Self {
+            number,
+            settings: Settings::default(),
+            context,
+            device,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+        }
+    }
+
+    /// The same stream with other settings than a plain one has.
+    pub(super) fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// A number that no other stream of this process has.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Number of the context that the stream belongs to.
@@ -105,7 +151,7 @@ impl Stream {
     }
 
     /// Queues work and returns its number.
-    pub(super) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
+    pub(in crate::sim) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
         self.submit_box(Box::new(work))
     }
 
@@ -139,6 +185,7 @@ impl Stream {
                 }
             }
         }
+        order::release(self.as_ref());
         state.queue.push_back(work);
         state.submitted += 1;
         let number = state.submitted;
@@ -162,6 +209,7 @@ impl Stream {
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             drop(state);
+            order::acquire(self);
             let outcome = catch(|| work.run(self));
             self.finish(outcome);
         }
@@ -196,9 +244,19 @@ impl Stream {
         ring();
     }
 
-    /// In work of this stream: waits until `ready`, or until the stream is aborted or destroyed by force.
-    pub(super) fn wait_unless_aborted(&self, ready: impl Fn() -> bool) {
-        wait_until(None, || ready() || self.is_aborted());
+    /// In work of this stream: waits until `ready`, but not beyond `timeout`, nor when the stream is aborted or destroyed
+    /// by force.
+    pub(in crate::sim) fn wait_unless_aborted(
+        &self,
+        timeout: Option<Duration>,
+        ready: impl Fn() -> bool,
+    ) -> Waited {
+        let ended = wait_until(timeout, || ready() || self.is_aborted());
+        match (ready(), ended) {
+            (true, _) => Waited::Ready,
+            (false, true) => Waited::Aborted,
+            (false, false) => Waited::TimedOut,
+        }
     }
 
     fn is_aborted(&self) -> bool {
@@ -242,10 +300,28 @@ impl Stream {
         self.failure()
     }
 
+    /// Sets the mode in which nothing runs after a failure. Every simulated stream is in it, so only the rule that the
+    /// mode is set once remains (API reference, streams).
+    ///
+    /// ASSUMPTION(failure-mode-code): 107000 for setting it again.
+    pub(super) fn set_failure_mode(&self) -> Outcome {
+        if std::mem::replace(&mut self.state().has_failure_mode, true) {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "the failure mode of this stream was set before; it is set once",
+            );
+        }
+        Ok(())
+    }
+
     /// Is nothing queued or running?
     pub(super) fn is_idle(&self) -> Outcome<bool> {
         self.failure()?;
-        Ok(self.has_nothing_open())
+        let is_idle = self.has_nothing_open();
+        if is_idle {
+            seen();
+        }
+        Ok(is_idle)
     }
 
     fn has_nothing_open(&self) -> bool {
@@ -290,7 +366,7 @@ impl Stream {
 }
 
 /// The stream that a C function names: null is the default stream of the current context.
-pub(super) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
+pub(in crate::sim) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
     let context = device::current()?;
     if handle.is_null() {
         return Ok(Arc::clone(&context.default_stream));
@@ -310,10 +386,15 @@ pub(super) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
 
 /// As [`of`], without the default stream, which its context owns.
 pub(super) fn explicit(handle: *mut c_void) -> Outcome<Arc<Stream>> {
-    if handle.is_null() {
-        return refuse(codes::INVALID_PARAM, "stream = NULL given, a stream of aclrtCreateStream wanted");
+    let stream = of(handle)?;
+    if Arc::ptr_eq(&stream, &device::current()?.default_stream) {
+        let given = if handle.is_null() { "NULL" } else { "the default stream" };
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("stream = {given} given, a stream of aclrtCreateStream wanted"),
+        );
     }
-    of(handle)
+    Ok(stream)
 }
 
 /// Waits for every stream of the current context.

@@ -200,6 +200,35 @@ impl Allocation {
     }
 }
 
+/// Bytes read from device memory, with the positions of those that were never written: a copy moves that state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Contents {
+    pub(crate) bytes: Vec<u8>,
+    /// Increasing positions in `bytes`.
+    pub(crate) unset: Vec<usize>,
+}
+
+impl Allocation {
+    /// Copies bytes out with their state. The range must lie inside.
+    pub(crate) fn load(&self, addr: u64, len: usize) -> Contents {
+        let unset = match self.first_unset(addr, len) {
+            None => Vec::new(),
+            Some(_) => (0..len).filter(|&i| !self.is_set(addr + i as u64)).collect(),
+        };
+        let mut bytes = vec![0; len];
+        self.read(addr, &mut bytes);
+        Contents { bytes, unset }
+    }
+
+    /// Copies bytes in with their state. The range must lie inside.
+    pub(crate) fn store(&self, addr: u64, contents: &Contents) {
+        self.write(addr, &contents.bytes);
+        for &i in &contents.unset {
+            self.mark(addr + i as u64, 1, false);
+        }
+    }
+}
+
 /// The memory of one device: allocations by base address, with a capacity.
 #[derive(Debug)]
 pub(crate) struct DeviceMemory {

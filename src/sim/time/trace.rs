@@ -189,6 +189,13 @@ impl Write for Counter {
     }
 }
 
+/// Bytes that `write` writes.
+fn counted<T>(write: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<u64> {
+    let mut counter = Counter::default();
+    write(&mut counter)?;
+    Ok(counter.0)
+}
+
 struct TraceWriter<'a> {
     report: &'a LaunchReport,
     dialect: TraceDialect,
@@ -218,36 +225,35 @@ impl TraceWriter<'_> {
         }
     }
 
-    /// Chooses what to keep, by the bytes that every event takes.
+    /// Chooses what to keep, by the bytes that everything takes.
     fn select(&self, options: &TraceOptions) -> io::Result<Kept> {
         let trace = &self.report.trace;
         let there: BTreeSet<u32> = self.report.cores.iter().map(|c| c.group).collect();
         let asked = self.asked(options, &there)?;
-        let all = Kept { groups: asked.clone(), until: f64::INFINITY, left_out: None };
-        let mut sizes = vec![0u64; trace.len()];
-        let mut by_group: BTreeMap<u32, u64> = asked.iter().map(|g| (*g, 0)).collect();
-        for (i, event) in trace.iter().enumerate().filter(|(_, e)| all.has(e)) {
-            let mut counter = Counter::default();
-            self.write_event(&mut counter, i, &all)?;
-            sizes[i] = counter.0;
-            *by_group.entry(event.group).or_default() += counter.0;
-        }
-        let mut counter = Counter::default();
-        self.write_head(&mut counter, &all)?;
-        let room = options.max_bytes.saturating_sub(counter.0 + ABOUT_LEFT_OUT);
+        let mut kept = Kept { groups: BTreeSet::new(), until: f64::INFINITY, left_out: None };
+        let head = counted(|to| self.write_head(to, &kept))?;
+        let room = options.max_bytes.saturating_sub(head + ABOUT_LEFT_OUT);
 
-        let mut kept = Kept { groups: BTreeSet::new(), ..all };
+        let all = Kept { groups: asked, until: f64::INFINITY, left_out: None };
+        let mut sizes = vec![0u64; trace.len()];
+        let mut by_group: BTreeMap<u32, u64> = BTreeMap::new();
+        for (i, event) in trace.iter().enumerate().filter(|(_, e)| all.has(e)) {
+            sizes[i] = counted(|to| self.write_event(to, i, &all))?;
+            *by_group.entry(event.group).or_default() += sizes[i];
+        }
         let mut used = 0;
-        for (group, bytes) in by_group {
-            used += bytes;
-            if used > room && !kept.groups.is_empty() {
+        for &group in &all.groups {
+            used += counted(|to| self.write_names(to, group, &mut ",\n"))?;
+            let with_events = used + by_group.get(&group).copied().unwrap_or(0);
+            if with_events > room && !kept.groups.is_empty() {
                 break;
             }
             kept.groups.insert(group);
-            if used > room {
-                kept.until = self.cut(group, &sizes, room);
+            if with_events > room {
+                kept.until = self.cut(group, &sizes, room.saturating_sub(used));
                 break;
             }
+            used = with_events;
         }
         kept.left_out = self.left_out(&there, &kept);
         Ok(kept)
@@ -339,12 +345,20 @@ impl TraceWriter<'_> {
         serde_json::to_writer(&mut *to, &about)?;
         write!(to, r#","traceEvents":["#)?;
         let mut separator = "\n";
-        for core in report.cores.iter().filter(|c| kept.groups.contains(&c.group)) {
+        for group in &kept.groups {
+            self.write_names(to, *group, &mut separator)?;
+        }
+        Ok(())
+    }
+
+    /// Names and order of the cores of a group and of their pipes.
+    fn write_names(&self, to: &mut dyn Write, group: u32, separator: &mut &str) -> io::Result<()> {
+        for core in self.report.cores.iter().filter(|c| c.group == group) {
             let used = Pipe::ALL.into_iter().filter(|p| core.pipes[*p as usize].instructions > 0);
             for metadata in self.names(core.group, core.core, used) {
                 write!(to, "{separator}")?;
                 serde_json::to_writer(&mut *to, &metadata)?;
-                separator = ",\n";
+                *separator = ",\n";
             }
         }
         Ok(())

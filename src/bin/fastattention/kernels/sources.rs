@@ -3,30 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
+
+pub(crate) use variants::Kernel;
+
+#[path = "../../../../build/variants.rs"]
+mod variants;
 
 /// Files of kernel text by their path below `ascendc`.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/kernel_sources.rs"));
 
 /// The list of kernels, which kernel files include to instantiate their templates.
 const VARIANTS: &str = "kernels/variants.def";
-
-/// A kernel: a line of `variants.def`, and what the file that defines it says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Kernel {
-    /// Name of the entry.
-    pub(crate) name: String,
-    /// `f16`, `bf16`, `f32`, or `-` for a kernel of bytes.
-    pub(crate) dtype: String,
-    /// Which cores it runs on, as `KERNEL_TASK_TYPE_DEFAULT` names it.
-    pub(crate) kernel_type: String,
-    /// Type and name of each argument.
-    pub(crate) args: Vec<String>,
-    /// The translation unit below `ascendc`: `FA_FLASH_FWD` is defined in `kernels/flash_fwd.cpp`.
-    pub(crate) file: String,
-    /// Its line in `variants.def`.
-    line: String,
-}
 
 impl Kernel {
     /// Writes the kernel text to a folder, with this kernel as the only one, and so one kernel's errors apart from another's.
@@ -47,45 +35,16 @@ impl Kernel {
 /// # Errors
 /// A line of `variants.def` that does not follow the form of the others: a defect of this crate.
 pub(crate) fn kernels() -> Result<Vec<Kernel>> {
-    text_of(VARIANTS)
-        .with_context(|| format!("{VARIANTS} is not embedded"))?
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with("//"))
-        .map(|line| parse(line).with_context(|| format!("{VARIANTS}: no kernel found for `{line}`")))
-        .collect()
+    let list = text_of(VARIANTS).with_context(|| format!("{VARIANTS} is not embedded"))?;
+    variants::kernels(list, owned_text_of).map_err(Error::msg)
 }
 
 fn text_of(path: &str) -> Option<&'static str> {
     FILES.iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
 }
 
-fn parse(line: &str) -> Option<Kernel> {
-    let (family, rest) = line.split_once('(')?;
-    let mut fields = rest.trim_end().strip_suffix(')')?.split(',').map(str::trim);
-    let name = fields.next()?.to_owned();
-    let dtype = match fields.next() {
-        None => "-",
-        Some("half") => "f16",
-        Some("bfloat16_t") => "bf16",
-        Some("float") => "f32",
-        Some(other) => other,
-    };
-    let file = format!("kernels/{}.cpp", family.strip_prefix("FA_")?.to_lowercase());
-    // Macro definitions continue over lines; the blanks between words say nothing.
-    let text = text_of(&file)?.replace("\\\n", " ");
-    let (_, entry) = text.split_once("__global__ __aicore__ void ")?;
-    let (_, entry) = entry.split_once('(')?;
-    let (args, entry) = entry.split_once(')')?;
-    let (_, entry) = entry.split_once("KERNEL_TASK_TYPE_DEFAULT(")?;
-    let (kernel_type, _) = entry.split_once(')')?;
-    Some(Kernel {
-        name,
-        dtype: dtype.to_owned(),
-        kernel_type: kernel_type.to_owned(),
-        args: args.split(',').map(|arg| arg.split_whitespace().collect::<Vec<_>>().join(" ")).collect(),
-        file,
-        line: line.to_owned(),
-    })
+fn owned_text_of(path: &str) -> Option<String> {
+    text_of(path).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -132,7 +91,7 @@ mod tests {
     #[test]
     fn a_line_of_another_form_is_no_kernel() {
         for line in ["FA_COPY", "FA_COPY(fa_copy", "COPY(fa_copy)", "FA_NO_SUCH_FILE(fa_x)"] {
-            assert_eq!(parse(line), None, "{line}");
+            assert_eq!(variants::parse(line, owned_text_of), None, "{line}");
         }
     }
 }

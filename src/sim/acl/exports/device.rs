@@ -4,12 +4,11 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::driver::{codes, device_info, AclContext, AclError, RUN_MODE_HOST};
-use crate::sim::acl::border::{call, call_pointer, current_context, refuse, take_texts, Out};
-use crate::sim::acl::{device, stream};
-
-/// ACL version of CANN 8.5, whose functions the table offers (acl-runtime.md 1.1).
-const VERSION: (i32, i32, i32) = (1, 16, 0);
+use crate::driver::{codes, device_info, AclContext, AclError, LAST_ERROR_OF_THREAD, RUN_MODE_HOST};
+use crate::sim::acl::border::{
+    call, call_pointer, current_context, last_code, refuse, take_last_code, take_texts, Out, Outcome,
+};
+use crate::sim::acl::{device, peers, presented, stream};
 
 /// 0 before `aclInit`, 1 after it, 2 after `aclFinalize`.
 static PROCESS: AtomicU8 = AtomicU8::new(0);
@@ -33,6 +32,28 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclGetRecentErrMsg() -> *const c_ch
     take_texts()
 }
 
+/// Refuses every level but the thread's.
+fn check_level(level: u32) -> Outcome {
+    if level == LAST_ERROR_OF_THREAD {
+        return Ok(());
+    }
+    refuse(codes::RT_PARAM_INVALID, format!("level = {level} given, 0 (the calling thread) wanted"))
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetLastError(level: u32) -> AclError {
+    match call("aclrtGetLastError", || check_level(level)) {
+        codes::SUCCESS => take_last_code(),
+        refused => refused,
+    }
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtPeekAtLastError(level: u32) -> AclError {
+    match call("aclrtPeekAtLastError", || check_level(level)) {
+        codes::SUCCESS => last_code(),
+        refused => refused,
+    }
+}
+
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetVersion(
     major: *mut i32,
     minor: *mut i32,
@@ -45,9 +66,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetVersion(
         let minor = unsafe { Out::new(minor, "minorVersion") }?;
         // SAFETY: as above.
         let patch = unsafe { Out::new(patch, "patchVersion") }?;
-        major.set(VERSION.0);
-        minor.set(VERSION.1);
-        patch.set(VERSION.2);
+        let version = presented::acl_version();
+        major.set(version.0);
+        minor.set(version.1);
+        patch.set(version.2);
         Ok(())
     })
 }
@@ -101,7 +123,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetRunMode(mode: *mut u32) -> 
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclGetDeviceCapability(
     device: u32,
-    info: u32,
+    info: i32,
     value: *mut i64,
 ) -> AclError {
     call("aclGetDeviceCapability", || {
@@ -117,6 +139,33 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclGetDeviceCapability(
         });
         Ok(())
     })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDeviceCanAccessPeer(
+    can: *mut i32,
+    device: i32,
+    peer: i32,
+) -> AclError {
+    call("aclrtDeviceCanAccessPeer", || {
+        // SAFETY: null or writable, by the C signature.
+        let out = unsafe { Out::new(can, "canAccessPeer") }?;
+        peers::check_pair(device, peer)?;
+        out.set(1);
+        Ok(())
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDeviceEnablePeerAccess(peer: i32, flags: u32) -> AclError {
+    call("aclrtDeviceEnablePeerAccess", || {
+        if flags != 0 {
+            return refuse(codes::RT_PARAM_INVALID, format!("flags = {flags:#x} given, 0 wanted"));
+        }
+        peers::enable(&device::current()?.device, peer)
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtDeviceDisablePeerAccess(peer: i32) -> AclError {
+    call("aclrtDeviceDisablePeerAccess", || peers::disable(&device::current()?.device, peer))
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtSynchronizeDevice() -> AclError {

@@ -89,28 +89,28 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtBinaryLoadFromData(
 /// Load options: LAZY_LOAD (1) and, not for files, MAGIC (2). They change nothing for a host image.
 ///
 /// # Safety
-/// `options` is null or points to options whose array holds `num_options` entries.
+/// `options` is null or points to options whose array holds `numOpt` entries.
 unsafe fn check_options(options: *const LoadOptions, known: &[u32]) -> Outcome {
     if options.is_null() {
         return Ok(());
     }
     // SAFETY: not null, so valid by this function's contract.
     let options = unsafe { options.read() };
-    if options.num_options == 0 {
+    if options.numOpt == 0 {
         return Ok(());
     }
     if options.options.is_null() {
         return refuse(
             codes::INVALID_PARAM,
-            format!("options = NULL given with numOpt = {}", options.num_options),
+            format!("options = NULL given with numOpt = {}", options.numOpt),
         );
     }
-    // SAFETY: not null, so `num_options` entries by this function's contract.
-    let entries = unsafe { std::slice::from_raw_parts(options.options, options.num_options) };
-    match entries.iter().find(|option| !known.contains(&option.kind)) {
+    // SAFETY: not null, so `numOpt` entries by this function's contract.
+    let entries = unsafe { std::slice::from_raw_parts(options.options, options.numOpt) };
+    match entries.iter().find(|option| !known.contains(&option.type_)) {
         Some(option) => refuse(
             codes::INVALID_PARAM,
-            format!("load option {} given, one of {known:?} wanted", option.kind),
+            format!("load option {} given, one of {known:?} wanted", option.type_),
         ),
         None => Ok(()),
     }

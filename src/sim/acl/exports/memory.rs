@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 
-use crate::driver::{codes, location, AclError, AclStream, PtrAttributes};
-use crate::sim::acl::border::{call, refuse, Out};
+use crate::driver::{codes, location, memcpy_kind, AclError, AclStream, MemLocation, PtrAttributes};
+use crate::sim::acl::border::{call, refuse, Out, Outcome};
 use crate::sim::acl::memory::{Copy, Fill, Place};
 use crate::sim::acl::stream::{self, Stream};
 use crate::sim::acl::{device, memory};
@@ -82,7 +82,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpyAsync(
         let stream = stream::of(handle)?;
         let copy = Copy::new(dst.cast(), dest_max, src.cast_mut().cast(), count, kind)?;
         // SAFETY: host pointers are valid for `count` bytes until the stream gets there, by the C contract.
-        unsafe { memory::copy_async(copy, &stream) }
+        unsafe { memory::copy_async(vec![copy], &stream) }
     })
 }
 
@@ -97,6 +97,64 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy2d(
 ) -> AclError {
     call("aclrtMemcpy2d", || {
         device::current()?;
+        let matrix =
+            Matrix { dst: dst.cast(), dst_pitch, src: src.cast_mut().cast(), src_pitch, width, height };
+        for row in matrix.rows(kind)? {
+            // SAFETY: host pointers are valid for `height` rows of `width` bytes, by the C signature.
+            unsafe { row.perform() };
+        }
+        Ok(())
+    })
+}
+
+/// Largest width and height of `aclrtMemcpy2dAsync` (API reference, memory copies).
+const MAX_ASYNC_WIDTH: usize = 5_000_000;
+const MAX_ASYNC_HEIGHT: usize = 5 << 20;
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy2dAsync(
+    dst: *mut c_void,
+    dst_pitch: usize,
+    src: *const c_void,
+    src_pitch: usize,
+    width: usize,
+    height: usize,
+    kind: u32,
+    handle: AclStream,
+) -> AclError {
+    call("aclrtMemcpy2dAsync", || {
+        let stream = stream::of(handle)?;
+        if !(memcpy_kind::HOST_TO_DEVICE..=memcpy_kind::DEVICE_TO_DEVICE).contains(&kind) {
+            return refuse(codes::INVALID_PARAM, format!("kind = {kind} given, 1 to 3 wanted"));
+        }
+        if width > MAX_ASYNC_WIDTH || height > MAX_ASYNC_HEIGHT {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                format!(
+                    "width = {width}, height = {height} given, at most {MAX_ASYNC_WIDTH} and {MAX_ASYNC_HEIGHT} wanted"
+                ),
+            );
+        }
+        let matrix =
+            Matrix { dst: dst.cast(), dst_pitch, src: src.cast_mut().cast(), src_pitch, width, height };
+        // SAFETY: host pointers are valid for the rows until the stream gets there, by the C contract.
+        unsafe { memory::copy_async(matrix.rows(kind)?, &stream) }
+    })
+}
+
+/// Operands of a two-dimensional copy: `height` rows of `width` bytes, a pitch apart.
+struct Matrix {
+    dst: *mut u8,
+    dst_pitch: usize,
+    src: *mut u8,
+    src_pitch: usize,
+    width: usize,
+    height: usize,
+}
+
+impl Matrix {
+    /// One checked copy for each row.
+    fn rows(&self, kind: u32) -> Outcome<Vec<Copy>> {
+        let Matrix { dst_pitch, src_pitch, width, height, .. } = *self;
         if width > dst_pitch || width > src_pitch {
             return refuse(
                 codes::RT_PARAM_INVALID,
@@ -112,19 +170,14 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy2d(
                 format!("width = {width}, height = {height} given, at least 1 of each wanted"),
             );
         }
-        let rows: Result<Vec<Copy>, _> = (0..height)
+        (0..height)
             .map(|row| {
-                let to = dst.cast::<u8>().wrapping_add(row.wrapping_mul(dst_pitch));
-                let from = src.cast_mut().cast::<u8>().wrapping_add(row.wrapping_mul(src_pitch));
+                let to = self.dst.wrapping_add(row.wrapping_mul(dst_pitch));
+                let from = self.src.wrapping_add(row.wrapping_mul(src_pitch));
                 Copy::new(to, width, from, width, kind)
             })
-            .collect();
-        for row in rows? {
-            // SAFETY: host pointers are valid for `height` rows of `width` bytes, by the C signature.
-            unsafe { row.perform() };
-        }
-        Ok(())
-    })
+            .collect()
+    }
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemset(
@@ -187,7 +240,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtPointerGetAttributes(
             Place::Pinned => (0, location::HOST),
             Place::Unknown => (0, location::UNREGISTERED),
         };
-        out.set(PtrAttributes { id, location: place, page_size: 4096, reserved: [0; 4] });
+        out.set(PtrAttributes { location: MemLocation { id, type_: place }, pageSize: 4096, rsv: [0; 4] });
         Ok(())
     })
 }

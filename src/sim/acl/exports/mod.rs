@@ -8,11 +8,13 @@
               signature says, until the function returns or, for asynchronous functions, until the stream gets there"
 )]
 
+mod client;
 mod device;
 mod kernel;
 mod memory;
 mod stream;
 
+pub(super) use client::*;
 pub(super) use device::*;
 pub(super) use kernel::*;
 pub(super) use memory::*;

@@ -3,18 +3,33 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use crate::driver::{codes, progress_status, recorded_status, AclError, AclEvent, AclHostFunc, AclStream};
+use crate::driver::{
+    codes, failure_mode, progress_status, recorded_status, AclError, AclEvent, AclHostFunc, AclStream,
+};
 use crate::sim::acl::border::{call, refuse, Out, Outcome};
 use crate::sim::acl::event::{Event, Origin};
-use crate::sim::acl::stream::{self, timeout_of, Stream};
+use crate::sim::acl::stream::{self, timeout_of, Settings, Stream};
 use crate::sim::acl::{device, handles};
 
 /// Stream flags of the 8.1 header; none changes what a simulated stream does.
 const KNOWN_STREAM_FLAGS: u32 = 0x3f;
 
-fn create_stream(out: Out<AclStream>) -> Outcome {
+/// Lowest stream priority (CANN's manual, stream priorities: 0 to 7, 0 first).
+pub(super) const LEAST_PRIORITY: u32 = 7;
+
+pub(super) fn create_stream(out: Out<AclStream>, settings: Settings) -> Outcome {
+    let Settings { priority, flags } = settings;
+    if flags & !KNOWN_STREAM_FLAGS != 0 {
+        return refuse(codes::RT_PARAM_INVALID, format!("flag = {flags:#x} given, bits of 0x3f wanted"));
+    }
+    if priority > LEAST_PRIORITY {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("priority = {priority} given, 0 to {LEAST_PRIORITY} wanted"),
+        );
+    }
     let context = device::current()?;
-    let stream = Stream::new(context.number(), Arc::clone(&context.device));
+    let stream = Stream::new(context.number(), Arc::clone(&context.device)).with_settings(settings);
     out.set(handles::insert(Arc::new(stream))?);
     Ok(())
 }
@@ -22,21 +37,18 @@ fn create_stream(out: Out<AclStream>) -> Outcome {
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateStream(stream: *mut AclStream) -> AclError {
     call("aclrtCreateStream", || {
         // SAFETY: null or writable, by the C signature.
-        create_stream(unsafe { Out::new(stream, "stream") }?)
+        create_stream(unsafe { Out::new(stream, "stream") }?, Settings::default())
     })
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateStreamWithConfig(
     stream: *mut AclStream,
-    _priority: u32,
+    priority: u32,
     flag: u32,
 ) -> AclError {
     call("aclrtCreateStreamWithConfig", || {
-        if flag & !KNOWN_STREAM_FLAGS != 0 {
-            return refuse(codes::RT_PARAM_INVALID, format!("flag = {flag:#x} given, bits of 0x3f wanted"));
-        }
         // SAFETY: null or writable, by the C signature.
-        create_stream(unsafe { Out::new(stream, "stream") }?)
+        create_stream(unsafe { Out::new(stream, "stream") }?, Settings { priority, flags: flag })
     })
 }
 
@@ -86,6 +98,20 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamWaitEvent(
     call("aclrtStreamWaitEvent", || {
         let stream = stream::of(handle)?;
         handles::get::<Event>(event)?.wait_on(&stream)
+    })
+}
+
+pub(in crate::sim::acl) unsafe extern "C" fn aclrtSetStreamFailureMode(
+    handle: AclStream,
+    mode: u64,
+) -> AclError {
+    call("aclrtSetStreamFailureMode", || match mode {
+        failure_mode::STOP => stream::of(handle)?.set_failure_mode(),
+        failure_mode::CONTINUE => refuse(
+            codes::RT_FEATURE_NOT_SUPPORT,
+            "mode = CONTINUE_ON_FAILURE (0) given; a simulated stream stops at its first failure, 1 wanted",
+        ),
+        _ => refuse(codes::RT_PARAM_INVALID, format!("mode = {mode} given, 0 or 1 wanted")),
     })
 }
 

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// fa_self_test: does a launch deliver its arguments, and do the flags between the Cube and its vector cores work? The
+// first launch on a device, before attention is trusted with it: a toolchain and a driver that disagree about the address
+// of the flags show here, and not as wrong numbers.
+//
+// Maths      block b: A[r][c] = b % 8 + 1 + r / 8, 16 x 16 half;  C = A A^T, f32;  out[b] = C + magic. All exact.
+// Buffers    L1 A 512 B | L0A A 512 B | L0B A^T 512 B | L0C C 1024 B | UB rows of A 256 B, rows of C 512 B
+//            GM workspace, per block: A 512 B, C 1024 B;  out, per block: 1024 B
+// Pipeline   AIV MTE3 --kOperandReady--> AIC: both AIVs have written their 8 rows of A
+//            AIC FIX  --kProductReady--> AIV: C is in the workspace; each AIV adds the magic number to its 8 rows
+//            so every kind of flag that flash_fwd crosses is crossed once in each direction.
+// Limits     MIX 1:2. tiling is the magic number, a float.
+#include "fa/copy.h"
+#include "fa/entry.h"
+#include "fa/memory.h"
+#include "fa/mmad.h"
+
+namespace fa {
+namespace {
+
+constexpr uint8_t kMode = 2;  // one AIC and its two AIVs
+constexpr uint16_t kOperandReady = 0;
+constexpr uint16_t kProductReady = 1;
+constexpr uint32_t kElements = kFractal * kFractal;
+constexpr uint32_t kHalfElements = kElements / 2;  // an AIV's rows
+constexpr uint32_t kOperandBytes = kElements * sizeof(half);
+constexpr uint32_t kProductBytes = kElements * sizeof(float);
+
+struct SelfTestData {
+    float magic;
+};
+
+template <AscendC::HardEvent kEvent>
+__aicore__ inline void hand_over() {
+    AscendC::SetFlag<kEvent>(EVENT_ID0);
+    AscendC::WaitFlag<kEvent>(EVENT_ID0);
+}
+
+template <typename T>
+__aicore__ inline AscendC::GlobalTensor<T> tensor(GM_ADDR base, uint64_t offset_bytes) {
+    AscendC::GlobalTensor<T> at;
+    at.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(base + offset_bytes));
+    return at;
+}
+
+// One block's part of the workspace.
+struct Exchange {
+    __aicore__ inline Exchange(GM_ADDR workspace, uint32_t block)
+        : a(tensor<half>(workspace, uint64_t{block} * (kOperandBytes + kProductBytes))),
+          c(tensor<float>(workspace, uint64_t{block} * (kOperandBytes + kProductBytes) + kOperandBytes)) {}
+
+    AscendC::GlobalTensor<half> a;
+    AscendC::GlobalTensor<float> c;
+};
+
+__aicore__ inline void run_aic(GM_ADDR workspace) {
+    const Exchange gm(workspace, block_index());
+    CubeMemory<half> memory;
+    const auto a_l1 = memory.l1.ReinterpretCast<half>();
+    AscendC::CrossCoreWaitFlag<kMode>(kOperandReady);
+    copy_gm_to_l1_nz(a_l1, gm.a, kFractal, kFractal, kFractal);
+    hand_over<AscendC::HardEvent::MTE2_MTE1>();
+    copy_l1_to_l0a(memory.l0a[0], a_l1, kFractal, 0, 0, kFractal, kFractal);
+    copy_l1_to_l0b_transposed(memory.l0b[0], a_l1, kFractal, 0, 0, kFractal, kFractal);
+    hand_over<AscendC::HardEvent::MTE1_M>();
+    mmad(memory.l0c[0], memory.l0a[0], memory.l0b[0], kFractal, kFractal, kFractal, true);
+    hand_over<AscendC::HardEvent::M_FIX>();
+    copy_l0c_to_gm(gm.c, memory.l0c[0], kFractal, kFractal, kFractal);
+    AscendC::CrossCoreSetFlag<kMode, PIPE_FIX>(kProductReady);
+}
+
+__aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
+    const uint32_t block = block_index() / 2;
+    const uint32_t first = sub_block_index() * kHalfElements;
+    const Exchange gm(workspace, block);
+    const auto out_gm = tensor<float>(out, uint64_t{block} * kProductBytes);
+    VectorMemory memory;
+    const auto a_ub = memory.ub.ReinterpretCast<half>();
+    const auto c_ub = memory.ub[kOperandBytes / 2].ReinterpretCast<float>();
+    const auto value = static_cast<float>(block % 8 + 1 + sub_block_index());
+    AscendC::Duplicate(a_ub, static_cast<half>(value), static_cast<int32_t>(kHalfElements));
+    hand_over<AscendC::HardEvent::V_MTE3>();
+    AscendC::DataCopy(gm.a[first], a_ub, kHalfElements);
+    AscendC::CrossCoreSetFlag<kMode, PIPE_MTE3>(kOperandReady);
+    AscendC::CrossCoreWaitFlag<kMode>(kProductReady);
+    AscendC::DataCopy(c_ub, gm.c[first], kHalfElements);
+    hand_over<AscendC::HardEvent::MTE2_V>();
+    AscendC::Adds(c_ub, c_ub, magic, static_cast<int32_t>(kHalfElements));
+    hand_over<AscendC::HardEvent::V_MTE3>();
+    AscendC::DataCopy(out_gm[first], c_ub, kHalfElements);
+}
+
+}  // namespace
+}  // namespace fa
+
+extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void fa_self_test(GM_ADDR out, GM_ADDR workspace,
+                                                                       GM_ADDR tiling) {
+    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
+    if ASCEND_IS_AIC {
+        fa::run_aic(workspace);
+    }
+    if ASCEND_IS_AIV {
+        fa::run_aiv(out, workspace, fa::load_tiling<fa::SelfTestData>(tiling).magic);
+    }
+}

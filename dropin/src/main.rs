@@ -1,0 +1,134 @@
+//! Lays the library out like a CANN installation: `cargo run -p fastattention-dropin -- --root DIR`.
+//!
+//! `DIR/lib64/libascendcl.so` is the library; `libacl_rt.so` and `libhccl.so` beside it are links to it. A loader takes
+//! a file that it has loaded under another name for the same library (it compares device and inode), so all three names
+//! are one library with one state, however a program comes to them: `-l`, `dlopen` or a full path. The SONAME is
+//! `libascendcl.so`, hence that is the name that a program linked against any of the three asks for when it starts.
+//!
+//! `--cann` chooses which CANN the library looks like. Symbols cannot be hidden in a finished library, so each is a build
+//! of its own (features `cann-8-5`, `cann-9-1`): `dlsym` finds what that CANN has and the simulator knows, and no more.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{bail, ensure, Context, Result};
+use clap::{Parser, ValueEnum};
+use serde_json::Value;
+
+/// Builds the simulator as libascendcl.so, libacl_rt.so and libhccl.so under DIR/lib64.
+#[derive(Parser)]
+struct Arguments {
+    /// Folder for ASCEND_HOME_PATH; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// The CANN whose functions the library has.
+    #[arg(long, value_enum, default_value_t = Cann::V9_1)]
+    cann: Cann,
+}
+
+/// Versions of CANN that differ in what they export.
+#[derive(Clone, Copy, ValueEnum)]
+enum Cann {
+    #[value(name = "8.1")]
+    V8_1,
+    #[value(name = "8.5")]
+    V8_5,
+    #[value(name = "9.1")]
+    V9_1,
+}
+
+impl Cann {
+    fn features(self) -> &'static str {
+        match self {
+            Cann::V8_1 => "",
+            Cann::V8_5 => "cann-8-5",
+            Cann::V9_1 => "cann-9-1",
+        }
+    }
+}
+
+/// Names beside `libascendcl.so`: the runtime's from CANN 8.5 on, and the collectives'.
+const LINKS: [&str; 2] = ["libacl_rt.so", "libhccl.so"];
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let library = build(arguments.cann)?;
+    let folder = arguments.root.join("lib64");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    refuse_foreign(&folder.join("libascendcl.so"))?;
+    // A new file under a temporary name, then renamed: a program that runs keeps the old one.
+    let target = folder.join("libascendcl.so");
+    let fresh = folder.join(".libascendcl.so.new");
+    fs::copy(&library, &fresh)
+        .with_context(|| format!("copying {} to {}", library.display(), fresh.display()))?;
+    fs::rename(&fresh, &target).with_context(|| format!("writing {}", target.display()))?;
+    for name in LINKS {
+        link(&folder.join(name))?;
+    }
+    let root = fs::canonicalize(&arguments.root).context("finding the folder's full path")?;
+    writeln!(
+        std::io::stdout(),
+        "export ASCEND_HOME_PATH={0}\nexport LD_LIBRARY_PATH={0}/lib64${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}",
+        root.display()
+    )
+    .context("printing")
+}
+
+/// Refuses to replace a library that is not ours.
+fn refuse_foreign(library: &Path) -> Result<()> {
+    const MARK: &[u8] = b"fastattention_sim_abi_version";
+    match fs::read(library) {
+        Ok(bytes) => {
+            let is_ours = bytes.windows(MARK.len()).any(|window| window == MARK);
+            ensure!(is_ours, "{} is not the simulator: is a CANN installed there?", library.display());
+            Ok(())
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e).with_context(|| format!("reading {}", library.display())),
+    }
+}
+
+/// Makes a link to `libascendcl.so` in the same folder, in the place of an older one.
+fn link(at: &Path) -> Result<()> {
+    match fs::symlink_metadata(at) {
+        Ok(found) => {
+            ensure!(found.is_symlink(), "{} is no link: is a CANN installed there?", at.display());
+            fs::remove_file(at).with_context(|| format!("removing {}", at.display()))?;
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(e).with_context(|| format!("looking at {}", at.display())),
+    }
+    symlink("libascendcl.so", at).with_context(|| format!("linking {}", at.display()))
+}
+
+/// Builds the library with the functions of that CANN and returns its path. Cargo runs once more for it: a package's
+/// program cannot depend on the package's own C library.
+fn build(cann: Cann) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--lib", "--message-format=json-render-diagnostics", "--no-default-features"])
+        .args(["--features", cann.features()])
+        .arg("--manifest-path")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    ensure!(output.status.success(), "{command:?} failed: {}", output.status);
+    let is_library = |message: &Value| {
+        message["target"]["name"] == "fastattention_dropin" && message["filenames"].is_array()
+    };
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: Value =
+            serde_json::from_str(line).with_context(|| format!("reading cargo's line {line:?}"))?;
+        if let Some(path) = message["filenames"][0].as_str().filter(|_| is_library(&message)) {
+            return Ok(PathBuf::from(path));
+        }
+    }
+    bail!("{command:?} did not say where it put the library")
+}

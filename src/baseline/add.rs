@@ -1,0 +1,128 @@
+//! Sums of vectors: how fast a vector kernel can stream.
+
+use super::{usable_ub, AddTilingData};
+use crate::attention::operands::refuse;
+use crate::attention::Operand;
+use crate::kernels;
+use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::{DType, Error, ErrorKind, Result, Soc};
+
+/// Name of the kernel for elements of type `dtype`.
+///
+/// # Errors
+/// `Unsupported` when there is none.
+pub fn add_kernel_name(dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F16 => Ok("fa_add_f16"),
+        DType::F32 => Ok("fa_add_f32"),
+        DType::Bf16 => Err(Error::new(
+            ErrorKind::Unsupported,
+            "add: dtype = bf16 has no kernel, as the vector unit does not add it; supported: f16, f32",
+        )),
+    }
+}
+
+/// How a sum is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddTiling {
+    /// Elements of one tile, whole blocks of 32 bytes.
+    pub tile: u32,
+    /// Buffers of each operand: 1, or 2 to load and store while the vector unit adds.
+    pub buffers: u32,
+    /// Vector cores; each takes one contiguous part of the vectors.
+    pub num_cores: u32,
+    /// Bytes left free in front of each buffer of y. 256 keeps x and y of equal offsets in different bank groups of UB
+    /// (dav-c220.md §1.5).
+    pub y_gap_bytes: u32,
+}
+
+impl AddTiling {
+    /// Tiling data for `n` elements.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for numbers that make no tiling, `Unsupported` for one that does not fit UB.
+    pub fn tiling_data(&self, dtype: DType, n: u64, soc: &Soc) -> Result<AddTilingData> {
+        let bytes = u64::from(self.tile) * dtype.size_bytes() as u64;
+        if bytes == 0 || !bytes.is_multiple_of(32) || !self.y_gap_bytes.is_multiple_of(32) {
+            return Err(Error::invalid(format!(
+                "add: tile = {} of {dtype}, y_gap_bytes = {}; whole blocks of 32 bytes wanted",
+                self.tile, self.y_gap_bytes
+            )));
+        }
+        if !(1..=2).contains(&self.buffers) || !(1..=soc.vector_cores).contains(&self.num_cores) {
+            return Err(Error::invalid(format!(
+                "add: buffers = {}, num_cores = {}; 1 or 2 and 1 to {} wanted",
+                self.buffers, self.num_cores, soc.vector_cores
+            )));
+        }
+        let usable = u64::from(usable_ub(soc));
+        let needed = u64::from(self.buffers) * (3 * bytes + u64::from(self.y_gap_bytes));
+        if needed > usable {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("add: the buffers take {needed} bytes of UB, {usable} usable"),
+            ));
+        }
+        // Bounded by UB, see above.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let second = if self.buffers == 2 { 3 * bytes + self.y_gap_bytes } else { 0 };
+        let y = bytes + self.y_gap_bytes;
+        // Parts of whole tiles' blocks, so that no two cores share a block of 32 bytes.
+        let block = 32 / dtype.size_bytes() as u64;
+        Ok(AddTilingData {
+            n,
+            core_elements: n.div_ceil(u64::from(self.num_cores)).next_multiple_of(block),
+            tile: self.tile,
+            buffers: self.buffers,
+            x_offset_bytes: [0, second],
+            y_offset_bytes: [y, second + y],
+            z_offset_bytes: [y + bytes, second + y + bytes],
+        })
+    }
+}
+
+/// `z = x + y` on one device (`ascendc/kernels/add.cpp`), f16 or f32.
+#[derive(Clone, Debug)]
+pub struct Add {
+    device: Device,
+    f16: Kernel,
+    f32: Kernel,
+}
+
+impl Add {
+    /// Loads the kernels.
+    ///
+    /// # Errors
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
+    pub fn new(device: &Device) -> Result<Self> {
+        let module = kernels::load(device)?;
+        let kernel = |dtype| module.kernel(add_kernel_name(dtype)?);
+        Ok(Self { device: device.clone(), f16: kernel(DType::F16)?, f32: kernel(DType::F32)? })
+    }
+
+    /// Queues the sum of `n` elements of x and y. z overlaps with neither.
+    ///
+    /// # Errors
+    /// `Unsupported` for other types, as [`AddTiling::tiling_data`]; `InvalidArgument` for operands that are misaligned, too
+    /// small or of another device.
+    pub fn launch(
+        &self,
+        stream: &Stream,
+        tiling: AddTiling,
+        dtype: DType,
+        n: u64,
+        [x, y, z]: [Operand<'_>; 3],
+    ) -> Result<()> {
+        add_kernel_name(dtype)?;
+        let data = tiling.tiling_data(dtype, n, self.device.soc())?;
+        let size = dtype.size_bytes() as u64;
+        let bytes = n.saturating_mul(size);
+        refuse("add launch", &[("x", x, bytes, size), ("y", y, bytes, size), ("z", z, bytes, size)])?;
+        let kernel = if dtype == DType::F32 { &self.f32 } else { &self.f16 };
+        let mut list = KernelArgs::new();
+        for operand in [x, y, z] {
+            list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
+        }
+        kernel.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
+    }
+}

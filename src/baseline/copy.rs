@@ -1,0 +1,41 @@
+//! Copying device memory with the vector cores.
+
+use crate::attention::operands::refuse;
+use crate::attention::Operand;
+use crate::kernels;
+use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::Result;
+
+/// `dst = src`, through UB with double buffering (`ascendc/kernels/copy.cpp`).
+#[derive(Clone, Debug)]
+pub struct MemoryCopy {
+    kernel: Kernel,
+}
+
+impl MemoryCopy {
+    /// Loads the kernel.
+    ///
+    /// # Errors
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
+    pub fn new(device: &Device) -> Result<Self> {
+        Ok(Self { kernel: kernels::load(device)?.kernel("fa_copy")? })
+    }
+
+    /// Queues the copy of `bytes` bytes on `num_cores` vector cores. The operands do not overlap.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for operands that are too small or of another device, `Driver`.
+    pub fn launch(
+        &self,
+        stream: &Stream,
+        num_cores: u32,
+        bytes: u64,
+        dst: Operand<'_>,
+        src: Operand<'_>,
+    ) -> Result<()> {
+        refuse("copy launch", &[("dst", dst, bytes, 1), ("src", src, bytes, 1)])?;
+        let args = KernelArgs::new().buffer_at(dst.buffer, dst.offset_bytes)?;
+        let args = args.buffer_at(src.buffer, src.offset_bytes)?.u64(bytes);
+        self.kernel.launch(stream, num_cores, &args)
+    }
+}

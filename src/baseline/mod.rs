@@ -1,0 +1,35 @@
+//! What attention is compared with, and what the timing of a device is calibrated with.
+//!
+//! - [`StandardAttention`]: unfused attention in three launches, with the scores and a dense mask in device memory.
+//! - [`Add`] and [`MemoryCopy`]: kernels that only stream.
+//! - [`Read`] and [`VectorStream`]: one kind of transfer, one vector instruction, many times.
+//!
+//! All are used like the operators: plan once, launch as often as wanted, buffers of the caller. Never run on an NPU.
+
+mod add;
+mod copy;
+mod read;
+mod softmax;
+mod standard;
+mod tiling_data;
+mod vector_stream;
+
+pub use add::{add_kernel_name, Add, AddTiling};
+pub use copy::MemoryCopy;
+pub use read::{Read, ReadFrom, ReadOrder, ReadTo};
+pub use softmax::{softmax_kernel_name, MAX_SEQLEN_K};
+pub use standard::{dense_causal_mask, plan, StandardArgs, StandardAttention, StandardPlan};
+pub use tiling_data::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
+pub use vector_stream::{VectorOp, VectorOperand, VectorStream, VectorStreamTiling};
+
+use crate::Soc;
+
+/// Bytes of UB that a kernel may use: without what the framework and Select keep.
+fn usable_ub(soc: &Soc) -> u32 {
+    soc.core.ub_bytes - soc.core.reserved_bytes - soc.core.select_reserved_bytes
+}
+
+/// Bytes of L1 that a kernel may use.
+fn usable_l1(soc: &Soc) -> u32 {
+    soc.core.l1_bytes - soc.core.reserved_bytes
+}

@@ -1,0 +1,157 @@
+//! Reading device memory and nothing else: how fast a core's MTE2 can fill UB or L1.
+
+use super::{usable_l1, usable_ub, ReadTilingData};
+use crate::attention::operands::refuse;
+use crate::attention::Operand;
+use crate::kernels;
+use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::{Error, ErrorKind, Result, Soc};
+
+/// Where to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadTo {
+    /// UB of the vector cores, rows as they are.
+    Ub,
+    /// L1 of the Cube cores, as Nz.
+    L1,
+}
+
+/// Which core reads what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOrder {
+    /// A core reads a part of the rows.
+    OwnRows,
+    /// Every core reads all rows, all from the first: they meet in the same lines.
+    AllRows,
+    /// Every core reads all rows, each from a part of its own.
+    Rotated,
+}
+
+/// What is read: a matrix of 16-bit elements in tiles, one copy each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadFrom {
+    /// Rows and columns.
+    pub shape: [u32; 2],
+    /// Elements between rows.
+    pub pitch: u64,
+    /// Rows and columns of one copy; those at the end are smaller.
+    pub tile: [u32; 2],
+    /// Columns that are read `passes` times before the next are.
+    pub slice_cols: u32,
+    /// Times that each slice is read.
+    pub passes: u32,
+    /// Which core reads what.
+    pub order: ReadOrder,
+    /// Cores; the rows are cut into as many parts.
+    pub num_cores: u32,
+}
+
+impl ReadFrom {
+    /// Reads a dense matrix once, each core its part.
+    pub fn new(shape: [u32; 2], tile: [u32; 2], num_cores: u32) -> Self {
+        let pitch = u64::from(shape[1]);
+        Self { shape, pitch, tile, slice_cols: shape[1], passes: 1, order: ReadOrder::OwnRows, num_cores }
+    }
+
+    /// Tiling data, with as many buffers as fit.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for numbers that make no tiling, `Unsupported` for a tile that does not fit or that one copy
+    /// instruction cannot describe.
+    pub fn tiling_data(&self, to: ReadTo, soc: &Soc) -> Result<ReadTilingData> {
+        let [rows, cols] = self.shape;
+        let numbers = [rows, cols, self.tile[0], self.tile[1], self.slice_cols, self.passes, self.num_cores];
+        if numbers.contains(&0) || self.pitch < u64::from(cols) {
+            return Err(Error::invalid(format!(
+                "read: {self:?}; at least 1, and a pitch of at least a row, wanted"
+            )));
+        }
+        let (cores, usable) = match to {
+            ReadTo::Ub => (soc.vector_cores, usable_ub(soc)),
+            ReadTo::L1 => (soc.cube_cores, usable_l1(soc)),
+        };
+        if self.num_cores > cores {
+            return Err(Error::invalid(format!(
+                "read: num_cores = {}, {} has {cores}",
+                self.num_cores, soc.name
+            )));
+        }
+        let [tile_rows, tile_cols] = self.tile.map(u64::from);
+        let buffer_bytes = match to {
+            ReadTo::Ub => tile_rows * (tile_cols * 2).next_multiple_of(32),
+            ReadTo::L1 => tile_rows.next_multiple_of(16) * (tile_cols * 2).next_multiple_of(32),
+        };
+        // Rows of one copy are 12 bits, the gap between them 32 bits of bytes (dav-c220.md §3.1).
+        let is_describable = tile_rows <= 4095 && (to == ReadTo::L1 || self.pitch * 2 <= u64::from(u32::MAX));
+        if buffer_bytes > u64::from(usable) || !is_describable {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("read: a tile of {buffer_bytes} bytes and {tile_rows} rows; {usable} bytes and 4095 rows at most"),
+            ));
+        }
+        let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(usable);
+        Ok(ReadTilingData {
+            pitch: self.pitch,
+            rows,
+            cols,
+            core_rows: rows.div_ceil(self.num_cores),
+            slice_cols: self.slice_cols,
+            tile_rows: self.tile[0],
+            tile_cols: self.tile[1],
+            passes: self.passes,
+            order: match self.order {
+                ReadOrder::OwnRows => 0,
+                ReadOrder::AllRows => 1,
+                ReadOrder::Rotated => 2,
+            },
+            num_cores: self.num_cores,
+            buffers: usable / buffer_bytes,
+            buffer_bytes,
+            reserved: 0,
+        })
+    }
+
+    /// Bytes from the first element to one past the last.
+    pub fn span_bytes(&self) -> u64 {
+        let rows = u64::from(self.shape[0].saturating_sub(1));
+        rows.saturating_mul(self.pitch).saturating_add(u64::from(self.shape[1])).saturating_mul(2)
+    }
+}
+
+/// Reads a matrix (`ascendc/kernels/read_ub.cpp`, `read_l1.cpp`).
+#[derive(Clone, Debug)]
+pub struct Read {
+    device: Device,
+    ub: Kernel,
+    l1: Kernel,
+}
+
+impl Read {
+    /// Loads the kernels.
+    ///
+    /// # Errors
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
+    pub fn new(device: &Device) -> Result<Self> {
+        let module = kernels::load(device)?;
+        Ok(Self {
+            device: device.clone(),
+            ub: module.kernel("fa_read_ub")?,
+            l1: module.kernel("fa_read_l1")?,
+        })
+    }
+
+    /// Queues the reads.
+    ///
+    /// # Errors
+    /// As [`ReadFrom::tiling_data`]; `InvalidArgument` for an operand that is misaligned, too small or of another device.
+    pub fn launch(&self, stream: &Stream, from: &ReadFrom, to: ReadTo, src: Operand<'_>) -> Result<()> {
+        let data = from.tiling_data(to, self.device.soc())?;
+        refuse("read launch", &[("src", src, from.span_bytes(), 2)])?;
+        let kernel = match to {
+            ReadTo::Ub => &self.ub,
+            ReadTo::L1 => &self.l1,
+        };
+        let list = KernelArgs::new().buffer_at(src.buffer, src.offset_bytes)?;
+        kernel.launch(stream, from.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
+    }
+}

@@ -1,0 +1,125 @@
+//! A device that was found: what it is, and its tests.
+
+use fastattention::attention::FlashAttention;
+use fastattention::runtime::{Device, DeviceReport};
+use fastattention::{ErrorKind, Soc};
+use serde::Serialize;
+
+use super::indented;
+use crate::self_test;
+
+#[derive(Debug, Serialize)]
+pub(super) struct DeviceState {
+    name: String,
+    simulated: bool,
+    /// Why it cannot be opened; the fields below are null then.
+    error: Option<String>,
+    soc: Option<&'static str>,
+    cube_cores: Option<u32>,
+    vector_cores: Option<u32>,
+    free_bytes: Option<usize>,
+    total_bytes: Option<usize>,
+    /// A kernel that crosses flags between AIC and AIV on every core.
+    launch_test: Option<SelfTest>,
+    /// Attention compared with f64.
+    self_test: Option<SelfTest>,
+}
+
+#[derive(Debug, Serialize)]
+struct SelfTest {
+    passed: bool,
+    detail: String,
+}
+
+impl SelfTest {
+    fn of(outcome: Result<String, impl std::fmt::Display>) -> Self {
+        match outcome {
+            Ok(detail) => Self { passed: true, detail },
+            Err(error) => Self { passed: false, detail: format!("{error:#}") },
+        }
+    }
+}
+
+impl DeviceState {
+    pub(super) fn gather(found: DeviceReport) -> Self {
+        match found.soc {
+            Err(error) => Self {
+                name: found.name,
+                simulated: found.is_simulated,
+                error: Some(match error.kind() {
+                    // Its list of files is that of `acl.tried`.
+                    ErrorKind::LibraryNotFound => "no ACL library was loaded".to_owned(),
+                    ErrorKind::DriverNotFound => "CANN is there, the NPU's driver is not".to_owned(),
+                    _ => error.to_string(),
+                }),
+                soc: None,
+                cube_cores: None,
+                vector_cores: None,
+                free_bytes: None,
+                total_bytes: None,
+                launch_test: None,
+                self_test: None,
+            },
+            Ok(soc) => Self::test(found.name, found.is_simulated, soc),
+        }
+    }
+
+    fn test(name: String, simulated: bool, soc: &'static Soc) -> Self {
+        let device = Device::open(&name);
+        let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
+        let operator = device.and_then(|device| FlashAttention::new(&device));
+        let (launch_test, attention_test) = match operator {
+            Ok(operator) => (
+                SelfTest::of(operator.self_test().map(|()| "every core's result is exact".to_owned())),
+                SelfTest::of(
+                    self_test::run(&operator)
+                        .map(|c| format!("largest error against f64 {:.2e}, bound {:.2e}", c.error, c.bound)),
+                ),
+            ),
+            Err(error) => (SelfTest::of(Err(error.clone())), SelfTest::of(Err(error))),
+        };
+        Self {
+            name,
+            simulated,
+            error: None,
+            soc: Some(&soc.name),
+            cube_cores: Some(soc.cube_cores),
+            vector_cores: Some(soc.vector_cores),
+            free_bytes: memory.map(|m| m.free_bytes),
+            total_bytes: memory.map(|m| m.total_bytes),
+            launch_test: Some(launch_test),
+            self_test: Some(attention_test),
+        }
+    }
+
+    pub(super) fn passes(&self) -> bool {
+        [&self.launch_test, &self.self_test].into_iter().all(|t| t.as_ref().is_some_and(|t| t.passed))
+    }
+
+    pub(super) fn text(&self) -> String {
+        let name = &self.name;
+        if let Some(error) = &self.error {
+            return format!("{name}: not usable: {}", indented(error));
+        }
+        let number = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let gib = |n: Option<usize>| {
+            n.map_or_else(|| "?".to_owned(), |n| format!("{:.1}", n as f64 / 2f64.powi(30)))
+        };
+        let mut text = format!(
+            "{name}: {}{}, {} Cube cores, {} Vector cores, {} of {} GiB free",
+            self.soc.unwrap_or("?"),
+            if self.simulated && !name.starts_with("sim") { " (simulated)" } else { "" },
+            number(self.cube_cores),
+            number(self.vector_cores),
+            gib(self.free_bytes),
+            gib(self.total_bytes)
+        );
+        for (name, test) in [("launch test", &self.launch_test), ("self-test", &self.self_test)] {
+            if let Some(SelfTest { passed, detail }) = test {
+                let outcome = if *passed { "passed" } else { "failed" };
+                text += &format!("; {name} {outcome}: {}", indented(detail));
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,81 @@
+//! Launching a plan.
+
+use super::{kernel_name, Operand, Plan};
+use crate::attention::operands::refuse;
+use crate::kernels;
+use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::{DType, Error, Result};
+
+/// The operator on one device.
+///
+/// Made once and used for every launch, from any thread and on any stream of the device.
+#[derive(Clone, Debug)]
+pub struct Matmul {
+    device: Device,
+    /// Of f16 and bf16, each with the same type and with f32 out.
+    kernels: [[Kernel; 2]; 2],
+}
+
+/// Operands of a launch. The caller owns all of them; `c` overlaps with nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    /// Left operand.
+    pub a: Operand<'a>,
+    /// Right operand.
+    pub b: Operand<'a>,
+    /// Result.
+    pub c: Operand<'a>,
+}
+
+impl Matmul {
+    /// Loads the kernels.
+    ///
+    /// # Errors
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
+    pub fn new(device: &Device) -> Result<Self> {
+        Self::from_module(device, &kernels::load(device)?)
+    }
+
+    /// The operator out of a loaded image.
+    pub(crate) fn from_module(device: &Device, module: &Module) -> Result<Self> {
+        let kernel = |dtype, dtype_out| module.kernel(kernel_name(dtype, dtype_out)?);
+        let pair = |dtype| Ok::<_, Error>([kernel(dtype, dtype)?, kernel(dtype, DType::F32)?]);
+        Ok(Self { device: device.clone(), kernels: [pair(DType::F16)?, pair(DType::Bf16)?] })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small or of another device.
+    /// What goes wrong while the kernel runs is told when the stream is synchronised.
+    pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
+        let soc = self.device.soc();
+        if plan.soc() != soc {
+            return Err(Error::invalid(format!(
+                "matmul launch: the plan is for {}, {} is {}",
+                plan.soc().name,
+                self.device.name(),
+                soc.name
+            )));
+        }
+        let problem = plan.problem();
+        let [a, b, c] = problem.operand_bytes();
+        let (size, size_out) = (problem.dtype.size_bytes() as u64, problem.dtype_out.size_bytes() as u64);
+        refuse(
+            "matmul launch",
+            &[("a", args.a, a, size), ("b", args.b, b, size), ("c", args.c, c, size_out)],
+        )?;
+        let kernel = &self.kernels[usize::from(problem.dtype == DType::Bf16)]
+            [usize::from(problem.dtype_out == DType::F32)];
+        let mut list = KernelArgs::new();
+        for operand in [args.a, args.b, args.c] {
+            list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
+        }
+        kernel.launch(stream, plan.num_cores(), &list.place_holder(plan.tiling_data().as_bytes()))
+    }
+}

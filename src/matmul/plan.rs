@@ -1,0 +1,147 @@
+//! Choosing a tiling. Pure: no device, no I/O.
+
+use std::fmt;
+
+use super::{Axis, BLayout, MatmulTilingData, Problem, Tiling};
+use crate::{Error, ErrorKind, Result, Soc};
+
+/// Rows or columns of a tile that are tried.
+const TILES: [u32; 5] = [16, 32, 64, 128, 256];
+
+/// A problem with its tiling; prints itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    problem: Problem,
+    soc: Soc,
+    tiling: Tiling,
+}
+
+/// Plans a problem for a SoC: of all tiles of 16 to 256 rows and columns that fit, the one with the lowest estimate.
+///
+/// # Errors
+/// One error with **all** reasons, each with the argument, its value and the value wanted: `InvalidArgument` if any
+/// argument can never be right, else `Unsupported`.
+pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
+    check(problem, soc)?;
+    let mut best: Option<(f64, Tiling)> = None;
+    for tile in TILES.into_iter().flat_map(|m| TILES.map(|n| [m, n])) {
+        // A tile twice as long as its axis is only padding.
+        let is_padding = |size: u32, extent: u32| size > 16 && size / 2 >= extent;
+        if is_padding(tile[0], problem.m) || is_padding(tile[1], problem.n) {
+            continue;
+        }
+        let tiling = Tiling::with_tile(tile, problem, soc);
+        if tiling.refusal(problem, soc).is_some() {
+            continue;
+        }
+        let cycles = tiling.cycles(problem);
+        if best.is_none_or(|(least, _)| cycles < least) {
+            best = Some((cycles, tiling));
+        }
+    }
+    match best {
+        Some((_, tiling)) => Ok(Plan { problem: *problem, soc: soc.clone(), tiling }),
+        None => Err(Error::new(ErrorKind::Unsupported, format!("matmul on {}: no tiling fits", soc.name))),
+    }
+}
+
+/// Plans a problem with this tiling instead of the planner's choice.
+///
+/// # Errors
+/// As [`plan`], and `Unsupported` with the reason why the tiling cannot be used.
+pub fn plan_with(problem: &Problem, soc: &Soc, tiling: Tiling) -> Result<Plan> {
+    check(problem, soc)?;
+    match tiling.refusal(problem, soc) {
+        None => Ok(Plan { problem: *problem, soc: soc.clone(), tiling }),
+        Some(why) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("matmul on {}: {tiling}: {why}", soc.name)))
+        }
+    }
+}
+
+fn check(problem: &Problem, soc: &Soc) -> Result<()> {
+    let reasons = problem.refusals(soc);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let is_invalid = reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
+    let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };
+    let texts: Vec<_> = reasons.into_iter().map(|r| r.text).collect();
+    Err(Error::new(kind, format!("matmul on {}: {}", soc.name, texts.join("; "))))
+}
+
+impl Plan {
+    /// What is planned.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The SoC.
+    pub fn soc(&self) -> &Soc {
+        &self.soc
+    }
+
+    /// The tiling.
+    pub fn tiling(&self) -> Tiling {
+        self.tiling
+    }
+
+    /// Cores that the launch takes: no more than there are blocks.
+    pub fn num_cores(&self) -> u32 {
+        let p = &self.problem;
+        let blocks =
+            u64::from(p.m.div_ceil(self.tiling.block[0])) * u64::from(p.n.div_ceil(self.tiling.block[1]));
+        let batch = p.batch.iter().fold(1u64, |product, &b| product.saturating_mul(u64::from(b)));
+        u32::try_from(blocks.saturating_mul(batch)).unwrap_or(u32::MAX).min(self.tiling.num_cores)
+    }
+
+    /// What the kernel receives.
+    pub fn tiling_data(&self) -> MatmulTilingData {
+        let (p, t) = (&self.problem, &self.tiling);
+        let [a, b, c] = p.matrices().map(|matrix| matrix.strides);
+        let l1 = t.l1_offsets();
+        MatmulTilingData {
+            m: p.m,
+            n: p.n,
+            k: p.k,
+            batch: p.batch,
+            b_is_nk: u32::from(p.b_layout == BLayout::Nk),
+            block_m: t.block[0],
+            block_n: t.block[1],
+            tile_m: t.tile[0],
+            tile_n: t.tile[1],
+            tile_k: t.tile[2],
+            step_k_a: t.step_k[0],
+            step_k_b: t.step_k[1],
+            l1_buffers: t.l1_buffers,
+            l0_buffers: t.l0_buffers,
+            l0c_buffers: t.l0c_buffers,
+            unit_flag: u32::from(t.unit_flag),
+            num_cores: self.num_cores(),
+            swizzle: t.swizzle,
+            swizzle_along_n: u32::from(t.swizzle_axis == Axis::N),
+            l1_a_offset_bytes: l1.a,
+            l1_b_offset_bytes: l1.b,
+            reserved: 0,
+            a_stride: a.row,
+            b_stride: b.row,
+            c_stride: c.row,
+            a_batch_stride: a.batch,
+            b_batch_stride: b.batch,
+            c_batch_stride: c.batch,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let p = &self.problem;
+        writeln!(
+            f,
+            "matmul {} -> {} on {}: batch {:?}, m {}, n {}, k {}, b as {:?}",
+            p.dtype, p.dtype_out, self.soc.name, p.batch, p.m, p.n, p.k, p.b_layout
+        )?;
+        writeln!(f, "{}; launches {}", self.tiling, self.num_cores())?;
+        write!(f, "estimate {:.0} cycles", self.tiling.cycles(p))
+    }
+}

@@ -1,0 +1,255 @@
+//! What is to be multiplied, and whether it can be.
+
+use crate::tiling::Reason;
+use crate::{DType, ErrorKind, Soc};
+
+/// How B lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BLayout {
+    /// `[k, n]`.
+    #[default]
+    Kn,
+    /// `[n, k]`, as weights of linear layers are often stored.
+    Nk,
+}
+
+/// Where the rows of a tensor lie, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strides {
+    /// Between matrices, for each batch dimension. 0 repeats a matrix of A or B.
+    pub batch: [u64; 3],
+    /// Between rows.
+    pub row: u64,
+}
+
+/// A matrix product; sizes are elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Type of A and B: f16 or bf16.
+    pub dtype: DType,
+    /// Type of C: that of A and B, or f32.
+    pub dtype_out: DType,
+    /// Rows of A and C.
+    pub m: u32,
+    /// Columns of B and C.
+    pub n: u32,
+    /// Columns of A, rows of B.
+    pub k: u32,
+    /// Extents of three batch dimensions, outermost first. Three, so that the heads of grouped queries need no copies: a
+    /// stride of 0 along the second or third repeats an operand.
+    pub batch: [u32; 3],
+    /// How B lies.
+    pub b_layout: BLayout,
+    /// Strides of A, unless dense.
+    pub a_strides: Option<Strides>,
+    /// Strides of B as it lies, unless dense.
+    pub b_strides: Option<Strides>,
+    /// Strides of C, unless dense.
+    pub c_strides: Option<Strides>,
+}
+
+/// Largest extent: positions in a matrix are 32-bit numbers, rounded up to tiles.
+const MAX_EXTENT: u32 = (1 << 31) - 1;
+
+/// Largest row stride of C: the 32-bit dstStride of the fixpipe counts elements (dav-c220.md §3.6).
+const MAX_ROW_STRIDE_C: u64 = u32::MAX as u64;
+
+/// One operand with its strides filled in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matrix {
+    pub(super) name: &'static str,
+    pub(super) dtype: DType,
+    pub(super) batch: [u32; 3],
+    pub(super) rows: u32,
+    pub(super) cols: u32,
+    pub(super) strides: Strides,
+}
+
+impl Problem {
+    /// Dense `C[m, n] = A[m, k] B[k, n]` without batch, C of the operands' type.
+    pub fn new(dtype: DType, [m, n, k]: [u32; 3]) -> Self {
+        Self {
+            dtype,
+            dtype_out: dtype,
+            m,
+            n,
+            k,
+            batch: [1; 3],
+            b_layout: BLayout::Kn,
+            a_strides: None,
+            b_strides: None,
+            c_strides: None,
+        }
+    }
+
+    /// Sets the type of C.
+    #[must_use]
+    pub fn with_dtype_out(self, dtype_out: DType) -> Self {
+        Self { dtype_out, ..self }
+    }
+
+    /// Sets how B lies.
+    #[must_use]
+    pub fn with_b_layout(self, b_layout: BLayout) -> Self {
+        Self { b_layout, ..self }
+    }
+
+    /// Sets the extents of the batch dimensions.
+    #[must_use]
+    pub fn with_batch(self, batch: [u32; 3]) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Floating-point operations: a multiplication and an addition for each product.
+    pub fn flops(&self) -> f64 {
+        let batch: f64 = self.batch.iter().map(|&b| f64::from(b)).product();
+        2.0 * batch * f64::from(self.m) * f64::from(self.n) * f64::from(self.k)
+    }
+
+    /// Bytes that the buffers of A, B and C must hold.
+    pub fn operand_bytes(&self) -> [u64; 3] {
+        // Saturation is out of reach: `reasons` bounds the sum by the device memory.
+        self.matrices().map(|m| u64::try_from(m.span_bytes()).unwrap_or(u64::MAX))
+    }
+
+    /// A, B and C.
+    pub(super) fn matrices(&self) -> [Matrix; 3] {
+        let (b_rows, b_cols) = match self.b_layout {
+            BLayout::Kn => (self.k, self.n),
+            BLayout::Nk => (self.n, self.k),
+        };
+        let matrix = |name, dtype, rows, cols, strides: Option<Strides>| {
+            let strides = strides.unwrap_or_else(|| dense(self.batch, rows, cols));
+            Matrix { name, dtype, batch: self.batch, rows, cols, strides }
+        };
+        [
+            matrix("a", self.dtype, self.m, self.k, self.a_strides),
+            matrix("b", self.dtype, b_rows, b_cols, self.b_strides),
+            matrix("c", self.dtype_out, self.m, self.n, self.c_strides),
+        ]
+    }
+
+    /// Every reason why `soc` cannot run this problem; empty when it can.
+    pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
+        let mut found = Vec::new();
+        if let Err(error) = super::kernel_name(self.dtype, self.dtype_out) {
+            found.push(unsupported(error.to_string().trim_start_matches("matmul: ").to_owned()));
+        }
+        let [b0, b1, b2] = self.batch;
+        for (name, value) in [
+            ("m", self.m),
+            ("n", self.n),
+            ("k", self.k),
+            ("batch[0]", b0),
+            ("batch[1]", b1),
+            ("batch[2]", b2),
+        ] {
+            if value == 0 {
+                found.push(invalid(format!("{name} = 0, wanted at least 1")));
+            } else if value > MAX_EXTENT {
+                found.push(unsupported(format!("{name} = {value} is more than {MAX_EXTENT}")));
+            }
+        }
+        if !found.is_empty() {
+            return found;
+        }
+        for matrix in self.matrices() {
+            matrix.refusals(&mut found);
+        }
+        if found.is_empty() {
+            let total: u128 = self.matrices().iter().map(Matrix::span_bytes).sum();
+            if total > u128::from(soc.hbm_bytes) {
+                found.push(unsupported(format!(
+                    "operands take {total} bytes, {} has {}",
+                    soc.name, soc.hbm_bytes
+                )));
+            }
+        }
+        found
+    }
+}
+
+/// Strides of matrices without gaps.
+fn dense(batch: [u32; 3], rows: u32, cols: u32) -> Strides {
+    // Saturated strides are refused: their operands are larger than any device memory.
+    let matrix = u64::from(rows) * u64::from(cols);
+    let inner = matrix.saturating_mul(u64::from(batch[2]));
+    Strides { batch: [inner.saturating_mul(u64::from(batch[1])), inner, matrix], row: u64::from(cols) }
+}
+
+impl Matrix {
+    fn is_output(&self) -> bool {
+        self.name == "c"
+    }
+
+    /// Extent and stride of each dimension but the columns.
+    fn dimensions(&self) -> [(&'static str, u32, u64); 4] {
+        let [b0, b1, b2] = self.strides.batch;
+        [
+            ("batch[0]", self.batch[0], b0),
+            ("batch[1]", self.batch[1], b1),
+            ("batch[2]", self.batch[2], b2),
+            ("row", self.rows, self.strides.row),
+        ]
+    }
+
+    fn refusals(&self, found: &mut Vec<Reason>) {
+        let (name, cols) = (self.name, u64::from(self.cols));
+        for (dimension, extent, stride) in self.dimensions() {
+            let is_repeat = stride == 0 && dimension != "row" && !self.is_output();
+            if extent > 1 && stride < cols && !is_repeat {
+                found.push(invalid(format!(
+                    "{name}: {dimension} stride = {stride} is less than the {cols} elements of a row; wanted at least \
+                     {cols}{}",
+                    if self.is_output() || dimension == "row" { "" } else { ", or 0 to repeat" }
+                )));
+            }
+        }
+        if !self.is_output() {
+            return;
+        }
+        if self.rows > 1 && self.strides.row > MAX_ROW_STRIDE_C {
+            found.push(unsupported(format!(
+                "{name}: row stride = {} is more than {MAX_ROW_STRIDE_C} elements; nearest supported: \
+                 {MAX_ROW_STRIDE_C}",
+                self.strides.row
+            )));
+        }
+        found.extend(self.overlap());
+    }
+
+    /// Rows of the result must not share bytes: taken by ascending stride, each dimension must clear all inside it.
+    fn overlap(&self) -> Option<Reason> {
+        let mut order = self.dimensions();
+        order.sort_by_key(|&(_, _, stride)| stride);
+        let mut inner = u128::from(self.cols);
+        for (dimension, extent, stride) in order.into_iter().filter(|&(_, extent, _)| extent > 1) {
+            if u128::from(stride) < inner {
+                return Some(invalid(format!(
+                    "{}: {dimension} stride = {stride} makes rows overlap; wanted at least {inner}",
+                    self.name
+                )));
+            }
+            inner += u128::from(stride) * u128::from(extent - 1);
+        }
+        None
+    }
+
+    /// Bytes from the first element to one past the last.
+    fn span_bytes(&self) -> u128 {
+        let steps: u128 = self
+            .dimensions()
+            .iter()
+            .map(|&(_, extent, stride)| u128::from(extent - 1) * u128::from(stride))
+            .sum();
+        (steps + u128::from(self.cols)) * self.dtype.size_bytes() as u128
+    }
+}
+
+fn invalid(text: String) -> Reason {
+    Reason { kind: ErrorKind::InvalidArgument, text }
+}
+
+fn unsupported(text: String) -> Reason {
+    Reason { kind: ErrorKind::Unsupported, text }
+}

@@ -1,0 +1,211 @@
+//! A tiling: what may be chosen, whether it fits, and what it is estimated to cost.
+
+use std::fmt;
+
+use super::Problem;
+use crate::Soc;
+
+/// An axis of C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Rows.
+    M,
+    /// Columns.
+    N,
+}
+
+/// How a product is cut; sizes are elements. See `ascendc/kernels/matmul.cpp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    /// Rows and columns of a block, the unit that cores are dealt; a block is cut into tiles from its first corner.
+    pub block: [u32; 2],
+    /// Rows, columns and depth of one Mmad; multiples of 16.
+    pub tile: [u32; 3],
+    /// Steps of the tile's depth that one copy brings to L1, of A and of B.
+    pub step_k: [u32; 2],
+    /// Buffers of each operand in L1: 1 or 2.
+    pub l1_buffers: u32,
+    /// Buffers in L0A and in L0B: 1 or 2.
+    pub l0_buffers: u32,
+    /// Tiles in L0C: 1 or 2.
+    pub l0c_buffers: u32,
+    /// Whether unitFlag orders the Cube and the fixpipe, instead of flags for whole tiles.
+    pub unit_flag: bool,
+    /// Blocks of a band along [`Self::swizzle_axis`]; see `ascendc/kernels/matmul_tiles.h`.
+    pub swizzle: u32,
+    /// The axis that is cut into bands.
+    pub swizzle_axis: Axis,
+    /// Most cores to use.
+    pub num_cores: u32,
+}
+
+/// Bytes per cycle of one core from L2 to L1, from L1 to L0A and L0B, and of the fixpipe to GM (dav-c220.md §5).
+const GM_TO_L1: f64 = 110.0;
+const L1_TO_L0A: f64 = 256.0;
+const L1_TO_L0B: f64 = 128.0;
+const L0C_TO_GM: f64 = 118.0;
+/// Cycles until the first bytes of a copy arrive (dav-c220.md §5).
+const GM_LATENCY: f64 = 170.0;
+
+/// L1 has two halves; each bank takes one access a cycle (dav-c220.md §1.5).
+const L1_HALF_BYTES: u32 = 256 * 1024;
+
+/// Longest piece along k that is brought to L1 at once: rows of 512 bytes are the fastest (dav-c220.md §5).
+const CHUNK_K: u32 = 256;
+
+/// Where the two buffers of A and of B lie in L1.
+pub(super) struct L1Offsets {
+    pub(super) a: [u32; 2],
+    pub(super) b: [u32; 2],
+}
+
+impl Tiling {
+    /// Bytes of one buffer of A and one of B in L1.
+    fn l1_bytes(&self) -> [u64; 2] {
+        let [m, n, k] = self.tile.map(u64::from);
+        [2 * m * k * u64::from(self.step_k[0]), 2 * n * k * u64::from(self.step_k[1])]
+    }
+
+    /// Offsets of the buffers in L1; valid for a tiling that fits.
+    pub(super) fn l1_offsets(&self) -> L1Offsets {
+        // `refusal` has bounded the sizes by those of L1.
+        let [a, _] = self.l1_bytes().map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        match self.l1_buffers {
+            1 => L1Offsets { a: [0; 2], b: [a; 2] },
+            _ => L1Offsets { a: [0, L1_HALF_BYTES], b: [a, L1_HALF_BYTES + a] },
+        }
+    }
+
+    /// Why this tiling cannot be used for the problem on the SoC.
+    pub(super) fn refusal(&self, problem: &Problem, soc: &Soc) -> Option<String> {
+        self.malformed().or_else(|| self.does_not_fit(soc)).or_else(|| {
+            if self.num_cores > soc.cube_cores {
+                return Some(format!("num_cores = {}, {} has {}", self.num_cores, soc.name, soc.cube_cores));
+            }
+            let whole = [problem.m, problem.n, self.block[0], self.block[1]];
+            let is_ragged = self.unit_flag && whole.iter().any(|x| !x.is_multiple_of(16));
+            is_ragged.then(|| {
+                format!("unit_flag with m, n, block = {whole:?}; it drains whole fractals: multiples of 16 wanted")
+            })
+        })
+    }
+
+    fn malformed(&self) -> Option<String> {
+        let [tile_m, tile_n, tile_k] = self.tile;
+        for (name, value) in [("tile_m", tile_m), ("tile_n", tile_n), ("tile_k", tile_k)] {
+            if value == 0 || !value.is_multiple_of(16) {
+                return Some(format!("{name} = {value}, a multiple of 16 wanted"));
+            }
+        }
+        let counts = [
+            ("block_m", self.block[0]),
+            ("block_n", self.block[1]),
+            ("step_k of A", self.step_k[0]),
+            ("step_k of B", self.step_k[1]),
+            ("swizzle", self.swizzle),
+            ("num_cores", self.num_cores),
+        ];
+        for (name, value) in counts {
+            if value == 0 {
+                return Some(format!("{name} = 0, wanted at least 1"));
+            }
+        }
+        let buffers = [
+            ("l1_buffers", self.l1_buffers),
+            ("l0_buffers", self.l0_buffers),
+            ("l0c_buffers", self.l0c_buffers),
+        ];
+        buffers
+            .into_iter()
+            .find(|(_, value)| !(1..=2).contains(value))
+            .map(|(name, value)| format!("{name} = {value}, wanted 1 or 2"))
+    }
+
+    fn does_not_fit(&self, soc: &Soc) -> Option<String> {
+        let [m, n, k] = self.tile.map(u64::from);
+        let core = &soc.core;
+        // Two buffers take a half of their memory each.
+        let l0 = [
+            ("L0A", 2 * m * k, self.l0_buffers, core.l0a_bytes),
+            ("L0B", 2 * n * k, self.l0_buffers, core.l0b_bytes),
+            ("L0C", 4 * m * n, self.l0c_buffers, core.l0c_bytes),
+        ];
+        for (memory, bytes, count, capacity) in l0 {
+            let room = u64::from(capacity / count);
+            if bytes > room {
+                return Some(format!("{memory} buffers of {bytes} bytes, {room} usable"));
+            }
+        }
+        let bytes: u64 = self.l1_bytes().iter().sum();
+        let usable = core.l1_bytes - core.reserved_bytes;
+        let room = u64::from(if self.l1_buffers == 1 { usable } else { usable - L1_HALF_BYTES });
+        (bytes > room).then(|| format!("L1 buffers of A and B of {bytes} bytes, {room} usable"))
+    }
+
+    /// Estimated cycles of the slowest core: every pipe as if alone, the slowest counts, and what nothing hides.
+    pub(super) fn cycles(&self, problem: &Problem) -> f64 {
+        let [m, n, k] = [self.tile[0], self.tile[1], problem.k].map(|x| f64::from(x.div_ceil(16) * 16));
+        let cube = m * n * k / 4096.0;
+        let mte1 = 2.0 * m * k / L1_TO_L0A + 2.0 * n * k / L1_TO_L0B;
+        let mte2 = 2.0 * (m + n) * k / GM_TO_L1;
+        let fix = m * n * problem.dtype_out.size_bytes() as f64 / L0C_TO_GM;
+        let is_fix_hidden = self.l0c_buffers == 2 || self.unit_flag;
+        let tile = cube.max(mte1).max(mte2).max(fix) + if is_fix_hidden { 0.0 } else { fix };
+        let tiles = |extent: u32, size: u32| f64::from(extent.div_ceil(size));
+        let in_block = tiles(self.block[0].min(problem.m), self.tile[0])
+            * tiles(self.block[1].min(problem.n), self.tile[1]);
+        let batch: f64 = problem.batch.iter().map(|&b| f64::from(b)).product();
+        let blocks = batch * tiles(problem.m, self.block[0]) * tiles(problem.n, self.block[1]);
+        (blocks / f64::from(self.num_cores)).ceil() * in_block * tile + GM_LATENCY + fix
+    }
+
+    /// Blocks of one tile, double buffers wherever they fit, whole L1, and the bands with the smallest working set.
+    pub(super) fn with_tile([tile_m, tile_n]: [u32; 2], problem: &Problem, soc: &Soc) -> Self {
+        let depth = |most: u32| most.min(problem.k.div_ceil(16) * 16).max(16) / 16 * 16;
+        let l0_half = soc.core.l0a_bytes.min(soc.core.l0b_bytes) / 2;
+        let tile_k = depth((l0_half / 2 / tile_m.max(tile_n)).min(CHUNK_K));
+        let usable = soc.core.l1_bytes - soc.core.reserved_bytes - L1_HALF_BYTES;
+        let most_steps = usable / (2 * (tile_m + tile_n) * tile_k);
+        let step_k = (CHUNK_K / tile_k).min(most_steps).max(1);
+        let l0c_buffers = if 8 * tile_m * tile_n <= soc.core.l0c_bytes { 2 } else { 1 };
+        let is_whole = problem.m.is_multiple_of(16) && problem.n.is_multiple_of(16);
+        Self {
+            block: [tile_m, tile_n],
+            tile: [tile_m, tile_n, tile_k],
+            step_k: [step_k; 2],
+            l1_buffers: 2,
+            l0_buffers: 2,
+            l0c_buffers,
+            unit_flag: l0c_buffers == 1 && is_whole,
+            swizzle: smallest_band([tile_m, tile_n], problem, soc.cube_cores),
+            swizzle_axis: Axis::M,
+            num_cores: soc.cube_cores,
+        }
+    }
+}
+
+/// The band for which the blocks that all cores make at one time read the fewest rows of A and columns of B.
+fn smallest_band([tile_m, tile_n]: [u32; 2], problem: &Problem, cores: u32) -> u32 {
+    let most = problem.m.div_ceil(tile_m).min(cores).max(1);
+    let working_set =
+        |band: u32| u64::from(band) * u64::from(tile_m) + u64::from(cores.div_ceil(band)) * u64::from(tile_n);
+    (1..=most).min_by_key(|&band| working_set(band)).unwrap_or(1)
+}
+
+impl fmt::Display for Tiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ([block_m, block_n], [m, n, k], [a, b]) = (self.block, self.tile, self.step_k);
+        write!(
+            f,
+            "block {block_m} x {block_n}, tile {m} x {n} x {k}, step_k {a} and {b}, buffers L1 {} L0 {} L0C {}, \
+             unit_flag {}, bands of {} along {:?}, {} cores",
+            self.l1_buffers,
+            self.l0_buffers,
+            self.l0c_buffers,
+            if self.unit_flag { "on" } else { "off" },
+            self.swizzle,
+            self.swizzle_axis,
+            self.num_cores
+        )
+    }
+}

@@ -1,0 +1,193 @@
+//! What can be chosen about simulated collectives, and the environment variables of the genuine library.
+
+use std::time::Duration;
+
+use super::failure::{refuse, result};
+use crate::sim::acl::border::Outcome;
+
+/// When a reduction in f16, bf16 or f32 rounds to that type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReduceRounding {
+    /// ASSUMPTION(hccl-reduce-rounding): after each rank's value, as an engine does that adds in memory in the data's type.
+    EachStep,
+    /// Once, at the end: f16 and bf16 are accumulated in f32, f32 in f64.
+    Once,
+}
+
+/// In which order the values of the ranks are reduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReduceOrder {
+    /// ASSUMPTION(hccl-reduce-order): rank 0 first, then 1 and so on, for every element.
+    Rank,
+    /// An order that changes from collective to collective, drawn from this seed: what a chip without
+    /// `HCCL_DETERMINISTIC` may do. Communicators that ask for determinism reduce in order of rank all the same.
+    Permuted(u64),
+}
+
+/// How the collectives of a simulated device behave. All ranks of a communicator need the same rounding and order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HcclConfig {
+    /// How long a collective waits on its stream for the other ranks. `None`: what `HCCL_EXEC_TIMEOUT` says (seconds,
+    /// 0 for no limit), 1836 s without it.
+    pub exec_timeout: Option<Duration>,
+    /// How long the making of a communicator waits for the other ranks. `None`: what `HCCL_CONNECT_TIMEOUT` says (120 to
+    /// 7200 seconds, 120 without it), plus the 20 seconds that the genuine library adds.
+    pub connect_timeout: Option<Duration>,
+    /// When sums and products round.
+    pub rounding: ReduceRounding,
+    /// In which order ranks are reduced.
+    pub order: ReduceOrder,
+}
+
+impl Default for HcclConfig {
+    fn default() -> Self {
+        Self {
+            exec_timeout: None,
+            connect_timeout: None,
+            rounding: ReduceRounding::EachStep,
+            order: ReduceOrder::Rank,
+        }
+    }
+}
+
+/// What holds for one rank: its device's configuration, completed by the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// `None`: no limit.
+    pub(super) exec_timeout: Option<Duration>,
+    pub(super) connect_timeout: Duration,
+    pub(super) rounding: ReduceRounding,
+    pub(super) order: ReduceOrder,
+}
+
+const DEFAULT_EXEC_S: u64 = 1836;
+const MAX_EXEC_S: u64 = 0x7fff_ffff;
+const CONNECT_S: std::ops::RangeInclusive<u64> = 120..=7200;
+const DEFAULT_CONNECT_S: u64 = 120;
+/// Added to the connect time, to tell the other ranks why it failed.
+const CONNECT_EXTRA_S: u64 = 20;
+
+impl Settings {
+    /// Environment variables are those of the HCCL user guide (acl-runtime.md 4.3). `deterministic` is the choice of the
+    /// communicator's own configuration, which goes before the environment.
+    pub(super) fn new(
+        config: &HcclConfig,
+        deterministic: Option<bool>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Outcome<Settings> {
+        let exec_timeout = match config.exec_timeout {
+            Some(timeout) => Some(timeout),
+            None => match seconds(&variable, "HCCL_EXEC_TIMEOUT", 0..=MAX_EXEC_S, DEFAULT_EXEC_S)? {
+                0 => None,
+                s => Some(Duration::from_secs(s)),
+            },
+        };
+        let connect_timeout = match config.connect_timeout {
+            Some(timeout) => timeout,
+            None => {
+                let s = seconds(&variable, "HCCL_CONNECT_TIMEOUT", CONNECT_S, DEFAULT_CONNECT_S)?;
+                Duration::from_secs(s + CONNECT_EXTRA_S)
+            }
+        };
+        let deterministic = match deterministic {
+            Some(choice) => choice,
+            None => deterministic_variable(&variable)?,
+        };
+        let order = if deterministic { ReduceOrder::Rank } else { config.order };
+        Ok(Settings { exec_timeout, connect_timeout, rounding: config.rounding, order })
+    }
+}
+
+fn wrong<T>(name: &str, value: &str, want: &str) -> Outcome<T> {
+    refuse(result::PARA, format!("environment variable {name} = {value:?} given, {want} wanted"))
+}
+
+fn seconds(
+    variable: impl Fn(&str) -> Option<String>,
+    name: &str,
+    range: std::ops::RangeInclusive<u64>,
+    default: u64,
+) -> Outcome<u64> {
+    let Some(value) = variable(name) else { return Ok(default) };
+    match value.parse() {
+        Ok(s) if range.contains(&s) => Ok(s),
+        _ => wrong(name, &value, &format!("whole seconds from {} to {}", range.start(), range.end())),
+    }
+}
+
+fn deterministic_variable(variable: impl Fn(&str) -> Option<String>) -> Outcome<bool> {
+    let name = "HCCL_DETERMINISTIC";
+    let Some(value) = variable(name) else { return Ok(false) };
+    match value.to_ascii_lowercase().as_str() {
+        "false" => Ok(false),
+        "true" | "strict" => Ok(true),
+        _ => wrong(name, &value, "false, true or strict"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::result_of;
+    use super::*;
+
+    fn settings(
+        config: &HcclConfig,
+        deterministic: Option<bool>,
+        pairs: &[(&str, &str)],
+    ) -> Outcome<Settings> {
+        Settings::new(config, deterministic, |name| {
+            pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_user_guide() {
+        let got = settings(&HcclConfig::default(), None, &[]).unwrap();
+        assert_eq!(got.exec_timeout, Some(Duration::from_secs(1836)));
+        assert_eq!(got.connect_timeout, Duration::from_secs(140));
+        assert_eq!((got.rounding, got.order), (ReduceRounding::EachStep, ReduceOrder::Rank));
+    }
+
+    #[test]
+    fn the_environment_counts_where_the_configuration_is_silent() {
+        let environment = [("HCCL_EXEC_TIMEOUT", "0"), ("HCCL_CONNECT_TIMEOUT", "200")];
+        let got = settings(&HcclConfig::default(), None, &environment).unwrap();
+        assert_eq!((got.exec_timeout, got.connect_timeout), (None, Duration::from_secs(220)));
+        let ms = Duration::from_millis(5);
+        let config =
+            HcclConfig { exec_timeout: Some(ms), connect_timeout: Some(ms), ..HcclConfig::default() };
+        let got = settings(&config, None, &environment).unwrap();
+        assert_eq!((got.exec_timeout, got.connect_timeout), (Some(ms), ms));
+    }
+
+    #[test]
+    fn determinism_undoes_the_permuted_order() {
+        let config = HcclConfig { order: ReduceOrder::Permuted(7), ..HcclConfig::default() };
+        let order = |own, value: Option<&str>| {
+            let pairs: Vec<_> = value.map(|v| ("HCCL_DETERMINISTIC", v)).into_iter().collect();
+            settings(&config, own, &pairs).unwrap().order
+        };
+        assert_eq!(order(None, None), ReduceOrder::Permuted(7));
+        assert_eq!(order(None, Some("true")), ReduceOrder::Rank);
+        assert_eq!(order(None, Some("STRICT")), ReduceOrder::Rank);
+        assert_eq!(order(Some(false), Some("true")), ReduceOrder::Permuted(7));
+        assert_eq!(order(Some(true), None), ReduceOrder::Rank);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named_with_its_value() {
+        for (name, value) in [
+            ("HCCL_EXEC_TIMEOUT", "-1"),
+            ("HCCL_EXEC_TIMEOUT", "2147483648"),
+            ("HCCL_CONNECT_TIMEOUT", "119"),
+            ("HCCL_CONNECT_TIMEOUT", "7201"),
+            ("HCCL_DETERMINISTIC", "yes"),
+        ] {
+            let refusal = settings(&HcclConfig::default(), None, &[(name, value)]).unwrap_err();
+            assert_eq!(result_of(refusal.code), result::PARA);
+            assert!(refusal.text.contains(&format!("{name} = {value:?}")), "{}", refusal.text);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Why a communicator stopped, and the codes of two libraries that say so.
+
+use crate::driver::hccl::HcclResult;
+use crate::driver::{codes, AclError};
+use crate::sim::acl::border::{self, Outcome, Refusal};
+
+pub(super) use crate::driver::hccl::codes as result;
+
+/// The first thing that went wrong in a communicator. All ranks get it, and nothing runs after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Ranks asked for different things.
+    Mismatch,
+    /// A rank did not come in time.
+    Timeout,
+    /// A rank's work was dropped, or it destroyed its communicator.
+    RankLost,
+    /// A defect of the simulator.
+    Defect,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    pub(super) text: String,
+}
+
+impl Failure {
+    /// What HCCL functions return.
+    pub(super) fn result(&self) -> HcclResult {
+        match self.cause {
+            Cause::Mismatch => result::PARA,
+            Cause::Timeout => result::TIMEOUT,
+            Cause::RankLost => result::REMOTE,
+            Cause::Defect => result::INTERNAL,
+        }
+    }
+
+    /// Refusal of a call.
+    pub(super) fn of_call(&self) -> Refusal {
+        Refusal { code: code_of(self.result()), text: self.text.clone() }
+    }
+
+    /// Failure of the work on a stream.
+    ///
+    /// ASSUMPTION(hccl-stream-codes): the user guide names EI0002 (a rank did not come, also when it failed) and EI0005
+    /// (arguments differ), not the codes with which a stream then fails.
+    pub(super) fn of_work(&self) -> Refusal {
+        let (code, vendor) = match self.cause {
+            Cause::Mismatch => (codes::RT_PARAM_INVALID, "EI0005: "),
+            Cause::Timeout | Cause::RankLost => (codes::RT_FFTS_TIMEOUT, "EI0002: "),
+            Cause::Defect => (codes::INTERNAL_ERROR, ""),
+        };
+        Refusal { code, text: format!("{vendor}{}", self.text) }
+    }
+}
+
+/// HCCL's codes travel as they are through the border of the ACL functions, whose own codes begin at 100000.
+fn code_of(result: HcclResult) -> AclError {
+    AclError::try_from(result).unwrap_or(codes::INTERNAL_ERROR)
+}
+
+/// Refuses a call with a code of HCCL.
+pub(super) fn refuse<T>(result: HcclResult, text: impl Into<String>) -> Outcome<T> {
+    border::refuse(code_of(result), text)
+}
+
+/// What an HCCL function returns for a refusal of any layer.
+pub(super) fn result_of(code: AclError) -> HcclResult {
+    match code {
+        codes::RT_PARAM_INVALID | codes::INVALID_PARAM => result::PARA,
+        codes::RT_INVALID_HANDLE => result::PTR,
+        codes::INTERNAL_ERROR => result::INTERNAL,
+        _ => HcclResult::try_from(code).ok().filter(|&own| own < 100_000).unwrap_or(result::RUNTIME),
+    }
+}

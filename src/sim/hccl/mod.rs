@@ -1,0 +1,33 @@
+//! The HCCL functions, in process, over simulated devices: ranks are threads, each with a device of its own.
+//!
+//! An operation is announced to its communicator when it is called ([`group`]), is queued on an ordinary stream
+//! ([`communicator`]), and happens when the streams of all its ranks have reached it, at once and for all ([`transfer`]).
+//! Ranks that disagree, fail, leave or do not come end the communicator with one text for everybody ([`failure`]).
+//! There is no model of time or of links, and the transfer buffers of the genuine library are not allocated.
+//!
+//! A count of 0 takes part like any other; the genuine library returns at once.
+
+mod bootstrap;
+mod comm_config;
+mod communicator;
+mod config;
+mod exports;
+mod failure;
+mod group;
+mod operation;
+mod reduce;
+mod transfer;
+
+pub(super) use communicator::Communicator;
+pub use config::{HcclConfig, ReduceOrder, ReduceRounding};
+pub(super) use operation::{DataType, ReduceOp};
+pub(super) use reduce::reduce;
+
+use crate::driver::hccl::{hccl_functions, HcclTable};
+use crate::driver::table_from_module;
+
+/// The simulated functions.
+pub(crate) fn table() -> &'static HcclTable {
+    static TABLE: HcclTable = hccl_functions!(table_from_module(HcclTable: self::exports));
+    &TABLE
+}
