@@ -277,8 +277,7 @@ fn check_chrome(events: &[Value], dialect: TraceDialect) -> [u64; 2] {
 fn traces_parse_bars_do_not_overlap_and_arrows_pair_up() {
     let report = traced(&problems()[1]);
     for dialect in [TraceDialect::Vendor, TraceDialect::Integer] {
-        let mut options = TraceOptions::default();
-        options.dialect = dialect;
+        let options = TraceOptions { dialect, ..TraceOptions::default() };
         let (bytes, counts, left_out) = chrome(&report, &options);
         let json: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!((json["schemaVersion"].as_u64(), json["profilingType"].as_str()), (Some(2), Some("op")));
@@ -297,8 +296,7 @@ fn what_a_trace_leaves_out_it_says() {
     assert!(groups.len() > 2, "{groups:?}");
     let of = |group: u32| report.trace.iter().filter(|e| e.group == group).count() as u64;
 
-    let mut one = TraceOptions::default();
-    one.groups = Some(vec![1]);
+    let one = TraceOptions { groups: Some(vec![1]), ..TraceOptions::default() };
     let (bytes, [instructions, _], left_out) = chrome(&report, &one);
     let json: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(instructions, of(1));
@@ -312,8 +310,7 @@ fn what_a_trace_leaves_out_it_says() {
     assert_eq!(json["otherData"]["left_out"], text);
 
     for max_bytes in [bytes.len() as u64 / 2, 2 * bytes.len() as u64] {
-        let mut limited = TraceOptions::default();
-        limited.max_bytes = max_bytes;
+        let limited = TraceOptions { max_bytes, ..TraceOptions::default() };
         let (bytes, [instructions, _], left_out) = chrome(&report, &limited);
         let text = left_out.unwrap();
         assert!(bytes.len() as u64 <= max_bytes, "{} of {max_bytes}", bytes.len());
@@ -325,8 +322,7 @@ fn what_a_trace_leaves_out_it_says() {
         );
     }
 
-    let mut wrong = TraceOptions::default();
-    wrong.groups = Some(vec![99]);
+    let wrong = TraceOptions { groups: Some(vec![99]), ..TraceOptions::default() };
     let error = report.write_trace(&mut Vec::new(), &wrong, &mut |_| {}).unwrap_err();
     assert!(error.to_string().starts_with("the launch has no core 99; it ran on cores 0-"), "{error}");
     let untraced = launch(&problems()[0], &ModelTime::only(), 1, 1).remove(0);

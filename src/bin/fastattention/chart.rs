@@ -36,22 +36,19 @@ fn save(path: &Path, svg: &str) -> Result<()> {
     Output::check(path, None)?.replace(|file| Ok(file.write_all(svg.as_bytes())?))
 }
 
-/// What tells a row from the others, without its seqlen_q and, where this is the same number, seqlen_k.
-fn labels(rows: &[Row], has_seqlen: bool) -> Vec<String> {
+/// What tells a row from the others, with or without its seqlen_q.
+fn labels(rows: &[Row], has_seqlen_q: bool) -> Vec<String> {
     let (_, cases) = split_case(rows);
-    let is_self = rows.iter().all(|r| r.workload.problem.seqlen_q == r.workload.problem.seqlen_k);
-    let is_shown = |name: &str| match name {
-        "seqlen_q" => has_seqlen,
-        "seqlen_k" => !is_self,
-        _ => true,
+    let label = |(case, row): (Vec<(&'static str, String)>, &Row)| {
+        let shown = case.into_iter().filter(|(name, _)| has_seqlen_q || *name != "seqlen_q");
+        let parts: Vec<_> = shown.map(|(_, value)| value).collect();
+        if parts.is_empty() {
+            row.workload.op.to_string()
+        } else {
+            parts.join(" ")
+        }
     };
-    cases
-        .into_iter()
-        .map(|case| {
-            let parts = case.into_iter().filter(|(name, _)| is_shown(name)).map(|(_, value)| value);
-            parts.collect::<Vec<_>>().join(" ")
-        })
-        .collect()
+    cases.into_iter().zip(rows).map(label).collect()
 }
 
 /// From a bit below the least to a bit above the largest of positive numbers.
@@ -84,7 +81,14 @@ fn times(rows: &[Row]) -> Result<String> {
             .x_label_area_size(44)
             .y_label_area_size(72)
             .build_cartesian_2d(x.log_scale(), y.log_scale())?;
-        chart.configure_mesh().x_desc("seqlen_q").y_desc("model time, us").draw()?;
+        let whole = |seqlen: &f64| format!("{seqlen:.0}");
+        chart
+            .configure_mesh()
+            .max_light_lines(0)
+            .x_label_formatter(&whole)
+            .x_desc("seqlen_q")
+            .y_desc("model time, us")
+            .draw()?;
         for (i, (label, mut points)) in series.into_iter().enumerate() {
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             let colour = Palette99::pick(i).to_rgba();
@@ -112,7 +116,8 @@ fn pipes(rows: &[Row]) -> Result<String> {
             .margin(12)
             .x_label_area_size(44)
             .y_label_area_size(64)
-            .build_cartesian_2d(-0.5..rows.len() as f64 - 0.5, 0.0..115.0)?;
+            // One more place on the right, for the legend.
+            .build_cartesian_2d(-0.5..rows.len() as f64 + 0.5, 0.0..100.0)?;
         let name = |x: &f64| {
             let near = labels.iter().enumerate().find(|(i, _)| (*i as f64 - x).abs() < 1e-6);
             near.map_or_else(String::new, |(_, label)| label.clone())
@@ -120,7 +125,8 @@ fn pipes(rows: &[Row]) -> Result<String> {
         chart
             .configure_mesh()
             .disable_x_mesh()
-            .x_labels(2 * rows.len() + 1)
+            .max_light_lines(0)
+            .x_labels(2 * rows.len() + 3)
             .x_label_formatter(&name)
             .y_desc("% of the cores' time")
             .draw()?;
@@ -163,14 +169,21 @@ fn roofline(soc: &str, rows: &[&Row]) -> Result<String> {
             .margin(12)
             .x_label_area_size(44)
             .y_label_area_size(72)
-            .build_cartesian_2d(x.clone().log_scale(), y.log_scale())?;
-        chart.configure_mesh().x_desc("FLOPs of the Cube a byte").y_desc("TFLOPS of the Cube").draw()?;
+            .build_cartesian_2d(x.clone().log_scale(), y.clone().log_scale())?;
+        chart
+            .configure_mesh()
+            .max_light_lines(0)
+            .x_desc("FLOPs of the Cube a byte")
+            .y_desc("TFLOPS of the Cube")
+            .draw()?;
         let rates = all.first().map_or((0.0, 0.0), |r| (r.l2.gbps, r.hbm.gbps));
         for (i, (name, gbps, points)) in [("L2", rates.0, l2), ("HBM", rates.1, hbm)].into_iter().enumerate()
         {
             let colour = Palette99::pick(i).to_rgba();
             let knee = peak * 1e3 / gbps.max(1.0);
-            let roof = [x.start, knee.clamp(x.start, x.end), x.end].map(|i| (i, peak.min(i * gbps / 1e3)));
+            // From where the slope enters the chart.
+            let first = x.start.max(y.start * 1e3 / gbps.max(1.0));
+            let roof = [first, knee.clamp(first, x.end), x.end].map(|i| (i, peak.min(i * gbps / 1e3)));
             chart
                 .draw_series(LineSeries::new(roof, colour.stroke_width(2)))?
                 .label(format!("{name}, {gbps:.0} GB/s"))

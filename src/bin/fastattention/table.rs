@@ -98,23 +98,33 @@ impl Row {
 fn busy_us(report: &LaunchReport, kind: &str, pipe: Pipe) -> f64 {
     let busy: Vec<f64> =
         report.cores.iter().filter(|c| c.kind() == kind).map(|c| c.pipes[pipe as usize].busy).collect();
-    busy.iter().sum::<f64>() / (busy.len().max(1) as f64) / f64::from(report.soc.clock_mhz)
+    busy.iter().fold(0.0, |sum, cycles| sum + cycles)
+        / (busy.len().max(1) as f64)
+        / f64::from(report.soc.clock_mhz)
 }
 
-/// What every row has in common, and the parts of the case in which the rows differ.
+/// What every row has in common, and the parts of the case in which the rows differ, seqlen_q among them. Lengths of k that are
+/// those of q are told once, not in every row.
 pub(crate) fn split_case(rows: &[Row]) -> (String, Vec<Vec<(&'static str, String)>>) {
     let cases: Vec<_> = rows.iter().map(Row::case).collect();
-    let Some(first) = cases.first() else { return (String::new(), Vec::new()) };
-    let is_common = |at: usize| cases.len() > 1 && cases.iter().all(|case| case[at] == first[at]);
-    let common: Vec<_> = (0..first.len())
-        .filter(|at| is_common(*at))
-        .map(|at| format!("{} {}", first[at].0, first[at].1))
-        .collect();
-    let varying = |case: Vec<(&'static str, String)>| {
-        case.into_iter().enumerate().filter(|(at, _)| !is_common(*at)).map(|(_, part)| part).collect()
+    let is_self = |row: &Row| row.workload.problem.seqlen_k == row.workload.problem.seqlen_q;
+    let has_own_k = !rows.iter().all(is_self);
+    let varies = |name: &str, at: usize| match name {
+        "seqlen_q" => true,
+        "seqlen_k" => has_own_k,
+        _ => cases.iter().any(|case| case[at] != cases[0][at]),
     };
-    let varying = cases.clone().into_iter().map(varying).collect();
-    (common.join(", "), varying)
+    let mut common = Vec::new();
+    for (at, (name, value)) in cases.first().into_iter().flatten().enumerate() {
+        if !varies(name, at) {
+            common.push(format!("{name} {}", if *name == "seqlen_k" { "as seqlen_q" } else { value }));
+        }
+    }
+    let varying = cases.iter().map(|case| {
+        let parts = case.iter().enumerate().filter(|(at, (name, _))| varies(name, *at));
+        parts.map(|(_, part)| part.clone()).collect()
+    });
+    (common.join(", "), varying.collect())
 }
 
 /// Header and cells of the table, and what is the same in every row.
