@@ -3,7 +3,7 @@
 use super::operands::{AllGiven, Given};
 use super::{kernel_name, self_test, Plan};
 use crate::kernels;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
 
@@ -78,6 +78,18 @@ impl FlashAttention {
     /// `Driver`.
     pub fn self_test(&self) -> Result<()> {
         self_test::run(&self.self_test, &self.device)
+    }
+
+    /// The same operator with the kernels of another image of the same device, which share the M-mask.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel. Launches fail when the image is loaded on another device.
+    pub fn with_kernels_of(&self, module: &Module) -> Result<Self> {
+        Ok(Self {
+            f16: module.kernel(kernel_name(DType::F16)?)?,
+            bf16: module.kernel(kernel_name(DType::Bf16)?)?,
+            ..self.clone()
+        })
     }
 
     /// The device.

@@ -9,7 +9,8 @@ use half::{bf16, f16};
 
 use super::cases::Case;
 use super::compare::{check_lse, check_o, score_error};
-use super::data::{operands, strides, Operand};
+pub use super::data::problem;
+use super::data::{operands, Operand};
 
 /// A simulated device with the operator loaded; `FA_DEVICE=npu:0` names a real one instead.
 pub struct Bench {
@@ -51,24 +52,6 @@ impl Results {
         check_o(&self.o, &self.exact.o, &self.plain.o, self.unit, self.shape)?;
         check_lse(&self.lse, &self.exact.lse, &self.score_errors, [1, batch, heads, seqlen])
     }
-}
-
-/// The problem of a case, with its layout's strides.
-pub fn problem(case: &Case) -> Problem {
-    let c = case;
-    let mut problem = Problem::new(c.dtype, [c.batch, c.seqlen_q, c.num_heads, c.head_dim])
-        .with_seqlen_k(c.seqlen_k)
-        .with_num_heads_k(c.num_heads_k)
-        .with_head_dim_v(c.head_dim_v)
-        .with_mask(c.mask)
-        .with_lse();
-    problem.softmax_scale = c.softmax_scale;
-    let stride = |shape| Some(strides(c.layout, shape).0);
-    problem.q_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim]);
-    problem.k_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim]);
-    problem.v_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim_v]);
-    problem.o_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim_v]);
-    problem
 }
 
 /// Runs a case with the planner's tiling, or with a given one.
