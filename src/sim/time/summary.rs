@@ -9,7 +9,7 @@ use super::path::PathStep;
 use super::report::{core_kind, Cause, CoreReport, LaunchReport};
 use crate::sim::Pipe;
 
-/// Multiplications with addition of 16-bit operands that one Cube starts in a cycle (dav-c220.md 5.2).
+/// Multiplications with addition of 16-bit operands that one Cube starts in a cycle (dav-c220.md 5).
 const CUBE_MACS: f64 = 4096.0;
 
 /// What a memory would allow.
