@@ -1,14 +1,21 @@
 //! The command line tool: run attention on files, print plans, list devices and instructions.
 
+mod bench;
+mod chart;
 #[path = "../../../build/compiler.rs"]
 mod compiler;
 mod doctor;
 mod kernels;
 mod output;
 mod plan;
+mod progress;
 mod run;
 mod self_test;
+mod shape;
+mod table;
 mod tensors;
+mod trace;
+mod workload;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -32,6 +39,10 @@ enum Command {
     Run(run::Run),
     /// Print tiling, buffer maps and workspace for a shape, without a device.
     Plan(plan::Plan),
+    /// Run a kernel in model time and write a Chrome trace of every instruction, or a summary.
+    Trace(trace::Trace),
+    /// Run operators in model time over sweeps of shapes: table, CSV, charts.
+    Bench(bench::Bench),
     /// List the devices found, and why something was not found.
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
@@ -49,6 +60,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Trace(trace) => trace.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
         Command::Doctor(doctor) => doctor.execute(),
