@@ -43,6 +43,7 @@ pub fn problem(case: &Case) -> Problem {
         .with_seqlen_k(c.seqlen_k)
         .with_num_heads_k(c.num_heads_k)
         .with_head_dim_v(c.head_dim_v)
+        .with_score_dtype(c.score_dtype)
         .with_mask(c.mask)
         .with_lse();
     problem.softmax_scale = c.softmax_scale;

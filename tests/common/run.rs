@@ -80,6 +80,7 @@ pub fn run_typed<T: Element + host::Element>(
         Some(candidate) => launch_with(bench, &problem, [q, k, v], candidate).map_err(|e| e.to_string())?,
     };
     let shape = problem.shape();
+    let score_unit = if case.score_dtype == DType::F16 { f64::from(f16::EPSILON) / 2.0 } else { 0.0 };
     let params = Params {
         batch: case.batch as usize,
         num_heads: case.num_heads as usize,
@@ -114,13 +115,13 @@ pub fn run_typed<T: Element + host::Element>(
         plain,
         bits,
         unit,
-        score_errors: score_errors(&params, q64.tensor(), k64.tensor()),
+        score_errors: score_errors(&params, q64.tensor(), k64.tensor(), score_unit),
         shape: [params.batch, params.seqlen_q, params.num_heads, params.head_dim_v],
     })
 }
 
 /// What the rounding of scores may cost the lse of each row.
-fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>) -> Vec<f64> {
+fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>, unit: f64) -> Vec<f64> {
     let norm = |t: &Tensor<'_, f64>, b: usize, s: usize, h: usize| {
         let at = b * t.stride[0] + s * t.stride[1] + h * t.stride[2];
         t.data[at..at + p.head_dim].iter().map(|x| x * x).sum::<f64>().sqrt()
@@ -131,7 +132,8 @@ fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>) -> Vec<f64> 
             let head_k = h / (p.num_heads / p.num_heads_k);
             let largest = (0..p.seqlen_k).map(|j| norm(&k, b, j, head_k)).fold(0.0, f64::max);
             errors.extend(
-                (0..p.seqlen_q).map(|i| score_error(p.head_dim, p.softmax_scale, norm(&q, b, i, h), largest)),
+                (0..p.seqlen_q)
+                    .map(|i| score_error(p.head_dim, p.softmax_scale, norm(&q, b, i, h), largest, unit)),
             );
         }
     }
