@@ -192,12 +192,14 @@ pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
     Ok(())
 }
 
-/// L1: two buffers each of Q, K and P, and one of all values of a step. Every size is a multiple of 512 bytes, since all its factors have 16 in them.
+/// L1: two buffers each of Q, K and P (`tile_m` rows of `chunk_p` keys), and one of all values of a step. Every size is a
+/// multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
 ///
 /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side here, since
 /// tiling data has one offset a pair.
 ///
-/// Returns the keys of a P buffer with the map: rows of P of 512 bytes are the shortest that L2 gives at its full rate.
+/// Returns `chunk_p` with the map: 256 keys where they fit, as rows of 512 bytes are the shortest that L2 gives at its
+/// full rate, else 128.
 fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, MemoryMap), String> {
     let Candidate { block_m, block_n, chunk_n, .. } = *candidate;
     let mut why = None;
@@ -217,6 +219,7 @@ fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, Memor
 }
 
 /// UB with the largest score slice that fits: whole groups of 8 rows of block_n scores, and 8 rows of o at least.
+/// Four slices are under way at once; they share one P buffer and the scratch of two row reductions (maxima, sums).
 fn ub_map(
     candidate: &Candidate,
     shape: &Shape,
