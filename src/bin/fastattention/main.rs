@@ -1,5 +1,6 @@
 //! The command line tool: run attention on files, print plans, list devices and instructions.
 
+mod calibrate;
 #[path = "../../../build/compiler.rs"]
 mod compiler;
 mod doctor;
@@ -32,6 +33,8 @@ enum Command {
     Run(run::Run),
     /// Print tiling, buffer maps and workspace for a shape, without a device.
     Plan(plan::Plan),
+    /// Run published measurements of the 910B series in model time, and compare.
+    Calibrate(calibrate::Calibrate),
     /// List the devices found, and why something was not found.
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Calibrate(calibrate) => calibrate.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
         Command::Doctor(doctor) => doctor.execute(),
