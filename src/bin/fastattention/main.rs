@@ -2,6 +2,7 @@
 
 mod bench;
 mod chart;
+mod calibrate;
 #[path = "../../../build/compiler.rs"]
 mod compiler;
 mod doctor;
@@ -43,6 +44,8 @@ enum Command {
     Trace(trace::Trace),
     /// Run operators in model time over sweeps of shapes: table, CSV, charts.
     Bench(bench::Bench),
+    /// Run published measurements of the 910B series in model time, and compare.
+    Calibrate(calibrate::Calibrate),
     /// List the devices found, and why something was not found.
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.execute(),
         Command::Trace(trace) => trace.execute(),
         Command::Bench(bench) => bench.execute(),
+        Command::Calibrate(calibrate) => calibrate.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
         Command::Doctor(doctor) => doctor.execute(),

@@ -273,7 +273,14 @@ impl TimedLaunch {
     fn transfer(&mut self, clock: &mut PipeClock, instr: &Instr, issued: Moment) -> Span {
         let write = self.touched.iter().any(|t| t.addr.space == Space::Gm && t.access != Access::Read);
         let local = self.touched.iter().find(|t| t.addr.space != Space::Gm);
-        let path = cost::gm_path(self.timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
+        let mut path = cost::gm_path(self.timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
+        let drained: u64 =
+            self.touched.iter().filter(|t| t.addr.space == Space::L0c).map(|t| t.len * t.count).sum();
+        if drained > 0 {
+            // The fixpipe's rate counts what it takes from L0C, which a smaller type shrinks on the way.
+            let stored: u64 = self.pieces.iter().map(|p| p.len * p.count).sum();
+            path.bytes_per_cycle *= stored as f64 / drained as f64;
+        }
         let start = clock.ready(issued);
         let done =
             self.gm.transfer(&mut clock.window, start, &Transfer { path, write, pieces: &self.pieces });

@@ -5,7 +5,7 @@
 //! booked for the time at which a request gets there, so that cores compete for them.
 
 use super::calendar::Calendar;
-use super::l2::{mix, L2, LINE, SECTOR};
+use super::l2::{mix, L2, LINE, SECTOR, SECTORS};
 use crate::soc::{GmPath, SharedMemory, Timing};
 use crate::Soc;
 
@@ -160,7 +160,9 @@ impl SharedGm {
         let (first, last) = (at % LINE / SECTOR, (stop - 1) % LINE / SECTOR);
         let sectors = (first..=last).fold(0u8, |bits, s| bits | 1 << s);
         let found = self.l2.access(line, sectors, transfer.write);
-        let cost = if transfer.write { self.write_line } else { self.read_line };
+        let whole_line = if transfer.write { self.write_line } else { self.read_line };
+        // ASSUMPTION(l2-slices): a slice works on a request for the time of its sectors, at least half a line.
+        let cost = whole_line * (last - first + 1).max(SECTORS / 2) as f64 / SECTORS as f64;
         let slice = (mix(line) % self.memory.l2_slices as u64) as usize;
         let half = transfer.path.latency as f64 / 2.0;
         let served = self.slices.book(slice, send + half, cost);
@@ -182,7 +184,9 @@ impl SharedGm {
         if found.fill > 0 {
             self.traffic.missed_sectors += found.fill / SECTOR;
             self.traffic.hbm_read_bytes += found.fill;
-            let bytes = found.fill as f64;
+            // ASSUMPTION(unaligned-miss): a miss of a request that ends within a sector takes HBM as long as a whole line.
+            let is_whole = at.is_multiple_of(SECTOR) && stop.is_multiple_of(SECTOR);
+            let bytes = if is_whole { found.fill } else { LINE } as f64;
             let read = self.hbm.book(0, served, bytes * self.hbm_byte);
             let filled = self.fill.book(0, served, bytes * self.fill_byte);
             window.hbm_free = window.hbm_free.max(served) + bytes * self.core_hbm_byte;

@@ -7,6 +7,8 @@
 pub(super) const LINE: u64 = 512;
 /// Bytes of a sector.
 pub(super) const SECTOR: u64 = 128;
+/// Sectors of a line.
+pub(super) const SECTORS: u64 = LINE / SECTOR;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Way {

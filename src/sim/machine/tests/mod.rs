@@ -9,6 +9,7 @@ mod image;
 mod launch;
 mod oracle;
 mod races;
+mod time;
 
 use std::sync::Arc;
 

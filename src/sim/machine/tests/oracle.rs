@@ -6,7 +6,7 @@ use super::*;
 use Pipe::{Mte2, Mte3, S, V};
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+pub(super) enum Step {
     /// Pipe, start, end, is it a write. On S: a scalar load or store of one byte.
     Access(Pipe, u64, u64, bool),
     Set(Pipe, Pipe, u64),
@@ -18,7 +18,7 @@ enum Step {
 const PIPES: [Pipe; 4] = [S, V, Mte2, Mte3];
 
 /// A program whose flags are used correctly: only its accesses may be wrong.
-fn random_program(rng: &mut fastrand::Rng) -> Vec<Step> {
+pub(super) fn random_program(rng: &mut fastrand::Rng) -> Vec<Step> {
     // Everything is written once, so that scalar loads find something.
     let mut steps = vec![Step::Access(Mte2, 0, 64, true), Step::BarrierAll];
     let mut pending: Vec<(Pipe, Pipe, u64)> = Vec::new();
@@ -127,7 +127,7 @@ impl Graph {
     }
 }
 
-fn run(device: &Device, steps: &[Step]) -> Result<LaunchStats, Stop> {
+pub(super) fn run(device: &Device, steps: &[Step]) -> Result<LaunchStats, Stop> {
     let steps = steps.to_vec();
     device.aiv(move || {
         steps.iter().try_for_each(|step| match *step {
