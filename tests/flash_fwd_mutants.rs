@@ -40,7 +40,7 @@ const SOURCES: &[&str] = &[
     "kernels/flash_fwd.cpp",
 ];
 
-const RINGS: &[&str] = &["q", "k", "v", "p", "l0", "l0c", "s", "mask", "out", "lse"];
+const RINGS: &[&str] = &["q", "k", "v", "p", "l0", "l0c", "load", "mask", "out", "lse"];
 const CROSS_FLAGS: &[&str] = &["kQkReady", "kSoftmaxReady", "kPvReady"];
 
 /// Synchronisation that something else covers today, and why it stays.

@@ -103,8 +103,6 @@ struct SoftmaxTilingData {
     float softmax_scale;
     uint32_t ub_in_offset_bytes;
     uint32_t ub_mask_offset_bytes;
-    uint32_t ub_mask_bytes;
-    uint32_t reserved;
     uint32_t ub_out_offset_bytes;
     uint32_t ub_x_offset_bytes;
     uint32_t ub_tmp_offset_bytes;
