@@ -1,8 +1,8 @@
 //! The command line tool: run attention on files, print plans, list devices and instructions.
 
 mod bench;
-mod chart;
 mod calibrate;
+mod chart;
 #[path = "../../../build/compiler.rs"]
 mod compiler;
 mod doctor;

@@ -24,7 +24,7 @@ const GROUPS: usize = 16;
 const PERIOD: u64 = GROUPS as u64;
 
 fn group(block: i64) -> usize {
-    block.rem_euclid(GROUPS as i64).unsigned_abs() as usize
+    usize::try_from(block.rem_euclid(GROUPS as i64)).unwrap_or(0)
 }
 
 /// Bank within the group: address bits 16 and 17.

@@ -163,7 +163,7 @@ impl SharedGm {
         let whole_line = if transfer.write { self.write_line } else { self.read_line };
         // ASSUMPTION(l2-slices): a slice works on a request for the time of its sectors, at least half a line.
         let cost = whole_line * (last - first + 1).max(SECTORS / 2) as f64 / SECTORS as f64;
-        let slice = (mix(line) % self.memory.l2_slices as u64) as usize;
+        let slice = usize::try_from(mix(line) % self.memory.l2_slices as u64).unwrap_or(0);
         let half = transfer.path.latency as f64 / 2.0;
         let served = self.slices.book(slice, send + half, cost);
         // Service is part of the latency of a lone request.

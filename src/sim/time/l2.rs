@@ -52,7 +52,7 @@ impl L2 {
     /// Reads or writes `sectors` (a bit each) of a line.
     pub(super) fn access(&mut self, line: u64, sectors: u8, write: bool) -> Traffic {
         self.clock += 1;
-        let set = (mix(line) % self.sets) as usize * self.ways;
+        let set = usize::try_from(mix(line) % self.sets).unwrap_or(0) * self.ways;
         let ways = &mut self.lines[set..set + self.ways];
         let tag = line + 1;
         let mut traffic = Traffic::default();
