@@ -9,6 +9,7 @@ mod plan;
 mod run;
 mod self_test;
 mod tensors;
+mod tune;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -32,6 +33,8 @@ enum Command {
     Run(run::Run),
     /// Print tiling, buffer maps and workspace for a shape, without a device.
     Plan(plan::Plan),
+    /// Simulate the most promising tilings of shapes in model time, and write the results to a file for `plan --tuned`.
+    Tune(tune::Tune),
     /// List the devices found, and why something was not found.
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Tune(tune) => tune.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
         Command::Doctor(doctor) => doctor.execute(),
