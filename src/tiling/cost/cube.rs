@@ -12,11 +12,13 @@ pub(super) struct CubeClock {
     mte1: f64,
     mmad: f64,
     fix: f64,
+    /// When the only buffer of values may be written again.
+    values: f64,
 }
 
 impl CubeClock {
     pub(super) fn new(start: f64) -> Self {
-        Self { issue: start, mte2: start, mte1: start, mmad: start, fix: start }
+        Self { issue: start, mte2: start, mte1: start, mmad: start, fix: start, values: start }
     }
 }
 
@@ -133,6 +135,9 @@ impl Model<'_> {
         let first = q + self.load(self.k_rows(chunk));
         let mut done = self.multiply(clock, [first, first], &self.qk_product(step.rows, chunk), 0.0);
         let values = next_pv.map_or(0.0, |s| self.load(self.v_rows(s.keys)));
+        if next_pv.is_some() {
+            clock.mte2 = clock.mte2.max(clock.values);
+        }
         if step.keys > chunk {
             let piece = self.load(self.k_rows(chunk.min(step.keys - chunk)));
             let rest = self.load(self.k_rows(step.keys - chunk));
@@ -167,7 +172,9 @@ impl Model<'_> {
         let early = clock.mte2.max(clock.issue) + values;
         clock.mte2 = early;
         let product = self.pv_product(step.rows, step.keys);
-        self.multiply(clock, [p, piece], &product, ready) + self.soc.timing.control.cross_group as f64
+        let done = self.multiply(clock, [p, piece], &product, ready);
+        clock.values = clock.mte1 + self.soc.timing.control.flag as f64;
+        done + self.soc.timing.control.cross_group as f64
     }
 
     /// The slowest pipe of the Cube.

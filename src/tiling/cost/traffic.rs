@@ -11,6 +11,10 @@ const LINE: u64 = 512;
 /// ASSUMPTION(cost-crowding): fitted on simulated launches.
 const CROWDING: f64 = 1.2;
 
+/// What a line costs L2 in addition when all cores read it at once, in lines: they queue for one part of L2 while others idle.
+/// ASSUMPTION(cost-same-line): fitted on simulated launches.
+const SAME_LINE: f64 = 0.35;
+
 /// Rows of `bytes` bytes, `pitch` bytes apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows {
@@ -58,6 +62,11 @@ impl Model<'_> {
     pub(super) fn write(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
         let line = self.line() * self.soc.timing.memory.l2_write_cost;
         self.transfer(path, rows, f64::from(sharers * self.tiling.num_cores) * line)
+    }
+
+    /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by all of them at once.
+    fn same_line(&self) -> f64 {
+        1.0 + SAME_LINE * (1.0 - self.heads() as f64 / f64::from(self.tiling.num_cores)).max(0.0)
     }
 
     /// `share`: cycles that L2 needs for one line of every sharer.
@@ -112,13 +121,8 @@ impl Model<'_> {
         let ends = if step.first { self.q_rows(rows).requests() } else { 0.0 }
             + if step.last { write * self.o_rows(rows).requests() } else { 0.0 };
         let cut = f64::from((step.cut[0] + step.cut[1]).min(2 * rows_v(rows)));
-        self.k_rows(keys).requests()
-            + self.v_rows(keys).requests()
-            + scores
-            + probabilities
-            + output
-            + ends
-            + 2.0 * cut
+        let keys_values = self.k_rows(keys).requests() + self.v_rows(keys).requests();
+        self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
     }
 
     /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2.
