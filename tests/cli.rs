@@ -358,7 +358,7 @@ fn an_old_output_is_replaced_only_by_a_whole_one() {
     assert_eq!(names, ["lse", "o"]);
 }
 
-/// The limit (500 blocks of 512 bytes) is above the kernel image, which is loaded through a file, and below o.
+/// The limit (900 blocks of 512 bytes) is above the kernel image, which is loaded through a file, and below o.
 #[cfg(unix)]
 #[test]
 fn a_failure_while_writing_leaves_nothing() {
@@ -478,7 +478,7 @@ fn a_reader_that_leaves_is_no_error() {
 #[test]
 fn plan_explains_its_choice() {
     let text = succeeds(&["plan", "--seqlen-q", "300", "--num-heads", "2", "--head-dim", "64", "--explain"]);
-    let (chosen, candidates) = text.split_once("candidates by estimated cycles").unwrap();
+    let (chosen, candidates) = text.split_once("candidates by predicted model time").unwrap();
     let tiles =
         chosen.lines().find(|l| l.starts_with("level 1")).unwrap().trim_start_matches("level 1").trim();
     let best = candidates.lines().nth(1).unwrap();

@@ -15,7 +15,7 @@ pub use problem::{Layout, Problem};
 
 pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};
 
-use crate::tiling::{self, Candidate, Rejections};
+use crate::tiling::{self, Candidate, Rejections, Tuned};
 use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// Plans a problem for a SoC. Plans do not depend on a device and may be made and kept anywhere.
@@ -25,6 +25,15 @@ use crate::{DType, Error, ErrorKind, Result, Soc};
 /// `InvalidArgument` if any argument can never be right, else `Unsupported`.
 pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     tiling::plan(&problem.shape(), soc).map_err(|r| refused(&r, soc))
+}
+
+/// Plans a problem with the fastest tiling that `tuned` has for problems like it; as [`plan`] when it has none.
+///
+/// # Errors
+/// As [`plan`], and `InvalidArgument` when the results are for another SoC.
+pub fn plan_tuned(problem: &Problem, soc: &Soc, tuned: &Tuned) -> Result<Plan> {
+    tuned.check(soc)?;
+    tiling::plan_tuned(&problem.shape(), soc, tuned).map_err(|r| refused(&r, soc))
 }
 
 /// Plans a problem with this tiling instead of the planner's choice.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
 use super::Shape;
@@ -25,7 +27,7 @@ const MAX_PRELOAD: u32 = 3;
 const MAX_STAGES: u32 = 8;
 
 /// The free choices of a tiling; fields as in [`FlashFwdTilingData`](super::FlashFwdTilingData).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Query rows of a work item.
     pub block_m: u32,

@@ -94,11 +94,18 @@ impl FlashFwdPlan {
             writeln!(f, "     {name:<11} {} items, {:.0} cycles", loads[first].items, loads[first].cycles)?;
             first = core;
         }
-        writeln!(
-            f,
-            "chosen    from {} candidates, {} more rejected",
-            self.estimated.len(),
-            self.rejected.len()
-        )
+        let predicted = self.predicted_us();
+        match self.tuned_us() {
+            Some(us) => writeln!(
+                f,
+                "chosen    from tuning results: {us:.1} us of model time there; predicted {predicted:.1} us"
+            ),
+            None => writeln!(
+                f,
+                "chosen    from {} candidates, {} more rejected: predicted {predicted:.1} us of model time",
+                self.estimated.len(),
+                self.rejected.len()
+            ),
+        }
     }
 }

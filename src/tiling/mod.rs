@@ -1,7 +1,8 @@
 //! The pure planner: from a problem and a SoC to a two-level tiling.
 //!
 //! [`plan`] checks the [`Shape`] against what the kernels can do, tries every [`Candidate`] tiling, keeps the reason of
-//! each one that does not work, and takes the one with the lowest estimate in cycles. No I/O, no device, no unsafe.
+//! each one that does not work, and takes the one with the shortest predicted model time, or, with
+//! [`plan_tuned`], the fastest one of earlier simulations. No I/O, no device, no unsafe.
 //!
 //! Level 1 is what one Cube/Vector hand-over covers: `block_m` rows by `block_n` keys of scores. Level 2 is what fits next
 //! to the arithmetic: Mmads of 128 x 128 x 128 on the Cube, slices of whole rows on a vector core. (FastAttention §4.)
@@ -15,12 +16,14 @@ mod memory_map;
 mod plan;
 mod shape;
 mod tiling_data;
+mod tuned;
 
 pub use candidate::{Candidate, Rejected};
 pub use cost::CoreLoad;
 pub use limits::{Reason, MAX_HEAD_DIM, MAX_ROW_STRIDE_O, MAX_SEQLEN};
 pub use mask::Mask;
 pub use memory_map::{MemoryMap, Region};
-pub use plan::{plan, plan_with, Estimated, FlashFwdPlan, Rejections, WorkItem};
+pub use plan::{plan, plan_tuned, plan_with, Estimated, FlashFwdPlan, Rejections, WorkItem};
 pub use shape::{dense_strides, Shape};
 pub use tiling_data::FlashFwdTilingData;
+pub use tuned::{ShapeClass, Timed, Tuned};

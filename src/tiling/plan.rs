@@ -4,11 +4,11 @@ use std::fmt;
 use std::ops::Range;
 
 use super::candidate::{self, Candidate, Rejected, Tiling};
-use super::cost::CoreLoad;
+use super::cost::{CoreLoad, Model, Ops};
 use super::limits::{self, Reason};
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
-use super::{FlashFwdTilingData, Shape};
+use super::{FlashFwdTilingData, Shape, Timed, Tuned};
 use crate::Soc;
 
 /// Row blocks up to which [`FlashFwdPlan::core_loads`] is exact.
@@ -33,12 +33,12 @@ impl fmt::Display for Rejections {
 
 impl std::error::Error for Rejections {}
 
-/// A candidate that works, with its estimate.
+/// A candidate that works, with its prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimated {
     /// What was tried.
     pub candidate: Candidate,
-    /// Estimated cycles of the slowest core.
+    /// Predicted model time of a launch from its first instruction to its last result, in cycles, operands in L2.
     pub cycles: f64,
 }
 
@@ -61,9 +61,11 @@ pub struct FlashFwdPlan {
     pub(super) tiling: Tiling,
     pub(super) estimated: Vec<Estimated>,
     pub(super) rejected: Vec<Rejected>,
+    /// Model time of the choice in microseconds, when it was made from earlier results.
+    pub(super) tuned_us: Option<f64>,
 }
 
-/// Plans `shape` on `soc`: the candidate with the lowest estimate, the earlier one of equals.
+/// Plans `shape` on `soc`: the candidate with the shortest predicted model time, the earlier one of equals.
 ///
 /// # Errors
 /// Everything that stands against the shape, or the reason of every candidate.
@@ -74,6 +76,7 @@ pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
     }
     let (mut best, mut estimated, mut rejected) =
         (None::<(f64, Tiling)>, Vec::<Estimated>::new(), Vec::new());
+    let ops = Ops::new(&soc.timing);
     for candidate in candidate::all() {
         let same_blocks = |e: &Estimated| Candidate { num_stages: 0, preload: 0, ..e.candidate };
         if estimated
@@ -86,7 +89,7 @@ pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
         }
         match candidate::suits(candidate, shape).and_then(|()| Tiling::new(candidate, shape, soc)) {
             Ok(tiling) => {
-                let cycles = tiling.makespan(shape);
+                let cycles = Model { tiling: &tiling, shape, soc, ops }.predict();
                 estimated.push(Estimated { candidate, cycles });
                 if best.as_ref().is_none_or(|(least, _)| cycles < *least) {
                     best = Some((cycles, tiling));
@@ -97,10 +100,30 @@ pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
     }
     match best {
         Some((_, tiling)) => {
-            Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected })
+            Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected, tuned_us: None })
         }
         None => Err(Rejections { reasons, candidates: rejected }),
     }
+}
+
+/// Plans `shape` on `soc` with the fastest candidate of earlier results that works for it; as [`plan`] when there is none.
+///
+/// # Errors
+/// As [`plan`]; results for another SoC count as none ([`Tuned::check`]).
+pub fn plan_tuned(shape: &Shape, soc: &Soc, tuned: &Tuned) -> Result<FlashFwdPlan, Rejections> {
+    let mut plan = plan(shape, soc)?;
+    if tuned.check(soc).is_err() {
+        return Ok(plan);
+    }
+    let tiling = |timed: &Timed| {
+        let tiling =
+            candidate::suits(timed.candidate, shape).and_then(|()| Tiling::new(timed.candidate, shape, soc));
+        tiling.ok().map(|tiling| (timed.model_us, tiling))
+    };
+    if let Some((model_us, tiling)) = tuned.results(shape).iter().find_map(tiling) {
+        (plan.tiling, plan.tuned_us) = (tiling, Some(model_us));
+    }
+    Ok(plan)
 }
 
 /// Plans `shape` on `soc` with this tiling, whatever it costs: for tests, benches and tuning.
@@ -114,8 +137,11 @@ pub fn plan_with(shape: &Shape, soc: &Soc, candidate: Candidate) -> Result<Flash
     }
     match Tiling::new(candidate, shape, soc) {
         Ok(tiling) => {
-            let estimated = vec![Estimated { candidate, cycles: tiling.makespan(shape) }];
-            Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected: Vec::new() })
+            let ops = Ops::new(&soc.timing);
+            let estimated =
+                vec![Estimated { candidate, cycles: Model { tiling: &tiling, shape, soc, ops }.predict() }];
+            let (shape, soc) = (*shape, soc.clone());
+            Ok(FlashFwdPlan { shape, soc, tiling, estimated, rejected: Vec::new(), tuned_us: None })
         }
         Err(reason) => Err(Rejections { reasons, candidates: vec![Rejected { candidate, reason }] }),
     }
@@ -145,6 +171,16 @@ impl FlashFwdPlan {
     /// Candidates that do not, with their reasons.
     pub fn rejected(&self) -> &[Rejected] {
         &self.rejected
+    }
+
+    /// Predicted model time of a launch in microseconds, from the first instruction to the last result, operands in L2.
+    pub fn predicted_us(&self) -> f64 {
+        self.model().predict() / f64::from(self.soc.clock_mhz)
+    }
+
+    /// Model time of the choice in microseconds, when it was made from earlier results ([`plan_tuned`]).
+    pub fn tuned_us(&self) -> Option<f64> {
+        self.tuned_us
     }
 
     /// Groups to launch.
@@ -200,14 +236,18 @@ impl FlashFwdPlan {
         seen.start / 16 * 16..seen.end
     }
 
+    fn model(&self) -> Model<'_> {
+        Model { tiling: &self.tiling, shape: &self.shape, soc: &self.soc, ops: Ops::new(&self.soc.timing) }
+    }
+
     /// Estimated cycles of one work item.
     pub fn item_cycles(&self, block_m_index: u32) -> f64 {
-        self.tiling.item(&self.shape, block_m_index)
+        self.model().item(block_m_index)
     }
 
     /// Work of every core; exact up to 65536 row blocks a head, beyond that from as many samples.
     pub fn core_loads(&self) -> Vec<CoreLoad> {
-        self.tiling.core_loads(&self.shape, EXACT_CLASSES)
+        self.model().core_loads(EXACT_CLASSES)
     }
 
     /// The on-chip memories with their buffers.

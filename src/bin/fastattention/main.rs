@@ -17,6 +17,7 @@ mod table;
 mod tensors;
 mod trace;
 mod workload;
+mod tune;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -46,6 +47,8 @@ enum Command {
     Bench(bench::Bench),
     /// Run published measurements of the 910B series in model time, and compare.
     Calibrate(calibrate::Calibrate),
+    /// Simulate the most promising tilings of shapes in model time, and write the results to a file for `plan --tuned`.
+    Tune(tune::Tune),
     /// List the devices found, and why something was not found.
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Trace(trace) => trace.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Calibrate(calibrate) => calibrate.execute(),
+        Command::Tune(tune) => tune.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),
         Command::Doctor(doctor) => doctor.execute(),

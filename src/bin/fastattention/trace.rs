@@ -55,7 +55,7 @@ impl Trace {
         let workload = Workload {
             op: self.kernel,
             problem: self.shape.problem(),
-            soc: Soc::by_name(&self.shape.soc)?,
+            soc: self.shape.soc()?,
             is_warm: !self.cold,
         };
         workload.check()?;

@@ -1,0 +1,112 @@
+//! `fastattention tune`: the fastest tilings by simulation.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use anyhow::{Context, Result};
+use fastattention::attention::{plan, plan_with, Args, FlashAttention, Problem};
+use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::sim::{time::ModelTime, Config};
+use fastattention::tiling::{Candidate, Timed, Tuned};
+use fastattention::Soc;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::shape::ShapeFlags;
+
+/// Shapes to tune for.
+#[derive(clap::Args)]
+pub(crate) struct Tune {
+    /// Rows of q; several lengths with commas between them.
+    #[arg(long, required = true, value_delimiter = ',')]
+    seqlen_q: Vec<u32>,
+    #[command(flatten)]
+    shape: ShapeFlags,
+    /// Candidates to simulate for each shape, the best ones by prediction.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    candidates: u32,
+    /// File to write; results for other shapes that it holds stay.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+/// Reads results for `soc`.
+pub(crate) fn read(path: &Path, soc: &Soc) -> Result<Tuned> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Tuned::from_toml(&text, soc).with_context(|| format!("{}", path.display()))
+}
+
+impl Tune {
+    pub(crate) fn execute(self) -> Result<()> {
+        let soc = self.shape.soc()?;
+        let mut tuned = match fs::exists(&self.output) {
+            Ok(false) => Tuned::new(soc),
+            _ => read(&self.output, soc)?,
+        };
+        for &seqlen_q in &self.seqlen_q {
+            let problem = self.shape.problem(seqlen_q).with_lse();
+            let results = self.simulate_all(&problem, soc)?;
+            let mut text = format!("seqlen_q {seqlen_q}: model time in us, predicted in brackets\n");
+            for (timed, predicted_us) in &results {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{:12.1} ({predicted_us:.1})  {}", timed.model_us, timed.candidate);
+            }
+            crate::print(text.trim_end())?;
+            tuned.insert(plan(&problem, soc)?.shape(), results.into_iter().map(|(timed, _)| timed).collect());
+            write(&self.output, &tuned.to_toml()?)
+                .with_context(|| format!("writing {}", self.output.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Results of the best candidates by prediction, the fastest first, each with its prediction.
+    fn simulate_all(&self, problem: &Problem, soc: &'static Soc) -> Result<Vec<(Timed, f64)>> {
+        let mut candidates = plan(problem, soc)?.candidates().to_vec();
+        candidates.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
+        candidates.truncate(self.candidates as usize);
+        let bar = ProgressBar::new(candidates.len() as u64);
+        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta:>4}  {msg}")?);
+        let mut results = Vec::new();
+        for c in candidates {
+            bar.set_message(c.candidate.to_string());
+            let model_us = simulate(problem, soc, c.candidate)?;
+            results.push((Timed { model_us, candidate: c.candidate }, c.cycles / f64::from(soc.clock_mhz)));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        results.sort_by(|a, b| a.0.model_us.total_cmp(&b.0.model_us));
+        Ok(results)
+    }
+}
+
+/// Replaces the file as a whole, so that nobody reads half of it.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    fs::write(&beside, text)?;
+    fs::rename(beside, path)
+}
+
+/// Model time of a launch in microseconds, the second of two, so that L2 holds what fits.
+fn simulate(problem: &Problem, soc: &'static Soc, candidate: Candidate) -> Result<f64> {
+    let model_time = ModelTime::only();
+    let mut config = Config::new(soc);
+    config.check_races = false;
+    config.model_time = Some(model_time.clone());
+    let device = Device::simulated(config)?;
+    let plan = plan_with(problem, soc, candidate)?;
+    let alloc =
+        |bytes: u64| -> Result<Buffer> { Ok(Buffer::alloc(&device, usize::try_from(bytes.max(1))?)?) };
+    let [q, k, v, o, lse] = plan.shape().operand_bytes();
+    let (q, k, v, o, lse) = (alloc(q)?, alloc(k)?, alloc(v)?, alloc(o)?, alloc(lse)?);
+    let workspace = alloc(plan.workspace_bytes())?;
+    let attention = FlashAttention::new(&device)?;
+    let stream = Stream::new(&device)?;
+    for _ in 0..2 {
+        let lse = plan.shape().want_lse.then_some((&lse).into());
+        let (q, k, v, o) = ((&q).into(), (&k).into(), (&v).into(), (&o).into());
+        attention.launch(&stream, &plan, Args { q, k, v, o, lse, workspace: (&workspace).into() })?;
+        stream.synchronize()?;
+    }
+    let last = model_time.take_reports().pop().context("the simulated launch left no report")?;
+    Ok(last.core_us())
+}

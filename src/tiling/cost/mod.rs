@@ -1,0 +1,289 @@
+//! The planner's prediction: model time of a plan, in cycles, from the rates of [`Timing`](crate::soc::Timing) alone.
+//!
+//! Every hand-over of the busiest core is followed through the pipes of its Cube and of a vector core ([`cube`],
+//! [`vector`]): how long a pipe is busy with a step comes from the same rules as the simulator's model time, and a step
+//! starts when its data, its flag and the pipe are there. Not single instructions, so a prediction takes microseconds.
+//! What all cores take from L2 and HBM together is a second bound ([`traffic`]).
+
+mod cube;
+mod traffic;
+mod vector;
+
+use std::collections::VecDeque;
+
+use super::candidate::Tiling;
+use super::{FlashFwdTilingData, Shape};
+use crate::Soc;
+use cube::CubeClock;
+pub(super) use vector::Ops;
+use vector::VectorClock;
+
+/// Row blocks of one head are put into at most this many classes of equal cost.
+const CLASSES: u32 = 32;
+
+/// Steps followed one by one; what is left goes on at the mean pace of these.
+const FOLLOWED_STEPS: u32 = 96;
+
+/// Entries of a pipe's queue: how far the scalar unit runs ahead (dav-c220.md 1.4).
+const QUEUE_ENTRIES: f64 = 32.0;
+
+/// Exponent of the norm that joins the time of the pipes and that of L2 and HBM: either bound alone when the other is far
+/// below, 2^(1/6) = 1.12 times both when they are equal. ASSUMPTION(cost-overlap): fitted on simulated launches.
+const OVERLAP: f64 = 6.0;
+
+/// Work of one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CoreLoad {
+    /// Work items.
+    pub items: u64,
+    /// Cycles of their slowest pipes, without what starting, ending and waiting cost.
+    pub cycles: f64,
+}
+
+/// What costs are computed from.
+#[derive(Clone, Copy)]
+pub(super) struct Model<'a> {
+    pub(super) tiling: &'a Tiling,
+    pub(super) shape: &'a Shape,
+    pub(super) soc: &'a Soc,
+    pub(super) ops: Ops,
+}
+
+/// One hand-over: `rows` x `keys` scores.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    rows: u32,
+    keys: u32,
+    /// Rows of a vector core that the right and the left limit cut.
+    cut: [u32; 2],
+    first: bool,
+    last: bool,
+}
+
+/// The steps of an item: the block of keys from `key`, of the keys `key..end` that are left.
+struct Steps {
+    rows: u32,
+    /// Last key that row 0 sees less the first one of the range, and the same of the first key it sees.
+    limits: [Option<i64>; 2],
+    begin: u32,
+    key: u32,
+    end: u32,
+    block_n: u32,
+}
+
+impl Iterator for Steps {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        if self.key >= self.end {
+            return None;
+        }
+        let (key, keys) = (self.key, self.block_n.min(self.end - self.key));
+        self.key += keys;
+        let rows_v = rows_v(self.rows);
+        let clip = |rows: i64| u32::try_from(rows.clamp(0, i64::from(rows_v))).unwrap_or(rows_v);
+        let [right, left] = self.limits.map(|l| l.map(|l| l - i64::from(key)));
+        Some(Step {
+            rows: self.rows,
+            keys,
+            // Row i of the first vector core sees keys up to right + i; row i of the second one from left + rows_v + i.
+            cut: [
+                right.map_or(0, |right| clip(i64::from(keys) - 1 - right)),
+                left.map_or(0, |left| clip(left + i64::from(2 * rows_v))),
+            ],
+            first: key == self.begin,
+            last: self.key == self.end,
+        })
+    }
+}
+
+/// Rows of a step that the first vector core holds.
+fn rows_v(rows: u32) -> u32 {
+    rows.min(rows.div_ceil(2).next_multiple_of(8))
+}
+
+impl Model<'_> {
+    fn steps(&self, block_m_index: u32) -> Steps {
+        let block_m = self.tiling.candidate.block_m;
+        let first = block_m_index * block_m;
+        let rows = (self.shape.seqlen_q - first).min(block_m);
+        let keys = self.shape.visible_keys(first..first + rows);
+        let begin = if keys.is_empty() { 0 } else { keys.start / 16 * 16 };
+        let end = if keys.is_empty() { 0 } else { keys.end };
+        let (left, right) = self.shape.limits();
+        let diagonal = i64::from(first) + i64::from(self.shape.seqlen_k) - i64::from(self.shape.seqlen_q);
+        Steps {
+            rows,
+            limits: [right.map(|r| diagonal + i64::from(r)), left.map(|l| diagonal - i64::from(l))],
+            begin,
+            key: begin,
+            end,
+            block_n: self.tiling.candidate.block_n,
+        }
+    }
+
+    /// Sum of `of` over the steps of an item; whole blocks that no limit cuts cost the same.
+    fn over_steps(&self, block_m_index: u32, of: impl Fn(&Step) -> f64) -> f64 {
+        let steps = self.steps(block_m_index);
+        let blocks = steps.end.saturating_sub(steps.begin).div_ceil(steps.block_n);
+        if blocks <= 16 {
+            return steps.map(|s| of(&s)).sum();
+        }
+        let (rows, block_n, begin, end) = (steps.rows, steps.block_n, steps.begin, steps.end);
+        // Limits cut the blocks at both ends: a row block is at most as wide as 16 blocks of keys.
+        let edge = (rows / block_n + 2).min(blocks / 2);
+        let part = |key: u32, end: u32| Steps { key, end, ..self.steps(block_m_index) };
+        let middle = Step { rows, keys: block_n, cut: [0, 0], first: false, last: false };
+        let tail = begin + (blocks - edge) * block_n;
+        let ends: f64 = part(begin, begin + edge * block_n).chain(part(tail, end)).map(|s| of(&s)).sum();
+        ends + f64::from(blocks - 2 * edge) * of(&middle)
+    }
+
+    /// Cycles of the slowest pipes of an item.
+    pub(super) fn item(&self, block_m_index: u32) -> f64 {
+        self.over_steps(block_m_index, |s| self.cube_bound(s).max(self.vector_bound(s)))
+    }
+
+    /// Work of every core; exact with at least `num_blocks_m` classes.
+    pub(super) fn core_loads(&self, classes: u32) -> Vec<CoreLoad> {
+        let (num_blocks, num_cores) = (self.tiling.num_blocks_m, u64::from(self.tiling.num_cores));
+        let mut loads = vec![CoreLoad::default(); self.tiling.num_cores as usize];
+        let heads = self.heads();
+        for (first, last) in class_ranges(num_blocks, classes) {
+            let cycles = self.item(first + (last - 1 - first) / 2);
+            // Row blocks are dealt in descending order, `heads` items each.
+            let positions = |block: u32| u64::from(num_blocks - block) * heads;
+            for (core, load) in loads.iter_mut().enumerate() {
+                let dealt = |end| dealt_before(end, core as u64, num_cores);
+                let items = dealt(positions(first)) - dealt(positions(last));
+                load.items += items;
+                load.cycles += items as f64 * cycles;
+            }
+        }
+        loads
+    }
+
+    fn heads(&self) -> u64 {
+        u64::from(self.shape.batch) * u64::from(self.shape.num_heads)
+    }
+
+    /// Cycles from the first instruction of the launch to its last result.
+    pub(super) fn predict(&self) -> f64 {
+        let loads = self.core_loads(CLASSES);
+        let busiest = (0..).zip(&loads).max_by(|a, b| a.1.cycles.total_cmp(&b.1.cycles));
+        let Some((core, load)) = busiest.filter(|(_, load)| load.items > 0) else { return 0.0 };
+        let pipes = self.follow(core, load.cycles);
+        let shared = self.shared_bound(CLASSES);
+        let longer = pipes.max(shared);
+        let (a, b) = (pipes / longer, shared / longer);
+        longer * (a.powf(OVERLAP) + b.powf(OVERLAP)).powf(1.0 / OVERLAP)
+    }
+
+    /// The steps of a core one after the other; `load` is the sum of their bounds.
+    fn follow(&self, core: u64, load: f64) -> f64 {
+        let start = self.start();
+        let mut window = Window::new(*self, start);
+        let (mut followed, mut count) = (0.0, 0);
+        let (heads, cores) = (self.heads(), u64::from(self.tiling.num_cores));
+        let items = u64::from(self.tiling.num_blocks_m) * heads;
+        'items: for turn in 0.. {
+            let place = if turn % 2 == 0 { core } else { cores - 1 - core };
+            let position = turn * cores + place;
+            if position >= items {
+                break;
+            }
+            let block = u64::from(self.tiling.num_blocks_m) - 1 - position / heads;
+            for step in self.steps(u32::try_from(block).unwrap_or(u32::MAX)) {
+                if count == FOLLOWED_STEPS {
+                    break 'items;
+                }
+                count += 1;
+                followed += self.cube_bound(&step).max(self.vector_bound(&step));
+                window.push(step);
+            }
+        }
+        if count == 0 {
+            return start + self.empty_items(items.div_ceil(cores));
+        }
+        let pace = (window.vector.end - start) / followed;
+        window.drain() + (load - followed).max(0.0) * pace
+    }
+
+    /// The scalar unit reads the tiling data, line by line of its cache.
+    fn start(&self) -> f64 {
+        let control = &self.soc.timing.control;
+        let bytes = size_of::<FlashFwdTilingData>();
+        (bytes.div_ceil(64) as u64 * control.scalar_miss + (bytes / 4) as u64 * control.register) as f64
+    }
+}
+
+/// Steps on their way between the Cube and a vector core, in the order in which the kernel takes them up: QK^T runs `preload`
+/// steps ahead of PV, and the update of a step follows the softmax of the next one.
+struct Window<'a> {
+    model: Model<'a>,
+    cube: CubeClock,
+    vector: VectorClock,
+    /// Steps without PV, with the time at which their scores are there.
+    behind: VecDeque<(Step, f64)>,
+    /// The step whose output is to be added, with the time at which it is there.
+    output: Option<(Step, f64)>,
+}
+
+impl<'a> Window<'a> {
+    fn new(model: Model<'a>, start: f64) -> Self {
+        Self {
+            model,
+            cube: CubeClock::new(start),
+            vector: VectorClock::new(start),
+            behind: VecDeque::new(),
+            output: None,
+        }
+    }
+
+    fn push(&mut self, step: Step) {
+        let is_full = self.behind.len() == self.model.tiling.candidate.preload as usize;
+        let next_pv = self.behind.front().filter(|_| is_full).map(|(s, _)| *s);
+        let scores = self.model.multiply_qk(&mut self.cube, &step, next_pv.as_ref());
+        self.behind.push_back((step, scores));
+        if is_full {
+            self.finish_one(true);
+        }
+    }
+
+    /// Softmax and PV of the oldest step, the update of the one before.
+    fn finish_one(&mut self, has_values: bool) {
+        let Some((step, scores)) = self.behind.pop_front() else { return };
+        let ready = self.model.softmax(&mut self.vector, &step, scores);
+        self.update();
+        let output = self.model.multiply_pv(&mut self.cube, &step, ready, has_values);
+        self.output = Some((step, output));
+    }
+
+    fn update(&mut self) {
+        if let Some((step, output)) = self.output.take() {
+            self.model.update(&mut self.vector, &step, output);
+        }
+    }
+
+    /// Finishes every step; the time of the last result.
+    fn drain(mut self) -> f64 {
+        while !self.behind.is_empty() {
+            self.finish_one(false);
+        }
+        self.update();
+        self.vector.end
+    }
+}
+
+/// Ranges of row blocks, at most `classes` of them, of equal length but the last.
+fn class_ranges(num_blocks: u32, classes: u32) -> impl Iterator<Item = (u32, u32)> {
+    let step = num_blocks.div_ceil(classes).max(1);
+    (0..num_blocks.div_ceil(step)).map(move |i| (i * step, num_blocks.min((i + 1).saturating_mul(step))))
+}
+
+/// How many positions below `end` core `core` of `cores` takes: one in each whole round, back and forth.
+fn dealt_before(end: u64, core: u64, cores: u64) -> u64 {
+    let (round, rest) = (end / cores, end % cores);
+    let place = if round % 2 == 0 { core } else { cores - 1 - core };
+    round + u64::from(place < rest)
+}

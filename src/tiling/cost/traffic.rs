@@ -1,0 +1,148 @@
+//! Transfers with GM: what one costs its pipe, and what all of them together cost L2 and HBM.
+
+use super::{class_ranges, rows_v, Model, Step};
+use crate::soc::GmPath;
+use crate::tiling::candidate::TILE;
+
+/// Bytes of a line of L2: a request asks for one line at most (dav-c220.md 1.2).
+const LINE: u64 = 512;
+
+/// What lines cost when all cores ask at once, in times of their even share of L2: requests do not spread evenly over its parts.
+/// ASSUMPTION(cost-crowding): fitted on simulated launches.
+const CROWDING: f64 = 1.2;
+
+/// What a line costs L2 in addition when all cores read it at once, in lines: they queue for one part of L2 while others idle.
+/// ASSUMPTION(cost-same-line): fitted on simulated launches.
+const SAME_LINE: f64 = 0.35;
+
+/// Rows of `bytes` bytes, `pitch` bytes apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    pub(super) rows: u32,
+    pub(super) bytes: u32,
+    pub(super) pitch: u64,
+}
+
+impl Rows {
+    /// Rows without gaps between them.
+    pub(super) fn dense(rows: u32, bytes: u32) -> Self {
+        Self { rows, bytes, pitch: bytes.into() }
+    }
+
+    /// Runs of bytes without a gap: how many, and how long.
+    fn runs(self) -> (u64, u64) {
+        let (rows, bytes) = (u64::from(self.rows), u64::from(self.bytes));
+        if self.pitch == bytes {
+            (1, rows * bytes)
+        } else {
+            (rows, bytes)
+        }
+    }
+
+    /// Requests, each for a line or a part of one, of rows that start on lines.
+    pub(super) fn requests(self) -> f64 {
+        let (runs, bytes) = self.runs();
+        (runs * bytes.div_ceil(LINE)) as f64
+    }
+}
+
+impl Model<'_> {
+    /// Cycles of L2 for a line that is read.
+    fn line(&self) -> f64 {
+        LINE as f64 * f64::from(self.soc.clock_mhz) / (self.soc.timing.memory.l2_read_gbps * 1000.0)
+    }
+
+    /// Cycles for which a read keeps its pipe busy. Cores do the same at about the same time, `sharers` of each group, so
+    /// each gets no more than its part of L2.
+    pub(super) fn read(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
+        self.transfer(path, rows, f64::from(sharers * self.tiling.num_cores) * self.line())
+    }
+
+    /// The same for a write.
+    pub(super) fn write(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
+        let line = self.line() * self.soc.timing.memory.l2_write_cost;
+        self.transfer(path, rows, f64::from(sharers * self.tiling.num_cores) * line)
+    }
+
+    /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by all of them at once.
+    fn same_line(&self) -> f64 {
+        1.0 + SAME_LINE * (1.0 - self.heads() as f64 / f64::from(self.tiling.num_cores)).max(0.0)
+    }
+
+    /// `share`: cycles that L2 needs for one line of every sharer.
+    fn transfer(&self, path: &GmPath, rows: Rows, share: f64) -> f64 {
+        let (runs, bytes) = rows.runs();
+        let pace = |bytes: u64| (bytes as f64 / path.bytes_per_cycle).max(path.request).max(share * CROWDING);
+        let rest = bytes % LINE;
+        let run = (bytes / LINE) as f64 * pace(LINE) + if rest > 0 { pace(rest) } else { 0.0 };
+        let answers = rows.requests() * path.latency as f64 / self.soc.timing.gm.outstanding.max(1) as f64;
+        (runs as f64 * run).max(answers).max(path.issue as f64)
+    }
+
+    pub(super) fn q_rows(&self, rows: u32) -> Rows {
+        Rows { rows, bytes: self.shape.head_dim * 2, pitch: self.shape.q_stride[1] * 2 }
+    }
+
+    pub(super) fn k_rows(&self, keys: u32) -> Rows {
+        Rows { rows: keys, bytes: self.shape.head_dim * 2, pitch: self.shape.k_stride[1] * 2 }
+    }
+
+    pub(super) fn v_rows(&self, keys: u32) -> Rows {
+        Rows { rows: keys, bytes: self.shape.head_dim_v * 2, pitch: self.shape.v_stride[1] * 2 }
+    }
+
+    pub(super) fn o_rows(&self, rows: u32) -> Rows {
+        Rows { rows, bytes: self.shape.head_dim_v * 2, pitch: self.shape.o_stride[1] * 2 }
+    }
+
+    /// `rows` rows of `keys` elements of `size` bytes in a workspace slot of scores or probabilities.
+    pub(super) fn slot_rows(&self, rows: u32, keys: u32, size: u32) -> Rows {
+        Rows { rows, bytes: keys * size, pitch: u64::from(self.tiling.candidate.block_n) * u64::from(size) }
+    }
+
+    /// `rows` rows of the output of a step in the workspace.
+    pub(super) fn output_rows(&self, rows: u32) -> Rows {
+        Rows::dense(rows, self.shape.head_dim_v * 4)
+    }
+
+    /// What a step costs L2, in lines read.
+    fn lines(&self, step: &Step) -> f64 {
+        let write = self.soc.timing.memory.l2_write_cost;
+        let t = self.tiling;
+        let (rows, keys) = (step.rows, step.keys);
+        let parts = |all: u32, part: u32, size: u32| {
+            let (whole, rest) = (all / part, all % part);
+            let whole_lines = self.slot_rows(rows, part, size).requests() * f64::from(whole);
+            whole_lines + if rest > 0 { self.slot_rows(rows, rest, size).requests() } else { 0.0 }
+        };
+        let scores = write * parts(keys, TILE, 4) + self.slot_rows(rows, keys, 4).requests();
+        let probabilities = write * self.slot_rows(rows, keys, 2).requests() + parts(keys, t.chunk_p, 2);
+        let output = (write + 1.0) * self.output_rows(rows).requests();
+        let ends = if step.first { self.q_rows(rows).requests() } else { 0.0 }
+            + if step.last { write * self.o_rows(rows).requests() } else { 0.0 };
+        let cut = f64::from((step.cut[0] + step.cut[1]).min(2 * rows_v(rows)));
+        let keys_values = self.k_rows(keys).requests() + self.v_rows(keys).requests();
+        self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
+    }
+
+    /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2.
+    pub(super) fn shared_bound(&self, classes: u32) -> f64 {
+        let memory = &self.soc.timing.memory;
+        let per_byte = |gbps: f64| f64::from(self.soc.clock_mhz) / (gbps * 1000.0);
+        let heads = self.heads() as f64;
+        let lines: f64 = class_ranges(self.tiling.num_blocks_m, classes)
+            .map(|(first, last)| {
+                let block = first + (last - 1 - first) / 2;
+                f64::from(last - first) * heads * self.over_steps(block, |s| self.lines(s))
+            })
+            .sum();
+        let operands: u64 = self.shape.operand_bytes().iter().sum();
+        let workspace = self.tiling.workspace_core_bytes * u64::from(self.tiling.num_cores);
+        let hbm = if operands + workspace > self.soc.l2_bytes {
+            operands as f64 * per_byte(memory.hbm_gbps)
+        } else {
+            0.0
+        };
+        (lines * self.line()).max(hbm)
+    }
+}
