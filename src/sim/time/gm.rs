@@ -161,8 +161,9 @@ impl SharedGm {
         let sectors = (first..=last).fold(0u8, |bits, s| bits | 1 << s);
         let found = self.l2.access(line, sectors, transfer.write);
         let whole_line = if transfer.write { self.write_line } else { self.read_line };
-        // ASSUMPTION(l2-slices): a slice works on a request for the time of its sectors, at least half a line.
-        let cost = whole_line * (last - first + 1).max(SECTORS / 2) as f64 / SECTORS as f64;
+        // ASSUMPTION(l2-slices): half of a line's time goes to the request, half to its sectors.
+        let cost = whole_line * (0.5 + 0.5 * (last - first + 1) as f64 / SECTORS as f64);
+        #[allow(clippy::cast_possible_truncation, reason = "less than a usize")]
         let slice = (mix(line) % self.memory.l2_slices as u64) as usize;
         let half = transfer.path.latency as f64 / 2.0;
         let served = self.slices.book(slice, send + half, cost);

@@ -52,6 +52,7 @@ impl L2 {
     /// Reads or writes `sectors` (a bit each) of a line.
     pub(super) fn access(&mut self, line: u64, sectors: u8, write: bool) -> Traffic {
         self.clock += 1;
+        #[allow(clippy::cast_possible_truncation, reason = "sets have been allocated")]
         let set = (mix(line) % self.sets) as usize * self.ways;
         let ways = &mut self.lines[set..set + self.ways];
         let tag = line + 1;

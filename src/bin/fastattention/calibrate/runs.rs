@@ -3,7 +3,8 @@
 use anyhow::{anyhow, Context, Result};
 use fastattention::attention::{self, FlashAttention};
 use fastattention::baseline::{
-    Add, AddTiling, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream, VectorStreamTiling,
+    Add, AddTiling, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
+    VectorStreamTiling,
 };
 use fastattention::matmul::{self, Axis, BLayout, Matmul, Tiling};
 use fastattention::runtime::{Buffer, Device, Stream};

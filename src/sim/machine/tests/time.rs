@@ -191,7 +191,10 @@ fn clocks_of_random_programs_are_consistent() {
         for pipe in [V, Mte2, Mte3] {
             let mut free = 0.0;
             for e in report.trace.iter().filter(|e| e.pipe == pipe) {
-                assert!(free <= e.start && e.start <= e.free && e.free <= e.done, "seed {seed}: {e:?} after {free}");
+                assert!(
+                    free <= e.start && e.start <= e.free && e.free <= e.done,
+                    "seed {seed}: {e:?} after {free}"
+                );
                 assert!(e.done <= report.cycles, "seed {seed}: {e:?} ends behind {}", report.cycles);
                 free = e.free;
             }
