@@ -242,6 +242,10 @@ fn copies_are_checked() {
         );
         b.refused((b.t.aclrtMemset)(p, 64, 0, 65), 107_000, &["maxCount = 64"]);
         b.refused((b.t.aclrtMemset)(h, 64, 0, 64), 107_000, &["device memory wanted"]);
+        let pinned = b.malloc_host(64);
+        b.refused((b.t.aclrtMemset)(pinned.cast(), 65, 0, 65), 107_000, &["devPtr: 65 bytes at byte 0"]);
+        assert_eq!((b.t.aclrtMemset)(pinned.cast(), 64, 0x1a5, 64), 0);
+        assert_eq!((pinned.read(), pinned.add(63).read()), (0xa5, 0xa5));
         b.refused((b.t.aclrtMemcpy2d)(p, 8, h, 8, 9, 2, H2D), 107_000, &["width = 9"]);
         b.refused((b.t.aclrtMemcpy2d)(p, 32, h, 8, 8, 3, H2D), 107_000, &["dst"]);
         // Rows of nothing, as many as there are numbers: refused at once, not listed.

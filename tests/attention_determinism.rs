@@ -15,6 +15,7 @@ const SEEDS: u64 = 100;
 fn cases() -> Vec<Case> {
     let base = Case {
         dtype: DType::F16,
+        score_dtype: DType::F32,
         batch: 1,
         num_heads: 2,
         num_heads_k: 1,

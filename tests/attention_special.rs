@@ -19,6 +19,7 @@ const UNIT: f64 = 4.8828125e-4; // half an ulp of f16, relative
 fn case(mask: Mask) -> Case {
     Case {
         dtype: DType::F16,
+        score_dtype: DType::F32,
         batch: 1,
         num_heads: 2,
         num_heads_k: 2,

@@ -16,8 +16,11 @@ const RUNS: u64 = 60;
 
 fn case(rng: &mut Rng, seed: u64) -> Case {
     let num_heads_k = rng.u32(1..=2);
+    let (dtype, score_dtype) =
+        [(DType::F16, DType::F32), (DType::Bf16, DType::F32), (DType::F16, DType::F16)][rng.usize(..3)];
     Case {
-        dtype: if rng.bool() { DType::F16 } else { DType::Bf16 },
+        dtype,
+        score_dtype,
         batch: rng.u32(1..=2),
         num_heads: num_heads_k * rng.u32(1..=2),
         num_heads_k,

@@ -365,7 +365,7 @@ fn a_failure_while_writing_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("out.safetensors");
     let ran = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_fastattention")])
+        .args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_fastattention")])
         .args(["run", "--input", &smollm2(), "--output", output.to_str().unwrap()])
         .output()
         .unwrap();

@@ -154,6 +154,35 @@ fn without_a_compiler_the_error_says_how_to_get_one() {
     }
 }
 
+/// Root of a CANN for the test below, which is skipped without.
+const CANN: &str = "FA_TEST_CANN";
+
+#[test]
+fn kernels_compiled_with_canns_headers_issue_the_same_instructions() {
+    let Ok(cann) = std::env::var(CANN) else {
+        eprintln!("skipped: {CANN} names no CANN installation");
+        return;
+    };
+    let mut command = check(Path::new(&cann));
+    command.args(["--run", "--every", "100"]);
+    let (code, stdout, stderr) = outcome(command);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert!(stdout.contains("fa_copy: 5 copies, same results and instructions\n"), "{stdout}");
+    assert!(stdout.contains("attention: 21 cases, same results and instructions\n"), "{stdout}");
+}
+
+#[test]
+fn a_release_that_the_twin_does_not_know_is_said_and_not_run() {
+    // Compiles, but has none of what the twin takes from CANN's headers.
+    let cann = fake_cann("ascendc/include/basic_api", "");
+    let mut command = check(cann.path());
+    command.arg("--run");
+    let (code, stdout, stderr) = outcome(command);
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(stderr.starts_with("error: compiling ") && stderr.contains(": error: "), "{stderr}");
+    assert!(!stdout.contains("same results"), "{stdout}");
+}
+
 #[test]
 fn the_list_names_every_kernel_with_its_arguments() {
     let mut command = tool();

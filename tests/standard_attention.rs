@@ -23,6 +23,7 @@ fn soc() -> &'static Soc {
 fn case(dtype: DType, seqlens: [u32; 2], heads: [u32; 2], dims: [u32; 2], mask: Mask) -> Case {
     Case {
         dtype,
+        score_dtype: DType::F32,
         batch: 2,
         num_heads: heads[0],
         num_heads_k: heads[1],

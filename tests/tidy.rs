@@ -171,7 +171,8 @@ fn kernel_variants_are_those_that_the_planner_names() {
             .collect()
     };
     let (f16, bf16, f32) = (fastattention::DType::F16, fastattention::DType::Bf16, fastattention::DType::F32);
-    let flash_fwd = [f16, bf16].map(|d| fastattention::attention::kernel_name(d).unwrap());
+    let flash_fwd = [(f16, f32), (bf16, f32), (f16, f16)]
+        .map(|(d, scores)| fastattention::attention::kernel_name(d, scores).unwrap());
     assert_eq!(in_file("FA_FLASH_FWD"), flash_fwd);
     let matmul = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
         .map(|(d, out)| fastattention::matmul::kernel_name(d, out).unwrap());

@@ -32,6 +32,7 @@ fn shapes(batch: u32, seqlen: impl Strategy<Value = u32> + Clone) -> impl Strate
                 seqlen_q,
                 seqlen_k,
                 dtype: if is_bf16 { DType::Bf16 } else { DType::F16 },
+                score_dtype: if is_bf16 || want_lse { DType::F32 } else { DType::F16 },
                 mask,
                 softmax_scale: 0.125,
                 want_lse,
@@ -83,7 +84,8 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert_eq!((t.tile_n, t.tile_k), (128, 128));
     assert!(t.block_n.is_multiple_of(t.chunk_n) && t.block_n <= t.mask_dim);
     assert!(t.chunk_n.is_multiple_of(128) || (t.block_n < 128 && t.chunk_n == t.block_n));
-    assert!(t.block_m / t.tile_m * t.head_dim_v.div_ceil(128) <= 2);
+    assert!(t.chunk_p == t.block_n.min(128) || t.chunk_p == t.block_n.min(256));
+    assert!(t.head_dim_v.div_ceil(128) <= 2);
     assert!((1..=3).contains(&t.preload) && t.num_stages > t.preload);
     assert_eq!(t.num_blocks_m, t.seqlen_q.div_ceil(t.block_m));
     assert_eq!(t.rows_v, t.block_m.div_ceil(2).next_multiple_of(8));
@@ -94,22 +96,24 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert_eq!(u64::from(t.num_cores), items.clamp(1, soc.cube_cores.into()));
 
     let l1 = [
-        (t.l1_q_offset_bytes, 2 * t.l1_q_bytes, t.block_m * t.head_dim * 2),
-        (t.l1_k_offset_bytes, 2 * t.l1_k_bytes, t.chunk_n * t.head_dim * 2),
-        (t.l1_v_offset_bytes, 2 * t.l1_v_bytes, t.chunk_n * t.head_dim_v * 2),
-        (t.l1_p_offset_bytes, 2 * t.l1_p_bytes, t.block_m * t.chunk_n * 2),
+        (t.l1_q_offset_bytes, 2, t.l1_q_bytes, t.block_m * t.head_dim * 2),
+        (t.l1_k_offset_bytes, 2, t.l1_k_bytes, t.chunk_n * t.head_dim * 2),
+        (t.l1_v_offset_bytes, 1, t.l1_v_bytes, t.block_n * t.head_dim_v * 2),
+        (t.l1_p_offset_bytes, 2, t.l1_p_bytes, t.tile_m * t.chunk_p * 2),
     ];
-    for (offset, pair, one) in l1 {
-        assert_eq!((pair, offset % 512, one % 512), (2 * one, 0, 0));
+    for (offset, _, bytes, wanted) in l1 {
+        assert_eq!((bytes, offset % 512, bytes % 512), (wanted, 0, 0));
     }
-    apart(&l1.map(|(offset, pair, _)| (offset, pair)), 524_288 - 256);
+    apart(&l1.map(|(offset, count, bytes, _)| (offset, count * bytes)), 524_288 - 256);
+    // A slice's eighth and sixty-fourth.
+    assert!(t.ub_tmp_bytes >= t.slice_bytes / 8 + t.slice_bytes / 64 && t.ub_tmp_bytes % 256 == 0);
     let ub = [
-        (t.ub_s_offset_bytes, 2 * t.slice_bytes),
-        (t.ub_p_offset_bytes, t.slice_bytes),
+        (t.ub_s_offset_bytes, 4 * t.slice_bytes),
+        (t.ub_p_offset_bytes, t.slice_bytes / 2),
         (t.ub_acc_offset_bytes, t.rows_v * t.head_dim_v * 4),
-        (t.ub_tmp_offset_bytes, t.slice_rows * 256),
-        (t.ub_brcb_offset_bytes, t.slice_rows * 32),
-        (t.ub_stats_offset_bytes, (t.num_stages + 8) * t.rows_v.next_multiple_of(64) * 4),
+        (t.ub_tmp_offset_bytes, 2 * t.ub_tmp_bytes),
+        (t.ub_brcb_offset_bytes, t.rows_v * 32),
+        (t.ub_stats_offset_bytes, (t.num_stages + 9) * t.rows_v.next_multiple_of(64) * 4),
         (t.ub_mask_offset_bytes, 2 * t.slice_rows * (t.block_n / 8).max(32)),
     ];
     apart(&ub, 196_608 - 256 - 8192);
@@ -248,7 +252,7 @@ proptest! {
         let [q_stride, k_stride, v_stride, o_stride] = strides;
         let shape = Shape {
             batch, num_heads, num_heads_k, head_dim, head_dim_v, seqlen_q, seqlen_k, mask, softmax_scale: scale,
-            dtype: DType::F16, want_lse: true, q_stride, k_stride, v_stride, o_stride,
+            dtype: DType::F16, score_dtype: DType::F16, want_lse: true, q_stride, k_stride, v_stride, o_stride,
         };
         match plan(&shape, soc) {
             Ok(plan) => check_tiling_data(&plan, soc),
@@ -270,6 +274,7 @@ fn long(seqlen_q: u32, seqlen_k: u32, mask: Mask) -> Shape {
         seqlen_q,
         seqlen_k,
         dtype: DType::F16,
+        score_dtype: DType::F32,
         mask,
         softmax_scale: 0.25,
         want_lse: true,
@@ -332,6 +337,6 @@ fn a_wrong_tiling_is_told_what_it_may_be() {
     let rejected = plan_with(&wide, soc, Candidate { chunk_n: 512, ..good }).unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 950272 bytes, 524032 usable"
+        "block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 737280 bytes, 524032 usable"
     );
 }

@@ -12,15 +12,18 @@
 // leave a vector core. Every size and offset comes from the planner (fa/tiling_data.h).
 //
 // Buffers (bytes; the planner proves the sums):
-//   L1   2 x Q block_m*head_dim*2 | 2 x K chunk_n*head_dim*2 | 2 x V chunk_n*head_dim_v*2 | 2 x P block_m*chunk_n*2
+//   L1   2 x Q block_m*head_dim*2 | 2 x K chunk_n*head_dim*2 | V block_n*head_dim_v*2 | 2 x P tile_m*chunk_p*2
 //   L0A  2 x 32768    L0B  2 x 32768    L0C  2 x 65536
-//   UB   2 x scores slice_bytes | 2 x P or o slice_bytes/2 | acc rows_v*head_dim_v*4 | tmp slice_rows*256 |
-//        blocks slice_rows*32 | stats (num_stages+8)*ceil64(rows_v)*4 | 2 x mask bits
-//   GM   per core, num_stages slots of S (f32), P (16 bit), O (f32)
+//   UB   4 x scores or P V slice_bytes | P or o slice_bytes/2 | acc rows_v*head_dim_v*4 |
+//        2 x tmp ceil256(slice_bytes/8 + slice_bytes/64) | blocks rows_v*32 | stats (num_stages+9)*ceil64(rows_v)*4 |
+//        2 x mask bits slice_rows*max(32, block_n/8)
+//   GM   per core, num_stages slots of S block_m*block_n*4 | P block_m*block_n*2 | O block_m*head_dim_v*4
 //
-// Pipeline (-> is a flag; [n] the ring of n buffers it protects):
-//   AIC   MTE2 -> MTE1 [Q 2, K 2, V 2, P 2]   MTE1 -> M [L0 2]   M -> FIX [L0C 2]
-//   AIV   MTE2 -> V [scores 2, mask 1]        V -> MTE3 [out 2, lse 1]
+// Pipeline (-> is a flag; [n: ids] the ring of n buffers that it protects, and its event ids):
+//   AIC   MTE2 -> MTE1 [Q 2: 0-1, K 2: 2-3, V 1: 4, P 2: 6-7]   MTE1 -> M [L0 2: 0-1]   M -> FIX [L0C 2: 0-1]
+//   AIV   MTE2 -> V [slices 4: 0-3, mask 1: 4]                  V -> MTE3 [out 1: 0, lse 1: 1]
+//   On V four slices of a step are under way, three operations apart; one barrier then serves all of them.
+//   The values of a step are loaded behind the first K chunk of the QK^T before its PV; PV takes tile_m rows at a time.
 //   AIC FIX  --QkReady-->       AIV: S of step t
 //   AIV MTE3 --SoftmaxReady-->  AIC: P of step t (when both AIVs have set it; an AIV without rows sets it too)
 //   AIC FIX  --PvReady-->       AIV: O of step t
@@ -35,16 +38,16 @@
 
 namespace fa {
 
-template <typename T>
+template <typename T, typename S>
 __aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
                                  GM_ADDR workspace, GM_ADDR tiling) {
     const auto data = load_tiling<FlashFwdTilingData>(tiling);
     if ASCEND_IS_AIC {
-        FlashFwdCube<T> cube(data, q, k, v, workspace);
+        FlashFwdCube<T, S> cube(data, q, k, v, workspace);
         cube.run();
     }
     if ASCEND_IS_AIV {
-        FlashFwdVector<T> vector(data, mask, o, lse, workspace);
+        FlashFwdVector<T, S> vector(data, mask, o, lse, workspace);
         vector.run();
     }
 }
@@ -53,11 +56,11 @@ __aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, 
 
 #include "families.h"
 #undef FA_FLASH_FWD
-#define FA_FLASH_FWD(name, T)                                                                                   \
+#define FA_FLASH_FWD(name, T, S)                                                                                   \
     extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void name(                                             \
         GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace,               \
         GM_ADDR tiling) {                                                                                       \
         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);                                                      \
-        fa::flash_fwd<T>(q, k, v, mask, o, lse, workspace, tiling);                                             \
+        fa::flash_fwd<T, S>(q, k, v, mask, o, lse, workspace, tiling);                                             \
     }
 #include "variants.def"

@@ -10,7 +10,8 @@
 
 namespace fa {
 
-template <typename T>
+// T: q, k and v; S: the scores on their way to the vector cores, float or half.
+template <typename T, typename S>
 class FlashFwdCube {
   public:
     __aicore__ inline FlashFwdCube(const FlashFwdTilingData& t, GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR workspace)
@@ -162,7 +163,7 @@ class FlashFwdCube {
     }
 
     const FlashFwdTilingData& t_;
-    FlashFwdWorkspace<T> ring_;
+    FlashFwdWorkspace<T, S> ring_;
     AscendC::GlobalTensor<T> q_gm_;
     AscendC::GlobalTensor<T> k_gm_;
     AscendC::GlobalTensor<T> v_gm_;

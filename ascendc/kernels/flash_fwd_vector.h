@@ -11,7 +11,8 @@
 
 namespace fa {
 
-template <typename T>
+// T: q, k, v and o; S: the scores on their way here, float or half.
+template <typename T, typename S>
 class FlashFwdVector {
   public:
     __aicore__ inline FlashFwdVector(const FlashFwdTilingData& t, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
@@ -26,16 +27,20 @@ class FlashFwdVector {
         lse_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(lse));
         const auto bytes = memory_.ub;
         for (uint32_t i = 0; i < kSlices; ++i) {
-            s_ub_[i] = bytes[t.ub_s_offset_bytes + i * t.slice_bytes].template ReinterpretCast<float>();
+            x_ub_[i] = bytes[t.ub_s_offset_bytes + i * t.slice_bytes].template ReinterpretCast<float>();
+        }
+        const uint32_t first_load = kIsWide ? 0 : (kSlices - 1) * t.slice_bytes;
+        for (uint32_t i = 0; i < kLoads; ++i) {
+            load_ub_[i] = bytes[t.ub_s_offset_bytes + first_load + i * load_bytes()];
         }
         for (uint32_t i = 0; i < 2; ++i) {
-            mask_ub_[i] = bytes[t.ub_mask_offset_bytes + i * mask_bytes()];
+            p_ub_[i] = bytes[t.ub_p_offset_bytes + i * (t.slice_bytes / 2)].template ReinterpretCast<T>();
+            mask_ub_[i] = bytes[t.ub_mask_offset_bytes + i * t.ub_mask_bytes];
             wide_ub_[i] = bytes[t.ub_tmp_offset_bytes + i * t.ub_tmp_bytes].template ReinterpretCast<float>();
             narrow_ub_[i] = wide_ub_[i][t.slice_bytes / 8 / sizeof(float)];
         }
-        p_ub_ = bytes[t.ub_p_offset_bytes].template ReinterpretCast<T>();
         acc_ub_ = bytes[t.ub_acc_offset_bytes].template ReinterpretCast<float>();
-        blocks_ub_ = bytes[t.ub_brcb_offset_bytes].template ReinterpretCast<float>();
+        blocks_ = SpreadRows(bytes[t.ub_brcb_offset_bytes].template ReinterpretCast<float>(), t.rows_v);
         stats_ub_ = bytes[t.ub_stats_offset_bytes].template ReinterpretCast<float>();
     }
 
@@ -58,8 +63,14 @@ class FlashFwdVector {
     }
 
   private:
-    // Score slices in UB: three on their way through the softmax and one being loaded.
-    static constexpr uint32_t kSlices = 4;
+    static constexpr bool kIsWide = sizeof(S) == sizeof(float);
+    // Slices in UB: four on their way through the softmax and one behind them. f32 scores are loaded into the slices; the last
+    // slice holds two loads of 16-bit ones, which are widened into the others.
+    static constexpr uint32_t kSlices = 5;
+    static constexpr uint32_t kLoads = kIsWide ? kSlices : 2;
+    // The accumulator starts 256 bytes behind a multiple of 512 and what is added to it does not: so the two sources
+    // of the sum lie in different bank groups.
+    static constexpr uint32_t kAccPhase = 1;
     // Row statistics: maxima and sums of two items, scratch, and one array of rescale factors a stage.
     static constexpr uint32_t kStatsFixed = 9;
 
@@ -78,9 +89,6 @@ class FlashFwdVector {
     __aicore__ inline AscendC::LocalTensor<float> rescale(uint32_t stage, uint32_t row) {
         return stats(kStatsFixed + stage, row);
     }
-    __aicore__ inline uint32_t mask_bytes() const {
-        return t_.slice_rows * round_up(ceil_div(t_.block_n, 8), kBlockBytes);
-    }
     // This AIV's rows of an item: the first one takes the half rounded up to 8, so that row values stay aligned.
     __aicore__ static inline uint32_t first_half(const Step& s) {
         return min_u32(s.rows, round_up(ceil_div(s.rows, 2), kBlockF32));
@@ -89,8 +97,12 @@ class FlashFwdVector {
     __aicore__ inline uint32_t num_rows(const Step& s) const {
         return sub_ == 0 ? first_half(s) : s.rows - first_half(s);
     }
-    __aicore__ inline uint32_t rows_per_slice(uint32_t pitch) const {
-        return min_u32(t_.slice_rows, t_.slice_bytes / (4 * pitch) / kBlockF32 * kBlockF32);
+    // Whole groups of 8 rows of `pitch` f32 that fit `bytes`.
+    __aicore__ inline uint32_t rows_within(uint32_t bytes, uint32_t pitch) const {
+        return min_u32(t_.slice_rows, bytes / (4 * pitch) / kBlockF32 * kBlockF32);
+    }
+    __aicore__ inline uint32_t load_bytes() const {
+        return kIsWide ? t_.slice_bytes : t_.slice_bytes / 2;
     }
 
     __aicore__ inline void write_empty_items() {
@@ -116,53 +128,58 @@ class FlashFwdVector {
     struct Slice {
         uint32_t row = 0;   // first row among this AIV's rows of the item
         uint32_t rows = 0;  // 0: no slice
-        uint32_t slot = 0;  // its buffer
+        uint32_t load = 0;  // where it was loaded
+        AscendC::LocalTensor<float> x;
         RowTree<RowReduce::kMax> max;
         RowTree<RowReduce::kSum> sum;
     };
 
-    // Every slice goes through twelve operations, each of which needs the one before. Four slices are under way, three
+    // Every slice goes through thirteen operations, each of which needs the one before. Five slices are under way, three
     // operations apart: a barrier then makes one slice wait while the others have something to do. A dependent vector
     // instruction alone would wait some 25 cycles (AscendC vector performance tables).
     __aicore__ inline void softmax_step(const Step& s, uint32_t stage) {
         if (s.first) start_item(s);
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kQkReady);
         const uint32_t pitch = round_up(s.n_valid, kLanesF32);
-        const uint32_t step = rows_per_slice(pitch);
+        const uint32_t step = rows_within(t_.slice_bytes, pitch);
         const uint32_t total = num_rows(s);
         const uint32_t slices = ceil_div(total, step);
         uint32_t loaded = slices > 0 ? load_scores(s, stage, 0, min_u32(step, total), pitch) : 0;
         for (uint32_t turn = 0; slices > 0 && turn < slices + kSlices - 1; ++turn) {
             Slice& a = slices_[turn % kSlices];
-            Slice& b = slices_[(turn + 3) % kSlices];
-            Slice& c = slices_[(turn + 2) % kSlices];
-            Slice& d = slices_[(turn + 1) % kSlices];
+            Slice& b = slices_[(turn + 4) % kSlices];
+            Slice& c = slices_[(turn + 3) % kSlices];
+            Slice& d = slices_[(turn + 2) % kSlices];
+            Slice& e = slices_[(turn + 1) % kSlices];
             a.row = turn * step;
             a.rows = turn < slices ? min_u32(step, total - a.row) : 0;
-            a.slot = loaded;
+            a.load = loaded;
+            a.x = x_ub_[kIsWide ? loaded : turn % (kSlices - 1)];
             if (turn + 1 < slices) {
                 const uint32_t next = a.row + step;
                 loaded = load_scores(s, stage, next, min_u32(step, total - next), pitch);
             }
-            if (a.rows > 0) scale(a, s, pitch);
-            if (b.rows > 0) b.max.drain();
-            if (c.rows > 0) subtract_max(c, s, stage, pitch);
-            if (d.rows > 0) d.sum.step();
+            // Last before each barrier stands what is soonest done.
+            if (e.rows > 0) add_sum(e, s);
+            if (d.rows > 0) hand_over(d, s, stage, pitch);
+            if (a.rows > 0) take_scores(a, s, pitch);
+            if (b.rows > 0 && !b.max.is_done()) b.max.step();
+            if (c.rows > 0) {
+                AscendC::Sub(rescale(stage, c.row), row_max(s.item, c.row), new_max(c.row), count(c));
+                spread_rows(blocks_, new_max(c.row), c.rows);
+            }
             AscendC::PipeBarrier<PIPE_V>();
+            if (d.rows > 0 && !d.sum.is_done()) d.sum.step();
+            if (c.rows > 0) subtract_max(c, s, stage, pitch);
+            if (b.rows > 0) b.max.drain();
+            if (a.rows > 0) AscendC::Muls(a.x, a.x, t_.softmax_scale, static_cast<int32_t>(a.rows * pitch));
+            AscendC::PipeBarrier<PIPE_V>();
+            if (d.rows > 0 && !d.sum.is_done()) d.sum.step();
+            if (c.rows > 0) AscendC::Exp(c.x, c.x, static_cast<int32_t>(c.rows * pitch));
             if (a.rows > 0) start_max(a, s, pitch);
             if (b.rows > 0) {
                 AscendC::Max(new_max(b.row), row_max(s.item, b.row), block_max(b.row), count(b));
             }
-            if (c.rows > 0) AscendC::Exp(s_ub_[c.slot], s_ub_[c.slot], static_cast<int32_t>(c.rows * pitch));
-            if (d.rows > 0 && !d.sum.is_done()) d.sum.step();
-            AscendC::PipeBarrier<PIPE_V>();
-            if (a.rows > 0) a.max.step();
-            if (b.rows > 0) {
-                AscendC::Sub(rescale(stage, b.row), row_max(s.item, b.row), new_max(b.row), count(b));
-                spread_rows(blocks_ub_, new_max(b.row), b.rows);
-            }
-            if (d.rows > 0) add_sum(d, s);
-            if (c.rows > 0) hand_over(c, s, stage, pitch);
             AscendC::PipeBarrier<PIPE_V>();
         }
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
@@ -170,44 +187,56 @@ class FlashFwdVector {
 
     __aicore__ static inline int32_t count(const Slice& x) { return static_cast<int32_t>(x.rows); }
 
-    // Scores times softmax_scale.
-    __aicore__ inline void scale(const Slice& x, const Step& s, uint32_t pitch) {
-        s_ring_.await(x.slot);
-        if (s.n_valid < pitch) {  // what lies behind the last key was never written
-            fill_row_tails(s_ub_[x.slot], 0.0f, x.rows, s.n_valid, pitch);
-            AscendC::PipeBarrier<PIPE_V>();
+    // The scores of a slice as f32; what lies behind the last key was never written.
+    __aicore__ inline void take_scores(const Slice& x, const Step& s, uint32_t pitch) {
+        load_ring_.await(x.load);
+        if constexpr (!kIsWide) {
+            const auto loaded = load_ub_[x.load].template ReinterpretCast<S>();
+            if (s.n_valid < pitch) {
+                for (uint32_t row = 0; row < x.rows; ++row) {
+                    widen(x.x[row * pitch], loaded[row * pitch], s.n_valid);
+                }
+            } else {
+                widen(x.x, loaded, x.rows * pitch);
+            }
+            load_ring_.release(x.load);
         }
-        AscendC::Muls(s_ub_[x.slot], s_ub_[x.slot], t_.softmax_scale, static_cast<int32_t>(x.rows * pitch));
+        if (s.n_valid < pitch) fill_row_tails(x.x, 0.0f, x.rows, s.n_valid, pitch);
+    }
+
+    __aicore__ static inline void widen(const AscendC::LocalTensor<float>& x, const AscendC::LocalTensor<S>& loaded,
+                                        uint32_t elements) {
+        AscendC::Cast(x, loaded, AscendC::RoundMode::CAST_NONE, elements);
     }
 
     // -inf where the mask or the end of the keys hides a score; then the first level of the row maxima.
     __aicore__ inline void start_max(Slice& x, const Step& s, uint32_t pitch) {
-        apply_diagonals(s_ub_[x.slot], s, x.row, x.rows, pitch);
+        apply_diagonals(x.x, s, x.row, x.rows, pitch);
         if (s.n_valid < pitch) {
-            fill_row_tails(s_ub_[x.slot], minus_infinity(), x.rows, s.n_valid, pitch);
+            fill_row_tails(x.x, minus_infinity(), x.rows, s.n_valid, pitch);
             AscendC::PipeBarrier<PIPE_V>();
         }
-        x.max = RowTree<RowReduce::kMax>(s_ub_[x.slot], wide_ub_[0], narrow_ub_[0], block_max(x.row), x.rows, pitch);
+        x.max = RowTree<RowReduce::kMax>(x.x, wide_ub_[0], narrow_ub_[0], block_max(x.row), x.rows, pitch);
         x.max.step();
     }
 
     __aicore__ inline void subtract_max(const Slice& x, const Step& s, uint32_t stage, uint32_t pitch) {
-        apply_rows<RowOp::kSub>(s_ub_[x.slot], blocks_ub_, x.rows, pitch, pitch);
         AscendC::Exp(rescale(stage, x.row), rescale(stage, x.row), count(x));
         AscendC::Adds(row_max(s.item, x.row), new_max(x.row), 0.0f, count(x));
+        apply_rows<RowOp::kSub>(x.x, blocks_, x.rows, pitch, pitch);
     }
 
     // Probabilities to GM, and the first level of their row sums.
     __aicore__ inline void hand_over(Slice& x, const Step& s, uint32_t stage, uint32_t pitch) {
-        x.sum = RowTree<RowReduce::kSum>(s_ub_[x.slot], wide_ub_[1], narrow_ub_[1], block_sum(x.row), x.rows, pitch);
+        x.sum = RowTree<RowReduce::kSum>(x.x, wide_ub_[1], narrow_ub_[1], block_sum(x.row), x.rows, pitch);
         x.sum.step();
         AscendC::Mul(row_sum(s.item, x.row), row_sum(s.item, x.row), rescale(stage, x.row), count(x));
         const uint32_t out = out_ring_.acquire();
-        AscendC::Cast(p_ub_, s_ub_[x.slot], AscendC::RoundMode::CAST_RINT, x.rows * pitch);
-        s_ring_.release(x.slot);
+        AscendC::Cast(p_ub_[out], x.x, AscendC::RoundMode::CAST_RINT, x.rows * pitch);
+        if constexpr (kIsWide) load_ring_.release(x.load);
         out_ring_.publish(out);
         out_ring_.await(out);
-        store_probabilities(p_ub_, s, stage, x.row, x.rows, pitch);
+        store_probabilities(p_ub_[out], s, stage, x.row, x.rows, pitch);
         out_ring_.release(out);
     }
 
@@ -222,20 +251,21 @@ class FlashFwdVector {
 
     __aicore__ inline uint32_t load_scores(const Step& s, uint32_t stage, uint32_t row, uint32_t rows,
                                            uint32_t pitch) {
-        const uint32_t slot = s_ring_.acquire();
-        copy_scores(s_ub_[slot], s, stage, row, rows, pitch);
-        s_ring_.publish(slot);
+        const uint32_t slot = load_ring_.acquire();
+        copy_scores(load_ub_[slot].template ReinterpretCast<S>(), s, stage, row, rows, pitch);
+        load_ring_.publish(slot);
         return slot;
     }
 
-    __aicore__ inline void copy_scores(const AscendC::LocalTensor<float>& x, const Step& s, uint32_t stage,
+    __aicore__ inline void copy_scores(const AscendC::LocalTensor<S>& x, const Step& s, uint32_t stage,
                                        uint32_t row, uint32_t rows, uint32_t pitch) {
-        const uint32_t blocks = ceil_div(s.n_valid, kBlockF32);
+        constexpr uint32_t kBlock = kBlockBytes / sizeof(S);
+        const uint32_t blocks = ceil_div(s.n_valid, kBlock);
         AscendC::DataCopyParams params;
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = static_cast<uint16_t>(blocks);
-        params.srcStride = static_cast<uint16_t>(t_.block_n / kBlockF32 - blocks);
-        params.dstStride = static_cast<uint16_t>(pitch / kBlockF32 - blocks);
+        params.srcStride = static_cast<uint16_t>(t_.block_n / kBlock - blocks);
+        params.dstStride = static_cast<uint16_t>(pitch / kBlock - blocks);
         AscendC::DataCopy(x, ring_.s(stage)[static_cast<uint64_t>(first_row(s) + row) * t_.block_n], params);
     }
 
@@ -286,18 +316,18 @@ class FlashFwdVector {
     // acc = acc * rescale + (P V of this step), in pieces of whole rows: the sum of one beside the product of the next.
     __aicore__ inline void update_step(const Step& s, uint32_t stage) {
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kPvReady);
-        const uint32_t step = rows_per_slice(t_.head_dim_v);
+        const uint32_t step = rows_within(load_bytes(), t_.head_dim_v);
         const uint32_t total = num_rows(s);
         if (!s.first) {
-            spread_rows(blocks_ub_, rescale(stage, 0), total);
+            spread_rows(blocks_, rescale(stage, 0), total);
             AscendC::PipeBarrier<PIPE_V>();
         }
         uint32_t before = 0;
         for (uint32_t row = 0; row < total + step; row += step) {
             const uint32_t slot = row < total ? load_output(s, stage, row, min_u32(step, total - row)) : 0;
             if (row < total && !s.first) {
-                apply_rows<RowOp::kMul>(acc_ub_[row * t_.head_dim_v], blocks_ub_[row * kBlockF32],
-                                        min_u32(step, total - row), t_.head_dim_v, t_.head_dim_v);
+                apply_rows<RowOp::kMul>(acc_ub_[row * t_.head_dim_v], blocks_.from(row), min_u32(step, total - row),
+                                        t_.head_dim_v, t_.head_dim_v, kAccPhase);
             }
             if (row > 0) add_output(s, before, row - step, min_u32(step, total - (row - step)));
             AscendC::PipeBarrier<PIPE_V>();
@@ -306,24 +336,28 @@ class FlashFwdVector {
         if (s.last) finish_item(s);
     }
 
+    __aicore__ inline AscendC::LocalTensor<float> output(uint32_t slot) {
+        return load_ub_[slot].template ReinterpretCast<float>();
+    }
+
     __aicore__ inline uint32_t load_output(const Step& s, uint32_t stage, uint32_t row, uint32_t rows) {
-        const uint32_t slot = s_ring_.acquire();
+        const uint32_t slot = load_ring_.acquire();
         const uint64_t at = static_cast<uint64_t>(first_row(s) + row) * t_.head_dim_v;
-        AscendC::DataCopy(s_ub_[slot], ring_.o(stage)[at], rows * t_.head_dim_v);
-        s_ring_.publish(slot);
+        AscendC::DataCopy(output(slot), ring_.o(stage)[at], rows * t_.head_dim_v);
+        load_ring_.publish(slot);
         return slot;
     }
 
     __aicore__ inline void add_output(const Step& s, uint32_t slot, uint32_t row, uint32_t rows) {
         const auto acc = acc_ub_[row * t_.head_dim_v];
         const auto elements = static_cast<int32_t>(rows * t_.head_dim_v);
-        s_ring_.await(slot);
+        load_ring_.await(slot);
         if (s.first) {
-            AscendC::Adds(acc, s_ub_[slot], 0.0f, elements);
+            AscendC::Adds(acc, output(slot), 0.0f, elements);
         } else {
-            AscendC::Add(acc, acc, s_ub_[slot], elements);
+            AscendC::Add(acc, acc, output(slot), elements);
         }
-        s_ring_.release(slot);
+        load_ring_.release(slot);
     }
 
     // o = acc / sum, lse = max + ln(sum). A row that saw no key has sum 0: o = 0 / max(sum, 1) and ln(0) = -inf.
@@ -333,19 +367,19 @@ class FlashFwdVector {
         if (total == 0) return;
         AscendC::Maxs(divisor(0), row_sum(s.item, 0), 1.0f, static_cast<int32_t>(total));
         AscendC::PipeBarrier<PIPE_V>();
-        const uint32_t step = rows_per_slice(t_.head_dim_v);
+        const uint32_t step = rows_within(t_.slice_bytes, t_.head_dim_v);
         for (uint32_t row = 0; row < total; row += step) {
             const uint32_t rows = min_u32(step, total - row);
             const auto acc = acc_ub_[row * t_.head_dim_v];
-            spread_rows(blocks_ub_, divisor(row), rows);
+            spread_rows(blocks_, divisor(row), rows);
             AscendC::PipeBarrier<PIPE_V>();
-            apply_rows<RowOp::kDiv>(acc, blocks_ub_, rows, t_.head_dim_v, t_.head_dim_v);
+            apply_rows<RowOp::kDiv>(acc, blocks_, rows, t_.head_dim_v, t_.head_dim_v, kAccPhase);
             AscendC::PipeBarrier<PIPE_V>();
             const uint32_t out = out_ring_.acquire();
-            AscendC::Cast(p_ub_, acc, AscendC::RoundMode::CAST_RINT, rows * t_.head_dim_v);
+            AscendC::Cast(p_ub_[out], acc, AscendC::RoundMode::CAST_RINT, rows * t_.head_dim_v);
             out_ring_.publish(out);
             out_ring_.await(out);
-            store_output(p_ub_, s, row, rows);
+            store_output(p_ub_[out], s, row, rows);
             out_ring_.release(out);
         }
         if (t_.want_lse != 0) store_lse(s, total);
@@ -385,25 +419,26 @@ class FlashFwdVector {
     const FlashFwdTilingData& t_;
     uint32_t core_;
     uint32_t sub_;
-    FlashFwdWorkspace<T> ring_;
+    FlashFwdWorkspace<T, S> ring_;
     uint32_t stats_pitch_;
     VectorMemory memory_;  // before the rings, see fa/memory.h
     AscendC::GlobalTensor<uint8_t> mask_gm_;
     AscendC::GlobalTensor<T> o_gm_;
     AscendC::GlobalTensor<float> lse_gm_;
-    AscendC::LocalTensor<float> s_ub_[kSlices];
-    AscendC::LocalTensor<T> p_ub_;
+    AscendC::LocalTensor<float> x_ub_[kSlices];
+    AscendC::LocalTensor<uint8_t> load_ub_[kLoads];
+    AscendC::LocalTensor<T> p_ub_[2];
     AscendC::LocalTensor<uint8_t> mask_ub_[2];
     AscendC::LocalTensor<float> acc_ub_;
     AscendC::LocalTensor<float> wide_ub_[2];    // scratch of the row maxima and of the row sums
     AscendC::LocalTensor<float> narrow_ub_[2];
-    AscendC::LocalTensor<float> blocks_ub_;
+    SpreadRows blocks_;
     AscendC::LocalTensor<float> stats_ub_;
     Slice slices_[kSlices];
-    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, 0, kSlices> s_ring_;
-    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, kSlices, 1> mask_ring_;
-    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 0, 1> out_ring_;
-    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 1, 1> lse_ring_;
+    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, 0, kLoads> load_ring_;
+    Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, kLoads, 1> mask_ring_;
+    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 0, 2> out_ring_;
+    Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 2, 1> lse_ring_;
 };
 
 }  // namespace fa

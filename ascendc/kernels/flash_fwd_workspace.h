@@ -13,15 +13,15 @@ constexpr uint16_t kSoftmaxReady = 1;  // AIV -> AIC: P of a step is in the work
 constexpr uint16_t kPvReady = 2;       // AIC -> AIV: O of a step is in the workspace
 
 // One core's part of the workspace: slot = step number % num_stages.
-template <typename T>
+template <typename T, typename S>
 class FlashFwdWorkspace {
   public:
     __aicore__ inline FlashFwdWorkspace(const FlashFwdTilingData& t, GM_ADDR workspace, uint32_t core)
         : t_(t), base_(workspace + core * t.workspace_core_bytes) {}
 
-    // Scores, f32 [block_m, block_n].
-    __aicore__ inline AscendC::GlobalTensor<float> s(uint32_t stage) const {
-        return slot<float>(0, uint64_t{4} * t_.block_m * t_.block_n * stage);
+    // Scores [block_m, block_n].
+    __aicore__ inline AscendC::GlobalTensor<S> s(uint32_t stage) const {
+        return slot<S>(0, uint64_t{sizeof(S)} * t_.block_m * t_.block_n * stage);
     }
     // Probabilities, 16-bit [block_m, block_n].
     __aicore__ inline AscendC::GlobalTensor<T> p(uint32_t stage) const {

@@ -39,7 +39,7 @@ class SoftmaxKernel {
         }
         x_ub_ = ub[t.ub_x_offset_bytes].template ReinterpretCast<float>();
         tmp_ub_ = ub[t.ub_tmp_offset_bytes].template ReinterpretCast<float>();
-        spread_ub_ = ub[t.ub_spread_offset_bytes].template ReinterpretCast<float>();
+        spread_ = SpreadRows(ub[t.ub_spread_offset_bytes].template ReinterpretCast<float>(), t.slice_rows);
         stats_ub_ = ub[t.ub_stats_offset_bytes].template ReinterpretCast<float>();
     }
 
@@ -98,11 +98,11 @@ class SoftmaxKernel {
             AscendC::Max(row_max(), row_max(), of_chunk(), static_cast<int32_t>(rows));
             AscendC::PipeBarrier<PIPE_V>();
         }
-        spread_rows(spread_ub_, row_max(), rows);
+        spread_rows(spread_, row_max(), rows);
         AscendC::PipeBarrier<PIPE_V>();
         for (uint32_t i = 0; i < chunks; ++i) {
             const Chunk c = chunk(i);
-            apply_rows<RowOp::kSub>(c.x, spread_ub_, rows, c.width, c.width);
+            apply_rows<RowOp::kSub>(c.x, spread_, rows, c.width, c.width);
             AscendC::PipeBarrier<PIPE_V>();
             AscendC::Exp(c.x, c.x, static_cast<int32_t>(rows * c.width));
             AscendC::PipeBarrier<PIPE_V>();
@@ -112,11 +112,11 @@ class SoftmaxKernel {
         }
         AscendC::Maxs(row_sum(), row_sum(), 1.0f, static_cast<int32_t>(rows));
         AscendC::PipeBarrier<PIPE_V>();
-        spread_rows(spread_ub_, row_sum(), rows);
+        spread_rows(spread_, row_sum(), rows);
         AscendC::PipeBarrier<PIPE_V>();
         for (uint32_t i = 0; i < chunks; ++i) {
             const Chunk c = chunk(i);
-            apply_rows<RowOp::kDiv>(c.x, spread_ub_, rows, c.width, c.width);
+            apply_rows<RowOp::kDiv>(c.x, spread_, rows, c.width, c.width);
             AscendC::PipeBarrier<PIPE_V>();
             store_probabilities(c, at, rows);
         }
@@ -201,7 +201,7 @@ class SoftmaxKernel {
     AscendC::LocalTensor<T> p_ub_[2];
     AscendC::LocalTensor<float> x_ub_;
     AscendC::LocalTensor<float> tmp_ub_;
-    AscendC::LocalTensor<float> spread_ub_;
+    SpreadRows spread_;
     AscendC::LocalTensor<float> stats_ub_;
     Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, 0, 2> scores_ring_;
     Ring<AscendC::HardEvent::MTE2_V, AscendC::HardEvent::V_MTE2, 2, 2> mask_ring_;

@@ -4,10 +4,16 @@
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <type_traits>
 
+#include "float_bits.h"
 #include "machine_abi.h"
+// The twin (../twin/twin.h) brings the types of CANN's own headers.
+#ifndef FASIM_TWIN
 #include "types.h"
+#endif
 
 namespace fasim {
 
@@ -58,7 +64,9 @@ uint64_t raw(T value) {
     } else if constexpr (std::is_enum_v<T>) {
         return static_cast<uint64_t>(value);
     } else if constexpr (std::is_same_v<T, half> || std::is_same_v<T, bfloat16_t>) {
-        return value.bits;
+        uint16_t bits;
+        std::memcpy(&bits, static_cast<const void*>(&value), sizeof bits);
+        return bits;
     } else if constexpr (std::is_same_v<T, float>) {
         return float_bits(value);
     } else {
@@ -103,9 +111,3 @@ inline bool is_aic() { return special(FASIM_CORE_TYPE) == 0; }
 inline bool is_aiv() { return !is_aic(); }
 
 }  // namespace fasim
-
-// Constant conditions on the chip, where a kernel is compiled once per core type; here one image serves both.
-#define ASCEND_IS_AIC (::fasim::is_aic())
-#define ASCEND_IS_AIV (::fasim::is_aiv())
-#define ASCEND_IS_NOT_AIC (::fasim::is_aiv())
-#define ASCEND_IS_NOT_AIV (::fasim::is_aic())

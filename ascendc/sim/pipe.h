@@ -64,6 +64,11 @@ inline AscendC::TPipe* find_pipe() {
     return entry.core == core ? entry.pipe : nullptr;
 }
 
+// A launch on this core begins: whatever an earlier one left behind is forgotten.
+inline void start_core() { pipe_entry(this_core()) = {}; }
+
+inline void bind(const FasimHooks* table) { hooks = table; }
+
 }  // namespace fasim
 
 namespace AscendC {
@@ -169,11 +174,12 @@ class TPipe {
     // CANN also clears the boundary register of Load3D (set_l1_3d_size 0), its value at kernel entry.
     static void reset_core_state() {
         set_atomic_none();
-        set_mask_norm();
         if ASCEND_IS_AIC {
+            set_mask_norm();
             set_padding(0);
         } else {
             set_vector_mask(FULL_MASK, FULL_MASK);
+            set_mask_norm();
         }
     }
 

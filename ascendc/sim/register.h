@@ -5,7 +5,11 @@
 #include <tuple>
 #include <utility>
 
+#ifdef FASIM_TWIN
+#include "twin.h"
+#else
 #include "pipe.h"
+#endif
 
 namespace fasim {
 
@@ -45,7 +49,7 @@ template <auto kernel>
 int32_t launch(const uint64_t* slots, uint32_t num_slots) {
     using Unpack = Signature<decltype(kernel)>;
     try {
-        pipe_entry(this_core()) = {};
+        start_core();
         if (num_slots != Unpack::num_slots) {
             fault("launch: %u argument slots, the kernel takes %u", num_slots, Unpack::num_slots);
         }
@@ -63,8 +67,6 @@ template <auto kernel>
 constexpr FasimKernel entry(const char* name, KernelType type) {
     return {name, &launch<kernel>, Signature<decltype(kernel)>::num_slots, type};
 }
-
-inline void bind(const FasimHooks* table) { hooks = table; }
 
 constexpr const char* kOpNames[] = {
 #define X(name) #name,

@@ -3,6 +3,12 @@
 #pragma once
 #include "tensor.h"
 
+// Constant conditions on the chip, where a kernel is compiled once per core type; here one image serves both.
+#define ASCEND_IS_AIC (::fasim::is_aic())
+#define ASCEND_IS_AIV (::fasim::is_aiv())
+#define ASCEND_IS_NOT_AIC (::fasim::is_aiv())
+#define ASCEND_IS_NOT_AIV (::fasim::is_aic())
+
 namespace AscendC {
 
 template <HardEvent event>

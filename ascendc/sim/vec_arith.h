@@ -14,6 +14,13 @@ constexpr uint8_t count_stride() {
     return static_cast<uint8_t>(AscendC::DEFAULT_REPEAT_STRIDE * sizeof(T) / sizeof(Wide));
 }
 
+// The count forms of And and Or, the only calls of two operands that take uint16_t, hand it on as int16_t.
+template <class T>
+auto count_operand(const AscendC::LocalTensor<T>& tensor) {
+    using Elem = std::conditional_t<std::is_same_v<T, uint16_t>, int16_t, T>;
+    return reinterpret_cast<__ubuf__ Elem*>(tensor.GetPhyAddr());
+}
+
 }  // namespace fasim
 
 namespace AscendC {
@@ -41,7 +48,8 @@ namespace AscendC {
               const int32_t& count) {                                                                              \
         static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
         fasim::begin_count(count);                                                                                 \
-        intrinsic(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), 1, 1, 1, 1, 8, 8, 8);                    \
+        intrinsic(fasim::count_operand(dst), fasim::count_operand(src0), fasim::count_operand(src1), 1, 1, 1, 1,   \
+                  8, 8, 8);                                                                                        \
         fasim::end_count();                                                                                        \
     }
 

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use compiler::{registration, Compiler, Registration, SimLibrary};
+use sim_kernels::{registration, Compiler, Registration, SimLibrary};
 
 #[path = "../../build/sim_kernels.rs"]
-mod compiler;
+mod sim_kernels;
 
 mod common;
 

@@ -3,7 +3,7 @@
 use super::operands::{AllGiven, Given};
 use super::{kernel_name, self_test, Plan};
 use crate::kernels;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{DType, Error, Result};
 
@@ -16,6 +16,7 @@ pub use crate::runtime::Operand;
 pub struct FlashAttention {
     device: Device,
     f16: Kernel,
+    f16_scores_f16: Kernel,
     bf16: Kernel,
     self_test: Kernel,
     mask: Buffer,
@@ -63,8 +64,9 @@ impl FlashAttention {
         // Blocks of these kernels never wait for each other, so none of them needs `Schedule::Batch`.
         Ok(Self {
             device: device.clone(),
-            f16: kernel(kernel_name(DType::F16)?)?,
-            bf16: kernel(kernel_name(DType::Bf16)?)?,
+            f16: kernel(kernel_name(DType::F16, DType::F32)?)?,
+            f16_scores_f16: kernel(kernel_name(DType::F16, DType::F16)?)?,
+            bf16: kernel(kernel_name(DType::Bf16, DType::F32)?)?,
             self_test,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
         })
@@ -78,6 +80,19 @@ impl FlashAttention {
     /// `Driver`.
     pub fn self_test(&self) -> Result<()> {
         self_test::run(&self.self_test, &self.device)
+    }
+
+    /// The same operator with the kernels of another image of the same device, which share the M-mask.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel. Launches fail when the image is loaded on another device.
+    pub fn with_kernels_of(&self, module: &Module) -> Result<Self> {
+        Ok(Self {
+            f16: module.kernel(kernel_name(DType::F16, DType::F32)?)?,
+            f16_scores_f16: module.kernel(kernel_name(DType::F16, DType::F16)?)?,
+            bf16: module.kernel(kernel_name(DType::Bf16, DType::F32)?)?,
+            ..self.clone()
+        })
     }
 
     /// The device.
@@ -106,10 +121,11 @@ impl FlashAttention {
         if plan.num_items() == 0 {
             return Ok(());
         }
-        let kernel = match plan.shape().dtype {
-            DType::Bf16 => &self.bf16,
-            // Plans exist for the two types only.
-            DType::F16 | DType::F32 => &self.f16,
+        // Plans exist for the three combinations only.
+        let kernel = match (plan.shape().dtype, plan.shape().score_dtype) {
+            (DType::Bf16, _) => &self.bf16,
+            (_, DType::F16) => &self.f16_scores_f16,
+            _ => &self.f16,
         };
         // The kernel touches no lse that the plan does not want; the workspace stands in as a valid address.
         let lse = args.lse.unwrap_or(args.workspace);

@@ -35,17 +35,21 @@ pub fn plan_with(problem: &Problem, soc: &Soc, candidate: Candidate) -> Result<P
     tiling::plan_with(&problem.shape(), soc, candidate).map_err(|r| refused(&r, soc))
 }
 
-/// Name of the kernel for operands of that type.
+/// Name of the kernel for operands of type `dtype` and scores handed over as `score_dtype`.
 ///
 /// # Errors
 /// `Unsupported` when there is none.
-pub fn kernel_name(dtype: DType) -> Result<&'static str> {
-    match dtype {
-        DType::F16 => Ok("fa_flash_fwd_f16"),
-        DType::Bf16 => Ok("fa_flash_fwd_bf16"),
-        DType::F32 => Err(Error::new(
+pub fn kernel_name(dtype: DType, score_dtype: DType) -> Result<&'static str> {
+    match (dtype, score_dtype) {
+        (DType::F16, DType::F32) => Ok("fa_flash_fwd_f16"),
+        (DType::F16, DType::F16) => Ok("fa_flash_fwd_f16_scores_f16"),
+        (DType::Bf16, DType::F32) => Ok("fa_flash_fwd_bf16"),
+        _ => Err(Error::new(
             ErrorKind::Unsupported,
-            "attention: dtype = f32 has no kernel; supported: f16, bf16",
+            format!(
+                "attention: dtype = {dtype} with score_dtype = {score_dtype} has no kernel; supported: f16 and bf16 \
+                 with f32, f16 with f16"
+            ),
         )),
     }
 }

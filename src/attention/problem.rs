@@ -35,6 +35,7 @@ impl Layout {
 /// | `seqlen_k` | `seqlen_q` | rows of k and v; 0 is legal and gives `o = 0`, `lse = -inf` |
 /// | `num_heads_k` | `num_heads` | heads of k and v; head `h` of q reads head `h / (num_heads / num_heads_k)` |
 /// | `head_dim_v` | `head_dim` | row of v and o |
+/// | `score_dtype` | f32 | type in which scores go from the Cube to the vector cores, see [`Problem::with_score_dtype`] |
 /// | `mask` | [`Mask::None`] | a description, never a tensor |
 /// | `softmax_scale` | `1 / sqrt(head_dim)` | factor of the scores |
 /// | `layout` | [`Layout::Bsnd`] | order of dense tensors |
@@ -69,6 +70,8 @@ pub struct Problem {
     pub head_dim: u32,
     /// Elements of a row of v and o.
     pub head_dim_v: u32,
+    /// Type in which scores go from the Cube to the vector cores.
+    pub score_dtype: DType,
     /// Which keys a row sees.
     pub mask: Mask,
     /// Factor of the scores; `None` is `1 / sqrt(head_dim)`.
@@ -99,6 +102,7 @@ impl Problem {
             num_heads_k: num_heads,
             head_dim,
             head_dim_v: head_dim,
+            score_dtype: DType::F32,
             mask: Mask::None,
             softmax_scale: None,
             layout: Layout::Bsnd,
@@ -126,6 +130,15 @@ impl Problem {
     #[must_use]
     pub fn with_head_dim_v(self, head_dim_v: u32) -> Self {
         Self { head_dim_v, ..self }
+    }
+
+    /// Sets the type in which scores go from the Cube to the vector cores, through L2.
+    ///
+    /// f32 is exact. f16, for `dtype` f16 only, halves that traffic, which is what bounds long sequences: each score `q k^T` is rounded to
+    /// 11 bits before it is scaled, and must be below 65520 in size, or it becomes infinite. Sums stay in f32.
+    #[must_use]
+    pub fn with_score_dtype(self, score_dtype: DType) -> Self {
+        Self { score_dtype, ..self }
     }
 
     /// Sets the mask.
@@ -171,6 +184,7 @@ impl Problem {
             seqlen_q: self.seqlen_q,
             seqlen_k: self.seqlen_k,
             dtype: self.dtype,
+            score_dtype: self.score_dtype,
             mask: self.mask,
             softmax_scale: self.softmax_scale.unwrap_or_else(default_scale),
             want_lse: self.want_lse,

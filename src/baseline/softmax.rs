@@ -60,7 +60,8 @@ pub(super) fn tiling(scores: Scores, has_mask: bool, softmax_scale: f32, soc: &S
         at
     };
     let score_bytes = if scores.dtype == DType::F32 { 4 } else { 2 };
-    let row_blocks = slice_rows.div_ceil(8) * 8 * 32;
+    // Two copies, half a row of banks apart (SpreadRows in fa/row_ops.h).
+    let row_blocks = 2 * slice_rows.next_multiple_of(16) * 32 + 512;
     let slices = u64::from(scores.rows.div_ceil(slice_rows)) * u64::from(scores.num_heads);
     let data = SoftmaxTilingData {
         num_heads: scores.num_heads,

@@ -1,6 +1,7 @@
 //! What can be chosen about a simulated device.
 
 use super::time::ModelTime;
+use super::Recorder;
 use crate::Soc;
 
 /// How the Cube sums the products of one output element. The hardware's order and width are not published.
@@ -35,6 +36,8 @@ pub struct Config {
     /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` has no effect on it and must
     /// be `None`.
     pub model_time: Option<ModelTime>,
+    /// Where what the cores issue is written down; `None`: nowhere.
+    pub recorder: Option<Recorder>,
 }
 
 impl Config {
@@ -49,6 +52,7 @@ impl Config {
             cube_accumulate: CubeAccumulate::F32Sequential,
             inf_nan: true,
             model_time: None,
+            recorder: None,
         }
     }
 

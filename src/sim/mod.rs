@@ -16,6 +16,7 @@ mod instr;
 mod isa;
 mod machine;
 mod memory;
+mod record;
 pub mod time;
 
 pub use addr::Space;
@@ -24,6 +25,7 @@ pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
 pub use hccl::{HcclConfig, ReduceOrder, ReduceRounding};
 pub use instr::Pipe;
 pub use isa::{instructions, Instruction};
+pub use record::{CoreId, Issued, Recorder};
 
 /// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
 /// Device numbers are not used twice.

@@ -5,7 +5,7 @@ use std::fmt;
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
 use super::Shape;
-use crate::Soc;
+use crate::{DType, Soc};
 
 /// Level 2 on the Cube: rows, columns and depth of one Mmad. Two such operands fill L0A and L0B, two results L0C.
 pub(super) const TILE: u32 = 128;
@@ -152,7 +152,7 @@ impl Tiling {
         }
         let num_cores = u32::try_from(items).unwrap_or(u32::MAX).clamp(1, soc.cube_cores);
         let slot = u64::from(num_stages) * u64::from(block_m);
-        let (s, p) = (slot * u64::from(block_n) * 4, slot * u64::from(block_n) * 2);
+        let (s, p) = (slot * u64::from(block_n) * score_bytes(shape), slot * u64::from(block_n) * 2);
         let workspace_core_bytes = s + p + slot * u64::from(shape.head_dim_v) * 4;
         let workspace = workspace_core_bytes * u64::from(num_cores);
         if workspace > soc.l2_bytes / 2 {
@@ -192,12 +192,14 @@ pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
     Ok(())
 }
 
-/// L1: two buffers each of Q, K and P, and one of all values of a step. Every size is a multiple of 512 bytes, since all its factors have 16 in them.
+/// L1: two buffers each of Q, K and P (`tile_m` rows of `chunk_p` keys), and one of all values of a step. Every size is a
+/// multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
 ///
 /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side here, since
 /// tiling data has one offset a pair.
 ///
-/// Returns the keys of a P buffer with the map: rows of P of 512 bytes are the shortest that L2 gives at its full rate.
+/// Returns `chunk_p` with the map: 256 keys where they fit, as rows of 512 bytes are the shortest that L2 gives at its
+/// full rate, else 128.
 fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, MemoryMap), String> {
     let Candidate { block_m, block_n, chunk_n, .. } = *candidate;
     let mut why = None;
@@ -217,6 +219,7 @@ fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, Memor
 }
 
 /// UB with the largest score slice that fits: whole groups of 8 rows of block_n scores, and 8 rows of o at least.
+/// Four slices are under way at once; they share one P buffer and the scratch of two row reductions (maxima, sums).
 fn ub_map(
     candidate: &Candidate,
     shape: &Shape,
@@ -228,7 +231,9 @@ fn ub_map(
     let o_row = shape.head_dim_v.next_multiple_of(64) * 4;
     let columns = (candidate.block_n * 4).max(o_row);
     let largest = (slice_rows * columns).min(MAX_SLICE_BYTES) / group * group;
-    let smallest = (8 * o_row).next_multiple_of(group);
+    // Eight rows of o fit what one load fills: a slice, or half of one with 16-bit scores.
+    let per_load = 4 / u32::try_from(score_bytes(shape)).unwrap_or(4);
+    let smallest = (8 * o_row * per_load).next_multiple_of(group);
     let mut too_big = None;
     let mut slice_bytes = largest.max(smallest);
     while slice_bytes >= smallest && slice_bytes > 0 {
@@ -251,14 +256,24 @@ fn ub_map_with(
     let sizes = soc.core;
     let capacity = sizes.ub_bytes - sizes.reserved_bytes - sizes.select_reserved_bytes;
     let mut ub = MemoryMap::new("UB", capacity);
-    ub.push("s", slice_bytes, 4);
-    ub.push("p", slice_bytes / 2, 1);
-    ub.push("acc", rows_v * shape.head_dim_v * 4, 1);
+    ub.push("s", slice_bytes, 5);
+    ub.push("p", slice_bytes / 2, 2);
+    ub.push_at_phase("acc", rows_v * shape.head_dim_v * 4, 1, 256);
     ub.push("tmp", (slice_bytes / 8 + slice_bytes / 64).next_multiple_of(256), 2);
-    ub.push("brcb", rows_v * 32, 1);
+    ub.push_at_phase("brcb", 2 * rows_v.next_multiple_of(16) * 32 + 256, 1, 0);
     ub.push("stats", rows_v.next_multiple_of(64) * 4, candidate.num_stages + 9);
-    ub.push("mask", slice_rows * (candidate.block_n / 8).max(32), 2);
+    // A slice of `pitch` columns has slice_bytes / (4 * pitch) rows at most, each of max(32, pitch / 8) bytes.
+    ub.push("mask", (slice_rows * 32).max(slice_bytes / 32).next_multiple_of(256), 2);
     ub
+}
+
+/// Bytes of a score on its way from the Cube to the vector cores.
+pub(super) fn score_bytes(shape: &Shape) -> u64 {
+    if shape.score_dtype == DType::F16 {
+        2
+    } else {
+        4
+    }
 }
 
 fn check_fit(map: &MemoryMap) -> Result<(), String> {

@@ -29,6 +29,12 @@ pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
     if !matches!(shape.dtype, DType::F16 | DType::Bf16) {
         found.push(unsupported(format!("dtype = {} has no kernel; supported: f16, bf16", shape.dtype)));
     }
+    if shape.score_dtype != DType::F32 && (shape.dtype, shape.score_dtype) != (DType::F16, DType::F16) {
+        found.push(unsupported(format!(
+            "score_dtype = {} with dtype = {} has no kernel; supported: f32, and f16 with dtype = f16",
+            shape.score_dtype, shape.dtype
+        )));
+    }
     heads(shape, &mut found);
     for (name, dim) in [("head_dim", shape.head_dim), ("head_dim_v", shape.head_dim_v)] {
         found.extend(head_dim(name, dim));

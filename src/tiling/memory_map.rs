@@ -38,6 +38,13 @@ impl MemoryMap {
         offset_bytes
     }
 
+    /// As [`Self::push`], with an address that is `phase` modulo 512: a row of UB's 16 bank groups (dav-c220.md §1.5).
+    pub(super) fn push_at_phase(&mut self, name: &'static str, bytes: u32, count: u32, phase: u32) {
+        let used = self.used_bytes();
+        let offset_bytes = used + (phase + 512 - used % 512) % 512;
+        self.regions.push(Region { name, offset_bytes, bytes, count });
+    }
+
     /// Bytes up to the end of the last buffer.
     pub fn used_bytes(&self) -> u32 {
         self.regions.last().map_or(0, |r| r.offset_bytes + r.bytes * r.count)

@@ -278,6 +278,8 @@ impl FlashFwdPlan {
             ub_brcb_offset_bytes: ub[4],
             ub_stats_offset_bytes: ub[5],
             ub_mask_offset_bytes: ub[6],
+            ub_mask_bytes: t.ub.regions[6].bytes,
+            reserved: 0,
             workspace_core_bytes: t.workspace_core_bytes,
             workspace_p_offset_bytes: t.workspace_p_offset_bytes,
             workspace_o_offset_bytes: t.workspace_o_offset_bytes,

@@ -28,6 +28,8 @@ pub struct Shape {
     pub seqlen_k: u32,
     /// Element type of q, k, v and o.
     pub dtype: DType,
+    /// Element type in which scores go from the Cube to the vector cores.
+    pub score_dtype: DType,
     /// Which keys a row sees.
     pub mask: Mask,
     /// Factor of the scores.

@@ -79,23 +79,27 @@ pub struct FlashFwdTilingData {
     pub l1_p_offset_bytes: u32,
     /// `tile_m * chunk_p * 2`.
     pub l1_p_bytes: u32,
-    /// UB: four score slices of `slice_bytes`.
+    /// UB: five score slices of `slice_bytes`.
     pub ub_s_offset_bytes: u32,
-    /// UB: one 16-bit output slice of `slice_bytes / 2`.
+    /// UB: two 16-bit output slices of `slice_bytes / 2`.
     pub ub_p_offset_bytes: u32,
-    /// UB: accumulator, `rows_v * head_dim_v` f32.
+    /// UB: accumulator, `rows_v * head_dim_v` f32; 256 modulo 512.
     pub ub_acc_offset_bytes: u32,
     /// UB: scratch of two row reductions, `ub_tmp_bytes` each: an eighth of a slice, and an eighth of that.
     pub ub_tmp_offset_bytes: u32,
     /// Bytes of one scratch.
     pub ub_tmp_bytes: u32,
-    /// UB: `rows_v` blocks of 32 bytes for row values spread over a block.
+    /// UB: two copies of `rows_v` blocks of 32 bytes for row values spread over a block, 256 bytes apart modulo 512.
     pub ub_brcb_offset_bytes: u32,
     /// UB: `num_stages + 9` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch.
     pub ub_stats_offset_bytes: u32,
-    /// UB: two mask windows, each `slice_rows * max(32, block_n / 8)` bytes.
+    /// UB: two mask windows of `ub_mask_bytes`: a bit for each score of a slice, rows in whole blocks of 32 bytes.
     pub ub_mask_offset_bytes: u32,
-    /// Workspace: bytes of one core. Slot `s` of S is at `core * this + s * block_m * block_n * 4`.
+    /// Bytes of one mask window.
+    pub ub_mask_bytes: u32,
+    /// 0; keeps the 64-bit fields aligned.
+    pub reserved: u32,
+    /// Workspace: bytes of one core. Slot `s` of S is at `core * this + s * block_m * block_n *` bytes of a score (4 or 2).
     pub workspace_core_bytes: u64,
     /// Workspace: offset of the P ring in a core's part; slots of `block_m * block_n * 2` bytes.
     pub workspace_p_offset_bytes: u64,

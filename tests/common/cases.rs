@@ -33,6 +33,8 @@ pub enum Layout {
 #[derive(Clone, Debug)]
 pub struct Case {
     pub dtype: DType,
+    /// Type in which scores go from the Cube to the vector cores.
+    pub score_dtype: DType,
     pub batch: u32,
     pub num_heads: u32,
     pub num_heads_k: u32,
@@ -130,6 +132,7 @@ pub fn all() -> Vec<Case> {
                     let (batch, num_heads, num_heads_k) = HEADS[(i / 5 + i) % HEADS.len()];
                     cases.push(Case {
                         dtype,
+                        score_dtype: DType::F32,
                         batch,
                         num_heads,
                         num_heads_k,

@@ -11,9 +11,11 @@ const LSE_RELATIVE: f64 = 1e-6;
 /// probability 2 n exp(-LAMBDA^2 / 2) (Higham and Mary, A new approach to probabilistic rounding error analysis, 2019).
 const LAMBDA: f64 = 4.0;
 
-/// Absolute error allowed for the lse of a row because of its scores; Cauchy-Schwarz bounds the sum of |products|.
-pub fn score_error(head_dim: usize, softmax_scale: f64, norm_q: f64, largest_norm_k: f64) -> f64 {
-    LAMBDA * (head_dim as f64).sqrt() * f64::exp2(-24.0) * softmax_scale.abs() * norm_q * largest_norm_k
+/// Absolute error allowed for the lse of a row because of its scores, each rounded by `unit` relative to itself on its way from
+/// the Cube; Cauchy-Schwarz bounds the score and the sum of |products|.
+pub fn score_error(head_dim: usize, softmax_scale: f64, norm_q: f64, largest_norm_k: f64, unit: f64) -> f64 {
+    let relative = LAMBDA * (head_dim as f64).sqrt() * f64::exp2(-24.0) + unit;
+    relative * softmax_scale.abs() * norm_q * largest_norm_k
 }
 
 /// Largest |a - b| over finite pairs.

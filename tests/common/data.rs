@@ -1,5 +1,6 @@
 //! Operands of a case, made from its seed.
 
+use fastattention::attention::Problem;
 use fastattention::reference::{Element, Tensor};
 use fastrand::Rng;
 
@@ -33,6 +34,25 @@ pub fn strides(layout: Layout, [batch, seqlen, heads, dim]: [u32; 4]) -> ([u64; 
         }
     };
     (stride, usize::try_from(len).expect("test tensors are small"))
+}
+
+/// The problem of a case, with its layout's strides.
+pub fn problem(case: &Case) -> Problem {
+    let c = case;
+    let mut problem = Problem::new(c.dtype, [c.batch, c.seqlen_q, c.num_heads, c.head_dim])
+        .with_seqlen_k(c.seqlen_k)
+        .with_num_heads_k(c.num_heads_k)
+        .with_head_dim_v(c.head_dim_v)
+        .with_score_dtype(c.score_dtype)
+        .with_mask(c.mask)
+        .with_lse();
+    problem.softmax_scale = c.softmax_scale;
+    let stride = |shape| Some(strides(c.layout, shape).0);
+    problem.q_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim]);
+    problem.k_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim]);
+    problem.v_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim_v]);
+    problem.o_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim_v]);
+    problem
 }
 
 /// Standard normal by Box-Muller.

@@ -9,7 +9,8 @@ use half::{bf16, f16};
 
 use super::cases::Case;
 use super::compare::{check_lse, check_o, score_error};
-use super::data::{operands, strides, Operand};
+pub use super::data::problem;
+use super::data::{operands, Operand};
 
 /// A simulated device with the operator loaded; `FA_DEVICE=npu:0` names a real one instead.
 pub struct Bench {
@@ -53,24 +54,6 @@ impl Results {
     }
 }
 
-/// The problem of a case, with its layout's strides.
-pub fn problem(case: &Case) -> Problem {
-    let c = case;
-    let mut problem = Problem::new(c.dtype, [c.batch, c.seqlen_q, c.num_heads, c.head_dim])
-        .with_seqlen_k(c.seqlen_k)
-        .with_num_heads_k(c.num_heads_k)
-        .with_head_dim_v(c.head_dim_v)
-        .with_mask(c.mask)
-        .with_lse();
-    problem.softmax_scale = c.softmax_scale;
-    let stride = |shape| Some(strides(c.layout, shape).0);
-    problem.q_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim]);
-    problem.k_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim]);
-    problem.v_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim_v]);
-    problem.o_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim_v]);
-    problem
-}
-
 /// Runs a case with the planner's tiling, or with a given one.
 pub fn run(bench: &Bench, case: &Case, tiling: Option<Candidate>) -> Result<Results, String> {
     match case.dtype {
@@ -97,6 +80,7 @@ pub fn run_typed<T: Element + host::Element>(
         Some(candidate) => launch_with(bench, &problem, [q, k, v], candidate).map_err(|e| e.to_string())?,
     };
     let shape = problem.shape();
+    let score_unit = if case.score_dtype == DType::F16 { f64::from(f16::EPSILON) / 2.0 } else { 0.0 };
     let params = Params {
         batch: case.batch as usize,
         num_heads: case.num_heads as usize,
@@ -131,13 +115,13 @@ pub fn run_typed<T: Element + host::Element>(
         plain,
         bits,
         unit,
-        score_errors: score_errors(&params, q64.tensor(), k64.tensor()),
+        score_errors: score_errors(&params, q64.tensor(), k64.tensor(), score_unit),
         shape: [params.batch, params.seqlen_q, params.num_heads, params.head_dim_v],
     })
 }
 
 /// What the rounding of scores may cost the lse of each row.
-fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>) -> Vec<f64> {
+fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>, unit: f64) -> Vec<f64> {
     let norm = |t: &Tensor<'_, f64>, b: usize, s: usize, h: usize| {
         let at = b * t.stride[0] + s * t.stride[1] + h * t.stride[2];
         t.data[at..at + p.head_dim].iter().map(|x| x * x).sum::<f64>().sqrt()
@@ -148,7 +132,8 @@ fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>) -> Vec<f64> 
             let head_k = h / (p.num_heads / p.num_heads_k);
             let largest = (0..p.seqlen_k).map(|j| norm(&k, b, j, head_k)).fold(0.0, f64::max);
             errors.extend(
-                (0..p.seqlen_q).map(|i| score_error(p.head_dim, p.softmax_scale, norm(&q, b, i, h), largest)),
+                (0..p.seqlen_q)
+                    .map(|i| score_error(p.head_dim, p.softmax_scale, norm(&q, b, i, h), largest, unit)),
             );
         }
     }

@@ -80,8 +80,9 @@ fn all_families_of_the_source_tree_are_built() {
     for line in list.lines().filter(|line| line.starts_with("FA_")) {
         assert!(names.contains(&line.split(['(', ',', ')']).nth(1).unwrap().to_owned()), "{line}");
     }
-    for dtype in [fastattention::DType::F16, fastattention::DType::Bf16] {
-        let name = fastattention::attention::kernel_name(dtype).unwrap();
+    use fastattention::DType;
+    for (dtype, scores) in [(DType::F16, DType::F32), (DType::Bf16, DType::F32), (DType::F16, DType::F16)] {
+        let name = fastattention::attention::kernel_name(dtype, scores).unwrap();
         assert!(names.contains(&name.to_owned()), "{name}");
     }
 }

@@ -2,7 +2,8 @@
 // The whole of a core's on-chip memories, for kernels that lay them out themselves.
 //
 // TPipe takes flags of its own when it starts (it sets three M_MTE1 events on an AIC) and gives them back in Destroy. So a
-// kernel declares these members before any `Ring`: from then on all flags are its own.
+// kernel declares these members before any `Ring`: from then on all flags are its own. The TPipe stays as long as its
+// tensors: CANN's CPU twin asks it for addresses when it checks them.
 #pragma once
 #include "fa/arch.h"
 
@@ -12,7 +13,6 @@ namespace fa {
 template <typename T>
 struct CubeMemory {
     __aicore__ inline CubeMemory() {
-        AscendC::TPipe pipe;
         AscendC::TBuf<AscendC::TPosition::A1> l1_buf;
         AscendC::TBuf<AscendC::TPosition::A2> l0a_buf;
         AscendC::TBuf<AscendC::TPosition::B2> l0b_buf;
@@ -30,6 +30,7 @@ struct CubeMemory {
         pipe.Destroy();
     }
 
+    AscendC::TPipe pipe;
     AscendC::LocalTensor<uint8_t> l1;
     AscendC::LocalTensor<T> l0a[2];
     AscendC::LocalTensor<T> l0b[2];
@@ -39,13 +40,13 @@ struct CubeMemory {
 // UB as bytes, without the parts that the framework and Select keep.
 struct VectorMemory {
     __aicore__ inline VectorMemory() {
-        AscendC::TPipe pipe;
         AscendC::TBuf<AscendC::TPosition::VECCALC> ub_buf;
         pipe.InitBuffer(ub_buf, kUbBytes);
         ub = ub_buf.Get<uint8_t>();
         pipe.Destroy();
     }
 
+    AscendC::TPipe pipe;
     AscendC::LocalTensor<uint8_t> ub;
 };
 

@@ -139,35 +139,69 @@ class RowTree {
     uint32_t turn_ = 0;
 };
 
+// Row values spread over blocks of 32 bytes, twice: one bank group reads one block a cycle, and the copies lie 8 groups apart, so
+// that one of them is free of conflicts with 64 columns that start at a multiple of 512 bytes, the other with the next 64.
+struct SpreadRows {
+    AscendC::LocalTensor<float> copy[2];
+
+    __aicore__ inline SpreadRows() {}
+    // `bytes` starts at a multiple of 512 and holds two copies of `rows` blocks and half a row of banks.
+    __aicore__ inline SpreadRows(const AscendC::LocalTensor<float>& bytes, uint32_t rows)
+        : copy{bytes, bytes[round_up(rows, 2 * kBlockF32) * kBlockF32 + kLanesF32]} {}
+
+    // The blocks of the rows from `row` on.
+    __aicore__ inline SpreadRows from(uint32_t row) const {
+        SpreadRows rest;
+        rest.copy[0] = copy[0][row * kBlockF32];
+        rest.copy[1] = copy[1][row * kBlockF32];
+        return rest;
+    }
+};
+
 // blocks[r, 0..8] = values[r]; `values` must be readable up to the next multiple of 8.
-__aicore__ inline void spread_rows(const AscendC::LocalTensor<float>& blocks, const AscendC::LocalTensor<float>& values,
-                                   uint32_t rows) {
+__aicore__ inline void spread_rows(const SpreadRows& blocks, const AscendC::LocalTensor<float>& values, uint32_t rows) {
     AscendC::BrcbRepeatParams params;
     params.dstBlkStride = 1;
     params.dstRepStride = 8;
-    AscendC::Brcb(blocks, values, static_cast<uint8_t>(ceil_div(rows, kBlockF32)), params);
+    const auto repeats = static_cast<uint8_t>(ceil_div(rows, kBlockF32));
+    AscendC::Brcb(blocks.copy[0], values, repeats, params);
+    AscendC::Brcb(blocks.copy[1], values, repeats, params);
 }
 
 enum class RowOp { kSub, kMul, kDiv };
 
-// x[r, c] = x[r, c] op blocks[r, *] for c < cols.
 template <RowOp kOp>
-__aicore__ inline void apply_rows(const AscendC::LocalTensor<float>& x, const AscendC::LocalTensor<float>& blocks,
-                                  uint32_t rows, uint32_t cols, uint32_t pitch) {
+__aicore__ inline void apply(const AscendC::LocalTensor<float>& x, const AscendC::LocalTensor<float>& blocks,
+                             uint64_t mask, uint32_t repeats, const AscendC::BinaryRepeatParams& params) {
+    if constexpr (kOp == RowOp::kSub) {
+        AscendC::Sub(x, x, blocks, mask, static_cast<uint8_t>(repeats), params);
+    } else if constexpr (kOp == RowOp::kMul) {
+        AscendC::Mul(x, x, blocks, mask, static_cast<uint8_t>(repeats), params);
+    } else {
+        AscendC::Div(x, x, blocks, mask, static_cast<uint8_t>(repeats), params);
+    }
+}
+
+// x[r, c] = x[r, c] op blocks[r, *] for c < cols. `phase`: 0 when x starts at a multiple of 512 bytes, 1 when 256 behind one.
+// Whichever way takes fewer instructions: along the rows, or down the columns, where each repeat's write meets the next one's read.
+template <RowOp kOp>
+__aicore__ inline void apply_rows(const AscendC::LocalTensor<float>& x, const SpreadRows& spread, uint32_t rows,
+                                  uint32_t cols, uint32_t pitch, uint32_t phase = 0) {
     AscendC::BinaryRepeatParams params;
     params.src1BlkStride = 0;
+    if (cols % kLanesF32 == 0 && rows <= cols / kLanesF32) {
+        params.src1RepStride = 0;
+        for (uint32_t row = 0; row < rows; ++row) {
+            apply<kOp>(x[row * pitch], spread.copy[0][row * kBlockF32], kLanesF32, cols / kLanesF32, params);
+        }
+        return;
+    }
     params.dstRepStride = static_cast<uint8_t>(pitch / kBlockF32);
     params.src0RepStride = static_cast<uint8_t>(pitch / kBlockF32);
     params.src1RepStride = 1;
     for (uint32_t col = 0; col < cols; col += kLanesF32) {
-        const uint64_t mask = min_u32(kLanesF32, cols - col);
-        if constexpr (kOp == RowOp::kSub) {
-            AscendC::Sub(x[col], x[col], blocks, mask, static_cast<uint8_t>(rows), params);
-        } else if constexpr (kOp == RowOp::kMul) {
-            AscendC::Mul(x[col], x[col], blocks, mask, static_cast<uint8_t>(rows), params);
-        } else {
-            AscendC::Div(x[col], x[col], blocks, mask, static_cast<uint8_t>(rows), params);
-        }
+        const auto& blocks = spread.copy[(col / kLanesF32 + phase + 1) % 2];
+        apply<kOp>(x[col], blocks, min_u32(kLanesF32, cols - col), rows, params);
     }
 }
 

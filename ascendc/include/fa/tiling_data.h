@@ -49,6 +49,8 @@ struct FlashFwdTilingData {
     uint32_t ub_brcb_offset_bytes;
     uint32_t ub_stats_offset_bytes;
     uint32_t ub_mask_offset_bytes;
+    uint32_t ub_mask_bytes;
+    uint32_t reserved;
     uint64_t workspace_core_bytes;
     uint64_t workspace_p_offset_bytes;
     uint64_t workspace_o_offset_bytes;
@@ -101,6 +103,8 @@ struct SoftmaxTilingData {
     float softmax_scale;
     uint32_t ub_in_offset_bytes;
     uint32_t ub_mask_offset_bytes;
+    uint32_t ub_mask_bytes;
+    uint32_t reserved;
     uint32_t ub_out_offset_bytes;
     uint32_t ub_x_offset_bytes;
     uint32_t ub_tmp_offset_bytes;

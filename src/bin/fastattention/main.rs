@@ -1,15 +1,22 @@
 //! The command line tool: run attention on files, print plans, list devices and instructions.
 
+mod bench;
 mod calibrate;
+mod chart;
 #[path = "../../../build/compiler.rs"]
 mod compiler;
 mod doctor;
 mod kernels;
 mod output;
 mod plan;
+mod progress;
 mod run;
 mod self_test;
+mod shape;
+mod table;
 mod tensors;
+mod trace;
+mod workload;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -33,6 +40,10 @@ enum Command {
     Run(run::Run),
     /// Print tiling, buffer maps and workspace for a shape, without a device.
     Plan(plan::Plan),
+    /// Run a kernel in model time and write a Chrome trace of every instruction, or a summary.
+    Trace(trace::Trace),
+    /// Run operators in model time over sweeps of shapes: table, CSV, charts.
+    Bench(bench::Bench),
     /// Run published measurements of the 910B series in model time, and compare.
     Calibrate(calibrate::Calibrate),
     /// List the devices found, and why something was not found.
@@ -52,6 +63,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Trace(trace) => trace.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Calibrate(calibrate) => calibrate.execute(),
         Command::Devices => devices(),
         Command::Isa => isa(),

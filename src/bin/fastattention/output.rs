@@ -1,4 +1,4 @@
-//! The output file: there in whole, or not at all.
+//! Output files: there in whole, or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -26,14 +26,14 @@ pub(crate) struct Output {
 
 impl Output {
     /// Refuses, before hours of computing, a path that could not be written at the end, or that is the input.
-    pub(crate) fn check(path: &Path, input: &Path) -> Result<Self> {
+    pub(crate) fn check(path: &Path, input: Option<&Path>) -> Result<Self> {
         let shown = path.display();
         if path.file_name().is_none() {
             bail!("output {shown} names no file");
         }
         // A link is followed, so that its target is replaced and not the link. What does not exist cannot be the input.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if fs::canonicalize(input).is_ok_and(|input| input == path) {
+        if input.and_then(|input| fs::canonicalize(input).ok()).is_some_and(|input| input == path) {
             bail!("output {shown} is the input file; wanted another path");
         }
         if let Ok(found) = fs::metadata(&path) {
@@ -70,12 +70,18 @@ impl Output {
             ("lse", TensorView::new(Dtype::F32, [batch, heads, seqlen][first..].to_vec(), results.lse)?),
         ];
         let bytes = safetensors::serialize(tensors, None)?;
+        self.replace(|file| Ok(file.write_all(&bytes)?))
+    }
+
+    /// Writes the file with `fill`.
+    pub(crate) fn replace<T>(&self, fill: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
         let mut temporary = self.temporary()?;
-        temporary
-            .file
-            .write_all(&bytes)
-            .and_then(|()| temporary.file.sync_all())
-            .and_then(|()| fs::rename(&temporary.path, &self.path))
+        fill(&mut temporary.file)
+            .and_then(|value| {
+                temporary.file.sync_all()?;
+                fs::rename(&temporary.path, &self.path)?;
+                Ok(value)
+            })
             .with_context(|| format!("writing output {}", self.path.display()))
     }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use fastattention::attention::{self, Args, FlashAttention, Mask};
 use fastattention::runtime::{Buffer, Device, Stream};
-use indicatif::{ProgressBar, ProgressStyle};
 use safetensors::SafeTensors;
 
 use crate::output::{Output, Results};
+use crate::progress::spinner;
 use crate::tensors::Operands;
 
 /// Files and options.
@@ -42,7 +42,7 @@ struct Computed {
 
 impl Run {
     pub(crate) fn execute(self) -> Result<()> {
-        let output = Output::check(&self.output, &self.input)?;
+        let output = Output::check(&self.output, Some(&self.input))?;
         let input = || format!("input {}", self.input.display());
         let bytes = fs::read(&self.input).with_context(input)?;
         let file = SafeTensors::deserialize(&bytes)
@@ -98,16 +98,6 @@ fn download(buffer: &Buffer) -> Result<Vec<u8>> {
     let mut bytes = vec![0; buffer.len_bytes()];
     buffer.copy_to_host(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Shows that something goes on, and for how long; draws nothing unless stderr is a terminal.
-fn spinner(what: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(what.to_owned());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed_precise}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
 }
 
 fn summary(device: &Device, plan: &attention::Plan, host_time: Duration) -> String {

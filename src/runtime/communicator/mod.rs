@@ -84,6 +84,7 @@ fn check(device: &Device, name: &str, result: HcclResult) -> Result<()> {
     let kind = match result {
         codes::SUCCESS => return Ok(()),
         codes::MEMORY => ErrorKind::OutOfMemory,
+        codes::TIMEOUT => ErrorKind::Timeout,
         codes::INTERNAL if device.is_simulated() => ErrorKind::Internal,
         _ => ErrorKind::Driver,
     };
@@ -102,8 +103,8 @@ impl Communicator {
     /// a thread or process of its own, with a device of its own.
     ///
     /// # Errors
-    /// `LibraryNotFound` without HCCL. `Driver` with an HCCL code: 1 when ranks disagree, 9 when one does not come in time
-    /// (`HCCL_CONNECT_TIMEOUT`).
+    /// `LibraryNotFound` without HCCL. With an HCCL code: `Driver`, 1 when ranks disagree; `Timeout`, 9, when one does not
+    /// come in time (`HCCL_CONNECT_TIMEOUT`).
     pub fn new(device: &Device, root: &RootInfo, rank: u32, ranks: u32) -> Result<Communicator> {
         Self::with_options(device, root, rank, ranks, &CommunicatorOptions::default())
     }

@@ -299,15 +299,15 @@ fn copy_on_device(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: u
     }
 }
 
-/// A checked fill of device memory.
+/// A checked fill.
 pub(super) struct Fill {
-    allocation: Arc<Allocation>,
-    address: u64,
+    place: End,
     value: u8,
     len: usize,
 }
 
 impl Fill {
+    /// Checks a fill of device memory or of pinned host memory, which the samples of the open runtime fill too.
     pub(super) fn new(pointer: *mut u8, max: usize, value: i32, len: usize) -> Outcome<Fill> {
         if len > max {
             return refuse(
@@ -315,15 +315,34 @@ impl Fill {
                 format!("count = {len} given, at most maxCount = {max} wanted"),
             );
         }
-        let (allocation, address) = device_range("devPtr", pointer, len)?;
+        let place = end("devPtr", pointer, len, Want::Any)?;
+        if let End::Host { pinned: None, .. } = place {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                format!(
+                    "devPtr = {:#x} given, device memory wanted, or that of aclrtMallocHost",
+                    pointer.addr()
+                ),
+            );
+        }
         // As memset: the low byte counts.
-        Ok(Fill { allocation, address, value: value.to_le_bytes()[0], len })
+        Ok(Fill { place, value: value.to_le_bytes()[0], len })
     }
 
     pub(super) fn perform(&self) {
-        let bytes = vec![self.value; self.len.min(CHUNK)];
-        for at in (0..self.len).step_by(CHUNK) {
-            self.allocation.write(self.address + at as u64, &bytes[..CHUNK.min(self.len - at)]);
+        match &self.place {
+            End::Device { allocation, address, .. } => {
+                let bytes = vec![self.value; self.len.min(CHUNK)];
+                for at in (0..self.len).step_by(CHUNK) {
+                    allocation.write(address + at as u64, &bytes[..CHUNK.min(self.len - at)]);
+                }
+            }
+            End::Host { pointer, .. } => {
+                order::writes(*pointer, self.len);
+                // SAFETY: `new` takes pinned memory only, whose range `end` has checked and whose allocation `place`
+                // keeps; who else uses the bytes meanwhile is the client's contract, as for copies.
+                unsafe { pointer.write_bytes(self.value, self.len) };
+            }
         }
     }
 }

@@ -52,7 +52,11 @@ impl Notify {
                 Waited::TimedOut => {
                     return refuse(
                         codes::RT_WAIT_TIMEOUT,
-                        format!("notify {} was not recorded within {:?}", notify.id, timeout.unwrap_or_default()),
+                        format!(
+                            "notify {} was not recorded within {:?}",
+                            notify.id,
+                            timeout.unwrap_or_default()
+                        ),
                     );
                 }
             }

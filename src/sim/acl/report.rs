@@ -117,7 +117,10 @@ pub(super) fn process(timeout: Option<Duration>) -> Outcome {
         is_some
     });
     if !found {
-        return refuse(codes::RT_REPORT_TIMEOUT, format!("no callback came within {:?}", timeout.unwrap_or_default()));
+        return refuse(
+            codes::RT_REPORT_TIMEOUT,
+            format!("no callback came within {:?}", timeout.unwrap_or_default()),
+        );
     }
     let mut next = first.into_inner().unwrap_or_else(PoisonError::into_inner);
     while let Some(callback) = next {

@@ -71,7 +71,12 @@ impl Group {
             return Err(at_site(Stop::fault(FaultKind::Operand, detail), site));
         };
         let pipe_hint = if let Dispatch::Queued(pipe, _) = op.dispatch { pipe } else { Pipe::S };
-        let decoded = self.decode(c, raw, number).and_then(|instr| self.dispatch(c, &instr));
+        let decoded = self.decode(c, raw, number).and_then(|instr| {
+            if let Some(recorder) = &self.launch.config.recorder {
+                recorder.push(self.block, self.cores[c].name(), &instr);
+            }
+            self.dispatch(c, &instr)
+        });
         decoded.map_err(|stop| at_site(stop, self.cores[c].site(self.block, pipe_hint, number, op.mnemonic)))
     }
 

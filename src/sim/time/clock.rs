@@ -45,7 +45,7 @@ pub(crate) struct PipeClock {
     done: Moment,
     /// Why `free` is as late as it is.
     cause: Cause,
-    starts: [Cycles; QUEUE_DEPTH],
+    starts: [Moment; QUEUE_DEPTH],
     dispatched: usize,
     started: usize,
     pub(crate) window: Window,
@@ -71,7 +71,7 @@ impl CoreClock {
             free: Moment::default(),
             done: Moment::default(),
             cause: Cause::Issue,
-            starts: [0.0; QUEUE_DEPTH],
+            starts: [Moment::default(); QUEUE_DEPTH],
             dispatched: 0,
             started: 0,
             window: Window::new(timing),
@@ -140,7 +140,7 @@ impl CoreClock {
         self.scalar(timing.control.issue);
         let queue = &mut self.pipes[pipe as usize];
         let slot = queue.dispatched % QUEUE_DEPTH;
-        let full_until = Moment { at: queue.starts[slot], span: None };
+        let full_until = queue.starts[slot];
         let queued_before = queue.dispatched >= QUEUE_DEPTH;
         queue.dispatched += 1;
         if queued_before {
@@ -161,7 +161,7 @@ impl PipeClock {
         let cause = if issued.at > self.free.at { Cause::Issue } else { self.cause };
         let start = self.free.later(issued);
         let idle_from = self.free.at.min(start.at);
-        self.starts[self.started % QUEUE_DEPTH] = start.at;
+        self.starts[self.started % QUEUE_DEPTH] = start;
         self.started += 1;
         (start, cause, idle_from)
     }

@@ -11,14 +11,20 @@ pub(super) mod clock;
 pub(super) mod cost;
 pub(super) mod gm;
 mod l2;
+mod path;
 pub(super) mod report;
+mod summary;
+mod trace;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use gm::MemoryTraffic;
 use gm::SharedGm;
+pub use path::{PathPart, PathStep};
 pub use report::{Cause, CoreReport, LaunchReport, PipeReport, TraceEvent};
+pub use summary::{Ceiling, Roofline, Summary};
+pub use trace::{TraceDialect, TraceOptions, TraceWritten};
 
 use crate::Soc;
 

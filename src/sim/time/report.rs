@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Serialize, Serializer};
+
 use super::gm::MemoryTraffic;
 use crate::sim::Pipe;
 use crate::Soc;
@@ -43,6 +45,12 @@ impl std::fmt::Display for Cause {
     }
 }
 
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One instruction in model time, in cycles since the launch began.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Span {
@@ -54,17 +62,21 @@ pub(crate) struct Span {
 }
 
 /// Model time of one pipe of one core, in cycles.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PipeReport {
     /// Cycles in which at least one instruction was on its way, results included.
+    #[serde(rename = "busy_cycles")]
     pub busy: f64,
     /// Cycles in which the pipe could not take another instruction.
+    #[serde(rename = "occupied_cycles")]
     pub occupied: f64,
     /// Instructions.
     pub instructions: u64,
     /// Cycles without an instruction, by what the next one waited for.
+    #[serde(rename = "stall_cycles")]
     pub stalls: BTreeMap<Cause, f64>,
     /// Up to where `busy` and `stalls` have been counted.
+    #[serde(skip)]
     pub(crate) covered: f64,
 }
 
@@ -84,16 +96,40 @@ impl PipeReport {
 }
 
 /// Model time of one core in one launch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CoreReport {
     /// Place of the core: group number on the chip.
     pub group: u32,
     /// `AIC`, `AIV0` or `AIV1`.
     pub core: &'static str,
     /// When the core's last result was there, in cycles since the launch began.
+    #[serde(rename = "end_cycles")]
     pub end: f64,
     /// By pipe, in the order S, V, M, MTE1, MTE2, MTE3, FIX.
+    #[serde(serialize_with = "by_name")]
     pub pipes: [PipeReport; 7],
+}
+
+impl CoreReport {
+    /// `AIC` or `AIV`.
+    pub fn kind(&self) -> &'static str {
+        core_kind(self.core)
+    }
+}
+
+/// The pipes that did something, by name.
+fn by_name<S: Serializer>(pipes: &[PipeReport; 7], serializer: S) -> Result<S::Ok, S::Error> {
+    let used = Pipe::ALL.into_iter().zip(pipes).filter(|(_, report)| report.instructions > 0);
+    serializer.collect_map(used.map(|(pipe, report)| (pipe.to_string(), report)))
+}
+
+/// `AIC` or `AIV`, from the name of a core.
+pub(super) fn core_kind(core: &'static str) -> &'static str {
+    if core.starts_with("AIV") {
+        "AIV"
+    } else {
+        core
+    }
 }
 
 /// An instruction, for a trace. Times in cycles since the launch began.
@@ -155,6 +191,27 @@ impl LaunchReport {
     /// Model time from the first instruction to the last result, in microseconds.
     pub fn core_us(&self) -> f64 {
         self.cycles / f64::from(self.soc.clock_mhz)
+    }
+
+    /// Floating-point operations of the Cube, two for each multiplication with addition.
+    pub fn cube_flops(&self) -> f64 {
+        2.0 * self.cube_macs as f64
+    }
+
+    /// Bytes between GM and the cores, both ways.
+    pub fn gm_bytes(&self) -> u64 {
+        self.traffic.read_bytes + self.traffic.written_bytes
+    }
+
+    /// Bytes between HBM and L2, both ways.
+    pub fn hbm_bytes(&self) -> u64 {
+        self.traffic.hbm_read_bytes + self.traffic.hbm_written_bytes
+    }
+
+    /// Share of the sectors read that L2 held; `None` when nothing was read.
+    pub fn l2_hit_rate(&self) -> Option<f64> {
+        let read = self.traffic.read_sectors;
+        (read > 0).then(|| 1.0 - self.traffic.missed_sectors as f64 / read as f64)
     }
 
     /// Mean busy time of a pipe over the cores that have it and used it, in microseconds.

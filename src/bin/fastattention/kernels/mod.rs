@@ -1,9 +1,14 @@
 //! `fastattention kernels`.
 
 mod cann;
+mod compare;
+mod declarations;
+mod run_twin;
 pub(crate) mod sources;
+mod twin;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{bail, Context, Error, Result};
 
@@ -43,6 +48,13 @@ pub(crate) struct Check {
     /// A further folder of headers, searched after those of CANN; may be given several times.
     #[arg(long, value_name = "DIR")]
     include: Vec<PathBuf>,
+    /// Run the kernels, too: compiled with CANN's headers, on the simulator's instructions. Every instruction and result must
+    /// be that of the kernels compiled with the simulator's headers.
+    #[arg(long)]
+    run: bool,
+    /// With --run: every N-th case of the attention table.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "run", value_parser = clap::value_parser!(u16).range(1..))]
+    every: u16,
 }
 
 impl Kernels {
@@ -93,6 +105,10 @@ impl Check {
         if num_failed > 0 {
             bail!("{num_failed} of {} kernels do not compile with these headers", kernels.len());
         }
+        if self.run {
+            let image = twin::build(&compiler, &headers, &scratch.path().join("twin"))?;
+            run_twin::run(&image, usize::from(self.every))?;
+        }
         Ok(())
     }
 }
@@ -105,9 +121,20 @@ fn compile(
     folder: &Path,
 ) -> Result<Result<(), String>> {
     kernel.write_to(folder)?;
+    let mut command = twin_command(compiler, headers, folder);
+    command.arg("-fsyntax-only").arg(folder.join(&kernel.file));
+    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    if output.status.success() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(format!("{}{}", String::from_utf8_lossy(&output.stderr), output.status)))
+}
+
+/// A compiler call for kernel text below `folder`, with CANN's headers in CPU-twin mode.
+fn twin_command(compiler: &Compiler, headers: &Headers, folder: &Path) -> Command {
     let mut command = compiler.command();
     // Without warnings: nearly all would be about CANN's headers, and the simulator's build makes ours errors.
-    command.args(["-std=c++17", "-fsyntax-only", "-w"]).args(TWIN_MACROS);
+    command.args(["-std=c++17", "-w"]).args(TWIN_MACROS);
     if compiler.is_like_clang() {
         // CANN's headers narrow variables in braces, which g++ only warns of.
         command.arg("-Wno-c++11-narrowing");
@@ -115,12 +142,8 @@ fn compile(
     for include in &headers.includes {
         command.arg("-I").arg(include);
     }
-    command.arg("-I").arg(folder.join("include")).arg(folder.join(&kernel.file));
-    let output = command.output().with_context(|| format!("running {command:?}"))?;
-    if output.status.success() {
-        return Ok(Ok(()));
-    }
-    Ok(Err(format!("{}{}", String::from_utf8_lossy(&output.stderr), output.status)))
+    command.arg("-I").arg(folder.join("include"));
+    command
 }
 
 fn shortened(text: &str) -> String {

@@ -13,6 +13,30 @@ mod variants;
 /// Files of kernel text by their path below `ascendc`.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/kernel_sources.rs"));
 
+/// A file below `ascendc`.
+macro_rules! ascendc {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/ascendc/", $name))
+    };
+}
+
+/// Files below `ascendc`, with their paths.
+macro_rules! files {
+    ($($name:literal)*) => { &[$(($name, ascendc!($name))),*] };
+}
+
+/// The CPU twin, and what it takes from the simulator's headers: all that stands below AscendC.
+const TWIN_FILES: &[(&str, &str)] = files![
+    "sim/casts.def" "sim/entries.cpp" "sim/float_bits.h" "sim/intrinsics_move.h" "sim/intrinsics_scalar.h"
+    "sim/intrinsics_vector.h" "sim/isa.def" "sim/issue.h" "sim/machine_abi.h" "sim/register.h" "twin/twin.cpp" "twin/twin.h"
+];
+
+/// The list of instructions: `X(name)`.
+pub(crate) const ISA: &str = ascendc!("sim/isa.def");
+
+/// Flags, barriers and registers: the intrinsics with a result are `inline int64_t name()`.
+pub(crate) const INTRINSICS_SCALAR: &str = ascendc!("sim/intrinsics_scalar.h");
+
 /// The list of kernels, which kernel files include to instantiate their templates.
 const VARIANTS: &str = "kernels/variants.def";
 
@@ -20,14 +44,26 @@ impl Kernel {
     /// Writes the kernel text to a folder, with this kernel as the only one, and so one kernel's errors apart from another's.
     pub(crate) fn write_to(&self, folder: &Path) -> Result<()> {
         for (path, text) in FILES {
-            let file = folder.join(path);
-            let parent = file.parent().unwrap_or(folder);
-            fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
             let only = if *path == VARIANTS { &format!("{}\n", self.line) } else { *text };
-            fs::write(&file, only).with_context(|| format!("writing {}", file.display()))?;
+            write(folder, path, only)?;
         }
         Ok(())
     }
+}
+
+/// Writes the text of all kernels and of the CPU twin to a folder. Returns the translation units of the kernels, below it.
+pub(crate) fn write_all_to(folder: &Path) -> Result<Vec<&'static str>> {
+    for (path, text) in FILES.iter().chain(TWIN_FILES) {
+        write(folder, path, text)?;
+    }
+    Ok(FILES.iter().map(|(path, _)| *path).filter(|path| path.ends_with(".cpp")).collect())
+}
+
+fn write(folder: &Path, path: &str, text: &str) -> Result<()> {
+    let file = folder.join(path);
+    let parent = file.parent().unwrap_or(folder);
+    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
 }
 
 /// Every kernel, in the order of `variants.def`.

@@ -105,7 +105,7 @@ fn the_kernel_type_of_the_image_is_used() {
 fn what_is_wrong_with_an_image_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let no_file = Image::load_file(&dir.path().join("none.so")).unwrap_err();
-    assert!(no_file.contains("none.so cannot be loaded"), "{no_file}");
+    assert!(no_file.contains("none.so cannot be read"), "{no_file}");
     let garbage = Image::load_bytes(b"not a library").unwrap_err();
     assert!(garbage.contains("cannot be loaded"), "{garbage}");
     let no_entry = Image::load_file(&build(&dir, "empty", &[], "")).unwrap_err();

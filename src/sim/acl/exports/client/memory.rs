@@ -116,7 +116,10 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtReduceAsync(
 ) -> AclError {
     call("aclrtReduceAsync", || {
         if !reserve.is_null() {
-            return refuse(codes::INVALID_PARAM, format!("reserve = {:#x} given, NULL wanted", reserve.addr()));
+            return refuse(
+                codes::INVALID_PARAM,
+                format!("reserve = {:#x} given, NULL wanted", reserve.addr()),
+            );
         }
         let stream = stream::of(handle)?;
         Reduction::new(dst.cast(), src.cast_mut().cast(), bytes, kind, data_type)?.submit(&stream)

@@ -1,0 +1,174 @@
+//! `fastattention trace` and `fastattention bench`, as a user runs them.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::tempdir;
+
+fn fastattention(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fastattention")).args(args).output().unwrap()
+}
+
+fn succeeds(args: &[&str]) -> String {
+    let output = fastattention(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""), "{args:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(args: &[&str]) -> String {
+    let output = fastattention(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+    stderr
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+const SHAPE: [&str; 7] = ["trace", "--seqlen-q", "96", "--num-heads", "2", "--mask", "causal"];
+
+fn trace(more: &[&str]) -> Vec<&'static str> {
+    SHAPE.into_iter().chain(more.iter().map(|arg| &*String::leak((*arg).to_owned()))).collect()
+}
+
+#[test]
+fn traces_are_written_plain_and_compressed() {
+    let folder = tempdir().unwrap();
+    let (plain, packed) = (folder.path().join("t.json"), folder.path().join("t.json.gz"));
+    let told = succeeds(&trace(&["-o", text(&plain)]));
+    assert!(told.contains(" instructions, "), "{told}");
+    succeeds(&trace(&["-o", text(&packed)]));
+    let plain = fs::read_to_string(&plain).unwrap();
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(fs::File::open(&packed).unwrap()).read_to_string(&mut unpacked).unwrap();
+    assert!(plain == unpacked, "the same launch gives the same trace");
+    let json: Value = serde_json::from_str(&plain).unwrap();
+    assert_eq!(json["otherData"]["kernel"], "fa_flash_fwd_f16");
+    assert!(json["traceEvents"].as_array().unwrap().iter().any(|e| e["tid"] == "CUBE"));
+
+    let integers = folder.path().join("i.json");
+    succeeds(&trace(&["-o", text(&integers), "--integer-ids", "--cores", "0"]));
+    let json: Value = serde_json::from_str(&fs::read_to_string(&integers).unwrap()).unwrap();
+    let events = json["traceEvents"].as_array().unwrap();
+    assert!(events.iter().all(|e| e["pid"].is_u64() && e["tid"].is_u64()));
+    assert!(events.iter().any(|e| e["args"]["name"] == "core0.cubecore0"));
+}
+
+#[test]
+fn summaries_are_printed_for_people_and_as_json() {
+    let table = succeeds(&trace(&["--summary"]));
+    assert!(table.contains("critical path") && table.contains("model time"), "{table}");
+    let json: Value = serde_json::from_str(&succeeds(&trace(&["--json"]))).unwrap();
+    assert_eq!(json[0]["kernel"], "fa_flash_fwd_f16");
+    assert!(json[0]["critical_path"].as_array().unwrap().len() > 3);
+    let cold: Value = serde_json::from_str(&succeeds(&trace(&["--json", "--cold"]))).unwrap();
+    assert_eq!(json[0]["hbm_read_bytes"], 0);
+    assert!(cold[0]["hbm_read_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn wrong_traces_are_refused_and_leave_no_file() {
+    assert!(fails(&trace(&[])).contains("wanted --output, --summary or --json"));
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("t.json");
+    let message = fails(&trace(&["-o", text(&file), "--cores", "99"]));
+    assert!(message.contains("the launch has no core 99"), "{message}");
+    let message =
+        fails(&["trace", "--seqlen-q", "8", "--num-heads", "1", "--head-dim", "24", "-o", text(&file)]);
+    assert!(message.contains("head_dim = 24"), "{message}");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn benches_write_a_table_csv_and_charts() {
+    let folder = tempdir().unwrap();
+    let (csv, svg) = (folder.path().join("b.csv"), folder.path().join("charts"));
+    let table = succeeds(&[
+        "bench",
+        "--seqlen-q",
+        "64,128",
+        "--num-heads",
+        "2",
+        "--head-dim",
+        "64",
+        "--mask",
+        "none",
+        "window:16,0",
+        "--csv",
+        text(&csv),
+        "--svg",
+        text(&svg),
+    ]);
+    assert!(table.starts_with("model time, not measured; op flash_fwd, soc Ascend910B2"), "{table}");
+    assert_eq!(table.lines().count(), 2 + 4, "{table}");
+    let mut reader = csv::Reader::from_path(&csv).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let at =
+        |name: &str| header.iter().position(|h| h == name).unwrap_or_else(|| panic!("{name}: {header:?}"));
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        let number = |name: &str| row[at(name)].parse::<f64>().unwrap_or_else(|_| panic!("{name}: {row:?}"));
+        assert!(number("model_task_us") > number("model_core_us"), "{row:?}");
+        // 9 us of a task lie outside its cores (cann.toml), 0.005 is the rounding of each.
+        assert!((number("model_task_us") - number("model_core_us") - 9.0).abs() < 0.011, "{row:?}");
+        assert!(number("aic_m_busy_percent") > 0.0 && number("aic_m_busy_percent") < 100.0, "{row:?}");
+        assert_eq!(number("l2_hit_percent"), 100.0, "the warm-up has filled L2: {row:?}");
+        if &row[at("mask")] == "none" {
+            let flops = 4.0 * number("seqlen_q") * number("seqlen_k") * 64.0 * 2.0;
+            let tflops = flops / number("model_core_us") / 1e6;
+            assert!((tflops - number("tflops")).abs() < 0.06, "{tflops}: {row:?}");
+        }
+    }
+    for name in ["time.svg", "pipes.svg", "roofline_Ascend910B2.svg"] {
+        let chart = fs::read_to_string(svg.join(name)).unwrap();
+        assert!(chart.starts_with("<svg") && chart.trim_end().ends_with("</svg>"), "{name}");
+        assert!(chart.contains("odel time"), "{name} says what it shows");
+    }
+}
+
+#[test]
+fn the_performance_section_of_a_readme_is_replaced_and_nothing_else() {
+    let folder = tempdir().unwrap();
+    let readme = folder.path().join("README.md");
+    fs::write(&readme, "before\n<!-- model-time:begin -->\nold\n<!-- model-time:end -->\nafter\n").unwrap();
+    let args = ["bench", "--seqlen-q", "64", "--num-heads", "1", "--mask", "none", "--readme", text(&readme)];
+    succeeds(&args);
+    let written = fs::read_to_string(&readme).unwrap();
+    assert!(written.starts_with("before\n<!-- model-time:begin -->\nModel time, not measured"), "{written}");
+    assert!(
+        written.ends_with("|\n<!-- model-time:end -->\nafter\n") && !written.contains("old"),
+        "{written}"
+    );
+    succeeds(&args);
+    assert_eq!(fs::read_to_string(&readme).unwrap(), written, "model time repeats itself");
+
+    fs::write(&readme, "no markers").unwrap();
+    assert!(fails(&args).contains("has no lines <!-- model-time:begin -->"));
+    assert_eq!(fs::read_to_string(&readme).unwrap(), "no markers");
+}
+
+#[test]
+fn every_operator_has_a_bench_and_refuses_what_it_has_no_use_for() {
+    let shape = ["--seqlen-q", "128", "--num-heads", "2", "--head-dim", "64", "--mask"];
+    let bench = |op: &[&str], mask: &str| {
+        let args: Vec<_> = ["bench", "--op"].iter().chain(op).chain(&shape).copied().chain([mask]).collect();
+        fastattention(&args)
+    };
+    let output = bench(&["flash_fwd,standard,matmul,copy"], "none");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(table.lines().count(), 2 + 4, "{table}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(bench(&["standard"], "causal").status.success());
+    let output = bench(&["matmul"], "causal");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "error: matmul: mask causal given; it has none, wanted --mask none\n"
+    );
+}
