@@ -197,3 +197,44 @@ impl SharedGm {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soc() -> &'static Soc {
+        Soc::by_name("Ascend910B1").unwrap()
+    }
+
+    /// Cycles of one core that reads `count` rows of `len` bytes, 512 bytes apart, on a chip where nothing else runs.
+    fn read(gm: &mut SharedGm, len: u64, count: u64) -> f64 {
+        let timing = &soc().timing;
+        let pieces = [Piece { at: 1 << 20, len, stride: 512, count }];
+        let transfer = Transfer { path: timing.gm.to_ub, write: false, pieces: &pieces };
+        gm.start_launch();
+        gm.transfer(&mut Window::new(timing), 0.0, &transfer).complete
+    }
+
+    #[test]
+    fn lines_that_l2_holds_come_at_the_rate_of_the_path() {
+        let mut gm = SharedGm::new(soc());
+        let cold = read(&mut gm, 512, 128);
+        assert_eq!(gm.traffic.missed_sectors, 512);
+        // 64 KiB at 128 bytes a cycle, and the latency.
+        let path = soc().timing.gm.to_ub;
+        let alone = 65536.0 / path.bytes_per_cycle + path.latency as f64;
+        let warm = read(&mut gm, 512, 128);
+        assert_eq!(gm.traffic.missed_sectors, 0);
+        assert!((alone..1.05 * alone).contains(&warm), "{warm} instead of {alone}");
+        let from_hbm = 65536.0 / soc().timing.gm.hbm_bytes_per_cycle;
+        assert!(cold > from_hbm, "{cold} with {from_hbm} for the lone core's share of HBM");
+    }
+
+    #[test]
+    fn a_miss_that_ends_within_a_sector_costs_a_line_and_one_of_whole_sectors_does_not() {
+        let cold = |len| read(&mut SharedGm::new(soc()), len, 64);
+        let (ragged, sector, line) = (cold(100), cold(128), cold(512));
+        assert!(ragged > 0.9 * line, "{ragged} for 100 bytes, {line} for 512");
+        assert!(sector < 0.6 * line, "{sector} for 128 bytes, {line} for 512");
+    }
+}
