@@ -133,22 +133,28 @@ fn kernels_know_only_ascendc_and_fa() {
     forbid("ascendc/include", &[".h"], &["fasim", "FASIM"], &[]);
 }
 
+/// Files whose comments name assumptions and numbered sources.
+fn with_citations() -> Vec<PathBuf> {
+    let dirs = ["src", "ascendc", "build"];
+    let mut found: Vec<_> = dirs.iter().flat_map(|dir| files(dir, &[".rs", ".h", ".cpp"])).collect();
+    found.push(root().join("cann.toml"));
+    found
+}
+
 #[test]
 fn every_assumption_is_listed_in_the_sources() {
     let listed = fs::read_to_string(root().join("docs/sources.md")).unwrap();
     let mut seen = 0;
-    for dir in ["src", "ascendc", "build"] {
-        for path in files(dir, &[".rs", ".h", ".cpp"]) {
-            let text = fs::read_to_string(&path).unwrap();
-            for part in text.split("ASSUMPTION(").skip(1) {
-                let id = part.split(')').next().unwrap_or_default();
-                assert!(
-                    listed.contains(&format!("`{id}`")),
-                    "{}: ASSUMPTION({id}) is not in docs/sources.md",
-                    path.display()
-                );
-                seen += 1;
-            }
+    for path in with_citations() {
+        let text = fs::read_to_string(&path).unwrap();
+        for part in text.split("ASSUMPTION(").skip(1) {
+            let id = part.split(')').next().unwrap_or_default();
+            assert!(
+                listed.contains(&format!("`{id}`")),
+                "{}: ASSUMPTION({id}) is not in docs/sources.md",
+                path.display()
+            );
+            seen += 1;
         }
     }
     assert!(seen > 0, "no ASSUMPTION found: the search is broken");
@@ -184,24 +190,21 @@ fn every_citation_of_a_numbered_source_resolves() {
         let numbers: Vec<_> =
             text.lines().filter_map(|l| l.strip_prefix("| ")?.split(' ').next()).map(str::to_owned).collect();
         let mut seen = 0;
-        for dir in ["src", "ascendc", "build"] {
-            for path in files(dir, &[".rs", ".h", ".cpp"]) {
-                let source = fs::read_to_string(&path).unwrap();
-                for part in source.split(page).skip(1) {
-                    let cited = part.trim_start_matches([' ', '§', '`']);
-                    let number: String =
-                        cited.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-                    let number = number.trim_end_matches('.').to_owned();
-                    if number.is_empty() {
-                        continue;
-                    }
-                    assert!(
-                        numbers.contains(&number),
-                        "{}: {page} {number} is not in docs/{page}",
-                        path.display()
-                    );
-                    seen += 1;
+        for path in with_citations() {
+            let source = fs::read_to_string(&path).unwrap();
+            for part in source.split(page).skip(1) {
+                let cited = part.trim_start_matches([' ', '§', '`']);
+                let number: String = cited.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+                let number = number.trim_end_matches('.').to_owned();
+                if number.is_empty() {
+                    continue;
                 }
+                assert!(
+                    numbers.contains(&number),
+                    "{}: {page} {number} is not in docs/{page}",
+                    path.display()
+                );
+                seen += 1;
             }
         }
         assert!(seen > 0, "nothing cites {page}: the search is broken");

@@ -16,8 +16,8 @@ mod shape;
 mod table;
 mod tensors;
 mod trace;
-mod workload;
 mod tune;
+mod workload;
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Result};
 use fastattention::sim::time::{LaunchReport, Summary, TraceDialect, TraceOptions, TraceWritten};
-use fastattention::Soc;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 

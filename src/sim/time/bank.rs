@@ -23,6 +23,7 @@ const GROUPS: usize = 16;
 /// Groups come round after this many repeats, whatever the strides.
 const PERIOD: u64 = GROUPS as u64;
 
+#[allow(clippy::cast_possible_truncation, reason = "less than 16")]
 fn group(block: i64) -> usize {
     usize::try_from(block.rem_euclid(GROUPS as i64)).unwrap_or(0)
 }

@@ -161,8 +161,8 @@ impl SharedGm {
         let sectors = (first..=last).fold(0u8, |bits, s| bits | 1 << s);
         let found = self.l2.access(line, sectors, transfer.write);
         let whole_line = if transfer.write { self.write_line } else { self.read_line };
-        // ASSUMPTION(l2-slices): a slice works on a request for the time of its sectors, at least half a line.
-        let cost = whole_line * (last - first + 1).max(SECTORS / 2) as f64 / SECTORS as f64;
+        // ASSUMPTION(l2-slices): half of a line's time goes to the request, half to its sectors.
+        let cost = whole_line * (0.5 + 0.5 * (last - first + 1) as f64 / SECTORS as f64);
         let slice = usize::try_from(mix(line) % self.memory.l2_slices as u64).unwrap_or(0);
         let half = transfer.path.latency as f64 / 2.0;
         let served = self.slices.book(slice, send + half, cost);
@@ -194,5 +194,46 @@ impl SharedGm {
             answer = answer.max(there + half + self.memory.miss_latency as f64);
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soc() -> &'static Soc {
+        Soc::by_name("Ascend910B1").unwrap()
+    }
+
+    /// Cycles of one core that reads `count` rows of `len` bytes, 512 bytes apart, on a chip where nothing else runs.
+    fn read(gm: &mut SharedGm, len: u64, count: u64) -> f64 {
+        let timing = &soc().timing;
+        let pieces = [Piece { at: 1 << 20, len, stride: 512, count }];
+        let transfer = Transfer { path: timing.gm.to_ub, write: false, pieces: &pieces };
+        gm.start_launch();
+        gm.transfer(&mut Window::new(timing), 0.0, &transfer).complete
+    }
+
+    #[test]
+    fn lines_that_l2_holds_come_at_the_rate_of_the_path() {
+        let mut gm = SharedGm::new(soc());
+        let cold = read(&mut gm, 512, 128);
+        assert_eq!(gm.traffic.missed_sectors, 512);
+        // 64 KiB at 128 bytes a cycle, and the latency.
+        let path = soc().timing.gm.to_ub;
+        let alone = 65536.0 / path.bytes_per_cycle + path.latency as f64;
+        let warm = read(&mut gm, 512, 128);
+        assert_eq!(gm.traffic.missed_sectors, 0);
+        assert!((alone..1.05 * alone).contains(&warm), "{warm} instead of {alone}");
+        let from_hbm = 65536.0 / soc().timing.gm.hbm_bytes_per_cycle;
+        assert!(cold > from_hbm, "{cold} with {from_hbm} for the lone core's share of HBM");
+    }
+
+    #[test]
+    fn a_miss_that_ends_within_a_sector_costs_a_line_and_one_of_whole_sectors_does_not() {
+        let cold = |len| read(&mut SharedGm::new(soc()), len, 64);
+        let (ragged, sector, line) = (cold(100), cold(128), cold(512));
+        assert!(ragged > 0.9 * line, "{ragged} for 100 bytes, {line} for 512");
+        assert!(sector < 0.6 * line, "{sector} for 128 bytes, {line} for 512");
     }
 }
