@@ -105,7 +105,7 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     }
     apart(&l1.map(|(offset, count, bytes, _)| (offset, count * bytes)), 524_288 - 256);
     // A slice's eighth and sixty-fourth.
-    assert!(t.ub_tmp_bytes >= t.slice_bytes / 8 + t.slice_bytes / 64 && t.ub_tmp_bytes % 256 == 0);
+    assert!(t.ub_tmp_bytes >= t.slice_bytes / 8 + t.slice_bytes / 64 && t.ub_tmp_bytes.is_multiple_of(256));
     let ub = [
         (t.ub_s_offset_bytes, 4 * t.slice_bytes),
         (t.ub_p_offset_bytes, t.slice_bytes / 2),
