@@ -47,7 +47,7 @@ fn tiling(rng: &mut Rng, case: &Case, soc: &Soc) -> Candidate {
         let block_n = 64 << rng.u32(..5);
         let preload = rng.u32(1..=3);
         let candidate = Candidate {
-            block_m: 16 << rng.u32(..5),
+            block_m: [16, 32, 64, 96, 128, 256][rng.usize(..6)],
             block_n,
             chunk_n: (64 << rng.u32(..5)).min(block_n),
             num_stages: preload + rng.u32(1..=3),

@@ -317,7 +317,7 @@ fn a_wrong_tiling_is_told_what_it_may_be() {
         plan_with(&long(512, 512, Mask::None), soc, candidate).unwrap_err().candidates[0].reason.clone()
     };
     for (candidate, reason) in [
-        (Candidate { block_m: 48, ..good }, "block_m = 48 is none of [256, 128, 64, 32, 16]"),
+        (Candidate { block_m: 48, ..good }, "block_m = 48 is none of [256, 128, 96, 64, 32, 16]"),
         (Candidate { block_n: 384, ..good }, "block_n = 384 is none of [1024, 512, 256, 128, 64]"),
         (
             Candidate { chunk_n: 64, ..good },

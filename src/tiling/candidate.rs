@@ -15,7 +15,7 @@ pub(super) const TILE: u32 = 128;
 /// Largest score slice: CANN's FlashAttention designs hold UB buffers to 32 KiB (paper.md §4).
 const MAX_SLICE_BYTES: u32 = 32 * 1024;
 
-const BLOCK_M: [u32; 5] = [256, 128, 64, 32, 16];
+const BLOCK_M: [u32; 6] = [256, 128, 96, 64, 32, 16];
 const BLOCK_N: [u32; 5] = [1024, 512, 256, 128, 64];
 const CHUNK_N: [u32; 4] = [1024, 512, 256, 128];
 

@@ -21,8 +21,9 @@ use vector::VectorClock;
 /// Row blocks of one head are put into at most this many classes of equal cost.
 const CLASSES: u32 = 32;
 
-/// Steps followed one by one; what is left goes on at the mean pace of these.
+/// Steps and items followed one by one; what is left goes on at the mean pace of these.
 const FOLLOWED_STEPS: u32 = 96;
+const FOLLOWED_ITEMS: u64 = 1024;
 
 /// Entries of a pipe's queue: how far the scalar unit runs ahead (dav-c220.md 1.4).
 const QUEUE_ENTRIES: f64 = 32.0;
@@ -186,7 +187,9 @@ impl Model<'_> {
         let (mut followed, mut count) = (0.0, 0);
         let (heads, cores) = (self.heads(), u64::from(self.tiling.num_cores));
         let items = u64::from(self.tiling.num_blocks_m) * heads;
-        'items: for turn in 0.. {
+        let rounds = items.div_ceil(cores);
+        let mut is_whole = rounds <= FOLLOWED_ITEMS;
+        'items: for turn in 0..rounds.min(FOLLOWED_ITEMS) {
             let place = if turn % 2 == 0 { core } else { cores - 1 - core };
             let position = turn * cores + place;
             if position >= items {
@@ -195,6 +198,7 @@ impl Model<'_> {
             let block = u64::from(self.tiling.num_blocks_m) - 1 - position / heads;
             for step in self.steps(u32::try_from(block).unwrap_or(u32::MAX)) {
                 if count == FOLLOWED_STEPS {
+                    is_whole = false;
                     break 'items;
                 }
                 count += 1;
@@ -203,10 +207,11 @@ impl Model<'_> {
             }
         }
         if count == 0 {
-            return start + self.empty_items(items.div_ceil(cores));
+            return start + self.empty_items(rounds);
         }
         let pace = (window.vector.end - start) / followed;
-        window.drain() + (load - followed).max(0.0) * pace
+        let rest = if is_whole { 0.0 } else { (load - followed).max(0.0) * pace };
+        window.drain() + rest
     }
 
     /// The scalar unit reads the tiling data, line by line of its cache.
