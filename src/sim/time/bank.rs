@@ -57,9 +57,11 @@ pub(super) fn cycles(dst: Option<Blocks>, sources: &[Blocks], repeats: u64, slop
         let mut cycles = slope.max(reads as f64);
         if let Some(dst) = dst {
             cycles = cycles.max(busiest(dst.at(r)) as f64);
+            // A cycle in which the reads leave the bank alone is enough for the write.
             let meets = |w: i64| {
-                let mut read = sources.iter().flat_map(|s| s.at(r));
-                read.any(|b| group(b) == group(w) && bank(b) == bank(w) && b != w)
+                let read = sources.iter().flat_map(|s| s.at(r));
+                let there = read.filter(|b| group(*b) == group(w) && bank(*b) == bank(w) && *b != w);
+                busiest(there) as f64 >= cycles
             };
             if r > 0 && dst.at(r - 1).any(meets) {
                 cycles += 1.0;
