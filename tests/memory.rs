@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
+use fastattention::attention::{plan, plan_with, Args, FlashAttention, Mask, Problem};
 use fastattention::reference::{self, Params, Tensor};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::{sim, DType, Soc};
@@ -79,8 +79,8 @@ fn nothing_has_the_size_of_the_scores() {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
     LARGEST.store(0, Relaxed);
-    let plan_for = |seqlen| plan(&Problem::new(DType::F16, [1, seqlen, 1, HEAD_DIM]), device.soc()).unwrap();
-    let plan = plan_for(SEQLEN);
+    let problem = |seqlen| Problem::new(DType::F16, [1, seqlen, 1, HEAD_DIM]);
+    let plan = plan(&problem(SEQLEN), device.soc()).unwrap();
     let workspace = usize::try_from(plan.workspace_bytes()).unwrap();
     let scratch = Buffer::alloc(&device, workspace).unwrap();
     let args = Args {
@@ -103,7 +103,7 @@ fn nothing_has_the_size_of_the_scores() {
     assert!(workspace < SCORES_BYTES, "workspace of {workspace} bytes, scores take {SCORES_BYTES}");
     assert!(largest < SCORES_BYTES, "largest allocation {largest} bytes, scores take {SCORES_BYTES}");
     assert!(peak < SCORES_BYTES, "peak of {peak} bytes, scores take {SCORES_BYTES}");
-    let longer = plan_for(8 * SEQLEN).workspace_bytes();
+    let longer = plan_with(&problem(8 * SEQLEN), device.soc(), plan.chosen()).unwrap().workspace_bytes();
     assert_eq!(longer, plan.workspace_bytes(), "the workspace grows with the sequence");
 
     let mut out = vec![f16::ZERO; elements];

@@ -108,17 +108,22 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     // A slice's eighth and sixty-fourth.
     assert!(t.ub_tmp_bytes >= t.slice_bytes / 8 + t.slice_bytes / 64 && t.ub_tmp_bytes.is_multiple_of(256));
     let ub = [
-        (t.ub_s_offset_bytes, 4 * t.slice_bytes),
-        (t.ub_p_offset_bytes, t.slice_bytes / 2),
+        (t.ub_s_offset_bytes, 5 * t.slice_bytes),
+        (t.ub_p_offset_bytes, t.slice_bytes),
         (t.ub_acc_offset_bytes, t.rows_v * t.head_dim_v * 4),
         (t.ub_tmp_offset_bytes, 2 * t.ub_tmp_bytes),
-        (t.ub_brcb_offset_bytes, t.rows_v * 32),
+        (t.ub_brcb_offset_bytes, 2 * t.rows_v.next_multiple_of(16) * 32 + 256),
         (t.ub_stats_offset_bytes, (t.num_stages + 9) * t.rows_v.next_multiple_of(64) * 4),
-        (t.ub_mask_offset_bytes, 2 * t.slice_rows * (t.block_n / 8).max(32)),
+        (t.ub_mask_offset_bytes, 2 * t.ub_mask_bytes),
     ];
     apart(&ub, 196_608 - 256 - 8192);
+    assert_eq!((t.ub_acc_offset_bytes % 512, t.ub_brcb_offset_bytes % 512), (256, 0));
+    // The bits of the most rows that a slice of some width has.
+    let bits = |pitch: u32| t.slice_rows.min(t.slice_bytes / (4 * pitch)) * (pitch / 8).max(32);
+    assert!((64..=t.block_n).step_by(64).all(|pitch| bits(pitch) <= t.ub_mask_bytes));
     let slots = u64::from(t.num_stages) * u64::from(t.block_m);
-    assert_eq!(t.workspace_p_offset_bytes, slots * u64::from(t.block_n) * 4);
+    let score_bytes = if plan.shape().score_dtype == DType::F16 { 2 } else { 4 };
+    assert_eq!(t.workspace_p_offset_bytes, slots * u64::from(t.block_n) * score_bytes);
     assert_eq!(t.workspace_o_offset_bytes - t.workspace_p_offset_bytes, slots * u64::from(t.block_n) * 2);
     assert_eq!(t.workspace_core_bytes - t.workspace_o_offset_bytes, slots * u64::from(t.head_dim_v) * 4);
     assert_eq!(plan.workspace_bytes(), t.workspace_core_bytes * u64::from(t.num_cores));

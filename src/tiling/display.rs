@@ -22,7 +22,7 @@ impl fmt::Display for FlashFwdPlan {
         writeln!(
             f,
             "problem   batch {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, seqlen_q {}, seqlen_k {}, \
-             mask {}, softmax_scale {}, lse {}",
+             mask {}, softmax_scale {}, scores {}, lse {}",
             s.batch,
             s.num_heads,
             s.num_heads_k,
@@ -32,6 +32,7 @@ impl fmt::Display for FlashFwdPlan {
             s.seqlen_k,
             s.mask,
             s.softmax_scale,
+            s.score_dtype,
             if s.want_lse { "yes" } else { "no" }
         )?;
         writeln!(f, "level 1   {}", t.candidate)?;

@@ -52,7 +52,10 @@ fn copy_image() -> Image {
 }
 
 fn flash_fwd_image() -> Image {
-    Image::new().mix_1_2("fa_flash_fwd_f16").mix_1_2("fa_flash_fwd_bf16")
+    Image::new()
+        .mix_1_2("fa_flash_fwd_f16")
+        .mix_1_2("fa_flash_fwd_bf16")
+        .mix_1_2("fa_flash_fwd_f16_scores_f16")
 }
 
 /// A folder that looks like a CANN, and what a build needs besides.

@@ -48,6 +48,8 @@ fn a_compiler_that_knows_asc_is_used_directly() {
                 "fa_flash_fwd_f16_mix_aiv",
                 "fa_flash_fwd_bf16_mix_aic",
                 "fa_flash_fwd_bf16_mix_aiv",
+                "fa_flash_fwd_f16_scores_f16_mix_aic",
+                "fa_flash_fwd_f16_scores_f16_mix_aiv",
             ]
         );
     }
@@ -180,9 +182,9 @@ fn a_cann_that_can_build_nothing_is_told_once_and_breaks_nothing() {
 #[test]
 fn a_failing_tool_is_an_error_with_its_command_and_its_output() {
     for (tool, switch, wanted) in [
-        ("bisheng", Switch::Force(Route::Asc), "\"-c\" "),
-        ("ld.lld", Switch::Auto, "\"-m\" \"aicorelinux\" \"-Ttext=0\" "),
-        ("cmake", Switch::Force(Route::Fatbin), "\"-DSOC_VERSION=Ascend910B1\" "),
+        ("bisheng", Switch::Force(Route::Asc), " -c "),
+        ("ld.lld", Switch::Auto, " -m aicorelinux -Ttext=0 "),
+        ("cmake", Switch::Force(Route::Fatbin), " -DSOC_VERSION=Ascend910B1 "),
     ] {
         let mut setup = Setup::new("compiler");
         setup.break_tool(tool);
@@ -191,7 +193,7 @@ fn a_failing_tool_is_an_error_with_its_command_and_its_output() {
         let first = format!("building the NPU kernels with CANN in {} by route ", setup.root.display());
         assert!(error.starts_with(&first), "{error}");
         assert!(error.contains("FASTATTENTION_NPU_KERNELS=off builds without them"), "{error}");
-        assert!(error.contains(&format!("/{tool}\" \"")) && error.contains(wanted), "{error}");
+        assert!(error.contains(&format!("/{tool} ")) && error.contains(wanted), "{error}");
         assert!(error.contains("failed with exit status: 3"), "{error}");
         assert!(error.contains(&format!("{tool}: this goes to stdout\n")), "{error}");
         assert!(error.contains(&format!("{tool}: error: this release is broken\n")), "{error}");
@@ -207,7 +209,9 @@ fn a_bad_image_fails_the_build() {
     assert!(
         error.ends_with(
             "kernel fa_flash_fwd_bf16: symbol fa_flash_fwd_bf16_mix_aic is missing\n\
-             kernel fa_flash_fwd_bf16: symbol fa_flash_fwd_bf16_mix_aiv is missing"
+             kernel fa_flash_fwd_bf16: symbol fa_flash_fwd_bf16_mix_aiv is missing\n\
+             kernel fa_flash_fwd_f16_scores_f16: symbol fa_flash_fwd_f16_scores_f16_mix_aic is missing\n\
+             kernel fa_flash_fwd_f16_scores_f16: symbol fa_flash_fwd_f16_scores_f16_mix_aiv is missing"
         ),
         "{error}"
     );

@@ -80,19 +80,19 @@ impl Model<'_> {
     }
 
     pub(super) fn q_rows(&self, rows: u32) -> Rows {
-        Rows { rows, bytes: self.shape.head_dim * 2, pitch: self.shape.q_stride[1] * 2 }
+        Rows { rows, bytes: self.shape.head_dim * 2, pitch: self.shape.q_stride[1].saturating_mul(2) }
     }
 
     pub(super) fn k_rows(&self, keys: u32) -> Rows {
-        Rows { rows: keys, bytes: self.shape.head_dim * 2, pitch: self.shape.k_stride[1] * 2 }
+        Rows { rows: keys, bytes: self.shape.head_dim * 2, pitch: self.shape.k_stride[1].saturating_mul(2) }
     }
 
     pub(super) fn v_rows(&self, keys: u32) -> Rows {
-        Rows { rows: keys, bytes: self.shape.head_dim_v * 2, pitch: self.shape.v_stride[1] * 2 }
+        Rows { rows: keys, bytes: self.shape.head_dim_v * 2, pitch: self.shape.v_stride[1].saturating_mul(2) }
     }
 
     pub(super) fn o_rows(&self, rows: u32) -> Rows {
-        Rows { rows, bytes: self.shape.head_dim_v * 2, pitch: self.shape.o_stride[1] * 2 }
+        Rows { rows, bytes: self.shape.head_dim_v * 2, pitch: self.shape.o_stride[1].saturating_mul(2) }
     }
 
     /// `rows` rows of `keys` elements of `size` bytes in a workspace slot of scores or probabilities.

@@ -120,7 +120,7 @@ mod tests {
         let kernel = kernels.iter().find(|k| k.name == "fa_flash_fwd_bf16").unwrap();
         kernel.write_to(folder.path()).unwrap();
         let variants = fs::read_to_string(folder.path().join(VARIANTS)).unwrap();
-        assert_eq!(variants, "FA_FLASH_FWD(fa_flash_fwd_bf16, bfloat16_t)\n");
+        assert_eq!(variants, "FA_FLASH_FWD(fa_flash_fwd_bf16, bfloat16_t, float)\n");
         assert!(folder.path().join("include/fa/arch.h").is_file());
     }
 
