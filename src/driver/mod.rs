@@ -2,7 +2,7 @@
 //! fill, and that [`crate::runtime`] alone calls: a table of functions each for ACL (here) and HCCL ([`hccl`]), with
 //! types and error codes.
 //!
-//! Types, constants and signatures are those of the CANN headers ([`bindings`], made by bindgen); the lists of functions
+//! Types, constants and signatures are those of the CANN headers (`bindings`, made by bindgen); the lists of functions
 //! are checked against them when the crate is compiled. Facts beyond: acl-runtime.md 1.2 to 1.5.
 
 mod acl;

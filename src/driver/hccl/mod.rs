@@ -1,6 +1,6 @@
 //! The HCCL functions, communication between devices: one table, its types and its result codes.
 //!
-//! Facts: the headers ([`super::bindings`]), and acl-runtime.md 4.1, 4.2.
+//! Facts: the headers (`driver::bindings`), and acl-runtime.md 4.1, 4.2.
 
 pub mod codes;
 mod functions;

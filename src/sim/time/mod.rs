@@ -2,7 +2,7 @@
 //!
 //! Every instruction gets a start, an occupancy of its pipe and a latency of its result; flags, barriers and queues
 //! carry times from one pipe to another. Only GM is shared by all cores: transfers are carried out in the order of their starts in
-//! model time ([`gm`]). All rates are in `cann.toml`, with their sources; how well published measurements are met is in
+//! model time (`gm.rs`). All rates are in `cann.toml`, with their sources; how well published measurements are met is in
 //! `docs/timing.md`. Model time is never measured time.
 
 mod bank;
