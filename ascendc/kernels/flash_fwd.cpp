@@ -14,15 +14,15 @@
 // Buffers (bytes; the planner proves the sums):
 //   L1   2 x Q block_m*head_dim*2 | 2 x K chunk_n*head_dim*2 | V block_n*head_dim_v*2 | 2 x P tile_m*chunk_p*2
 //   L0A  2 x 32768    L0B  2 x 32768    L0C  2 x 65536
-//   UB   4 x scores or P V slice_bytes | P or o slice_bytes/2 | acc rows_v*head_dim_v*4 |
+//   UB   5 x scores or P V slice_bytes | 2 x P or o slice_bytes/2 | acc rows_v*head_dim_v*4 |
 //        2 x tmp ceil256(slice_bytes/8 + slice_bytes/64) | blocks rows_v*32 | stats (num_stages+9)*ceil64(rows_v)*4 |
 //        2 x mask bits slice_rows*max(32, block_n/8)
 //   GM   per core, num_stages slots of S block_m*block_n*4 | P block_m*block_n*2 | O block_m*head_dim_v*4
 //
 // Pipeline (-> is a flag; [n: ids] the ring of n buffers that it protects, and its event ids):
 //   AIC   MTE2 -> MTE1 [Q 2: 0-1, K 2: 2-3, V 1: 4, P 2: 6-7]   MTE1 -> M [L0 2: 0-1]   M -> FIX [L0C 2: 0-1]
-//   AIV   MTE2 -> V [slices 4: 0-3, mask 1: 4]                  V -> MTE3 [out 1: 0, lse 1: 1]
-//   On V four slices of a step are under way, three operations apart; one barrier then serves all of them.
+//   AIV   MTE2 -> V [f32 scores 5: 0-4, mask 1: 5; f16 scores 2: 0-1, mask 1: 2]   V -> MTE3 [out 2: 0-1, lse 1: 2]
+//   On V five slices of a step are under way, three operations apart; one barrier then serves all of them.
 //   The values of a step are loaded behind the first K chunk of the QK^T before its PV; PV takes tile_m rows at a time.
 //   AIC FIX  --QkReady-->       AIV: S of step t
 //   AIV MTE3 --SoftmaxReady-->  AIC: P of step t (when both AIVs have set it; an AIV without rows sets it too)
