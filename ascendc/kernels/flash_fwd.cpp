@@ -15,9 +15,9 @@
 //   L1   2 x Q block_m*head_dim*2 | 2 x K chunk_n*head_dim*2 | V block_n*head_dim_v*2 | 2 x P tile_m*chunk_p*2
 //   L0A  2 x 32768    L0B  2 x 32768    L0C  2 x 65536
 //   UB   5 x scores or P V slice_bytes | 2 x P or o slice_bytes/2 | acc rows_v*head_dim_v*4 |
-//        2 x tmp ceil256(slice_bytes/8 + slice_bytes/64) | blocks rows_v*32 | stats (num_stages+9)*ceil64(rows_v)*4 |
-//        2 x mask bits slice_rows*max(32, block_n/8)
-//   GM   per core, num_stages slots of S block_m*block_n*4 | P block_m*block_n*2 | O block_m*head_dim_v*4
+//        2 x tmp ceil256(slice_bytes/8 + slice_bytes/64) | blocks 2*ceil16(rows_v)*32+256 | stats (num_stages+9)*ceil64(rows_v)*4 |
+//        2 x mask bits max(slice_rows*32, slice_bytes/32)
+//   GM   per core, num_stages slots of S block_m*block_n*sizeof(S) | P block_m*block_n*2 | O block_m*head_dim_v*4
 //
 // Pipeline (-> is a flag; [n: ids] the ring of n buffers that it protects, and its event ids):
 //   AIC   MTE2 -> MTE1 [Q 2: 0-1, K 2: 2-3, V 1: 4, P 2: 6-7]   MTE1 -> M [L0 2: 0-1]   M -> FIX [L0C 2: 0-1]
