@@ -35,7 +35,6 @@ pub(super) fn transfers(pipe: Pipe, instr: &Instr) -> bool {
 
 /// What the groups of a launch share in model time.
 pub(super) struct TimedLaunch {
-    timing: &'static Timing,
     gm: SharedGm,
     trace: Option<Vec<TraceEvent>>,
     cube_macs: u64,
@@ -46,6 +45,7 @@ pub(super) struct TimedLaunch {
 
 /// Model time of one group.
 pub(super) struct Timed {
+    timing: &'static Timing,
     clocks: Vec<CoreClock>,
     shared: Rc<RefCell<TimedLaunch>>,
     /// Place of the group on the chip.
@@ -60,15 +60,14 @@ impl Group {
     /// The scalar unit sets a register.
     pub(super) fn time_register(&mut self, c: usize) {
         if let Some(timed) = &mut self.timed {
-            let cycles = timed.shared.borrow().timing.control.register;
-            timed.clocks[c].scalar(cycles);
+            timed.clocks[c].scalar(timed.timing.control.register);
         }
     }
 
     /// The scalar unit has loaded from `address`.
     pub(super) fn time_scalar_load(&mut self, c: usize, address: u64) {
         let Some(timed) = &mut self.timed else { return };
-        let timing = timed.shared.borrow().timing;
+        let timing = timed.timing;
         match self.launch.gm.find(address) {
             Some((_, a)) => timed.clocks[c].scalar_load(a.model_address(address), timing),
             None => timed.clocks[c].scalar(timing.control.register),
@@ -78,19 +77,17 @@ impl Group {
     /// The scalar unit puts an instruction into a queue.
     pub(super) fn time_dispatch(&mut self, c: usize, pipe: Pipe) -> Moment {
         let Some(timed) = &mut self.timed else { return Moment::default() };
-        let timing = timed.shared.borrow().timing;
-        timed.clocks[c].dispatch(pipe, timing)
+        timed.clocks[c].dispatch(pipe, timed.timing)
     }
 
     pub(super) fn time_set(&mut self, c: usize, pipe: Pipe, issued: Moment) -> Moment {
         let Some(timed) = &mut self.timed else { return Moment::default() };
-        let latency = timed.shared.borrow().timing.control.flag;
-        timed.clocks[c].pipe(pipe).complete(issued).after(latency)
+        timed.clocks[c].pipe(pipe).complete(issued).after(timed.timing.control.flag)
     }
 
     pub(super) fn time_cross_set(&mut self, c: usize, pipe: Pipe, issued: Moment, mode: CrossMode) -> Moment {
         let Some(timed) = &mut self.timed else { return Moment::default() };
-        let control = timed.shared.borrow().timing.control;
+        let control = &timed.timing.control;
         let latency = if mode == CrossMode::Grid { control.cross_all } else { control.cross_group };
         timed.clocks[c].pipe(pipe).complete(issued).after(latency)
     }
@@ -145,13 +142,13 @@ impl Group {
         let Some(timed) = &mut self.timed else { return Ok(()) };
         let issued = timed.unit_flag_wait(c, pipe, instr, issued);
         let span = if shared.pieces.is_empty() {
-            let cost = cost::local(shared.timing, instr, pipe, &shared.touched);
+            let cost = cost::local(timed.timing, instr, pipe, &shared.touched);
             if pipe == Pipe::M {
-                shared.cube_macs += macs(instr);
+                shared.cube_macs += cost::cube_extents(instr).iter().product::<u64>();
             }
             timed.clocks[c].pipe(pipe).run(issued, cost)
         } else {
-            shared.transfer(timed.clocks[c].pipe(pipe), instr, issued)
+            shared.transfer(timed.timing, timed.clocks[c].pipe(pipe), instr, issued)
         };
         timed.unit_flag_note(c, pipe, instr, &span);
         let number = shared.record(&Site { group: self, c, pipe }, instr, &span);
@@ -187,9 +184,10 @@ impl Group {
 
     /// Starts model time of a block.
     fn start_timed(&mut self, shared: &Rc<RefCell<TimedLaunch>>, place: u32, start: Cycles) {
-        let timing = shared.borrow().timing;
+        let timing = &self.launch.config.soc.timing;
         let cores = self.cores.len();
         let mut timed = self.timed.take().unwrap_or_else(|| Timed {
+            timing,
             clocks: (0..cores).map(|_| CoreClock::new(timing)).collect(),
             shared: Rc::clone(shared),
             place,
@@ -201,12 +199,6 @@ impl Group {
         timed.unit_flag.fill(Default::default());
         self.timed = Some(timed);
     }
-}
-
-/// Multiplications of a Cube instruction.
-fn macs(instr: &Instr) -> u64 {
-    let first = if instr.num_args == 11 { 4 } else { 3 };
-    instr.args[first..first + 3].iter().product()
 }
 
 /// UnitFlag operand of a Cube or Fixpipe instruction.
@@ -270,10 +262,10 @@ impl TimedLaunch {
         }
     }
 
-    fn transfer(&mut self, clock: &mut PipeClock, instr: &Instr, issued: Moment) -> Span {
+    fn transfer(&mut self, timing: &Timing, clock: &mut PipeClock, instr: &Instr, issued: Moment) -> Span {
         let write = self.touched.iter().any(|t| t.addr.space == Space::Gm && t.access != Access::Read);
         let local = self.touched.iter().find(|t| t.addr.space != Space::Gm);
-        let mut path = cost::gm_path(self.timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
+        let mut path = cost::gm_path(timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
         let drained: u64 =
             self.touched.iter().filter(|t| t.addr.space == Space::L0c).map(|t| t.len * t.count).sum();
         if drained > 0 {
@@ -332,7 +324,6 @@ pub(super) fn run_blocks(
     }
     let soc = launch.config.soc;
     let shared = Rc::new(RefCell::new(TimedLaunch {
-        timing: &soc.timing,
         gm: model_time.start(soc),
         trace: model_time.has_trace().then(Vec::new),
         cube_macs: 0,
@@ -431,7 +422,7 @@ impl Place {
                 return Ok(());
             }
             let end = self.collect(i);
-            let dispatch = shared.borrow().timing.control.block_dispatch as f64;
+            let dispatch = launch.config.soc.timing.control.block_dispatch as f64;
             self.next_block(launch, shared, i, end + dispatch)?;
         }
         Ok(())

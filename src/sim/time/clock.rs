@@ -149,21 +149,19 @@ impl CoreClock {
         self.now
     }
 
-    /// When the next instruction of `pipe`, issued at `issued`, can start.
+    /// As [`PipeClock::ready`].
     pub(crate) fn ready(&self, pipe: Pipe, issued: Moment) -> Cycles {
-        self.pipes[pipe as usize].free.at.max(issued.at)
+        self.pipes[pipe as usize].ready(issued)
     }
 }
 
 impl PipeClock {
-    /// The head of the queue leaves it: what held it back, and when it starts.
-    fn start(&mut self, issued: Moment) -> (Moment, Cause, Cycles) {
-        let cause = if issued.at > self.free.at { Cause::Issue } else { self.cause };
+    /// The head of the queue leaves it: when it starts.
+    fn start(&mut self, issued: Moment) -> Moment {
         let start = self.free.later(issued);
-        let idle_from = self.free.at.min(start.at);
         self.starts[self.started % QUEUE_DEPTH] = start;
         self.started += 1;
-        (start, cause, idle_from)
+        start
     }
 
     /// Runs an instruction; returns its span.
@@ -172,13 +170,15 @@ impl PipeClock {
         self.run_until(issued, start + cost.occupancy, start + cost.occupancy + cost.latency)
     }
 
+    /// When the next instruction, issued at `issued`, can start.
     pub(crate) fn ready(&self, issued: Moment) -> Cycles {
         self.free.at.max(issued.at)
     }
 
     /// Runs an instruction that frees the pipe at `free` and whose result is visible at `done`.
     pub(crate) fn run_until(&mut self, issued: Moment, free: Cycles, done: Cycles) -> Span {
-        let (start, cause, _) = self.start(issued);
+        let cause = if issued.at > self.free.at { Cause::Issue } else { self.cause };
+        let start = self.start(issued);
         // Idle is what neither this instruction nor the latency of earlier ones fills.
         let covered = self.done.at.max(self.report.covered);
         self.report.busy += done - covered.clamp(start.at, done);
@@ -205,14 +205,14 @@ impl PipeClock {
 
     /// A flag set by the pipe: when everything before it is complete.
     pub(crate) fn complete(&mut self, issued: Moment) -> Moment {
-        let (start, ..) = self.start(issued);
+        let start = self.start(issued);
         self.free = start;
         start.later(self.done)
     }
 
     /// The pipe waits for `moment`.
     pub(crate) fn wait(&mut self, issued: Moment, moment: Moment, cause: Cause) {
-        let (start, ..) = self.start(issued);
+        let start = self.start(issued);
         self.free = start.later(moment);
         if moment.at > start.at {
             self.cause = cause;

@@ -34,10 +34,15 @@ pub(crate) fn local(timing: &Timing, instr: &Instr, pipe: Pipe, touched: &[Touch
     }
 }
 
+/// Operands m, k and n of a Cube instruction; the form with a bias table has an address more before them.
+pub(crate) fn cube_extents(instr: &Instr) -> [u64; 3] {
+    let first = if instr.num_args == 11 { 4 } else { 3 };
+    [instr.args[first], instr.args[first + 1], instr.args[first + 2]]
+}
+
 /// `mad`: products of 16 x 16 x 16; f32 takes four cycles for each (cube_k 4), int8 half a cycle.
 fn cube(timing: &Timing, instr: &Instr) -> Cost {
-    let first = if instr.num_args == 11 { 4 } else { 3 };
-    let [m, k, n] = [first, first + 1, first + 2].map(|i| instr.args.get(i).copied().unwrap_or(0));
+    let [m, k, n] = cube_extents(instr);
     let blocks = |extent: u64| extent.div_ceil(16) as f64;
     let products = blocks(m) * blocks(n) * blocks(k);
     let cycles = match instr.elem {
