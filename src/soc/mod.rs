@@ -1,5 +1,6 @@
 //! SoC descriptions, read from `cann.toml` (compiled in).
 
+mod links;
 mod timing;
 
 use std::sync::OnceLock;
@@ -7,6 +8,7 @@ use std::sync::OnceLock;
 use serde::de::IgnoredAny;
 use serde::Deserialize;
 
+pub use links::{Collective, LinkRegime, Links};
 pub use timing::{
     Control, Cube, GmPath, GmPaths, LocalPath, LocalPaths, SharedMemory, Timing, Vector, VectorOp,
 };
@@ -32,6 +34,8 @@ pub struct Soc {
     pub core: CoreSizes,
     /// Rates and latencies.
     pub timing: Timing,
+    /// Links to the other devices of a server.
+    pub links: Links,
 }
 
 /// Sizes of the on-chip memories of one dav-c220 core, in bytes.
@@ -63,6 +67,7 @@ pub struct CoreSizes {
 struct File {
     core: CoreSizes,
     timing: Timing,
+    links: Links,
     soc: Vec<Entry>,
     /// The build script's tables, which it has checked (`build/npu/config.rs`).
     #[serde(rename = "toolchain")]
@@ -100,6 +105,7 @@ impl Soc {
                     l2_bytes: e.l2_bytes,
                     hbm_bytes: e.hbm_bytes,
                     core: file.core,
+                    links: file.links.clone(),
                     timing: Timing { memory: e.memory, ..file.timing.clone() },
                 })
                 .collect()

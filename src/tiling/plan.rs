@@ -3,13 +3,13 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::candidate::{self, Candidate, Rejected, Tiling};
+use super::candidate::{self, Candidate, Part, Rejected, Tiling};
 use super::cost::{CoreLoad, Model, Ops};
 use super::limits::{self, Reason};
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
 use super::{FlashFwdTilingData, Shape, Timed, Tuned};
-use crate::Soc;
+use crate::{Error, Result, Soc};
 
 /// Row blocks up to which [`FlashFwdPlan::core_loads`] is exact.
 const EXACT_CLASSES: u32 = 65536;
@@ -69,7 +69,7 @@ pub struct FlashFwdPlan {
 ///
 /// # Errors
 /// Everything that stands against the shape, or the reason of every candidate.
-pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
+pub fn plan(shape: &Shape, soc: &Soc) -> std::result::Result<FlashFwdPlan, Rejections> {
     let reasons = limits::reasons(shape, soc);
     if !reasons.is_empty() {
         return Err(Rejections { reasons, candidates: Vec::new() });
@@ -110,7 +110,7 @@ pub fn plan(shape: &Shape, soc: &Soc) -> Result<FlashFwdPlan, Rejections> {
 ///
 /// # Errors
 /// As [`plan`]; results for another SoC count as none ([`Tuned::check`]).
-pub fn plan_tuned(shape: &Shape, soc: &Soc, tuned: &Tuned) -> Result<FlashFwdPlan, Rejections> {
+pub fn plan_tuned(shape: &Shape, soc: &Soc, tuned: &Tuned) -> std::result::Result<FlashFwdPlan, Rejections> {
     let mut plan = plan(shape, soc)?;
     if tuned.check(soc).is_err() {
         return Ok(plan);
@@ -130,7 +130,11 @@ pub fn plan_tuned(shape: &Shape, soc: &Soc, tuned: &Tuned) -> Result<FlashFwdPla
 ///
 /// # Errors
 /// Everything that stands against the shape, or the reason against the candidate.
-pub fn plan_with(shape: &Shape, soc: &Soc, candidate: Candidate) -> Result<FlashFwdPlan, Rejections> {
+pub fn plan_with(
+    shape: &Shape,
+    soc: &Soc,
+    candidate: Candidate,
+) -> std::result::Result<FlashFwdPlan, Rejections> {
     let reasons = limits::reasons(shape, soc);
     if !reasons.is_empty() {
         return Err(Rejections { reasons, candidates: Vec::new() });
@@ -183,6 +187,43 @@ impl FlashFwdPlan {
         self.tuned_us
     }
 
+    /// This plan for a part of its rows: `batches`, and in each of them the row blocks `blocks_m`
+    /// ([`Self::num_blocks_m`] of `block_m` rows). A launch takes the same operands and leaves the other rows of o and lse as they are. Its rows
+    /// get the same bits as from a launch of the whole plan.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty range, and for one that ends behind the last batch or row block.
+    pub fn part(&self, batches: Range<u32>, blocks_m: Range<u32>) -> Result<Self> {
+        let whole = [("batches", &batches, self.shape.batch), ("blocks_m", &blocks_m, self.num_blocks_m())];
+        for (name, range, end) in whole {
+            if range.is_empty() || range.end > end {
+                return Err(Error::invalid(format!(
+                    "part of a plan: {name} = {range:?}, wanted some of 0..{end}"
+                )));
+            }
+        }
+        let part = Part {
+            first_batch: batches.start,
+            batch: batches.end - batches.start,
+            first_block_m: blocks_m.start,
+            num_blocks_m: blocks_m.end - blocks_m.start,
+        };
+        let num_cores = part.num_cores(&self.shape, &self.soc);
+        // Other candidates were compared, and results found, for the whole.
+        Ok(Self {
+            tiling: Tiling { part, num_cores, ..self.tiling.clone() },
+            estimated: Vec::new(),
+            rejected: Vec::new(),
+            tuned_us: None,
+            ..self.clone()
+        })
+    }
+
+    /// Row blocks of a head, whatever part of them is launched.
+    pub fn num_blocks_m(&self) -> u32 {
+        self.shape.seqlen_q.div_ceil(self.tiling.candidate.block_m)
+    }
+
     /// Groups to launch.
     pub fn num_cores(&self) -> u32 {
         self.tiling.num_cores
@@ -190,11 +231,7 @@ impl FlashFwdPlan {
 
     /// Work items of all cores.
     pub fn num_items(&self) -> u64 {
-        self.heads() * u64::from(self.tiling.num_blocks_m)
-    }
-
-    fn heads(&self) -> u64 {
-        u64::from(self.shape.batch) * u64::from(self.shape.num_heads)
+        self.tiling.part.items(&self.shape)
     }
 
     /// Device memory that a launch needs besides its operands.
@@ -205,18 +242,17 @@ impl FlashFwdPlan {
     /// The items of one core, in its order; [`FlashFwdTilingData`] has the formula.
     pub fn work_items(&self, core: u32) -> impl Iterator<Item = WorkItem> {
         let (cores, core) = (u64::from(self.tiling.num_cores), u64::from(core));
-        let (items, heads) = (self.num_items(), self.heads());
-        let (num_heads, num_blocks_m) =
-            (u64::from(self.shape.num_heads), u64::from(self.tiling.num_blocks_m));
+        let (part, num_heads) = (self.tiling.part, u64::from(self.shape.num_heads));
+        let (items, heads) = (self.num_items(), part.heads(&self.shape));
         let rounds = if core < cores { items.div_ceil(cores) } else { 0 };
         let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX); // Each is below a u32 field.
         (0..rounds)
             .map(move |k| k * cores + if k % 2 == 0 { core } else { cores - 1 - core })
             .filter(move |&position| position < items)
             .map(move |position| WorkItem {
-                batch: narrow(position % heads / num_heads),
+                batch: part.first_batch + narrow(position % heads / num_heads),
                 head: narrow(position % heads % num_heads),
-                block_m_index: narrow(num_blocks_m - 1 - position / heads),
+                block_m_index: part.first_block_m + part.num_blocks_m - 1 - narrow(position / heads),
             })
     }
 
@@ -276,7 +312,7 @@ impl FlashFwdPlan {
         let [l1_q, l1_k, l1_v, l1_p] = [0, 1, 2, 3].map(|i| t.l1.regions[i]);
         let ub = [0, 1, 2, 3, 4, 5, 6].map(|i| t.ub.regions[i].offset_bytes);
         FlashFwdTilingData {
-            batch: s.batch,
+            batch: t.part.batch,
             num_heads: s.num_heads,
             num_heads_k: s.num_heads_k,
             head_dim: s.head_dim,
@@ -295,7 +331,7 @@ impl FlashFwdPlan {
             num_stages: c.num_stages,
             preload: c.preload,
             num_cores: t.num_cores,
-            num_blocks_m: t.num_blocks_m,
+            num_blocks_m: t.part.num_blocks_m,
             window_left: limit(left),
             window_right: limit(right),
             softmax_scale: s.softmax_scale,
@@ -319,6 +355,8 @@ impl FlashFwdPlan {
             ub_stats_offset_bytes: ub[5],
             ub_mask_offset_bytes: ub[6],
             ub_mask_bytes: t.ub.regions[6].bytes,
+            first_batch: t.part.first_batch,
+            first_block_m: t.part.first_block_m,
             reserved: 0,
             workspace_core_bytes: t.workspace_core_bytes,
             workspace_p_offset_bytes: t.workspace_p_offset_bytes,

@@ -6,12 +6,13 @@ use bytemuck::{Pod, Zeroable};
 ///
 /// Work order: `C = num_cores`, `BH = batch * num_heads`. The k-th item of core `c` has position
 /// `p = k*C + (if k is even { c } else { C - 1 - c })`; positions `>= num_blocks_m * BH` do not exist.
-/// Item `p` is row block `num_blocks_m - 1 - p / BH` of head `(p % BH) % num_heads` of batch `(p % BH) / num_heads`.
+/// Item `p` is row block `first_block_m + num_blocks_m - 1 - p / BH` of head `(p % BH) % num_heads` of batch
+/// `first_batch + (p % BH) / num_heads`.
 /// Later row blocks see more keys under a causal mask, so this deals items in falling cost, back and forth.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct FlashFwdTilingData {
-    /// Batch size.
+    /// Batches of the launch.
     pub batch: u32,
     /// Heads of q and o.
     pub num_heads: u32,
@@ -49,7 +50,7 @@ pub struct FlashFwdTilingData {
     pub preload: u32,
     /// Groups launched.
     pub num_cores: u32,
-    /// Row blocks per head: `ceil(seqlen_q / block_m)`.
+    /// Row blocks per head of the launch; all of them are `ceil(seqlen_q / block_m)`.
     pub num_blocks_m: u32,
     /// Keys visible to the left of the diagonal; -1 = all.
     pub window_left: i32,
@@ -97,6 +98,10 @@ pub struct FlashFwdTilingData {
     pub ub_mask_offset_bytes: u32,
     /// Bytes of one mask window.
     pub ub_mask_bytes: u32,
+    /// First batch of the launch.
+    pub first_batch: u32,
+    /// First row block of the launch.
+    pub first_block_m: u32,
     /// 0; keeps the 64-bit fields aligned.
     pub reserved: u32,
     /// Workspace: bytes of one core. Slot `s` of S is at `core * this + s * block_m * block_n *` bytes of a score (4 or 2).

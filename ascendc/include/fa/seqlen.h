@@ -57,9 +57,9 @@ class ItemCursor {
         const uint64_t position = turn_ * t_.num_cores + (turn_ % 2 == 0 ? core_ : t_.num_cores - 1 - core_);
         ++turn_;
         if (position >= heads * t_.num_blocks_m) return false;
-        const uint32_t block = t_.num_blocks_m - 1 - static_cast<uint32_t>(position / heads);
+        const uint32_t block = t_.first_block_m + t_.num_blocks_m - 1 - static_cast<uint32_t>(position / heads);
         const uint32_t head = static_cast<uint32_t>(position % heads);
-        step.batch = head / t_.num_heads;
+        step.batch = t_.first_batch + head / t_.num_heads;
         step.head = head % t_.num_heads;
         step.m0 = block * t_.block_m;
         step.rows = min_u32(t_.block_m, t_.seqlen_q - step.m0);

@@ -50,6 +50,8 @@ struct FlashFwdTilingData {
     uint32_t ub_stats_offset_bytes;
     uint32_t ub_mask_offset_bytes;
     uint32_t ub_mask_bytes;
+    uint32_t first_batch;
+    uint32_t first_block_m;
     uint32_t reserved;
     uint64_t workspace_core_bytes;
     uint64_t workspace_p_offset_bytes;

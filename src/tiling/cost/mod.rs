@@ -11,7 +11,7 @@ mod vector;
 
 use std::collections::VecDeque;
 
-use super::candidate::Tiling;
+use super::candidate::{Part, Tiling};
 use super::{FlashFwdTilingData, Shape};
 use crate::Soc;
 use cube::CubeClock;
@@ -147,13 +147,13 @@ impl Model<'_> {
 
     /// Work of every core; exact with at least `num_blocks_m` classes.
     pub(super) fn core_loads(&self, classes: u32) -> Vec<CoreLoad> {
-        let (num_blocks, num_cores) = (self.tiling.num_blocks_m, u64::from(self.tiling.num_cores));
+        let (part, num_cores) = (&self.tiling.part, u64::from(self.tiling.num_cores));
         let mut loads = vec![CoreLoad::default(); self.tiling.num_cores as usize];
         let heads = self.heads();
-        for (first, last) in class_ranges(num_blocks, classes) {
+        for (first, last) in class_ranges(part, classes) {
             let cycles = self.item(first + (last - 1 - first) / 2);
             // Row blocks are dealt in descending order, `heads` items each.
-            let positions = |block: u32| u64::from(num_blocks - block) * heads;
+            let positions = |block: u32| u64::from(part.first_block_m + part.num_blocks_m - block) * heads;
             for (core, load) in loads.iter_mut().enumerate() {
                 let dealt = |end| dealt_before(end, core as u64, num_cores);
                 let items = dealt(positions(first)) - dealt(positions(last));
@@ -165,7 +165,7 @@ impl Model<'_> {
     }
 
     fn heads(&self) -> u64 {
-        u64::from(self.shape.batch) * u64::from(self.shape.num_heads)
+        self.tiling.part.heads(self.shape)
     }
 
     /// Cycles from the first instruction of the launch to its last result.
@@ -186,7 +186,8 @@ impl Model<'_> {
         let mut window = Window::new(*self, start);
         let (mut followed, mut count) = (0.0, 0);
         let (heads, cores) = (self.heads(), u64::from(self.tiling.num_cores));
-        let items = u64::from(self.tiling.num_blocks_m) * heads;
+        let part = &self.tiling.part;
+        let items = part.items(self.shape);
         let rounds = items.div_ceil(cores);
         let mut is_whole = rounds <= FOLLOWED_ITEMS;
         'items: for turn in 0..rounds.min(FOLLOWED_ITEMS) {
@@ -195,7 +196,7 @@ impl Model<'_> {
             if position >= items {
                 break;
             }
-            let block = u64::from(self.tiling.num_blocks_m) - 1 - position / heads;
+            let block = u64::from(part.first_block_m + part.num_blocks_m) - 1 - position / heads;
             for step in self.steps(u32::try_from(block).unwrap_or(u32::MAX)) {
                 if count == FOLLOWED_STEPS {
                     is_whole = false;
@@ -280,10 +281,12 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Ranges of row blocks, at most `classes` of them, of equal length but the last.
-fn class_ranges(num_blocks: u32, classes: u32) -> impl Iterator<Item = (u32, u32)> {
-    let step = num_blocks.div_ceil(classes).max(1);
-    (0..num_blocks.div_ceil(step)).map(move |i| (i * step, num_blocks.min((i + 1).saturating_mul(step))))
+/// Ranges of the row blocks of a launch, at most `classes` of them, of equal length but the last.
+fn class_ranges(part: &Part, classes: u32) -> impl Iterator<Item = (u32, u32)> {
+    let (first, count) = (part.first_block_m, part.num_blocks_m);
+    let step = count.div_ceil(classes).max(1);
+    (0..count.div_ceil(step))
+        .map(move |i| (first + i * step, first + count.min((i + 1).saturating_mul(step))))
 }
 
 /// How many positions below `end` core `core` of `cores` takes: one in each whole round, back and forth.

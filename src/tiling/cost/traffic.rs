@@ -125,21 +125,30 @@ impl Model<'_> {
         self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
     }
 
+    /// Bytes of the rows that the launch reads and writes; every key of its batches, and q, o and lse by their share of rows.
+    fn operand_bytes(&self) -> f64 {
+        let whole = f64::from(self.shape.seqlen_q.div_ceil(self.tiling.candidate.block_m)).max(1.0);
+        let batches = f64::from(self.tiling.part.batch) / f64::from(self.shape.batch).max(1.0);
+        let rows = f64::from(self.tiling.part.num_blocks_m) / whole;
+        let [q, k, v, o, lse] = self.shape.operand_bytes().map(|bytes| bytes as f64);
+        batches * (k + v + rows * (q + o + lse))
+    }
+
     /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2.
     pub(super) fn shared_bound(&self, classes: u32) -> f64 {
         let memory = &self.soc.timing.memory;
         let per_byte = |gbps: f64| f64::from(self.soc.clock_mhz) / (gbps * 1000.0);
         let heads = self.heads() as f64;
-        let lines: f64 = class_ranges(self.tiling.num_blocks_m, classes)
+        let lines: f64 = class_ranges(&self.tiling.part, classes)
             .map(|(first, last)| {
                 let block = first + (last - 1 - first) / 2;
                 f64::from(last - first) * heads * self.over_steps(block, |s| self.lines(s))
             })
             .sum();
-        let operands: u64 = self.shape.operand_bytes().iter().sum();
+        let operands = self.operand_bytes();
         let workspace = self.tiling.workspace_core_bytes * u64::from(self.tiling.num_cores);
-        let hbm = if operands + workspace > self.soc.l2_bytes {
-            operands as f64 * per_byte(memory.hbm_gbps)
+        let hbm = if operands + workspace as f64 > self.soc.l2_bytes as f64 {
+            operands * per_byte(memory.hbm_gbps)
         } else {
             0.0
         };
