@@ -85,7 +85,7 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
         let inputs =
             operands::<f16>(&case).map(|o| Buffer::from_slice(bench.operator.device(), &o.data).unwrap());
         let launcher = Launcher { bench: &bench, inputs, plan: plan.clone() };
-        let whole = launcher.run(&[plan.clone()]);
+        let whole = launcher.run(std::slice::from_ref(&plan));
         assert_eq!(plan.num_blocks_m(), 5);
 
         let rows = (0..3).flat_map(|b| (0..5).map(move |i| (b..b + 1, i..i + 1)));
