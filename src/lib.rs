@@ -51,6 +51,7 @@ mod error;
 pub mod hccl;
 pub mod kernels;
 pub mod matmul;
+pub mod parallel;
 pub mod reference;
 pub mod runtime;
 pub mod sim;

@@ -24,7 +24,7 @@ pub(super) struct AllGiven {
 
 /// The kernel addresses S, P and O in the workspace in whole 512-byte lines: GM serialises cores that share one
 /// (dav-c220.md §1.6), and buffers of the driver start on one anyway.
-const WORKSPACE_ALIGNMENT: u64 = 512;
+pub(crate) const WORKSPACE_ALIGNMENT: u64 = 512;
 
 impl Given {
     /// What is wrong with it for an operand of `needed` bytes at that alignment.

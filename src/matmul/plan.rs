@@ -86,6 +86,11 @@ impl Plan {
         self.tiling
     }
 
+    /// Predicted model time of a launch in microseconds, from the first instruction to the last result.
+    pub fn predicted_us(&self) -> f64 {
+        self.tiling.cycles(&self.problem) / f64::from(self.soc.clock_mhz)
+    }
+
     /// Cores that the launch takes: no more than there are blocks.
     pub fn num_cores(&self) -> u32 {
         let p = &self.problem;

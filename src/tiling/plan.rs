@@ -211,11 +211,12 @@ impl FlashFwdPlan {
         let num_cores = part.num_cores(&self.shape, &self.soc);
         // Other candidates were compared, and results found, for the whole.
         Ok(Self {
+            shape: self.shape,
+            soc: self.soc.clone(),
             tiling: Tiling { part, num_cores, ..self.tiling.clone() },
             estimated: Vec::new(),
             rejected: Vec::new(),
             tuned_us: None,
-            ..self.clone()
         })
     }
 

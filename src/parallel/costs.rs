@@ -1,0 +1,185 @@
+//! Where rows may be cut, what a block of them launches, and what that is predicted to take.
+
+use std::collections::hash_map::Entry;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::problem::{Linear, Problem, Run};
+use super::schedule::Cost;
+use crate::soc::Collective;
+use crate::{attention, matmul, Result, Soc};
+
+/// Rows between two places where a layer without attention may be cut: what a tile of the projection has.
+const ROWS: u32 = 128;
+
+/// A run with its plan.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PlannedRun {
+    pub(super) run: Run,
+    pub(super) plan: attention::Plan,
+}
+
+impl PlannedRun {
+    fn rows(&self) -> Range<u32> {
+        self.run.first_row..self.run.first_row + self.run.count * self.run.sequence.seqlen_q
+    }
+
+    fn block_m(&self) -> u32 {
+        self.plan.chosen().block_m
+    }
+
+    /// What to launch for some of its rows: the end of a sequence, whole sequences, the begin of one.
+    fn parts(&self, rows: &Range<u32>) -> Vec<PartRange> {
+        let own = self.rows();
+        let (mut at, end) = (rows.start.max(own.start), rows.end.min(own.end));
+        let seqlen = self.run.sequence.seqlen_q;
+        let mut parts = Vec::new();
+        while at < end {
+            let (batch, row) = ((at - own.start) / seqlen, (at - own.start) % seqlen);
+            let left = end - at;
+            let (count, taken) = match left / seqlen {
+                whole if row == 0 && whole > 0 => (whole, whole * seqlen),
+                _ => (1, left.min(seqlen - row)),
+            };
+            let last = if row == 0 && taken >= seqlen { seqlen } else { row + taken };
+            let blocks = row / self.block_m()..last.div_ceil(self.block_m());
+            parts.push(PartRange { batches: batch..batch + count, blocks });
+            at += taken;
+        }
+        parts
+    }
+}
+
+/// Batches of a run, and row blocks of each.
+#[derive(Clone, Debug)]
+struct PartRange {
+    batches: Range<u32>,
+    blocks: Range<u32>,
+}
+
+/// What one rank launches.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Work {
+    pub(super) problem: Problem,
+    pub(super) soc: Soc,
+    pub(super) runs: Vec<PlannedRun>,
+    /// Tiling of the projection of all rows.
+    pub(super) tiling: Option<matmul::Tiling>,
+}
+
+/// Launches of one block.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Launches {
+    /// Each with the place of its run.
+    pub(super) attention: Vec<(usize, attention::Plan)>,
+    pub(super) product: Option<matmul::Plan>,
+}
+
+impl Work {
+    pub(super) fn new(problem: &Problem, soc: &Soc) -> Result<Self> {
+        let planned =
+            |run: Run| Ok(PlannedRun { run, plan: attention::plan(&problem.attention(&run), soc)? });
+        let runs = if problem.has_attention { problem.runs() } else { Vec::new() };
+        let tiling = match problem.product(u32::try_from(problem.rows()).unwrap_or(u32::MAX)) {
+            Some(product) => Some(matmul::plan(&product, soc)?.tiling()),
+            None => None,
+        };
+        Ok(Self {
+            problem: problem.clone(),
+            soc: soc.clone(),
+            runs: runs.into_iter().map(planned).collect::<Result<_>>()?,
+            tiling,
+        })
+    }
+
+    pub(super) fn rows(&self) -> u32 {
+        // `Problem::refusals` bounds them.
+        u32::try_from(self.problem.rows()).unwrap_or(u32::MAX)
+    }
+
+    /// Rows before which the output may be cut, from 0 to the number of rows.
+    pub(super) fn places(&self) -> Vec<u32> {
+        let rows = self.rows();
+        let mut places: Vec<u32> = if self.problem.has_attention {
+            let of_run = |r: &PlannedRun| {
+                let (own, seqlen, block_m) = (r.rows(), r.run.sequence.seqlen_q, r.block_m());
+                let sequences = own.step_by(seqlen as usize);
+                sequences
+                    .flat_map(move |first| (0..seqlen).step_by(block_m as usize).map(move |row| first + row))
+                    .collect::<Vec<_>>()
+            };
+            self.runs.iter().flat_map(of_run).collect()
+        } else {
+            (0..rows).step_by(ROWS as usize).collect()
+        };
+        places.push(rows);
+        places
+    }
+
+    pub(super) fn launches(&self, rows: &Range<u32>) -> Result<Launches> {
+        let mut attention = Vec::new();
+        for (place, run) in self.runs.iter().enumerate() {
+            for PartRange { batches, blocks } in run.parts(rows) {
+                attention.push((place, run.plan.part(batches, blocks)?));
+            }
+        }
+        Ok(Launches { attention, product: self.product(rows.end - rows.start)? })
+    }
+
+    /// One tile for any number of rows: the order of its sums never changes. unitFlag does not touch it.
+    fn product(&self, rows: u32) -> Result<Option<matmul::Plan>> {
+        let (Some(product), Some(tiling)) = (self.problem.product(rows), self.tiling) else {
+            return Ok(None);
+        };
+        let unit_flag = tiling.unit_flag && product.m.is_multiple_of(16);
+        matmul::plan_with(&product, &self.soc, matmul::Tiling { unit_flag, ..tiling }).map(Some)
+    }
+
+    /// Bytes of a row of y.
+    pub(super) fn row_bytes(&self) -> u64 {
+        u64::from(self.problem.hidden) * self.problem.dtype.size_bytes() as u64
+    }
+}
+
+/// Predicted model times of blocks. What blocks have in common is computed once.
+pub(super) struct Costs<'a> {
+    work: &'a Work,
+    /// Of launches of a run: batches, first and last row block.
+    parts: HashMap<(usize, usize, Range<u32>), f64>,
+    /// Of the projection of so many rows.
+    products: HashMap<u32, f64>,
+}
+
+impl<'a> Costs<'a> {
+    pub(super) fn new(work: &'a Work) -> Self {
+        Self { work, parts: HashMap::new(), products: HashMap::new() }
+    }
+
+    pub(super) fn of(&mut self, rows: &Range<u32>) -> Result<Cost> {
+        let work = self.work;
+        let start_us = work.soc.timing.control.launch_us;
+        let mut compute_us = 0.0;
+        for (place, run) in work.runs.iter().enumerate() {
+            for PartRange { batches, blocks } in run.parts(rows) {
+                let part_us = match self.parts.entry((place, batches.len(), blocks.clone())) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(slot) => *slot.insert(run.plan.part(batches, blocks)?.predicted_us()),
+                };
+                compute_us += start_us + part_us;
+            }
+        }
+        let rows = rows.end - rows.start;
+        compute_us += match work.problem.linear {
+            Linear::Caller { launch_us, row_us } => launch_us + row_us * f64::from(rows),
+            Linear::Weight(_) => match self.products.entry(rows) {
+                Entry::Occupied(known) => start_us + *known.get(),
+                Entry::Vacant(slot) => {
+                    start_us + *slot.insert(work.product(rows)?.map_or(0.0, |p| p.predicted_us()))
+                }
+            },
+        };
+        let bytes = u64::from(rows) * work.row_bytes();
+        let transfer_us = work.soc.links.microseconds(Collective::AllReduce, bytes, work.problem.ranks);
+        Ok(Cost { compute_us, transfer_us })
+    }
+}

@@ -1,0 +1,255 @@
+//! Launching a plan.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::costs::PlannedRun;
+use super::{Block, Plan};
+use crate::attention::operands::refuse;
+use crate::attention::{self, FlashAttention, Operand};
+use crate::matmul::{self, Matmul};
+use crate::runtime::{Communicator, Device, Event, ReduceOp, Stream};
+use crate::{Error, Result};
+
+/// The operator on one rank: kernels, its communicator, the stream on which transfers run, and the events between both streams.
+///
+/// Made once and used for every launch of every layer. A communicator takes one order of operations, so a launch needs the operator
+/// for itself.
+#[derive(Debug)]
+pub struct TilingAllReduce {
+    attention: FlashAttention,
+    matmul: Matmul,
+    ranks: Option<Ranks>,
+}
+
+/// What only more than one rank needs.
+#[derive(Debug)]
+struct Ranks {
+    communicator: Communicator,
+    stream: Stream,
+    /// Block `i` is computed.
+    computed: Vec<Event>,
+    /// The last transfer is through.
+    reduced: Event,
+}
+
+/// Operands of the attention of this rank.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionArgs<'a> {
+    /// Queries, `[rows, heads of this rank, head_dim]` unless the problem has strides.
+    pub q: Operand<'a>,
+    /// Keys, `[keys, kv heads of this rank, head_dim]`.
+    pub k: Operand<'a>,
+    /// Values, `[keys, kv heads of this rank, head_dim_v]`.
+    pub v: Operand<'a>,
+    /// [`Plan::workspace_bytes`] bytes; what is in it does not matter.
+    pub workspace: Operand<'a>,
+}
+
+/// The projection of this rank.
+pub enum LinearArgs<'a> {
+    /// This rank's part of the weight.
+    Weight(Operand<'a>),
+    /// Called for each block in order, with the rows that are to go from o to y: queues that on the stream, without waiting.
+    Caller(&'a mut dyn FnMut(&Stream, Range<u32>) -> Result<()>),
+}
+
+impl fmt::Debug for LinearArgs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinearArgs::Weight(weight) => f.debug_tuple("Weight").field(weight).finish(),
+            LinearArgs::Caller(_) => f.write_str("Caller"),
+        }
+    }
+}
+
+/// Operands of a launch. The caller owns all of them; o, y and workspace overlap with nothing.
+#[derive(Debug)]
+pub struct Args<'a> {
+    /// Given exactly when the problem has attention.
+    pub attention: Option<AttentionArgs<'a>>,
+    /// Output of the attention, `[rows, in_features]`: written by it, or given.
+    pub o: Operand<'a>,
+    /// As the problem says.
+    pub linear: LinearArgs<'a>,
+    /// Output of the layer, `[rows, hidden]`; on every rank the same bits in the end.
+    pub y: Operand<'a>,
+}
+
+impl TilingAllReduce {
+    /// The operator of the rank of `communicator`, on its device.
+    ///
+    /// # Errors
+    /// As [`FlashAttention::new`]; `Driver` when there is no stream or event left.
+    pub fn new(communicator: Communicator) -> Result<Self> {
+        let device = communicator.device().clone();
+        let ranks = match communicator.ranks() {
+            0 | 1 => None,
+            _ => Some(Ranks {
+                stream: Stream::new(&device)?,
+                computed: Vec::new(),
+                reduced: Event::new(&device)?,
+                communicator,
+            }),
+        };
+        Ok(Self { ranks, ..Self::alone(&device)? })
+    }
+
+    /// The operator of the only rank: attention and projection.
+    ///
+    /// # Errors
+    /// As [`FlashAttention::new`].
+    pub fn alone(device: &Device) -> Result<Self> {
+        Ok(Self { attention: FlashAttention::new(device)?, matmul: Matmul::new(device)?, ranks: None })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        self.attention.device()
+    }
+
+    /// Queues the layer on `stream` and returns at once; nothing is allocated on the device, copied or waited for. Work that is queued on
+    /// `stream` behind it finds y reduced.
+    ///
+    /// All ranks launch the same plan in the same order. Launches of one operator go to one stream, or to streams that the
+    /// caller has brought in order.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a plan of another SoC or number of ranks, and for operands that are missing, superfluous,
+    /// misaligned, too small or of another device: nothing is queued then. Later errors are those of the caller's projection, of
+    /// the driver and of the communicator ([`Communicator::all_reduce`]): what was queued before still runs, `stream` still waits for it, and y
+    /// is not complete. What goes wrong while work runs is told when `stream` is synchronised; when a rank is lost, every
+    /// other one gets an error there, and all buffers stay valid.
+    pub fn launch(&mut self, stream: &Stream, plan: &Plan, mut args: Args<'_>) -> Result<()> {
+        self.check(plan, &args)?;
+        if let Some(ranks) = &mut self.ranks {
+            while ranks.computed.len() < plan.blocks().len() {
+                ranks.computed.push(Event::new(self.attention.device())?);
+            }
+        }
+        let queued = plan.blocks().iter().enumerate().try_for_each(|(place, block)| {
+            self.compute(stream, plan, block, &mut args)?;
+            self.reduce(stream, plan, place, block, args.y)
+        });
+        let joined = self.join(stream);
+        queued.and(joined)
+    }
+
+    fn check(&self, plan: &Plan, args: &Args<'_>) -> Result<()> {
+        let refused = |why: String| Err(Error::invalid(format!("tiling-AllReduce launch: {why}")));
+        let (problem, soc) = (plan.problem(), self.device().soc());
+        if plan.soc() != soc {
+            return refused(format!(
+                "the plan is for {}, {} is {}",
+                plan.soc().name,
+                self.device().name(),
+                soc.name
+            ));
+        }
+        let ranks = self.ranks.as_ref().map_or(1, |r| r.communicator.ranks());
+        if problem.ranks != ranks {
+            return refused(format!("the plan is for {} ranks, the operator has {ranks}", problem.ranks));
+        }
+        let size = problem.dtype.size_bytes() as u64;
+        let [q, k, v, o, y] = plan.operand_bytes();
+        let mut operands = vec![("o", args.o, o, size), ("y", args.y, y, size)];
+        match (&args.attention, problem.has_attention) {
+            (Some(a), true) => operands.extend([
+                ("q", a.q, q, size),
+                ("k", a.k, k, size),
+                ("v", a.v, v, size),
+                ("workspace", a.workspace, plan.workspace_bytes(), attention::operands::WORKSPACE_ALIGNMENT),
+            ]),
+            (None, false) => {}
+            (Some(_), false) => return refused("attention is given, the problem has none".to_owned()),
+            (None, true) => return refused("attention is not given, the problem has one".to_owned()),
+        }
+        match (&args.linear, plan.has_weight()) {
+            (LinearArgs::Weight(weight), true) => {
+                operands.push(("weight", *weight, plan.weight_bytes(), size))
+            }
+            (LinearArgs::Caller(_), false) => {}
+            (LinearArgs::Weight(_), false) => {
+                return refused("a weight is given, the problem's projection is the caller's".to_owned())
+            }
+            (LinearArgs::Caller(_), true) => {
+                return refused("the caller's projection is given, the problem's is a weight".to_owned())
+            }
+        }
+        refuse("tiling-AllReduce launch", &operands)
+    }
+
+    /// Attention and projection of a block.
+    fn compute(&self, stream: &Stream, plan: &Plan, block: &Block, args: &mut Args<'_>) -> Result<()> {
+        for (run, part) in &block.launches.attention {
+            let Some(a) = &args.attention else { continue };
+            self.attention.launch(stream, part, run_args(plan, &plan.work.runs[*run], a, args.o)?)?;
+        }
+        let rows = &block.rows;
+        match (&mut args.linear, &block.launches.product) {
+            (LinearArgs::Caller(linear), _) => linear(stream, rows.clone()),
+            (LinearArgs::Weight(weight), Some(product)) => {
+                let row_bytes =
+                    u64::from(plan.problem().in_features()) * plan.problem().dtype.size_bytes() as u64;
+                let a = behind(args.o, u64::from(rows.start) * row_bytes)?;
+                let c = behind(args.y, u64::from(rows.start) * plan.work.row_bytes())?;
+                self.matmul.launch(stream, product, matmul::Args { a, b: *weight, c })
+            }
+            (LinearArgs::Weight(_), None) => Ok(()),
+        }
+    }
+
+    /// The AllReduce of a block, behind what is queued on `stream`.
+    fn reduce(
+        &self,
+        stream: &Stream,
+        plan: &Plan,
+        place: usize,
+        block: &Block,
+        y: Operand<'_>,
+    ) -> Result<()> {
+        let Some(ranks) = &self.ranks else { return Ok(()) };
+        let (problem, rows) = (plan.problem(), &block.rows);
+        ranks.computed[place].record(stream)?;
+        ranks.stream.wait_event(&ranks.computed[place])?;
+        let part = behind(y, u64::from(rows.start) * plan.work.row_bytes())?;
+        let count = u64::from(rows.end - rows.start) * u64::from(problem.hidden);
+        let count = usize::try_from(count)
+            .map_err(|_| Error::invalid(format!("tiling-AllReduce launch: {count} elements")))?;
+        ranks.communicator.all_reduce(&ranks.stream, part, part, (count, problem.dtype), ReduceOp::Sum)
+    }
+
+    /// `stream` goes on when all transfers are through.
+    fn join(&self, stream: &Stream) -> Result<()> {
+        let Some(ranks) = &self.ranks else { return Ok(()) };
+        ranks.reduced.record(&ranks.stream)?;
+        stream.wait_event(&ranks.reduced)
+    }
+}
+
+/// Operands of the attention of one run.
+fn run_args<'a>(
+    plan: &Plan,
+    planned: &PlannedRun,
+    a: &AttentionArgs<'a>,
+    o: Operand<'a>,
+) -> Result<attention::Args<'a>> {
+    let [q, k, v, o_start] = plan.work.run_offsets(planned);
+    Ok(attention::Args {
+        q: behind(a.q, q)?,
+        k: behind(a.k, k)?,
+        v: behind(a.v, v)?,
+        o: behind(o, o_start)?,
+        lse: None,
+        workspace: a.workspace,
+    })
+}
+
+/// `operand` from `bytes` behind its start.
+fn behind(operand: Operand<'_>, bytes: u64) -> Result<Operand<'_>> {
+    let offset = usize::try_from(bytes).ok().and_then(|bytes| operand.offset_bytes.checked_add(bytes));
+    let offset = offset.ok_or_else(|| {
+        Error::invalid(format!("tiling-AllReduce launch: byte {bytes} of an operand is out of reach"))
+    })?;
+    Ok(Operand { offset_bytes: offset, ..operand })
+}

@@ -1,0 +1,248 @@
+//! Choosing blocks of rows, and what a chosen schedule answers. Pure: no device, no I/O.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::costs::{Costs, Launches, Work};
+use super::problem::Problem;
+use super::schedule::{self, Cost, Spans};
+use crate::{Error, ErrorKind, Result, Soc};
+
+/// Places among which cuts are searched; where there are more, the search takes this many, and all of the first and last few.
+const SEARCHED: usize = 64;
+const EDGE: usize = 6;
+
+/// Rows of the output that are computed and reduced together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// Rows of o and y.
+    pub rows: Range<u32>,
+    /// Predicted model time.
+    pub cost: Cost,
+    /// Predicted begin and end.
+    pub spans: Spans,
+    pub(super) launches: Launches,
+}
+
+/// A layer with its blocks; prints itself with the predicted timeline. The same for all ranks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub(super) work: Work,
+    pub(super) blocks: Vec<Block>,
+    serial: Cost,
+}
+
+/// Plans a layer with the blocks that are predicted to end first.
+///
+/// # Errors
+/// One error with **all** reasons, each with the argument, its value and the value wanted: `InvalidArgument` if any
+/// argument can never be right, else `Unsupported`.
+pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
+    let work = work(problem, soc)?;
+    let places = searched(&work.places());
+    let mut failed = None;
+    let mut costs = Costs::new(&work);
+    let cost = |from: usize, to: usize| {
+        costs.of(&(places[from]..places[to])).unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            Cost { compute_us: f64::INFINITY, transfer_us: 0.0 }
+        })
+    };
+    let cuts = schedule::choose(places.len(), cost, soc.links.contention);
+    match failed {
+        Some(error) => Err(error),
+        None => Plan::new(work, &cuts.iter().map(|&cut| places[cut]).collect::<Vec<_>>()),
+    }
+}
+
+/// Plans a layer with blocks of these numbers of rows, from the first row to the last.
+///
+/// # Errors
+/// As [`plan`]; `InvalidArgument` when they are not all rows, or end where rows cannot be cut: every row block of the
+/// attention plan ends at one, and so does every sequence.
+pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Plan> {
+    let work = work(problem, soc)?;
+    let total: u64 = block_rows.iter().map(|&rows| u64::from(rows)).sum();
+    if total != problem.rows() {
+        return Err(Error::invalid(format!(
+            "tiling-AllReduce: block_rows add up to {total}, the sequences have {} rows",
+            problem.rows()
+        )));
+    }
+    let places = work.places();
+    let mut cuts = vec![0];
+    for &rows in block_rows {
+        let cut = cuts.last().copied().unwrap_or(0) + rows;
+        if let Err(next) = places.binary_search(&cut) {
+            let [before, behind] = [next.saturating_sub(1), next.min(places.len() - 1)].map(|i| places[i]);
+            return Err(Error::invalid(format!(
+                "tiling-AllReduce: block_rows = {block_rows:?} cuts before row {cut}, nearest places are {before} and {behind}"
+            )));
+        }
+        if rows == 0 {
+            return Err(Error::invalid(format!(
+                "tiling-AllReduce: block_rows = {block_rows:?}, at least 1 row each wanted"
+            )));
+        }
+        cuts.push(cut);
+    }
+    Plan::new(work, &cuts)
+}
+
+fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
+    let reasons = problem.refusals(soc);
+    if reasons.is_empty() {
+        return Work::new(problem, soc);
+    }
+    let is_invalid = reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
+    let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };
+    let texts: Vec<_> = reasons.into_iter().map(|r| r.text).collect();
+    Err(Error::new(kind, format!("tiling-AllReduce on {}: {}", soc.name, texts.join("; "))))
+}
+
+/// All places when they are few; else the first and last ones, where blocks are short, and some of the others.
+fn searched(places: &[u32]) -> Vec<u32> {
+    if places.len() <= SEARCHED {
+        return places.to_vec();
+    }
+    let inner = places.len() - 2 * EDGE;
+    let step = inner.div_ceil(SEARCHED - 2 * EDGE);
+    let is_kept = |i: &usize| *i < EDGE || *i >= places.len() - EDGE || (i - EDGE).is_multiple_of(step);
+    (0..places.len()).filter(is_kept).map(|i| places[i]).collect()
+}
+
+impl Plan {
+    fn new(work: Work, cuts: &[u32]) -> Result<Self> {
+        let mut costs = Costs::new(&work);
+        let serial = costs.of(&(0..work.rows()))?;
+        let mut parts = Vec::new();
+        for cut in cuts.windows(2) {
+            let rows = cut[0]..cut[1];
+            parts.push((costs.of(&rows)?, work.launches(&rows)?, rows));
+        }
+        let costs: Vec<Cost> = parts.iter().map(|(cost, ..)| *cost).collect();
+        let spans = schedule::follow(&costs, work.soc.links.contention);
+        let blocks = parts.into_iter().zip(spans);
+        let blocks =
+            blocks.map(|((cost, launches, rows), spans)| Block { rows, cost, spans, launches }).collect();
+        Ok(Self { work, blocks, serial })
+    }
+
+    /// What is planned.
+    pub fn problem(&self) -> &Problem {
+        &self.work.problem
+    }
+
+    /// What it is planned for.
+    pub fn soc(&self) -> &Soc {
+        &self.work.soc
+    }
+
+    /// The blocks, in order.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Device memory that a launch needs besides its operands.
+    pub fn workspace_bytes(&self) -> u64 {
+        let parts = self.blocks.iter().flat_map(|block| &block.launches.attention);
+        parts.map(|(_, part)| part.workspace_bytes()).max().unwrap_or(0)
+    }
+
+    /// Bytes that the buffers of this rank's q, k, v, o and y must hold, in this order; q, k and v are not used without attention.
+    pub fn operand_bytes(&self) -> [u64; 5] {
+        let p = self.problem();
+        let size = p.dtype.size_bytes() as u64;
+        let mut bytes = [0u64; 5];
+        for planned in &self.work.runs {
+            let [q, k, v, ..] = planned.plan.shape().operand_bytes();
+            let starts = self.work.run_offsets(planned);
+            for ((needed, start), own) in bytes.iter_mut().zip(starts).zip([q, k, v]) {
+                *needed = (*needed).max(start.saturating_add(own));
+            }
+        }
+        bytes[3] = p.rows() * u64::from(p.in_features()) * size;
+        bytes[4] = p.rows() * self.work.row_bytes();
+        bytes
+    }
+
+    pub(super) fn has_weight(&self) -> bool {
+        self.work.tiling.is_some()
+    }
+
+    /// Bytes of this rank's part of the weight.
+    pub fn weight_bytes(&self) -> u64 {
+        u64::from(self.problem().in_features()) * self.work.row_bytes()
+    }
+
+    /// Predicted model time of the layer as it is planned, in microseconds.
+    pub fn predicted_us(&self) -> f64 {
+        schedule::end(&self.blocks.iter().map(|b| b.spans).collect::<Vec<_>>())
+    }
+
+    /// Predicted model time for which cores and links work side by side, in microseconds.
+    pub fn predicted_overlap_us(&self) -> f64 {
+        schedule::overlap(&self.blocks.iter().map(|b| b.spans).collect::<Vec<_>>())
+    }
+
+    /// Predicted model time of everything as one block: computing, and then the transfer.
+    pub fn serial(&self) -> Cost {
+        self.serial
+    }
+}
+
+impl Work {
+    /// Bytes at which the q, k, v and o of a run start.
+    pub(super) fn run_offsets(&self, planned: &super::costs::PlannedRun) -> [u64; 4] {
+        let (shape, run) = (planned.plan.shape(), &planned.run);
+        let size = self.problem.dtype.size_bytes() as u64;
+        let (row, key) = (u64::from(run.first_row), u64::from(run.first_key));
+        [row * shape.q_stride[1], key * shape.k_stride[1], key * shape.v_stride[1], row * shape.o_stride[1]]
+            .map(|elements| elements.saturating_mul(size))
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let p = self.problem();
+        writeln!(
+            f,
+            "tiling-AllReduce {} on {} x {}: {} sequences, {} rows, {} of {} heads ({} of {} kv), hidden {}, mask {}",
+            p.dtype,
+            p.ranks,
+            self.soc().name,
+            p.sequences.len(),
+            p.rows(),
+            p.local_heads(),
+            p.num_heads,
+            p.local_heads_k(),
+            p.num_heads_k,
+            p.hidden,
+            p.mask
+        )?;
+        writeln!(f, "block       rows  launches   compute us  transfer us  computed from .. to   transferred from .. to")?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            let Block { rows, cost, spans, launches } = block;
+            writeln!(
+                f,
+                "{i:>5} {:>10} {:>9} {:>12.1} {:>12.1} {:>10.1} .. {:<9.1} {:>10.1} .. {:<9.1}",
+                rows.end - rows.start,
+                launches.attention.len() + 1,
+                cost.compute_us,
+                cost.transfer_us,
+                spans.compute[0],
+                spans.compute[1],
+                spans.transfer[0],
+                spans.transfer[1]
+            )?;
+        }
+        let Cost { compute_us, transfer_us } = self.serial;
+        writeln!(
+            f,
+            "predicted model time {:.1} us; one block {:.1} us = {compute_us:.1} computing + {transfer_us:.1} transfer; the longer alone {:.1} us",
+            self.predicted_us(),
+            compute_us + transfer_us,
+            compute_us.max(transfer_us)
+        )
+    }
+}

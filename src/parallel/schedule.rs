@@ -1,0 +1,234 @@
+//! When blocks are computed and transferred: a model of two engines, and the blocks that it likes best.
+//!
+//! The cores compute the blocks in order; the links transfer each of them, in order, from when it is computed. While both work,
+//! each takes longer by the factor `contention`. Without it block `i` ends at `F_i = max(F_(i-1), c_1 + ... + c_i) + r_i`
+//! (paper.md 6). All times are microseconds of model time.
+
+/// What a block takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// On the cores.
+    pub compute_us: f64,
+    /// On the links.
+    pub transfer_us: f64,
+}
+
+/// When a block is computed and transferred.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spans {
+    /// Begin and end on the cores.
+    pub compute: [f64; 2],
+    /// Begin and end on the links; equal for a block that is not transferred.
+    pub transfer: [f64; 2],
+}
+
+/// Follows blocks of these costs through both engines.
+pub fn follow(costs: &[Cost], contention: f64) -> Vec<Spans> {
+    let mut spans = Vec::with_capacity(costs.len());
+    // Transfers that are computed and not through: index into `spans` of the first, and what it still has to do.
+    let (mut now, mut head, mut left) = (0.0f64, 0, 0.0f64);
+    for &Cost { compute_us, transfer_us } in costs {
+        let (start, mut work) = (now, compute_us);
+        while work > 0.0 {
+            let is_shared = head < spans.len();
+            let pace = if is_shared { contention } else { 1.0 };
+            let done = if is_shared { work.min(left) } else { work };
+            work -= done;
+            now += done * pace;
+            if is_shared {
+                left -= done;
+                if left <= 0.0 {
+                    end_transfer(&mut spans, &mut head, &mut left, costs, now);
+                }
+            }
+        }
+        spans.push(Spans { compute: [start, now], transfer: [now, now] });
+        if head + 1 == spans.len() {
+            left = transfer_us;
+            if left <= 0.0 {
+                head += 1;
+            }
+        }
+    }
+    while head < spans.len() {
+        now += left;
+        end_transfer(&mut spans, &mut head, &mut left, costs, now);
+    }
+    spans
+}
+
+/// The transfer of block `head` is through; the next one begins, if there is one.
+fn end_transfer(spans: &mut [Spans], head: &mut usize, left: &mut f64, costs: &[Cost], now: f64) {
+    spans[*head].transfer[1] = now;
+    loop {
+        *head += 1;
+        *left = 0.0;
+        let Some(next) = spans.get_mut(*head) else { return };
+        next.transfer = [now, now];
+        *left = costs[*head].transfer_us;
+        if *left > 0.0 {
+            return;
+        }
+    }
+}
+
+/// End of the last span.
+pub fn end(spans: &[Spans]) -> f64 {
+    spans.iter().map(|s| s.compute[1].max(s.transfer[1])).fold(0.0, f64::max)
+}
+
+/// For how long the cores and the links both work.
+pub fn overlap(spans: &[Spans]) -> f64 {
+    let common = |a: [f64; 2], b: [f64; 2]| (a[1].min(b[1]) - a[0].max(b[0])).max(0.0);
+    spans.iter().flat_map(|a| spans.iter().map(move |b| common(a.compute, b.transfer))).sum()
+}
+
+/// The shortest that blocks of these costs can take together: all computing and the last transfer, or the first
+/// computing and all transfers. [`follow`] without contention ends then, or later where the links run dry.
+pub fn bound(costs: &[Cost]) -> f64 {
+    let compute: f64 = costs.iter().map(|c| c.compute_us).sum();
+    let transfer: f64 = costs.iter().map(|c| c.transfer_us).sum();
+    let last = costs.last().map_or(0.0, |c| c.transfer_us);
+    let first = costs.first().map_or(0.0, |c| c.compute_us);
+    (compute + last).max(first + transfer)
+}
+
+/// A way to the end of some block: when its computing ends, what is to be transferred then, where its last block begins.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    now: f64,
+    left: f64,
+    from: usize,
+    /// Place of the way before it, among those to `from`.
+    before: usize,
+}
+
+/// The cuts that end first, of all that can be made at `positions` places: `0 = cuts[0] < ... < cuts[n] = positions - 1`.
+/// `cost(i, j)` is that of a block from place `i` to place `j`. Of equals the one with fewer blocks.
+///
+/// An exact search: the future depends on a way only through its two times, so all ways that are worse than another in both are dropped.
+pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, contention: f64) -> Vec<usize> {
+    let mut ways: Vec<Vec<Way>> = vec![Vec::new(); positions];
+    let Some(start) = ways.first_mut() else { return Vec::new() };
+    start.push(Way { now: 0.0, left: 0.0, from: 0, before: 0 });
+    for to in 1..positions {
+        let mut found = Vec::new();
+        for (from, here) in ways[..to].iter().enumerate() {
+            let Cost { compute_us, transfer_us } = cost(from, to);
+            for (before, way) in here.iter().enumerate() {
+                let shared = way.left.min(compute_us);
+                let now = way.now + compute_us + shared * (contention - 1.0);
+                found.push(Way { now, left: way.left - shared + transfer_us, from, before });
+            }
+        }
+        ways[to] = undominated(found);
+    }
+    let last = ways.last().into_iter().flatten().enumerate();
+    let best = last.min_by(|a, b| (a.1.now + a.1.left).total_cmp(&(b.1.now + b.1.left)));
+    let Some((mut place, _)) = best else { return Vec::new() };
+    let (mut at, mut cuts) = (positions - 1, vec![positions - 1]);
+    while at > 0 {
+        let way = ways[at][place];
+        (at, place) = (way.from, way.before);
+        cuts.push(at);
+    }
+    cuts.reverse();
+    cuts
+}
+
+/// Drops every way for which another computes and transfers everything no later. Ways with fewer blocks come first.
+fn undominated(mut ways: Vec<Way>) -> Vec<Way> {
+    ways.sort_by(|a, b| a.now.total_cmp(&b.now).then((a.now + a.left).total_cmp(&(b.now + b.left))));
+    let mut best = f64::INFINITY;
+    ways.retain(|way| {
+        let is_better = way.now + way.left < best;
+        best = best.min(way.now + way.left);
+        is_better
+    });
+    ways
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn costs(list: &[(f64, f64)]) -> Vec<Cost> {
+        list.iter().map(|&(compute_us, transfer_us)| Cost { compute_us, transfer_us }).collect()
+    }
+
+    #[test]
+    fn spans_are_those_computed_by_hand() {
+        // Compute-bound: the transfers of 4 hide behind 10.
+        let spans = follow(&costs(&[(10.0, 4.0), (10.0, 4.0)]), 1.0);
+        assert_eq!(spans[0], Spans { compute: [0.0, 10.0], transfer: [10.0, 14.0] });
+        assert_eq!(spans[1], Spans { compute: [10.0, 20.0], transfer: [20.0, 24.0] });
+        // With contention 1.5: 4 of transfer and 4 of computing take 6, the other 6 of computing go on alone.
+        let spans = follow(&costs(&[(10.0, 4.0), (10.0, 4.0)]), 1.5);
+        assert_eq!(spans[0].transfer, [10.0, 16.0]);
+        assert_eq!(spans[1], Spans { compute: [10.0, 22.0], transfer: [22.0, 26.0] });
+        // Communication-bound: transfers queue.
+        let spans = follow(&costs(&[(2.0, 10.0), (2.0, 10.0), (2.0, 0.0)]), 1.0);
+        assert_eq!(spans.map_transfers(), [[2.0, 12.0], [12.0, 22.0], [22.0, 22.0]]);
+        assert_eq!(end(&spans), 22.0);
+        assert_eq!(overlap(&spans), 4.0);
+    }
+
+    trait Transfers {
+        fn map_transfers(&self) -> Vec<[f64; 2]>;
+    }
+    impl Transfers for Vec<Spans> {
+        fn map_transfers(&self) -> Vec<[f64; 2]> {
+            self.iter().map(|s| s.transfer).collect()
+        }
+    }
+
+    /// A block of `len` of 12 pieces costs its pieces and something for itself.
+    fn model(rng: &mut fastrand::Rng) -> impl Fn(usize, usize) -> Cost + use<> {
+        let pieces: Vec<(f64, f64)> = (0..12).map(|_| (rng.f64() * 9.0, rng.f64() * 9.0)).collect();
+        let own = (rng.f64() * 3.0, rng.f64() * 3.0);
+        move |from, to| {
+            let sum = |of: fn(&(f64, f64)) -> f64| pieces[from..to].iter().map(of).sum::<f64>();
+            Cost { compute_us: own.0 + sum(|p| p.0), transfer_us: own.1 + sum(|p| p.1) }
+        }
+    }
+
+    #[test]
+    fn the_choice_is_the_best_of_all_there_are() {
+        for seed in 0..40 {
+            let rng = &mut fastrand::Rng::with_seed(seed);
+            let (model, contention) = (model(rng), 1.0 + rng.f64() * 0.5);
+            let time = |cuts: &[usize]| {
+                let blocks: Vec<Cost> = cuts.windows(2).map(|w| model(w[0], w[1])).collect();
+                let end = end(&follow(&blocks, contention));
+                assert!(contention > 1.0 || end >= bound(&blocks) - 1e-9);
+                end
+            };
+            let cuts = choose(9, &model, contention);
+            assert_eq!((cuts[0], *cuts.last().unwrap()), (0, 8));
+            let best = (0..128u32)
+                .map(|set| {
+                    let inner = (1..8).filter(|i| set >> (i - 1) & 1 == 1);
+                    time(&std::iter::once(0).chain(inner).chain([8]).collect::<Vec<_>>())
+                })
+                .fold(f64::INFINITY, f64::min);
+            assert!((time(&cuts) - best).abs() < 1e-9, "seed {seed}: {} instead of {best}", time(&cuts));
+        }
+    }
+
+    #[test]
+    fn short_blocks_come_where_nothing_hides_them() {
+        // 100 pieces; starting a block costs 2 on either engine.
+        let blocks = |compute: f64, transfer: f64| {
+            let cost = |i: usize, j: usize| Cost {
+                compute_us: 2.0 + compute * (j - i) as f64,
+                transfer_us: 2.0 + transfer * (j - i) as f64,
+            };
+            choose(101, cost, 1.0).windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>()
+        };
+        let communication_bound = blocks(1.0, 3.0);
+        assert!(communication_bound[0] < *communication_bound.last().unwrap(), "{communication_bound:?}");
+        let compute_bound = blocks(3.0, 1.0);
+        assert!(compute_bound[0] > *compute_bound.last().unwrap(), "{compute_bound:?}");
+        assert_eq!(blocks(1.0, 0.0).len(), 1, "nothing to hide");
+    }
+}

@@ -1,0 +1,122 @@
+//! Blocks: any of them give the same bits, the chosen ones are the best predicted, wrong ones are refused.
+
+use fastattention::attention::Mask;
+use fastattention::parallel::{plan, plan_with, Plan, Problem, Sequence};
+use fastattention::{DType, Soc};
+use fastrand::Rng;
+use half::f16;
+
+use crate::layer::Layer;
+use crate::{ranks, run, PATIENT};
+
+fn soc() -> &'static Soc {
+    Soc::by_name("Ascend910B2").unwrap()
+}
+
+fn block_rows(plan: &Plan) -> Vec<u32> {
+    plan.blocks().iter().map(|b| b.rows.end - b.rows.start).collect()
+}
+
+/// Every place where the layer may be cut, found by asking.
+fn places(problem: &Problem) -> Vec<u32> {
+    let rows = u32::try_from(problem.rows()).unwrap();
+    (1..rows).filter(|&cut| plan_with(problem, soc(), &[cut, rows - cut]).is_ok()).collect()
+}
+
+#[test]
+fn any_blocks_give_the_same_bits() {
+    let lengths = [(150, 190), (40, 40), (40, 40), (300, 300)];
+    let sequences = lengths.map(|(seqlen_q, seqlen_k)| Sequence { seqlen_q, seqlen_k });
+    for mask in [Mask::Causal, Mask::Window { left: Some(50), right: Some(10) }] {
+        let problem = Problem::new(DType::F16, [1, 1, 4, 32], 64, 4).with_num_heads_k(2).with_mask(mask);
+        let layer = Layer::<f16>::new(problem.with_sequences(sequences.to_vec()), 9);
+        let chosen = plan(&layer.problem, soc()).unwrap();
+        let mut ranks = ranks(&layer, &chosen, PATIENT);
+        let expected = run(&mut ranks, &chosen);
+        layer.check(&expected[0]).unwrap();
+
+        let places = places(&layer.problem);
+        assert!(places.len() >= 5, "{places:?}");
+        let rng = &mut Rng::with_seed(4);
+        for round in 0..6 {
+            let mut cuts: Vec<u32> = places.iter().copied().filter(|_| round == 0 || rng.bool()).collect();
+            cuts.push(530);
+            let sizes: Vec<u32> =
+                cuts.iter().scan(0, |at, &cut| Some(cut - std::mem::replace(at, cut))).collect();
+            let plan = plan_with(&layer.problem, soc(), &sizes).unwrap();
+            assert_eq!(block_rows(&plan), sizes);
+            assert!(run(&mut ranks, &plan) == expected, "{mask}: {sizes:?}");
+        }
+    }
+}
+
+#[test]
+fn chosen_blocks_cover_the_rows_and_are_predicted_to_be_no_slower_than_one() {
+    for (batch, seqlen) in [(1, 2048), (1, 8192), (1, 32768), (4, 8192), (16, 2048), (7, 300)] {
+        for mask in [Mask::None, Mask::Causal] {
+            let problem = Problem::new(DType::F16, [batch, seqlen, 40, 128], 5120, 8).with_mask(mask);
+            let plan = plan(&problem, soc()).unwrap();
+            let mut next = 0;
+            for block in plan.blocks() {
+                assert_eq!(block.rows.start, next);
+                next = block.rows.end;
+            }
+            assert_eq!(u64::from(next), problem.rows());
+            let serial = plan.serial();
+            assert!(
+                plan.predicted_us() <= (serial.compute_us + serial.transfer_us) * (1.0 + 1e-12),
+                "{plan}"
+            );
+            assert!(plan.predicted_us() >= serial.compute_us.max(serial.transfer_us) * 0.99, "{plan}");
+        }
+    }
+}
+
+#[test]
+fn one_rank_has_one_block() {
+    let plan = plan(&Problem::new(DType::F16, [1, 4096, 4, 128], 512, 1), soc()).unwrap();
+    assert_eq!(block_rows(&plan), [4096]);
+    assert_eq!(plan.serial().transfer_us, 0.0);
+}
+
+#[test]
+fn a_plan_prints_its_blocks_and_times() {
+    let problem = Problem::new(DType::F16, [1, 8192, 40, 128], 5120, 8).with_mask(Mask::Causal);
+    let text = plan(&problem, soc()).unwrap().to_string();
+    for part in [
+        "8 x Ascend910B2",
+        "5 of 40 heads (5 of 40 kv)",
+        "hidden 5120",
+        "predicted model time",
+        "transfer us",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn wrong_layers_and_blocks_are_refused_with_every_reason() {
+    let refusal = |problem: &Problem| plan(problem, soc()).unwrap_err().to_string();
+    let good = Problem::new(DType::F16, [1, 300, 8, 64], 128, 4);
+    assert_eq!(
+        refusal(&Problem::new(DType::F16, [1, 300, 8, 64], 0, 3).with_num_heads_k(2)),
+        "tiling-AllReduce on Ascend910B2: hidden = 0, wanted at least 1; num_heads = 8, a multiple of ranks = 3 wanted; \
+         num_heads_k = 2, a multiple or a divisor of ranks = 3 wanted"
+    );
+    assert_eq!(
+        refusal(&good.clone().with_sequences(Vec::new())),
+        "tiling-AllReduce on Ascend910B2: sequences have no row, wanted at least 1"
+    );
+    assert!(refusal(&Problem::new(DType::F16, [1, 300, 8, 20], 128, 4)).contains("attention: head_dim = 20"));
+    let blocks = |rows: &[u32]| plan_with(&good, soc(), rows).unwrap_err().to_string();
+    assert_eq!(
+        blocks(&[128, 128]),
+        "tiling-AllReduce: block_rows add up to 256, the sequences have 300 rows"
+    );
+    assert!(
+        blocks(&[100, 200]).contains("cuts before row 100, nearest places are"),
+        "{}",
+        blocks(&[100, 200])
+    );
+    assert!(blocks(&[0, 300]).contains("at least 1 row each wanted"));
+}
