@@ -209,10 +209,7 @@ impl StandardAttention {
     pub fn from_module(module: &Module) -> Result<Self> {
         let kernel = |dtype, scores| module.kernel(softmax_kernel_name(dtype, scores)?);
         let pair = |dtype| Ok::<_, Error>([kernel(dtype, dtype)?, kernel(dtype, DType::F32)?]);
-        Ok(Self {
-            matmul: Matmul::from_module(module)?,
-            softmax: [pair(DType::F16)?, pair(DType::Bf16)?],
-        })
+        Ok(Self { matmul: Matmul::from_module(module)?, softmax: [pair(DType::F16)?, pair(DType::Bf16)?] })
     }
 
     /// The device.

@@ -36,7 +36,8 @@ const FILL: u8 = 0xa5;
 /// Differences of the instructions that change nothing.
 const ALLOWED: &[Allowed] = &[Allowed {
     swapped: ["set_vector_mask", "set_mask_norm"],
-    because: "TPipe sets both before anything reads them, 8.1 the mask first and 9.1 the mode (InitSocStateImpl)",
+    because:
+        "TPipe sets both before anything reads them, 8.1 the mask first and 9.1 the mode (InitSocStateImpl)",
 }];
 
 /// A device that records, both images on it, and what has been compared.
