@@ -619,15 +619,18 @@ fn images_that_are_none() {
             107_000,
             &["100 bytes that are no kernel image"],
         );
+        for absent in [c"/no/x.so", c"x.so", c"src", c""] {
+            b.refused(
+                (b.t.aclrtBinaryLoadFromFile)(absent.as_ptr(), null_mut(), &mut handle),
+                107_009,
+                &[&format!("binPath = {absent:?} is no file")],
+            );
+        }
+        // A relative path is one from the current folder, that of this package.
         b.refused(
-            (b.t.aclrtBinaryLoadFromFile)(c"x.so".as_ptr(), null_mut(), &mut handle),
-            100_000,
-            &["absolute path"],
-        );
-        b.refused(
-            (b.t.aclrtBinaryLoadFromFile)(c"/no/x.so".as_ptr(), null_mut(), &mut handle),
-            107_009,
-            &["/no/x.so"],
+            (b.t.aclrtBinaryLoadFromFile)(c"Cargo.toml".as_ptr(), null_mut(), &mut handle),
+            100_003,
+            &["binPath = \"Cargo.toml\" is no kernel image"],
         );
         let binary = (b.t.aclrtCreateBinary)(junk.as_ptr().cast(), 100);
         assert!(!binary.is_null());

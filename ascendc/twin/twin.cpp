@@ -180,24 +180,16 @@ int ProcessLock::Unlock() { return 0; }
 
 }  // namespace AscendC
 
-// Scalars of 16 bits: the conversions that parameter structures use.
-namespace float16 {
-
-Fp16T& Fp16T::operator=(const Fp16T& other) {
+// Scalars of 16 bits: the conversions that parameter structures use. The classes have other names in other releases.
+half& half::operator=(const half& other) {
     val = other.val;
     return *this;
 }
-uint16_t Fp16T::Int32ToFp16(const int32_t& value) const { return fasim::half_from_float(static_cast<float>(value)); }
-uint16_t Fp16T::FloatToFp16(const float& value) const { return fasim::half_from_float(value); }
+uint16_t half::Int32ToFp16(const int32_t& value) const { return fasim::half_from_float(static_cast<float>(value)); }
+uint16_t half::FloatToFp16(const float& value) const { return fasim::half_from_float(value); }
 
-}  // namespace float16
-
-namespace bfloat16 {
-
-Bf16T& Bf16T::operator=(const Bf16T& other) {
+bfloat16_t& bfloat16_t::operator=(const bfloat16_t& other) {
     val = other.val;
     return *this;
 }
-uint16_t Bf16T::FloatToBf16(const float& value) const { return fasim::bfloat16_from_float(value); }
-
-}  // namespace bfloat16
+uint16_t bfloat16_t::FloatToBf16(const float& value) const { return fasim::bfloat16_from_float(value); }

@@ -4,7 +4,7 @@ use super::{usable_ub, AddTilingData};
 use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
 use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// Name of the kernel for elements of type `dtype`.
@@ -95,9 +95,16 @@ impl Add {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        let module = kernels::load(device)?;
+        Self::from_module(&kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel.
+    pub fn from_module(module: &Module) -> Result<Self> {
         let kernel = |dtype| module.kernel(add_kernel_name(dtype)?);
-        Ok(Self { device: device.clone(), f16: kernel(DType::F16)?, f32: kernel(DType::F32)? })
+        Ok(Self { device: module.device().clone(), f16: kernel(DType::F16)?, f32: kernel(DType::F32)? })
     }
 
     /// Queues the sum of `n` elements of x and y. z overlaps with neither.

@@ -3,7 +3,7 @@
 use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
 use crate::Result;
 
 /// `dst = src`, through UB with double buffering (`ascendc/kernels/copy.cpp`).
@@ -18,7 +18,15 @@ impl MemoryCopy {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        Ok(Self { kernel: kernels::load(device)?.kernel("fa_copy")? })
+        Self::from_module(&kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel.
+    pub fn from_module(module: &Module) -> Result<Self> {
+        Ok(Self { kernel: module.kernel("fa_copy")? })
     }
 
     /// Queues the copy of `bytes` bytes on `num_cores` vector cores. The operands do not overlap.

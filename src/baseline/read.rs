@@ -4,7 +4,7 @@ use super::{usable_l1, usable_ub, ReadTilingData};
 use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
 use crate::{Error, ErrorKind, Result, Soc};
 
 /// Where to.
@@ -132,9 +132,16 @@ impl Read {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        let module = kernels::load(device)?;
+        Self::from_module(&kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel.
+    pub fn from_module(module: &Module) -> Result<Self> {
         Ok(Self {
-            device: device.clone(),
+            device: module.device().clone(),
             ub: module.kernel("fa_read_ub")?,
             l1: module.kernel("fa_read_l1")?,
         })

@@ -5,7 +5,7 @@ use super::SoftmaxTilingData;
 use crate::attention::operands::refuse;
 use crate::attention::{Mask, Operand, Problem};
 use crate::matmul::{self, BLayout, Matmul, Strides};
-use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
 use crate::{kernels, DType, Error, ErrorKind, Result, Soc};
 
 /// Bytes to which parts of the workspace are aligned: GM moves whole lines of 512 bytes (dav-c220.md §1.6).
@@ -199,13 +199,17 @@ impl StandardAttention {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        let module = kernels::load(device)?;
+        Self::from_module(&kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel.
+    pub fn from_module(module: &Module) -> Result<Self> {
         let kernel = |dtype, scores| module.kernel(softmax_kernel_name(dtype, scores)?);
         let pair = |dtype| Ok::<_, Error>([kernel(dtype, dtype)?, kernel(dtype, DType::F32)?]);
-        Ok(Self {
-            matmul: Matmul::from_module(device, &module)?,
-            softmax: [pair(DType::F16)?, pair(DType::Bf16)?],
-        })
+        Ok(Self { matmul: Matmul::from_module(module)?, softmax: [pair(DType::F16)?, pair(DType::Bf16)?] })
     }
 
     /// The device.

@@ -4,7 +4,7 @@ use super::{usable_ub, VectorStreamTilingData};
 use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
 use crate::{DType, Error, Result, Soc};
 
 /// The instruction, in the order of `ascendc/kernels/vector_stream.cpp`.
@@ -129,9 +129,16 @@ impl VectorStream {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        let module = kernels::load(device)?;
+        Self::from_module(&kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel.
+    pub fn from_module(module: &Module) -> Result<Self> {
         Ok(Self {
-            device: device.clone(),
+            device: module.device().clone(),
             f16: module.kernel("fa_vector_stream_f16")?,
             f32: module.kernel("fa_vector_stream_f32")?,
         })

@@ -33,14 +33,17 @@ impl Matmul {
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
-        Self::from_module(device, &kernels::load(device)?)
+        Self::from_module(&kernels::load(device)?)
     }
 
-    /// The operator out of a loaded image.
-    pub(crate) fn from_module(device: &Device, module: &Module) -> Result<Self> {
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel.
+    pub fn from_module(module: &Module) -> Result<Self> {
         let kernel = |dtype, dtype_out| module.kernel(kernel_name(dtype, dtype_out)?);
         let pair = |dtype| Ok::<_, Error>([kernel(dtype, dtype)?, kernel(dtype, DType::F32)?]);
-        Ok(Self { device: device.clone(), kernels: [pair(DType::F16)?, pair(DType::Bf16)?] })
+        Ok(Self { device: module.device().clone(), kernels: [pair(DType::F16)?, pair(DType::Bf16)?] })
     }
 
     /// The device.

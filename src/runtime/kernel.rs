@@ -81,6 +81,11 @@ impl Module {
         Module { device: device.clone(), images: images.map(image).collect() }
     }
 
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The kernel of that name.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Through the raw table.
 
-use std::ffi::{c_void, CStr};
+use std::ffi::{c_void, CStr, CString};
+use std::io::Write;
 use std::ptr::{null, null_mut};
 
 use fastattention::driver::{AclTable, LaunchAttr, LaunchAttrValue, LaunchCfg, PlaceHolderInfo};
@@ -112,6 +113,25 @@ impl Bench {
         }
         assert_eq!(unsafe { (self.t.aclrtKernelArgsFinalize)(list) }, 0);
         list
+    }
+}
+
+#[test]
+fn an_image_is_loaded_by_a_relative_path() {
+    let b = Bench::new();
+    // In the current folder: its name alone is a path.
+    let mut file = tempfile::Builder::new().suffix(".so").tempfile_in(".").unwrap();
+    file.write_all(image()).unwrap();
+    let name = file.path().file_name().unwrap().to_str().unwrap();
+    for path in [name.to_owned(), format!("./{name}"), format!("src/../{name}")] {
+        let path = CString::new(path).unwrap();
+        let (mut module, mut function) = (null_mut(), null_mut());
+        unsafe {
+            let code = (b.t.aclrtBinaryLoadFromFile)(path.as_ptr(), null_mut(), &mut module);
+            assert_eq!(code, 0, "{path:?}: {}", b.text());
+            assert_eq!((b.t.aclrtBinaryGetFunction)(module, c"add_words".as_ptr(), &mut function), 0);
+            assert_eq!((b.t.aclrtBinaryUnLoad)(module), 0);
+        }
     }
 }
 

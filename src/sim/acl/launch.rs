@@ -74,16 +74,14 @@ pub(super) fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void>
     }
 }
 
-/// Loads an image from a file.
+/// Loads an image from a file. The reference asks for an absolute path; the open runtime resolves any, and samples give a
+/// file's name alone, which the loader of shared libraries would take for one in its own folders.
 pub(super) fn load_file(context: &Context, path: &str) -> Outcome<*mut c_void> {
-    let path = Path::new(path);
-    if !path.is_absolute() {
-        return refuse(codes::INVALID_PARAM, format!("binPath = {path:?} given, an absolute path wanted"));
-    }
-    if !path.is_file() {
+    let file = Path::new(path).canonicalize().ok().filter(|file| file.is_file());
+    let Some(file) = file else {
         return refuse(codes::RT_FILE_OPEN, format!("binPath = {path:?} is no file that can be opened"));
-    }
-    match Image::load_file(path) {
+    };
+    match Image::load_file(&file) {
         Ok(image) => insert_module(context, image),
         Err(text) => refuse(codes::INVALID_FILE, format!("binPath = {path:?} is no kernel image: {text}")),
     }

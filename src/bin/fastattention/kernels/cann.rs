@@ -1,9 +1,8 @@
 //! AscendC's headers in a CANN installation, a copy of one, or a source checkout: which folders a compiler must search.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
 
 /// What AscendC calls its main header; its place tells the layout.
 const MAIN_HEADER: &str = "kernel_operator.h";
@@ -146,32 +145,6 @@ impl Headers {
         bail!("no AscendC headers in {}; looked for:{}", root.display(), lines(&tried))
     }
 
-    /// The text of a header.
-    pub(crate) fn read(&self, name: &str) -> Result<String> {
-        let found = self.includes.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
-        let path = found.with_context(|| format!("no {name} in:{}", lines(&self.includes)))?;
-        read_text(&path)
-    }
-
-    /// The text of every header with `part` in its name that lies in a folder `utils` of the release.
-    pub(crate) fn utilities(&self, part: &str) -> Result<Vec<String>> {
-        let mut paths = Vec::new();
-        for folder in
-            self.includes.iter().map(|include| include.join("utils")).filter(|folder| folder.is_dir())
-        {
-            for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-                let path = entry.with_context(|| folder.display().to_string())?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if name.contains(part) && name.ends_with(".h") {
-                    paths.push(path);
-                }
-            }
-        }
-        paths.sort();
-        paths.dedup();
-        paths.iter().map(|path| read_text(path)).collect()
-    }
-
     fn require(&self, needed: &[&str], root: &Path) -> Result<()> {
         let lacks = |name: &&&str| !self.includes.iter().any(|folder| folder.join(name).is_file());
         let missing: Vec<&str> = needed.iter().filter(lacks).copied().collect();
@@ -187,12 +160,6 @@ impl Headers {
             lines(&self.includes)
         )
     }
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    // Comments may be in any encoding.
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn unique(paths: &mut Vec<PathBuf>) {

@@ -11,30 +11,20 @@ pub(crate) type Streams = BTreeMap<CoreId, Vec<Issued>>;
 /// Instructions shown before the first difference.
 const CONTEXT: usize = 4;
 
-/// An instruction that one record may have and the other lack.
+/// Two neighbours that the records may have in opposite order.
 #[derive(Debug)]
 pub(crate) struct Allowed {
-    pub(crate) mnemonic: &'static str,
-    /// Only with these operands; `None`: with any.
-    pub(crate) operands: Option<&'static [u64]>,
-    /// Which record has it.
-    pub(crate) only_in: Side,
+    /// Mnemonics, in either order. The instructions themselves have to be the same.
+    pub(crate) swapped: [&'static str; 2],
     /// Why that changes nothing.
     pub(crate) because: &'static str,
 }
 
-/// One of the two records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    First,
-    Second,
-}
-
 impl Allowed {
-    fn is(&self, side: Side, issued: &Issued) -> bool {
-        self.only_in == side
-            && self.mnemonic == issued.mnemonic()
-            && self.operands.is_none_or(|wanted| wanted == issued.operands())
+    fn is(&self, first: &[Issued], second: &[Issued]) -> bool {
+        let ([a, b, ..], [c, d, ..]) = (first, second) else { return false };
+        let names = [a.mnemonic(), b.mnemonic()];
+        (names == self.swapped || [names[1], names[0]] == self.swapped) && a == d && b == c
     }
 }
 
@@ -81,37 +71,34 @@ pub(crate) fn compare(
 
 fn compare_core(names: [&str; 2], streams: [&[Issued]; 2], allowed: &[Allowed]) -> Result<Summary, String> {
     let mut summary = Summary::default();
-    let mut at = [0, 0];
+    let mut at = 0;
     loop {
-        let heads = [streams[0].get(at[0]), streams[1].get(at[1])];
-        if heads == [None, None] {
-            return Ok(summary);
+        let [first, second] = streams.map(|stream| stream.get(at..).unwrap_or_default());
+        match (first.first(), second.first()) {
+            (None, None) => return Ok(summary),
+            (Some(a), Some(b)) if a == b => {
+                summary.equal += 1;
+                at += 1;
+            }
+            _ => {
+                let index = allowed.iter().position(|allowed| allowed.is(first, second));
+                let Some(index) = index else { return Err(difference(names, streams, at)) };
+                *summary.allowed.entry(index).or_default() += 1;
+                at += 2;
+            }
         }
-        if heads[0] == heads[1] {
-            summary.equal += 1;
-            at = [at[0] + 1, at[1] + 1];
-            continue;
-        }
-        let sides = [(0, Side::First), (1, Side::Second)];
-        let skip = sides.into_iter().find_map(|(i, side)| {
-            let index = allowed.iter().position(|a| heads[i].is_some_and(|issued| a.is(side, issued)))?;
-            Some((i, index))
-        });
-        let Some((i, index)) = skip else { return Err(difference(names, streams, at)) };
-        *summary.allowed.entry(index).or_default() += 1;
-        at[i] += 1;
     }
 }
 
-fn difference(names: [&str; 2], streams: [&[Issued]; 2], at: [usize; 2]) -> String {
+fn difference(names: [&str; 2], streams: [&[Issued]; 2], at: usize) -> String {
     let mut text = String::from("the instructions differ");
-    for (i, issued) in streams[0].iter().enumerate().take(at[0]).skip(at[0].saturating_sub(CONTEXT)) {
-        // A String takes any text.
+    for (i, issued) in streams[0].iter().enumerate().take(at).skip(at.saturating_sub(CONTEXT)) {
+        // A String takes any text. Of an allowed difference it is the first record that is shown.
         let _ = write!(text, "\n    both  {i:6}  {issued}");
     }
-    for side in 0..2 {
-        let head = streams[side].get(at[side]).map_or_else(|| "(the end)".to_owned(), ToString::to_string);
-        let _ = write!(text, "\n  {:>6}  {:6}  {head}", names[side], at[side]);
+    for (name, stream) in names.into_iter().zip(streams) {
+        let head = stream.get(at).map_or_else(|| "(the end)".to_owned(), ToString::to_string);
+        let _ = write!(text, "\n  {name:>6}  {at:6}  {head}");
     }
     text
 }
@@ -183,20 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn allowed_instructions_of_one_side_are_counted() {
+    fn neighbours_may_be_swapped_where_that_is_allowed() {
         let streams = copies(&[(100, 1)]);
-        let mut fewer = streams[0].clone();
-        for stream in fewer.values_mut() {
-            stream.retain(|issued| issued.mnemonic() != "pipe_barrier");
+        let mnemonics: Vec<_> = streams[0].values().next().unwrap().iter().map(Issued::mnemonic).collect();
+        let at = mnemonics.iter().position(|&mnemonic| mnemonic == "set_vector_mask").unwrap();
+        assert_eq!(mnemonics[at + 1], "set_mask_norm");
+        let mut swapped = streams[0].clone();
+        swapped.values_mut().for_each(|stream| stream.swap(at, at + 1));
+        let allow = |swapped| [Allowed { swapped, because: "a test" }];
+        for names in [["set_vector_mask", "set_mask_norm"], ["set_mask_norm", "set_vector_mask"]] {
+            let summary = compare(NAMES, [&streams[0], &swapped], &allow(names)).unwrap();
+            assert_eq!((summary.equal, summary.allowed), (mnemonics.len() - 2, BTreeMap::from([(0, 1)])));
         }
-        let allow =
-            |only_in, operands| [Allowed { mnemonic: "pipe_barrier", operands, only_in, because: "a test" }];
-        let summary = compare(NAMES, [&streams[0], &fewer], &allow(Side::First, None)).unwrap();
-        assert!(summary.allowed[&0] >= 1, "{summary:?}");
-        let barrier = streams[0].values().flatten().find(|i| i.mnemonic() == "pipe_barrier").unwrap();
-        assert_eq!(barrier.operands(), [6], "PIPE_ALL");
-        assert!(compare(NAMES, [&streams[0], &fewer], &allow(Side::First, Some(&[6]))).is_ok());
-        assert!(compare(NAMES, [&streams[0], &fewer], &allow(Side::First, Some(&[1]))).is_err());
-        assert!(compare(NAMES, [&streams[0], &fewer], &allow(Side::Second, None)).is_err());
+        assert!(compare(NAMES, [&streams[0], &swapped], &[]).is_err());
+        assert!(compare(NAMES, [&streams[0], &swapped], &allow(["set_vector_mask", "set_ctrl"])).is_err());
+        // The same names, but one of the two has gone.
+        swapped.values_mut().for_each(|stream| drop(stream.remove(at)));
+        let names = ["set_vector_mask", "set_mask_norm"];
+        assert!(compare(NAMES, [&streams[0], &swapped], &allow(names)).is_err());
     }
 }

@@ -1,8 +1,12 @@
-//! Function declarations in C++ headers, as far as those of CANN's CPU twin need it.
+//! Function declarations in preprocessed C++ headers, as far as those of CANN's CPU twin need it.
+
+use std::path::Path;
 
 /// A declaration `result name(params);` of a function outside any class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declaration {
+    /// `a::b`; empty for the global one.
+    pub(crate) namespace: String,
     pub(crate) result: String,
     pub(crate) name: String,
     /// The parameter list as it is written, with single blanks.
@@ -11,15 +15,63 @@ pub(crate) struct Declaration {
     pub(crate) param_names: Vec<String>,
 }
 
-/// The declarations of a header, in its order. What does not read as one is passed over.
-pub(crate) fn declarations(header: &str) -> Vec<Declaration> {
-    without_comments(header).split(';').filter_map(declaration).collect()
+impl Declaration {
+    /// The text of a definition with this body.
+    pub(crate) fn define(&self, body: &str) -> String {
+        let Self { namespace, result, name, params, .. } = self;
+        let function = format!("{result} {name}({params}) {{ {body} }}");
+        if namespace.is_empty() {
+            format!("{function}\n")
+        } else {
+            format!("namespace {namespace} {{ {function} }}\n")
+        }
+    }
 }
 
-fn declaration(statement: &str) -> Option<Declaration> {
-    // Enumerations, structures and namespaces that end or begin before it.
-    let start = statement.rfind(['{', '}']).map_or(0, |at| at + 1);
-    let words: Vec<&str> = statement[start..].split_whitespace().collect();
+/// The lines of a preprocessor's output that come from files for which `wanted` holds, without directives.
+pub(crate) fn lines_of(preprocessed: &str, wanted: impl Fn(&Path) -> bool) -> String {
+    let mut text = String::new();
+    let mut is_wanted = false;
+    for line in preprocessed.lines() {
+        if let Some(marker) = line.strip_prefix("# ") {
+            is_wanted = marker.split('"').nth(1).is_some_and(|file| wanted(Path::new(file)));
+        } else if is_wanted && !line.starts_with('#') {
+            text += line;
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The declarations of preprocessed headers, in their order. What does not read as one is passed over.
+pub(crate) fn declarations(text: &str) -> Vec<Declaration> {
+    let mut found = Vec::new();
+    // The names of the namespaces around; `None` for anything else in braces.
+    let mut scopes: Vec<Option<&str>> = Vec::new();
+    let mut start = 0;
+    for (at, mark) in text.match_indices(['{', '}', ';']) {
+        let statement = &text[start..at];
+        start = at + 1;
+        match mark {
+            "{" => scopes.push(namespace_name(statement)),
+            "}" => drop(scopes.pop()),
+            _ => {
+                let namespaces: Option<Vec<&str>> = scopes.iter().copied().collect();
+                found.extend(namespaces.and_then(|names| declaration(statement, names.join("::"))));
+            }
+        }
+    }
+    found
+}
+
+/// The name of the namespace that begins after this text.
+fn namespace_name(head: &str) -> Option<&str> {
+    let name = head.trim().strip_prefix("namespace ")?.trim();
+    name.split("::").all(is_identifier).then_some(name)
+}
+
+fn declaration(statement: &str, namespace: String) -> Option<Declaration> {
+    let words: Vec<&str> = statement.split_whitespace().collect();
     let text = words.join(" ");
     let (head, params) = text.strip_suffix(')')?.split_once('(')?;
     let (result, name) = head.trim().split_once(' ')?;
@@ -30,6 +82,7 @@ fn declaration(statement: &str) -> Option<Declaration> {
     let each = params.split(',').filter(|p| !p.is_empty());
     let param_names = each.map(param_name).collect::<Option<_>>()?;
     Some(Declaration {
+        namespace,
         result: result.to_owned(),
         name: name.to_owned(),
         params: params.to_owned(),
@@ -53,40 +106,47 @@ fn is_identifier(text: &str) -> bool {
     text.chars().all(is_word) && text.starts_with(|c: char| !c.is_ascii_digit())
 }
 
-/// The text without comments and preprocessor lines.
-fn without_comments(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("/*") {
-        result += &rest[..at];
-        rest = rest[at..].split_once("*/").map_or("", |(_, after)| after);
-    }
-    result += rest;
-    let lines = result.lines().filter(|line| !line.trim_start().starts_with('#'));
-    lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn declarations_are_read_among_other_things() {
-        let header = "#define X(a) f(a);\n/* void no(int a); */\ntypedef enum {\n A = 1,\n} mode_t;\n\
-            void set_it();  // void no();\nint64_t get_it(const char* name, const uint64_t mask[]);\n\
-            namespace ns {\nbool check(Params& p,\n    float  value);\n}\nextern int32_t g_value;\n";
+        let header = "typedef enum {\n A = 1,\n} mode_t;\n\
+            void set_it();\nint64_t get_it(const char* name, const uint64_t mask[]);\n\
+            namespace ns {\nbool check(Params& p,\n    float  value);\nclass C {\n int no(int a);\n};\n\
+            namespace inner { void deep(); } }\nnamespace a::b { void set_it(); }\nextern int32_t g_value;\n";
         let found: Vec<_> = declarations(header)
             .into_iter()
-            .map(|d| format!("{} {}({}) {}", d.result, d.name, d.params, d.param_names.join(" ")))
+            .map(|d| {
+                let Declaration { namespace, result, name, params, param_names } = d;
+                format!("[{namespace}] {result} {name}({params}) {}", param_names.join(" "))
+            })
             .collect();
         assert_eq!(
             found,
             [
-                "void set_it() ",
-                "int64_t get_it(const char* name, const uint64_t mask[]) name mask",
-                "bool check(Params& p, float value) p value",
+                "[] void set_it() ",
+                "[] int64_t get_it(const char* name, const uint64_t mask[]) name mask",
+                "[ns] bool check(Params& p, float value) p value",
+                "[ns::inner] void deep() ",
+                "[a::b] void set_it() ",
             ]
         );
+    }
+
+    #[test]
+    fn a_definition_stands_in_the_namespace_of_its_declaration() {
+        let found = declarations("int f(int a); namespace x { namespace y { int f(int a); } }");
+        let text: String = found.iter().map(|d| d.define("return a;")).collect();
+        assert_eq!(text, "int f(int a) { return a; }\nnamespace x::y { int f(int a) { return a; } }\n");
+    }
+
+    #[test]
+    fn lines_are_taken_by_their_file() {
+        let output = "# 0 \"/twin/a.cpp\"\nno\n# 1 \"/cann/x.h\" 1 3\none\n#pragma message(\"no\")\n\
+                      # 7 \"/cann/y.h\" 1\nno\n# 3 \"/cann/x.h\" 2\ntwo\n# 2 \"/twin/a.cpp\" 2\nno\n";
+        assert_eq!(lines_of(output, |file| file == Path::new("/cann/x.h")), "one\ntwo\n");
     }
 
     #[test]

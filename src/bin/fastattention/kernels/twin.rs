@@ -4,15 +4,14 @@
 //! Here each declaration of an intrinsic that the simulator has gets a definition that forwards to it (`ascendc/twin/twin.h`).
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
 
 use super::cann::Headers;
-use super::declarations::{declarations, Declaration};
+use super::declarations::{declarations, lines_of, Declaration};
 use super::sources;
 use super::twin_command;
 use crate::compiler::Compiler;
@@ -20,8 +19,20 @@ use crate::compiler::Compiler;
 /// Declares the intrinsics.
 const INTRINSICS: &str = "stub_fun.h";
 
-/// In the names of headers, in folders `utils`, that declare functions of CANN's checking tool, in namespace `AscendC::check`.
+/// In the names of headers, in folders `utils`, that declare functions of CANN's checking tool.
 const CHECKS: &str = "_check_";
+
+/// Options with which automatic variables start as 0, also where a constructor begins (g++, clang++ from 16, clang++ before). CANN's
+/// headers read bytes that they never wrote: `GetScalarBitcodeValue` returns the 64 bits of a union after writing the 16 or 32
+/// of an element.
+const ZEROING: [&[&str]; 3] = [
+    &["-ftrivial-auto-var-init=zero", "-fno-lifetime-dse"],
+    &["-ftrivial-auto-var-init=zero"],
+    &[
+        "-ftrivial-auto-var-init=zero",
+        "-enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang",
+    ],
+];
 
 /// Compiles and links the image below `folder` and returns its path.
 ///
@@ -30,8 +41,17 @@ const CHECKS: &str = "_check_";
 pub(crate) fn build(compiler: &Compiler, headers: &Headers, folder: &Path) -> Result<PathBuf> {
     let kernel_files = sources::write_all_to(folder)?;
     let [sim, twin] = ["sim", "twin"].map(|name| folder.join(name));
+    let zeroing = zeroing(compiler)?;
+    let twin_command = || {
+        let mut command = twin_command(compiler, headers, folder);
+        command.args(["-DFASIM_TWIN", "-O1", "-fPIC", "-fvisibility=hidden"]).args(zeroing);
+        command.arg("-I").arg(&sim).arg("-I").arg(&twin);
+        command
+    };
     let generated = twin.join("intrinsics.cpp");
-    fs::write(&generated, definitions(headers)?)
+    let mut preprocess = twin_command();
+    preprocess.args(["-E", "-x", "c++"]).arg(twin.join("twin.h"));
+    fs::write(&generated, definitions(&run("preprocessing CANN's headers", preprocess)?))
         .with_context(|| format!("writing {}", generated.display()))?;
     let mut units: Vec<PathBuf> = kernel_files.iter().map(|file| folder.join(file)).collect();
     units.extend([sim.join("entries.cpp"), twin.join("twin.cpp"), generated]);
@@ -41,9 +61,7 @@ pub(crate) fn build(compiler: &Compiler, headers: &Headers, folder: &Path) -> Re
     link.args(["-shared", "-Wl,--no-undefined", "-o"]).arg(&image);
     for unit in &units {
         let object = unit.with_extension("o");
-        let mut command = twin_command(compiler, headers, folder);
-        command.args(["-DFASIM_TWIN", "-O1", "-fPIC", "-fvisibility=hidden"]);
-        command.arg("-I").arg(&sim).arg("-I").arg(&twin);
+        let mut command = twin_command();
         command.arg("-c").arg(unit).arg("-o").arg(&object);
         run(&format!("compiling {}", unit.display()), command)?;
         link.arg(object);
@@ -52,34 +70,48 @@ pub(crate) fn build(compiler: &Compiler, headers: &Headers, folder: &Path) -> Re
     Ok(image)
 }
 
-fn run(what: &str, mut command: Command) -> Result<()> {
+/// The first of [`ZEROING`] that the compiler takes.
+fn zeroing(compiler: &Compiler) -> Result<&'static [&'static str]> {
+    for options in ZEROING {
+        let mut command = compiler.command();
+        command.args(options).args(["-fsyntax-only", "-x", "c++", "-"]).stdin(Stdio::null());
+        if command.output().with_context(|| format!("running {command:?}"))?.status.success() {
+            return Ok(options);
+        }
+    }
+    bail!("the compiler does not take {}; --run needs g++ 12, clang++ 8 or later", ZEROING[1].join(" "))
+}
+
+/// Runs a compiler or linker and returns what it wrote to its standard output.
+fn run(what: &str, mut command: Command) -> Result<String> {
     let output = command.output().with_context(|| format!("running {command:?}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     bail!("{what}: {}\n{}", output.status, super::shortened(&String::from_utf8_lossy(&output.stderr)))
 }
 
 /// The text of a unit that defines the intrinsics, and the checks: they find nothing, the machine checks for itself.
-fn definitions(headers: &Headers) -> Result<String> {
-    let declared = declarations(&headers.read(INTRINSICS)?);
+fn definitions(preprocessed: &str) -> String {
     let modelled = modelled_names();
     let mut text = String::from("#include \"twin.h\"\n");
-    for d in declared.iter().filter(|d| modelled.contains(d.name.as_str()) && !is_of_another_chip(d)) {
-        let Declaration { result, name, params, param_names } = d;
-        let operands: String = param_names.iter().map(|p| format!(", {p}")).collect();
-        writeln!(
-            text,
-            "{result} {name}({params}) {{ return ::fasim::forward<{result}>(FASIM_TARGET({name}){operands}); }}"
-        )?;
-    }
-    text += "namespace AscendC::check {\n";
-    for header in headers.utilities(CHECKS)? {
-        for d in declarations(&header).iter().filter(|d| d.result == "bool" && d.name.starts_with("Check")) {
-            writeln!(text, "{} {}({}) {{ return true; }}", d.result, d.name, d.params)?;
+    for d in declarations(&lines_of(preprocessed, declares_the_twin)) {
+        let Declaration { result, name, param_names, .. } = &d;
+        if modelled.contains(name.as_str()) && !is_of_another_chip(&d) {
+            let operands: String = param_names.iter().map(|p| format!(", {p}")).collect();
+            text += &d.define(&format!("return ::fasim::forward<{result}>(FASIM_TARGET({name}){operands});"));
+        } else if result == "bool" && name.starts_with("Check") {
+            text += &d.define("return true;");
         }
     }
-    Ok(text + "}\n")
+    text
+}
+
+/// Whether a header declares what CANN's closed libraries define.
+fn declares_the_twin(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name == INTRINSICS
+        || (name.contains(CHECKS) && file.parent().is_some_and(|folder| folder.ends_with("utils")))
 }
 
 /// Overloads on vector registers, which dav-c220 does not have.
