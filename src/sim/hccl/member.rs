@@ -30,7 +30,7 @@ pub(super) trait Membership: Send + Sync {
 }
 
 /// One rank's part in the meeting of an operation.
-pub(super) trait Appointment: Send {
+pub(super) trait Appointment: Send + Sync {
     /// The stream is here. Executes the operation when it is the last one.
     fn arrive(&self);
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::super::bootstrap::Place;
-use super::{keeper, system};
+use super::{attendant, keeper, system};
 use crate::sim::acl::border::catch;
 
 const PREFIX: &str = "fastattention-hccl-";
@@ -138,7 +138,7 @@ extern "C" fn last_words() {
     }
     // A panic must not unwind into C.
     let _ = catch(|| {
-        keeper::linger();
+        attendant::linger();
         let folders = std::mem::take(&mut *FOLDERS.lock().unwrap_or_else(PoisonError::into_inner));
         for folder in folders.iter().filter_map(Weak::upgrade) {
             let _ = fs::remove_dir_all(folder.path());

@@ -1,8 +1,8 @@
 //! Ranks in other processes of this machine.
 //!
 //! A communicator is kept in the process that made its root info, the keeper. Each rank elsewhere, a visitor, has one
-//! connection to it, through a Unix-domain socket ([`door`]), and two threads there ([`keeper`]): one reads what the
-//! visitor says, one does it, as a rank of the keeper's process would. So there is one mechanism for meeting, comparing,
+//! connection to it, through a Unix-domain socket ([`door`]), and two threads there: one reads what the visitor says
+//! ([`keeper`]), one does it, as a rank of the keeper's process would ([`attendant`]). So there is one mechanism for meeting, comparing,
 //! reducing and failing, `Group`, and ranks of one process and of several are mixed at will.
 //!
 //! Words ([`words`]) go through the socket; the bytes of device memory through memory that the two processes share
@@ -12,6 +12,8 @@
 //!
 //! The folder with the socket is removed when all ranks have joined, or have failed to.
 
+#[cfg(unix)]
+mod attendant;
 #[cfg(unix)]
 mod door;
 #[cfg(unix)]
