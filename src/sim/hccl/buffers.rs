@@ -16,6 +16,7 @@ use crate::sim::memory::{Allocation, Contents};
 #[derive(Debug)]
 pub(super) enum Region {
     Here(LocalMemory),
+    #[cfg_attr(not(unix), allow(dead_code, reason = "ranks are of one process there"))]
     Elsewhere(Box<dyn Distant>),
 }
 
@@ -32,6 +33,7 @@ pub(super) trait Distant: fmt::Debug + Send + Sync {
 
 impl Region {
     /// Bytes of a region of this process.
+    #[cfg(unix)]
     pub(super) fn len(&self) -> u64 {
         match self {
             Region::Here(own) => own.len,

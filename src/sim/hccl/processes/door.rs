@@ -107,7 +107,8 @@ fn remove_stale(base: &Path) {
             continue;
         }
         let knock = UnixStream::connect(folder.path().join(SOCKET));
-        if knock.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
+        let is_left = |e: Error| matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
+        if knock.is_err_and(is_left) {
             // That of another user stays: it is not ours to remove.
             let _ = fs::remove_dir_all(folder.path());
         }
@@ -145,4 +146,39 @@ extern "C" fn last_words() {
         }
         Ok(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn folders_that_nobody_listens_in_are_removed_when_old() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let path = base.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let listener = UnixListener::bind(path.join(SOCKET)).unwrap();
+            (path, listener)
+        };
+        let age = |path: &Path| {
+            let long_ago = SystemTime::now() - 2 * STALE;
+            fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+        };
+        let (left, listener) = folder("fastattention-hccl-left");
+        drop(listener);
+        let (fresh, listener) = folder("fastattention-hccl-fresh");
+        drop(listener);
+        let (used, _listener) = folder("fastattention-hccl-used");
+        let (other, listener) = folder("other");
+        drop(listener);
+        let empty = base.path().join("fastattention-hccl-empty");
+        fs::create_dir(&empty).unwrap();
+        [&left, &used, &other, &empty].into_iter().for_each(|path| age(path));
+        remove_stale(base.path());
+        assert!(!left.exists() && !empty.exists());
+        assert!(fresh.exists() && used.exists() && other.exists());
+    }
 }

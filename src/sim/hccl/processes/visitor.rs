@@ -230,8 +230,10 @@ impl Visit {
         self.state().failed.clone()
     }
 
-    fn later_call(&self) -> Outcome {
-        self.failure().map_or(Ok(()), |failure| Err(failure.of_later_call(&self.name)))
+    /// Why the communicator has failed. A keeper says so before an operation fails.
+    fn reason(&self) -> Failure {
+        let untold = || Failure { cause: Cause::RankLost, text: format!("{} gave no reason", self.keeper) };
+        self.failure().unwrap_or_else(untold)
     }
 }
 
@@ -266,7 +268,9 @@ impl Membership for Visitor {
 
     fn issue(&self, operation: Operation, buffers: Buffers) -> Outcome<Box<dyn Appointment>> {
         let visit = &self.0 .0;
-        visit.later_call()?;
+        if let Some(failure) = visit.failure() {
+            return Err(failure.of_later_call(&visit.name));
+        }
         let status = Arc::new(AtomicU8::new(OPEN));
         let entry = Entry { buffers: Arc::new(buffers), status: Arc::clone(&status) };
         let mut state = visit.state();
@@ -283,7 +287,7 @@ impl Membership for Visitor {
         visit.state().open.remove(&ticket);
         match answer.flatten() {
             Some(no) => Err(no.into()),
-            None => visit.later_call().and_then(|()| unreachable!("without an answer the keeper is lost")),
+            None => Err(visit.reason().of_later_call(&visit.name)),
         }
     }
 
@@ -329,8 +333,6 @@ impl Appointment for Errand {
         if self.status.load(Ordering::Acquire) != FAILED {
             return Ok(());
         }
-        let untold =
-            || Failure { cause: Cause::RankLost, text: format!("{} gave no reason", self.stay.0.keeper) };
-        Err(self.stay.0.failure().unwrap_or_else(untold).of_work())
+        Err(self.stay.0.reason().of_work())
     }
 }
