@@ -124,7 +124,7 @@ fn expect_success(name: &str, sanitizer: Sanitizer, link: Link) {
     assert!(output.status.success(), "{name}, {sanitizer:?}, {link:?}: {}\n{text}", output.status);
 }
 
-const PROGRAMS: [&str; 6] = ["errors", "contexts", "memory", "streams", "kernel", "allreduce"];
+const PROGRAMS: [&str; 7] = ["errors", "contexts", "memory", "streams", "kernel", "allreduce", "processes"];
 
 #[test]
 fn programs_run() {

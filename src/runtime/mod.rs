@@ -29,6 +29,7 @@ mod event;
 mod handle;
 mod kernel;
 mod memory;
+mod rendezvous;
 mod stream;
 
 pub use communicator::{CommDType, Communicator, CommunicatorOptions, ReduceOp, RootInfo};
@@ -36,4 +37,5 @@ pub use device::{devices, Device, DeviceReport, MemoryInfo};
 pub use event::Event;
 pub use kernel::{Kernel, KernelArgs, Module, Schedule};
 pub use memory::{Buffer, HostBuffer, Operand};
+pub use rendezvous::{MeetingPoint, Rendezvous};
 pub use stream::{PendingCopy, Stream};

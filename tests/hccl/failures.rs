@@ -323,10 +323,17 @@ fn ranks_that_do_not_find_each_other_are_told_why() {
     drop(Communicator::new(&device, &used, 0, 1).unwrap());
     assert_error(Communicator::new(&device, &used, 0, 1), NOT_FOUND, &["is used up"]);
 
+    // Byte 16 is the process, byte 28 the nonce, byte 39 the path of the door.
     let mut bytes = root().to_bytes();
+    bytes[28] ^= 1;
+    let other = RootInfo::from_bytes(&bytes).unwrap();
+    assert_error(Communicator::new(&device, &other, 0, 1), NOT_FOUND, &["is used up"]);
     bytes[16] ^= 1;
     let foreign = RootInfo::from_bytes(&bytes).unwrap();
-    assert_error(Communicator::new(&device, &foreign, 0, 1), NOT_SUPPORT, &["rootInfo of process"]);
+    assert_error(Communicator::new(&device, &foreign, 0, 1), PARA, &["its nonce is not that"]);
+    bytes[39] = b'x';
+    let nowhere = RootInfo::from_bytes(&bytes).unwrap();
+    assert_error(Communicator::new(&device, &nowhere, 0, 1), NOT_FOUND, &["or that process has ended"]);
     bytes[0] ^= 1;
     let forged = RootInfo::from_bytes(&bytes).unwrap();
     assert_error(Communicator::new(&device, &forged, 0, 1), PARA, &["was not made by HcclGetRootInfo"]);

@@ -1,28 +1,35 @@
-//! How the ranks of a communicator find each other: a root info names a meeting place in this process.
+//! How the ranks of a communicator find each other: a root info names a meeting place in the process that made it.
+//!
+//! Ranks of that process go there directly. Others knock at the place's door (`processes`), where a thread meets in
+//! their stead.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::comm_config::CommConfig;
 use super::config::Settings;
-use super::failure::{refuse, result};
+use super::failure::{refusal, refuse, result};
 use super::group::Group;
+use super::home::Home;
+use super::member::{Member, Membership};
+use super::processes::{visit, Door};
+use super::root::Root;
 use super::transfer::Arithmetic;
-use crate::driver::hccl::ROOT_INFO_BYTES;
-use crate::sim::acl::border::Outcome;
+use crate::driver::hccl::{COMM_NAME_BYTES, ROOT_INFO_BYTES};
+use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
 
-/// Start of a root info of this simulator; process and place follow, little-endian, and zeros.
-const MAGIC: &[u8; 16] = b"fa-sim-hccl-root";
-
 /// What a rank brings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Guest {
     pub(super) ranks: u32,
     pub(super) rank: u32,
-    pub(super) device: i32,
+    pub(super) home: Home,
     pub(super) settings: Settings,
     pub(super) config: CommConfig,
 }
@@ -35,6 +42,11 @@ impl Guest {
             .or_else(|| differ("rounding of reductions", &self.settings.rounding, &other.settings.rounding))
             .or_else(|| differ("order of reductions", &self.settings.order, &other.settings.order))
     }
+
+    /// "rank 1 (device 3)", also with its process when the ranks are from several.
+    pub(super) fn text(&self, with_process: bool) -> String {
+        format!("rank {} ({})", self.rank, self.home.text(with_process))
+    }
 }
 
 fn differ<T: PartialEq + fmt::Debug>(
@@ -45,52 +57,42 @@ fn differ<T: PartialEq + fmt::Debug>(
     (own != theirs).then(|| (what, format!("{own:?}"), format!("{theirs:?}")))
 }
 
+/// So many missing ranks are named; a number of ranks that is wrong can be large.
+const NAMED: usize = 16;
+
+/// Where the ranks of one communicator meet.
+pub(super) struct Place {
+    number: u64,
+    nonce: u64,
+    state: Mutex<State>,
+    /// For ranks of other processes.
+    door: Option<Door>,
+}
+
 #[derive(Default)]
-struct Place {
+struct State {
     guests: Vec<Guest>,
     outcome: Option<Outcome<Arc<Group>>>,
 }
 
-static PLACES: Mutex<BTreeMap<u64, Arc<Mutex<Place>>>> = Mutex::new(BTreeMap::new());
+static PLACES: Mutex<BTreeMap<u64, Arc<Place>>> = Mutex::new(BTreeMap::new());
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn places() -> MutexGuard<'static, BTreeMap<u64, Arc<Place>>> {
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes a meeting place, for one communicator.
 pub(super) fn root_info() -> [u8; ROOT_INFO_BYTES] {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-    locked(&PLACES).insert(number, Arc::default());
-    let mut bytes = [0; ROOT_INFO_BYTES];
-    bytes[..16].copy_from_slice(MAGIC);
-    bytes[16..20].copy_from_slice(&std::process::id().to_le_bytes());
-    bytes[20..28].copy_from_slice(&number.to_le_bytes());
-    bytes
-}
-
-fn place_of(bytes: &[u8; ROOT_INFO_BYTES]) -> Outcome<(u64, Arc<Mutex<Place>>)> {
-    let (magic, rest) = bytes.split_at(16);
-    let (process, rest) = rest.split_at(4);
-    let (number, zeros) = rest.split_at(8);
-    if magic != MAGIC || zeros.iter().any(|&b| b != 0) {
-        return refuse(result::PARA, "rootInfo was not made by HcclGetRootInfo of this library");
-    }
-    let process = process.iter().rev().fold(0u32, |all, &b| all << 8 | u32::from(b));
-    let number = number.iter().rev().fold(0u64, |all, &b| all << 8 | u64::from(b));
-    if process != std::process::id() {
-        return refuse(
-            result::NOT_SUPPORT,
-            format!(
-                "rootInfo of process {process} given, one of this process ({}) wanted: the simulated ranks are threads",
-                std::process::id()
-            ),
-        );
-    }
-    match locked(&PLACES).get(&number) {
-        Some(place) => Ok((number, Arc::clone(place))),
-        None => used_up(number),
-    }
+    let mut root = Root::new(number);
+    let place = Arc::new_cyclic(|place| {
+        let door = Door::open(root.nonce, place.clone());
+        root.door = door.as_ref().map(|door| door.path().to_owned()).map_err(ToString::to_string);
+        Place { number, nonce: root.nonce, state: Mutex::default(), door: door.ok() }
+    });
+    places().insert(number, place);
+    root.to_bytes()
 }
 
 fn used_up<T>(number: u64) -> Outcome<T> {
@@ -98,31 +100,19 @@ fn used_up<T>(number: u64) -> Outcome<T> {
 }
 
 /// Joins the communicator of a root info, and waits for its other ranks.
-pub(super) fn join(bytes: &[u8; ROOT_INFO_BYTES], guest: &Guest) -> Outcome<Arc<Group>> {
-    check_rank(guest)?;
-    let (number, place) = place_of(bytes)?;
-    {
-        let mut place = locked(&place);
-        if let Some(outcome) = &place.outcome {
-            return outcome.clone().and_then(|_| used_up(number));
-        }
-        place.outcome = place.admit(guest);
+pub(super) fn join(bytes: &[u8; ROOT_INFO_BYTES], guest: &Guest) -> Outcome<Box<dyn Membership>> {
+    check(guest)?;
+    let root = Root::from_bytes(bytes)?;
+    let place = places().get(&root.number).filter(|place| place.nonce == root.nonce).cloned();
+    match place {
+        Some(place) => Ok(Box::new(Member { group: place.meet(guest)?, rank: guest.rank })),
+        None if root.process == std::process::id() => used_up(root.number),
+        None => visit(&root, guest),
     }
-    ring();
-    let timeout = guest.settings.connect_timeout;
-    if !wait_until(Some(timeout), || locked(&place).outcome.is_some()) {
-        let mut place = locked(&place);
-        let text = place.missing_text(guest, timeout);
-        place.outcome.get_or_insert_with(|| refuse(result::TIMEOUT, text));
-        drop(place);
-        ring();
-    }
-    locked(&PLACES).remove(&number);
-    let outcome = locked(&place).outcome.clone();
-    outcome.unwrap_or_else(|| unreachable!("waited for above"))
 }
 
-fn check_rank(guest: &Guest) -> Outcome {
+/// Checks what does not depend on the other ranks. Guests of other processes are to be checked too.
+fn check(guest: &Guest) -> Outcome {
     if guest.ranks == 0 {
         return refuse(result::PARA, "nRanks = 0 given, at least 1 wanted");
     }
@@ -132,25 +122,70 @@ fn check_rank(guest: &Guest) -> Outcome {
             format!("rank = {} given, a rank below nRanks = {} wanted", guest.rank, guest.ranks),
         );
     }
+    let name_bytes = guest.config.name.as_ref().map_or(0, String::len);
+    if name_bytes >= COMM_NAME_BYTES {
+        let text = format!("a name of {name_bytes} bytes given, at most {} wanted", COMM_NAME_BYTES - 1);
+        return refuse(result::PARA, text);
+    }
     Ok(())
 }
 
 impl Place {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits here for the other ranks.
+    pub(super) fn meet(&self, guest: &Guest) -> Outcome<Arc<Group>> {
+        check(guest)?;
+        {
+            let mut state = self.state();
+            if let Some(outcome) = &state.outcome {
+                return outcome.clone().and_then(|_| used_up(self.number));
+            }
+            state.outcome = state.admit(guest);
+        }
+        ring();
+        let timeout = guest.settings.connect_timeout;
+        if !wait_until(Some(timeout), || self.state().outcome.is_some()) {
+            let text = self.state().missing_text(guest, timeout);
+            self.give_up(refusal(result::TIMEOUT, text));
+        }
+        if places().remove(&self.number).is_some() {
+            self.door.iter().for_each(Door::close);
+        }
+        let outcome = self.state().outcome.clone();
+        outcome.unwrap_or_else(|| unreachable!("waited for above"))
+    }
+
+    /// There will be no communicator, unless there is one.
+    pub(super) fn give_up(&self, why: Refusal) {
+        self.state().outcome.get_or_insert(Err(why));
+        ring();
+    }
+}
+
+impl State {
     /// Takes a rank in. `Some` when that decides whether there is a communicator.
     ///
     /// ASSUMPTION(hccl-one-device-one-rank): two ranks on one device are refused.
     fn admit(&mut self, guest: &Guest) -> Option<Outcome<Arc<Group>>> {
         for other in &self.guests {
+            let several = guest.home.process != other.home.process;
             let refusal = guest.difference(other).map(|(what, own, theirs)| {
                 format!(
-                    "ranks disagree on the {what}: rank {} (device {}) gives {own}, rank {} (device {}) gives {theirs}",
-                    guest.rank, guest.device, other.rank, other.device
+                    "ranks disagree on the {what}: {} gives {own}, {} gives {theirs}",
+                    guest.text(several),
+                    other.text(several)
                 )
             });
-            let taken = (guest.rank == other.rank || guest.device == other.device).then(|| {
+            let taken = (guest.rank == other.rank || guest.home == other.home).then(|| {
                 format!(
-                    "rank {} on device {} given, while rank {} is on device {}; a device for each rank wanted",
-                    guest.rank, guest.device, other.rank, other.device
+                    "rank {} on {} given, while rank {} is on {}; a device for each rank wanted",
+                    guest.rank,
+                    guest.home.text(several),
+                    other.rank,
+                    other.home.text(several)
                 )
             });
             if let Some(text) = refusal.or(taken) {
@@ -165,12 +200,13 @@ impl Place {
         Some(Ok(group(&self.guests)))
     }
 
-    fn missing_text(&self, guest: &Guest, waited: std::time::Duration) -> String {
-        let missing: Vec<String> = (0..guest.ranks)
-            .filter(|rank| self.guests.iter().all(|g| g.rank != *rank))
-            .map(|rank| rank.to_string())
-            .collect();
-        format!("rank {} waited {waited:?} for rank {} of {}", guest.rank, missing.join(", "), guest.ranks)
+    fn missing_text(&self, guest: &Guest, waited: Duration) -> String {
+        let missing = (0..guest.ranks).filter(|rank| self.guests.iter().all(|g| g.rank != *rank));
+        let named: Vec<String> = missing.take(NAMED).map(|rank| rank.to_string()).collect();
+        let missing = guest.ranks as usize - self.guests.len();
+        let more = if missing > NAMED { format!(" and {} more", missing - NAMED) } else { String::new() };
+        let named = named.join(", ");
+        format!("rank {} waited {waited:?} for rank {named}{more} of {}", guest.rank, guest.ranks)
     }
 }
 
@@ -183,15 +219,15 @@ fn group(guests: &[Guest]) -> Arc<Group> {
             format!("sim_{}_{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed))
         });
     let arithmetic = Arithmetic { rounding: first.settings.rounding, order: first.settings.order };
-    Arc::new(Group::new(name, guests.iter().map(|guest| guest.device).collect(), arithmetic))
+    Arc::new(Group::new(name, guests.iter().map(|guest| guest.home).collect(), arithmetic))
 }
 
 /// A communicator whose ranks one thread names: they need not wait for each other.
 pub(super) fn together(guests: &[Guest]) -> Outcome<Arc<Group>> {
-    let mut place = Place::default();
+    let mut state = State::default();
     for guest in guests {
-        check_rank(guest)?;
-        if let Some(outcome) = place.admit(guest) {
+        check(guest)?;
+        if let Some(outcome) = state.admit(guest) {
             return outcome;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::ffi::c_char;
 
+use serde::{Deserialize, Serialize};
+
 use super::failure::{refuse, result};
 use crate::driver::hccl::HcclCommConfig;
 use crate::sim::acl::border::Outcome;
@@ -10,7 +12,7 @@ use crate::sim::acl::border::Outcome;
 ///
 /// The size of the transfer buffers, the engine and the RDMA fields are checked; results do not depend on them, and
 /// there is one server. Messages are not cut into pieces of a buffer's size.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CommConfig {
     pub(super) name: Option<String>,
     pub(super) deterministic: Option<bool>,

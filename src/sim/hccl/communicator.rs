@@ -4,19 +4,18 @@ use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::buffers::{Buffers, Seat};
 use super::failure::{refuse, result, Failure};
-use super::group::{Group, Meeting};
+use super::member::{Appointment, Membership};
 use super::operation::{DataType, Kind, Operation};
-use super::transfer::{Buffers, Seat};
 use crate::driver::{codes, AclStream};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::device::SimDevice;
-use crate::sim::acl::stream::{self, wait_until, Stream, Waited, Work};
+use crate::sim::acl::stream::{self, Stream, Waited, Work};
 
 /// What a handle of HCCL stands for. It belongs to its device, and ends with it.
 pub(in crate::sim) struct Communicator {
-    group: Arc<Group>,
-    rank: u32,
+    membership: Box<dyn Membership>,
     device: Arc<SimDevice>,
     /// `None`: no limit.
     exec_timeout: Option<Duration>,
@@ -33,12 +32,11 @@ pub(super) struct Pointers {
 
 impl Communicator {
     pub(super) fn new(
-        group: Arc<Group>,
-        rank: u32,
+        membership: Box<dyn Membership>,
         device: Arc<SimDevice>,
         exec_timeout: Option<Duration>,
     ) -> Communicator {
-        Communicator { group, rank, device, exec_timeout, issuing: Mutex::new(()) }
+        Communicator { membership, device, exec_timeout, issuing: Mutex::new(()) }
     }
 
     pub(in crate::sim) fn device(&self) -> &SimDevice {
@@ -46,19 +44,19 @@ impl Communicator {
     }
 
     pub(super) fn rank(&self) -> u32 {
-        self.rank
+        self.membership.rank()
     }
 
     pub(super) fn ranks(&self) -> u32 {
-        self.group.ranks()
+        self.membership.ranks()
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.group.name
+        self.membership.name()
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
-        self.group.failure()
+        self.membership.failure()
     }
 
     /// Queues an operation on a stream of the current context.
@@ -81,61 +79,53 @@ impl Communicator {
                     "a stream of device {} given, one of device {} wanted, which rank {} of communicator {} is on",
                     stream.device.id(),
                     self.device.id(),
-                    self.rank,
+                    self.rank(),
                     self.name()
                 ),
             );
         }
-        let seat = Seat { rank: self.rank, ranks: self.ranks() };
+        let seat = Seat { rank: self.rank(), ranks: self.ranks() };
         let operation = Operation::new(kind, count, data_type, seat.ranks, seat.rank)?;
         let buffers = Buffers::new(&operation, pointers.send, pointers.recv, seat, &self.device)?;
         let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
-        let meeting = self.group.issue(self.rank, operation, buffers)?;
-        let group = Arc::clone(&self.group);
-        let task = Task { group, meeting, rank: self.rank, timeout: self.exec_timeout };
+        let appointment = self.membership.issue(operation, buffers)?;
+        let task = Task { appointment, timeout: self.exec_timeout };
         stream.submit(task).map(drop)
     }
 }
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        self.group.leave(self.rank);
+        self.membership.leave();
     }
 }
 
 /// An operation in the queue of a stream.
 struct Task {
-    group: Arc<Group>,
-    meeting: Arc<Meeting>,
-    rank: u32,
+    appointment: Box<dyn Appointment>,
     timeout: Option<Duration>,
 }
 
 impl Work for Task {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
-        if self.group.arrive(self.rank, &self.meeting) {
-            self.group.execute(&self.meeting);
-            return self.group.outcome(&self.meeting);
-        }
-        let waited = stream.wait_unless_aborted(self.timeout, || self.meeting.has_ended());
+        let meeting = &self.appointment;
+        meeting.arrive();
+        let waited = stream.wait_unless_aborted(self.timeout, || meeting.has_ended());
         if waited == Waited::TimedOut {
-            self.group.time_out(self.rank, &self.meeting, self.timeout.unwrap_or_default());
+            meeting.time_out(self.timeout.unwrap_or_default());
         }
-        if waited == Waited::Aborted && self.meeting.is_open() {
-            self.group.abandon(
-                self.rank,
-                &Refusal { code: codes::RT_STREAM_ABORT, text: "its stream was aborted".into() },
-            );
+        if waited == Waited::Aborted && meeting.is_open() {
+            meeting.abandon(&Refusal { code: codes::RT_STREAM_ABORT, text: "its stream was aborted".into() });
         }
         // Another rank's thread may be writing to the buffers of this one: that ends by itself.
-        wait_until(None, || self.meeting.has_ended());
+        meeting.wait_for_end();
         if waited == Waited::Aborted {
             return Ok(());
         }
-        self.group.outcome(&self.meeting)
+        meeting.outcome()
     }
 
     fn abandon(self: Box<Self>, why: &Refusal) {
-        self.group.abandon(self.rank, why);
+        self.appointment.abandon(why);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::failure::{refuse, result};
 use crate::sim::acl::border::Outcome;
 
 /// When a reduction in f16, bf16 or f32 rounds to that type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReduceRounding {
     /// ASSUMPTION(hccl-reduce-rounding): after each rank's value, as an engine does that adds in memory in the data's type.
@@ -16,7 +18,7 @@ pub enum ReduceRounding {
 }
 
 /// In which order the values of the ranks are reduced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReduceOrder {
     /// ASSUMPTION(hccl-reduce-order): rank 0 first, then 1 and so on, for every element.
@@ -53,7 +55,7 @@ impl Default for HcclConfig {
 }
 
 /// What holds for one rank: its device's configuration, completed by the environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settings {
     /// `None`: no limit.
     pub(super) exec_timeout: Option<Duration>,

@@ -17,7 +17,8 @@ use super::comm_config::{check_head, CommConfig, HEAD_BYTES};
 use super::communicator::{Communicator, Pointers};
 use super::config::Settings;
 use super::failure::{refuse, result, result_of};
-use super::group::Group;
+use super::home::Home;
+use super::member::{Member, Membership};
 use super::operation::{DataType, Kind, ReduceOp};
 use crate::driver::hccl::{
     HcclComm, HcclCommConfig, HcclDataType, HcclReduceOp, HcclResult, HcclRootInfo, COMM_NAME_BYTES,
@@ -52,12 +53,12 @@ pub(super) unsafe extern "C" fn HcclGetRootInfo(root_info: *mut HcclRootInfo) ->
 fn guest(ranks: u32, rank: u32, device: &SimDevice, config: CommConfig) -> Outcome<Guest> {
     let settings =
         Settings::new(&device.config().hccl, config.deterministic, |name| std::env::var(name).ok())?;
-    Ok(Guest { ranks, rank, device: device.id(), settings, config })
+    Ok(Guest { ranks, rank, home: Home::here(device.id()), settings, config })
 }
 
 /// Gives the communicator of one rank a handle.
-fn open(group: Arc<Group>, guest: &Guest, device: Arc<SimDevice>) -> Outcome<HcclComm> {
-    handles::insert(Arc::new(Communicator::new(group, guest.rank, device, guest.settings.exec_timeout)))
+fn open(membership: Box<dyn Membership>, guest: &Guest, device: Arc<SimDevice>) -> Outcome<HcclComm> {
+    handles::insert(Arc::new(Communicator::new(membership, device, guest.settings.exec_timeout)))
 }
 
 /// # Safety
@@ -78,8 +79,8 @@ unsafe fn init(
     let bytes: [c_char; ROOT_INFO_BYTES] = unsafe { root_info.read_unaligned() }.internal;
     let device = Arc::clone(&device::current()?.device);
     let guest = guest(ranks, rank, &device, config)?;
-    let group = bootstrap::join(&bytes.map(|c| c.to_ne_bytes()[0]), &guest)?;
-    out.set(open(group, &guest, device)?);
+    let membership = bootstrap::join(&bytes.map(|c| c.to_ne_bytes()[0]), &guest)?;
+    out.set(open(membership, &guest, device)?);
     Ok(())
 }
 
@@ -145,7 +146,8 @@ pub(super) unsafe extern "C" fn HcclCommInitAll(
             let entry = unsafe { comms.add(i) };
             // SAFETY: an entry of the array.
             let out = unsafe { Out::new(entry, "comms") }?;
-            out.set(open(Arc::clone(&group), &guest, device)?);
+            let member = Member { group: Arc::clone(&group), rank: guest.rank };
+            out.set(open(Box::new(member), &guest, device)?);
         }
         Ok(())
     })

@@ -1,25 +1,27 @@
 //! Why a communicator stopped, and the codes of two libraries that say so.
 
+use serde::{Deserialize, Serialize};
+
 use crate::driver::hccl::HcclResult;
 use crate::driver::{codes, AclError};
-use crate::sim::acl::border::{self, Outcome, Refusal};
+use crate::sim::acl::border::{Outcome, Refusal};
 
 pub(super) use crate::driver::hccl::codes as result;
 
 /// The first thing that went wrong in a communicator. All ranks get it, and nothing runs after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Cause {
     /// Ranks asked for different things.
     Mismatch,
     /// A rank did not come in time.
     Timeout,
-    /// A rank's work was dropped, or it destroyed its communicator.
+    /// A rank's work was dropped, it destroyed its communicator, or its process ended.
     RankLost,
     /// A defect of the simulator.
     Defect,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Failure {
     pub(super) cause: Cause,
     pub(super) text: String,
@@ -41,6 +43,12 @@ impl Failure {
         Refusal { code: code_of(self.result()), text: self.text.clone() }
     }
 
+    /// Refusal of a call to a communicator that has failed before.
+    pub(super) fn of_later_call(&self, communicator: &str) -> Refusal {
+        let text = format!("communicator {communicator} has failed: {}", self.text);
+        Failure { cause: self.cause, text }.of_call()
+    }
+
     /// Failure of the work on a stream.
     ///
     /// ASSUMPTION(hccl-stream-codes): the user guide names EI0002 (a rank did not come, also when it failed) and EI0005
@@ -60,9 +68,14 @@ fn code_of(result: HcclResult) -> AclError {
     AclError::try_from(result).unwrap_or(codes::INTERNAL_ERROR)
 }
 
+/// Refusal of a call with a code of HCCL.
+pub(super) fn refusal(result: HcclResult, text: impl Into<String>) -> Refusal {
+    Refusal { code: code_of(result), text: text.into() }
+}
+
 /// Refuses a call with a code of HCCL.
 pub(super) fn refuse<T>(result: HcclResult, text: impl Into<String>) -> Outcome<T> {
-    border::refuse(code_of(result), text)
+    Err(refusal(result, text))
 }
 
 /// What an HCCL function returns for a refusal of any layer.

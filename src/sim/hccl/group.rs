@@ -6,15 +6,20 @@
 //! when the stream of every rank has reached it, on the thread of the last one.
 //!
 //! A communicator fails once, as a whole, and says why to everybody from then on.
+//!
+//! It is kept in one process, that of its root info. Ranks in other processes take part through threads here that do
+//! what those ranks say (`processes`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::buffers::Buffers;
 use super::failure::{Cause, Failure};
+use super::home::{rank_text, Home};
 use super::operation::Operation;
-use super::transfer::{execute, Arithmetic, Buffers, Part};
-use crate::sim::acl::border::{catch, Outcome, Refusal};
+use super::transfer::{execute, Arithmetic, Part};
+use crate::sim::acl::border::{catch, Outcome};
 use crate::sim::acl::stream::ring;
 
 /// Which operations meet.
@@ -95,21 +100,21 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) name: String,
-    /// Device of each rank, for texts.
-    devices: Vec<i32>,
+    /// Where each rank is, for texts.
+    pub(super) homes: Vec<Home>,
     arithmetic: Arithmetic,
     state: Mutex<State>,
 }
 
 impl Group {
-    pub(super) fn new(name: String, devices: Vec<i32>, arithmetic: Arithmetic) -> Group {
-        let ranks = devices.iter().map(|_| Rank::default()).collect();
+    pub(super) fn new(name: String, homes: Vec<Home>, arithmetic: Arithmetic) -> Group {
+        let ranks = homes.iter().map(|_| Rank::default()).collect();
         let state = Mutex::new(State { ranks, open: BTreeMap::new(), failed: None });
-        Group { name, devices, arithmetic, state }
+        Group { name, homes, arithmetic, state }
     }
 
     pub(super) fn ranks(&self) -> u32 {
-        u32::try_from(self.devices.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.homes.len()).unwrap_or(u32::MAX)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,12 +125,8 @@ impl Group {
         self.state().failed.clone()
     }
 
-    /// "rank 1 (device 3)".
     fn rank_text(&self, rank: u32) -> String {
-        match self.devices.get(rank as usize) {
-            Some(device) => format!("rank {rank} (device {device})"),
-            None => format!("rank {rank}"),
-        }
+        rank_text(rank, &self.homes)
     }
 
     /// "AllReduce, number 3 of communicator x", counted from 1.
@@ -137,14 +138,13 @@ impl Group {
     pub(super) fn issue(&self, rank: u32, operation: Operation, buffers: Buffers) -> Outcome<Arc<Meeting>> {
         let mut state = self.state();
         if let Some(failure) = &state.failed {
-            let text = format!("communicator {} has failed: {}", self.name, failure.text);
-            return Err(Failure { cause: failure.cause, text }.of_call());
+            return Err(failure.of_later_call(&self.name));
         }
         let (key, after) = state.number(rank, &operation);
         if let Some(failure) = self.conflict(&state, rank, &operation, key, after) {
             return Err(self.fail_locked(state, failure).of_call());
         }
-        let expected = if operation.kind.peer().is_some() { 2 } else { self.devices.len() };
+        let expected = if operation.kind.peer().is_some() { 2 } else { self.homes.len() };
         let agenda = state.open.entry(key).or_insert_with(|| Agenda {
             meeting: Arc::new(Meeting { key, status: AtomicU8::new(OPEN) }),
             parts: Vec::with_capacity(expected),
@@ -227,17 +227,20 @@ impl Group {
     /// Executes a meeting that is complete.
     pub(super) fn execute(&self, meeting: &Meeting) {
         let Some(agenda) = self.state().open.remove(&meeting.key) else { return };
-        let outcome = catch(|| {
-            execute(&agenda.parts, self.arithmetic, meeting.key.number());
-            Ok(())
-        });
-        match outcome {
-            Ok(()) => meeting.status.store(DONE, Ordering::Release),
-            Err(defect) => {
-                self.fail(Failure { cause: Cause::Defect, text: defect.text });
-                meeting.status.store(FAILED, Ordering::Release);
+        let number = meeting.key.number();
+        let failure = match catch(|| Ok(execute(&agenda.parts, self.arithmetic, number))) {
+            Ok(Ok(())) => None,
+            Ok(Err(Failure { cause, text })) => {
+                let title = agenda.parts.first().map(|part| self.title(&part.operation, meeting.key));
+                Some(Failure { cause, text: format!("{}: {text}", title.unwrap_or_default()) })
             }
+            Err(defect) => Some(Failure { cause: Cause::Defect, text: defect.text }),
+        };
+        let status = if failure.is_none() { DONE } else { FAILED };
+        if let Some(failure) = failure {
+            self.fail(failure);
         }
+        meeting.status.store(status, Ordering::Release);
         ring();
     }
 
@@ -272,10 +275,17 @@ impl Group {
         self.fail_locked(state, Failure { cause: Cause::Timeout, text });
     }
 
-    /// The work of `rank` for this meeting was dropped.
-    pub(super) fn abandon(&self, rank: u32, why: &Refusal) {
-        let text = format!("{} dropped its work: {}", self.rank_text(rank), why.text);
+    /// `rank` takes no further part, because it `did` something, as "dropped its work".
+    pub(super) fn lose(&self, rank: u32, did: &str) {
+        let text = format!("{} {did}", self.rank_text(rank));
         self.fail(Failure { cause: Cause::RankLost, text });
+    }
+
+    /// Have all ranks of a process destroyed their communicators?
+    #[cfg(unix)]
+    pub(super) fn has_left(&self, process: u32) -> bool {
+        let state = self.state();
+        self.homes.iter().zip(&state.ranks).all(|(home, rank)| home.process != process || rank.has_left)
     }
 
     /// `rank` has destroyed its communicator. What it issued before still happens.

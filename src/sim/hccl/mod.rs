@@ -1,4 +1,5 @@
-//! The HCCL functions, in process, over simulated devices: ranks are threads, each with a device of its own.
+//! The HCCL functions, in process, over simulated devices: ranks are threads of one process or of several ([`processes`]),
+//! each with a device of its own.
 //!
 //! An operation is announced to its communicator when it is called ([`group`]), is queued on an ordinary stream
 //! ([`communicator`]), and happens when the streams of all its ranks have reached it, at once and for all ([`transfer`]).
@@ -8,14 +9,19 @@
 //! A count of 0 takes part like any other; the genuine library returns at once.
 
 mod bootstrap;
+mod buffers;
 mod comm_config;
 mod communicator;
 mod config;
 mod exports;
 mod failure;
 mod group;
+mod home;
+mod member;
 mod operation;
+mod processes;
 mod reduce;
+mod root;
 mod transfer;
 
 pub(super) use communicator::Communicator;

@@ -1,15 +1,17 @@
 //! One rank's part of a collective or of a transfer: what it asks for, and how two ranks' wishes may differ.
 //!
-//! An [`Operation`] is plain data, so that it can be compared, written into a log, or shown to a model of time.
+//! An [`Operation`] is plain data, so that it can be compared, sent to another process, or shown to a model of time.
 
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::failure::{refuse, result};
 use crate::driver::hccl::{data_type, reduce_op};
 use crate::sim::acl::border::Outcome;
 
 /// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     AllReduce(ReduceOp),
     ReduceScatter(ReduceOp),
@@ -57,7 +59,7 @@ impl Kind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sim) enum ReduceOp {
     Sum,
     Prod,
@@ -83,7 +85,7 @@ impl ReduceOp {
 }
 
 /// Element type, with the names of the C header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sim) enum DataType {
     Int8,
     Int16,
@@ -162,7 +164,7 @@ impl DataType {
 }
 
 /// What one rank asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Operation {
     pub(super) kind: Kind,
     pub(super) count: u64,

@@ -1,0 +1,184 @@
+//! The door of a meeting place: a socket in a private folder, and the thread that lets visitors in.
+
+use std::fs::{self, Permissions};
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::super::bootstrap::Place;
+use super::{attendant, keeper, system};
+use crate::sim::acl::border::catch;
+
+const PREFIX: &str = "fastattention-hccl-";
+const SOCKET: &str = "door";
+
+/// Folders that nobody listens in are removed when they are older than this; younger ones may be in the making.
+const STALE: Duration = Duration::from_secs(60);
+
+/// Where other processes come in. Only processes of the same user reach it, and only those are let in that know the
+/// nonce of the root info.
+pub(in super::super) struct Door {
+    path: PathBuf,
+    is_closed: Arc<AtomicBool>,
+}
+
+/// What visitors find behind the door.
+#[derive(Clone)]
+pub(super) struct Hall {
+    pub(super) nonce: u64,
+    pub(super) place: Weak<Place>,
+    /// Removed with the last that needs it.
+    pub(super) folder: Arc<TempDir>,
+}
+
+impl Door {
+    pub(in super::super) fn open(nonce: u64, place: Weak<Place>) -> Result<Door> {
+        let base = base();
+        remove_stale(&base);
+        let only_own = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix(PREFIX).permissions(only_own).tempdir_in(base)?;
+        let path = folder.path().join(SOCKET);
+        if path.to_str().is_none() {
+            let text = format!("the folder {} is not UTF-8", path.display());
+            return Err(Error::new(ErrorKind::InvalidInput, text));
+        }
+        let listener = UnixListener::bind(&path)
+            .map_err(|e| Error::new(e.kind(), format!("a socket at {}: {e}", path.display())))?;
+        let hall = Hall { nonce, place, folder: Arc::new(folder) };
+        remember(&hall.folder);
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let closed = Arc::clone(&is_closed);
+        let thread = std::thread::Builder::new().name("sim-hccl-door".into());
+        thread.spawn(move || let_in(&listener, &closed, &hall))?;
+        Ok(Door { path, is_closed })
+    }
+
+    pub(in super::super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets nobody in any more.
+    pub(in super::super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        // Wakes the thread that waits for visitors. Where that fails it has visitors, or has gone.
+        let _ = UnixStream::connect(&self.path);
+    }
+}
+
+/// Memory is a better place than a disk, and the path is short, as those of sockets have to be.
+fn base() -> PathBuf {
+    let shared_memory = Path::new("/dev/shm");
+    if shared_memory.is_dir() {
+        return shared_memory.to_owned();
+    }
+    std::env::temp_dir()
+}
+
+fn let_in(listener: &UnixListener, is_closed: &AtomicBool, hall: &Hall) {
+    for visitor in listener.incoming() {
+        if is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(stream) = visitor else {
+            // The host has no descriptor or memory left: it may have some later.
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        let hall = hall.clone();
+        let thread = std::thread::Builder::new().name("sim-hccl-visitor".into());
+        // Without a thread for it the visitor finds its connection closed.
+        let _ = thread.spawn(move || keeper::serve(&stream, hall));
+    }
+}
+
+/// Removes what killed processes left. A socket that nobody listens to refuses connections.
+fn remove_stale(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for folder in entries.flatten() {
+        let is_ours = folder.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let age = folder.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
+        if !is_ours || age.is_none_or(|age| age < STALE) {
+            continue;
+        }
+        let knock = UnixStream::connect(folder.path().join(SOCKET));
+        let is_left = |e: Error| matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
+        if knock.is_err_and(is_left) {
+            // That of another user stays: it is not ours to remove.
+            let _ = fs::remove_dir_all(folder.path());
+        }
+    }
+}
+
+/// Folders of this process.
+static FOLDERS: Mutex<Vec<Weak<TempDir>>> = Mutex::new(Vec::new());
+
+/// Whose exit [`last_words`] is for: a fork has its parent's memory.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+fn remember(folder: &Arc<TempDir>) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        PROCESS.store(std::process::id(), Ordering::Release);
+        system::at_exit(last_words);
+    });
+    let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    folders.retain(|folder| folder.strong_count() > 0);
+    folders.push(Arc::downgrade(folder));
+}
+
+/// The process exits: ranks that still need it get the time for that, and doors that nobody used are removed.
+extern "C" fn last_words() {
+    if PROCESS.load(Ordering::Acquire) != std::process::id() {
+        return;
+    }
+    // A panic must not unwind into C.
+    let _ = catch(|| {
+        attendant::linger();
+        let folders = std::mem::take(&mut *FOLDERS.lock().unwrap_or_else(PoisonError::into_inner));
+        for folder in folders.iter().filter_map(Weak::upgrade) {
+            let _ = fs::remove_dir_all(folder.path());
+        }
+        Ok(())
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn folders_that_nobody_listens_in_are_removed_when_old() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let path = base.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let listener = UnixListener::bind(path.join(SOCKET)).unwrap();
+            (path, listener)
+        };
+        let age = |path: &Path| {
+            let long_ago = SystemTime::now() - 2 * STALE;
+            fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+        };
+        let (left, listener) = folder("fastattention-hccl-left");
+        drop(listener);
+        let (fresh, listener) = folder("fastattention-hccl-fresh");
+        drop(listener);
+        let (used, _listener) = folder("fastattention-hccl-used");
+        let (other, listener) = folder("other");
+        drop(listener);
+        let empty = base.path().join("fastattention-hccl-empty");
+        fs::create_dir(&empty).unwrap();
+        [&left, &used, &other, &empty].into_iter().for_each(|path| age(path));
+        remove_stale(base.path());
+        assert!(!left.exists() && !empty.exists());
+        assert!(fresh.exists() && used.exists() && other.exists());
+    }
+}

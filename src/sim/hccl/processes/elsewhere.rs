@@ -1,0 +1,35 @@
+//! Systems without Unix-domain sockets: ranks are of one process.
+
+use std::convert::Infallible;
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+use std::sync::Weak;
+
+use super::super::bootstrap::{Guest, Place};
+use super::super::failure::{refuse, result};
+use super::super::member::Membership;
+use super::super::root::Root;
+use crate::sim::acl::border::Outcome;
+
+const WHY: &str = "communicators across processes are not supported on this system, Linux or macOS wanted";
+
+/// There is none.
+pub(in super::super) struct Door(Infallible);
+
+impl Door {
+    pub(in super::super) fn open(_nonce: u64, _place: Weak<Place>) -> Result<Door, Error> {
+        Err(Error::new(ErrorKind::Unsupported, WHY))
+    }
+
+    pub(in super::super) fn path(&self) -> &Path {
+        match self.0 {}
+    }
+
+    pub(in super::super) fn close(&self) {
+        match self.0 {}
+    }
+}
+
+pub(in super::super) fn visit(root: &Root, _guest: &Guest) -> Outcome<Box<dyn Membership>> {
+    refuse(result::NOT_SUPPORT, format!("rootInfo of process {} given: {WHY}", root.process))
+}

@@ -1,0 +1,338 @@
+//! The visitor's side of a connection: a rank whose communicator is kept in another process.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::super::bootstrap::Guest;
+use super::super::buffers::Buffers;
+use super::super::failure::{refusal, refuse, result, Cause, Failure};
+use super::super::home::{rank_text, Home};
+use super::super::member::{Appointment, Membership};
+use super::super::operation::Operation;
+use super::super::root::Root;
+use super::staging::{Staging, PIECE};
+use super::words::{
+    limit, loss_text, read_word, Answer, Hello, Line, No, Side, ToKeeper, ToVisitor, PATIENCE, VERSION,
+};
+use crate::driver::hccl::COMM_NAME_BYTES;
+use crate::sim::acl::border::{Outcome, Refusal};
+use crate::sim::acl::stream::{ring, wait_until};
+use crate::sim::memory::Contents;
+
+const OPEN: u8 = 0;
+const DONE: u8 = 1;
+const FAILED: u8 = 2;
+
+/// Joins the communicator of another process, and waits for its other ranks.
+pub(in super::super) fn visit(root: &Root, guest: &Guest) -> Outcome<Box<dyn Membership>> {
+    let door = match &root.door {
+        Ok(door) => door,
+        Err(why) => {
+            let text =
+                format!("rootInfo of process {} serves ranks of that process only: {why}", root.process);
+            return refuse(result::NOT_SUPPORT, text);
+        }
+    };
+    let stream = UnixStream::connect(door).map_err(|e| {
+        let (process, door) = (root.process, door.display());
+        match e.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => refusal(
+                result::NOT_FOUND,
+                format!("rootInfo of process {process} is used up, or that process has ended: {door}: {e}"),
+            ),
+            _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {door}: {e}")),
+        }
+    })?;
+    let lost = |e: io::Error| {
+        let text = format!("process {}, which made rootInfo, {}", root.process, loss_text(&e));
+        refusal(result::REMOTE, text)
+    };
+    let line = Line::new(&stream).map_err(lost)?;
+    // The keeper itself ends the wait when the time is over.
+    limit(&stream, Some(guest.settings.connect_timeout.saturating_add(PATIENCE))).map_err(lost)?;
+    line.say(&Hello { version: VERSION, nonce: root.nonce });
+    line.say(guest);
+    match read_word(&stream).map_err(lost)? {
+        Answer::No(no) => Err(no.into()),
+        Answer::Welcome { name, .. } if name.len() >= COMM_NAME_BYTES => {
+            let text =
+                format!("process {} gives the communicator a name of {} bytes", root.process, name.len());
+            refuse(result::REMOTE, text)
+        }
+        Answer::Welcome { name, homes, memory } => {
+            let staging = Staging::open(&memory).map_err(|e| {
+                refusal(result::MEMORY, format!("shared memory at {}: {e}", memory.display()))
+            })?;
+            limit(&stream, None).map_err(lost)?;
+            let keeper = keeper_text(root.process, &homes);
+            let seat = Seat { rank: guest.rank, ranks: guest.ranks };
+            start(Visit { line, seat, name, keeper, state: Mutex::default() }, stream, staging)
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Seat {
+    rank: u32,
+    ranks: u32,
+}
+
+/// "the process of rank 0 (device 0 of process 77)".
+fn keeper_text(process: u32, homes: &[Home]) -> String {
+    let own = (0..).zip(homes).filter(|(_, home)| home.process == process);
+    let ranks: Vec<String> = own.map(|(rank, _)| rank_text(rank, homes)).collect();
+    if ranks.is_empty() {
+        return format!("process {process}, which made rootInfo,");
+    }
+    format!("the process of {}", ranks.join(", "))
+}
+
+fn start(visit: Visit, stream: UnixStream, staging: Staging) -> Outcome<Box<dyn Membership>> {
+    let visit = Arc::new(visit);
+    let reader = Arc::clone(&visit);
+    let thread = std::thread::Builder::new().name("sim-hccl-visit".into());
+    thread.spawn(move || reader.listen(&stream, &staging)).map_err(|e| {
+        refusal(result::INTERNAL, format!("the host gives no thread for the connection: {e}"))
+    })?;
+    visit.line.say(&ToKeeper::Ready);
+    Ok(Box::new(Visitor(Arc::new(Stay(visit)))))
+}
+
+/// The connection to the keeper.
+struct Visit {
+    line: Line,
+    seat: Seat,
+    name: String,
+    /// Who keeps the communicator, for texts.
+    keeper: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next_ticket: u64,
+    /// Operations that have not ended.
+    open: BTreeMap<u64, Entry>,
+    /// The keeper's answers to operations that were issued.
+    answers: BTreeMap<u64, Option<No>>,
+    pongs: u64,
+    failed: Option<Failure>,
+    is_lost: bool,
+}
+
+struct Entry {
+    buffers: Arc<Buffers>,
+    status: Arc<AtomicU8>,
+}
+
+impl Visit {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what the keeper says until it has gone.
+    fn listen(&self, stream: &UnixStream, staging: &Staging) {
+        loop {
+            let heard =
+                read_word(stream).map_err(|e| loss_text(&e)).and_then(|word| self.hear(word, staging));
+            if let Err(why) = heard {
+                return self.lose(&why);
+            }
+            ring();
+        }
+    }
+
+    /// The error is for a keeper that does not keep the rules.
+    fn hear(&self, word: ToVisitor, staging: &Staging) -> Result<(), String> {
+        match word {
+            ToVisitor::Issued { ticket, refusal } => {
+                self.state().answers.insert(ticket, refusal);
+            }
+            ToVisitor::Load { ticket, side, start, len } => {
+                let contents = self.piece(ticket, side, (start, len), |buffers, range| {
+                    buffers.load(range).map_err(|failure| failure.text)
+                })?;
+                let has_unset = staging.put(&contents);
+                self.line.say(&ToKeeper::Loaded { has_unset });
+            }
+            ToVisitor::Store { ticket, side, start, len, has_unset } => {
+                self.piece(ticket, side, (start, len), |buffers, range| {
+                    let mut contents = Contents::default();
+                    staging.take(len, has_unset, &mut contents);
+                    buffers.store(range.start, &contents).map_err(|failure| failure.text)
+                })?;
+                self.line.say(&ToKeeper::Stored);
+            }
+            ToVisitor::Failed(failure) => {
+                self.state().failed.get_or_insert(failure);
+            }
+            ToVisitor::Ended { ticket, is_done } => {
+                if let Some(entry) = self.state().open.remove(&ticket) {
+                    entry.status.store(if is_done { DONE } else { FAILED }, Ordering::Release);
+                }
+            }
+            ToVisitor::Pong => self.state().pongs += 1,
+        }
+        Ok(())
+    }
+
+    /// Moves a piece of a buffer, which must be inside.
+    fn piece<T>(
+        &self,
+        ticket: u64,
+        side: Side,
+        (start, len): (u64, usize),
+        body: impl FnOnce(&super::super::buffers::Region, std::ops::Range<u64>) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let buffers = self.state().open.get(&ticket).map(|entry| Arc::clone(&entry.buffers));
+        let buffer = buffers.as_ref().and_then(|buffers| match side {
+            Side::Send => buffers.send.as_ref(),
+            Side::Recv => buffers.recv.as_ref(),
+        });
+        let range = start..start.saturating_add(len as u64);
+        match buffer {
+            Some(buffer) if len <= PIECE && range.end <= buffer.len() => body(buffer, range),
+            _ => Err(format!("asked for bytes {range:?} of the {side:?} buffer of operation {ticket}")),
+        }
+    }
+
+    /// The keeper is gone, and the communicator with it.
+    fn lose(&self, why: &str) {
+        self.line.hang_up();
+        let mut state = self.state();
+        state.is_lost = true;
+        let text = format!("{}, where the communicator is kept, {why}", self.keeper);
+        state.failed.get_or_insert(Failure { cause: Cause::RankLost, text });
+        for entry in std::mem::take(&mut state.open).into_values() {
+            entry.status.store(FAILED, Ordering::Release);
+        }
+        drop(state);
+        ring();
+    }
+
+    /// Waits for something that the keeper does by itself. It may take its time, but it has to be alive.
+    fn wait(&self, ready: impl Fn() -> bool) {
+        let is_over = || ready() || self.state().is_lost;
+        while !wait_until(Some(PATIENCE), is_over) {
+            let pongs = self.state().pongs;
+            self.line.say(&ToKeeper::Ping);
+            if !wait_until(Some(PATIENCE), || is_over() || self.state().pongs != pongs) {
+                self.lose("does not answer");
+            }
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.state().failed.clone()
+    }
+
+    /// Why the communicator has failed. A keeper says so before an operation fails.
+    fn reason(&self) -> Failure {
+        let untold = || Failure { cause: Cause::RankLost, text: format!("{} gave no reason", self.keeper) };
+        self.failure().unwrap_or_else(untold)
+    }
+}
+
+/// Ends the connection with the communicator and the last operation of it.
+struct Stay(Arc<Visit>);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.0.line.hang_up();
+    }
+}
+
+/// A rank whose communicator is kept in another process.
+struct Visitor(Arc<Stay>);
+
+impl Membership for Visitor {
+    fn rank(&self) -> u32 {
+        self.0 .0.seat.rank
+    }
+
+    fn ranks(&self) -> u32 {
+        self.0 .0.seat.ranks
+    }
+
+    fn name(&self) -> &str {
+        &self.0 .0.name
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.0 .0.failure()
+    }
+
+    fn issue(&self, operation: Operation, buffers: Buffers) -> Outcome<Box<dyn Appointment>> {
+        let visit = &self.0 .0;
+        if let Some(failure) = visit.failure() {
+            return Err(failure.of_later_call(&visit.name));
+        }
+        let status = Arc::new(AtomicU8::new(OPEN));
+        let entry = Entry { buffers: Arc::new(buffers), status: Arc::clone(&status) };
+        let mut state = visit.state();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.open.insert(ticket, entry);
+        drop(state);
+        visit.line.say(&ToKeeper::Issue { ticket, operation });
+        visit.wait(|| visit.state().answers.contains_key(&ticket));
+        let answer = visit.state().answers.remove(&ticket);
+        if let Some(None) = answer {
+            return Ok(Box::new(Errand { stay: Arc::clone(&self.0), ticket, status }));
+        }
+        visit.state().open.remove(&ticket);
+        match answer.flatten() {
+            Some(no) => Err(no.into()),
+            None => Err(visit.reason().of_later_call(&visit.name)),
+        }
+    }
+
+    fn leave(&self) {
+        self.0 .0.line.say(&ToKeeper::Leave);
+    }
+}
+
+/// An operation that the keeper knows of.
+struct Errand {
+    stay: Arc<Stay>,
+    ticket: u64,
+    status: Arc<AtomicU8>,
+}
+
+impl Appointment for Errand {
+    fn arrive(&self) {
+        self.stay.0.line.say(&ToKeeper::Arrive { ticket: self.ticket });
+    }
+
+    fn has_ended(&self) -> bool {
+        self.status.load(Ordering::Acquire) != OPEN
+    }
+
+    /// The keeper knows whether it is being executed, and gives it up only if not.
+    fn is_open(&self) -> bool {
+        !self.has_ended()
+    }
+
+    fn time_out(&self, waited: Duration) {
+        self.stay.0.line.say(&ToKeeper::TimedOut { ticket: self.ticket, waited });
+    }
+
+    fn abandon(&self, why: &Refusal) {
+        self.stay.0.line.say(&ToKeeper::Abandon { ticket: self.ticket, why: why.clone().into() });
+    }
+
+    fn wait_for_end(&self) {
+        self.stay.0.wait(|| self.has_ended());
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.status.load(Ordering::Acquire) != FAILED {
+            return Ok(());
+        }
+        Err(self.stay.0.reason().of_work())
+    }
+}

@@ -1,0 +1,123 @@
+//! What is in a root info of this simulator.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+
+use super::failure::{refuse, result};
+use crate::driver::hccl::ROOT_INFO_BYTES;
+use crate::sim::acl::border::Outcome;
+
+/// How it begins. Process, place, nonce and door follow, and zeros; integers are little-endian.
+const MAGIC: &[u8; 16] = b"fa-sim-hccl-root";
+/// Is there a door? Its length and text follow.
+const DOOR_AT: usize = 16 + 4 + 8 + 8;
+const TEXT_AT: usize = DOOR_AT + 1 + 2;
+
+/// Names a meeting place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Root {
+    /// Process that made it and keeps the communicator.
+    pub(super) process: u32,
+    /// Number of the place in that process.
+    pub(super) number: u64,
+    /// Known to those only who have the root info.
+    pub(super) nonce: u64,
+    /// Where other processes knock, or why they cannot.
+    pub(super) door: Result<PathBuf, String>,
+}
+
+impl Root {
+    pub(super) fn new(number: u64) -> Root {
+        // The keys of a `RandomState` come from the operating system.
+        let nonce = RandomState::new().hash_one(number);
+        Root { process: std::process::id(), number, nonce, door: Err("it has not opened one".into()) }
+    }
+
+    pub(super) fn to_bytes(&self) -> [u8; ROOT_INFO_BYTES] {
+        let text = match &self.door {
+            Ok(path) => path.to_string_lossy(),
+            Err(why) => why.into(),
+        };
+        // Paths of sockets are shorter than 128 bytes; a reason may be cut.
+        let room = text.len().min(ROOT_INFO_BYTES - TEXT_AT);
+        let len = (0..=room).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let text = &text.as_bytes()[..len];
+        let mut bytes = Vec::with_capacity(ROOT_INFO_BYTES);
+        bytes.extend(MAGIC);
+        bytes.extend(self.process.to_le_bytes());
+        bytes.extend(self.number.to_le_bytes());
+        bytes.extend(self.nonce.to_le_bytes());
+        bytes.push(u8::from(self.door.is_ok()));
+        bytes.extend(u16::try_from(len).unwrap_or_else(|_| unreachable!("cut above")).to_le_bytes());
+        bytes.extend(text);
+        let mut all = [0; ROOT_INFO_BYTES];
+        all[..bytes.len()].copy_from_slice(&bytes);
+        all
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; ROOT_INFO_BYTES]) -> Outcome<Root> {
+        Root::parse(bytes).map_or_else(
+            || refuse(result::PARA, "rootInfo was not made by HcclGetRootInfo of this library"),
+            Ok,
+        )
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Root> {
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (process, rest) = rest.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let (&is_open, rest) = rest.split_first()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (text, zeros) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+        if zeros.iter().any(|&byte| byte != 0) {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let door = match is_open {
+            0 => Err(text.to_owned()),
+            1 => Ok(PathBuf::from(text)),
+            _ => return None,
+        };
+        Some(Root {
+            process: u32::from_le_bytes(*process),
+            number: u64::from_le_bytes(*number),
+            nonce: u64::from_le_bytes(*nonce),
+            door,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_back() {
+        let long = "x".repeat(ROOT_INFO_BYTES);
+        for door in [Ok("/tmp/some/door".into()), Err("no folder".into()), Err(long.clone())] {
+            let root = Root { door, ..Root::new(7) };
+            let bytes = root.to_bytes();
+            let back = Root::from_bytes(&bytes).unwrap();
+            assert_eq!((back.process, back.number, back.nonce), (root.process, root.number, root.nonce));
+            let cut = |text: String| text[..text.len().min(ROOT_INFO_BYTES - TEXT_AT)].to_owned();
+            assert_eq!(back.door, root.door.map_err(cut));
+        }
+        assert_ne!(Root::new(7).nonce, Root::new(7).nonce);
+    }
+
+    #[test]
+    fn other_bytes_are_no_root_info() {
+        let bytes = Root { door: Ok("/tmp/some/door".into()), ..Root::new(7) }.to_bytes();
+        for (at, value) in [(0, 0), (DOOR_AT, 2), (DOOR_AT + 1, 99), (DOOR_AT + 2, 99), (TEXT_AT, 0xff)] {
+            let mut bad = bytes;
+            bad[at] = value;
+            // A longer door takes in zeros, which no path has, or goes beyond the end.
+            let root = Root::from_bytes(&bad);
+            assert!(root.is_err() || at == DOOR_AT + 1, "byte {at} = {value}: {root:?}");
+        }
+        let mut bad = bytes;
+        bad[ROOT_INFO_BYTES - 1] = 1;
+        assert!(Root::from_bytes(&bad).is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! Processes that do not keep the rules: strangers, and peers written by hand.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use fastattention::runtime::{Communicator, RootInfo, Stream};
+use serde_json::{json, Value};
+
+use crate::job::{device, door_of, lane, Lane};
+
+fn say(mut to: &UnixStream, word: &Value) {
+    let bytes = word.to_string().into_bytes();
+    to.write_all(&(bytes.len() as u32).to_le_bytes()).unwrap();
+    to.write_all(&bytes).unwrap();
+}
+
+fn hear(mut from: &UnixStream) -> Value {
+    let mut len = [0; 4];
+    from.read_exact(&mut len).unwrap();
+    let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
+    from.read_exact(&mut bytes).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// The first words of rank 1 of 2.
+fn hello(root: &RootInfo) -> [Value; 2] {
+    let nonce = u64::from_le_bytes(root.to_bytes()[28..36].try_into().unwrap());
+    let limit = json!({"secs": 60, "nanos": 0});
+    let settings =
+        json!({"exec_timeout": limit, "connect_timeout": limit, "rounding": "EachStep", "order": "Rank"});
+    let config = json!({"name": null, "deterministic": null});
+    let home = json!({"device": 0, "process": 4242});
+    let guest = json!({"ranks": 2, "rank": 1, "home": home, "settings": settings, "config": config});
+    [json!({"version": 1, "nonce": nonce}), guest]
+}
+
+/// Rank 0, here, and a rank 1 that is written by hand.
+fn with_visitor(body: impl FnOnce(&Lane, &UnixStream)) {
+    let root = RootInfo::new(&device()).unwrap();
+    std::thread::scope(|scope| {
+        let keeper = scope.spawn(|| lane(&root, 0, 2));
+        let visitor = UnixStream::connect(door_of(&root)).unwrap();
+        hello(&root).iter().for_each(|word| say(&visitor, word));
+        assert!(hear(&visitor)["Welcome"]["name"].is_string());
+        say(&visitor, &json!("Ready"));
+        body(&keeper.join().unwrap(), &visitor);
+    });
+}
+
+fn issue(ticket: u64, kind: &Value, count: u64) -> Value {
+    json!({"Issue": {"ticket": ticket, "operation": {"kind": kind, "count": count, "data_type": "Int8"}}})
+}
+
+#[test]
+fn strangers_at_the_door_are_sent_away() {
+    let root = RootInfo::new(&device()).unwrap();
+    let door = door_of(&root);
+    let connect = || UnixStream::connect(&door).unwrap();
+    let start = Instant::now();
+    drop(connect());
+    let _silent = connect();
+    (&connect()).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let text = |words: &[Value]| {
+        let stream = connect();
+        words.iter().for_each(|word| say(&stream, word));
+        hear(&stream)["No"]["text"].as_str().unwrap().to_owned()
+    };
+    let [good, guest] = hello(&root);
+    assert!(text(&[json!({"version": 1, "nonce": 5})]).contains("its nonce is not that"));
+    let version = json!({"version": 2, "nonce": good["nonce"]});
+    assert!(text(&[version]).contains("version 2 given, 1 wanted"));
+    let with = |field: &str, value: Value| {
+        let mut guest = guest.clone();
+        guest[field] = value;
+        text(&[good.clone(), guest])
+    };
+    assert!(with("rank", json!(2)).contains("rank = 2 given, a rank below nRanks = 2"));
+    let name = json!({"name": "n".repeat(128), "deterministic": null});
+    assert!(with("config", name).contains("a name of 128 bytes given"));
+    assert!(start.elapsed() < Duration::from_secs(10), "a silent stranger holds nobody up");
+}
+
+#[test]
+fn what_a_visitor_says_is_checked() {
+    let sum = json!({"AllReduce": "Sum"});
+    let cases: [(&str, Vec<Value>); 7] = [
+        ("gave operation 3, 0 was next", vec![issue(3, &sum, 4)]),
+        ("spoke of operation 0 of 0", vec![json!({"Arrive": {"ticket": 0}})]),
+        (
+            "came to operation 0 twice",
+            vec![issue(0, &sum, 4), json!({"Arrive": {"ticket": 0}}), json!({"Arrive": {"ticket": 0}})],
+        ),
+        ("does not understand", vec![json!({"Attack": 1})]),
+        ("does not understand", vec![issue(0, &json!({"Broadcast": {"root": -1}}), 4)]),
+        // The answer to a question about its data.
+        (
+            "gave the answer to another question",
+            vec![issue(0, &sum, 64), json!({"Arrive": {"ticket": 0}}), json!("Stored")],
+        ),
+        ("has ended", vec![issue(0, &sum, 64), json!({"Arrive": {"ticket": 0}})]),
+    ];
+    for (text, words) in cases {
+        with_visitor(|lane, visitor| {
+            let buffer = lane.upload(&[1; 64]);
+            let count = if words.len() == 3 && text.contains("twice") { 4 } else { 64 };
+            let job = (count, fastattention::runtime::CommDType::I8);
+            let op = fastattention::runtime::ReduceOp::Sum;
+            if text.contains("question") || text.contains("ended") {
+                lane.comm.all_reduce(&lane.stream, &buffer, &buffer, job, op).unwrap();
+            }
+            for word in &words {
+                if *word == json!("Stored") {
+                    while hear(visitor)["Load"].is_null() {}
+                }
+                say(visitor, word);
+            }
+            if text.contains("ended") {
+                while hear(visitor)["Load"].is_null() {}
+                visitor.shutdown(std::net::Shutdown::Both).unwrap();
+            }
+            let start = Instant::now();
+            while lane.comm.async_error().is_ok() && start.elapsed() < Duration::from_secs(10) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let error = lane.comm.barrier(&Stream::new(&lane.device).unwrap()).unwrap_err().to_string();
+            assert!(error.contains("rank 1 (device 0 of process 4242)"), "{error}");
+            assert!(error.contains(text), "{text:?} is not in: {error}");
+        });
+    }
+}
+
+#[test]
+fn an_operation_out_of_range_is_refused_and_the_visitor_stays() {
+    with_visitor(|lane, visitor| {
+        for (ticket, kind, count, text) in [
+            (0, json!({"Broadcast": {"root": 2}}), 4, "root = 2 given"),
+            (1, json!({"Send": {"to": 1}}), 4, "a rank other than the own"),
+            (2, json!("AllGather"), u64::MAX, "at most 2^40 wanted"),
+        ] {
+            say(visitor, &issue(ticket, &kind, count));
+            let answer = hear(visitor);
+            let got = answer["Issued"]["refusal"]["text"].as_str().unwrap();
+            assert!(got.contains(text), "{got}");
+        }
+        say(visitor, &json!("Ping"));
+        assert_eq!(hear(visitor), json!("Pong"));
+        lane.comm.async_error().unwrap();
+    });
+}
+
+/// A root info of another process, which leads to `listener`.
+fn root_to(listener: &UnixListener) -> RootInfo {
+    let door = listener.local_addr().unwrap().as_pathname().unwrap().to_str().unwrap().to_owned();
+    let mut bytes = b"fa-sim-hccl-root".to_vec();
+    bytes.extend(4242u32.to_le_bytes());
+    bytes.extend([0; 16]);
+    bytes.push(1);
+    bytes.extend((door.len() as u16).to_le_bytes());
+    bytes.extend(door.as_bytes());
+    bytes.resize(RootInfo::BYTES, 0);
+    RootInfo::from_bytes(&bytes).unwrap()
+}
+
+/// Rank 1, here, and a keeper that is written by hand.
+fn with_keeper<T: Send>(body: impl FnOnce(UnixStream), visit: impl FnOnce(&RootInfo) -> T + Send) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("door")).unwrap();
+    let root = root_to(&listener);
+    std::thread::scope(|scope| {
+        let visitor = scope.spawn(|| visit(&root));
+        let stream = listener.accept().unwrap().0;
+        assert_eq!((hear(&stream)["version"].clone(), hear(&stream)["rank"].clone()), (json!(1), json!(1)));
+        body(stream);
+        visitor.join().unwrap()
+    })
+}
+
+fn welcome(memory: &std::path::Path, len: usize) -> Value {
+    std::fs::write(memory, vec![0; len]).unwrap();
+    let home = json!({"device": 0, "process": 4242});
+    let own = json!({"device": 0, "process": 1});
+    json!({"Welcome": {"name": "x", "homes": [home, own], "memory": memory}})
+}
+
+/// 1 MiB and a bit for each of its bytes.
+const MEMORY: usize = (1 << 20) + (1 << 17);
+
+#[test]
+fn what_a_keeper_answers_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = folder.path().join("memory");
+    let join = |root: &RootInfo| Communicator::new(&device(), root, 1, 2).unwrap_err().to_string();
+    for (answer, text) in [
+        (json!("Nonsense"), "does not understand"),
+        (welcome(&memory, 100), "a file of 100 bytes given"),
+        (json!({"Welcome": {"name": "n".repeat(128), "homes": [], "memory": "/"}}), "a name of 128 bytes"),
+        (json!({"No": {"code": 5, "text": "not today"}}), "not today"),
+    ] {
+        let error = with_keeper(|stream| say(&stream, &answer), join);
+        assert!(error.contains(text), "{text:?} is not in: {error}");
+    }
+    let error = with_keeper(drop, join);
+    assert!(error.contains("process 4242, which made rootInfo, has ended"), "{error}");
+}
+
+#[test]
+fn what_a_keeper_asks_for_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = folder.path().join("memory");
+    let load = |ticket: u64, side: &str, start: u64, len: u64| json!({"Load": {"ticket": ticket, "side": side, "start": start, "len": len}});
+    for (question, text) in [
+        (load(0, "Send", 0, 65), "asked for bytes 0..65 of the Send buffer of operation 0"),
+        (load(0, "Send", u64::MAX, 1), "asked for bytes"),
+        (load(0, "Send", 60, u64::MAX), "asked for bytes"),
+        (load(1, "Recv", 0, 1), "asked for bytes 0..1 of the Recv buffer of operation 1"),
+        (json!({"Explode": null}), "does not understand"),
+        (json!({"Ended": {"ticket": 0, "is_done": false}}), "gave no reason"),
+    ] {
+        let keeper = |stream: UnixStream| {
+            say(&stream, &welcome(&memory, MEMORY));
+            assert_eq!(hear(&stream), json!("Ready"));
+            assert_eq!(hear(&stream)["Issue"]["ticket"], json!(0));
+            say(&stream, &json!({"Issued": {"ticket": 0, "refusal": null}}));
+            assert_eq!(hear(&stream)["Arrive"]["ticket"], json!(0));
+            say(&stream, &load(0, "Send", 3, 61));
+            assert_eq!(hear(&stream), json!({"Loaded": {"has_unset": false}}));
+            assert_eq!(std::fs::read(&memory).unwrap()[..61], (3..64).collect::<Vec<u8>>());
+            say(&stream, &question);
+            // Until the visitor has gone.
+            let _ = (&stream).read_to_end(&mut Vec::new());
+        };
+        let error = with_keeper(keeper, |root| {
+            let lane = lane(root, 1, 2);
+            let buffer = lane.upload(&(0..64).collect::<Vec<u8>>());
+            let job = (64, fastattention::runtime::CommDType::I8);
+            let op = fastattention::runtime::ReduceOp::Sum;
+            lane.comm.all_reduce(&lane.stream, &buffer, &buffer, job, op).unwrap();
+            let error = lane.stream.synchronize().unwrap_err().to_string();
+            assert_eq!(lane.download(&buffer), (0..64).collect::<Vec<u8>>());
+            error
+        });
+        assert!(error.contains("EI0002") && error.contains("rank 0 (device 0 of process 4242)"), "{error}");
+        assert!(error.contains(text), "{text:?} is not in: {error}");
+    }
+}
