@@ -21,6 +21,7 @@ use crate::sim::time::clock::{CoreClock, Cycles, Moment, PipeClock};
 use crate::sim::time::cost;
 use crate::sim::time::gm::{Piece, SharedGm, Transfer};
 use crate::sim::time::report::{CoreReport, LaunchReport, Span, TraceEvent};
+use crate::sim::time::vector::VectorCosts;
 use crate::sim::time::{Cause, ModelTime};
 use crate::sim::{FaultKind, Pipe, Space, Stop};
 use crate::soc::Timing;
@@ -36,6 +37,7 @@ pub(super) fn transfers(pipe: Pipe, instr: &Instr) -> bool {
 /// What the groups of a launch share in model time.
 pub(super) struct TimedLaunch {
     gm: SharedGm,
+    vector: VectorCosts,
     trace: Option<Vec<TraceEvent>>,
     cube_macs: u64,
     /// Scratch: accesses and bursts of the instruction that executes.
@@ -142,7 +144,10 @@ impl Group {
         let Some(timed) = &mut self.timed else { return Ok(()) };
         let issued = timed.unit_flag_wait(c, pipe, instr, issued);
         let span = if shared.pieces.is_empty() {
-            let cost = cost::local(timed.timing, instr, pipe, &shared.touched);
+            let cost = match pipe {
+                Pipe::V => shared.vector.cost(instr),
+                _ => cost::local(timed.timing, instr, pipe, &shared.touched),
+            };
             if pipe == Pipe::M {
                 shared.cube_macs += cost::cube_extents(instr).iter().product::<u64>();
             }
@@ -325,6 +330,7 @@ pub(super) fn run_blocks(
     let soc = launch.config.soc;
     let shared = Rc::new(RefCell::new(TimedLaunch {
         gm: model_time.start(soc),
+        vector: VectorCosts::new(&soc.timing),
         trace: model_time.has_trace().then(Vec::new),
         cube_macs: 0,
         touched: Vec::new(),
