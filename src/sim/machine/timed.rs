@@ -313,6 +313,8 @@ struct Place {
     /// Blocks are given out until none is left.
     is_done: bool,
     can_run: bool,
+    /// The transfer here that can start first, when the place has run as far as it goes without one.
+    next: Option<(Cycles, usize, Pipe)>,
     cores: BTreeMap<usize, CoreReport>,
     instructions: u64,
 }
@@ -372,8 +374,8 @@ fn schedule(
     let limit = Runner::new(launch).group().borrow().resident_limit().min(launch.blocks);
     for i in 0..limit {
         let runner = Runner::new(launch);
-        let mut place =
-            Place { runner, is_done: false, can_run: true, cores: BTreeMap::new(), instructions: 0 };
+        let (cores, instructions) = (BTreeMap::new(), 0);
+        let mut place = Place { runner, is_done: false, can_run: true, next: None, cores, instructions };
         place.next_block(launch, shared, i, 0.0)?;
         places.push(place);
     }
@@ -388,9 +390,8 @@ fn schedule(
             }
             continue;
         }
-        let next = |place: &Place| place.runner.group().borrow().next_transfer();
-        let starts = places.iter().enumerate().filter(|(_, p)| !p.is_done);
-        let starts = starts.filter_map(|(i, p)| next(p).map(|(start, c, pipe)| (start, i, c, pipe)));
+        let starts = places.iter().enumerate();
+        let starts = starts.filter_map(|(i, p)| p.next.map(|(start, c, pipe)| (start, i, c, pipe)));
         let Some((_, i, c, pipe)) = starts.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
         places[i].runner.group().borrow_mut().transfer_next(c, pipe)?;
         places[i].can_run = true;
@@ -424,7 +425,9 @@ impl Place {
     fn run(&mut self, launch: &Launch, shared: &Rc<RefCell<TimedLaunch>>, i: u32) -> Result<(), Stop> {
         while self.can_run && !self.is_done {
             self.can_run = false;
+            self.next = None;
             if !matches!(self.runner.run()?, Progress::Finished) {
+                self.next = self.runner.group().borrow().next_transfer();
                 return Ok(());
             }
             let end = self.collect(i);
