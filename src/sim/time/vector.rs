@@ -115,11 +115,12 @@ fn vector(timing: &Timing, instr: &Instr) -> Cost {
             count: (active * size).div_ceil(32) as i64,
         })
     };
-    let reduces = instr.op.mnemonic.starts_with("vc") && operand(instr, "dstBlockStride").is_none();
+    let dst_block_stride: &[&str] = &["dstBlockStride", "dstStride"];
+    let reduces = instr.op.mnemonic.starts_with("vc") && any_operand(instr, dst_block_stride).is_none();
     let dst = if reduces || instr.op.mnemonic.starts_with("vcmp") {
         None // Less than a block a repeat.
     } else {
-        blocks("dst", dst_size, [&["dstBlockStride", "dstStride"], &["dstRepeatStride", "dstRepeatSize"]])
+        blocks("dst", dst_size, [dst_block_stride, &["dstRepeatStride", "dstRepeatSize"]])
     };
     let one = [&["srcBlockStride", "srcStride"] as &[&str], &["srcRepeatStride", "srcRepeatSize"]];
     let two = |a: &'static [&'static str], b: &'static [&'static str]| [a, b];
@@ -135,4 +136,69 @@ fn vector(timing: &Timing, instr: &Instr) -> Cost {
     .collect();
     let busy = bank::cycles(dst, &sources, repeats, slope) + op.head as f64;
     Cost { occupancy: busy.max(timing.vector.min_occupancy as f64), latency: op.latency as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::instr::{Registers, MAX_ARGS};
+    use crate::sim::isa;
+    use crate::Soc;
+
+    fn timing() -> &'static Timing {
+        &Soc::by_name("Ascend910B2").unwrap().timing
+    }
+
+    fn ub(at: u64) -> u64 {
+        ((Space::Ub as u64) << 48) + at
+    }
+
+    fn instr(mnemonic: &str, elem: Elem, given: &[u64]) -> Instr {
+        let mut args = [0; MAX_ARGS];
+        args[..given.len()].copy_from_slice(given);
+        let (op, num_args) = (isa::find(mnemonic).unwrap(), u32::try_from(given.len()).unwrap());
+        let regs = Registers::at_entry(true);
+        Instr { op, elem, elem_dst: Elem::None, args, num_args, regs, number: 0 }
+    }
+
+    #[test]
+    fn blocks_that_a_copy_writes_to_one_group_of_banks_follow_one_by_one() {
+        let occupancy = |dst_stride: u64, src_stride: u64| {
+            let args = [ub(0x10000), ub(0), 64, dst_stride, src_stride, 8, 8];
+            vector(timing(), &instr("vcopy", Elem::U32, &args)).occupancy
+        };
+        assert_eq!(occupancy(1, 1), 64.0);
+        assert_eq!(occupancy(1, 16), 8.0 * 64.0, "reads");
+        assert_eq!(occupancy(16, 1), 8.0 * 64.0, "writes");
+    }
+
+    #[test]
+    fn a_reduction_writes_less_than_a_block_a_repeat() {
+        let occupancy = |dst_repeat_stride: u64| {
+            let args = [ub(0x10000), ub(0), 64, dst_repeat_stride, 1, 8];
+            vector(timing(), &instr("vcgmax", Elem::F32, &args)).occupancy
+        };
+        assert_eq!(occupancy(1), occupancy(16));
+    }
+
+    #[test]
+    fn kept_costs_are_those_that_are_computed() {
+        let mut costs = VectorCosts::new(timing());
+        let add = |at: u64, repeat: u64| {
+            instr("vadd", Elem::F32, &[ub(at), ub(0), ub(0x4000), repeat, 1, 1, 1, 8, 8, 8])
+        };
+        let mut half = add(0x10000, 64);
+        half.regs.mask[0] = 1;
+        let mut counted = add(0x10000, 64);
+        (counted.regs.counter_mode, counted.regs.mask) = (true, [640, 0]);
+        let f16 = Instr { elem: Elem::F16, ..instr("vexp", Elem::F32, &[ub(0), ub(0), 64, 1, 1, 8, 8]) };
+        let f32 = Instr { elem: Elem::F32, ..f16 };
+        let all = [add(0x10000, 64), add(0x10000, 32), add(0x4020, 64), half, counted, f16, f32];
+        for round in 0..2 {
+            for (i, one) in all.iter().enumerate() {
+                assert_eq!(costs.cost(one), vector(timing(), one), "instruction {i} in round {round}");
+            }
+        }
+        assert_eq!(costs.known.len(), all.len());
+    }
 }
