@@ -284,3 +284,39 @@ fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
     let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
     Ok(Buffer::alloc(device, bytes)?)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+mod tests {
+    use fastattention::DType;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_has_the_tiling_of_the_whole_and_as_many_items_on_every_core() {
+        let soc = Soc::by_name("Ascend910B2").unwrap();
+        for (heads, seqlen) in [(32, 32768), (8, 32768), (5, 65536)] {
+            let problem = Problem::new(DType::F16, [1, seqlen, heads, 128]);
+            let whole =
+                Workload { op: Op::FlashFwd, problem, soc, tiling: None, sample_rows: None, is_warm: false };
+            let sample = whole.sample().unwrap();
+            assert!(sample.is_sample() && sample.flops() < whole.flops());
+            let (whole, sample) = (whole.plan().unwrap(), sample.plan().unwrap());
+            assert_eq!(whole.chosen(), sample.chosen());
+            let items: Vec<_> = (0..soc.cube_cores).map(|core| sample.work_items(core).count()).collect();
+            assert!(items[0] >= 16 && items.iter().all(|n| *n == items[0]), "{items:?}");
+            let keys = sample.key_range(0);
+            assert_eq!(keys, whole.key_range(0), "each item reads what it reads in the whole");
+        }
+        let short = Problem::new(DType::F16, [1, 512, 1, 128]);
+        let short = Workload {
+            op: Op::FlashFwd,
+            problem: short,
+            soc,
+            tiling: None,
+            sample_rows: None,
+            is_warm: false,
+        };
+        assert_eq!(short.sample().unwrap(), short, "too short to be sampled");
+    }
+}
