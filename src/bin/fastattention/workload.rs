@@ -128,7 +128,8 @@ impl Workload {
         let tiling = self.plan()?.chosen();
         let heads = self.problem.batch * self.problem.num_heads;
         let cores = self.soc.cube_cores;
-        let is_whole = |blocks: &u32| heads * blocks % cores == 0 && heads * blocks >= SAMPLE_ROUNDS * cores;
+        let is_whole =
+            |blocks: &u32| (heads * blocks).is_multiple_of(cores) && heads * blocks >= SAMPLE_ROUNDS * cores;
         let blocks =
             (1..=SAMPLE_ROUNDS * cores).find(is_whole).context("no number of rows makes whole rounds")?;
         let rows = blocks * tiling.block_m;
