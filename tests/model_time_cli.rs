@@ -1,4 +1,4 @@
-//! `fastattention trace` and `fastattention bench`, as a user runs them.
+//! `fastattention trace`, `fastattention bench` and `fastattention report`, as a user runs them.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
@@ -135,24 +135,50 @@ fn benches_write_a_table_csv_and_charts() {
 }
 
 #[test]
-fn the_performance_section_of_a_readme_is_replaced_and_nothing_else() {
+fn a_report_fills_the_performance_section_of_a_readme_and_nothing_else() {
     let folder = tempdir().unwrap();
-    let readme = folder.path().join("README.md");
+    let (readme, files) = (folder.path().join("README.md"), folder.path().join("files"));
     fs::write(&readme, "before\n<!-- model-time:begin -->\nold\n<!-- model-time:end -->\nafter\n").unwrap();
-    let args = ["bench", "--seqlen-q", "64", "--num-heads", "1", "--mask", "none", "--readme", text(&readme)];
-    succeeds(&args);
+    let files_flags = ["--csv", text(&files), "--svg", text(&files)];
+    let args: Vec<_> = ["report", "--max-seqlen", "512", "--only", "tiling,mask", "--readme", text(&readme)]
+        .into_iter()
+        .chain(files_flags)
+        .collect();
+    let printed = succeeds(&args);
     let written = fs::read_to_string(&readme).unwrap();
-    assert!(written.starts_with("before\n<!-- model-time:begin -->\nModel time, not measured"), "{written}");
-    assert!(
-        written.ends_with("|\n<!-- model-time:end -->\nafter\n") && !written.contains("old"),
-        "{written}"
+    assert_eq!(
+        written,
+        format!("before\n<!-- model-time:begin -->\n{printed}<!-- model-time:end -->\nafter\n")
     );
+    assert!(printed.starts_with("Model time of the simulator, never measured on a chip.\n"), "{printed}");
     succeeds(&args);
     assert_eq!(fs::read_to_string(&readme).unwrap(), written, "model time repeats itself");
+
+    // The gain is the ratio of the two cases in the file.
+    let mut reader = csv::Reader::from_path(files.join("tiling.csv")).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let at = |name: &str| header.iter().position(|h| h == name).unwrap();
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let us = |is_wanted: &dyn Fn(&str) -> bool| -> f64 {
+        let found = rows.iter().find(|row| is_wanted(&row[at("tiling")])).unwrap();
+        found[at("model_core_us")].parse().unwrap()
+    };
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let one_level = us(&|tiling| tiling.starts_with("block_m 128, block_n 128, chunk_n 128"));
+    let gain = one_level / us(&|tiling| tiling == "planned");
+    let told = printed.lines().find_map(|line| line.strip_prefix("| gain | ")).unwrap();
+    let told: f64 = told.trim_end_matches(" |").parse().unwrap();
+    assert!((told - gain).abs() < 0.01 && gain > 1.0, "{told}, {gain}");
+    for name in ["tiling.svg", "mask.svg"] {
+        let chart = fs::read_to_string(files.join(name)).unwrap();
+        assert!(chart.contains("model time, not measured"), "{name} says what it shows");
+    }
 
     fs::write(&readme, "no markers").unwrap();
     assert!(fails(&args).contains("has no lines <!-- model-time:begin -->"));
     assert_eq!(fs::read_to_string(&readme).unwrap(), "no markers");
+    let message = fails(&["report", "--only", "rates", "--max-seqlen", "512"]);
+    assert!(message.contains("no topic has a case with at most 512 rows"), "{message}");
 }
 
 #[test]
@@ -162,9 +188,9 @@ fn every_operator_has_a_bench_and_refuses_what_it_has_no_use_for() {
         let args: Vec<_> = ["bench", "--op"].iter().chain(op).chain(&shape).copied().chain([mask]).collect();
         fastattention(&args)
     };
-    let output = bench(&["flash_fwd,standard,matmul,copy"], "none");
+    let output = bench(&["flash_fwd,standard,matmul,copy,read-mask"], "none");
     let table = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(table.lines().count(), 2 + 4, "{table}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(table.lines().count(), 2 + 5, "{table}{}", String::from_utf8_lossy(&output.stderr));
     assert!(bench(&["standard"], "causal").status.success());
     let output = bench(&["matmul"], "causal");
     assert_eq!(

@@ -253,9 +253,10 @@ fn check_chrome(events: &[Value], dialect: TraceDialect) -> [u64; 2] {
             _ => panic!("{event}"),
         }
     }
-    for (lane, bars) in &mut bars {
+    for (lane, bars) in &bars {
         assert!(named.contains(lane), "{lane:?} has no metadata");
-        bars.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert!(bars.iter().all(|(ts, dur)| *ts >= 0.0 && *dur > 0.0), "{lane:?}: {bars:?}");
+        // In the order of the file: later bars start later, and behind the end of the one before.
         for pair in bars.windows(2) {
             assert!(pair[0].0 + pair[0].1 <= pair[1].0 + 1e-6, "{lane:?}: {pair:?}");
         }

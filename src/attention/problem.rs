@@ -1,5 +1,7 @@
 //! What to compute, as the caller says it.
 
+use std::fmt;
+
 use crate::tiling::{dense_strides, Mask, Reason, Shape};
 use crate::{DType, Soc};
 
@@ -12,6 +14,15 @@ pub enum Layout {
     Bsnd,
     /// `[batch, num_heads, seqlen, head_dim]`.
     Bnsd,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Layout::Bsnd => "bsnd",
+            Layout::Bnsd => "bnsd",
+        })
+    }
 }
 
 impl Layout {

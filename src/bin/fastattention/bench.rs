@@ -2,22 +2,18 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
-use fastattention::attention::{Mask, Problem};
+use fastattention::attention::{Layout, Mask, Problem};
 use fastattention::{DType, Soc};
 
 use crate::chart;
 use crate::output::Output;
 use crate::progress::bar;
-use crate::shape::parse_dtype;
+use crate::shape::{parse_dtype, parse_layout, parse_score_dtype};
 use crate::table::{self, Row};
 use crate::workload::{Op, Workload};
-
-/// Lines between which `--readme` writes.
-const BEGIN: &str = "<!-- model-time:begin -->";
-const END: &str = "<!-- model-time:end -->";
 
 /// Every combination of the lists is run.
 #[derive(clap::Args)]
@@ -49,6 +45,12 @@ pub(crate) struct Bench {
     /// Masks, separated by spaces: none, causal or window:L,R.
     #[arg(long, num_args = 1.., default_values = ["none", "causal"], value_parser = crate::parse_mask)]
     mask: Vec<Mask>,
+    /// Types in which scores go from the Cube to the vector cores: f32 or f16.
+    #[arg(long, value_delimiter = ',', default_values = ["f32"], value_parser = parse_score_dtype)]
+    score_dtype: Vec<DType>,
+    /// Orders of the dimensions: bsnd or bnsd.
+    #[arg(long, value_delimiter = ',', default_values = ["bsnd"], value_parser = parse_layout)]
+    layout: Vec<Layout>,
     /// SoCs.
     #[arg(long, value_delimiter = ',', default_values = ["Ascend910B2"])]
     soc: Vec<String>,
@@ -61,15 +63,11 @@ pub(crate) struct Bench {
     /// Folder for charts of time, pipes and roofline.
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Markdown file whose lines between `<!-- model-time:begin -->` and `<!-- model-time:end -->` are replaced by the table.
-    #[arg(long)]
-    readme: Option<PathBuf>,
 }
 
 impl Bench {
     pub(crate) fn execute(self) -> Result<()> {
         let csv = self.csv.as_deref().map(|path| Output::check(path, None)).transpose()?;
-        let readme = self.readme.as_deref().map(Section::find).transpose()?;
         if let Some(folder) = &self.svg {
             fs::create_dir_all(folder).with_context(|| format!("svg folder {}", folder.display()))?;
         }
@@ -93,9 +91,6 @@ impl Bench {
         if let Some(folder) = &self.svg {
             chart::write(folder, &rows)?;
         }
-        if let Some(readme) = readme {
-            readme.replace(&table::markdown(&rows))?;
-        }
         crate::print(table::text(&rows).trim_end())
     }
 
@@ -105,7 +100,8 @@ impl Bench {
         for &op in &self.op {
             for &soc in &socs {
                 for problem in self.problems() {
-                    let workload = Workload { op, problem, soc, is_warm: !self.cold };
+                    let workload =
+                        Workload { op, problem, soc, tiling: None, sample_rows: None, is_warm: !self.cold };
                     workload.check()?;
                     workloads.push(workload);
                 }
@@ -117,46 +113,32 @@ impl Bench {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for &mask in &self.mask {
-            for &batch in &self.batch {
-                for &num_heads in &self.num_heads {
-                    for &seqlen_q in &self.seqlen_q {
-                        let same = [seqlen_q];
-                        let lengths_k = if self.seqlen_k.is_empty() { &same[..] } else { &self.seqlen_k };
-                        problems.extend(lengths_k.iter().map(|&seqlen_k| {
-                            Problem::new(self.dtype, [batch, seqlen_q, num_heads, self.head_dim])
-                                .with_seqlen_k(seqlen_k)
-                                .with_num_heads_k(self.num_heads_k.unwrap_or(num_heads))
-                                .with_mask(mask)
-                        }));
-                    }
+            for &layout in &self.layout {
+                for &score_dtype in &self.score_dtype {
+                    let options =
+                        |p: Problem| p.with_mask(mask).with_layout(layout).with_score_dtype(score_dtype);
+                    problems.extend(self.shapes().into_iter().map(options));
                 }
             }
         }
         problems
     }
-}
 
-/// A file with the two lines, and where they are.
-struct Section {
-    output: Output,
-    text: String,
-    begin: usize,
-    end: usize,
-}
-
-impl Section {
-    fn find(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("readme {shown}"))?;
-        let begin = text.find(BEGIN).map(|at| at + BEGIN.len());
-        let Some((begin, end)) = begin.zip(text.find(END)).filter(|(begin, end)| begin <= end) else {
-            bail!("readme {shown} has no lines {BEGIN} and {END} in this order");
-        };
-        Ok(Self { output: Output::check(path, None)?, text, begin, end })
-    }
-
-    fn replace(&self, table: &str) -> Result<()> {
-        let text = format!("{}\n{}{}", &self.text[..self.begin], table, &self.text[self.end..]);
-        self.output.replace(|file| Ok(file.write_all(text.as_bytes())?))
+    fn shapes(&self) -> Vec<Problem> {
+        let mut shapes = Vec::new();
+        for &batch in &self.batch {
+            for &num_heads in &self.num_heads {
+                for &seqlen_q in &self.seqlen_q {
+                    let same = [seqlen_q];
+                    let lengths_k = if self.seqlen_k.is_empty() { &same[..] } else { &self.seqlen_k };
+                    shapes.extend(lengths_k.iter().map(|&seqlen_k| {
+                        Problem::new(self.dtype, [batch, seqlen_q, num_heads, self.head_dim])
+                            .with_seqlen_k(seqlen_k)
+                            .with_num_heads_k(self.num_heads_k.unwrap_or(num_heads))
+                    }));
+                }
+            }
+        }
+        shapes
     }
 }

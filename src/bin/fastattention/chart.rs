@@ -1,4 +1,4 @@
-//! Charts of `fastattention bench`, as SVG.
+//! Charts of results in model time, as SVG.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ const SIZE: (u32, u32) = (960, 540);
 
 const FONT: &str = "sans-serif";
 
-type Points = Vec<(f64, f64)>;
+pub(crate) type Points = Vec<(f64, f64)>;
 
 /// Writes `time.svg`, `pipes.svg`, and `roofline_<SoC>.svg` for each SoC.
 pub(crate) fn write(folder: &Path, rows: &[Row]) -> Result<()> {
@@ -32,7 +32,7 @@ pub(crate) fn write(folder: &Path, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-fn save(path: &Path, svg: &str) -> Result<()> {
+pub(crate) fn save(path: &Path, svg: &str) -> Result<()> {
     Output::check(path, None)?.replace(|file| Ok(file.write_all(svg.as_bytes())?))
 }
 
@@ -62,45 +62,63 @@ fn around(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> {
     }
 }
 
-/// Model time of the task against seqlen_q, both logarithmic.
+/// Model time of the task against seqlen_q.
 fn times(rows: &[Row]) -> Result<String> {
     let mut series: BTreeMap<String, Points> = BTreeMap::new();
     for (row, label) in rows.iter().zip(labels(rows, false)) {
         let at = (f64::from(row.workload.problem.seqlen_q), row.task_us);
         series.entry(label).or_default().push(at);
     }
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
-        let x = around(rows.iter().map(|r| f64::from(r.workload.problem.seqlen_q)));
-        let y = around(rows.iter().map(|r| r.task_us));
-        let mut chart = ChartBuilder::on(&root)
-            .caption("Model time of the task (not measured)", (FONT, 20))
-            .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(72)
-            .build_cartesian_2d(x.log_scale(), y.log_scale())?;
-        let whole = |seqlen: &f64| format!("{seqlen:.0}");
-        chart
-            .configure_mesh()
-            .max_light_lines(0)
-            .x_label_formatter(&whole)
-            .x_desc("seqlen_q")
-            .y_desc("model time, us")
-            .draw()?;
-        for (i, (label, mut points)) in series.into_iter().enumerate() {
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let colour = Palette99::pick(i).to_rgba();
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?
-                .label(label)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
-        }
-        chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
-        root.present().context("drawing the times")?;
+    for points in series.values_mut() {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
-    Ok(svg)
+    let caption = "Model time of the task (not measured)".to_owned();
+    let series = series.into_iter().collect();
+    Lines { caption, x_desc: "seqlen_q", y_desc: "model time, us".to_owned(), series }.svg()
+}
+
+/// Values against a length, both logarithmic.
+pub(crate) struct Lines {
+    pub(crate) caption: String,
+    pub(crate) x_desc: &'static str,
+    pub(crate) y_desc: String,
+    pub(crate) series: Vec<(String, Points)>,
+}
+
+impl Lines {
+    pub(crate) fn svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+            root.fill(&WHITE)?;
+            let places = || self.series.iter().flat_map(|(_, points)| points);
+            let (x, y) = (around(places().map(|p| p.0)), around(places().map(|p| p.1)));
+            let mut chart = ChartBuilder::on(&root)
+                .caption(&self.caption, (FONT, 20))
+                .margin(12)
+                .x_label_area_size(44)
+                .y_label_area_size(72)
+                .build_cartesian_2d(x.log_scale(), y.log_scale())?;
+            let whole = |seqlen: &f64| format!("{seqlen:.0}");
+            chart
+                .configure_mesh()
+                .max_light_lines(0)
+                .x_label_formatter(&whole)
+                .x_desc(self.x_desc)
+                .y_desc(&self.y_desc)
+                .draw()?;
+            for (i, (label, points)) in self.series.iter().enumerate() {
+                let colour = Palette99::pick(i).to_rgba();
+                chart
+                    .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)).point_size(3))?
+                    .label(label)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+            }
+            chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+            root.present().context("drawing the lines")?;
+        }
+        Ok(svg)
+    }
 }
 
 /// Busy share of every pipe, a group of bars for each row.

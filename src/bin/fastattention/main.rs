@@ -10,6 +10,7 @@ mod kernels;
 mod output;
 mod plan;
 mod progress;
+mod report;
 mod run;
 mod self_test;
 mod shape;
@@ -45,6 +46,8 @@ enum Command {
     Trace(trace::Trace),
     /// Run operators in model time over sweeps of shapes: table, CSV, charts.
     Bench(bench::Bench),
+    /// Make the performance section of a README in model time: fixed comparisons as tables, CSV and charts.
+    Report(report::Report),
     /// Run published measurements of the 910B series in model time, and compare.
     Calibrate(calibrate::Calibrate),
     /// Simulate the most promising tilings of shapes in model time, and write the results to a file for `plan --tuned`.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.execute(),
         Command::Trace(trace) => trace.execute(),
         Command::Bench(bench) => bench.execute(),
+        Command::Report(report) => report.execute(),
         Command::Calibrate(calibrate) => calibrate.execute(),
         Command::Tune(tune) => tune.execute(),
         Command::Devices => devices(),

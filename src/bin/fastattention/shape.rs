@@ -1,6 +1,6 @@
 //! An attention problem given by flags.
 
-use fastattention::attention::{Mask, Problem};
+use fastattention::attention::{Layout, Mask, Problem};
 use fastattention::{DType, Soc};
 
 /// Flags of a problem and the SoC to solve it on.
@@ -59,11 +59,19 @@ pub(crate) fn parse_dtype(text: &str) -> Result<DType, String> {
     }
 }
 
-fn parse_score_dtype(text: &str) -> Result<DType, String> {
+pub(crate) fn parse_score_dtype(text: &str) -> Result<DType, String> {
     match text {
         "f32" => Ok(DType::F32),
         "f16" => Ok(DType::F16),
         _ => Err(format!("score dtype {text:?} is not f32 or f16")),
+    }
+}
+
+pub(crate) fn parse_layout(text: &str) -> Result<Layout, String> {
+    match text {
+        "bsnd" => Ok(Layout::Bsnd),
+        "bnsd" => Ok(Layout::Bnsd),
+        _ => Err(format!("layout {text:?} is not bsnd or bnsd")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Results of `fastattention bench`: one row a case, as a table for people, as CSV and as Markdown.
+//! Results in model time: one row a case, as a table for people and as CSV.
 
 use std::fmt::Write as _;
 
@@ -32,6 +32,8 @@ pub(crate) struct Row {
     l2_hit_percent: Option<f64>,
     gm_bytes: u64,
     hbm_bytes: u64,
+    /// Kernel and `core_us` of each launch.
+    pub(crate) launches: Vec<(String, f64)>,
     /// One for each launch.
     pub(crate) rooflines: Vec<Roofline>,
 }
@@ -53,17 +55,22 @@ impl Row {
             l2_hit_percent: (sectors > 0).then(|| 100.0 - 100.0 * missed as f64 / sectors as f64),
             gm_bytes: reports.iter().map(LaunchReport::gm_bytes).sum(),
             hbm_bytes: reports.iter().map(LaunchReport::hbm_bytes).sum(),
+            launches: reports.iter().map(|r| (r.kernel.clone(), r.core_us())).collect(),
             rooflines: reports.iter().map(LaunchReport::roofline).collect(),
         }
     }
 
     /// What was asked for.
     pub(crate) fn case(&self) -> Vec<(&'static str, String)> {
-        let Workload { op, problem, soc, is_warm } = &self.workload;
+        let Workload { op, problem, soc, tiling, sample_rows, is_warm } = &self.workload;
         vec![
             ("op", op.to_string()),
             ("soc", soc.name.clone()),
             ("dtype", problem.dtype.to_string()),
+            ("score_dtype", problem.score_dtype.to_string()),
+            ("layout", problem.layout.to_string()),
+            ("tiling", tiling.map_or_else(|| "planned".to_owned(), |tiling| tiling.to_string())),
+            ("rows_run", sample_rows.map_or_else(|| "all".to_owned(), |rows| rows.to_string())),
             ("mask", problem.mask.to_string()),
             ("l2", if *is_warm { "warm" } else { "cold" }.to_owned()),
             ("batch", problem.batch.to_string()),
@@ -75,14 +82,19 @@ impl Row {
         ]
     }
 
+    /// `tflops` in % of what all Cubes can do.
+    pub(crate) fn peak_percent(&self) -> f64 {
+        let peak = self.rooflines.first().map_or(f64::INFINITY, |r| r.peak_tflops);
+        100.0 * self.tflops / peak
+    }
+
     /// What was found.
     fn results(&self) -> Vec<(&'static str, String)> {
-        let peak = self.rooflines.first().map_or(f64::INFINITY, |r| r.peak_tflops);
         let mut results = vec![
             ("model_core_us", format!("{:.2}", self.core_us)),
             ("model_task_us", format!("{:.2}", self.task_us)),
             ("tflops", format!("{:.1}", self.tflops)),
-            ("cube_peak_percent", format!("{:.1}", 100.0 * self.tflops / peak)),
+            ("cube_peak_percent", format!("{:.1}", self.peak_percent())),
         ];
         let busy = PIPES.iter().zip(self.busy_percent);
         results.extend(busy.map(|((_, _, name), share)| (*name, format!("{share:.1}"))));
@@ -162,23 +174,10 @@ pub(crate) fn text(rows: &[Row]) -> String {
     text
 }
 
-/// The same in Markdown.
-pub(crate) fn markdown(rows: &[Row]) -> String {
-    let (common, lines) = cells(rows);
-    let mut text = format!("Model time, not measured; {common}.\n\n");
-    for (i, line) in lines.iter().enumerate() {
-        let _ = writeln!(text, "| {} |", line.join(" | "));
-        if i == 0 {
-            let _ = writeln!(text, "|{}", " ---: |".repeat(line.len()));
-        }
-    }
-    text
-}
-
 /// Every column of every row.
-pub(crate) fn csv(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn csv<'a>(rows: impl IntoIterator<Item = &'a Row>) -> anyhow::Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for (i, row) in rows.iter().enumerate() {
+    for (i, row) in rows.into_iter().enumerate() {
         let columns: Vec<_> = row.case().into_iter().chain(row.results()).collect();
         if i == 0 {
             writer.write_record(columns.iter().map(|(name, _)| *name))?;

@@ -55,6 +55,8 @@ impl Trace {
             op: self.kernel,
             problem: self.shape.problem(),
             soc: self.shape.soc()?,
+            tiling: None,
+            sample_rows: None,
             is_warm: !self.cold,
         };
         workload.check()?;

@@ -3,11 +3,12 @@
 use anyhow::{ensure, Context, Result};
 use clap::ValueEnum;
 use fastattention::attention::{self, Args, FlashAttention, Mask, Problem};
-use fastattention::baseline::{self, MemoryCopy, StandardArgs, StandardAttention};
+use fastattention::baseline::{self, MemoryCopy, Read, ReadFrom, ReadTo, StandardArgs, StandardAttention};
 use fastattention::matmul::{self, Matmul};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime};
 use fastattention::sim::Config;
+use fastattention::tiling::Candidate;
 use fastattention::Soc;
 
 /// An operator.
@@ -22,6 +23,8 @@ pub(crate) enum Op {
     Matmul,
     /// Copy of a tensor of the shape of q.
     Copy,
+    /// Read of a dense mask of one byte for each query and key, once for every head, by all vector cores and nothing else.
+    ReadMask,
 }
 
 impl std::fmt::Display for Op {
@@ -31,16 +34,27 @@ impl std::fmt::Display for Op {
             Op::Standard => "standard",
             Op::Matmul => "matmul",
             Op::Copy => "copy",
+            Op::ReadMask => "read-mask",
         })
     }
 }
 
+/// Rounds of work items that a sample has at least.
+const SAMPLE_ROUNDS: u32 = 16;
+
+/// Columns of a mask that a core reads for every head before it goes on, so that L2 still holds them for the next head.
+const MASK_SLICE_COLS: u32 = 512;
+
 /// An operator on a problem and a SoC.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Workload {
     pub(crate) op: Op,
     pub(crate) problem: Problem,
     pub(crate) soc: &'static Soc,
+    /// Tiling of `flash_fwd`; `None` is the planner's choice.
+    pub(crate) tiling: Option<Candidate>,
+    /// Run `flash_fwd` only on so many of the rows of q.
+    pub(crate) sample_rows: Option<u32>,
     /// Run once before, so that L2 holds what a run leaves there.
     pub(crate) is_warm: bool,
 }
@@ -53,7 +67,12 @@ impl std::fmt::Display for Workload {
             "{op} on {}: {} q [{}, {}, {}, {}]",
             soc.name, p.dtype, p.batch, p.seqlen_q, p.num_heads, p.head_dim
         )?;
-        write!(f, ", seqlen_k {}, num_heads_k {}, mask {}", p.seqlen_k, p.num_heads_k, p.mask)
+        write!(f, ", seqlen_k {}, num_heads_k {}, mask {}", p.seqlen_k, p.num_heads_k, p.mask)?;
+        write!(f, ", scores {}, layout {}", p.score_dtype, p.layout)?;
+        if let Some(tiling) = self.tiling {
+            write!(f, ", {tiling}")?;
+        }
+        self.sample_rows.map_or(Ok(()), |rows| write!(f, ", only {rows} rows"))
     }
 }
 
@@ -65,6 +84,9 @@ impl Workload {
             return Ok(());
         }
         ensure!(p.mask == Mask::None, "{}: mask {} given; it has none, wanted --mask none", self.op, p.mask);
+        if self.op == Op::ReadMask {
+            return Ok(());
+        }
         for (name, given, wanted) in
             [("seqlen_k", p.seqlen_k, p.seqlen_q), ("num_heads_k", p.num_heads_k, p.num_heads)]
         {
@@ -77,15 +99,58 @@ impl Workload {
     pub(crate) fn flops(&self) -> f64 {
         match self.op {
             Op::FlashFwd | Op::Standard => {
-                let shape = self.problem.shape();
+                let shape = self.launched().shape();
                 let keys = |row| shape.visible_keys(row..row + 1).len() as f64;
                 let pairs: f64 = (0..shape.seqlen_q).map(keys).sum();
                 let heads = f64::from(shape.batch) * f64::from(shape.num_heads);
                 2.0 * pairs * heads * (f64::from(shape.head_dim) + f64::from(shape.head_dim_v))
             }
             Op::Matmul => self.linear().flops(),
-            Op::Copy => 0.0,
+            Op::Copy | Op::ReadMask => 0.0,
         }
+    }
+
+    /// The problem that is run.
+    fn launched(&self) -> Problem {
+        let mut problem = self.problem;
+        problem.seqlen_q = self.sample_rows.unwrap_or(problem.seqlen_q);
+        problem
+    }
+
+    /// Is it run only in part?
+    pub(crate) fn is_sample(&self) -> bool {
+        self.sample_rows.is_some()
+    }
+
+    /// The same on the first rows of q, for a problem without mask, where every row costs the same: with the tiling of the whole, and as
+    /// many rows as make whole rounds of work items on all cores.
+    pub(crate) fn sample(&self) -> Result<Self> {
+        let tiling = self.plan()?.chosen();
+        let heads = self.problem.batch * self.problem.num_heads;
+        let cores = self.soc.cube_cores;
+        let is_whole =
+            |blocks: &u32| (heads * blocks).is_multiple_of(cores) && heads * blocks >= SAMPLE_ROUNDS * cores;
+        let blocks =
+            (1..=SAMPLE_ROUNDS * cores).find(is_whole).context("no number of rows makes whole rounds")?;
+        let rows = blocks * tiling.block_m;
+        if rows >= self.problem.seqlen_q {
+            return Ok(*self);
+        }
+        Ok(Self { tiling: Some(tiling), sample_rows: Some(rows), ..*self })
+    }
+
+    /// What a simulation costs the host, in pairs of query and key of `flash_fwd`.
+    pub(crate) fn host_cost(&self) -> f64 {
+        let p = self.launched();
+        let rows = f64::from(p.batch) * f64::from(p.num_heads) * f64::from(p.seqlen_q);
+        let hidden = if p.mask == Mask::Causal && self.op == Op::FlashFwd { 0.5 } else { 1.0 };
+        let columns = match self.op {
+            Op::FlashFwd | Op::Standard => hidden * f64::from(p.seqlen_k),
+            Op::ReadMask => 0.1 * f64::from(p.seqlen_k),
+            Op::Matmul => f64::from(p.num_heads) * f64::from(p.head_dim),
+            Op::Copy => f64::from(p.head_dim),
+        };
+        rows * columns * if self.is_warm { 2.0 } else { 1.0 }
     }
 
     fn linear(&self) -> matmul::Problem {
@@ -109,11 +174,20 @@ impl Workload {
             Op::Standard => self.standard(&device, &model_time, rounds),
             Op::Matmul => self.matmul(&device, &model_time, rounds),
             Op::Copy => self.copy(&device, &model_time, rounds),
+            Op::ReadMask => self.read_mask(&device, &model_time, rounds),
         }
     }
 
+    /// The plan of `flash_fwd`.
+    pub(crate) fn plan(&self) -> Result<attention::Plan> {
+        Ok(match self.tiling {
+            Some(tiling) => attention::plan_with(&self.launched(), self.soc, tiling)?,
+            None => attention::plan(&self.launched(), self.soc)?,
+        })
+    }
+
     fn flash_fwd(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        let plan = attention::plan(&self.problem, self.soc)?;
+        let plan = self.plan()?;
         let operator = FlashAttention::new(device)?;
         let stream = Stream::new(device)?;
         let [q, k, v, o, _] = plan.shape().operand_bytes();
@@ -169,6 +243,26 @@ impl Workload {
             Ok(operator.launch(&stream, self.soc.vector_cores, bytes, (&dst).into(), (&src).into())?)
         })
     }
+
+    fn read_mask(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
+        let p = &self.problem;
+        let operator = Read::new(device)?;
+        let stream = Stream::new(device)?;
+        // The kernel counts in elements of two bytes.
+        let cols = p.seqlen_k.div_ceil(2).max(1);
+        let slice_cols = cols.min(MASK_SLICE_COLS);
+        let rows_per_core = p.seqlen_q.div_ceil(self.soc.vector_cores).max(1);
+        let num_cores = p.seqlen_q.div_ceil(rows_per_core).max(1);
+        let from = ReadFrom {
+            slice_cols,
+            passes: p.batch * p.num_heads,
+            ..ReadFrom::new([p.seqlen_q, cols], [rows_per_core.min(16), slice_cols], num_cores)
+        };
+        let mask = alloc(device, from.span_bytes())?;
+        repeated(model_time, &stream, rounds, || {
+            Ok(operator.launch(&stream, &from, ReadTo::Ub, (&mask).into())?)
+        })
+    }
 }
 
 /// Launches `rounds` times; the reports of the last round.
@@ -190,4 +284,40 @@ fn repeated(
 fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
     let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
     Ok(Buffer::alloc(device, bytes)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+mod tests {
+    use fastattention::DType;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_has_the_tiling_of_the_whole_and_as_many_items_on_every_core() {
+        let soc = Soc::by_name("Ascend910B2").unwrap();
+        for (heads, seqlen) in [(32, 32768), (8, 32768), (5, 65536)] {
+            let problem = Problem::new(DType::F16, [1, seqlen, heads, 128]);
+            let whole =
+                Workload { op: Op::FlashFwd, problem, soc, tiling: None, sample_rows: None, is_warm: false };
+            let sample = whole.sample().unwrap();
+            assert!(sample.is_sample() && sample.flops() < whole.flops());
+            let (whole, sample) = (whole.plan().unwrap(), sample.plan().unwrap());
+            assert_eq!(whole.chosen(), sample.chosen());
+            let items: Vec<_> = (0..soc.cube_cores).map(|core| sample.work_items(core).count()).collect();
+            assert!(items[0] >= 16 && items.iter().all(|n| *n == items[0]), "{items:?}");
+            let keys = sample.key_range(0);
+            assert_eq!(keys, whole.key_range(0), "each item reads what it reads in the whole");
+        }
+        let short = Problem::new(DType::F16, [1, 512, 1, 128]);
+        let short = Workload {
+            op: Op::FlashFwd,
+            problem: short,
+            soc,
+            tiling: None,
+            sample_rows: None,
+            is_warm: false,
+        };
+        assert_eq!(short.sample().unwrap(), short, "too short to be sampled");
+    }
 }

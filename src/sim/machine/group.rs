@@ -190,11 +190,12 @@ impl Group {
             return Ok(Issued::Done);
         }
         let dispatch = core.order.dispatch(pipe);
-        let entry = Box::new(Entry { instr: *instr, action, dispatch, issued: Moment::default(), traits });
-        if core.queues[pipe as usize].len() == QUEUE_DEPTH {
-            return Ok(Issued::Queue(pipe, entry));
+        let is_full = core.queues[pipe as usize].len() == QUEUE_DEPTH;
+        let entry = Entry { instr: *instr, action, dispatch, issued: Moment::default(), traits };
+        if is_full {
+            return Ok(Issued::Queue(pipe, Box::new(entry)));
         }
-        self.push(c, pipe, *entry)
+        self.push(c, pipe, entry)
     }
 
     /// Queues an instruction; there is room. With a seed, some pipes run and another core may go first.

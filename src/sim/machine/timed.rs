@@ -21,6 +21,7 @@ use crate::sim::time::clock::{CoreClock, Cycles, Moment, PipeClock};
 use crate::sim::time::cost;
 use crate::sim::time::gm::{Piece, SharedGm, Transfer};
 use crate::sim::time::report::{CoreReport, LaunchReport, Span, TraceEvent};
+use crate::sim::time::vector::VectorCosts;
 use crate::sim::time::{Cause, ModelTime};
 use crate::sim::{FaultKind, Pipe, Space, Stop};
 use crate::soc::Timing;
@@ -36,6 +37,7 @@ pub(super) fn transfers(pipe: Pipe, instr: &Instr) -> bool {
 /// What the groups of a launch share in model time.
 pub(super) struct TimedLaunch {
     gm: SharedGm,
+    vector: VectorCosts,
     trace: Option<Vec<TraceEvent>>,
     cube_macs: u64,
     /// Scratch: accesses and bursts of the instruction that executes.
@@ -50,7 +52,7 @@ pub(super) struct Timed {
     shared: Rc<RefCell<TimedLaunch>>,
     /// Place of the group on the chip.
     place: u32,
-    /// Last fixpipe and Mmad under unitFlag, by core: starts.
+    /// Last Mmad and fixpipe under unitFlag, by core: the result of the one, the start of the other.
     unit_flag: Vec<(Moment, Moment)>,
 }
 
@@ -142,7 +144,10 @@ impl Group {
         let Some(timed) = &mut self.timed else { return Ok(()) };
         let issued = timed.unit_flag_wait(c, pipe, instr, issued);
         let span = if shared.pieces.is_empty() {
-            let cost = cost::local(timed.timing, instr, pipe, &shared.touched);
+            let cost = match pipe {
+                Pipe::V => shared.vector.cost(instr),
+                _ => cost::local(timed.timing, instr, pipe, &shared.touched),
+            };
             if pipe == Pipe::M {
                 shared.cube_macs += cost::cube_extents(instr).iter().product::<u64>();
             }
@@ -150,10 +155,12 @@ impl Group {
         } else {
             shared.transfer(timed.timing, timed.clocks[c].pipe(pipe), instr, issued)
         };
-        timed.unit_flag_note(c, pipe, instr, &span);
-        let number = shared.record(&Site { group: self, c, pipe }, instr, &span);
+        let gm_bytes = shared.pieces.iter().map(|p| p.len * p.count).sum();
+        timed.clocks[c].pipe(pipe).report.gm_bytes += gm_bytes;
+        let number = shared.record(&Site { group: self, c, pipe }, instr, &span, gm_bytes);
         if let Some(timed) = &mut self.timed {
             timed.clocks[c].pipe(pipe).mark(number, span.done);
+            timed.unit_flag_note(c, pipe, instr, &span, number);
         }
         Ok(())
     }
@@ -183,7 +190,7 @@ impl Group {
     }
 
     /// Starts model time of a block.
-    fn start_timed(&mut self, shared: &Rc<RefCell<TimedLaunch>>, place: u32, start: Cycles) {
+    fn start_timed(&mut self, shared: &Rc<RefCell<TimedLaunch>>, place: u32, start: Moment) {
         let timing = &self.launch.config.soc.timing;
         let cores = self.cores.len();
         let mut timed = self.timed.take().unwrap_or_else(|| Timed {
@@ -201,8 +208,11 @@ impl Group {
     }
 }
 
-/// UnitFlag operand of a Cube or Fixpipe instruction.
-fn unit_flag(instr: &Instr) -> bool {
+/// Is this an instruction of the Cube or of the fixpipe under unitFlag?
+fn unit_flag(pipe: Pipe, instr: &Instr) -> bool {
+    if !matches!(pipe, Pipe::M | Pipe::Fix) {
+        return false;
+    }
     let named = |name: &&str| matches!(*name, "unitFlag" | "UnitFlagMode");
     let at = instr.op.operands.iter().position(named);
     let shift = usize::from(instr.op.mnemonic == "mad" && instr.num_args == 11);
@@ -210,12 +220,12 @@ fn unit_flag(instr: &Instr) -> bool {
 }
 
 impl Timed {
-    /// ASSUMPTION(unit-flag-time): under unitFlag FIX starts behind the start of the Mmad that fills the accumulator, and the
+    /// ASSUMPTION(unit-flag-time): under unitFlag FIX starts behind the result of the Mmad that fills the accumulator, and the
     /// next such Mmad behind the start of FIX; the units in between are not followed one by one.
     fn unit_flag_wait(&self, c: usize, pipe: Pipe, instr: &Instr, issued: Moment) -> Moment {
         let (mmad, fixpipe) = self.unit_flag[c];
         let mut start = issued;
-        if unit_flag(instr) {
+        if unit_flag(pipe, instr) {
             match pipe {
                 Pipe::Fix => start.join(&mmad),
                 Pipe::M => start.join(&fixpipe),
@@ -225,12 +235,12 @@ impl Timed {
         start
     }
 
-    fn unit_flag_note(&mut self, c: usize, pipe: Pipe, instr: &Instr, span: &Span) {
-        let moment = Moment { at: span.start, span: span.before };
-        if unit_flag(instr) {
+    /// Keeps what later instructions under unitFlag wait for; `number` is that of the instruction in the trace.
+    fn unit_flag_note(&mut self, c: usize, pipe: Pipe, instr: &Instr, span: &Span, number: Option<u32>) {
+        if unit_flag(pipe, instr) {
             match pipe {
-                Pipe::M => self.unit_flag[c].0 = Moment { at: span.done, ..moment },
-                Pipe::Fix => self.unit_flag[c].1 = moment,
+                Pipe::M => self.unit_flag[c].0 = Moment { at: span.done, span: number },
+                Pipe::Fix => self.unit_flag[c].1 = Moment { at: span.start, span: number },
                 _ => {}
             }
         }
@@ -281,7 +291,7 @@ impl TimedLaunch {
     }
 
     /// Adds the instruction to the trace; its number there.
-    fn record(&mut self, site: &Site<'_>, instr: &Instr, span: &Span) -> Option<u32> {
+    fn record(&mut self, site: &Site<'_>, instr: &Instr, span: &Span, gm_bytes: u64) -> Option<u32> {
         let trace = self.trace.as_mut()?;
         let number = u32::try_from(trace.len()).ok()?;
         trace.push(TraceEvent {
@@ -296,7 +306,7 @@ impl TimedLaunch {
             done: span.done,
             cause: span.cause,
             before: span.before,
-            gm_bytes: self.pieces.iter().map(|p| p.len * p.count).sum(),
+            gm_bytes,
         });
         Some(number)
     }
@@ -308,6 +318,8 @@ struct Place {
     /// Blocks are given out until none is left.
     is_done: bool,
     can_run: bool,
+    /// The transfer here that can start first, when the place has run as far as it goes without one.
+    next: Option<(Cycles, usize, Pipe)>,
     cores: BTreeMap<usize, CoreReport>,
     instructions: u64,
 }
@@ -325,6 +337,7 @@ pub(super) fn run_blocks(
     let soc = launch.config.soc;
     let shared = Rc::new(RefCell::new(TimedLaunch {
         gm: model_time.start(soc),
+        vector: VectorCosts::new(&soc.timing),
         trace: model_time.has_trace().then(Vec::new),
         cube_macs: 0,
         touched: Vec::new(),
@@ -366,9 +379,9 @@ fn schedule(
     let limit = Runner::new(launch).group().borrow().resident_limit().min(launch.blocks);
     for i in 0..limit {
         let runner = Runner::new(launch);
-        let mut place =
-            Place { runner, is_done: false, can_run: true, cores: BTreeMap::new(), instructions: 0 };
-        place.next_block(launch, shared, i, 0.0)?;
+        let (cores, instructions) = (BTreeMap::new(), 0);
+        let mut place = Place { runner, is_done: false, can_run: true, next: None, cores, instructions };
+        place.next_block(launch, shared, i, Moment::default())?;
         places.push(place);
     }
     loop {
@@ -382,9 +395,8 @@ fn schedule(
             }
             continue;
         }
-        let next = |place: &Place| place.runner.group().borrow().next_transfer();
-        let starts = places.iter().enumerate().filter(|(_, p)| !p.is_done);
-        let starts = starts.filter_map(|(i, p)| next(p).map(|(start, c, pipe)| (start, i, c, pipe)));
+        let starts = places.iter().enumerate();
+        let starts = starts.filter_map(|(i, p)| p.next.map(|(start, c, pipe)| (start, i, c, pipe)));
         let Some((_, i, c, pipe)) = starts.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
         places[i].runner.group().borrow_mut().transfer_next(c, pipe)?;
         places[i].can_run = true;
@@ -402,7 +414,7 @@ impl Place {
         launch: &Launch,
         shared: &Rc<RefCell<TimedLaunch>>,
         place: u32,
-        start: Cycles,
+        start: Moment,
     ) -> Result<(), Stop> {
         let Some(block) = launch.grid.next_block() else {
             self.is_done = true;
@@ -418,32 +430,34 @@ impl Place {
     fn run(&mut self, launch: &Launch, shared: &Rc<RefCell<TimedLaunch>>, i: u32) -> Result<(), Stop> {
         while self.can_run && !self.is_done {
             self.can_run = false;
+            self.next = None;
             if !matches!(self.runner.run()?, Progress::Finished) {
+                self.next = self.runner.group().borrow().next_transfer();
                 return Ok(());
             }
             let end = self.collect(i);
-            let dispatch = launch.config.soc.timing.control.block_dispatch as f64;
-            self.next_block(launch, shared, i, end + dispatch)?;
+            let dispatch = launch.config.soc.timing.control.block_dispatch;
+            self.next_block(launch, shared, i, end.after(dispatch))?;
         }
         Ok(())
     }
 
     /// Adds the clocks of a finished block to the report; returns when it ended.
-    fn collect(&mut self, place: u32) -> Cycles {
+    fn collect(&mut self, place: u32) -> Moment {
         self.instructions += self.runner.issued();
         let group = self.runner.group().borrow();
-        let Some(timed) = &group.timed else { return 0.0 };
-        let mut last = 0.0f64;
+        let mut last = Moment::default();
+        let Some(timed) = &group.timed else { return last };
         for (c, clock) in timed.clocks.iter().enumerate() {
-            let end = clock.end().at;
-            last = last.max(end);
+            let end = clock.end();
+            last.join(&end);
             let core = self.cores.entry(c).or_insert_with(|| CoreReport {
                 group: place,
                 core: group.cores[c].name(),
                 end: 0.0,
                 pipes: Default::default(),
             });
-            core.end = core.end.max(end);
+            core.end = core.end.max(end.at);
             for (all, one) in core.pipes.iter_mut().zip(clock.reports()) {
                 all.add(one);
             }

@@ -158,18 +158,19 @@ impl Allocation {
     /// Marks bytes as written or as unspecified.
     pub(crate) fn mark(&self, addr: u64, len: usize, written: bool) {
         let start = self.offset(addr);
-        if let Some(cells) = self.whole_blocks(start, len) {
-            let bits = if written { u32::MAX } else { 0 };
-            cells.iter().for_each(|cell| cell.store(bits, Ordering::Relaxed));
+        if let Some(cells) = self.whole_blocks(start, len).filter(|_| written) {
+            cells.iter().for_each(|cell| cell.store(u32::MAX, Ordering::Relaxed));
             return;
         }
         for_blocks(start, len, |block, bits| {
             let cell = &self.init[block];
-            if bits == u32::MAX {
-                cell.store(if written { u32::MAX } else { 0 }, Ordering::Relaxed);
-            } else if written {
-                cell.fetch_or(bits, Ordering::Relaxed);
-            } else {
+            if written {
+                match bits {
+                    u32::MAX => cell.store(bits, Ordering::Relaxed),
+                    _ => drop(cell.fetch_or(bits, Ordering::Relaxed)),
+                }
+            } else if cell.load(Ordering::Relaxed) & bits != 0 {
+                // Pages of the map that nothing has written stay uncommitted.
                 cell.fetch_and(!bits, Ordering::Relaxed);
             }
         });

@@ -84,10 +84,9 @@ impl CoreClock {
         }
     }
 
-    /// As at the start of a block at `start`.
-    pub(crate) fn reset(&mut self, timing: &Timing, start: Cycles) {
+    /// As at the start of a block at `start`, which is after the span that ended the block before.
+    pub(crate) fn reset(&mut self, timing: &Timing, start: Moment) {
         *self = Self::new(timing);
-        let start = Moment { at: start, span: None };
         self.now = start;
         for pipe in &mut self.pipes {
             (pipe.free, pipe.done) = (start, start);

@@ -10,13 +10,12 @@ pub(super) const SECTOR: u64 = 128;
 /// Sectors of a line.
 pub(super) const SECTORS: u64 = LINE / SECTOR;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Way {
-    /// Line number + 1; 0 when empty.
-    tag: u64,
-    used: u64,
-    valid: u8,
-    dirty: u8,
+/// A line in the directory: its number + 1, four bits of sectors that were written, four bits of sectors that are there; 0 when
+/// empty.
+type Way = u64;
+
+fn way(line: u64, dirty: u8, valid: u8) -> Way {
+    (line + 1) << 8 | u64::from(dirty << 4 | valid)
 }
 
 /// The cache's directory.
@@ -24,8 +23,8 @@ struct Way {
 pub(super) struct L2 {
     ways: usize,
     sets: u64,
+    /// The ways of each set, the one that was used last first: most accesses then touch one cache line of the host.
     lines: Vec<Way>,
-    clock: u64,
 }
 
 /// What an access costs in traffic with HBM.
@@ -46,34 +45,30 @@ impl L2 {
     pub(super) fn new(bytes: u64, ways: usize) -> Self {
         let ways = ways.max(1);
         let sets = (bytes / LINE / ways as u64).max(1);
-        Self { ways, sets, lines: vec![Way::default(); sets as usize * ways], clock: 0 }
+        Self { ways, sets, lines: vec![0; sets as usize * ways] }
     }
 
     /// Reads or writes `sectors` (a bit each) of a line.
     pub(super) fn access(&mut self, line: u64, sectors: u8, write: bool) -> Traffic {
-        self.clock += 1;
         let set = usize::try_from(mix(line) % self.sets).unwrap_or(0) * self.ways;
         let ways = &mut self.lines[set..set + self.ways];
-        let tag = line + 1;
+        let (last, tag) = (ways.len() - 1, way(line, 0, 0) >> 8);
+        let found = ways.iter().position(|w| w >> 8 == tag);
         let mut traffic = Traffic::default();
-        let at = match ways.iter().position(|w| w.tag == tag) {
-            Some(at) => at,
-            None => {
-                let oldest = (0..ways.len()).min_by_key(|i| ways[*i].used).unwrap_or(0);
-                traffic.write_back = u64::from(ways[oldest].dirty.count_ones()) * SECTOR;
-                ways[oldest] = Way { tag, ..Way::default() };
-                oldest
-            }
-        };
-        let way = &mut ways[at];
-        way.used = self.clock;
+        let [mut dirty, mut valid] = [0; 2];
+        match found {
+            Some(at) => (dirty, valid) = ((ways[at] >> 4 & 0xf) as u8, (ways[at] & 0xf) as u8),
+            None => traffic.write_back = u64::from((ways[last] >> 4 & 0xf).count_ones()) * SECTOR,
+        }
         if write {
             // Whole sectors are written without reading them first.
-            way.dirty |= sectors;
+            dirty |= sectors;
         } else {
-            traffic.fill = u64::from((sectors & !way.valid).count_ones()) * SECTOR;
+            traffic.fill = u64::from((sectors & !valid).count_ones()) * SECTOR;
         }
-        way.valid |= sectors;
+        valid |= sectors;
+        ways.copy_within(..found.unwrap_or(last), 1);
+        ways[0] = way(line, dirty, valid);
         traffic
     }
 }

@@ -15,6 +15,7 @@ mod path;
 pub(super) mod report;
 mod summary;
 mod trace;
+pub(super) mod vector;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -72,6 +72,8 @@ pub struct PipeReport {
     pub occupied: f64,
     /// Instructions.
     pub instructions: u64,
+    /// Bytes moved from or to GM.
+    pub gm_bytes: u64,
     /// Cycles without an instruction, by what the next one waited for.
     #[serde(rename = "stall_cycles")]
     pub stalls: BTreeMap<Cause, f64>,
@@ -89,6 +91,7 @@ impl PipeReport {
         self.busy += other.busy;
         self.occupied += other.occupied;
         self.instructions += other.instructions;
+        self.gm_bytes += other.gm_bytes;
         for (cause, cycles) in &other.stalls {
             self.stall(*cause, *cycles);
         }

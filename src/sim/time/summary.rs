@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::path::PathStep;
-use super::report::{core_kind, Cause, CoreReport, LaunchReport};
+use super::report::{Cause, CoreReport, LaunchReport};
 use crate::sim::Pipe;
 
 /// Multiplications with addition of 16-bit operands that one Cube starts in a cycle (dav-c220.md 5).
@@ -69,7 +69,7 @@ pub struct Summary {
     pub l2_hit_rate: Option<f64>,
     /// Operations of the Cube against its peak and the memories' rates.
     pub roofline: Roofline,
-    /// Bytes moved from or to GM by core kind and pipe (MTE2 reads GM, MTE3 and FIX write it). Empty without a trace.
+    /// Bytes moved from or to GM by core kind and pipe (MTE2 reads GM, MTE3 and FIX write it).
     pub pipe_gm_bytes: BTreeMap<String, u64>,
     /// Longest first. Empty without a trace.
     pub critical_path: Vec<PathStep>,
@@ -99,9 +99,10 @@ impl LaunchReport {
     /// Everything but the single instructions.
     pub fn summary(&self) -> Summary {
         let mut pipe_gm_bytes = BTreeMap::new();
-        for event in self.trace.iter().filter(|e| e.gm_bytes > 0) {
-            let kind = core_kind(event.core);
-            *pipe_gm_bytes.entry(format!("{kind} {}", event.pipe)).or_default() += event.gm_bytes;
+        for core in &self.cores {
+            for (pipe, report) in Pipe::ALL.into_iter().zip(&core.pipes).filter(|(_, r)| r.gm_bytes > 0) {
+                *pipe_gm_bytes.entry(format!("{} {pipe}", core.kind())).or_default() += report.gm_bytes;
+            }
         }
         Summary {
             time: "model time of the simulator, not measured",

@@ -9,7 +9,7 @@ use super::*;
 use crate::sim::time::{Cause, LaunchReport, ModelTime};
 use crate::soc::LocalPath;
 
-use Pipe::{Mte2, Mte3, S, V};
+use Pipe::{Fix, Mte2, Mte3, M, S, V};
 
 fn soc() -> &'static Soc {
     let mut soc = Soc::by_name("Ascend910B2").unwrap().clone();
@@ -173,6 +173,45 @@ fn blocks_beyond_the_cores_follow_after_the_dispatch() {
     let report = report(KernelType::AivOnly, cores + 1, work);
     let second = report.trace.iter().find(|e| e.block == cores).unwrap();
     assert_eq!(second.start, 182.0 + 50.0 + 2.0);
+    let before = &report.trace[second.before.unwrap() as usize];
+    assert_eq!((before.group, before.done), (second.group, 182.0), "the block before on this core");
+    let sum: f64 = report.critical_path().iter().map(|step| step.cycles).sum();
+    assert_eq!(sum, report.cycles, "the path leads through both blocks to the start of the launch");
+}
+
+#[test]
+fn under_unit_flag_the_cube_and_the_fixpipe_precede_each_other() {
+    let report = report(KernelType::AicOnly, 1, || {
+        [M, Fix, M].into_iter().try_for_each(|pipe| issue(go_name(pipe), &[0, 0, 0, 0, 0, 1]))
+    });
+    let cube = &soc().timing.cube;
+    let result = 2.0 + (cube.head + cube.latency) as f64;
+    let seen: Vec<_> = report.trace.iter().map(|e| (e.pipe, e.start, e.before)).collect();
+    assert_eq!(seen, [(M, 2.0, None), (Fix, result, Some(0)), (M, result, Some(1))]);
+}
+
+#[test]
+fn bytes_of_a_pipe_are_counted_without_a_trace() {
+    let (mut device, _) = timed();
+    let time = ModelTime::with_results();
+    device.config.model_time = Some(time.clone());
+    let gm = device.memory.alloc(4096).unwrap();
+    device.memory.find(gm).unwrap().write(gm, &[1; 4096]);
+    let result = device.aiv(move || {
+        run_on(Mte2, (gm, 1024), ub(0, 1024))?;
+        load_100(2048)?;
+        sync(Mte2, Mte3)?;
+        run_on(Mte3, ub(0, 1024), (gm, 512))
+    });
+    assert!(result.is_ok(), "{result:?}");
+    let report = time.take_reports().pop().unwrap();
+    let bytes = Pipe::ALL.map(|pipe| report.cores[0].pipes[pipe as usize].gm_bytes);
+    assert_eq!(bytes, [0, 0, 0, 0, 1024, 512, 0]);
+    let by_name = report.summary().pipe_gm_bytes;
+    assert_eq!(
+        by_name.into_iter().collect::<Vec<_>>(),
+        [("AIV MTE2".into(), 1024), ("AIV MTE3".into(), 512)]
+    );
 }
 
 /// A random program of one core, run in model time.

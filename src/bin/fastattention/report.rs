@@ -1,0 +1,159 @@
+//! `fastattention report`: the performance section of the README.
+
+mod figure;
+mod readme;
+mod topics;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{bail, ensure, Context, Result};
+use fastattention::Soc;
+use indicatif::ProgressBar;
+
+use crate::chart::{self, Lines};
+use crate::output::Output;
+use crate::progress::bar;
+use crate::table::{self, Row};
+use crate::workload::Workload;
+use figure::{Results, Section};
+use readme::Marked;
+use topics::Topic;
+
+/// Where the files lie that the tables are made of.
+#[derive(clap::Args)]
+pub(crate) struct Report {
+    /// Topics [default: all].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Topic>,
+    /// Leave out what takes more rows of q or k.
+    #[arg(long, default_value_t = 32768)]
+    max_seqlen: u32,
+    /// Leave out what takes more than 4096 rows of q or k: seconds instead of minutes.
+    #[arg(long, conflicts_with = "max_seqlen")]
+    quick: bool,
+    /// SoC.
+    #[arg(long, default_value = "Ascend910B2")]
+    soc: String,
+    /// Cases simulated at a time [default: one for each core of the host].
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Markdown file whose lines between `<!-- model-time:begin -->` and `<!-- model-time:end -->` are replaced by the tables.
+    #[arg(long)]
+    readme: Option<PathBuf>,
+    /// Folder for a CSV file of each topic, with every case that was run.
+    #[arg(long)]
+    csv: Option<PathBuf>,
+    /// Folder for a chart of each topic.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
+impl Report {
+    pub(crate) fn execute(self) -> Result<()> {
+        let readme = self.readme.as_deref().map(Marked::find).transpose()?;
+        for folder in self.csv.iter().chain(&self.svg) {
+            fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
+        }
+        let sections = self.sections()?;
+        let mut workloads: Vec<Workload> = Vec::new();
+        for workload in sections.iter().flat_map(Section::workloads) {
+            if !workloads.contains(&workload) {
+                workloads.push(workload);
+            }
+        }
+        let results = run(workloads, self.threads)?;
+        let mut markdown = String::from("Model time of the simulator, never measured on a chip.\n");
+        for section in &sections {
+            let _ = write!(markdown, "\n{}", section.markdown(&results)?);
+        }
+        if let Some(folder) = &self.csv {
+            for section in &sections {
+                let bytes = table::csv(results.of(section)?)?;
+                let path = folder.join(format!("{}.csv", section.file));
+                Output::check(&path, None)?.replace(|file| Ok(file.write_all(&bytes)?))?;
+            }
+        }
+        if let Some(folder) = &self.svg {
+            sections.iter().try_for_each(|section| draw(folder, section, &results))?;
+        }
+        if let Some(readme) = readme {
+            readme.replace(&markdown)?;
+        }
+        crate::print(markdown.trim_end())
+    }
+
+    fn sections(&self) -> Result<Vec<Section>> {
+        let soc = Soc::by_name(&self.soc)?;
+        let max_seqlen = if self.quick { 4096 } else { self.max_seqlen };
+        let topics = if self.only.is_empty() { Topic::all() } else { self.only.clone() };
+        let mut sections = Vec::new();
+        for topic in topics {
+            sections.extend(topic.section(soc, max_seqlen)?);
+        }
+        ensure!(!sections.is_empty(), "no topic has a case with at most {max_seqlen} rows of q and k");
+        Ok(sections)
+    }
+}
+
+fn draw(folder: &Path, section: &Section, results: &Results) -> Result<()> {
+    let series = section.series(results)?;
+    let caption = format!("{} (model time, not measured)", section.title);
+    let y_desc = section.charted.to_owned();
+    let svg = Lines { caption, x_desc: "seqlen", y_desc, series }.svg()?;
+    chart::save(&folder.join(format!("{}.svg", section.file)), &svg)
+}
+
+/// Runs all cases, the longest first, so that no thread is left with one at the end.
+fn run(mut workloads: Vec<Workload>, threads: Option<NonZeroUsize>) -> Result<Results> {
+    workloads.sort_by(|a, b| b.host_cost().total_cmp(&a.host_cost()));
+    let total: f64 = workloads.iter().map(Workload::host_cost).sum();
+    let progress = bar("report in model time, %", 100);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new((0.0, Vec::new())));
+    let threads =
+        threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let work = || -> Result<()> {
+        while let Some(workload) = workloads.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let row = time(workload);
+            if row.is_err() {
+                // What the others have not begun is not needed any more.
+                next.store(workloads.len(), Ordering::Relaxed);
+            }
+            let row = row?;
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.0 += workload.host_cost();
+            done.1.push(row);
+            show(&progress, done.0 / total);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let all: Vec<_> = (0..threads.min(workloads.len())).map(|_| scope.spawn(work)).collect();
+        for thread in all {
+            match thread.join() {
+                Ok(outcome) => outcome?,
+                Err(_) => bail!("a thread of the report panicked"),
+            }
+        }
+        Ok(())
+    })?;
+    progress.finish_and_clear();
+    let (_, rows) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Results::new(rows))
+}
+
+fn time(workload: &Workload) -> Result<Row> {
+    let reports = workload.time(false).with_context(|| workload.to_string())?;
+    ensure!(!reports.is_empty(), "{workload}: no rows, so no launch");
+    Ok(Row::new(*workload, &reports))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 100")]
+fn show(progress: &ProgressBar, share: f64) {
+    progress.set_position((100.0 * share) as u64);
+}

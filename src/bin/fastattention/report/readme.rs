@@ -1,0 +1,38 @@
+//! A Markdown file with a part that the command writes.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{bail, Context, Result};
+
+use crate::output::Output;
+
+/// Lines between which is written.
+const BEGIN: &str = "<!-- model-time:begin -->";
+const END: &str = "<!-- model-time:end -->";
+
+/// A file with the two lines, and where they are.
+pub(super) struct Marked {
+    output: Output,
+    text: String,
+    begin: usize,
+    end: usize,
+}
+
+impl Marked {
+    pub(super) fn find(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).with_context(|| format!("readme {shown}"))?;
+        let begin = text.find(BEGIN).map(|at| at + BEGIN.len());
+        let Some((begin, end)) = begin.zip(text.find(END)).filter(|(begin, end)| begin <= end) else {
+            bail!("readme {shown} has no lines {BEGIN} and {END} in this order");
+        };
+        Ok(Self { output: Output::check(path, None)?, text, begin, end })
+    }
+
+    pub(super) fn replace(&self, tables: &str) -> Result<()> {
+        let text = format!("{}\n{}{}", &self.text[..self.begin], tables, &self.text[self.end..]);
+        self.output.replace(|file| Ok(file.write_all(text.as_bytes())?))
+    }
+}
