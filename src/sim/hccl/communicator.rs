@@ -12,6 +12,7 @@ use crate::driver::{codes, AclStream};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::stream::{self, wait_until, Stream, Waited, Work};
+use crate::sim::time::timeline::{Step, Transfer};
 
 /// What a handle of HCCL stands for. It belongs to its device, and ends with it.
 pub(in crate::sim) struct Communicator {
@@ -92,8 +93,25 @@ impl Communicator {
         let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
         let meeting = self.group.issue(self.rank, operation, buffers)?;
         let group = Arc::clone(&self.group);
-        let task = Task { group, meeting, rank: self.rank, timeout: self.exec_timeout };
+        let step = self.step(&operation, meeting.number);
+        let task = Task { group, meeting, rank: self.rank, timeout: self.exec_timeout, step };
         stream.submit(task).map(drop)
+    }
+
+    /// This rank's part on a timeline.
+    fn step(&self, operation: &Operation, meeting: u64) -> Step {
+        let (rank, ranks) = (self.rank, self.ranks());
+        let (send, recv) = operation.buffer_bytes(ranks, rank);
+        let bytes = send.max(recv).unwrap_or(0);
+        Step::Transfer(Transfer {
+            meeting,
+            name: operation.kind.name(),
+            communicator: self.name().to_owned(),
+            rank,
+            parties: if operation.kind.peer().is_some() { 2 } else { ranks },
+            bytes,
+            us: self.device.config().soc.links.microseconds(operation.kind.collective(), bytes, ranks),
+        })
     }
 }
 
@@ -109,13 +127,13 @@ struct Task {
     meeting: Arc<Meeting>,
     rank: u32,
     timeout: Option<Duration>,
+    step: Step,
 }
 
 impl Work for Task {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
         if self.group.arrive(self.rank, &self.meeting) {
             self.group.execute(&self.meeting);
-            return self.group.outcome(&self.meeting);
         }
         let waited = stream.wait_unless_aborted(self.timeout, || self.meeting.has_ended());
         if waited == Waited::TimedOut {
@@ -132,7 +150,9 @@ impl Work for Task {
         if waited == Waited::Aborted {
             return Ok(());
         }
-        self.group.outcome(&self.meeting)
+        self.group.outcome(&self.meeting)?;
+        stream.log(|| self.step);
+        Ok(())
     }
 
     fn abandon(self: Box<Self>, why: &Refusal) {

@@ -88,6 +88,8 @@ fn bytes(len: u64) -> usize {
 /// The buffers of one rank; a buffer of 0 bytes is absent.
 #[derive(Debug)]
 pub(super) struct Buffers {
+    /// Is data moved? Not on a device that keeps time only.
+    has_data: bool,
     send: Option<Region>,
     recv: Option<Region>,
 }
@@ -118,6 +120,7 @@ impl Buffers {
             _ => ("sendBuf", "recvBuf"),
         };
         let buffers = Buffers {
+            has_data: !device.config().is_dry(),
             send: region(one_name, send, send_bytes)?,
             recv: region(other_name, recv, recv_bytes)?,
         };
@@ -185,7 +188,7 @@ pub(super) fn execute(parts: &[Part], arithmetic: Arithmetic, number: u64) {
     let Some(first) = parts.first() else { return };
     let operation = first.operation;
     let one = operation.count * operation.data_type.size_bytes();
-    if one == 0 {
+    if one == 0 || parts.iter().all(|part| !part.buffers.has_data) {
         return;
     }
     let order = arithmetic.order_of(parts.len(), number);
