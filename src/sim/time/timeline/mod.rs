@@ -6,6 +6,7 @@
 mod log;
 mod schedule;
 mod solve;
+mod state;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -1,96 +1,13 @@
 //! Gives times to a log: discrete events, between which kernels and transfers progress at constant speeds.
 //!
-//! Times are whole picoseconds and speeds whole numbers, so that the order in which things are added up cannot matter. What is ready
-//! at the same time is taken by device, then by stream.
-
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "`as` from a float saturates, which is wanted for times beyond every limit"
-)]
+//! What is ready at the same time is taken by device, then by stream.
 
 use std::collections::BTreeMap;
 
-use super::log::{Lane, Log, RecordId, Step, Transfer};
+use super::log::{Lane, Log, RecordId, Step};
 use super::schedule::{DeviceTime, Edge, Point, Schedule, Span, SpanKind};
+use super::state::{full_speed, meetings, ps, us, Device, Left, Meeting, Ps, State, Track, SLOW};
 use crate::{Error, ErrorKind, Result};
-
-/// Picoseconds.
-type Ps = u64;
-
-fn ps(us: f64) -> Ps {
-    (us * 1e6).round() as Ps
-}
-
-fn us(ps: Ps) -> f64 {
-    ps as f64 / 1e6
-}
-
-/// Speed of what contention slows down; without it, the speed is the factor of contention times that.
-const SLOW: u128 = 1_000_000;
-
-/// What is left of a kernel or of a transfer: picoseconds at full speed, times the full speed.
-type Left = u128;
-
-/// What a stream is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Its next step has not begun.
-    Free,
-    Launching {
-        until: Ps,
-    },
-    Copying {
-        until: Ps,
-    },
-    AwaitsEvent,
-    AwaitsCores,
-    Computing,
-    AwaitsRanks,
-    AwaitsLinks,
-    Transferring,
-    Ended,
-}
-
-struct Track<'a> {
-    lane: &'a Lane<'a>,
-    /// Index of its step.
-    at: usize,
-    state: State,
-    /// When the state began.
-    since: Ps,
-}
-
-impl<'a> Track<'a> {
-    fn step(&self) -> Option<&'a Step> {
-        self.lane.steps.get(self.at)
-    }
-
-    fn device(&self) -> usize {
-        self.lane.device as usize
-    }
-}
-
-#[derive(Default)]
-struct Device {
-    /// The track whose kernel has the cores, and what is left of the kernel.
-    kernel: Option<(usize, Left)>,
-    /// The meeting that has the links.
-    meeting: Option<usize>,
-    computing: Ps,
-    transferring: Ps,
-    overlap: Ps,
-}
-
-/// A collective or a transfer.
-struct Meeting {
-    /// Tracks of its ranks.
-    tracks: Vec<usize>,
-    arrived: usize,
-    /// When the last rank arrived.
-    ready: Ps,
-    left: Left,
-}
 
 struct Solver<'a> {
     now: Ps,
@@ -130,46 +47,29 @@ pub(super) fn solve(log: &Log, contention: f64) -> Result<Schedule> {
 
 impl<'a> Solver<'a> {
     fn new(lanes: &'a [Lane<'a>], devices: usize, contention: f64) -> Result<Self> {
-        let mut solver = Self {
+        let full = full_speed(contention);
+        let (meetings, meeting_index) = meetings(lanes, full)?;
+        let steps = lanes.iter().flat_map(|lane| lane.steps);
+        let records = steps.filter_map(|step| match step {
+            Step::Record(id) => Some((*id, None)),
+            _ => None,
+        });
+        Ok(Self {
             now: 0,
-            full: (contention * SLOW as f64).round() as u128,
-            tracks: lanes.iter().map(|lane| Track { lane, at: 0, state: State::Free, since: 0 }).collect(),
+            full,
+            tracks: lanes.iter().map(Track::new).collect(),
             devices: (0..devices).map(|_| Device::default()).collect(),
-            meetings: Vec::new(),
-            meeting_index: BTreeMap::new(),
-            records: BTreeMap::new(),
+            meetings,
+            meeting_index,
+            records: records.collect(),
             spans: Vec::new(),
             edges: Vec::new(),
-        };
-        let mut transfers: Vec<Vec<&Transfer>> = Vec::new();
-        for (track, lane) in lanes.iter().enumerate() {
-            for step in lane.steps {
-                match step {
-                    Step::Record(id) => drop(solver.records.insert(*id, None)),
-                    Step::Transfer(transfer) => {
-                        let next = solver.meetings.len();
-                        let index = *solver.meeting_index.entry(transfer.meeting).or_insert(next);
-                        if index == next {
-                            solver.meetings.push(Meeting { tracks: Vec::new(), arrived: 0, ready: 0, left: 0 });
-                            transfers.push(Vec::new());
-                        }
-                        let meeting = &mut solver.meetings[index];
-                        meeting.tracks.push(track);
-                        // Where the ranks' links differ, the slowest decides.
-                        meeting.left = meeting.left.max(u128::from(ps(transfer.us)) * solver.full);
-                        transfers[index].push(transfer);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        transfers.iter().try_for_each(|parts| check_parts(parts))?;
-        Ok(solver)
+        })
     }
 
     fn enter(&mut self, track: usize, state: State) {
         let t = &mut self.tracks[track];
-        let Some((kind, name, bytes)) = described(t) else {
+        let Some((kind, name, bytes)) = t.description() else {
             (t.state, t.since) = (state, self.now);
             return;
         };
@@ -373,10 +273,8 @@ impl<'a> Solver<'a> {
         };
         let kernels = (0..self.devices.len())
             .filter_map(|d| self.devices[d].kernel.map(|(_, left)| end(left, self.kernel_speed(d))));
-        let transfers = self
-            .active_meetings()
-            .into_iter()
-            .map(|m| end(self.meetings[m].left, self.transfer_speed(m)));
+        let transfers =
+            self.active_meetings().into_iter().map(|m| end(self.meetings[m].left, self.transfer_speed(m)));
         fixed.chain(kernels).chain(transfers).min()
     }
 
@@ -427,31 +325,4 @@ impl<'a> Solver<'a> {
             edges: self.edges,
         }
     }
-}
-
-/// What the state of a track is called; `None` for states without duration.
-fn described<'a>(t: &Track<'a>) -> Option<(SpanKind, &'a str, u64)> {
-    let wait = |name| Some((SpanKind::Wait, name, 0));
-    match (t.state, t.step()?) {
-        (State::Launching { .. }, Step::Kernel { name, .. }) => Some((SpanKind::Launch, name, 0)),
-        (State::Computing, Step::Kernel { name, .. }) => Some((SpanKind::Kernel, name, 0)),
-        (State::Copying { .. }, Step::Copy { name, bytes, .. }) => Some((SpanKind::Copy, name, *bytes)),
-        (State::Transferring, Step::Transfer(x)) => Some((SpanKind::Transfer, x.name, x.bytes)),
-        (State::AwaitsEvent, _) => wait("event"),
-        (State::AwaitsCores, _) => wait("cores"),
-        (State::AwaitsRanks, _) => wait("ranks"),
-        (State::AwaitsLinks, _) => wait("links"),
-        _ => None,
-    }
-}
-
-/// Are all ranks of a collective here?
-fn check_parts(parts: &[&Transfer]) -> Result<()> {
-    let Some(first) = parts.iter().find(|part| part.parties as usize != parts.len()) else { return Ok(()) };
-    let mut ranks: Vec<u32> = parts.iter().map(|part| part.rank).collect();
-    ranks.sort_unstable();
-    Err(Error::invalid(format!(
-        "timeline: {} of communicator {} of ranks {ranks:?} only, {} ranks wanted: synchronise the streams of all ranks first, and set the timeline in all their devices",
-        first.name, first.communicator, first.parties
-    )))
 }

@@ -87,11 +87,8 @@ fn a_kernel_and_a_transfer_slow_each_other_down_while_both_run() {
     assert_eq!(spans(&got, 0, 0), ["Launch k 0..0", "Kernel k 0..106.9"]);
     assert_eq!(spans(&got, 0, 1), ["Transfer AllReduce 0..52.9"]);
     assert_eq!(spans(&got, 1, 0), ["Transfer AllReduce 0..52.9"]);
-    let times: Vec<_> = got
-        .devices
-        .iter()
-        .map(|d| [d.computing_us, d.transferring_us, d.overlap_us, d.idle_us])
-        .collect();
+    let times: Vec<_> =
+        got.devices.iter().map(|d| [d.computing_us, d.transferring_us, d.overlap_us, d.idle_us]).collect();
     assert_eq!(times, [[106.9, 52.9, 52.9, 0.0], [0.0, 52.9, 0.0, 54.0]]);
     let alone = t.solve_with_contention(1.0).unwrap();
     assert_eq!(spans(&alone, 0, 1), ["Transfer AllReduce 0..46"]);
@@ -170,11 +167,26 @@ fn what_cannot_be_solved_is_refused_with_the_reason() {
 /// Work as a program issues it: everything waits for what is before it only.
 #[derive(Clone, Debug)]
 enum Issued {
-    Kernel { device: usize, stream: usize, launch: u32, core: u32 },
-    Record { device: usize, stream: usize },
+    Kernel {
+        device: usize,
+        stream: usize,
+        launch: u32,
+        core: u32,
+    },
+    Record {
+        device: usize,
+        stream: usize,
+    },
     /// Of the newest record but some.
-    Wait { device: usize, stream: usize, back: usize },
-    Collective { streams: Vec<usize>, us: u32 },
+    Wait {
+        device: usize,
+        stream: usize,
+        back: usize,
+    },
+    Collective {
+        streams: Vec<usize>,
+        us: u32,
+    },
 }
 
 const STREAMS: usize = 3;
