@@ -25,6 +25,32 @@ use log::Log;
 ///
 /// Devices are numbered from 0 in the order in which they are made, streams of a device in the order in which they are created, as far
 /// as they had work.
+///
+/// ```
+/// use fastattention::runtime::{Buffer, CommDType, Communicator, Device, ReduceOp, Stream};
+/// use fastattention::sim::time::{ModelTime, Timeline};
+/// use fastattention::{sim::Config, Soc};
+///
+/// let timeline = Timeline::new();
+/// let open = |_| {
+///     let mut config = Config::new(Soc::by_name("Ascend910B2")?);
+///     config.model_time = Some(ModelTime::only());
+///     config.timeline = Some(timeline.clone());
+///     Device::simulated(config)
+/// };
+/// let devices = (0..2).map(open).collect::<fastattention::Result<Vec<_>>>()?;
+/// let comms = Communicator::init_all(&devices)?;
+/// let streams = devices.iter().map(Stream::new).collect::<fastattention::Result<Vec<_>>>()?;
+/// for (comm, stream) in comms.iter().zip(&streams) {
+///     let data = Buffer::alloc(comm.device(), 8 << 20)?;
+///     comm.all_reduce(stream, &data, &data, (4 << 20, CommDType::F16), ReduceOp::Sum)?;
+/// }
+/// streams.iter().try_for_each(Stream::synchronize)?;
+/// let schedule = timeline.solve()?;
+/// assert_eq!(schedule.devices[1].transferring_us, schedule.makespan_us);
+/// schedule.write_trace(&mut Vec::new()).unwrap();
+/// # Ok::<(), fastattention::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Timeline {
     log: Arc<Mutex<Log>>,
