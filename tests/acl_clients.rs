@@ -24,7 +24,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let id = sim::add_device(sim::Config::new(Soc::by_name("Ascend910B2").unwrap()));
+        Self::with(sim::Config::new(Soc::by_name("Ascend910B2").unwrap()))
+    }
+
+    fn with(config: sim::Config) -> Self {
+        let id = sim::add_device(config);
         let t = sim::acl_table();
         assert_eq!(unsafe { (t.aclrtSetDevice)(id) }, 0);
         Self { t, c: sim::client_table() }
@@ -102,6 +106,25 @@ fn a_notify_lets_one_wait_through_and_is_lowered_by_it() {
         b.refused((b.c.aclrtCreateNotify.unwrap())(&mut notify, 2), 107_000, "flag = 0x2 given");
         assert_eq!((b.c.aclrtDestroyNotify.unwrap())(notify), 0);
         b.refused(record(notify, records), 107_017, "a notify that was destroyed");
+    }
+}
+
+#[test]
+fn a_timeline_refuses_waits_that_it_cannot_follow() {
+    let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
+    config.model_time = Some(sim::time::ModelTime::only());
+    config.timeline = Some(sim::time::Timeline::new());
+    let b = Bench::with(config);
+    let stream = b.stream();
+    let word = b.upload(&[5u64]);
+    let mut notify = null_mut();
+    unsafe {
+        assert_eq!((b.c.aclrtCreateNotify.unwrap())(&mut notify, 0), 0);
+        assert_eq!((b.c.aclrtRecordNotify.unwrap())(notify, stream), 0);
+        let code = (b.c.aclrtWaitAndResetNotify.unwrap())(notify, stream, 0);
+        b.refused(code, 207_000, "a wait for a notify on a device with a timeline");
+        let code = (b.c.aclrtValueWait.unwrap())(word, 5, 1, stream);
+        b.refused(code, 207_000, "a wait for a value on a device with a timeline");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be chosen about a simulated device.
 
-use super::time::ModelTime;
+use super::time::{ModelTime, Timeline};
 use super::Recorder;
 use crate::Soc;
 
@@ -36,6 +36,9 @@ pub struct Config {
     /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` has no effect on it and must
     /// be `None`.
     pub model_time: Option<ModelTime>,
+    /// Keep the times of streams, events and ranks on one clock: the same timeline in all devices that work together. Needs
+    /// `model_time`, without which the device cannot be opened.
+    pub timeline: Option<Timeline>,
     /// Where what the cores issue is written down; `None`: nowhere.
     pub recorder: Option<Recorder>,
 }
@@ -52,8 +55,21 @@ impl Config {
             cube_accumulate: CubeAccumulate::F32Sequential,
             inf_nan: true,
             model_time: None,
+            timeline: None,
             recorder: None,
         }
+    }
+
+    /// As the launches of one stream have it.
+    ///
+    /// ASSUMPTION(timeline-l2): on a timeline a kernel finds in L2 what earlier kernels of its own stream left there. What other streams
+    /// left would depend on which of them the host ran first.
+    pub(crate) fn for_stream(&self) -> Config {
+        let mut config = self.clone();
+        if self.timeline.is_some() {
+            config.model_time = self.model_time.as_ref().map(ModelTime::with_own_l2);
+        }
+        config
     }
 
     /// Time without results?

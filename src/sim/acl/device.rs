@@ -61,6 +61,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl SimDevice {
     fn new(id: i32, config: Config) -> Arc<Self> {
         let memory = DeviceMemory::new(config.soc.hbm_bytes);
+        if let Some(timeline) = &config.timeline {
+            timeline.add_device(id, config.soc);
+        }
         let soc_name = std::ffi::CString::new(config.soc.name.as_str()).unwrap_or_default();
         Arc::new(Self {
             id,
@@ -93,6 +96,12 @@ impl SimDevice {
 
 impl Context {
     fn open(device: Arc<SimDevice>, is_primary: bool) -> Outcome<(Arc<Context>, usize)> {
+        if device.config.timeline.is_some() && device.config.model_time.is_none() {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                format!("device {}: timeline given without model_time, which tells how long kernels take; both wanted", device.id),
+            );
+        }
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let default_stream = Arc::new(Stream::new(number, Arc::clone(&device)));

@@ -1,11 +1,13 @@
 //! Events (table of acl-runtime.md 1.6).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::border::{refuse, Outcome, Refusal};
-use super::stream::{self, Stream, Work};
+use super::stream::{self, Stream, Waited, Work};
 use crate::driver::{codes, event_flag};
+use crate::sim::time::timeline::{RecordId, Step};
 
 /// Which function created an event; it decides what the event may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(super) enum Origin {
 }
 
 pub(in crate::sim) struct Event {
+    /// No other event of this process has it.
+    number: u64,
     origin: Origin,
     flags: u32,
     context: u64,
@@ -53,6 +57,7 @@ struct Record {
 impl Work for Record {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
         let stamp = Stamp { ticks: stream.device.tick(), at: Instant::now() };
+        stream.log(|| Step::Record(self.event.record_id(self.number)));
         let mut state = self.event.state();
         state.reached = state.reached.max(self.number);
         state.stamp = Some(stamp);
@@ -80,7 +85,10 @@ struct Wait {
 
 impl Work for Wait {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
-        stream.wait_unless_aborted(None, || self.event.state().reached >= self.number);
+        let waited = stream.wait_unless_aborted(None, || self.event.state().reached >= self.number);
+        if waited == Waited::Ready && self.number > 0 {
+            stream.log(|| Step::Wait(self.event.record_id(self.number)));
+        }
         let mut state = self.event.state();
         state.waits_done += 1;
         // ASSUMPTION(event-failure): a failed producer fails the streams that wait for it; they would read garbage.
@@ -103,7 +111,14 @@ impl Event {
                 format!("flag = {flags:#x} given, SYNC 0x1, CAPTURE_STREAM_PROGRESS 0x2, TIME_LINE 0x8 or a sum wanted"),
             );
         }
-        Ok(Arc::new(Event { origin, flags, context, state: Mutex::default(), numbering: Mutex::default() }))
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let (state, numbering) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Event { number, origin, flags, context, state, numbering }))
+    }
+
+    fn record_id(&self, record: u64) -> RecordId {
+        RecordId { event: self.number, record }
     }
 
     /// Number of the context that the event was created in.

@@ -14,6 +14,7 @@ use super::handles;
 use super::stream::Stream;
 use crate::driver::{codes, launch_attr, LaunchCfg};
 use crate::sim::image::{Image, Kernel};
+use crate::sim::time::timeline::Step;
 use crate::sim::{machine, FaultKind, Stop};
 
 /// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
@@ -225,10 +226,16 @@ pub(super) fn launch_from_device(
 fn run(function: &Function, blocks: u32, slots: &[u64], stream: &Stream) -> Outcome {
     let device = &stream.device;
     let _mapped = &function.image;
-    match machine::launch(&device.memory, device.config(), &function.kernel, slots, blocks) {
-        Ok(_) => Ok(()),
-        Err(stop) => Err(failure(function.name(), &stop)),
-    }
+    let stats = machine::launch(&device.memory, stream.config(), &function.kernel, slots, blocks)
+        .map_err(|stop| failure(function.name(), &stop))?;
+    // ASSUMPTION(timeline-launch): what a task takes beside its cores comes before them, and needs no cores. Published is the difference
+    // of task and core time only ([bw-copy-*] in docs/timing.md).
+    stream.log(|| Step::Kernel {
+        name: function.name().to_owned(),
+        launch_us: stream.config().soc.timing.control.launch_us,
+        core_us: stats.core_us,
+    });
+    Ok(())
 }
 
 /// A stop as the driver tells it. The stop's own text is a line of its own, so that clients can find it.

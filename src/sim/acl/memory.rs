@@ -13,6 +13,9 @@ use super::peers;
 use super::stream::Stream;
 use crate::driver::{codes, mem_attr, memcpy_kind};
 use crate::sim::memory::Allocation;
+use crate::sim::time::timeline::Step;
+use crate::soc::Collective;
+use crate::Soc;
 
 /// Bytes that a copy between host and device moves through a buffer at once.
 const CHUNK: usize = 1 << 16;
@@ -329,6 +332,16 @@ impl Fill {
         Ok(Fill { place, value: value.to_le_bytes()[0], len })
     }
 
+    /// The fill on a timeline.
+    pub(super) fn step(&self, soc: &Soc) -> Step {
+        let bytes = self.len as u64;
+        let us = match &self.place {
+            End::Device { .. } => hbm_us(soc, 1, bytes),
+            End::Host { .. } => 0.0,
+        };
+        Step::Copy { name: "fill", bytes, us }
+    }
+
     pub(super) fn perform(&self) {
         match &self.place {
             End::Device { allocation, address, .. } => {
@@ -347,6 +360,29 @@ impl Fill {
     }
 }
 
+/// Model time of `passes` times `bytes` between HBM and an engine that does nothing else.
+pub(super) fn hbm_us(soc: &Soc, passes: u32, bytes: u64) -> f64 {
+    f64::from(passes) * bytes as f64 / (soc.timing.memory.hbm_gbps * 1e3)
+}
+
+/// Copies of one call on a timeline.
+///
+/// ASSUMPTION(copy-time): a copy within a device reads and writes HBM at its full rate, one between devices is a transfer over their
+/// link, one from or to the host takes no time.
+fn copy_step(copies: &[Copy], soc: &Soc) -> Step {
+    let bytes = copies.iter().map(|copy| copy.len as u64).sum();
+    let us = match copies.first().map(|copy| (&copy.dst, &copy.src)) {
+        Some((End::Device { device: to, .. }, End::Device { device: from, .. })) if to.id() == from.id() => {
+            hbm_us(soc, 2, bytes)
+        }
+        Some((End::Device { .. }, End::Device { .. })) => {
+            soc.links.microseconds(Collective::SendRecv, bytes, 2)
+        }
+        _ => 0.0,
+    };
+    Step::Copy { name: "copy", bytes, us }
+}
+
 /// Queues copies as one piece of work, and waits for it where an end is pageable host memory (acl-runtime.md 1.6).
 ///
 /// # Safety
@@ -359,11 +395,12 @@ pub(super) unsafe fn copy_async(copies: Vec<Copy>, stream: &Arc<Stream>) -> Outc
         );
     }
     let wait = !copies.iter().all(Copy::may_be_asynchronous);
-    let number = stream.submit(move |_: &Stream| {
+    let number = stream.submit(move |stream: &Stream| {
         for copy in &copies {
             // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
             unsafe { copy.perform() };
         }
+        stream.log(|| copy_step(&copies, stream.config().soc));
         Ok(())
     })?;
     if wait {

@@ -2,7 +2,7 @@
 //!
 //! Devices are reference-counted, contexts belong to threads, streams are first-in first-out queues with a thread
 //! each, handles are checked, and every refusal has a code of the vendor's and a text (acl-runtime.md 1.5, 1.6, 6.1).
-//! Event times are host time: how long the simulator took. What CANN's manuals leave open is marked as assumption.
+//! Event times are host time, on a timeline too: how long the simulator took. What CANN's manuals leave open is marked as assumption.
 
 mod args;
 pub(super) mod border;

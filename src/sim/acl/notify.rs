@@ -42,6 +42,7 @@ impl Notify {
 
     /// Queues a wait, which lowers the notify when it ends.
     pub(super) fn wait_and_reset(self: &Arc<Self>, on: &Arc<Stream>, timeout: Option<Duration>) -> Outcome {
+        on.refuse_on_timeline("a notify")?;
         let notify = Arc::clone(self);
         let work = move |stream: &Stream| loop {
             match stream.wait_unless_aborted(timeout, || notify.is_raised.load(Ordering::SeqCst)) {

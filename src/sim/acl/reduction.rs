@@ -8,6 +8,7 @@ use super::stream::Stream;
 use crate::driver::codes;
 use crate::sim::hccl::{reduce, DataType, ReduceOp, ReduceRounding};
 use crate::sim::memory::Allocation;
+use crate::sim::time::timeline::Step;
 
 /// Bytes that are reduced at once; a multiple of every element.
 const CHUNK: usize = 1 << 16;
@@ -65,8 +66,12 @@ impl Reduction {
     }
 
     pub(super) fn submit(self, on: &Arc<Stream>) -> Outcome {
-        let work = move |_: &Stream| {
+        let work = move |stream: &Stream| {
             self.perform();
+            let bytes = self.len as u64;
+            // Two operands are read, one is written.
+            let us = memory::hbm_us(stream.config().soc, 3, bytes);
+            stream.log(|| Step::Copy { name: "reduction", bytes, us });
             Ok(())
         };
         on.submit(work).map(drop)

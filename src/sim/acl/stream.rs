@@ -11,6 +11,8 @@ use super::border::{catch, refuse, Outcome, Refusal};
 use super::device::{self, SimDevice};
 use super::{handles, order};
 use crate::driver::codes;
+use crate::sim::time::timeline::Step;
+use crate::sim::Config;
 
 /// A piece of work.
 pub(in crate::sim) trait Work: Send {
@@ -39,6 +41,8 @@ pub(in crate::sim) struct Stream {
     settings: Settings,
     context: u64,
     pub(in crate::sim) device: Arc<SimDevice>,
+    /// For launches.
+    config: Config,
     state: Mutex<State>,
     /// Rings for the worker: work arrived, or the stream closes.
     arrived: Condvar,
@@ -121,6 +125,7 @@ impl Stream {
             number,
             settings: Settings::default(),
             context,
+            config: device.config().for_stream(),
             device,
             state: Mutex::default(),
             arrived: Condvar::new(),
@@ -134,6 +139,28 @@ impl Stream {
 
     pub(super) fn settings(&self) -> Settings {
         self.settings
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Tells the timeline, if the device has one, what work of this stream has done; before anybody who waits for it goes on.
+    pub(in crate::sim) fn log(&self, step: impl FnOnce() -> Step) {
+        if let Some(timeline) = &self.config.timeline {
+            timeline.add_step(self.device.id(), self.number, step());
+        }
+    }
+
+    /// Refuses a function that orders streams in a way that a timeline does not follow.
+    pub(super) fn refuse_on_timeline(&self, what: &str) -> Outcome {
+        match &self.config.timeline {
+            None => Ok(()),
+            Some(_) => refuse(
+                codes::RT_FEATURE_NOT_SUPPORT,
+                format!("a wait for {what} on a device with a timeline, which follows events and collectives only"),
+            ),
+        }
     }
 
     /// A number that no other stream of this process has.

@@ -53,6 +53,7 @@ impl Word {
 
     /// Queues a wait until the word and `value` compare as `flag` says.
     pub(super) fn wait(self, value: u64, flag: u32, on: &Arc<Stream>) -> Outcome {
+        on.refuse_on_timeline("a value")?;
         let compare: fn(u64, u64) -> bool = match flag {
             0 => |word, value| word.wrapping_sub(value).cast_signed() >= 0,
             1 => |word, value| word == value,

@@ -129,6 +129,8 @@ pub(super) fn bytes(len: u64) -> usize {
 /// The buffers of one rank; a buffer of 0 bytes is absent.
 #[derive(Debug)]
 pub(super) struct Buffers {
+    /// Is data moved? Not on a device that keeps time only.
+    pub(super) has_data: bool,
     pub(super) send: Option<Region>,
     pub(super) recv: Option<Region>,
 }
@@ -162,7 +164,8 @@ impl Buffers {
         if let (Some(send), Some(recv)) = (&send, &recv) {
             check_overlap(operation, seat, send, recv)?;
         }
-        Ok(Buffers { send: send.map(Region::Here), recv: recv.map(Region::Here) })
+        let has_data = !device.config().is_dry();
+        Ok(Buffers { has_data, send: send.map(Region::Here), recv: recv.map(Region::Here) })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::driver::{codes, AclStream};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::stream::{self, Stream, Waited, Work};
+use crate::sim::time::timeline::{Step, Transfer};
 
 /// What a handle of HCCL stands for. It belongs to its device, and ends with it.
 pub(in crate::sim) struct Communicator {
@@ -89,8 +90,30 @@ impl Communicator {
         let buffers = Buffers::new(&operation, pointers.send, pointers.recv, seat, &self.device)?;
         let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
         let appointment = self.membership.issue(operation, buffers)?;
-        let task = Task { appointment, timeout: self.exec_timeout };
+        let step = appointment.number().map(|number| self.step(&operation, number));
+        if step.is_none() && self.device.config().timeline.is_some() {
+            let text = "a device with a timeline is on a communicator of another process; ranks of one process wanted";
+            appointment.abandon(&Refusal { code: codes::RT_FEATURE_NOT_SUPPORT, text: text.into() });
+            return refuse(result::NOT_SUPPORT, text);
+        }
+        let task = Task { appointment, timeout: self.exec_timeout, step };
         stream.submit(task).map(drop)
+    }
+
+    /// This rank's part on a timeline.
+    fn step(&self, operation: &Operation, meeting: u64) -> Step {
+        let (rank, ranks) = (self.rank(), self.ranks());
+        let (send, recv) = operation.buffer_bytes(ranks, rank);
+        let bytes = send.max(recv).unwrap_or(0);
+        Step::Transfer(Transfer {
+            meeting,
+            name: operation.kind.name(),
+            communicator: self.name().to_owned(),
+            rank,
+            parties: if operation.kind.peer().is_some() { 2 } else { ranks },
+            bytes,
+            us: self.device.config().soc.links.microseconds(operation.kind.collective(), bytes, ranks),
+        })
     }
 }
 
@@ -104,6 +127,8 @@ impl Drop for Communicator {
 struct Task {
     appointment: Box<dyn Appointment>,
     timeout: Option<Duration>,
+    /// `None` when the ranks meet in another process, whose timeline this one is not.
+    step: Option<Step>,
 }
 
 impl Work for Task {
@@ -122,7 +147,11 @@ impl Work for Task {
         if waited == Waited::Aborted {
             return Ok(());
         }
-        meeting.outcome()
+        meeting.outcome()?;
+        if let Some(step) = self.step {
+            stream.log(|| step);
+        }
+        Ok(())
     }
 
     fn abandon(self: Box<Self>, why: &Refusal) {

@@ -11,7 +11,7 @@
 //! what those ranks say (`processes`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::buffers::Buffers;
@@ -50,11 +50,19 @@ const FAILED: u8 = 3;
 /// Where the ranks of one operation meet.
 #[derive(Debug)]
 pub(super) struct Meeting {
+    /// No other meeting of this process has it.
+    pub(super) number: u64,
     key: Key,
     status: AtomicU8,
 }
 
 impl Meeting {
+    fn new(key: Key) -> Arc<Meeting> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Meeting { number, key, status: AtomicU8::new(OPEN) })
+    }
+
     fn status(&self) -> u8 {
         self.status.load(Ordering::Acquire)
     }
@@ -146,7 +154,7 @@ impl Group {
         }
         let expected = if operation.kind.peer().is_some() { 2 } else { self.homes.len() };
         let agenda = state.open.entry(key).or_insert_with(|| Agenda {
-            meeting: Arc::new(Meeting { key, status: AtomicU8::new(OPEN) }),
+            meeting: Meeting::new(key),
             parts: Vec::with_capacity(expected),
             after,
             arrived: Vec::with_capacity(expected),

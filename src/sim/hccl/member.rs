@@ -31,6 +31,9 @@ pub(super) trait Membership: Send + Sync {
 
 /// One rank's part in the meeting of an operation.
 pub(super) trait Appointment: Send + Sync {
+    /// The same for all ranks of this process that meet, and for no other operation; `None` when another process knows it.
+    fn number(&self) -> Option<u64>;
+
     /// The stream is here. Executes the operation when it is the last one.
     fn arrive(&self);
 
@@ -92,6 +95,10 @@ struct Attendance {
 }
 
 impl Appointment for Attendance {
+    fn number(&self) -> Option<u64> {
+        Some(self.meeting.number)
+    }
+
     fn arrive(&self) {
         let Member { group, rank } = &self.member;
         if group.arrive(*rank, &self.meeting) {

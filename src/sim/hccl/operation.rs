@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::{refuse, result};
 use crate::driver::hccl::{data_type, reduce_op};
 use crate::sim::acl::border::Outcome;
+use crate::soc::Collective;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,18 @@ impl Kind {
             Kind::Send { to } => Some(to),
             Kind::Recv { from } => Some(from),
             _ => None,
+        }
+    }
+
+    /// As the links know it.
+    pub(super) fn collective(self) -> Collective {
+        match self {
+            Kind::AllReduce(_) => Collective::AllReduce,
+            Kind::ReduceScatter(_) => Collective::ReduceScatter,
+            Kind::AllGather => Collective::AllGather,
+            Kind::Broadcast { .. } => Collective::Broadcast,
+            Kind::Barrier => Collective::Barrier,
+            Kind::Send { .. } | Kind::Recv { .. } => Collective::SendRecv,
         }
     }
 

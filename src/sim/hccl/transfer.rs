@@ -52,7 +52,7 @@ pub(super) fn execute(parts: &[Part], arithmetic: Arithmetic, number: u64) -> Re
     let Some(first) = parts.first() else { return Ok(()) };
     let operation = first.operation;
     let one = operation.count * operation.data_type.size_bytes();
-    if one == 0 {
+    if one == 0 || parts.iter().all(|part| !part.buffers.has_data) {
         return Ok(());
     }
     let order = arithmetic.order_of(parts.len(), number);

@@ -37,10 +37,12 @@ use grid::Grid;
 use race::GmShadow;
 
 /// Counts of one launch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct LaunchStats {
     /// Instructions issued, over all cores: intrinsics, scalar loads and scalar stores.
     pub(crate) instructions: u64,
+    /// Model time of the cores in microseconds; 0 when none is kept.
+    pub(crate) core_us: f64,
 }
 
 /// A kernel function: called once on each core, on the core's coroutine. 0, or 1 when the machine stopped it.

@@ -351,7 +351,7 @@ pub(super) fn run_blocks(
         }
         place.runner.group().borrow_mut().timed = None;
     }
-    let stats = LaunchStats { instructions: places.iter().map(|p| p.instructions).sum() };
+    let instructions = places.iter().map(|p| p.instructions).sum();
     let cores: Vec<CoreReport> = places.into_iter().flat_map(|p| p.cores.into_values()).collect();
     let Ok(shared) = Rc::try_unwrap(shared) else {
         return Err(Stop::Defect("a group of an ended launch is still alive".into()));
@@ -367,8 +367,9 @@ pub(super) fn run_blocks(
         cube_macs: shared.cube_macs,
         trace: shared.trace.unwrap_or_default(),
     });
+    let core_us = report.as_ref().map_or(0.0, LaunchReport::core_us);
     model_time.finish(shared.gm, report);
-    result.map(|()| stats)
+    result.map(|()| LaunchStats { instructions, core_us })
 }
 
 fn schedule(

@@ -7,6 +7,7 @@
 
 mod bank;
 mod calendar;
+mod chrome;
 pub(super) mod clock;
 pub(super) mod cost;
 pub(super) mod gm;
@@ -14,6 +15,7 @@ mod l2;
 mod path;
 pub(super) mod report;
 mod summary;
+pub(super) mod timeline;
 mod trace;
 pub(super) mod vector;
 
@@ -25,6 +27,7 @@ use gm::SharedGm;
 pub use path::{PathPart, PathStep};
 pub use report::{Cause, CoreReport, LaunchReport, PipeReport, TraceEvent};
 pub use summary::{Ceiling, Roofline, Summary};
+pub use timeline::{DeviceTime, Edge, Point, Schedule, Span, SpanKind, Timeline};
 pub use trace::{TraceDialect, TraceOptions, TraceWritten};
 
 use crate::Soc;
@@ -34,12 +37,13 @@ use crate::Soc;
 pub struct ModelTime {
     arithmetic: bool,
     trace: bool,
-    state: Arc<Mutex<State>>,
+    /// What earlier launches left in L2. A launch has it while it runs.
+    gm: Arc<Mutex<Option<SharedGm>>>,
+    reports: Arc<Mutex<Vec<LaunchReport>>>,
 }
 
-struct State {
-    gm: Option<SharedGm>,
-    reports: Vec<LaunchReport>,
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for ModelTime {
@@ -53,8 +57,7 @@ impl fmt::Debug for ModelTime {
 
 impl ModelTime {
     fn new(arithmetic: bool) -> Self {
-        let state = State { gm: None, reports: Vec::new() };
-        Self { arithmetic, trace: false, state: Arc::new(Mutex::new(state)) }
+        Self { arithmetic, trace: false, gm: Arc::default(), reports: Arc::default() }
     }
 
     /// Time and results.
@@ -87,24 +90,24 @@ impl ModelTime {
 
     /// Takes the reports of all launches since the last call.
     pub fn take_reports(&self) -> Vec<LaunchReport> {
-        std::mem::take(&mut self.lock().reports)
+        std::mem::take(&mut locked(&self.reports))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same with a cold L2 of its own.
+    pub(super) fn with_own_l2(&self) -> Self {
+        Self { gm: Arc::default(), ..self.clone() }
     }
 
     /// L2 and HBM for one launch; give it back with [`ModelTime::finish`].
     pub(super) fn start(&self, soc: &'static Soc) -> SharedGm {
-        let mut gm = self.lock().gm.take().unwrap_or_else(|| SharedGm::new(soc));
+        let mut gm = locked(&self.gm).take().unwrap_or_else(|| SharedGm::new(soc));
         gm.start_launch();
         gm
     }
 
     /// Ends a launch.
     pub(super) fn finish(&self, gm: SharedGm, report: Option<LaunchReport>) {
-        let mut state = self.lock();
-        state.gm = Some(gm);
-        state.reports.extend(report);
+        *locked(&self.gm) = Some(gm);
+        locked(&self.reports).extend(report);
     }
 }

@@ -9,6 +9,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::chrome::{
+    arrow, rounded, write_end, write_event, write_start, Arrow, Bar, Head, Id, Metadata, Track, PLAIN_HEAD,
+    SEPARATOR,
+};
 use super::report::{Cause, LaunchReport, TraceEvent};
 use crate::sim::Pipe;
 
@@ -83,56 +87,6 @@ impl Kept {
     }
 }
 
-#[derive(Clone, Serialize)]
-#[serde(untagged)]
-enum Id {
-    Text(String),
-    Number(u32),
-}
-
-/// An instruction.
-#[derive(Serialize)]
-struct Bar<'a> {
-    name: &'a str,
-    cname: &'static str,
-    ph: &'static str,
-    ts: f64,
-    dur: f64,
-    pid: Id,
-    tid: Id,
-    args: BarArgs,
-}
-
-#[derive(Serialize)]
-struct BarArgs {
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process_bytes: Option<u64>,
-}
-
-/// One end of an arrow.
-#[derive(Serialize)]
-struct Arrow {
-    name: &'static str,
-    cat: String,
-    id: usize,
-    ph: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bp: Option<&'static str>,
-    ts: f64,
-    pid: Id,
-    tid: Id,
-}
-
-#[derive(Serialize)]
-struct Metadata<'a> {
-    name: &'a str,
-    ph: &'static str,
-    pid: Id,
-    tid: Id,
-    args: BTreeMap<&'static str, Id>,
-}
-
 /// What the file says about itself.
 #[derive(Serialize)]
 struct About<'a> {
@@ -167,11 +121,6 @@ fn core_name(group: u32, core: &str) -> (String, u32) {
         }
         None => (format!("core{group}.cubecore0"), group * 3 + 1),
     }
-}
-
-/// Microseconds to four decimals, finer than a cycle.
-fn rounded(us: f64) -> f64 {
-    (us * 1e4).round() / 1e4
 }
 
 /// Counts what is written to it.
@@ -225,6 +174,10 @@ impl TraceWriter<'_> {
         }
     }
 
+    fn track(&self, event: &TraceEvent) -> Track {
+        Track { pid: self.pid(event.group, event.core), tid: self.tid(event.pipe) }
+    }
+
     /// Chooses what to keep, by the bytes that everything takes.
     fn select(&self, options: &TraceOptions) -> io::Result<Kept> {
         let trace = &self.report.trace;
@@ -243,7 +196,8 @@ impl TraceWriter<'_> {
         }
         let mut used = 0;
         for &group in &all.groups {
-            used += counted(|to| self.write_names(to, group, &mut ",\n"))?;
+            let mut separator = SEPARATOR;
+            used += counted(|to| self.write_names(to, group, &mut separator))?;
             let with_events = used + by_group.get(&group).copied().unwrap_or(0);
             if with_events > room && !kept.groups.is_empty() {
                 break;
@@ -324,7 +278,7 @@ impl TraceWriter<'_> {
                 written.flows += u64::from(self.write_event(to, i, kept)?);
             }
         }
-        to.write_all(b"\n]}\n")?;
+        write_end(to)?;
         progress(self.report.trace.len() as u64);
         Ok(written)
     }
@@ -341,9 +295,7 @@ impl TraceWriter<'_> {
             cycles: report.cycles,
             left_out: kept.left_out.as_deref().unwrap_or("nothing"),
         };
-        write!(to, r#"{{"schemaVersion":2,"displayTimeUnit":"ns","profilingType":"op","otherData":"#)?;
-        serde_json::to_writer(&mut *to, &about)?;
-        write!(to, r#","traceEvents":["#)?;
+        write_start(to, "op", &about)?;
         let mut separator = "\n";
         for group in &kept.groups {
             self.write_names(to, *group, &mut separator)?;
@@ -356,9 +308,8 @@ impl TraceWriter<'_> {
         for core in self.report.cores.iter().filter(|c| c.group == group) {
             let used = Pipe::ALL.into_iter().filter(|p| core.pipes[*p as usize].instructions > 0);
             for metadata in self.names(core.group, core.core, used) {
-                write!(to, "{separator}")?;
-                serde_json::to_writer(&mut *to, &metadata)?;
-                *separator = ",\n";
+                write_event(to, separator, &metadata)?;
+                *separator = SEPARATOR;
             }
         }
         Ok(())
@@ -367,12 +318,8 @@ impl TraceWriter<'_> {
     fn names(&self, group: u32, core: &str, pipes: impl Iterator<Item = Pipe>) -> Vec<Metadata<'static>> {
         let (core_name, core_place) = core_name(group, core);
         let is_integer = self.dialect == TraceDialect::Integer;
-        let entry = |name, tid: Id, key, value| Metadata {
-            name,
-            ph: "M",
-            pid: self.pid(group, core),
-            tid,
-            args: BTreeMap::from([(key, value)]),
+        let entry = |name, tid: Id, key, value| {
+            Metadata::new(name, Track { pid: self.pid(group, core), tid }, key, value)
         };
         let no_tid = || if is_integer { Id::Number(0) } else { Id::Text("NA".to_owned()) };
         let mut names = vec![entry("process_sort_index", no_tid(), "sort_index", Id::Number(core_place))];
@@ -393,32 +340,20 @@ impl TraceWriter<'_> {
     fn write_event(&self, to: &mut dyn Write, number: usize, kept: &Kept) -> io::Result<bool> {
         let event = &self.report.trace[number];
         let (_, _, cname) = lane(event.pipe);
-        let (ts, free) = (self.us(event.start), self.us(event.free));
-        let bar = Bar {
-            name: event.mnemonic,
-            cname,
-            ph: "X",
-            ts,
-            dur: rounded(free - ts),
-            pid: self.pid(event.group, event.core),
-            tid: self.tid(event.pipe),
-            args: BarArgs {
-                detail: format!(
-                    "block {} insn {}, waited for {}, result at {}",
-                    event.block,
-                    event.number,
-                    event.cause,
-                    self.us(event.done)
-                ),
-                process_bytes: (event.gm_bytes > 0).then_some(event.gm_bytes),
-            },
-        };
-        to.write_all(b",\n")?;
-        serde_json::to_writer(&mut *to, &bar)?;
+        let detail = format!(
+            "block {} insn {}, waited for {}, result at {}",
+            event.block,
+            event.number,
+            event.cause,
+            self.us(event.done)
+        );
+        let time = (self.us(event.start), self.us(event.free));
+        let bar = Bar::new(event.mnemonic, cname, time, self.track(event));
+        write_event(to, SEPARATOR, &bar.with_detail(detail, event.gm_bytes))?;
         let Some(setter) = self.setter(event).filter(|s| kept.has(s)) else { return Ok(false) };
-        for arrow in self.arrow(number, setter, event) {
-            to.write_all(b",\n")?;
-            serde_json::to_writer(&mut *to, &arrow)?;
+        let cat = format!("{}To{}", lane(setter.pipe).0, lane(event.pipe).0);
+        for end in self.arrow(number, &cat, setter, event) {
+            write_event(to, SEPARATOR, &end)?;
         }
         Ok(true)
     }
@@ -431,25 +366,13 @@ impl TraceWriter<'_> {
         self.report.trace.get(event.before? as usize)
     }
 
-    fn arrow(&self, id: usize, setter: &TraceEvent, waiter: &TraceEvent) -> [Arrow; 2] {
-        let end = |ph, bp, ts, event: &TraceEvent| Arrow {
-            name: "flow",
-            cat: format!("{}To{}", lane(setter.pipe).0, lane(waiter.pipe).0),
-            id,
-            ph,
-            bp,
-            ts,
-            pid: self.pid(event.group, event.core),
-            tid: self.tid(event.pipe),
-        };
-        // A viewer fastens an arrow to the bar that covers its time: a nanosecond before the end is still the setter's.
-        let start = self.us(setter.start);
-        let last = rounded(self.us(setter.free) - 0.001).max(start);
-        let (ph, bp) = match self.dialect {
+    fn arrow<'a>(&self, id: usize, cat: &'a str, setter: &TraceEvent, waiter: &TraceEvent) -> [Arrow<'a>; 2] {
+        let head: Head = match self.dialect {
             TraceDialect::Vendor => ("t", None),
-            TraceDialect::Integer => ("f", Some("e")),
+            TraceDialect::Integer => PLAIN_HEAD,
         };
-        [end("s", None, last, setter), end(ph, bp, self.us(waiter.start), waiter)]
+        let from = ((self.us(setter.start), self.us(setter.free)), self.track(setter));
+        arrow(id, cat, from, (self.us(waiter.start), self.track(waiter)), head)
     }
 }
 

@@ -203,8 +203,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemsetAsync(
     call("aclrtMemsetAsync", || {
         let stream = stream::of(handle)?;
         let fill = Fill::new(ptr.cast(), max_count, value, count)?;
-        let work = move |_: &Stream| {
+        let work = move |stream: &Stream| {
             fill.perform();
+            stream.log(|| fill.step(stream.config().soc));
             Ok(())
         };
         stream.submit(work).map(drop)

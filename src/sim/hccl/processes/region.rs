@@ -26,7 +26,7 @@ pub(super) fn buffers(link: &Arc<Link>, ticket: u64, operation: &Operation, seat
         let is_there = len.is_some_and(|len| len > 0);
         is_there.then(|| Region::Elsewhere(Box::new(Remote { link: Arc::clone(link), ticket, side })))
     };
-    Buffers { send: region(Side::Send, send), recv: region(Side::Recv, recv) }
+    Buffers { has_data: true, send: region(Side::Send, send), recv: region(Side::Recv, recv) }
 }
 
 impl Distant for Remote {

@@ -304,6 +304,10 @@ struct Errand {
 }
 
 impl Appointment for Errand {
+    fn number(&self) -> Option<u64> {
+        None
+    }
+
     fn arrive(&self) {
         self.stay.0.line.say(&ToKeeper::Arrive { ticket: self.ticket });
     }
