@@ -151,9 +151,8 @@ impl Place {
             let text = self.state().missing_text(guest, timeout);
             self.give_up(refusal(result::TIMEOUT, text));
         }
-        if places().remove(&self.number).is_some() {
-            self.door.iter().for_each(Door::close);
-        }
+        places().remove(&self.number);
+        self.door.iter().for_each(Door::close);
         let outcome = self.state().outcome.clone();
         outcome.unwrap_or_else(|| unreachable!("waited for above"))
     }

@@ -21,12 +21,19 @@ use crate::sim::acl::stream::{ring, wait_until};
 pub(super) fn attend(link: &Arc<Link>, hall: Hall, guest: &Guest) {
     let Some(place) = hall.place.upgrade() else { return link.line.hang_up() };
     let joined = place.meet(guest).and_then(|group| welcome(link, &hall, Member { group, rank: guest.rank }));
-    drop((place, hall));
+    drop(place);
     match joined {
-        Ok(member) => Attendant::enter(link, member).run(),
+        Ok(member) => {
+            let attendant = Attendant::enter(link, member);
+            drop(hall);
+            ring();
+            attendant.run();
+        }
         Err(refusal) => {
             link.line.say(&Answer::No(refusal.into()));
             link.line.hang_up();
+            drop(hall);
+            ring();
         }
     }
 }

@@ -12,8 +12,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::super::bootstrap::Place;
+use super::words::PATIENCE;
 use super::{attendant, keeper, system};
 use crate::sim::acl::border::catch;
+use crate::sim::acl::stream::{ring, wait_until};
 
 const PREFIX: &str = "fastattention-hccl-";
 const SOCKET: &str = "door";
@@ -33,7 +35,7 @@ pub(in super::super) struct Door {
 pub(super) struct Hall {
     pub(super) nonce: u64,
     pub(super) place: Weak<Place>,
-    /// Removed with the last that needs it.
+    /// Removed with the last that needs it: whoever has not told a visitor how the meeting ended keeps it.
     pub(super) folder: Arc<TempDir>,
 }
 
@@ -51,11 +53,15 @@ impl Door {
         let listener = UnixListener::bind(&path)
             .map_err(|e| Error::new(e.kind(), format!("a socket at {}: {e}", path.display())))?;
         let hall = Hall { nonce, place, folder: Arc::new(folder) };
-        remember(&hall.folder);
         let is_closed = Arc::new(AtomicBool::new(false));
+        remember(&hall.folder, &is_closed);
         let closed = Arc::clone(&is_closed);
         let thread = std::thread::Builder::new().name("sim-hccl-door".into());
-        thread.spawn(move || let_in(&listener, &closed, &hall))?;
+        thread.spawn(move || {
+            let_in(&listener, &closed, &hall);
+            drop(hall);
+            ring();
+        })?;
         Ok(Door { path, is_closed })
     }
 
@@ -65,9 +71,10 @@ impl Door {
 
     /// Lets nobody in any more.
     pub(in super::super) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
-        // Wakes the thread that waits for visitors. Where that fails it has visitors, or has gone.
-        let _ = UnixStream::connect(&self.path);
+        if !self.is_closed.swap(true, Ordering::AcqRel) {
+            // Wakes the thread that waits for visitors. Where that fails it has visitors, or has gone.
+            let _ = UnixStream::connect(&self.path);
+        }
     }
 }
 
@@ -93,7 +100,10 @@ fn let_in(listener: &UnixListener, is_closed: &AtomicBool, hall: &Hall) {
         let hall = hall.clone();
         let thread = std::thread::Builder::new().name("sim-hccl-visitor".into());
         // Without a thread for it the visitor finds its connection closed.
-        let _ = thread.spawn(move || keeper::serve(&stream, hall));
+        let _ = thread.spawn(move || {
+            keeper::serve(&stream, hall);
+            ring();
+        });
     }
 }
 
@@ -115,33 +125,39 @@ fn remove_stale(base: &Path) {
     }
 }
 
-/// Folders of this process.
-static FOLDERS: Mutex<Vec<Weak<TempDir>>> = Mutex::new(Vec::new());
+/// Folders of this process, and whether their doors are closed.
+static FOLDERS: Mutex<Vec<(Weak<TempDir>, Arc<AtomicBool>)>> = Mutex::new(Vec::new());
 
 /// Whose exit [`last_words`] is for: a fork has its parent's memory.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-fn remember(folder: &Arc<TempDir>) {
+fn remember(folder: &Arc<TempDir>, is_closed: &Arc<AtomicBool>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         PROCESS.store(std::process::id(), Ordering::Release);
         system::at_exit(last_words);
     });
     let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
-    folders.retain(|folder| folder.strong_count() > 0);
-    folders.push(Arc::downgrade(folder));
+    folders.retain(|(folder, _)| folder.strong_count() > 0);
+    folders.push((Arc::downgrade(folder), Arc::clone(is_closed)));
 }
 
-/// The process exits: ranks that still need it get the time for that, and doors that nobody used are removed.
+/// The process exits: visitors that still need it get the time for that, and doors that nobody used are removed.
 extern "C" fn last_words() {
     if PROCESS.load(Ordering::Acquire) != std::process::id() {
         return;
     }
     // A panic must not unwind into C.
     let _ = catch(|| {
-        attendant::linger();
         let folders = std::mem::take(&mut *FOLDERS.lock().unwrap_or_else(PoisonError::into_inner));
-        for folder in folders.iter().filter_map(Weak::upgrade) {
+        for (folder, is_closed) in &folders {
+            // The ranks have met, or failed to, which visitors may not have heard yet: those who tell them have the folder.
+            if is_closed.load(Ordering::Acquire) {
+                wait_until(Some(PATIENCE), || folder.strong_count() == 0);
+            }
+        }
+        attendant::linger();
+        for folder in folders.iter().filter_map(|(folder, _)| folder.upgrade()) {
             let _ = fs::remove_dir_all(folder.path());
         }
         Ok(())
