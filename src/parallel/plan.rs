@@ -24,6 +24,13 @@ pub struct Block {
     pub(super) launches: Launches,
 }
 
+impl Block {
+    /// Kernels that are launched for it.
+    pub fn num_launches(&self) -> usize {
+        self.launches.attention.len() + usize::from(self.launches.product.is_some())
+    }
+}
+
 /// A layer with its blocks; prints itself with the predicted timeline. The same for all ranks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -222,12 +229,12 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "block       rows  launches   compute us  transfer us  computed from .. to   transferred from .. to")?;
         for (i, block) in self.blocks.iter().enumerate() {
-            let Block { rows, cost, spans, launches } = block;
+            let Block { rows, cost, spans, .. } = block;
             writeln!(
                 f,
                 "{i:>5} {:>10} {:>9} {:>12.1} {:>12.1} {:>10.1} .. {:<9.1} {:>10.1} .. {:<9.1}",
                 rows.end - rows.start,
-                launches.attention.len() + 1,
+                block.num_launches(),
                 cost.compute_us,
                 cost.transfer_us,
                 spans.compute[0],

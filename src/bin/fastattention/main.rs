@@ -7,6 +7,7 @@ mod chart;
 mod compiler;
 mod doctor;
 mod kernels;
+mod layer;
 mod output;
 mod plan;
 mod progress;
@@ -46,6 +47,8 @@ enum Command {
     Trace(trace::Trace),
     /// Run operators in model time over sweeps of shapes: table, CSV, charts.
     Bench(bench::Bench),
+    /// Plan a tensor-parallel layer with tiling-AllReduce, and run its ranks in model time.
+    Layer(layer::Layer),
     /// Make the performance section of a README in model time: fixed comparisons as tables, CSV and charts.
     Report(report::Report),
     /// Run published measurements of the 910B series in model time, and compare.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Plan(plan) => plan.execute(),
         Command::Trace(trace) => trace.execute(),
         Command::Bench(bench) => bench.execute(),
+        Command::Layer(layer) => layer.execute(),
         Command::Report(report) => report.execute(),
         Command::Calibrate(calibrate) => calibrate.execute(),
         Command::Tune(tune) => tune.execute(),

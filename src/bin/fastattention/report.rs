@@ -17,6 +17,7 @@ use fastattention::Soc;
 use indicatif::ProgressBar;
 
 use crate::chart::{self, Lines};
+use crate::layer;
 use crate::output::Output;
 use crate::progress::bar;
 use crate::table::{self, Row};
@@ -60,23 +61,40 @@ impl Report {
         for folder in self.csv.iter().chain(&self.svg) {
             fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
         }
-        let sections = self.sections()?;
+        let soc = Soc::by_name(&self.soc)?;
+        let sections = self.sections(soc)?;
         let mut workloads: Vec<Workload> = Vec::new();
         for workload in sections.iter().flat_map(Section::workloads) {
             if !workloads.contains(&workload) {
                 workloads.push(workload);
             }
         }
-        let results = run(workloads, self.threads)?;
+        let threads = self
+            .threads
+            .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+        let results = run(workloads, threads)?;
+        let layers = self.layers(soc, threads)?;
+        ensure!(
+            !sections.is_empty() || layers.is_some(),
+            "no topic has a case with at most {} rows of q and k",
+            self.max_seqlen()
+        );
         let mut markdown = String::from("Model time of the simulator, never measured on a chip.\n");
         for section in &sections {
             let _ = write!(markdown, "\n{}", section.markdown(&results)?);
+        }
+        if let Some(layers) = &layers {
+            let _ = write!(markdown, "\n{}", layers.markdown);
         }
         if let Some(folder) = &self.csv {
             for section in &sections {
                 let bytes = table::csv(results.of(section)?)?;
                 let path = folder.join(format!("{}.csv", section.file));
                 Output::check(&path, None)?.replace(|file| Ok(file.write_all(&bytes)?))?;
+            }
+            if let Some(layers) = &layers {
+                let path = folder.join("layer.csv");
+                Output::check(&path, None)?.replace(|file| Ok(file.write_all(layers.csv.as_bytes())?))?;
             }
         }
         if let Some(folder) = &self.svg {
@@ -88,16 +106,38 @@ impl Report {
         crate::print(markdown.trim_end())
     }
 
-    fn sections(&self) -> Result<Vec<Section>> {
-        let soc = Soc::by_name(&self.soc)?;
-        let max_seqlen = if self.quick { 4096 } else { self.max_seqlen };
-        let topics = if self.only.is_empty() { Topic::all() } else { self.only.clone() };
-        let mut sections = Vec::new();
-        for topic in topics {
-            sections.extend(topic.section(soc, max_seqlen)?);
+    fn max_seqlen(&self) -> u32 {
+        if self.quick {
+            4096
+        } else {
+            self.max_seqlen
         }
-        ensure!(!sections.is_empty(), "no topic has a case with at most {max_seqlen} rows of q and k");
+    }
+
+    fn topics(&self) -> Vec<Topic> {
+        if self.only.is_empty() {
+            Topic::all()
+        } else {
+            self.only.clone()
+        }
+    }
+
+    fn sections(&self, soc: &'static Soc) -> Result<Vec<Section>> {
+        let mut sections = Vec::new();
+        for topic in self.topics() {
+            sections.extend(topic.section(soc, self.max_seqlen())?);
+        }
         Ok(sections)
+    }
+
+    fn layers(&self, soc: &Soc, threads: usize) -> Result<Option<layer::Table>> {
+        if !self.topics().contains(&Topic::Layer) {
+            return Ok(None);
+        }
+        let progress = bar("layers in model time, %", 100);
+        let table = layer::table(soc, self.max_seqlen(), threads, |share| show(&progress, share));
+        progress.finish_and_clear();
+        table
     }
 }
 
@@ -110,13 +150,11 @@ fn draw(folder: &Path, section: &Section, results: &Results) -> Result<()> {
 }
 
 /// Runs all cases, the longest first, so that no thread is left with one at the end.
-fn run(mut workloads: Vec<Workload>, threads: Option<NonZeroUsize>) -> Result<Results> {
+fn run(mut workloads: Vec<Workload>, threads: usize) -> Result<Results> {
     workloads.sort_by(|a, b| b.host_cost().total_cmp(&a.host_cost()));
     let total: f64 = workloads.iter().map(Workload::host_cost).sum();
     let progress = bar("report in model time, %", 100);
     let (next, done) = (AtomicUsize::new(0), Mutex::new((0.0, Vec::new())));
-    let threads =
-        threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let work = || -> Result<()> {
         while let Some(workload) = workloads.get(next.fetch_add(1, Ordering::Relaxed)) {
             let row = time(workload);

@@ -24,6 +24,8 @@ pub(super) enum Topic {
     Mask,
     /// `flash_fwd` against unfused attention.
     Standard,
+    /// Tiling-AllReduce of a tensor-parallel layer.
+    Layer,
 }
 
 /// Heads of the comparisons that are about lengths.
@@ -55,6 +57,8 @@ impl Topic {
             Topic::Tiling => table.tiling()?,
             Topic::Mask => table.mask()?,
             Topic::Standard => table.standard()?,
+            // A table of layers, not of one operator by length.
+            Topic::Layer => return Ok(None),
         }))
     }
 }
