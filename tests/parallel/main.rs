@@ -11,6 +11,7 @@ mod common;
 
 mod failures;
 mod layer;
+mod model_time;
 mod results;
 mod schedules;
 
@@ -65,6 +66,21 @@ struct Buffers {
 }
 
 impl Buffers {
+    /// For a device that keeps time only.
+    fn without_data(device: &Device, plan: &Plan) -> Buffers {
+        let alloc = |bytes: u64| Buffer::alloc(device, bytes.max(1) as usize).unwrap();
+        let [q, k, v, o, y] = plan.operand_bytes().map(alloc);
+        Buffers {
+            q,
+            k,
+            v,
+            o,
+            y,
+            weight: alloc(plan.weight_bytes()),
+            workspace: alloc(plan.workspace_bytes()),
+        }
+    }
+
     fn new<T: Values>(device: &Device, layer: &Layer<T>, plan: &Plan, rank: u32) -> Buffers {
         let upload = |values: &[T]| Buffer::from_slice(device, values).unwrap();
         let alloc = |bytes: u64| Buffer::alloc(device, bytes.max(1) as usize).unwrap();
