@@ -78,7 +78,7 @@ fn pure_modules_know_no_backend_no_io_and_no_unsafe() {
 
 #[test]
 fn operators_name_no_backend() {
-    for dir in ["src/attention", "src/baseline", "src/matmul"] {
+    for dir in ["src/attention", "src/baseline", "src/matmul", "src/parallel"] {
         forbid(dir, &[".rs"], &["crate::sim", "crate::acl", "crate::driver", "unsafe {"], &[]);
     }
 }
