@@ -97,7 +97,7 @@ impl Section {
         let lengths: Vec<_> = seqlens.iter().map(u32::to_string).collect();
         let mut text = format!("### {title}\n\n{about}\n\n| seqlen | {} |\n", lengths.join(" | "));
         let _ = writeln!(text, "| --- |{}", " ---: |".repeat(seqlens.len()));
-        for line in &self.lines {
+        for line in self.lines.iter().filter(|line| line.cells.iter().any(Option::is_some)) {
             let mut cells = Vec::new();
             for figure in &line.cells {
                 cells.push(match figure {

@@ -35,8 +35,8 @@ const LENGTHS: [u32; 6] = [512, 1024, 2048, 4096, 8192, 16384];
 const LONG: [u32; 4] = [4096, 8192, 16384, 32768];
 /// Pairs of query and key, over all heads, beyond which a rate without mask is taken from a sample of rows.
 const SAMPLED_ABOVE: u64 = 1 << 32;
-/// Pairs beyond which a comparison leaves a length out.
-const LEFT_OUT_ABOVE: u64 = 1 << 31;
+/// Longest sequence of a comparison with more heads than [`HEADS`].
+const MANY_HEADS_UP_TO: u32 = 4096;
 
 impl Topic {
     pub(super) fn all() -> Vec<Topic> {
@@ -231,8 +231,8 @@ impl Table {
 
     fn standard(self) -> Result<Section> {
         let case = |op, seqlen, [batch, heads]: [u32; 2], mask| {
-            let problem = problem(batch, heads, seqlen).with_mask(mask);
-            (pairs(&problem) <= LEFT_OUT_ABOVE).then(|| Figure::Us(self.warm(op, problem)))
+            let is_short = batch * heads <= HEADS || seqlen <= MANY_HEADS_UP_TO;
+            is_short.then(|| Figure::Us(self.warm(op, problem(batch, heads, seqlen).with_mask(mask))))
         };
         let mut lines = Vec::new();
         for op in [Op::FlashFwd, Op::Standard] {
