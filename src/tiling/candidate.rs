@@ -224,8 +224,7 @@ pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
     Ok(())
 }
 
-/// L1: two buffers each of Q, K and P (`tile_m` rows of `chunk_p` keys), and one of all values of a step. Every size is a
-/// multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
+/// L1: two buffers each of Q, K, P (`tile_m` rows of `chunk_p` keys) and V (`chunk_p` keys). Every size is a multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
 ///
 /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side here, since
 /// tiling data has one offset a pair.
@@ -240,7 +239,7 @@ fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, Memor
         let mut l1 = MemoryMap::new("L1", soc.core.l1_bytes - soc.core.reserved_bytes);
         l1.push("q", block_m * shape.head_dim * 2, 2);
         l1.push("k", chunk_n * shape.head_dim * 2, 2);
-        l1.push("v", block_n * shape.head_dim_v * 2, 1);
+        l1.push("v", chunk_p * shape.head_dim_v * 2, 2);
         l1.push("p", block_m.min(TILE) * chunk_p * 2, 2);
         match check_fit(&l1) {
             Ok(()) => return Ok((chunk_p, l1)),
