@@ -93,8 +93,7 @@ class FlashFwdCube {
         }
         l0c_ring_.publish(c);
         l0c_ring_.await(c);
-        copy_l0c_to_gm(ring_.s(stage)[static_cast<uint64_t>(m) * t_.block_n + n + tile], memory_.l0c[c], rows, cols,
-                       t_.block_n);
+        copy_l0c_to_gm(ring_.s(stage, m, n + tile), memory_.l0c[c], rows, cols, ring_.score_pitch());
         l0c_ring_.release(c);
     }
 

@@ -87,15 +87,16 @@ struct FlashFwdState {
 
     __aicore__ inline uint32_t load_scores(const Step& s, uint32_t stage, uint32_t row, uint32_t rows, uint32_t pitch) {
         constexpr uint32_t kBlock = kBlockBytes / sizeof(S);
-        const uint32_t blocks_of_row = ceil_div(s.n_valid, kBlock);
-        AscendC::DataCopyParams params;
-        params.blockCount = static_cast<uint16_t>(rows);
-        params.blockLen = static_cast<uint16_t>(blocks_of_row);
-        params.srcStride = static_cast<uint16_t>(t.block_n / kBlock - blocks_of_row);
-        params.dstStride = static_cast<uint16_t>(pitch / kBlock - blocks_of_row);
-        const uint64_t at = static_cast<uint64_t>(first_row(s) + row) * t.block_n;
         const uint32_t slot = load_ring.acquire();
-        AscendC::DataCopy(slice_ub[slot], ring.s(stage)[at], params);
+        for (uint32_t n = 0; n < s.n_valid; n += ring.score_pitch()) {
+            const uint32_t blocks_of_row = ceil_div(min_u32(ring.score_pitch(), s.n_valid - n), kBlock);
+            AscendC::DataCopyParams params;
+            params.blockCount = static_cast<uint16_t>(rows);
+            params.blockLen = static_cast<uint16_t>(blocks_of_row);
+            params.srcStride = static_cast<uint16_t>(ring.score_pitch() / kBlock - blocks_of_row);
+            params.dstStride = static_cast<uint16_t>(pitch / kBlock - blocks_of_row);
+            AscendC::DataCopy(slice_ub[slot][n], ring.s(stage, first_row(s) + row, n), params);
+        }
         load_ring.publish(slot);
         return slot;
     }
