@@ -84,7 +84,8 @@ class FlashFwdCube {
         for (uint32_t d = 0; d < t_.head_dim; d += t_.tile_k) {
             const uint32_t depth = min_u32(t_.tile_k, t_.head_dim - d);
             const uint32_t slot = l0_ring_.acquire();
-            copy_l1_to_l0a(memory_.l0a[slot], q_l1, round_up(s.rows, kFractal), m, d, rows, depth);
+            load_l0a_window(memory_.l0a[slot], q_l1, round_up(s.rows, kFractal), t_.head_dim, m, d,
+                            round_up(rows, kFractal), depth);
             copy_l1_to_l0b_transposed(memory_.l0b[slot], k_l1, round_up(keys, kFractal), tile, d, cols, depth);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
@@ -164,11 +165,13 @@ class FlashFwdCube {
     __aicore__ inline void output_tile(uint32_t c, uint32_t p_slot, uint32_t v_slot, uint32_t rows, uint32_t d,
                                        uint32_t keys, bool is_first) {
         const uint32_t cols = min_u32(t_.tile_n, t_.head_dim_v - d);
+        const uint32_t keys16 = round_up(keys, kFractal);
         for (uint32_t key = 0; key < keys; key += t_.tile_k) {
             const uint32_t depth = min_u32(t_.tile_k, keys - key);
             const uint32_t slot = l0_ring_.acquire();
-            copy_l1_to_l0a(memory_.l0a[slot], p_l1(p_slot), round_up(rows, kFractal), 0, key, rows, depth);
-            copy_l1_to_l0b(memory_.l0b[slot], v_l1(v_slot), round_up(keys, kFractal), key, d, depth, cols);
+            load_l0a(memory_.l0a[slot], p_l1(p_slot), round_up(rows, kFractal), keys16, key, round_up(depth, kFractal));
+            load_l0b_window(memory_.l0b[slot], v_l1(v_slot), keys16, t_.head_dim_v, key, d, round_up(depth, kFractal),
+                            cols);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
             mmad(memory_.l0c[c], memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, is_first && key == 0);
