@@ -30,8 +30,6 @@ class SoftmaxF16 {
     // A slice takes part in three turns: a its maxima, b its exponentials, c its sums. The six operations of each stand beside
     // those of two other slices, so that a barrier serves three of them.
     __aicore__ inline void step(const Step& s, uint32_t stage) {
-        if (s.first) state_.start_item(s);
-        AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kQkReady);
         const uint32_t pitch = row_pitch(s.n_valid);
         const uint32_t step = state_.rows_within(t_.slice_bytes, 2 * max_u32(pitch, kNarrowestF16));
         const uint32_t total = state_.num_rows(s);
@@ -59,7 +57,6 @@ class SoftmaxF16 {
         }
         if (slices > 0) add_sum(slices_[(slices + kSlices - 1) % kSlices], s);
         AscendC::PipeBarrier<PIPE_V>();
-        AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
     }
 
   private:
@@ -89,7 +86,7 @@ class SoftmaxF16 {
 
     // What lies behind the last key was never written.
     __aicore__ inline void take_scores(Slice& a, const Step& s, uint32_t pitch) {
-        state_.await_load(a.load);
+        state_.load_ring.await(a.load);
         if (s.n_valid < pitch) {
             fill_row_tails_f16(x(a), static_cast<half>(minus_infinity()), a.rows, s.n_valid, pitch);
             AscendC::PipeBarrier<PIPE_V>();
@@ -163,7 +160,7 @@ class SoftmaxF16 {
         AscendC::PipeBarrier<PIPE_V>();
         if (c.rows > 0) {
             store_loan_.reclaim(c.load);
-            state_.release_load(c.load);
+            state_.load_ring.release(c.load);
         }
     }
 

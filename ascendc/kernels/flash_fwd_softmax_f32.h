@@ -22,8 +22,6 @@ class SoftmaxF32 {
     // operations apart: a barrier then makes one slice wait while the others have something to do. A dependent vector
     // instruction alone would wait some 25 cycles (AscendC vector performance tables).
     __aicore__ inline void step(const Step& s, uint32_t stage) {
-        if (s.first) state_.start_item(s);
-        AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kQkReady);
         const uint32_t pitch = round_up(s.n_valid, kLanesF32);
         const uint32_t step = state_.rows_within(t_.slice_bytes, 4 * pitch);
         const uint32_t total = state_.num_rows(s);
@@ -67,7 +65,6 @@ class SoftmaxF32 {
             }
             AscendC::PipeBarrier<PIPE_V>();
         }
-        AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
     }
 
   private:
@@ -87,7 +84,7 @@ class SoftmaxF32 {
 
     // What lies behind the last key was never written.
     __aicore__ inline void take_scores(const Slice& x, const Step& s, uint32_t pitch) {
-        state_.await_load(x.load);
+        state_.load_ring.await(x.load);
         if (s.n_valid < pitch) fill_row_tails(x.x, 0.0f, x.rows, s.n_valid, pitch);
     }
 
@@ -116,7 +113,7 @@ class SoftmaxF32 {
                      count(x));
         const uint32_t out = state_.out_ring.acquire();
         AscendC::Cast(state_.out_ub[out], x.x, AscendC::RoundMode::CAST_RINT, x.rows * pitch);
-        state_.release_load(x.load);
+        state_.load_ring.release(x.load);
         state_.out_ring.publish(out);
         state_.out_ring.await(out);
         state_.store_probabilities(state_.out_ub[out], s, stage, x.row, x.rows, pitch);

@@ -113,9 +113,6 @@ struct FlashFwdState {
         return slice_ub[slot].template ReinterpretCast<float>();
     }
 
-    __aicore__ inline void await_load(uint32_t slot) { load_ring.await(slot); }
-    __aicore__ inline void release_load(uint32_t slot) { load_ring.release(slot); }
-
     __aicore__ inline void store_probabilities(const AscendC::LocalTensor<T>& p, const Step& s, uint32_t stage,
                                                uint32_t row, uint32_t rows, uint32_t pitch) {
         const uint32_t blocks_of_row = ceil_div(s.n_valid, kFractal);

@@ -35,7 +35,7 @@ class FlashFwdVector {
         bool more = true;
         for (uint32_t turn = 0;; ++turn) {
             more = more && softmax.next();
-            if (more) softmax_.step(softmax.step(), turn % t_.num_stages);
+            if (more) softmax_step(softmax.step(), turn % t_.num_stages);
             if (turn == 0) continue;
             if (!update.next()) break;
             update_step(update.step(), (turn - 1) % t_.num_stages);
@@ -58,6 +58,13 @@ class FlashFwdVector {
             AscendC::Duplicate(acc_ub_, 0.0f, static_cast<int32_t>(rows * t_.head_dim_v));
             finish_item(s);  // its first barrier covers acc, too
         }
+    }
+
+    __aicore__ inline void softmax_step(const Step& s, uint32_t stage) {
+        if (s.first) state_.start_item(s);
+        AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kQkReady);
+        softmax_.step(s, stage);
+        AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
     }
 
     // acc = acc * rescale + (P V of this step), in pieces of whole rows: the sum of one beside the product of the next.
@@ -86,13 +93,13 @@ class FlashFwdVector {
     __aicore__ inline void add_output(const Step& s, uint32_t slot, uint32_t row, uint32_t rows) {
         const auto acc = acc_ub_[row * t_.head_dim_v];
         const auto elements = static_cast<int32_t>(rows * t_.head_dim_v);
-        state_.await_load(slot);
+        state_.load_ring.await(slot);
         if (s.first) {
             AscendC::Adds(acc, state_.output(slot), 0.0f, elements);
         } else {
             AscendC::Add(acc, acc, state_.output(slot), elements);
         }
-        state_.release_load(slot);
+        state_.load_ring.release(slot);
     }
 
     // o = acc / sum, lse = max + ln(sum). A row that saw no key has sum 0: o = 0 / max(sum, 1) and ln(0) = -inf.

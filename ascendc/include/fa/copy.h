@@ -73,13 +73,6 @@ __aicore__ inline AscendC::LoadData3DParamsV2<T> matrix_window(uint32_t all_rows
     return params;
 }
 
-// L1 Nz (m16 x all_k) -> L0A Zz of the `k` columns from `col`, in one instruction.
-template <typename T>
-__aicore__ inline void load_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t m16,
-                                uint32_t all_k16, uint32_t col, uint32_t k16) {
-    AscendC::LoadData(dst, src, matrix_window<T>(m16, all_k16, 0, col, m16, k16));
-}
-
 // L1 Nz (all_m x all_k) -> L0A Zz of `m` rows from `row` and `k` columns from `col`, in one instruction.
 template <typename T>
 __aicore__ inline void load_l0a_window(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
@@ -88,19 +81,27 @@ __aicore__ inline void load_l0a_window(const AscendC::LocalTensor<T>& dst, const
     AscendC::LoadData(dst, src, matrix_window<T>(all_m16, all_k16, row, col, m16, k16));
 }
 
-// L1 Nz (all_k x n16) -> L0B Zn of the `k` rows from `row`, in one instruction: to L0B, Load3Dv2 turns fractals itself.
+// The same of all rows.
 template <typename T>
-__aicore__ inline void load_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t n16,
-                                uint32_t all_k16, uint32_t row, uint32_t k16) {
-    AscendC::LoadData(dst, src, matrix_window<T>(all_k16, n16, row, 0, k16, n16));
+__aicore__ inline void load_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t m16,
+                                uint32_t all_k16, uint32_t col, uint32_t k16) {
+    load_l0a_window(dst, src, m16, all_k16, 0, col, m16, k16);
 }
 
-// L1 Nz (all_k x all_n) -> L0B Zn of `k` rows from `row` and `n` columns from `col`, in one instruction.
+// L1 Nz (all_k x all_n) -> L0B Zn of `k` rows from `row` and `n` columns from `col`, in one instruction: to L0B, Load3Dv2 turns
+// fractals itself.
 template <typename T>
 __aicore__ inline void load_l0b_window(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
                                        uint32_t all_k16, uint32_t all_n16, uint32_t row, uint32_t col, uint32_t k16,
                                        uint32_t n16) {
     AscendC::LoadData(dst, src, matrix_window<T>(all_k16, all_n16, row, col, k16, n16));
+}
+
+// The same of all columns.
+template <typename T>
+__aicore__ inline void load_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t n16,
+                                uint32_t all_k16, uint32_t row, uint32_t k16) {
+    load_l0b_window(dst, src, all_k16, n16, row, 0, k16, n16);
 }
 
 // Tiling data: GM -> registers of the scalar unit, word by word through its data cache.
