@@ -134,7 +134,8 @@ fn mutants() -> Vec<Mutant> {
     let original = kernel_text();
     let mut mutants = Vec::new();
     for name in RINGS {
-        let (text, count) = without(&original, |l| call(l, name, "publish").or_else(|| call(l, name, "await")));
+        let (text, count) =
+            without(&original, |l| call(l, name, "publish").or_else(|| call(l, name, "await")));
         assert!(count >= 2, "{name}: {count} statements of its full edge");
         mutants.push(Mutant { what: format!("full edge of {name}"), text });
         let (text, count) = without(&original, |l| call(l, name, "release"));
@@ -317,9 +318,7 @@ fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
             .map(|unit| {
                 scope.spawn(move || {
                     let image = compile(unit);
-                    let run = |(index, m): &(usize, &Mutant)| {
-                        (m.what.clone(), first_fault(&image, *index))
-                    };
+                    let run = |(index, m): &(usize, &Mutant)| (m.what.clone(), first_fault(&image, *index));
                     unit.iter().map(run).collect::<Vec<_>>()
                 })
             })

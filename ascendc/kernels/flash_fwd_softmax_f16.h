@@ -6,7 +6,7 @@
 //   l_j = a_j l_{j-1} + rowsum p      sums of f16 pairs down to 64 columns, then f32;  a_j = exp(scale * (m_{j-1} - m_j)) in f32
 //
 // The maximum is subtracted first, so that rounding errors are relative to the distance from it: with u = 2^-11, the
-// exponent is off by 3 u |x| at most, p by 3 u |x| e^x + 2 u p <= 3.2 u of the row's largest p, which is 1.
+// exponent is off by 3 u |x| at most, p by (3 |x| + 2) u e^x <= 2.2 u of the row's largest p, which is 1.
 //
 // UB, of a slice of `slice_bytes`: 4 x slice; for the tree of maxima and that of sums each: half a slice | a quarter.
 #pragma once

@@ -20,7 +20,7 @@ struct FlashFwdState {
     // Row statistics: maxima and sums of two items, scratch, and one array of rescale factors a stage.
     static constexpr uint32_t kStatsFixed = 9;
     // A finite start for row maxima: -inf less it is -inf, and never NaN.
-    static constexpr float kLowest = kIsWide ? -3.402823466e+38f : -65504.0f;
+    static constexpr float kLowest = kIsWide ? kLowestF32 : -65504.0f;
 
     __aicore__ inline FlashFwdState(const FlashFwdTilingData& tiling, GM_ADDR mask, GM_ADDR workspace)
         : t(tiling),

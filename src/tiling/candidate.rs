@@ -184,7 +184,8 @@ impl Tiling {
         }
         let num_cores = part.num_cores(shape, soc);
         let slot = u64::from(num_stages) * u64::from(block_m);
-        let (s, p) = (slot * u64::from(block_n) * u64::from(score_bytes(shape)), slot * u64::from(block_n) * 2);
+        let (s, p) =
+            (slot * u64::from(block_n) * u64::from(score_bytes(shape)), slot * u64::from(block_n) * 2);
         let workspace_core_bytes = s + p + slot * u64::from(shape.head_dim_v) * 4;
         let workspace = workspace_core_bytes * u64::from(num_cores);
         if workspace > soc.l2_bytes / 2 {

@@ -12,8 +12,7 @@ namespace fa {
 constexpr uint32_t kLanesF16 = 128;  // f16 elements of one vector repeat
 constexpr uint32_t kBlockF16 = 16;   // f16 elements of a DataBlock
 
-// Columns of a row that 1/512 of a slice holds: a slice has no more rows than that, so that 64 columns in f32 of all of them fit
-// half of it.
+// Columns that a row takes at least when rows of a slice are counted: then 64 columns in f32 of all of them fit half of it.
 constexpr uint32_t kNarrowestF16 = 256;
 
 // Half a slice, and a quarter.

@@ -114,7 +114,12 @@ impl Model<'_> {
     }
 
     fn qk_product(&self, rows: u32, keys: u32) -> Product {
-        self.product([rows, self.shape.head_dim, keys], 1.0, |rows, cols| self.score_rows(rows, cols), score_bytes(self.shape))
+        self.product(
+            [rows, self.shape.head_dim, keys],
+            1.0,
+            |rows, cols| self.score_rows(rows, cols),
+            score_bytes(self.shape),
+        )
     }
 
     /// The store of a tile; its pipe counts bytes of L0C, 4 an element, whatever is stored.

@@ -283,8 +283,7 @@ impl Model<'_> {
         let issue = clock.issue.max(ready);
         let start = clock.v.max(issue + load);
         // The last slices leave one after the other.
-        let rest = s.drain
-            * s.waits.max(self.issue_cycles(TURN_INSTRUCTIONS / 2.0, TURN_REGISTERS / 2.0));
+        let rest = s.drain * s.waits.max(self.issue_cycles(TURN_INSTRUCTIONS / 2.0, TURN_REGISTERS / 2.0));
         clock.v = start + s.count * turn + rest + self.masked(&s, step);
         let lead = (QUEUE_ENTRIES / s.entries).min(s.count) * turn;
         clock.issue = (clock.v - lead).max(issue);
