@@ -56,7 +56,6 @@ class SoftmaxF16 {
             take_turn(a, b, c, done, s, stage, pitch);
         }
         if (slices > 0) add_sum(slices_[(slices + kSlices - 1) % kSlices], s);
-        AscendC::PipeBarrier<PIPE_V>();
     }
 
   private:
