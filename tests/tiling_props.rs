@@ -89,27 +89,32 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert!((1..=3).contains(&t.preload) && t.num_stages > t.preload);
     assert_eq!(t.num_blocks_m, t.seqlen_q.div_ceil(t.block_m));
     assert_eq!(t.rows_v, t.block_m.div_ceil(2).next_multiple_of(8));
-    assert_eq!(t.slice_rows, t.rows_v.min(64));
-    assert_eq!(t.slice_bytes % (4 * t.block_n * 8), 0);
+    let is_narrow = plan.shape().score_dtype == DType::F16;
+    let score_bytes = if is_narrow { 2 } else { 4 };
+    assert_eq!(t.slice_rows, t.rows_v.min(if is_narrow { 32 } else { 64 }));
+    assert_eq!(t.slice_bytes % (score_bytes * t.block_n * 8), 0);
+    // Eight rows of o fit a buffer on their way out: half a slice, or a quarter.
     assert!(t.slice_bytes >= 8 * 4 * t.head_dim_v.next_multiple_of(64) && t.slice_bytes <= 32768);
+    assert!(!is_narrow || t.slice_bytes / 4 >= 8 * 2 * t.head_dim_v);
     let items = u64::from(t.num_blocks_m) * u64::from(t.batch) * u64::from(t.num_heads);
     assert_eq!(u64::from(t.num_cores), items.clamp(1, soc.cube_cores.into()));
 
     let l1 = [
         (t.l1_q_offset_bytes, 2, t.l1_q_bytes, t.block_m * t.head_dim * 2),
         (t.l1_k_offset_bytes, 2, t.l1_k_bytes, t.chunk_n * t.head_dim * 2),
-        (t.l1_v_offset_bytes, 1, t.l1_v_bytes, t.block_n * t.head_dim_v * 2),
+        (t.l1_v_offset_bytes, 2, t.l1_v_bytes, t.chunk_p * t.head_dim_v * 2),
         (t.l1_p_offset_bytes, 2, t.l1_p_bytes, t.tile_m * t.chunk_p * 2),
     ];
     for (offset, _, bytes, wanted) in l1 {
         assert_eq!((bytes, offset % 512, bytes % 512), (wanted, 0, 0));
     }
     apart(&l1.map(|(offset, count, bytes, _)| (offset, count * bytes)), 524_288 - 256);
-    // A slice's eighth and sixty-fourth.
-    assert!(t.ub_tmp_bytes >= t.slice_bytes / 8 + t.slice_bytes / 64 && t.ub_tmp_bytes.is_multiple_of(256));
+    // A slice's eighth and sixty-fourth, or its half and quarter.
+    let tmp = if is_narrow { t.slice_bytes / 4 * 3 } else { t.slice_bytes / 8 + t.slice_bytes / 64 };
+    assert!(t.ub_tmp_bytes >= tmp && t.ub_tmp_bytes.is_multiple_of(256));
     let ub = [
-        (t.ub_s_offset_bytes, 5 * t.slice_bytes),
-        (t.ub_p_offset_bytes, t.slice_bytes),
+        (t.ub_s_offset_bytes, if is_narrow { 4 } else { 5 } * t.slice_bytes),
+        (t.ub_p_offset_bytes, if is_narrow { t.slice_bytes / 2 } else { t.slice_bytes }),
         (t.ub_acc_offset_bytes, t.rows_v * t.head_dim_v * 4),
         (t.ub_tmp_offset_bytes, 2 * t.ub_tmp_bytes),
         (t.ub_brcb_offset_bytes, 2 * t.rows_v.next_multiple_of(16) * 32 + 256),
@@ -119,11 +124,10 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     apart(&ub, 196_608 - 256 - 8192);
     assert_eq!((t.ub_acc_offset_bytes % 512, t.ub_brcb_offset_bytes % 512), (256, 0));
     // The bits of the most rows that a slice of some width has.
-    let bits = |pitch: u32| t.slice_rows.min(t.slice_bytes / (4 * pitch)) * (pitch / 8).max(32);
+    let bits = |pitch: u32| t.slice_rows.min(t.slice_bytes / (score_bytes * pitch)) * (pitch / 8).max(32);
     assert!((64..=t.block_n).step_by(64).all(|pitch| bits(pitch) <= t.ub_mask_bytes));
     let slots = u64::from(t.num_stages) * u64::from(t.block_m);
-    let score_bytes = if plan.shape().score_dtype == DType::F16 { 2 } else { 4 };
-    assert_eq!(t.workspace_p_offset_bytes, slots * u64::from(t.block_n) * score_bytes);
+    assert_eq!(t.workspace_p_offset_bytes, slots * u64::from(t.block_n * score_bytes));
     assert_eq!(t.workspace_o_offset_bytes - t.workspace_p_offset_bytes, slots * u64::from(t.block_n) * 2);
     assert_eq!(t.workspace_core_bytes - t.workspace_o_offset_bytes, slots * u64::from(t.head_dim_v) * 4);
     assert_eq!(plan.workspace_bytes(), t.workspace_core_bytes * u64::from(t.num_cores));
@@ -342,6 +346,6 @@ fn a_wrong_tiling_is_told_what_it_may_be() {
     let rejected = plan_with(&wide, soc, Candidate { chunk_n: 512, ..good }).unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 737280 bytes, 524032 usable"
+        "block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 729088 bytes, 524032 usable"
     );
 }

@@ -33,7 +33,6 @@ class FlashFwdCube {
             const Step* const next_pv = is_ahead ? nullptr : &pv.step();
             if (more) multiply_qk(qk.step(), turn % t_.num_stages, next_pv);
             if (is_ahead) continue;
-            if (!more) load_v(pv.step());
             multiply_pv(pv.step(), (turn - t_.preload) % t_.num_stages);
         }
     }
@@ -44,8 +43,8 @@ class FlashFwdCube {
         return memory_.l1[offset_bytes + slot * bytes].template ReinterpretCast<T>();
     }
 
-    // Between its chunks of K the values of the coming PV step are loaded: their buffer is free since the last PV, and behind the first
-    // chunk they do not keep the Cube waiting.
+    // Behind its chunks of K the first values of the coming PV step are loaded: their buffers are free since the last PV, and behind
+    // the first chunk they do not keep the Cube waiting.
     __aicore__ inline void multiply_qk(const Step& s, uint32_t stage, const Step* next_pv) {
         if (s.first) {
             q_slot_ = q_ring_.acquire();
@@ -69,7 +68,7 @@ class FlashFwdCube {
                 }
             }
             k_ring_.release(slot);
-            if (n == 0 && next_pv != nullptr) load_v(*next_pv);
+            if (next_pv != nullptr && num_v_ < 2) load_v(*next_pv);
         }
         if (s.last) q_ring_.release(q_slot_);
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kQkReady);
@@ -85,7 +84,8 @@ class FlashFwdCube {
         for (uint32_t d = 0; d < t_.head_dim; d += t_.tile_k) {
             const uint32_t depth = min_u32(t_.tile_k, t_.head_dim - d);
             const uint32_t slot = l0_ring_.acquire();
-            copy_l1_to_l0a(memory_.l0a[slot], q_l1, round_up(s.rows, kFractal), m, d, rows, depth);
+            load_l0a_window(memory_.l0a[slot], q_l1, round_up(s.rows, kFractal), t_.head_dim, m, d,
+                            round_up(rows, kFractal), depth);
             copy_l1_to_l0b_transposed(memory_.l0b[slot], k_l1, round_up(keys, kFractal), tile, d, cols, depth);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
@@ -94,72 +94,97 @@ class FlashFwdCube {
         }
         l0c_ring_.publish(c);
         l0c_ring_.await(c);
-        copy_l0c_to_gm(ring_.s(stage)[static_cast<uint64_t>(m) * t_.block_n + n + tile], memory_.l0c[c], rows, cols,
-                       t_.block_n);
+        copy_l0c_to_gm(ring_.s(stage, m, n + tile), memory_.l0c[c], rows, cols, ring_.score_pitch());
         l0c_ring_.release(c);
     }
 
-    // All values of a step.
+    // The next chunk_p values of a step, if there are any left.
     __aicore__ inline void load_v(const Step& s) {
-        v_slot_ = v_ring_.acquire();
-        const auto v = v_gm_[row_offset(t_.v_stride, s.batch, s.n0, head_k(t_, s))];
-        copy_gm_to_l1_nz(v_l1(), v, s.n_valid, t_.head_dim_v, t_.v_stride[1]);
-        v_ring_.publish(v_slot_);
+        const uint32_t n = num_v_ * t_.chunk_p;
+        if (n >= s.n_valid) return;
+        const uint32_t slot = v_ring_.acquire();
+        const auto v = v_gm_[row_offset(t_.v_stride, s.batch, s.n0 + n, head_k(t_, s))];
+        copy_gm_to_l1_nz(v_l1(slot), v, min_u32(t_.chunk_p, s.n_valid - n), t_.head_dim_v, t_.v_stride[1]);
+        v_ring_.publish(slot);
+        v_slot_[num_v_ % 2] = slot;
+        ++num_v_;
     }
 
-    __aicore__ inline AscendC::LocalTensor<T> v_l1() { return l1_buffer(t_.l1_v_offset_bytes, t_.l1_v_bytes, 0); }
+    __aicore__ inline AscendC::LocalTensor<T> v_l1(uint32_t slot) {
+        return l1_buffer(t_.l1_v_offset_bytes, t_.l1_v_bytes, slot);
+    }
 
+    // As many rows at a time as L0C has accumulators for: the values pass by once for all of them.
     __aicore__ inline void multiply_pv(const Step& s, uint32_t stage) {
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kSoftmaxReady);
-        for (uint32_t m = 0; m < s.rows; m += t_.tile_m) output_rows(s, stage, m);
-        v_ring_.release(v_slot_);
+        const uint32_t tiles = ceil_div(t_.head_dim_v, t_.tile_n);
+        const uint32_t group = t_.tile_m * (2 / tiles);
+        for (uint32_t m = 0; m < s.rows; m += group) output_rows(s, stage, m, min_u32(s.rows, m + group), tiles);
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kPvReady);
     }
 
-    // tile_m rows of O. The planner keeps their accumulators within the two halves of L0C.
-    __aicore__ inline void output_rows(const Step& s, uint32_t stage, uint32_t m) {
-        const uint32_t rows = min_u32(t_.tile_m, s.rows - m);
-        const uint32_t tiles = ceil_div(t_.head_dim_v, t_.tile_n);
+    // The rows m..end of O, `tiles` accumulators for each tile_m of them.
+    __aicore__ inline void output_rows(const Step& s, uint32_t stage, uint32_t first, uint32_t end, uint32_t tiles) {
         uint32_t c[2];
-        for (uint32_t i = 0; i < tiles; ++i) c[i] = l0c_ring_.acquire();
-        for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_p) {
+        for (uint32_t chunk = 0, n = 0; n < s.n_valid; ++chunk, n += t_.chunk_p) {
             const uint32_t keys = min_u32(t_.chunk_p, s.n_valid - n);
-            const uint32_t slot = p_ring_.acquire();
-            const auto p_l1 = l1_buffer(t_.l1_p_offset_bytes, t_.l1_p_bytes, slot);
-            copy_gm_to_l1_nz(p_l1, ring_.p(stage)[static_cast<uint64_t>(m) * t_.block_n + n], rows, keys, t_.block_n);
-            p_ring_.publish(slot);
-            if (m == 0 && n == 0) v_ring_.await(v_slot_);
-            p_ring_.await(slot);
-            for (uint32_t i = 0; i < tiles; ++i) {
-                output_tile(s, memory_.l0c[c[i]], p_l1, rows, i * t_.tile_n, n, keys);
+            if (num_v_ == chunk) load_v(s);
+            const uint32_t v_slot = v_slot_[chunk % 2];
+            uint32_t* tile_c = c;
+            for (uint32_t m = first; m < end; m += t_.tile_m, tile_c += tiles) {
+                const uint32_t rows = min_u32(t_.tile_m, end - m);
+                const uint32_t slot = load_p(stage, m, n, rows, keys);
+                if (m + t_.tile_m >= end && num_v_ == chunk + 1) load_v(s);
+                if (m == first) v_ring_.await(v_slot);
+                p_ring_.await(slot);
+                for (uint32_t i = 0; i < tiles; ++i) {
+                    if (n == 0) tile_c[i] = l0c_ring_.acquire();
+                    output_tile(tile_c[i], slot, v_slot, rows, i * t_.tile_n, keys, n == 0);
+                    if (n + t_.chunk_p >= s.n_valid) store_o(tile_c[i], stage, m, rows, i * t_.tile_n);
+                }
+                p_ring_.release(slot);
             }
-            p_ring_.release(slot);
+            v_ring_.release(v_slot);
         }
-        for (uint32_t i = 0; i < tiles; ++i) {
-            const uint32_t d = i * t_.tile_n;
-            l0c_ring_.publish(c[i]);
-            l0c_ring_.await(c[i]);
-            copy_l0c_to_gm(ring_.o(stage)[static_cast<uint64_t>(m) * t_.head_dim_v + d], memory_.l0c[c[i]], rows,
-                           min_u32(t_.tile_n, t_.head_dim_v - d), t_.head_dim_v);
-            l0c_ring_.release(c[i]);
-        }
+        num_v_ = 0;
     }
 
-    // Adds the keys n..n+keys of the block to a tile of O: `rows` rows, value columns from d.
-    __aicore__ inline void output_tile(const Step& s, const AscendC::LocalTensor<float>& o_l0c,
-                                       const AscendC::LocalTensor<T>& p_l1, uint32_t rows, uint32_t d, uint32_t n,
-                                       uint32_t keys) {
+    __aicore__ inline uint32_t load_p(uint32_t stage, uint32_t m, uint32_t n, uint32_t rows,
+                                      uint32_t keys) {
+        const uint32_t slot = p_ring_.acquire();
+        copy_gm_to_l1_nz(p_l1(slot), ring_.p(stage)[static_cast<uint64_t>(m) * t_.block_n + n], rows, keys, t_.block_n);
+        p_ring_.publish(slot);
+        return slot;
+    }
+
+    __aicore__ inline AscendC::LocalTensor<T> p_l1(uint32_t slot) {
+        return l1_buffer(t_.l1_p_offset_bytes, t_.l1_p_bytes, slot);
+    }
+
+    // Adds `keys` keys to an accumulator of `rows` rows and the value columns from d.
+    __aicore__ inline void output_tile(uint32_t c, uint32_t p_slot, uint32_t v_slot, uint32_t rows, uint32_t d,
+                                       uint32_t keys, bool is_first) {
         const uint32_t cols = min_u32(t_.tile_n, t_.head_dim_v - d);
+        const uint32_t keys16 = round_up(keys, kFractal);
         for (uint32_t key = 0; key < keys; key += t_.tile_k) {
             const uint32_t depth = min_u32(t_.tile_k, keys - key);
             const uint32_t slot = l0_ring_.acquire();
-            copy_l1_to_l0a(memory_.l0a[slot], p_l1, round_up(rows, kFractal), 0, key, rows, depth);
-            copy_l1_to_l0b(memory_.l0b[slot], v_l1(), round_up(s.n_valid, kFractal), n + key, d, depth, cols);
+            load_l0a(memory_.l0a[slot], p_l1(p_slot), round_up(rows, kFractal), keys16, key, round_up(depth, kFractal));
+            load_l0b_window(memory_.l0b[slot], v_l1(v_slot), keys16, t_.head_dim_v, key, d, round_up(depth, kFractal),
+                            cols);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
-            mmad(o_l0c, memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, n == 0 && key == 0);
+            mmad(memory_.l0c[c], memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, is_first && key == 0);
             l0_ring_.release(slot);
         }
+    }
+
+    __aicore__ inline void store_o(uint32_t c, uint32_t stage, uint32_t m, uint32_t rows, uint32_t d) {
+        l0c_ring_.publish(c);
+        l0c_ring_.await(c);
+        copy_l0c_to_gm(ring_.o(stage)[static_cast<uint64_t>(m) * t_.head_dim_v + d], memory_.l0c[c], rows,
+                       min_u32(t_.tile_n, t_.head_dim_v - d), t_.head_dim_v);
+        l0c_ring_.release(c);
     }
 
     const FlashFwdTilingData& t_;
@@ -169,10 +194,11 @@ class FlashFwdCube {
     AscendC::GlobalTensor<T> v_gm_;
     CubeMemory<T> memory_;  // before the rings, see fa/memory.h
     uint32_t q_slot_ = 0;
-    uint32_t v_slot_ = 0;
+    uint32_t v_slot_[2] = {0, 0};
+    uint32_t num_v_ = 0;  // chunks of V that the coming or present PV has asked for
     Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 0, 2> q_ring_;
     Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 2, 2> k_ring_;
-    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 4, 1> v_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 4, 2> v_ring_;
     Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 6, 2> p_ring_;
     Ring<AscendC::HardEvent::MTE1_M, AscendC::HardEvent::M_MTE1, 0, 2> l0_ring_;
     Ring<AscendC::HardEvent::M_FIX, AscendC::HardEvent::FIX_M, 0, 2> l0c_ring_;

@@ -19,10 +19,13 @@ class FlashFwdWorkspace {
     __aicore__ inline FlashFwdWorkspace(const FlashFwdTilingData& t, GM_ADDR workspace, uint32_t core)
         : t_(t), base_(workspace + core * t.workspace_core_bytes) {}
 
-    // Scores [block_m, block_n].
-    __aicore__ inline AscendC::GlobalTensor<S> s(uint32_t stage) const {
-        return slot<S>(0, uint64_t{sizeof(S)} * t_.block_m * t_.block_n * stage);
+    // Scores from row `m` and key `n` on, `n` a multiple of score_pitch(). A tile of score_pitch() keys of all rows lies without
+    // gaps, so that f16 scores, too, are written and read in whole lines of L2.
+    __aicore__ inline AscendC::GlobalTensor<S> s(uint32_t stage, uint32_t m, uint32_t n) const {
+        const uint64_t at = static_cast<uint64_t>(n) * t_.block_m + m * score_pitch();
+        return slot<S>(0, sizeof(S) * (uint64_t{t_.block_m} * t_.block_n * stage + at));
     }
+    __aicore__ inline uint32_t score_pitch() const { return min_u32(t_.tile_n, t_.block_n); }
     // Probabilities, 16-bit [block_m, block_n].
     __aicore__ inline AscendC::GlobalTensor<T> p(uint32_t stage) const {
         return slot<T>(t_.workspace_p_offset_bytes, uint64_t{2} * t_.block_m * t_.block_n * stage);

@@ -60,7 +60,7 @@ __aicore__ inline void run_aic(GM_ADDR workspace) {
     AscendC::CrossCoreWaitFlag<kMode>(kOperandReady);
     copy_gm_to_l1_nz(a_l1, gm.a, kFractal, kFractal, kFractal);
     hand_over<AscendC::HardEvent::MTE2_MTE1>();
-    copy_l1_to_l0a(memory.l0a[0], a_l1, kFractal, 0, 0, kFractal, kFractal);
+    load_l0a(memory.l0a[0], a_l1, kFractal, kFractal, 0, kFractal);
     copy_l1_to_l0b_transposed(memory.l0b[0], a_l1, kFractal, 0, 0, kFractal, kFractal);
     hand_over<AscendC::HardEvent::MTE1_M>();
     mmad(memory.l0c[0], memory.l0a[0], memory.l0b[0], kFractal, kFractal, kFractal, true);

@@ -175,7 +175,7 @@ impl Tiling {
         }
         let (chunk_p, l1) = l1_map(&candidate, shape, soc)?;
         let rows_v = (block_m / 2).next_multiple_of(8);
-        let slice_rows = rows_v.min(64);
+        let slice_rows = rows_v.min(if is_narrow(shape) { 32 } else { 64 });
         let (slice_bytes, ub) = ub_map(&candidate, shape, soc, rows_v, slice_rows)?;
         let part = Part::whole(shape, block_m);
         let items = part.items(shape);
@@ -184,7 +184,8 @@ impl Tiling {
         }
         let num_cores = part.num_cores(shape, soc);
         let slot = u64::from(num_stages) * u64::from(block_m);
-        let (s, p) = (slot * u64::from(block_n) * score_bytes(shape), slot * u64::from(block_n) * 2);
+        let (s, p) =
+            (slot * u64::from(block_n) * u64::from(score_bytes(shape)), slot * u64::from(block_n) * 2);
         let workspace_core_bytes = s + p + slot * u64::from(shape.head_dim_v) * 4;
         let workspace = workspace_core_bytes * u64::from(num_cores);
         if workspace > soc.l2_bytes / 2 {
@@ -224,8 +225,7 @@ pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
     Ok(())
 }
 
-/// L1: two buffers each of Q, K and P (`tile_m` rows of `chunk_p` keys), and one of all values of a step. Every size is a
-/// multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
+/// L1: two buffers each of Q, K, P (`tile_m` rows of `chunk_p` keys) and V (`chunk_p` keys). Every size is a multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
 ///
 /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side here, since
 /// tiling data has one offset a pair.
@@ -240,7 +240,7 @@ fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, Memor
         let mut l1 = MemoryMap::new("L1", soc.core.l1_bytes - soc.core.reserved_bytes);
         l1.push("q", block_m * shape.head_dim * 2, 2);
         l1.push("k", chunk_n * shape.head_dim * 2, 2);
-        l1.push("v", block_n * shape.head_dim_v * 2, 1);
+        l1.push("v", chunk_p * shape.head_dim_v * 2, 2);
         l1.push("p", block_m.min(TILE) * chunk_p * 2, 2);
         match check_fit(&l1) {
             Ok(()) => return Ok((chunk_p, l1)),
@@ -250,8 +250,8 @@ fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, Memor
     Err(why.unwrap_or_default())
 }
 
-/// UB with the largest score slice that fits: whole groups of 8 rows of block_n scores, and 8 rows of o at least.
-/// Four slices are under way at once; they share one P buffer and the scratch of two row reductions (maxima, sums).
+/// UB with the largest slice of the softmax that fits: whole groups of 8 rows of block_n scores, and of o, of which each buffer
+/// must hold 8 rows.
 fn ub_map(
     candidate: &Candidate,
     shape: &Shape,
@@ -259,13 +259,13 @@ fn ub_map(
     rows_v: u32,
     slice_rows: u32,
 ) -> Result<(u32, MemoryMap), String> {
-    let group = 8 * candidate.block_n * 4;
+    let size = score_bytes(shape);
+    let group = 8 * candidate.block_n * size;
     let o_row = shape.head_dim_v.next_multiple_of(64) * 4;
-    let columns = (candidate.block_n * 4).max(o_row);
+    let columns = (candidate.block_n * size).max(o_row);
     let largest = (slice_rows * columns).min(MAX_SLICE_BYTES) / group * group;
-    // Eight rows of o fit what one load fills: a slice, or half of one with 16-bit scores.
-    let per_load = 4 / u32::try_from(score_bytes(shape)).unwrap_or(4);
-    let smallest = (8 * o_row * per_load).next_multiple_of(group);
+    // In f16, o passes through quarters of a slice.
+    let smallest = (8 * o_row * (4 / size)).next_multiple_of(group);
     let mut too_big = None;
     let mut slice_bytes = largest.max(smallest);
     while slice_bytes >= smallest && slice_bytes > 0 {
@@ -279,6 +279,8 @@ fn ub_map(
     Err(too_big.unwrap_or_else(|| format!("no slice of at least {smallest} bytes is possible")))
 }
 
+/// Regions of UB as flash_fwd.cpp lists them. In f32 five slices are under way, which leave through two buffers; in f16 four,
+/// which leave as they are.
 fn ub_map_with(
     candidate: &Candidate,
     shape: &Shape,
@@ -288,20 +290,30 @@ fn ub_map_with(
     let sizes = soc.core;
     let capacity = sizes.ub_bytes - sizes.reserved_bytes - sizes.select_reserved_bytes;
     let mut ub = MemoryMap::new("UB", capacity);
-    ub.push("s", slice_bytes, 5);
-    ub.push("p", slice_bytes / 2, 2);
+    let (slices, out, tmp, mask) = if is_narrow(shape) {
+        (4, slice_bytes / 4, slice_bytes / 2 + slice_bytes / 4, slice_bytes / 16)
+    } else {
+        (5, slice_bytes / 2, slice_bytes / 8 + slice_bytes / 64, slice_bytes / 32)
+    };
+    ub.push("s", slice_bytes, slices);
+    ub.push("p", out.next_multiple_of(256), 2);
     ub.push_at_phase("acc", rows_v * shape.head_dim_v * 4, 1, 256);
-    ub.push("tmp", (slice_bytes / 8 + slice_bytes / 64).next_multiple_of(256), 2);
+    ub.push("tmp", tmp.next_multiple_of(256), 2);
     ub.push_at_phase("brcb", 2 * rows_v.next_multiple_of(16) * 32 + 256, 1, 0);
     ub.push("stats", rows_v.next_multiple_of(64) * 4, candidate.num_stages + 9);
-    // A slice of `pitch` columns has slice_bytes / (4 * pitch) rows at most, each of max(32, pitch / 8) bytes.
-    ub.push("mask", (slice_rows * 32).max(slice_bytes / 32).next_multiple_of(256), 2);
+    // A slice of `pitch` columns has as many rows as fit slice_bytes, each of max(32, pitch / 8) bytes of bits.
+    ub.push("mask", (slice_rows * 32).max(mask).next_multiple_of(256), 2);
     ub
 }
 
+/// Whether scores are f16.
+pub(super) fn is_narrow(shape: &Shape) -> bool {
+    shape.score_dtype == DType::F16
+}
+
 /// Bytes of a score on its way from the Cube to the vector cores.
-pub(super) fn score_bytes(shape: &Shape) -> u64 {
-    if shape.score_dtype == DType::F16 {
+pub(super) fn score_bytes(shape: &Shape) -> u32 {
+    if is_narrow(shape) {
         2
     } else {
         4

@@ -23,6 +23,10 @@ pub const MAX_ROW_STRIDE_O: u64 = (1 << 31) - 1;
 /// Largest sequence length: tiling data holds windows, which [`Shape::limits`] bounds by the lengths, as i32.
 pub const MAX_SEQLEN: u32 = (1 << 31) - 1;
 
+/// Factors that the softmax of f16 scores takes: the distance of a score from its row's maximum may leave the range of f16, and
+/// must be worth nothing then. exp(-65520 / 2^11) is far below the smallest f16.
+pub(super) const SCALES_OF_F16: std::ops::RangeInclusive<f32> = 0.000_488_281_25..=65504.0;
+
 /// Every reason why no plan of `shape` on `soc` is possible; empty when there is none.
 pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
     let mut found = Vec::new();
@@ -33,6 +37,15 @@ pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
         found.push(unsupported(format!(
             "score_dtype = {} with dtype = {} has no kernel; supported: f32, and f16 with dtype = f16",
             shape.score_dtype, shape.dtype
+        )));
+    }
+    let is_narrow = shape.score_dtype == DType::F16;
+    if is_narrow && shape.softmax_scale.is_finite() && !SCALES_OF_F16.contains(&shape.softmax_scale) {
+        found.push(unsupported(format!(
+            "softmax_scale = {} with score_dtype = f16; supported: from {} to {}",
+            shape.softmax_scale,
+            SCALES_OF_F16.start(),
+            SCALES_OF_F16.end()
         )));
     }
     heads(shape, &mut found);

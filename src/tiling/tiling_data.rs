@@ -32,7 +32,7 @@ pub struct FlashFwdTilingData {
     pub block_n: u32,
     /// Keys of one K buffer in L1; a multiple of `tile_n`.
     pub chunk_n: u32,
-    /// Keys of one P buffer in L1; a multiple of `tile_k`.
+    /// Keys of one P buffer and of one V buffer in L1; a multiple of `tile_k`.
     pub chunk_p: u32,
     /// Level 2 (Cube): rows of one Mmad; `block_m / tile_m` is whole.
     pub tile_m: u32,
@@ -42,7 +42,7 @@ pub struct FlashFwdTilingData {
     pub tile_k: u32,
     /// Level 2 (Vector): most rows of a score slice in UB; a multiple of 8.
     pub slice_rows: u32,
-    /// Level 2 (Vector): bytes of a score slice in UB (f32).
+    /// Level 2 (Vector): bytes of a score slice in UB, of f32 or, with f16 scores, f16.
     pub slice_bytes: u32,
     /// Ring slots of S, P and O in the workspace; at least `preload + 1`.
     pub num_stages: u32,
@@ -72,21 +72,22 @@ pub struct FlashFwdTilingData {
     pub l1_k_offset_bytes: u32,
     /// `chunk_n * head_dim * 2`.
     pub l1_k_bytes: u32,
-    /// L1: one V buffer.
+    /// L1: two V buffers.
     pub l1_v_offset_bytes: u32,
-    /// `block_n * head_dim_v * 2`.
+    /// `chunk_p * head_dim_v * 2`.
     pub l1_v_bytes: u32,
     /// L1: two P buffers.
     pub l1_p_offset_bytes: u32,
     /// `tile_m * chunk_p * 2`.
     pub l1_p_bytes: u32,
-    /// UB: five score slices of `slice_bytes`.
+    /// UB: five score slices of `slice_bytes`; four with f16 scores.
     pub ub_s_offset_bytes: u32,
-    /// UB: two 16-bit output slices of `slice_bytes / 2`.
+    /// UB: two 16-bit output slices of `slice_bytes / 2`; `slice_bytes / 4` with f16 scores.
     pub ub_p_offset_bytes: u32,
     /// UB: accumulator, `rows_v * head_dim_v` f32; 256 modulo 512.
     pub ub_acc_offset_bytes: u32,
-    /// UB: scratch of two row reductions, `ub_tmp_bytes` each: an eighth of a slice, and an eighth of that.
+    /// UB: scratch of two row reductions, `ub_tmp_bytes` each: an eighth of a slice, and an eighth of that; with f16 scores half a
+    /// slice, and half of that.
     pub ub_tmp_offset_bytes: u32,
     /// Bytes of one scratch.
     pub ub_tmp_bytes: u32,

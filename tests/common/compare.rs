@@ -18,6 +18,13 @@ pub fn score_error(head_dim: usize, softmax_scale: f64, norm_q: f64, largest_nor
     relative * softmax_scale.abs() * norm_q * largest_norm_k
 }
 
+/// Absolute error that a softmax in f16 of `keys` scores adds to lse, `unit` = 2^-11. The exponent x of a probability is a difference, a
+/// product and a scale of f16, each rounded: 3 units of |x|. The exponential is exact to 1 ulp, 2 units, and three levels of the sum
+/// are rounded. Weighted with the probabilities w, the mean of |x| = ln(largest w) - ln w is at most their entropy, so at most ln(keys).
+pub fn softmax_error(keys: usize, unit: f64) -> f64 {
+    unit * (3.0 * (keys.max(1) as f64).ln() + 5.0)
+}
+
 /// Largest |a - b| over finite pairs.
 fn max_error(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).filter(|e| e.is_finite()).fold(0.0, f64::max)

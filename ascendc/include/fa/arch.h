@@ -24,6 +24,7 @@ constexpr uint32_t kMmadSafeFractals = 10;
 __aicore__ inline constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 __aicore__ inline constexpr uint32_t round_up(uint32_t a, uint32_t b) { return ceil_div(a, b) * b; }
 __aicore__ inline constexpr uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+__aicore__ inline constexpr uint32_t max_u32(uint32_t a, uint32_t b) { return a < b ? b : a; }
 __aicore__ inline constexpr int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 __aicore__ inline constexpr int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 

@@ -29,21 +29,6 @@ __aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst, cons
     for (uint32_t row = 0; row < rows; ++row) AscendC::DataCopy(dst[row * kFractal], src[row * pitch], params);
 }
 
-// L1 Nz (rows16 x cols) window of `m` x `k` at (row, col) -> L0A Zz. `row`, `col` are multiples of 16.
-template <typename T>
-__aicore__ inline void copy_l1_to_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                                      uint32_t rows16, uint32_t row, uint32_t col, uint32_t m, uint32_t k) {
-    const uint32_t m1 = ceil_div(m, kFractal);
-    const uint32_t k1 = ceil_div(k, kFractal);
-    AscendC::LoadData2DParams params;
-    params.repeatTimes = static_cast<uint8_t>(k1);
-    params.srcStride = static_cast<uint16_t>(rows16 / kFractal);
-    params.ifTranspose = false;
-    for (uint32_t i = 0; i < m1; ++i) {
-        AscendC::LoadData(dst[i * k1 * kFractalElements], src[col * rows16 + (row + i * kFractal) * kFractal], params);
-    }
-}
-
 // L1 Nz (n16 x cols) of K, window of `n` rows x `k` columns at (row, col) -> L0B Zn of its transpose (k x n).
 // The fractal orders coincide, so nothing is transposed (dav-c220: Nz of N x K is Zn of K x N).
 template <typename T>
@@ -63,21 +48,6 @@ __aicore__ inline void copy_l1_to_l0b_transposed(const AscendC::LocalTensor<T>& 
     params.repeatTimes = static_cast<uint8_t>(n1);
     for (uint32_t i = 0; i < k1; ++i) {
         AscendC::LoadData(dst[i * n1 * kFractalElements], src[(col + i * kFractal) * n16 + row * kFractal], params);
-    }
-}
-
-// L1 Nz (k16 x cols) of V, window of `k` rows x `n` columns at (row, col) -> L0B Zn (k x n), fractals transposed.
-template <typename T>
-__aicore__ inline void copy_l1_to_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                                      uint32_t k16, uint32_t row, uint32_t col, uint32_t k, uint32_t n) {
-    const uint32_t n1 = ceil_div(n, kFractal);
-    const uint32_t k1 = ceil_div(k, kFractal);
-    AscendC::LoadData2DParams params;
-    params.repeatTimes = static_cast<uint8_t>(n1);
-    params.srcStride = static_cast<uint16_t>(k16 / kFractal);
-    params.ifTranspose = true;
-    for (uint32_t i = 0; i < k1; ++i) {
-        AscendC::LoadData(dst[i * n1 * kFractalElements], src[col * k16 + (row + i * kFractal) * kFractal], params);
     }
 }
 
@@ -103,18 +73,35 @@ __aicore__ inline AscendC::LoadData3DParamsV2<T> matrix_window(uint32_t all_rows
     return params;
 }
 
-// L1 Nz (m16 x all_k) -> L0A Zz of the `k` columns from `col`, in one instruction.
+// L1 Nz (all_m x all_k) -> L0A Zz of `m` rows from `row` and `k` columns from `col`, in one instruction.
+template <typename T>
+__aicore__ inline void load_l0a_window(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+                                       uint32_t all_m16, uint32_t all_k16, uint32_t row, uint32_t col, uint32_t m16,
+                                       uint32_t k16) {
+    AscendC::LoadData(dst, src, matrix_window<T>(all_m16, all_k16, row, col, m16, k16));
+}
+
+// The same of all rows.
 template <typename T>
 __aicore__ inline void load_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t m16,
                                 uint32_t all_k16, uint32_t col, uint32_t k16) {
-    AscendC::LoadData(dst, src, matrix_window<T>(m16, all_k16, 0, col, m16, k16));
+    load_l0a_window(dst, src, m16, all_k16, 0, col, m16, k16);
 }
 
-// L1 Nz (all_k x n16) -> L0B Zn of the `k` rows from `row`, in one instruction: to L0B, Load3Dv2 turns fractals itself.
+// L1 Nz (all_k x all_n) -> L0B Zn of `k` rows from `row` and `n` columns from `col`, in one instruction: to L0B, Load3Dv2 turns
+// fractals itself.
+template <typename T>
+__aicore__ inline void load_l0b_window(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+                                       uint32_t all_k16, uint32_t all_n16, uint32_t row, uint32_t col, uint32_t k16,
+                                       uint32_t n16) {
+    AscendC::LoadData(dst, src, matrix_window<T>(all_k16, all_n16, row, col, k16, n16));
+}
+
+// The same of all columns.
 template <typename T>
 __aicore__ inline void load_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t n16,
                                 uint32_t all_k16, uint32_t row, uint32_t k16) {
-    AscendC::LoadData(dst, src, matrix_window<T>(all_k16, n16, row, 0, k16, n16));
+    load_l0b_window(dst, src, all_k16, n16, row, 0, k16, n16);
 }
 
 // Tiling data: GM -> registers of the scalar unit, word by word through its data cache.

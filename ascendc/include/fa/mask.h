@@ -36,9 +36,10 @@ __aicore__ inline void copy_mask_window(const AscendC::LocalTensor<uint8_t>& dst
     AscendC::DataCopyPad(dst, m_mask[row * pitch + column_byte], params, pad);
 }
 
-// s[i, j] = bit (i, j) of `visible` ? s[i, j] : value, for `rows` rows of `cols` f32 (a multiple of 64).
-__aicore__ inline void apply_mask(const AscendC::LocalTensor<float>& s, const AscendC::LocalTensor<uint8_t>& visible,
-                                  float value, uint32_t rows, uint32_t cols, uint32_t row_bytes) {
+// s[i, j] = bit (i, j) of `visible` ? s[i, j] : value, for `rows` rows of `cols` float or half (a multiple of 64).
+template <typename S>
+__aicore__ inline void apply_mask(const AscendC::LocalTensor<S>& s, const AscendC::LocalTensor<uint8_t>& visible,
+                                  S value, uint32_t rows, uint32_t cols, uint32_t row_bytes) {
     if (cols / 8 == row_bytes) {  // rows of bits are contiguous: one instruction for the slice
         AscendC::Select(s, visible, s, value, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, rows * cols);
         return;

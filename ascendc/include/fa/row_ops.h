@@ -22,9 +22,9 @@ __aicore__ inline float minus_infinity() {
 
 enum class RowReduce { kMax, kSum };
 
-template <RowReduce kOp>
-__aicore__ inline void combine(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& a,
-                               const AscendC::LocalTensor<float>& b, uint64_t mask, uint32_t repeats,
+template <RowReduce kOp, typename E>
+__aicore__ inline void combine(const AscendC::LocalTensor<E>& dst, const AscendC::LocalTensor<E>& a,
+                               const AscendC::LocalTensor<E>& b, uint64_t mask, uint32_t repeats,
                                const AscendC::BinaryRepeatParams& params) {
     if constexpr (kOp == RowReduce::kMax) {
         AscendC::Max(dst, a, b, mask, static_cast<uint8_t>(repeats), params);

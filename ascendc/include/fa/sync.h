@@ -40,4 +40,20 @@ class Ring {
     uint32_t next_ = 0;
 };
 
+// A buffer that its owner lends to another pipe and takes back before it goes on to anybody else.
+//
+//   owner: ...write...;  lend(slot);             borrower: await(slot);  ...read...;  give_back(slot);
+//   owner: reclaim(slot);
+template <AscendC::HardEvent kLent, AscendC::HardEvent kBack, int32_t kFirstId>
+class Loan {
+  public:
+    __aicore__ inline void lend(uint32_t slot) { AscendC::SetFlag<kLent>(id(slot)); }
+    __aicore__ inline void await(uint32_t slot) { AscendC::WaitFlag<kLent>(id(slot)); }
+    __aicore__ inline void give_back(uint32_t slot) { AscendC::SetFlag<kBack>(id(slot)); }
+    __aicore__ inline void reclaim(uint32_t slot) { AscendC::WaitFlag<kBack>(id(slot)); }
+
+  private:
+    __aicore__ static inline int32_t id(uint32_t slot) { return kFirstId + static_cast<int32_t>(slot); }
+};
+
 }  // namespace fa

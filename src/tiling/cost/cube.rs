@@ -2,7 +2,8 @@
 
 use super::traffic::Rows;
 use super::{Model, Step, QUEUE_ENTRIES};
-use crate::tiling::candidate::TILE;
+use crate::soc::GmPath;
+use crate::tiling::candidate::{score_bytes, TILE};
 
 /// When the pipes of a Cube are free.
 pub(super) struct CubeClock {
@@ -42,12 +43,13 @@ impl Model<'_> {
         f64::from(extent.div_ceil(16))
     }
 
-    /// A product of `rows` x `inner` x `cols`; `fix` gives the store of a tile of rows x columns.
+    /// A product of `rows` x `inner` x `cols`; `fix` gives the store of a tile of rows x columns, `size` bytes an element.
     fn product(
         &self,
         [rows, inner, cols]: [u32; 3],
         together: f64,
         fix: impl Fn(u32, u32) -> Rows,
+        size: u32,
     ) -> Product {
         let timing = &self.soc.timing;
         let [m, n, k] = [(rows, self.tiling.tile_m), (cols, TILE), (inner, TILE)].map(|(all, tile)| {
@@ -64,7 +66,7 @@ impl Model<'_> {
             depth: k.0,
             mte1: l0a + l0b,
             mmad: timing.cube.head as f64 + m1 * n1 * k1,
-            fix: self.write(&timing.gm.from_l0c, fix(tile(rows, self.tiling.tile_m), tile(cols, TILE)), 1),
+            fix: self.store(fix(tile(rows, self.tiling.tile_m), tile(cols, TILE)), size),
             entries: m1 + k1 + 3.0,
             together,
         }
@@ -112,16 +114,25 @@ impl Model<'_> {
     }
 
     fn qk_product(&self, rows: u32, keys: u32) -> Product {
-        self.product([rows, self.shape.head_dim, keys], 1.0, |rows, cols| self.slot_rows(rows, cols, 4))
+        self.product(
+            [rows, self.shape.head_dim, keys],
+            1.0,
+            |rows, cols| self.score_rows(rows, cols),
+            score_bytes(self.shape),
+        )
+    }
+
+    /// The store of a tile; its pipe counts bytes of L0C, 4 an element, whatever is stored.
+    fn store(&self, rows: Rows, size: u32) -> f64 {
+        let path = self.soc.timing.gm.from_l0c;
+        let bytes_per_cycle = path.bytes_per_cycle * f64::from(size) / 4.0;
+        self.write(&GmPath { bytes_per_cycle, ..path }, rows, 1)
     }
 
     fn pv_product(&self, rows: u32, keys: u32) -> Product {
         let together = self.shape.head_dim_v.div_ceil(TILE);
-        self.product([rows, keys, self.shape.head_dim_v], f64::from(together), |rows, cols| Rows {
-            rows,
-            bytes: cols * 4,
-            pitch: u64::from(self.shape.head_dim_v) * 4,
-        })
+        let tile = |rows, cols| Rows { rows, bytes: cols * 4, pitch: u64::from(self.shape.head_dim_v) * 4 };
+        self.product([rows, keys, self.shape.head_dim_v], f64::from(together), tile, 4)
     }
 
     fn load(&self, rows: Rows) -> f64 {
@@ -134,7 +145,7 @@ impl Model<'_> {
         let q = if step.first { self.load(self.q_rows(step.rows)) } else { 0.0 };
         let first = q + self.load(self.k_rows(chunk));
         let mut done = self.multiply(clock, [first, first], &self.qk_product(step.rows, chunk), 0.0);
-        let values = next_pv.map_or(0.0, |s| self.load(self.v_rows(s.keys)));
+        let values = next_pv.map_or(0.0, |s| self.load(self.v_rows(self.early_values(s))));
         if next_pv.is_some() {
             clock.mte2 = clock.mte2.max(clock.values);
         }
@@ -153,6 +164,11 @@ impl Model<'_> {
         done + self.soc.timing.control.cross_group as f64
     }
 
+    /// Values that are loaded before PV: two buffers of them.
+    fn early_values(&self, step: &Step) -> u32 {
+        step.keys.min(2 * self.tiling.chunk_p)
+    }
+
     /// PV of a step whose P is there at `ready`; when the vector cores see the output.
     pub(super) fn multiply_pv(
         &self,
@@ -161,18 +177,16 @@ impl Model<'_> {
         ready: f64,
         has_values: bool,
     ) -> f64 {
-        let values = if has_values { 0.0 } else { self.load(self.v_rows(step.keys)) };
+        let early = if has_values { self.early_values(step) } else { 0 };
+        let values = if early < step.keys { self.load(self.v_rows(step.keys - early)) } else { 0.0 };
         let piece = self.load(self.slot_rows(
             step.rows.min(self.tiling.tile_m),
             self.tiling.chunk_p.min(step.keys),
             2,
         ));
         let p = self.load(self.slot_rows(step.rows, step.keys, 2));
-        // The values do not wait for P.
-        let early = clock.mte2.max(clock.issue) + values;
-        clock.mte2 = early;
         let product = self.pv_product(step.rows, step.keys);
-        let done = self.multiply(clock, [p, piece], &product, ready);
+        let done = self.multiply(clock, [p + values, piece], &product, ready);
         clock.values = clock.mte1 + self.soc.timing.control.flag as f64;
         done + self.soc.timing.control.cross_group as f64
     }

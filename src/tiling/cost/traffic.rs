@@ -2,7 +2,7 @@
 
 use super::{class_ranges, rows_v, Model, Step};
 use crate::soc::GmPath;
-use crate::tiling::candidate::TILE;
+use crate::tiling::candidate::score_bytes;
 
 /// Bytes of a line of L2: a request asks for one line at most (dav-c220.md 1.2).
 const LINE: u64 = 512;
@@ -100,6 +100,11 @@ impl Model<'_> {
         Rows { rows, bytes: keys * size, pitch: u64::from(self.tiling.candidate.block_n) * u64::from(size) }
     }
 
+    /// `rows` rows of `keys` scores in the workspace, where a tile of them has no gaps.
+    pub(super) fn score_rows(&self, rows: u32, keys: u32) -> Rows {
+        Rows::dense(rows, keys * score_bytes(self.shape))
+    }
+
     /// `rows` rows of the output of a step in the workspace.
     pub(super) fn output_rows(&self, rows: u32) -> Rows {
         Rows::dense(rows, self.shape.head_dim_v * 4)
@@ -115,7 +120,7 @@ impl Model<'_> {
             let whole_lines = self.slot_rows(rows, part, size).requests() * f64::from(whole);
             whole_lines + if rest > 0 { self.slot_rows(rows, rest, size).requests() } else { 0.0 }
         };
-        let scores = write * parts(keys, TILE, 4) + self.slot_rows(rows, keys, 4).requests();
+        let scores = (write + 1.0) * self.score_rows(rows, keys).requests();
         let probabilities = write * self.slot_rows(rows, keys, 2).requests() + parts(keys, t.chunk_p, 2);
         let output = (write + 1.0) * self.output_rows(rows).requests();
         let ends = if step.first { self.q_rows(rows).requests() } else { 0.0 }

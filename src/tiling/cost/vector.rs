@@ -3,6 +3,7 @@
 use super::traffic::Rows;
 use super::{rows_v, Model, Step, QUEUE_ENTRIES};
 use crate::soc::{Timing, VectorOp};
+use crate::tiling::candidate::is_narrow;
 
 /// The vector instructions of the kernel.
 #[derive(Clone, Copy)]
@@ -72,11 +73,17 @@ struct Slices {
     v: f64,
     /// Entries of a turn in the queue of V.
     entries: f64,
+    /// Cycles that V waits at the barriers of a turn.
+    waits: f64,
+    /// Turns of a step beyond the number of its slices.
+    drain: f64,
 }
 
-/// Slices that are under way at once, and barriers of a turn.
+/// Slices of f32 that are under way at once, and barriers of a turn; the same of f16.
 const UNDER_WAY: f64 = 4.0;
 const BARRIERS: f64 = 3.0;
+const UNDER_WAY_F16: f64 = 3.0;
+const BARRIERS_F16: f64 = 6.0;
 /// Vector instructions and register writes of a turn of the softmax besides those of the row-wise subtraction.
 const TURN_INSTRUCTIONS: f64 = 20.0;
 const TURN_REGISTERS: f64 = 60.0;
@@ -117,8 +124,9 @@ impl Model<'_> {
         (cycles + self.instruction(op, groups), levels)
     }
 
-    fn rows_per_slice(&self, pitch: u32) -> u32 {
-        self.tiling.slice_rows.min(self.tiling.slice_bytes / (4 * pitch) / 8 * 8).max(8)
+    /// Rows of `row_bytes` in a slice.
+    fn rows_per_slice(&self, row_bytes: u32) -> u32 {
+        self.tiling.slice_rows.min(self.tiling.slice_bytes / row_bytes / 8 * 8).max(8)
     }
 
     fn issue_cycles(&self, instructions: f64, registers: f64) -> f64 {
@@ -126,10 +134,22 @@ impl Model<'_> {
         instructions * control.issue as f64 + registers * control.register as f64
     }
 
+    /// Columns that a row of a slice takes.
+    fn pitch(&self, step: &Step) -> u32 {
+        if is_narrow(self.shape) {
+            step.keys.next_power_of_two().max(64)
+        } else {
+            step.keys.next_multiple_of(64)
+        }
+    }
+
     fn slices(&self, step: &Step) -> Slices {
-        let pitch = step.keys.next_multiple_of(64);
+        if is_narrow(self.shape) {
+            return self.slices_f16(step);
+        }
+        let pitch = self.pitch(step);
         let total = rows_v(step.rows);
-        let rows = self.rows_per_slice(pitch).min(total);
+        let rows = self.rows_per_slice(4 * pitch).min(total);
         let count = f64::from(total.div_ceil(rows));
         let mean = total.div_ceil(total.div_ceil(rows));
         let repeats = f64::from(mean * (pitch / 64));
@@ -152,6 +172,61 @@ impl Model<'_> {
             count,
             v: whole + max + sum + 8.0 * one + tails + drains,
             entries: TURN_INSTRUCTIONS + subs + BARRIERS,
+            waits: latency(self.ops.vcgadd) + latency(self.ops.vexp) + latency(self.ops.vconv),
+            drain: UNDER_WAY - 1.0,
+        }
+    }
+
+    /// Cycles of a row reduction in f16: folds down to 64 columns, which are widened and reduced.
+    fn reduction_f16(&self, op: VectorOp, combine: VectorOp, rows: u32, pitch: u32) -> f64 {
+        let mut cycles = 0.0;
+        let mut width = pitch;
+        while width > 64 {
+            width /= 2;
+            cycles += self.instruction_f16(combine, f64::from((rows * width).div_ceil(128)));
+        }
+        cycles
+            + self.instruction(self.ops.vconv, f64::from(rows))
+            + self.instruction(op, f64::from(rows))
+            + self.instruction(op, f64::from(rows.div_ceil(8)))
+    }
+
+    /// Cycles of one vector instruction on 16-bit elements.
+    fn instruction_f16(&self, op: VectorOp, repeats: f64) -> f64 {
+        (op.b16 * repeats).max(self.soc.timing.vector.min_occupancy as f64)
+    }
+
+    fn slices_f16(&self, step: &Step) -> Slices {
+        let pitch = self.pitch(step);
+        let total = rows_v(step.rows);
+        let rows = self.rows_per_slice(2 * pitch.max(256)).min(total);
+        let count = f64::from(total.div_ceil(rows));
+        let mean = total.div_ceil(total.div_ceil(rows));
+        let repeats = f64::from((mean * pitch).div_ceil(128));
+        let groups = f64::from(pitch.div_ceil(128));
+        let subs = if groups > 2.0 { f64::from(mean) } else { groups };
+        // A replayed block meets one of the row's in half of the repeats.
+        let subtract = subs * self.instruction_f16(self.ops.vsub, 1.5 * repeats / subs);
+        let v = self.reduction_f16(self.ops.vcgmax, self.ops.vmax, mean, pitch)
+            + self.reduction_f16(self.ops.vcgadd, self.ops.vadd, mean, pitch)
+            + subtract
+            + self.instruction_f16(self.ops.vmuls, repeats)
+            + self.instruction_f16(self.ops.vexp, repeats)
+            + 10.0 * self.instruction(self.ops.vmuls, 1.0);
+        let levels = 3.0 + f64::from(pitch / 64).log2();
+        let barriers = levels.max(BARRIERS_F16);
+        let tails = if step.keys < pitch {
+            self.instruction_f16(self.ops.vector_dup, f64::from(mean)) + latency(self.ops.vector_dup)
+        } else {
+            0.0
+        };
+        Slices {
+            rows,
+            count,
+            v: v + tails,
+            entries: TURN_INSTRUCTIONS + subs + 2.0 * (levels - 3.0) + barriers,
+            waits: (barriers - 1.0) * latency(self.ops.vmax) + latency(self.ops.vexp),
+            drain: UNDER_WAY_F16 - 1.0,
         }
     }
 
@@ -168,21 +243,24 @@ impl Model<'_> {
 
     /// Cycles of a turn: V with its barriers, the scalar unit, or the way of a slice in and out.
     fn turn(&self, s: &Slices, step: &Step) -> f64 {
-        let (timing, pitch) = (&self.soc.timing, step.keys.next_multiple_of(64));
+        let (timing, pitch) = (&self.soc.timing, self.pitch(step));
         let flag = timing.control.flag as f64;
-        let barriers = latency(self.ops.vcgadd) + latency(self.ops.vexp) + latency(self.ops.vconv);
-        let v = s.v + barriers;
+        let v = s.v + s.waits;
         let subs = f64::from(pitch / 64);
         let scalar = self.issue_cycles(s.entries, TURN_REGISTERS + ROW_REGISTERS * subs);
         let load = self.load_slice(s.rows, step.keys) + timing.gm.to_ub.latency as f64 + flag;
         let store = self.store_slice(s.rows, step.keys) + timing.gm.from_ub.latency as f64 + 2.0 * flag;
-        let cast =
-            self.instruction(self.ops.vconv, f64::from(s.rows * (pitch / 64))) + latency(self.ops.vconv);
+        // In f16 a slice leaves from where it is, beside two other slices.
+        let cast = if is_narrow(self.shape) {
+            0.0
+        } else {
+            self.instruction(self.ops.vconv, f64::from(s.rows * (pitch / 64))) + latency(self.ops.vconv)
+        };
         v.max(scalar).max(load).max(store + cast)
     }
 
     fn load_slice(&self, rows: u32, keys: u32) -> f64 {
-        self.read(&self.soc.timing.gm.to_ub, self.slot_rows(rows, keys, 4), 2)
+        self.read(&self.soc.timing.gm.to_ub, self.score_rows(rows, keys), 2)
     }
 
     fn store_slice(&self, rows: u32, keys: u32) -> f64 {
@@ -192,7 +270,7 @@ impl Model<'_> {
     fn masked(&self, s: &Slices, step: &Step) -> f64 {
         let slices = |rows: u32| f64::from(rows.div_ceil(s.rows));
         let [right, left] = step.cut;
-        (slices(right) + slices(left)).min(s.count) * self.mask(s.rows, step.keys.next_multiple_of(64))
+        (slices(right) + slices(left)).min(s.count) * self.mask(s.rows, self.pitch(step))
     }
 
     /// Softmax of a step whose scores are there at `ready`; when the Cube sees P.
@@ -200,26 +278,24 @@ impl Model<'_> {
         let timing = &self.soc.timing;
         let s = self.slices(step);
         let turn = self.turn(&s, step);
-        let barriers = latency(self.ops.vcgadd) + latency(self.ops.vexp) + latency(self.ops.vconv);
         let load =
             self.load_slice(s.rows, step.keys) + (timing.gm.to_ub.latency + timing.control.flag) as f64;
         let issue = clock.issue.max(ready);
         let start = clock.v.max(issue + load);
         // The last slices leave one after the other.
-        let rest = (UNDER_WAY - 1.0)
-            * barriers.max(self.issue_cycles(TURN_INSTRUCTIONS / 2.0, TURN_REGISTERS / 2.0));
+        let rest = s.drain * s.waits.max(self.issue_cycles(TURN_INSTRUCTIONS / 2.0, TURN_REGISTERS / 2.0));
         clock.v = start + s.count * turn + rest + self.masked(&s, step);
         let lead = (QUEUE_ENTRIES / s.entries).min(s.count) * turn;
         clock.issue = (clock.v - lead).max(issue);
         let store = self.store_slice(s.rows, step.keys) + timing.gm.from_ub.latency as f64;
         clock.end = clock.v;
-        clock.v - barriers + store + (timing.control.flag + timing.control.cross_group) as f64
+        clock.v - s.waits + store + (timing.control.flag + timing.control.cross_group) as f64
     }
 
     /// Rows and number of the pieces of an update.
     fn pieces(&self, step: &Step) -> (u32, f64) {
         let total = rows_v(step.rows);
-        let rows = self.rows_per_slice(self.shape.head_dim_v).min(total);
+        let rows = self.rows_per_slice(4 * self.shape.head_dim_v).min(total);
         (rows, f64::from(total.div_ceil(rows)))
     }
 
