@@ -77,30 +77,30 @@ fn scales_that_f16_cannot_take_are_refused() {
 /// Row 0 has one score beyond f16 below, row 1 only such scores, row 2 one above; row 3 has none.
 #[test]
 fn scores_beyond_f16_hide_their_key_or_spoil_their_row() {
-    const DIM: usize = 16;
-    const KEYS: usize = 20;
+    const DIM: u8 = 16;
+    const KEYS: u8 = 20;
     let bench = Bench::new(|_| {});
-    let problem = Problem::new(DType::F16, [1, 4, 1, DIM as u32])
-        .with_seqlen_k(KEYS as u32)
+    let problem = Problem::new(DType::F16, [1, 4, 1, DIM.into()])
+        .with_seqlen_k(KEYS.into())
         .with_score_dtype(DType::F16)
         .with_lse();
     let f16s = |values: Vec<f32>| values.into_iter().map(half::f16::from_f32).collect::<Vec<_>>();
     // q[0] picks what key 0 alone has, q[1] what all have.
     let row = |at: usize, value: f32| {
-        let mut row = vec![0.0; DIM];
+        let mut row = vec![0.0; DIM.into()];
         row[at] = value;
         row
     };
     let q = f16s([row(0, -300.0), row(1, -300.0), row(0, 300.0), row(2, 1.0)].concat());
-    let key = |j: usize| {
+    let key = |j: u8| {
         let mut key = row(1, 300.0);
         key[0] = if j == 0 { 300.0 } else { 0.0 };
         key
     };
     let k = f16s((0..KEYS).flat_map(key).collect());
-    let v = f16s((0..KEYS).flat_map(|j| vec![j as f32; DIM]).collect());
+    let v = f16s((0..KEYS).flat_map(|j| vec![f32::from(j); DIM.into()]).collect());
     let out = fastattention::attention::host::attention_on(&bench.operator, &problem, &q, &k, &v).unwrap();
-    let o = |i: usize| out.o[i * DIM].to_f32();
+    let o = |i: usize| out.o[i * usize::from(DIM)].to_f32();
     // The mean of the keys 1 to 19.
     assert!((o(0) - 10.0).abs() < 0.01, "{}", o(0));
     assert!((out.lse[0] - 19f32.ln()).abs() < 1e-3, "{}", out.lse[0]);

@@ -5,6 +5,10 @@ use super::{Model, Step, QUEUE_ENTRIES};
 use crate::soc::GmPath;
 use crate::tiling::candidate::{score_bytes, TILE};
 
+/// Entries of a tile in the queue of MTE1: one load of each operand, and the flags of their buffers.
+const LOADS: f64 = 2.0;
+const FLAGS: f64 = 3.0;
+
 /// When the pipes of a Cube are free.
 pub(super) struct CubeClock {
     /// When the scalar unit takes up what comes next.
@@ -67,7 +71,7 @@ impl Model<'_> {
             mte1: l0a + l0b,
             mmad: timing.cube.head as f64 + m1 * n1 * k1,
             fix: self.store(fix(tile(rows, self.tiling.tile_m), tile(cols, TILE)), size),
-            entries: m1 + k1 + 3.0,
+            entries: LOADS + FLAGS,
             together,
         }
     }
@@ -87,7 +91,7 @@ impl Model<'_> {
         let flag = timing.control.flag;
         let latency = |cycles: u64| (cycles + flag) as f64;
         (
-            latency(timing.local.l1_to_l0a.latency),
+            latency(timing.local.load3d_latency),
             latency(timing.cube.latency),
             latency(timing.gm.from_l0c.latency),
         )

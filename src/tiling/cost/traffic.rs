@@ -7,6 +7,9 @@ use crate::tiling::candidate::score_bytes;
 /// Bytes of a line of L2: a request asks for one line at most (dav-c220.md 1.2).
 const LINE: u64 = 512;
 
+/// Bytes of a sector of a line.
+const SECTOR: u64 = 128;
+
 /// What lines cost when all cores ask at once, in times of their even share of L2: requests do not spread evenly over its parts.
 /// ASSUMPTION(cost-crowding): fitted on simulated launches.
 const CROWDING: f64 = 1.2;
@@ -43,6 +46,14 @@ impl Rows {
     pub(super) fn requests(self) -> f64 {
         let (runs, bytes) = self.runs();
         (runs * bytes.div_ceil(LINE)) as f64
+    }
+
+    /// What they cost L2, in lines: half of a line's time goes to the request, half to its sectors (docs/timing.md).
+    fn lines(self) -> f64 {
+        let (runs, bytes) = self.runs();
+        let sectors = (bytes % LINE).div_ceil(SECTOR);
+        let rest = if sectors > 0 { 0.5 + 0.5 * (sectors * SECTOR) as f64 / LINE as f64 } else { 0.0 };
+        runs as f64 * ((bytes / LINE) as f64 + rest)
     }
 }
 
@@ -117,16 +128,16 @@ impl Model<'_> {
         let (rows, keys) = (step.rows, step.keys);
         let parts = |all: u32, part: u32, size: u32| {
             let (whole, rest) = (all / part, all % part);
-            let whole_lines = self.slot_rows(rows, part, size).requests() * f64::from(whole);
-            whole_lines + if rest > 0 { self.slot_rows(rows, rest, size).requests() } else { 0.0 }
+            let whole_lines = self.slot_rows(rows, part, size).lines() * f64::from(whole);
+            whole_lines + if rest > 0 { self.slot_rows(rows, rest, size).lines() } else { 0.0 }
         };
-        let scores = (write + 1.0) * self.score_rows(rows, keys).requests();
-        let probabilities = write * self.slot_rows(rows, keys, 2).requests() + parts(keys, t.chunk_p, 2);
-        let output = (write + 1.0) * self.output_rows(rows).requests();
-        let ends = if step.first { self.q_rows(rows).requests() } else { 0.0 }
-            + if step.last { write * self.o_rows(rows).requests() } else { 0.0 };
+        let scores = (write + 1.0) * self.score_rows(rows, keys).lines();
+        let probabilities = write * self.slot_rows(rows, keys, 2).lines() + parts(keys, t.chunk_p, 2);
+        let output = (write + 1.0) * self.output_rows(rows).lines();
+        let ends = if step.first { self.q_rows(rows).lines() } else { 0.0 }
+            + if step.last { write * self.o_rows(rows).lines() } else { 0.0 };
         let cut = f64::from((step.cut[0] + step.cut[1]).min(2 * rows_v(rows)));
-        let keys_values = self.k_rows(keys).requests() + self.v_rows(keys).requests();
+        let keys_values = self.k_rows(keys).lines() + self.v_rows(keys).lines();
         self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
     }
 
