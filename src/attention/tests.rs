@@ -170,8 +170,8 @@ fn a_tiling_that_does_not_fit_is_refused() {
     assert_eq!(error.kind(), Unsupported);
     assert_eq!(
         error.to_string(),
-        "attention on Ascend910B2: block_m 256, block_n 1024, chunk_n 1024, num_stages 4, preload 2: L1 needs 524288 \
-         bytes, 524032 usable"
+        "attention on Ascend910B2: block_m 256, block_n 1024, chunk_n 1024, num_stages 4, preload 2: UB needs 258304 \
+         bytes, 188160 usable"
     );
 }
 
@@ -203,7 +203,7 @@ level 2   Mmad 128 x 128 x 128; a vector core has 64 rows, in slices of at most 
 L1   458752 of 524032 bytes
      0x000000  2 x  32768  q
      0x010000  2 x  65536  k
-     0x030000  1 x 131072  v
+     0x030000  2 x  65536  v
      0x050000  2 x  65536  p
 L0A   65536 of 65536 bytes
      0x000000  2 x  32768  q or p tile
