@@ -277,5 +277,8 @@ fn a_launch_refuses_operands_that_do_not_fit() {
     let other = Soc::by_name("Ascend910B4").unwrap();
     let plan = fastattention::matmul::plan(&Problem::new(DType::F16, [4, 5, 6]), other).unwrap();
     let error = matmul.launch(&stream, &plan, args).unwrap_err();
-    assert_eq!(error.to_string(), "matmul launch: the plan is for Ascend910B4, sim:0 is Ascend910B2");
+    assert_eq!(
+        error.to_string(),
+        "matmul launch: the plan is for Ascend910B4 with 20 cores, sim:0 is Ascend910B2 with 24"
+    );
 }

@@ -5,7 +5,7 @@ use super::{kernel_name, self_test, Plan};
 use crate::kernels;
 use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
-use crate::{DType, Error, Result};
+use crate::{DType, Result};
 
 pub use crate::runtime::Operand;
 
@@ -106,17 +106,7 @@ impl FlashAttention {
     /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small or of another
     /// device. What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
-        let soc = self.device.soc();
-        if plan.soc() != soc {
-            return Err(Error::invalid(format!(
-                "attention launch: the plan is for {} with {} cores, {} is {} with {}",
-                plan.soc().name,
-                plan.soc().cube_cores,
-                self.device.name(),
-                soc.name,
-                soc.cube_cores
-            )));
-        }
+        self.device.require_planned_for(plan.soc(), "attention launch")?;
         given(&args).check(plan)?;
         if plan.num_items() == 0 {
             return Ok(());

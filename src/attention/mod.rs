@@ -64,8 +64,7 @@ pub fn kernel_name(dtype: DType, score_dtype: DType) -> Result<&'static str> {
 }
 
 fn refused(rejections: &Rejections, soc: &Soc) -> Error {
-    let is_invalid = rejections.reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
-    let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };
+    let kind = Reason::kind_of(&rejections.reasons);
     Error::new(kind, format!("attention on {}: {rejections}", soc.name))
 }
 

@@ -6,6 +6,7 @@ use crate::attention::operands::refuse;
 use crate::attention::{Mask, Operand, Problem};
 use crate::matmul::{self, BLayout, Matmul, Strides};
 use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::tiling::Reason;
 use crate::{kernels, DType, Error, ErrorKind, Result, Soc};
 
 /// Bytes to which parts of the workspace are aligned: GM moves whole lines of 512 bytes (dav-c220.md §1.6).
@@ -86,7 +87,7 @@ pub fn plan(problem: &Problem, scores: DType, soc: &Soc) -> Result<StandardPlan>
 fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     let mut reasons = problem.refusals(soc);
     let mut unsupported = |text: String| {
-        reasons.push(crate::tiling::Reason { kind: ErrorKind::Unsupported, text });
+        reasons.push(Reason { kind: ErrorKind::Unsupported, text });
     };
     if problem.want_lse {
         unsupported("lse is wanted; unfused attention does not make it".to_owned());
@@ -100,13 +101,7 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     if let Err(error) = softmax_kernel_name(problem.dtype, scores) {
         unsupported(error.to_string());
     }
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    let is_invalid = reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
-    let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };
-    let texts: Vec<_> = reasons.into_iter().map(|r| r.text).collect();
-    Err(Error::new(kind, format!("unfused attention on {}: {}", soc.name, texts.join("; "))))
+    Reason::refuse("unfused attention", soc, &reasons)
 }
 
 /// The heads are two batch dimensions, k heads and the q heads that share one; along the second k and v do not move.
@@ -223,15 +218,7 @@ impl StandardAttention {
     /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small or of another
     /// device. What goes wrong while a kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &StandardPlan, args: StandardArgs<'_>) -> Result<()> {
-        let soc = self.device().soc();
-        if plan.soc != *soc {
-            return Err(Error::invalid(format!(
-                "unfused attention launch: the plan is for {}, {} is {}",
-                plan.soc.name,
-                self.device().name(),
-                soc.name
-            )));
-        }
+        self.device().require_planned_for(&plan.soc, "unfused attention launch")?;
         plan.check(&args)?;
         let Some(launches) = &plan.launches else { return Ok(()) };
         let scores = args.workspace;

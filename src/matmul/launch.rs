@@ -57,15 +57,7 @@ impl Matmul {
     /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small or of another device.
     /// What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
-        let soc = self.device.soc();
-        if plan.soc() != soc {
-            return Err(Error::invalid(format!(
-                "matmul launch: the plan is for {}, {} is {}",
-                plan.soc().name,
-                self.device.name(),
-                soc.name
-            )));
-        }
+        self.device.require_planned_for(plan.soc(), "matmul launch")?;
         let problem = plan.problem();
         let [a, b, c] = problem.operand_bytes();
         let (size, size_out) = (problem.dtype.size_bytes() as u64, problem.dtype_out.size_bytes() as u64);

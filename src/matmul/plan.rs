@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Axis, BLayout, MatmulTilingData, Problem, Tiling};
+use crate::tiling::Reason;
 use crate::{Error, ErrorKind, Result, Soc};
 
 /// Rows or columns of a tile that are tried.
@@ -60,14 +61,7 @@ pub fn plan_with(problem: &Problem, soc: &Soc, tiling: Tiling) -> Result<Plan> {
 }
 
 fn check(problem: &Problem, soc: &Soc) -> Result<()> {
-    let reasons = problem.refusals(soc);
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    let is_invalid = reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
-    let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };
-    let texts: Vec<_> = reasons.into_iter().map(|r| r.text).collect();
-    Err(Error::new(kind, format!("matmul on {}: {}", soc.name, texts.join("; "))))
+    Reason::refuse("matmul", soc, &problem.refusals(soc))
 }
 
 impl Plan {

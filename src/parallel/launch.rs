@@ -137,15 +137,8 @@ impl TilingAllReduce {
 
     fn check(&self, plan: &Plan, args: &Args<'_>) -> Result<()> {
         let refused = |why: String| Err(Error::invalid(format!("tiling-AllReduce launch: {why}")));
-        let (problem, soc) = (plan.problem(), self.device().soc());
-        if plan.soc() != soc {
-            return refused(format!(
-                "the plan is for {}, {} is {}",
-                plan.soc().name,
-                self.device().name(),
-                soc.name
-            ));
-        }
+        self.device().require_planned_for(plan.soc(), "tiling-AllReduce launch")?;
+        let problem = plan.problem();
         let ranks = self.ranks.as_ref().map_or(1, |r| r.communicator.ranks());
         if problem.ranks != ranks {
             return refused(format!("the plan is for {} ranks, the operator has {ranks}", problem.ranks));

@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::costs::{Costs, Launches, Work};
 use super::problem::Problem;
 use super::schedule::{self, Cost, Spans};
-use crate::{Error, ErrorKind, Result, Soc};
+use crate::tiling::Reason;
+use crate::{Error, Result, Soc};
 
 /// Places among which cuts are searched; where there are more, the search takes this many, and all of the first and last few.
 const SEARCHED: usize = 64;
@@ -97,14 +98,8 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
 }
 
 fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
-    let reasons = problem.refusals(soc);
-    if reasons.is_empty() {
-        return Work::new(problem, soc);
-    }
-    let is_invalid = reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
-    let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };
-    let texts: Vec<_> = reasons.into_iter().map(|r| r.text).collect();
-    Err(Error::new(kind, format!("tiling-AllReduce on {}: {}", soc.name, texts.join("; "))))
+    Reason::refuse("tiling-AllReduce", soc, &problem.refusals(soc))?;
+    Work::new(problem, soc)
 }
 
 /// All places when they are few; else the first and last ones, where blocks are short, and some of the others.

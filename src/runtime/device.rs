@@ -305,6 +305,22 @@ impl Device {
         self.inner.checked.get_or_init(check).clone()
     }
 
+    /// Refuses a plan that was made for another SoC.
+    pub(crate) fn require_planned_for(&self, soc: &Soc, what: &str) -> Result<()> {
+        let own = self.soc();
+        if own == soc {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{what}: the plan is for {} with {} cores, {} is {} with {}",
+            soc.name,
+            soc.cube_cores,
+            self.name(),
+            own.name,
+            own.cube_cores
+        )))
+    }
+
     /// Refuses an object of another device.
     pub(super) fn require_same(&self, other: &Device, what: &str) -> Result<()> {
         if Arc::ptr_eq(&self.inner, &other.inner) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Shape;
-use crate::{DType, ErrorKind, Soc};
+use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// One reason for a refusal: the argument, its value, and the nearest supported one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,27 @@ pub struct Reason {
     pub kind: ErrorKind,
     /// A sentence without a final stop.
     pub text: String,
+}
+
+impl Reason {
+    /// Whether one of them can never be right.
+    pub(crate) fn kind_of(reasons: &[Reason]) -> ErrorKind {
+        let is_invalid = reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
+        if is_invalid {
+            ErrorKind::InvalidArgument
+        } else {
+            ErrorKind::Unsupported
+        }
+    }
+
+    /// `Ok` without reasons, else one error that begins with `what` and has all of them.
+    pub(crate) fn refuse(what: &str, soc: &Soc, reasons: &[Reason]) -> Result<()> {
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<&str> = reasons.iter().map(|r| r.text.as_str()).collect();
+        Err(Error::new(Self::kind_of(reasons), format!("{what} on {}: {}", soc.name, texts.join("; "))))
+    }
 }
 
 /// Largest head dimension: the two L0C halves hold the PV accumulators of 128 rows by 256 columns.
