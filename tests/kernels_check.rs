@@ -165,7 +165,9 @@ fn kernels_compiled_with_canns_headers_issue_the_same_instructions() {
         return;
     };
     let mut command = check(Path::new(&cann));
-    for folder in std::env::split_paths(&std::env::var_os(CANN_INCLUDE).unwrap_or_default()) {
+    let folders = std::env::var_os(CANN_INCLUDE).unwrap_or_default();
+    // No folder at all is split into one without a name.
+    for folder in std::env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty()) {
         command.arg("--include").arg(folder);
     }
     command.args(["--run", "--every", "100"]);
@@ -181,7 +183,7 @@ fn kernels_compiled_with_canns_headers_issue_the_same_instructions() {
     for name in names() {
         assert!(cases(&name) >= 2, "{name}: {stdout}");
     }
-    assert_eq!([cases("fa_copy"), cases("fa_flash_fwd_f16_scores_f16")], [5, 11], "{stdout}");
+    assert_eq!([cases("fa_copy"), cases("fa_flash_fwd_f16_scores_f16")], [5, 8], "{stdout}");
     assert!(stdout.contains(" instructions are the same\n"), "{stdout}");
 }
 
