@@ -35,6 +35,23 @@ pub enum VectorOp {
     Rsqrt,
 }
 
+impl VectorOp {
+    /// Every instruction.
+    pub const ALL: [VectorOp; 11] = [
+        VectorOp::Add,
+        VectorOp::Sub,
+        VectorOp::Mul,
+        VectorOp::Div,
+        VectorOp::Max,
+        VectorOp::Muls,
+        VectorOp::Maxs,
+        VectorOp::Exp,
+        VectorOp::Ln,
+        VectorOp::Relu,
+        VectorOp::Rsqrt,
+    ];
+}
+
 /// Where an operand lies in UB; strides are blocks of 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VectorOperand {

@@ -10,6 +10,7 @@ mod kernels;
 mod layer;
 mod output;
 mod plan;
+mod pool;
 mod progress;
 mod report;
 mod run;

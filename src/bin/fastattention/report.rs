@@ -9,16 +9,15 @@ use std::fs;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use fastattention::Soc;
 use indicatif::ProgressBar;
 
 use crate::chart::{self, Lines};
 use crate::layer;
 use crate::output::Output;
+use crate::pool;
 use crate::progress::bar;
 use crate::table::{self, Row};
 use crate::workload::Workload;
@@ -72,7 +71,7 @@ impl Report {
         let threads = self
             .threads
             .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-        let results = run(workloads, threads)?;
+        let results = run(&workloads, threads)?;
         let layers = self.layers(soc, threads)?;
         ensure!(
             !sections.is_empty() || layers.is_some(),
@@ -149,40 +148,12 @@ fn draw(folder: &Path, section: &Section, results: &Results) -> Result<()> {
     chart::save(&folder.join(format!("{}.svg", section.file)), &svg)
 }
 
-/// Runs all cases, the longest first, so that no thread is left with one at the end.
-fn run(mut workloads: Vec<Workload>, threads: usize) -> Result<Results> {
-    workloads.sort_by(|a, b| b.host_cost().total_cmp(&a.host_cost()));
-    let total: f64 = workloads.iter().map(Workload::host_cost).sum();
+/// Runs all cases.
+fn run(workloads: &[Workload], threads: usize) -> Result<Results> {
     let progress = bar("report in model time, %", 100);
-    let (next, done) = (AtomicUsize::new(0), Mutex::new((0.0, Vec::new())));
-    let work = || -> Result<()> {
-        while let Some(workload) = workloads.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let row = time(workload);
-            if row.is_err() {
-                // What the others have not begun is not needed any more.
-                next.store(workloads.len(), Ordering::Relaxed);
-            }
-            let row = row?;
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.0 += workload.host_cost();
-            done.1.push(row);
-            show(&progress, done.0 / total);
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| -> Result<()> {
-        let all: Vec<_> = (0..threads.min(workloads.len())).map(|_| scope.spawn(work)).collect();
-        for thread in all {
-            match thread.join() {
-                Ok(outcome) => outcome?,
-                Err(_) => bail!("a thread of the report panicked"),
-            }
-        }
-        Ok(())
-    })?;
+    let rows = pool::run(workloads, threads, Workload::host_cost, time, |share| show(&progress, share));
     progress.finish_and_clear();
-    let (_, rows) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Results::new(rows))
+    Ok(Results::new(rows?))
 }
 
 fn time(workload: &Workload) -> Result<Row> {

@@ -5,9 +5,8 @@ use super::{Model, Step, QUEUE_ENTRIES};
 use crate::soc::GmPath;
 use crate::tiling::candidate::{score_bytes, TILE};
 
-/// Entries of a tile in the queue of MTE1: one load of each operand, and the flags of their buffers.
-const LOADS: f64 = 2.0;
-const FLAGS: f64 = 3.0;
+/// Entries of a tile in the queue of MTE1: one load of each operand, and three flags of their buffers.
+const ENTRIES: f64 = 5.0;
 
 /// When the pipes of a Cube are free.
 pub(super) struct CubeClock {
@@ -17,7 +16,7 @@ pub(super) struct CubeClock {
     mte1: f64,
     mmad: f64,
     fix: f64,
-    /// When the only buffer of values may be written again.
+    /// When the buffers of values may be written again.
     values: f64,
 }
 
@@ -36,8 +35,6 @@ struct Product {
     mte1: f64,
     mmad: f64,
     fix: f64,
-    /// Entries of a tile in the queue of MTE1.
-    entries: f64,
     /// Accumulators that are filled together.
     together: f64,
 }
@@ -71,7 +68,6 @@ impl Model<'_> {
             mte1: l0a + l0b,
             mmad: timing.cube.head as f64 + m1 * n1 * k1,
             fix: self.store(fix(tile(rows, self.tiling.tile_m), tile(cols, TILE)), size),
-            entries: LOADS + FLAGS,
             together,
         }
     }
@@ -112,7 +108,7 @@ impl Model<'_> {
         let fix = clock.fix.max(mmad + p.depth * p.mmad + l0c);
         clock.fix = (fix + p.tiles / p.depth * p.fix).max(clock.mmad + l0c + p.fix);
         // The queue of MTE1 holds the scalar unit back.
-        let lead = (QUEUE_ENTRIES / p.entries).min(p.tiles) * pace;
+        let lead = (QUEUE_ENTRIES / ENTRIES).min(p.tiles) * pace;
         clock.issue = (clock.mte1 - lead).max(clock.issue.max(ready));
         clock.fix + store
     }

@@ -171,20 +171,8 @@ fn vector(bench: &Bench, kernel: &Kernel) -> Result<Measured> {
 }
 
 fn vector_op(name: &str) -> Result<VectorOp> {
-    let ops = [
-        VectorOp::Add,
-        VectorOp::Sub,
-        VectorOp::Mul,
-        VectorOp::Div,
-        VectorOp::Max,
-        VectorOp::Muls,
-        VectorOp::Maxs,
-        VectorOp::Exp,
-        VectorOp::Ln,
-        VectorOp::Relu,
-        VectorOp::Rsqrt,
-    ];
-    ops.into_iter()
+    VectorOp::ALL
+        .into_iter()
         .find(|op| format!("{op:?}").eq_ignore_ascii_case(name))
         .ok_or_else(|| anyhow!("no vector instruction is named {name:?}"))
 }

@@ -1,15 +1,15 @@
 //! The layers of the performance section.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{bail, Result};
+use anyhow::Result;
 use fastattention::attention::Mask;
 use fastattention::parallel::schedule::{end, follow, overlap, Cost};
 use fastattention::parallel::{plan, plan_with, Plan, Problem};
 use fastattention::{DType, Soc};
 
 use super::{rows, run};
+use crate::pool;
 
 const SEQLENS: [u32; 5] = [2048, 4096, 8192, 16384, 32768];
 const BATCHES: [u32; 3] = [1, 4, 16];
@@ -19,6 +19,9 @@ const RANKS: u32 = 8;
 
 /// Pairs of query and key of a rank beyond which the planner's prediction takes the place of a simulation.
 const PREDICTED_ABOVE: f64 = 3e9;
+
+/// Mask, rows of a sequence, sequences.
+type Case = (Mask, u32, u32);
 
 /// One layer and its times, in microseconds.
 struct Row {
@@ -88,7 +91,7 @@ pub(crate) fn table(
     threads: usize,
     step: impl Fn(f64) + Sync,
 ) -> Result<Option<Table>> {
-    let mut cases = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     for mask in [Mask::Causal, Mask::None] {
         for seqlen in SEQLENS.into_iter().filter(|&seqlen| seqlen <= max_seqlen) {
             cases.extend(BATCHES.map(|batch| (mask, seqlen, batch)));
@@ -97,37 +100,21 @@ pub(crate) fn table(
     if cases.is_empty() {
         return Ok(None);
     }
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Row)>> {
-        let mut found = Vec::new();
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&(mask, seqlen, batch)) = cases.get(place) else { return Ok(found) };
-            found.push((place, time(soc, mask, seqlen, batch)?));
-            step(place as f64 / cases.len() as f64);
-        }
-    };
-    let mut rows = Vec::new();
-    std::thread::scope(|scope| -> Result<()> {
-        let all: Vec<_> = (0..threads.min(cases.len())).map(|_| scope.spawn(work)).collect();
-        for thread in all {
-            match thread.join() {
-                Ok(found) => rows.extend(found?),
-                Err(_) => bail!("a thread of the report panicked"),
-            }
-        }
-        Ok(())
-    })?;
-    rows.sort_by_key(|(place, _)| *place);
-    Ok(Some(written(rows.iter().map(|(_, row)| row), soc)))
+    let rows = pool::run(&cases, threads, pairs, |case| time(soc, case), step)?;
+    Ok(Some(written(&rows, soc)))
 }
 
-fn time(soc: &Soc, mask: Mask, seqlen: u32, batch: u32) -> Result<Row> {
+/// Pairs of query and key that a rank computes.
+fn pairs(&(mask, seqlen, batch): &Case) -> f64 {
+    let hidden = if mask == Mask::Causal { 0.5 } else { 1.0 };
+    hidden * f64::from(batch) * f64::from(seqlen) * f64::from(seqlen) * f64::from(HEADS / RANKS)
+}
+
+fn time(soc: &Soc, case: &Case) -> Result<Row> {
+    let &(mask, seqlen, batch) = case;
     let problem = Problem::new(DType::F16, [batch, seqlen, HEADS, 128], HIDDEN, RANKS).with_mask(mask);
     let plan = plan(&problem, soc)?;
-    let pairs = f64::from(batch) * f64::from(seqlen) * f64::from(seqlen) * f64::from(problem.local_heads());
-    let pairs = if mask == Mask::Causal { pairs / 2.0 } else { pairs };
-    let is_predicted = pairs > PREDICTED_ABOVE;
+    let is_predicted = pairs(case) > PREDICTED_ABOVE;
     let costs = |plan: &Plan| -> Result<Vec<Cost>> {
         if is_predicted {
             return Ok(plan.blocks().iter().map(|block| block.cost).collect());
@@ -154,7 +141,7 @@ fn time(soc: &Soc, mask: Mask, seqlen: u32, batch: u32) -> Result<Row> {
     })
 }
 
-fn written<'a>(rows: impl Iterator<Item = &'a Row> + Clone, soc: &Soc) -> Table {
+fn written(rows: &[Row], soc: &Soc) -> Table {
     let mut markdown = format!(
         "### Tiling-AllReduce\n\nAttention, output projection and AllReduce of a layer with {HEADS} heads of 128, hidden {HIDDEN}, f16, on {RANKS} {}. \
          Serial: everything as one block, computing and then one AllReduce. Overlapped: the blocks of `parallel::plan`; while both work, both \
@@ -167,7 +154,7 @@ fn written<'a>(rows: impl Iterator<Item = &'a Row> + Clone, soc: &Soc) -> Table 
     );
     let _ = writeln!(markdown, "| {} |", COLUMNS.join(" | "));
     let _ = writeln!(markdown, "| --- |{}", " ---: |".repeat(COLUMNS.len() - 1));
-    for row in rows.clone() {
+    for row in rows {
         let _ = writeln!(markdown, "| {} |", row.cells().join(" | "));
     }
     let mut csv = String::from(

@@ -35,21 +35,6 @@ const SOFTMAXES: [(u32, u32, Mask); 5] = [
     (5, 2100, Mask::Causal),
 ];
 
-/// Vector instructions of the stream.
-const VECTOR_OPS: [VectorOp; 11] = [
-    VectorOp::Add,
-    VectorOp::Sub,
-    VectorOp::Mul,
-    VectorOp::Div,
-    VectorOp::Max,
-    VectorOp::Muls,
-    VectorOp::Maxs,
-    VectorOp::Exp,
-    VectorOp::Ln,
-    VectorOp::Relu,
-    VectorOp::Rsqrt,
-];
-
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
     copies(bench)?;
     self_test(bench)?;
@@ -165,7 +150,7 @@ fn vector_streams(bench: &mut Bench) -> Result<()> {
         ..dense(op)
     };
     for (kernel, dtype) in [("fa_vector_stream_f16", DType::F16), ("fa_vector_stream_f32", DType::F32)] {
-        let cases = VECTOR_OPS.into_iter().flat_map(|op| [dense(op), strided(op)]);
+        let cases = VectorOp::ALL.into_iter().flat_map(|op| [dense(op), strided(op)]);
         bench.cases(kernel, cases, |bench, tiling| {
             let out = alloc(bench, tiling.out_bytes())?;
             bench.side_by_side(&[&out], |stream, side| {
