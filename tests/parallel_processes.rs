@@ -2,10 +2,17 @@
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "a rank tells its parent how far it is")]
 
+use std::io::{BufRead, BufReader};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use fastattention::parallel::{plan_with, Args, AttentionArgs, Linear, LinearArgs, Problem, TilingAllReduce};
+use fastattention::runtime::{Buffer, Device, MeetingPoint, Rendezvous, Stream};
+use fastattention::DType;
 
 /// For a whole job on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -88,29 +95,77 @@ fn ranks_with_other_blocks_are_told_of_each_other() {
     }
 }
 
+const MEETING: &str = "KILLED_RANK_MEETING";
+const BLOCKS: [u32; 4] = [128, 128, 128, 56];
+
+/// What the processes of the test below run: the projection of rank 1 comes as far as its third block, and stays there.
+fn run_rank(job: &Rendezvous) {
+    let device = Device::open("sim").unwrap();
+    let problem = Problem::new(DType::F16, [1, BLOCKS.iter().sum(), 3, 32], 64, job.ranks())
+        .with_linear(Linear::Caller { launch_us: 1.0, row_us: 0.0 });
+    let plan = plan_with(&problem, device.soc(), &BLOCKS).unwrap();
+    let zeros =
+        |bytes: u64| Buffer::from_slice(&device, &vec![0u8; usize::try_from(bytes).unwrap()]).unwrap();
+    let ([q, k, v, o, y], workspace) = (plan.operand_bytes().map(zeros), zeros(plan.workspace_bytes()));
+    let stays = job.rank() == 1;
+    let mut linear = |_: &Stream, rows: Range<u32>| {
+        if stays && rows.start == BLOCKS[0] + BLOCKS[1] {
+            println!("third block");
+            std::thread::sleep(2 * LIMIT);
+        }
+        Ok(())
+    };
+    let attention =
+        AttentionArgs { q: (&q).into(), k: (&k).into(), v: (&v).into(), workspace: (&workspace).into() };
+    let args = Args {
+        attention: Some(attention),
+        o: (&o).into(),
+        linear: LinearArgs::Caller(&mut linear),
+        y: (&y).into(),
+    };
+    let stream = Stream::new(&device).unwrap();
+    let mut operator = TilingAllReduce::new(job.communicator(&device).unwrap()).unwrap();
+    let launched = operator.launch(&stream, &plan, args);
+    let error = launched.and(stream.synchronize()).unwrap_err();
+    // Blocks that all ranks have issued may be through or not; every buffer can still be used.
+    for buffer in [&q, &k, &v, &o, &y] {
+        buffer.copy_to_host(&mut vec![1u8; buffer.len_bytes()]).unwrap();
+    }
+    println!("told: {error}");
+}
+
+/// Where the program of a rank begins; nothing when this is not a rank.
+#[test]
+fn program_of_a_rank() {
+    if let Some(meeting) = std::env::var_os(MEETING) {
+        let number = |name: &str| std::env::var(name).unwrap().parse().unwrap();
+        let meeting = MeetingPoint::File(meeting.into());
+        run_rank(&Rendezvous::new(number("RANK"), number("WORLD_SIZE"), meeting).unwrap());
+    }
+}
+
 #[test]
 fn a_rank_that_is_killed_is_missed_by_the_others_before_their_time_is_up() {
     let folder = tempfile::tempdir().unwrap();
-    let meeting = folder.path().join("root");
-    // Enough work that the first blocks are reduced while the last ones are not computed.
-    let arguments =
-        ["--seqlen", "3000", "--num-heads", "3", "--num-heads-k", "3", "--hidden", "64", "--block-rows"];
-    let rows = vec!["128"; 23].join(",") + ",56";
-    let arguments: Vec<&str> = arguments.into_iter().chain([rows.as_str()]).collect();
-    let mut processes: Vec<Child> = (0..3).map(|number| rank(number, 3, &meeting, &arguments)).collect();
-    // The root info is there when all are about to join; then they compute for seconds.
-    let start = Instant::now();
-    while !meeting.exists() && start.elapsed() < LIMIT {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    std::thread::sleep(Duration::from_millis(700));
-    processes[1].kill().unwrap();
-    let killed = Instant::now();
-    let outputs: Vec<Output> = processes.into_iter().map(finish).collect();
-    assert!(killed.elapsed() < Duration::from_secs(40), "ranks waited for {:?}", killed.elapsed());
-    for (number, output) in outputs.iter().enumerate().filter(|(number, _)| *number != 1) {
-        let text = text(output);
-        assert!(!output.status.success(), "rank {number}: {text}");
-        assert!(text.contains("rank 1") && text.contains("has ended"), "rank {number}: {text}");
+    let start = |number: u32| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "program_of_a_rank", "--nocapture", "--test-threads=1"]);
+        command.env("RANK", number.to_string()).env("WORLD_SIZE", "3");
+        command.env(MEETING, folder.path().join("root"));
+        piped(command.env("HCCL_EXEC_TIMEOUT", "300"))
+    };
+    let mut processes: Vec<Child> = (0..3).map(start).collect();
+    let mut victim = processes.remove(1);
+    // The harness has begun the line.
+    let heard = BufReader::new(victim.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(heard.into_iter().any(|line| line.ends_with("third block")), "rank 1: {}", text(&finish(victim)));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    // `finish` waits for less than the ranks' own limit.
+    for (output, number) in processes.into_iter().map(finish).zip([0, 2]) {
+        let text = text(&output);
+        assert!(output.status.success(), "rank {number}: {text}");
+        assert!(text.contains("told: ") && text.contains("rank 1"), "rank {number}: {text}");
+        assert!(text.contains("has ended"), "rank {number}: {text}");
     }
 }
