@@ -1,4 +1,4 @@
-//! A plan launched in parts: every row block for itself, runs of them, single batches.
+//! A plan launched in parts: items one by one, row blocks, single batches, and cuts in the middle of all of these.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of a test; small tensors")]
 
@@ -88,17 +88,20 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
         let whole = launcher.run(std::slice::from_ref(&plan));
         assert_eq!(plan.num_blocks_m(), 5);
 
-        let rows = (0..3).flat_map(|b| (0..5).map(move |i| (b..b + 1, i..i + 1)));
-        let ragged = [(0..1, 0..3), (0..1, 3..5), (1..2, 0..5), (2..3, 0..1), (2..3, 1..5)];
-        let columns = [(0..3, 2..5), (0..3, 0..2)];
-        for parts in [rows.collect::<Vec<_>>(), ragged.to_vec(), columns.to_vec()] {
-            let parts: Vec<Plan> =
-                parts.into_iter().map(|(batches, blocks)| plan.part(batches, blocks).unwrap()).collect();
+        // 3 batches of 5 row blocks of 4 heads.
+        let ragged = [0, 1, 11, 12, 13, 39, 55, 60];
+        for cuts in
+            [(0..=60).collect::<Vec<u64>>(), (0..=60).step_by(4).collect(), vec![0, 60], ragged.to_vec()]
+        {
+            let mut parts: Vec<Plan> =
+                cuts.windows(2).map(|cut| plan.part(cut[0]..cut[1]).unwrap()).collect();
+            assert!(launcher.run(&parts) == whole, "{mask}: bits differ");
+            parts.reverse();
             assert!(launcher.run(&parts) == whole, "{mask}: bits differ");
         }
 
-        // Of one part alone, the other rows are as they were.
-        let alone = launcher.run(&[plan.part(1..2, 1..3).unwrap()]);
+        // Of one part alone, the rest is as it was: row blocks 1 and 2 of batch 1, but for head 3 in the second one.
+        let alone = launcher.run(&[plan.part(24..31).unwrap()]);
         let [.., o_bytes, _] = plan.shape().operand_bytes();
         let stride = plan.shape().o_stride;
         for batch in 0..3u64 {
@@ -107,7 +110,7 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
                 let at_lse = o_bytes as usize + 4 * ((batch * 4 + head) * 150 + row) as usize;
                 for bytes in [at..at + 64, at_lse..at_lse + 4] {
                     let given = &alone[bytes.clone()];
-                    if batch == 1 && (32..96).contains(&row) {
+                    if batch == 1 && (32..if head == 3 { 64 } else { 96 }).contains(&row) {
                         assert!(given == &whole[bytes], "{mask}: row {row} of head {head}");
                     } else {
                         assert!(
@@ -121,6 +124,30 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
     }
 }
 
+/// Many keys, of which rows see few, so that K and V are more than L2 holds and the work is little.
+#[test]
+fn groups_of_heads_give_the_bits_of_single_items() {
+    let bench = Bench::new(|_| {});
+    let mask = Mask::Window { left: Some(70), right: Some(9) };
+    let case = Case {
+        batch: 2,
+        num_heads: 3,
+        num_heads_k: 3,
+        seqlen_k: 300_000,
+        head_dim: 32,
+        ..case(mask, Layout::Bsnd)
+    };
+    let candidate = Candidate { block_m: 16, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
+    let plan = plan_with(&problem(&case), bench.operator.device().soc(), candidate).unwrap();
+    // The second of three groups has a head of each batch.
+    assert_eq!((plan.group_heads(), plan.num_items()), (2, 60), "{plan}");
+    let inputs =
+        operands::<f16>(&case).map(|o| Buffer::from_slice(bench.operator.device(), &o.data).unwrap());
+    let launcher = Launcher { bench: &bench, inputs, plan: plan.clone() };
+    let items: Vec<Plan> = (0..60).map(|item| plan.part(item..item + 1).unwrap()).collect();
+    assert!(launcher.run(&[plan]) == launcher.run(&items));
+}
+
 #[test]
 fn parts_that_do_not_exist_are_refused() {
     let bench = Bench::new(|_| {});
@@ -129,12 +156,9 @@ fn parts_that_do_not_exist_are_refused() {
         bench.operator.device().soc(),
     )
     .unwrap();
-    let refusal = |batches, blocks| plan.part(batches, blocks).unwrap_err().to_string();
-    let blocks = plan.num_blocks_m();
-    assert_eq!(refusal(0..4, 0..1), "part of a plan: batches = 0..4, wanted some of 0..3");
-    assert_eq!(refusal(1..1, 0..1), "part of a plan: batches = 1..1, wanted some of 0..3");
-    assert_eq!(
-        refusal(0..1, 0..blocks + 1),
-        format!("part of a plan: blocks_m = 0..{}, wanted some of 0..{blocks}", blocks + 1)
-    );
+    let items = u64::from(plan.num_blocks_m()) * 12;
+    for given in [0..items + 1, 1..1, items..u64::MAX, u64::from(u32::MAX) + 1..u64::from(u32::MAX) + 2] {
+        let text = format!("part of a plan: items = {given:?}, wanted some of 0..{items}");
+        assert_eq!(plan.part(given).unwrap_err().to_string(), text);
+    }
 }

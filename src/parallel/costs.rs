@@ -28,33 +28,34 @@ impl PlannedRun {
         self.plan.chosen().block_m
     }
 
-    /// What to launch for some of its rows: the end of a sequence, whole sequences, the begin of one.
-    fn parts(&self, rows: &Range<u32>) -> Vec<PartRange> {
-        let own = self.rows();
-        let (mut at, end) = (rows.start.max(own.start), rows.end.min(own.end));
-        let seqlen = self.run.sequence.seqlen_q;
-        let mut parts = Vec::new();
-        while at < end {
-            let (batch, row) = ((at - own.start) / seqlen, (at - own.start) % seqlen);
-            let left = end - at;
-            let (count, taken) = match left / seqlen {
-                whole if row == 0 && whole > 0 => (whole, whole * seqlen),
-                _ => (1, left.min(seqlen - row)),
-            };
-            let last = if row == 0 && taken >= seqlen { seqlen } else { row + taken };
-            let blocks = row / self.block_m()..last.div_ceil(self.block_m());
-            parts.push(PartRange { batches: batch..batch + count, blocks });
-            at += taken;
-        }
-        parts
+    /// The items of a sequence.
+    fn sequence_items(&self) -> u64 {
+        u64::from(self.plan.num_blocks_m()) * u64::from(self.plan.shape().num_heads)
     }
-}
 
-/// Batches of a run, and row blocks of each.
-#[derive(Clone, Debug)]
-struct PartRange {
-    batches: Range<u32>,
-    blocks: Range<u32>,
+    /// Items that are launched before the rows from `row` on are begun: all that the rows before it need, and what else of this run fits the
+    /// last round on the cores.
+    fn items_before(&self, row: u32) -> u64 {
+        let own = self.rows();
+        let (row, seqlen) = (row.clamp(own.start, own.end) - own.start, self.run.sequence.seqlen_q);
+        let blocks = u64::from((row % seqlen).div_ceil(self.block_m()));
+        let needed =
+            u64::from(row / seqlen) * self.sequence_items() + blocks * u64::from(self.plan.shape().num_heads);
+        needed.next_multiple_of(self.plan.num_cores().into()).min(self.plan.num_items())
+    }
+
+    /// What to launch for some rows, behind the launches for the rows before them; `None` when those have computed all of it.
+    fn items(&self, rows: &Range<u32>) -> Option<Range<u64>> {
+        Some(self.items_before(rows.start)..self.items_before(rows.end)).filter(|items| !items.is_empty())
+    }
+
+    /// The plan itself for all items: it may take them in an order that is better for L2.
+    fn part(&self, items: Range<u64>) -> Result<attention::Plan> {
+        if items == (0..self.plan.num_items()) {
+            return Ok(self.plan.clone());
+        }
+        self.plan.part(items)
+    }
 }
 
 /// What one rank launches.
@@ -119,8 +120,8 @@ impl Work {
     pub(super) fn launches(&self, rows: &Range<u32>) -> Result<Launches> {
         let mut attention = Vec::new();
         for (place, run) in self.runs.iter().enumerate() {
-            for PartRange { batches, blocks } in run.parts(rows) {
-                attention.push((place, run.plan.part(batches, blocks)?));
+            if let Some(items) = run.items(rows) {
+                attention.push((place, run.part(items)?));
             }
         }
         Ok(Launches { attention, product: self.product(rows.end - rows.start)? })
@@ -144,8 +145,8 @@ impl Work {
 /// Predicted model times of blocks. What blocks have in common is computed once.
 pub(super) struct Costs<'a> {
     work: &'a Work,
-    /// Of launches of a run: batches, first and last row block.
-    parts: HashMap<(usize, usize, Range<u32>), f64>,
+    /// Of launches of a run: its place, and items of it.
+    parts: HashMap<(usize, Range<u64>), f64>,
     /// Of the projection of so many rows.
     products: HashMap<u32, f64>,
 }
@@ -160,13 +161,15 @@ impl<'a> Costs<'a> {
         let start_us = work.soc.timing.control.launch_us;
         let mut compute_us = 0.0;
         for (place, run) in work.runs.iter().enumerate() {
-            for PartRange { batches, blocks } in run.parts(rows) {
-                let part_us = match self.parts.entry((place, batches.len(), blocks.clone())) {
-                    Entry::Occupied(known) => *known.get(),
-                    Entry::Vacant(slot) => *slot.insert(run.plan.part(batches, blocks)?.predicted_us()),
-                };
-                compute_us += start_us + part_us;
-            }
+            let Some(items) = run.items(rows) else { continue };
+            // Every sequence of a run costs the same.
+            let first = items.start % run.sequence_items();
+            let items = first..first + (items.end - items.start);
+            let part_us = match self.parts.entry((place, items.clone())) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(slot) => *slot.insert(run.part(items)?.predicted_us()),
+            };
+            compute_us += start_us + part_us;
         }
         let rows = rows.end - rows.start;
         compute_us += match work.problem.linear {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
+use super::order::Order;
 use super::Shape;
 use crate::{DType, Soc};
 
@@ -113,36 +114,6 @@ pub(super) fn all() -> impl Iterator<Item = Candidate> {
     })
 }
 
-/// What a launch computes: row blocks of batches.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Part {
-    pub(super) first_batch: u32,
-    pub(super) batch: u32,
-    pub(super) first_block_m: u32,
-    pub(super) num_blocks_m: u32,
-}
-
-impl Part {
-    fn whole(shape: &Shape, block_m: u32) -> Self {
-        let num_blocks_m = shape.seqlen_q.div_ceil(block_m);
-        Self { first_batch: 0, batch: shape.batch, first_block_m: 0, num_blocks_m }
-    }
-
-    /// Items that share a row block.
-    pub(super) fn heads(&self, shape: &Shape) -> u64 {
-        u64::from(self.batch) * u64::from(shape.num_heads)
-    }
-
-    pub(super) fn items(&self, shape: &Shape) -> u64 {
-        u64::from(self.num_blocks_m) * self.heads(shape)
-    }
-
-    /// Core groups that have work; one where there is none.
-    pub(super) fn num_cores(&self, shape: &Shape, soc: &Soc) -> u32 {
-        u32::try_from(self.items(shape)).unwrap_or(u32::MAX).clamp(1, soc.cube_cores)
-    }
-}
-
 /// A candidate with its buffers placed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tiling {
@@ -152,7 +123,7 @@ pub(super) struct Tiling {
     pub(super) slice_rows: u32,
     pub(super) slice_bytes: u32,
     pub(super) rows_v: u32,
-    pub(super) part: Part,
+    pub(super) order: Order,
     pub(super) num_cores: u32,
     pub(super) l1: MemoryMap,
     pub(super) ub: MemoryMap,
@@ -177,12 +148,8 @@ impl Tiling {
         let rows_v = (block_m / 2).next_multiple_of(8);
         let slice_rows = rows_v.min(if is_narrow(shape) { 32 } else { 64 });
         let (slice_bytes, ub) = ub_map(&candidate, shape, soc, rows_v, slice_rows)?;
-        let part = Part::whole(shape, block_m);
-        let items = part.items(shape);
-        if i32::try_from(items).is_err() {
-            return Err(format!("{items} work items are more than {}", i32::MAX));
-        }
-        let num_cores = part.num_cores(shape, soc);
+        let order = Order::new(shape, block_m)?;
+        let num_cores = order.num_cores(soc.cube_cores);
         let slot = u64::from(num_stages) * u64::from(block_m);
         let (s, p) =
             (slot * u64::from(block_n) * u64::from(score_bytes(shape)), slot * u64::from(block_n) * 2);
@@ -201,7 +168,7 @@ impl Tiling {
             slice_rows,
             slice_bytes,
             rows_v,
-            part,
+            order: order.in_groups(shape, soc.l2_bytes - workspace),
             num_cores,
             l1,
             ub,

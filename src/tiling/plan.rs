@@ -3,11 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::candidate::{self, Candidate, Part, Rejected, Tiling};
+use super::candidate::{self, Candidate, Rejected, Tiling};
 use super::cost::{CoreLoad, Model, Ops};
 use super::limits::{self, Reason};
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
+use super::order::WorkItem;
 use super::{FlashFwdTilingData, Shape, Timed, Tuned};
 use crate::{Error, Result, Soc};
 
@@ -40,17 +41,6 @@ pub struct Estimated {
     pub candidate: Candidate,
     /// Predicted model time of a launch from its first instruction to its last result, in cycles, operands in L2.
     pub cycles: f64,
-}
-
-/// One work item: a row block of one head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WorkItem {
-    /// Batch.
-    pub batch: u32,
-    /// Head of q.
-    pub head: u32,
-    /// Row block.
-    pub block_m_index: u32,
 }
 
 /// A chosen tiling of `flash_fwd`; prints itself, with every buffer.
@@ -187,33 +177,28 @@ impl FlashFwdPlan {
         self.tuned_us
     }
 
-    /// This plan for a part of its rows: `batches`, and in each of them the row blocks `blocks_m`
-    /// ([`Self::num_blocks_m`] of `block_m` rows). A launch takes the same operands and leaves the other rows of o and lse as they are. Its rows
-    /// get the same bits as from a launch of the whole plan.
+    /// This plan for some of its work items, numbered in the order of the rows of o: row block `i` of head `h` in batch `b` is item
+    /// `(b * num_blocks_m + i) * num_heads + h`. A launch takes the same operands and leaves the rest of o and lse as it is. What it
+    /// computes gets the same bits as from a launch of the whole plan. Whole multiples of [`Self::num_cores`] keep all cores busy to the end.
     ///
     /// # Errors
-    /// `InvalidArgument` for an empty range, and for one that ends behind the last batch or row block.
-    pub fn part(&self, batches: Range<u32>, blocks_m: Range<u32>) -> Result<Self> {
-        let whole = [("batches", &batches, self.shape.batch), ("blocks_m", &blocks_m, self.num_blocks_m())];
-        for (name, range, end) in whole {
-            if range.is_empty() || range.end > end {
-                return Err(Error::invalid(format!(
-                    "part of a plan: {name} = {range:?}, wanted some of 0..{end}"
-                )));
-            }
-        }
-        let part = Part {
-            first_batch: batches.start,
-            batch: batches.end - batches.start,
-            first_block_m: blocks_m.start,
-            num_blocks_m: blocks_m.end - blocks_m.start,
+    /// `InvalidArgument` for an empty range, and for one that ends behind the last item.
+    pub fn part(&self, items: Range<u64>) -> Result<Self> {
+        let all = u64::from(self.num_blocks_m()) * u64::from(self.tiling.order.heads);
+        let narrow = |item: u64| u32::try_from(item).ok().filter(|_| item <= all);
+        let range = narrow(items.start).zip(narrow(items.end)).filter(|(start, end)| start < end);
+        let Some((start, end)) = range else {
+            return Err(Error::invalid(format!(
+                "part of a plan: items = {items:?}, wanted some of 0..{all}"
+            )));
         };
-        let num_cores = part.num_cores(&self.shape, &self.soc);
+        let order = self.tiling.order.part(start..end);
+        let num_cores = order.num_cores(self.soc.cube_cores);
         // Other candidates were compared, and results found, for the whole.
         Ok(Self {
             shape: self.shape,
             soc: self.soc.clone(),
-            tiling: Tiling { part, num_cores, ..self.tiling.clone() },
+            tiling: Tiling { order, num_cores, ..self.tiling.clone() },
             estimated: Vec::new(),
             rejected: Vec::new(),
             tuned_us: None,
@@ -222,7 +207,7 @@ impl FlashFwdPlan {
 
     /// Row blocks of a head, whatever part of them is launched.
     pub fn num_blocks_m(&self) -> u32 {
-        self.shape.seqlen_q.div_ceil(self.tiling.candidate.block_m)
+        self.tiling.order.num_blocks_m
     }
 
     /// Groups to launch.
@@ -232,7 +217,12 @@ impl FlashFwdPlan {
 
     /// Work items of all cores.
     pub fn num_items(&self) -> u64 {
-        self.tiling.part.items(&self.shape)
+        self.tiling.order.num_items.into()
+    }
+
+    /// Heads of q, of all batches, that cores work on at the same time: K and V of one such group after the other stay in L2.
+    pub fn group_heads(&self) -> u32 {
+        self.tiling.order.group_heads
     }
 
     /// Device memory that a launch needs besides its operands.
@@ -242,19 +232,8 @@ impl FlashFwdPlan {
 
     /// The items of one core, in its order; [`FlashFwdTilingData`] has the formula.
     pub fn work_items(&self, core: u32) -> impl Iterator<Item = WorkItem> {
-        let (cores, core) = (u64::from(self.tiling.num_cores), u64::from(core));
-        let (part, num_heads) = (self.tiling.part, u64::from(self.shape.num_heads));
-        let (items, heads) = (self.num_items(), part.heads(&self.shape));
-        let rounds = if core < cores { items.div_ceil(cores) } else { 0 };
-        let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX); // Each is below a u32 field.
-        (0..rounds)
-            .map(move |k| k * cores + if k % 2 == 0 { core } else { cores - 1 - core })
-            .filter(move |&position| position < items)
-            .map(move |position| WorkItem {
-                batch: part.first_batch + narrow(position % heads / num_heads),
-                head: narrow(position % heads % num_heads),
-                block_m_index: part.first_block_m + part.num_blocks_m - 1 - narrow(position / heads),
-            })
+        let order = self.tiling.order;
+        order.positions(core, self.tiling.num_cores).map(move |position| order.item(position))
     }
 
     /// Rows of q in a row block.
@@ -282,9 +261,9 @@ impl FlashFwdPlan {
         self.model().item(block_m_index)
     }
 
-    /// Work of every core; exact up to 65536 row blocks a head, beyond that from as many samples.
+    /// Work of every core; exact up to 65536 row blocks in all groups, beyond that from as many samples.
     pub fn core_loads(&self) -> Vec<CoreLoad> {
-        self.model().core_loads(EXACT_CLASSES)
+        self.model().core_loads(EXACT_CLASSES, (EXACT_CLASSES / self.num_blocks_m().max(1)).max(1))
     }
 
     /// The on-chip memories with their buffers.
@@ -313,7 +292,7 @@ impl FlashFwdPlan {
         let [l1_q, l1_k, l1_v, l1_p] = [0, 1, 2, 3].map(|i| t.l1.regions[i]);
         let ub = [0, 1, 2, 3, 4, 5, 6].map(|i| t.ub.regions[i].offset_bytes);
         FlashFwdTilingData {
-            batch: t.part.batch,
+            batch: s.batch,
             num_heads: s.num_heads,
             num_heads_k: s.num_heads_k,
             head_dim: s.head_dim,
@@ -332,7 +311,7 @@ impl FlashFwdPlan {
             num_stages: c.num_stages,
             preload: c.preload,
             num_cores: t.num_cores,
-            num_blocks_m: t.part.num_blocks_m,
+            num_blocks_m: t.order.num_blocks_m,
             window_left: limit(left),
             window_right: limit(right),
             softmax_scale: s.softmax_scale,
@@ -356,9 +335,9 @@ impl FlashFwdPlan {
             ub_stats_offset_bytes: ub[5],
             ub_mask_offset_bytes: ub[6],
             ub_mask_bytes: t.ub.regions[6].bytes,
-            first_batch: t.part.first_batch,
-            first_block_m: t.part.first_block_m,
-            reserved: 0,
+            group_heads: t.order.group_heads,
+            first_item: t.order.first_item,
+            num_items: t.order.num_items,
             workspace_core_bytes: t.workspace_core_bytes,
             workspace_p_offset_bytes: t.workspace_p_offset_bytes,
             workspace_o_offset_bytes: t.workspace_o_offset_bytes,

@@ -86,6 +86,13 @@ impl Shape {
         }
     }
 
+    /// Bytes of k and v that one head of them has.
+    pub(super) fn head_k_bytes(&self) -> u64 {
+        u64::from(self.seqlen_k)
+            * (u64::from(self.head_dim) + u64::from(self.head_dim_v))
+            * self.dtype.size_bytes() as u64
+    }
+
     /// An upper bound of the keys that `rows` consecutive rows see.
     pub(super) fn widest(&self, rows: u32) -> u32 {
         match self.limits() {

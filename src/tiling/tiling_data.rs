@@ -4,15 +4,17 @@ use bytemuck::{Pod, Zeroable};
 
 /// Tiling data of `flash_fwd`. Offsets and sizes are bytes where the name says so, else elements.
 ///
-/// Work order: `C = num_cores`, `BH = batch * num_heads`. The k-th item of core `c` has position
-/// `p = k*C + (if k is even { c } else { C - 1 - c })`; positions `>= num_blocks_m * BH` do not exist.
-/// Item `p` is row block `first_block_m + num_blocks_m - 1 - p / BH` of head `(p % BH) % num_heads` of batch
-/// `first_batch + (p % BH) / num_heads`.
-/// Later row blocks see more keys under a causal mask, so this deals items in falling cost, back and forth.
+/// Work order: `C = num_cores`, `BH = batch * num_heads`, `G = group_heads`, `I = G * num_blocks_m` items a group. The k-th item of core
+/// `c` has position `p = k*C + (if k is even { c } else { C - 1 - c })`; positions `>= num_items` do not exist. At position `p` is item
+/// `i = first_item + num_items - 1 - p`, or the one that mirrors it among those of its group that are launched, if an odd number of groups
+/// lies between `i` and `first_item`. With `g = i / I`, and `n = min(G, BH - g*G)` heads in that group, item `i` is row block
+/// `i % I / n` of head `h % num_heads` of batch `h / num_heads`, where `h = g*G + i % I % n`.
+/// Later row blocks see more keys under a causal mask, so costs fall and rise without a jump, and are dealt back and forth. K and V of
+/// a group stay in L2 meanwhile.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct FlashFwdTilingData {
-    /// Batches of the launch.
+    /// Batches.
     pub batch: u32,
     /// Heads of q and o.
     pub num_heads: u32,
@@ -50,7 +52,7 @@ pub struct FlashFwdTilingData {
     pub preload: u32,
     /// Groups launched.
     pub num_cores: u32,
-    /// Row blocks per head of the launch; all of them are `ceil(seqlen_q / block_m)`.
+    /// Row blocks per head: `ceil(seqlen_q / block_m)`.
     pub num_blocks_m: u32,
     /// Keys visible to the left of the diagonal; -1 = all.
     pub window_left: i32,
@@ -99,12 +101,12 @@ pub struct FlashFwdTilingData {
     pub ub_mask_offset_bytes: u32,
     /// Bytes of one mask window.
     pub ub_mask_bytes: u32,
-    /// First batch of the launch.
-    pub first_batch: u32,
-    /// First row block of the launch.
-    pub first_block_m: u32,
-    /// 0; keeps the 64-bit fields aligned.
-    pub reserved: u32,
+    /// Heads, of all batches, that are worked on together.
+    pub group_heads: u32,
+    /// First item of the launch.
+    pub first_item: u32,
+    /// Items of the launch.
+    pub num_items: u32,
     /// Workspace: bytes of one core. Slot `s` of S is at `core * this + s * block_m * block_n *` bytes of a score (4 or 2).
     pub workspace_core_bytes: u64,
     /// Workspace: offset of the P ring in a core's part; slots of `block_m * block_n * 2` bytes.

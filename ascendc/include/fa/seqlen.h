@@ -53,15 +53,22 @@ class ItemCursor {
 
     // The next item in `step` (batch, head, m0, rows) and its keys in `keys`; false at the end.
     __aicore__ inline bool next(Step& step, KeyRange& keys) {
-        const uint64_t heads = static_cast<uint64_t>(t_.batch) * t_.num_heads;
         const uint64_t position = turn_ * t_.num_cores + (turn_ % 2 == 0 ? core_ : t_.num_cores - 1 - core_);
         ++turn_;
-        if (position >= heads * t_.num_blocks_m) return false;
-        const uint32_t block = t_.first_block_m + t_.num_blocks_m - 1 - static_cast<uint32_t>(position / heads);
-        const uint32_t head = static_cast<uint32_t>(position % heads);
-        step.batch = t_.first_batch + head / t_.num_heads;
+        if (position >= t_.num_items) return false;
+        const uint32_t end = t_.first_item + t_.num_items;
+        uint32_t item = end - 1 - static_cast<uint32_t>(position);
+        const uint32_t group_items = t_.group_heads * t_.num_blocks_m;
+        const uint32_t group = item / group_items;
+        if ((group - t_.first_item / group_items) % 2 == 1) {
+            item = group * group_items + min_u32(end, (group + 1) * group_items) - 1 - item;
+        }
+        const uint32_t heads = min_u32(t_.group_heads, t_.batch * t_.num_heads - group * t_.group_heads);
+        const uint32_t within = item % group_items;
+        const uint32_t head = group * t_.group_heads + within % heads;
+        step.batch = head / t_.num_heads;
         step.head = head % t_.num_heads;
-        step.m0 = block * t_.block_m;
+        step.m0 = within / heads * t_.block_m;
         step.rows = min_u32(t_.block_m, t_.seqlen_q - step.m0);
         keys = key_range(t_, step.m0, step.rows);
         return true;

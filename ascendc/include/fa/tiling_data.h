@@ -50,9 +50,9 @@ struct FlashFwdTilingData {
     uint32_t ub_stats_offset_bytes;
     uint32_t ub_mask_offset_bytes;
     uint32_t ub_mask_bytes;
-    uint32_t first_batch;
-    uint32_t first_block_m;
-    uint32_t reserved;
+    uint32_t group_heads;
+    uint32_t first_item;
+    uint32_t num_items;
     uint64_t workspace_core_bytes;
     uint64_t workspace_p_offset_bytes;
     uint64_t workspace_o_offset_bytes;

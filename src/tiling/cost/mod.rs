@@ -11,19 +11,21 @@ mod vector;
 
 use std::collections::VecDeque;
 
-use super::candidate::{Part, Tiling};
+use super::candidate::Tiling;
+use super::order::Class;
 use super::{FlashFwdTilingData, Shape};
 use crate::Soc;
 use cube::CubeClock;
 pub(super) use vector::Ops;
 use vector::VectorClock;
 
-/// Row blocks of one head are put into at most this many classes of equal cost.
+/// Row blocks of a group are put into at most this many classes of equal cost; of more groups, these stand for all.
 const CLASSES: u32 = 32;
+const GROUPS: u32 = 8;
 
 /// Steps and items followed one by one; what is left goes on at the mean pace of these.
 const FOLLOWED_STEPS: u32 = 96;
-const FOLLOWED_ITEMS: u64 = 1024;
+const FOLLOWED_ITEMS: u32 = 1024;
 
 /// Entries of a pipe's queue: how far the scalar unit runs ahead (dav-c220.md 1.4).
 const QUEUE_ENTRIES: f64 = 32.0;
@@ -145,59 +147,55 @@ impl Model<'_> {
         self.over_steps(block_m_index, |s| self.cube_bound(s).max(self.vector_bound(s)))
     }
 
-    /// Work of every core; exact with at least `num_blocks_m` classes.
-    pub(super) fn core_loads(&self, classes: u32) -> Vec<CoreLoad> {
-        let (part, num_cores) = (&self.tiling.part, u64::from(self.tiling.num_cores));
+    /// Work of every core, from the groups that are dealt last, at most `groups`, with their row blocks in at most `blocks` classes; exact
+    /// when that is all. The items of other groups cost as much in the mean.
+    pub(super) fn core_loads(&self, blocks: u32, groups: u32) -> Vec<CoreLoad> {
+        let (order, cores) = (&self.tiling.order, u64::from(self.tiling.num_cores));
         let mut loads = vec![CoreLoad::default(); self.tiling.num_cores as usize];
-        let heads = self.heads();
-        for (first, last) in class_ranges(part, classes) {
-            let cycles = self.item(first + (last - 1 - first) / 2);
-            // Row blocks are dealt in descending order, `heads` items each.
-            let positions = |block: u32| u64::from(part.first_block_m + part.num_blocks_m - block) * heads;
+        let dealt = |end: u32, core: usize| dealt_before(end.into(), core as u64, cores);
+        for Class { positions, block } in order.classes(blocks, groups) {
+            let cycles = self.item(block);
             for (core, load) in loads.iter_mut().enumerate() {
-                let dealt = |end| dealt_before(end, core as u64, num_cores);
-                let items = dealt(positions(first)) - dealt(positions(last));
+                let items = dealt(positions.end, core) - dealt(positions.start, core);
                 load.items += items;
                 load.cycles += items as f64 * cycles;
+            }
+        }
+        let known: u64 = loads.iter().map(|load| load.items).sum();
+        if known < u64::from(order.num_items) {
+            let mean = loads.iter().map(|load| load.cycles).sum::<f64>() / known as f64;
+            for (core, load) in loads.iter_mut().enumerate() {
+                let others = dealt(order.num_items, core) - load.items;
+                load.items += others;
+                load.cycles += others as f64 * mean;
             }
         }
         loads
     }
 
-    fn heads(&self) -> u64 {
-        self.tiling.part.heads(self.shape)
-    }
-
     /// Cycles from the first instruction of the launch to its last result.
     pub(super) fn predict(&self) -> f64 {
-        let loads = self.core_loads(CLASSES);
+        let loads = self.core_loads(CLASSES, GROUPS);
         let busiest = (0..).zip(&loads).max_by(|a, b| a.1.cycles.total_cmp(&b.1.cycles));
         let Some((core, load)) = busiest.filter(|(_, load)| load.items > 0) else { return 0.0 };
         let pipes = self.follow(core, load.cycles);
-        let shared = self.shared_bound(CLASSES);
+        let shared = self.shared_bound(CLASSES, GROUPS);
         let longer = pipes.max(shared);
         let (a, b) = (pipes / longer, shared / longer);
         longer * (a.powf(OVERLAP) + b.powf(OVERLAP)).powf(1.0 / OVERLAP)
     }
 
     /// The steps of a core one after the other; `load` is the sum of their bounds.
-    fn follow(&self, core: u64, load: f64) -> f64 {
+    fn follow(&self, core: u32, load: f64) -> f64 {
         let start = self.start();
         let mut window = Window::new(*self, start);
         let (mut followed, mut count) = (0.0, 0);
-        let (heads, cores) = (self.heads(), u64::from(self.tiling.num_cores));
-        let part = &self.tiling.part;
-        let items = part.items(self.shape);
-        let rounds = items.div_ceil(cores);
+        let order = &self.tiling.order;
+        let items = order.positions(core, self.tiling.num_cores);
+        let rounds = order.num_items.div_ceil(self.tiling.num_cores);
         let mut is_whole = rounds <= FOLLOWED_ITEMS;
-        'items: for turn in 0..rounds.min(FOLLOWED_ITEMS) {
-            let place = if turn % 2 == 0 { core } else { cores - 1 - core };
-            let position = turn * cores + place;
-            if position >= items {
-                break;
-            }
-            let block = u64::from(part.first_block_m + part.num_blocks_m) - 1 - position / heads;
-            for step in self.steps(u32::try_from(block).unwrap_or(u32::MAX)) {
+        'items: for position in items.take(FOLLOWED_ITEMS as usize) {
+            for step in self.steps(order.item(position).block_m_index) {
                 if count == FOLLOWED_STEPS {
                     is_whole = false;
                     break 'items;
@@ -208,7 +206,7 @@ impl Model<'_> {
             }
         }
         if count == 0 {
-            return start + self.empty_items(rounds);
+            return start + self.empty_items(rounds.into());
         }
         let pace = (window.vector.end - start) / followed;
         let rest = if is_whole { 0.0 } else { (load - followed).max(0.0) * pace };
@@ -279,14 +277,6 @@ impl<'a> Window<'a> {
         self.update();
         self.vector.end
     }
-}
-
-/// Ranges of the row blocks of a launch, at most `classes` of them, of equal length but the last.
-fn class_ranges(part: &Part, classes: u32) -> impl Iterator<Item = (u32, u32)> {
-    let (first, count) = (part.first_block_m, part.num_blocks_m);
-    let step = count.div_ceil(classes).max(1);
-    (0..count.div_ceil(step))
-        .map(move |i| (first + i * step, first + count.min((i + 1).saturating_mul(step))))
 }
 
 /// How many positions below `end` core `core` of `cores` takes: one in each whole round, back and forth.

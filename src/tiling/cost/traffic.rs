@@ -1,8 +1,9 @@
 //! Transfers with GM: what one costs its pipe, and what all of them together cost L2 and HBM.
 
-use super::{class_ranges, rows_v, Model, Step};
+use super::{rows_v, Model, Step};
 use crate::soc::GmPath;
 use crate::tiling::candidate::score_bytes;
+use crate::tiling::order::Class;
 
 /// Bytes of a line of L2: a request asks for one line at most (dav-c220.md 1.2).
 const LINE: u64 = 512;
@@ -77,7 +78,8 @@ impl Model<'_> {
 
     /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by all of them at once.
     fn same_line(&self) -> f64 {
-        1.0 + SAME_LINE * (1.0 - self.heads() as f64 / f64::from(self.tiling.num_cores)).max(0.0)
+        1.0 + SAME_LINE
+            * (1.0 - f64::from(self.tiling.order.group_heads) / f64::from(self.tiling.num_cores)).max(0.0)
     }
 
     /// `share`: cycles that L2 needs for one line of every sharer.
@@ -141,33 +143,42 @@ impl Model<'_> {
         self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
     }
 
-    /// Bytes of the rows that the launch reads and writes; every key of its batches, and q, o and lse by their share of rows.
-    fn operand_bytes(&self) -> f64 {
-        let whole = f64::from(self.shape.seqlen_q.div_ceil(self.tiling.candidate.block_m)).max(1.0);
-        let batches = f64::from(self.tiling.part.batch) / f64::from(self.shape.batch).max(1.0);
-        let rows = f64::from(self.tiling.part.num_blocks_m) / whole;
+    /// Bytes that HBM moves when the operands do not stay in L2: every row of q, o and lse once, k and v once for a group that L2
+    /// holds, else once for all cores that read them at the same time.
+    fn hbm_bytes(&self, workspace: f64) -> f64 {
+        let order = &self.tiling.order;
+        let heads = f64::from(order.heads).max(1.0);
+        let sharers = f64::from(self.shape.num_heads) / f64::from(self.shape.num_heads_k).max(1.0);
         let [q, k, v, o, lse] = self.shape.operand_bytes().map(|bytes| bytes as f64);
-        batches * (k + v + rows * (q + o + lse))
+        let head_k = self.shape.head_k_bytes() as f64;
+        let rows = f64::from(order.num_items) / (heads * f64::from(order.num_blocks_m)).max(1.0);
+        let once = (k + v) * f64::from(order.num_heads_read()) / heads;
+        let group = f64::from(order.group_heads) / sharers;
+        let keys_values = if group * head_k + workspace > self.soc.l2_bytes as f64 {
+            let cores = f64::from(self.tiling.num_cores);
+            let together = (cores / sharers).min(group).max(1.0);
+            (f64::from(order.num_items) / cores * together * head_k).max(once)
+        } else {
+            once
+        };
+        keys_values + rows * (q + o + lse)
     }
 
-    /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2.
-    pub(super) fn shared_bound(&self, classes: u32) -> f64 {
+    /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2; classes as in [`Self::core_loads`].
+    pub(super) fn shared_bound(&self, blocks: u32, groups: u32) -> f64 {
         let memory = &self.soc.timing.memory;
         let per_byte = |gbps: f64| f64::from(self.soc.clock_mhz) / (gbps * 1000.0);
-        let heads = self.heads() as f64;
-        let lines: f64 = class_ranges(&self.tiling.part, classes)
-            .map(|(first, last)| {
-                let block = first + (last - 1 - first) / 2;
-                f64::from(last - first) * heads * self.over_steps(block, |s| self.lines(s))
-            })
-            .sum();
-        let operands = self.operand_bytes();
-        let workspace = self.tiling.workspace_core_bytes * u64::from(self.tiling.num_cores);
-        let hbm = if operands + workspace as f64 > self.soc.l2_bytes as f64 {
-            operands * per_byte(memory.hbm_gbps)
-        } else {
-            0.0
-        };
-        (lines * self.line()).max(hbm)
+        let (mut lines, mut known) = (0.0, 0);
+        for Class { positions, block } in self.tiling.order.classes(blocks, groups) {
+            let items = positions.end - positions.start;
+            known += items;
+            lines += f64::from(items) * self.over_steps(block, |s| self.lines(s));
+        }
+        let all = f64::from(self.tiling.order.num_items) / f64::from(known.max(1));
+        let workspace = (self.tiling.workspace_core_bytes * u64::from(self.tiling.num_cores)) as f64;
+        let bytes: f64 = self.shape.operand_bytes().iter().map(|&bytes| bytes as f64).sum();
+        let is_resident = bytes + workspace <= self.soc.l2_bytes as f64;
+        let hbm = if is_resident { 0.0 } else { self.hbm_bytes(workspace) * per_byte(memory.hbm_gbps) };
+        (lines * all * self.line()).max(hbm)
     }
 }
