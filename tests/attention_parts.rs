@@ -133,7 +133,7 @@ fn groups_of_heads_give_the_bits_of_single_items() {
         batch: 2,
         num_heads: 3,
         num_heads_k: 3,
-        seqlen_k: 300_000,
+        seqlen_k: 400_000,
         head_dim: 32,
         ..case(mask, Layout::Bsnd)
     };

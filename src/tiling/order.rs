@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::Shape;
 
-/// What a group's K and V may take of the part of L2 that the workspace leaves: the other half is for q, o and the group that follows.
-/// ASSUMPTION(group-share): not published; simulated launches differ by less than 1 % from a quarter to three quarters.
-const GROUP_SHARE: f64 = 0.5;
+/// What K and V of a group take at most of what the workspace leaves of L2, in quarters; q, o and the group that follows need the rest.
+/// ASSUMPTION(group-share): not published. Fewer heads are read by more cores at once, more of them would push each other out.
+const GROUP_QUARTERS: u64 = 3;
 
 /// One work item: a row block of one head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,9 +96,9 @@ impl Order {
 
     /// The same items in groups of which each has as many heads as share its part of `l2_bytes`, in whole heads of k and v.
     pub(super) fn in_groups(self, shape: &Shape, l2_bytes: u64) -> Self {
-        let share = (l2_bytes as f64 * GROUP_SHARE / shape.head_k_bytes() as f64).floor();
+        let fitting = l2_bytes / 4 * GROUP_QUARTERS / shape.head_k_bytes().max(1);
         let all = self.heads / shape.num_heads * shape.num_heads_k;
-        let fitting = (share as u32).clamp(1, all.max(1));
+        let fitting = u32::try_from(fitting).unwrap_or(u32::MAX).clamp(1, all.max(1));
         // Groups of equal size, not a small one at the end.
         let heads_k = all.div_ceil(all.div_ceil(fitting).max(1));
         Self { group_heads: heads_k * (shape.num_heads / shape.num_heads_k), ..self }
