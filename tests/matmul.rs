@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use fastattention::matmul::{plan, plan_with, Args, Axis, BLayout, Matmul, Problem, Strides, Tiling};
+use fastattention::matmul::{plan, plan_with, Args, Axis, BLayout, Matmul, Plan, Problem, Strides, Tiling};
 use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::sim::time::ModelTime;
 use fastattention::{sim, DType, Soc};
 use fastrand::Rng;
 use half::{bf16, f16};
@@ -281,4 +282,40 @@ fn a_launch_refuses_operands_that_do_not_fit() {
         error.to_string(),
         "matmul launch: the plan is for Ascend910B4 with 20 cores, sim:0 is Ascend910B2 with 24"
     );
+}
+
+/// Model time of the second launch in microseconds.
+fn simulated(plan: &Plan) -> f64 {
+    let model_time = ModelTime::only();
+    let mut config = sim::Config::new(soc());
+    config.check_races = false;
+    config.model_time = Some(model_time.clone());
+    let device = Device::simulated(config).unwrap();
+    let [m, n, k] = [plan.problem().m, plan.problem().n, plan.problem().k].map(|x| x as usize);
+    let alloc = |elements: usize| Buffer::alloc(&device, 2 * elements).unwrap();
+    let (a, b, c) = (alloc(m * k), alloc(k * n), alloc(m * n));
+    let (operator, stream) = (Matmul::new(&device).unwrap(), Stream::new(&device).unwrap());
+    for _ in 0..2 {
+        let args = Args { a: (&a).into(), b: (&b).into(), c: (&c).into() };
+        operator.launch(&stream, plan, args).unwrap();
+        stream.synchronize().unwrap();
+    }
+    model_time.take_reports().pop().unwrap().core_us()
+}
+
+#[test]
+fn predictions_are_near_simulated_model_time() {
+    let shapes = [[4000, 2560, 320], [300, 1000, 77], [2048, 640, 5120], [1024, 5120, 1920], [640, 640, 640]];
+    let mut errors = Vec::new();
+    for shape in shapes {
+        for b_layout in [BLayout::Kn, BLayout::Nk] {
+            let plan = plan(&Problem { b_layout, ..Problem::new(DType::F16, shape) }, soc()).unwrap();
+            let (predicted, simulated) = (plan.predicted_us(), simulated(&plan));
+            let error = (predicted / simulated - 1.0).abs();
+            assert!(error < 0.35, "{plan}: predicted {predicted:.1}, simulated {simulated:.1} us");
+            errors.push(error);
+        }
+    }
+    errors.sort_by(f64::total_cmp);
+    assert!(errors[errors.len() / 2] < 0.15, "{errors:?}");
 }

@@ -35,7 +35,7 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
         if tiling.refusal(problem, soc).is_some() {
             continue;
         }
-        let cycles = tiling.cycles(problem);
+        let cycles = tiling.cycles(problem, soc);
         if best.is_none_or(|(least, _)| cycles < least) {
             best = Some((cycles, tiling));
         }
@@ -82,7 +82,7 @@ impl Plan {
 
     /// Predicted model time of a launch in microseconds, from the first instruction to the last result.
     pub fn predicted_us(&self) -> f64 {
-        self.tiling.cycles(&self.problem) / f64::from(self.soc.clock_mhz)
+        self.tiling.cycles(&self.problem, &self.soc) / f64::from(self.soc.clock_mhz)
     }
 
     /// Cores that the launch takes: no more than there are blocks.
@@ -141,6 +141,6 @@ impl fmt::Display for Plan {
             p.dtype, p.dtype_out, self.soc.name, p.batch, p.m, p.n, p.k, p.b_layout
         )?;
         writeln!(f, "{}; launches {}", self.tiling, self.num_cores())?;
-        write!(f, "estimate {:.0} cycles", self.tiling.cycles(p))
+        write!(f, "estimate {:.0} cycles", self.tiling.cycles(p, &self.soc))
     }
 }

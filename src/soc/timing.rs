@@ -48,6 +48,13 @@ pub struct Control {
     pub cross_all: u64,
 }
 
+impl Control {
+    /// Cycles in which the scalar unit reads tiling data, line by line of its cache.
+    pub(crate) fn read_tiling(&self, bytes: usize) -> f64 {
+        (bytes.div_ceil(64) as u64 * self.scalar_miss + (bytes / 4) as u64 * self.register) as f64
+    }
+}
+
 /// The Cube: an instruction takes `head` + one cycle for each 16 x 16 x 16 product of 16-bit operands.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

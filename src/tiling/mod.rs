@@ -17,6 +17,7 @@ mod order;
 mod plan;
 mod shape;
 mod tiling_data;
+pub(crate) mod traffic;
 mod tuned;
 
 pub use candidate::{Candidate, Rejected};

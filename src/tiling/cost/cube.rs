@@ -1,9 +1,9 @@
 //! The Cube's side: QK^T and PV of a step through MTE2, MTE1, M and FIX.
 
-use super::traffic::Rows;
 use super::{Model, Step, QUEUE_ENTRIES};
 use crate::soc::GmPath;
 use crate::tiling::candidate::{score_bytes, TILE};
+use crate::tiling::traffic::Rows;
 
 /// Entries of a tile in the queue of MTE1: one load of each operand, and three flags of their buffers.
 const ENTRIES: f64 = 5.0;

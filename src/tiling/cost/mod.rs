@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use super::candidate::Tiling;
 use super::order::Class;
+use super::traffic::overlapped;
 use super::{FlashFwdTilingData, Shape};
 use crate::Soc;
 use cube::CubeClock;
@@ -29,10 +30,6 @@ const FOLLOWED_ITEMS: u32 = 1024;
 
 /// Entries of a pipe's queue: how far the scalar unit runs ahead (dav-c220.md 1.4).
 const QUEUE_ENTRIES: f64 = 32.0;
-
-/// Exponent of the norm that joins the time of the pipes and that of L2 and HBM: either bound alone when the other is far
-/// below, 2^(1/6) = 1.12 times both when they are equal. ASSUMPTION(cost-overlap): fitted on simulated launches.
-const OVERLAP: f64 = 6.0;
 
 /// Work of one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -180,14 +177,12 @@ impl Model<'_> {
         let Some((core, load)) = busiest.filter(|(_, load)| load.items > 0) else { return 0.0 };
         let pipes = self.follow(core, load.cycles);
         let shared = self.shared_bound(CLASSES, GROUPS);
-        let longer = pipes.max(shared);
-        let (a, b) = (pipes / longer, shared / longer);
-        longer * (a.powf(OVERLAP) + b.powf(OVERLAP)).powf(1.0 / OVERLAP)
+        overlapped(pipes, shared)
     }
 
     /// The steps of a core one after the other; `load` is the sum of their bounds.
     fn follow(&self, core: u32, load: f64) -> f64 {
-        let start = self.start();
+        let start = self.soc.timing.control.read_tiling(size_of::<FlashFwdTilingData>());
         let mut window = Window::new(*self, start);
         let (mut followed, mut count) = (0.0, 0);
         let order = &self.tiling.order;
@@ -211,13 +206,6 @@ impl Model<'_> {
         let pace = (window.vector.end - start) / followed;
         let rest = if is_whole { 0.0 } else { (load - followed).max(0.0) * pace };
         window.drain() + rest
-    }
-
-    /// The scalar unit reads the tiling data, line by line of its cache.
-    fn start(&self) -> f64 {
-        let control = &self.soc.timing.control;
-        let bytes = size_of::<FlashFwdTilingData>();
-        (bytes.div_ceil(64) as u64 * control.scalar_miss + (bytes / 4) as u64 * control.register) as f64
     }
 }
 

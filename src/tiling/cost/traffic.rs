@@ -4,92 +4,31 @@ use super::{rows_v, Model, Step};
 use crate::soc::GmPath;
 use crate::tiling::candidate::score_bytes;
 use crate::tiling::order::Class;
-
-/// Bytes of a line of L2: a request asks for one line at most (dav-c220.md 1.2).
-const LINE: u64 = 512;
-
-/// Bytes of a sector of a line.
-const SECTOR: u64 = 128;
-
-/// What lines cost when all cores ask at once, in times of their even share of L2: requests do not spread evenly over its parts.
-/// ASSUMPTION(cost-crowding): fitted on simulated launches.
-const CROWDING: f64 = 1.2;
+use crate::tiling::traffic::{Rows, Traffic};
 
 /// What a line costs L2 in addition when all cores read it at once, in lines: they queue for one part of L2 while others idle.
 /// ASSUMPTION(cost-same-line): fitted on simulated launches.
 const SAME_LINE: f64 = 0.35;
 
-/// Rows of `bytes` bytes, `pitch` bytes apart.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rows {
-    pub(super) rows: u32,
-    pub(super) bytes: u32,
-    pub(super) pitch: u64,
-}
-
-impl Rows {
-    /// Rows without gaps between them.
-    pub(super) fn dense(rows: u32, bytes: u32) -> Self {
-        Self { rows, bytes, pitch: bytes.into() }
-    }
-
-    /// Runs of bytes without a gap: how many, and how long.
-    fn runs(self) -> (u64, u64) {
-        let (rows, bytes) = (u64::from(self.rows), u64::from(self.bytes));
-        if self.pitch == bytes {
-            (1, rows * bytes)
-        } else {
-            (rows, bytes)
-        }
-    }
-
-    /// Requests, each for a line or a part of one, of rows that start on lines.
-    pub(super) fn requests(self) -> f64 {
-        let (runs, bytes) = self.runs();
-        (runs * bytes.div_ceil(LINE)) as f64
-    }
-
-    /// What they cost L2, in lines: half of a line's time goes to the request, half to its sectors (docs/timing.md).
-    fn lines(self) -> f64 {
-        let (runs, bytes) = self.runs();
-        let sectors = (bytes % LINE).div_ceil(SECTOR);
-        let rest = if sectors > 0 { 0.5 + 0.5 * (sectors * SECTOR) as f64 / LINE as f64 } else { 0.0 };
-        runs as f64 * ((bytes / LINE) as f64 + rest)
-    }
-}
-
 impl Model<'_> {
-    /// Cycles of L2 for a line that is read.
-    fn line(&self) -> f64 {
-        LINE as f64 * f64::from(self.soc.clock_mhz) / (self.soc.timing.memory.l2_read_gbps * 1000.0)
+    fn traffic(&self) -> Traffic<'_> {
+        Traffic { soc: self.soc, cores: self.tiling.num_cores }
     }
 
-    /// Cycles for which a read keeps its pipe busy. Cores do the same at about the same time, `sharers` of each group, so
-    /// each gets no more than its part of L2.
+    /// Cycles for which a read keeps its pipe busy, `sharers` of each group at the same time.
     pub(super) fn read(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
-        self.transfer(path, rows, f64::from(sharers * self.tiling.num_cores) * self.line())
+        self.traffic().read(path, rows, sharers)
     }
 
     /// The same for a write.
     pub(super) fn write(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
-        let line = self.line() * self.soc.timing.memory.l2_write_cost;
-        self.transfer(path, rows, f64::from(sharers * self.tiling.num_cores) * line)
+        self.traffic().write(path, rows, sharers)
     }
 
     /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by all of them at once.
     fn same_line(&self) -> f64 {
         1.0 + SAME_LINE
             * (1.0 - f64::from(self.tiling.order.group_heads) / f64::from(self.tiling.num_cores)).max(0.0)
-    }
-
-    /// `share`: cycles that L2 needs for one line of every sharer.
-    fn transfer(&self, path: &GmPath, rows: Rows, share: f64) -> f64 {
-        let (runs, bytes) = rows.runs();
-        let pace = |bytes: u64| (bytes as f64 / path.bytes_per_cycle).max(path.request).max(share * CROWDING);
-        let rest = bytes % LINE;
-        let run = (bytes / LINE) as f64 * pace(LINE) + if rest > 0 { pace(rest) } else { 0.0 };
-        let answers = rows.requests() * path.latency as f64 / self.soc.timing.gm.outstanding.max(1) as f64;
-        (runs as f64 * run).max(answers).max(path.issue as f64)
     }
 
     pub(super) fn q_rows(&self, rows: u32) -> Rows {
@@ -179,6 +118,6 @@ impl Model<'_> {
         let bytes: f64 = self.shape.operand_bytes().iter().map(|&bytes| bytes as f64).sum();
         let is_resident = bytes + workspace <= self.soc.l2_bytes as f64;
         let hbm = if is_resident { 0.0 } else { self.hbm_bytes(workspace) * per_byte(memory.hbm_gbps) };
-        (lines * all * self.line()).max(hbm)
+        (lines * all * self.traffic().line()).max(hbm)
     }
 }

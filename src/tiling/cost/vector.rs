@@ -1,9 +1,9 @@
 //! A vector core's side: softmax and update of a step through MTE2, V and MTE3.
 
-use super::traffic::Rows;
 use super::{rows_v, Model, Step, QUEUE_ENTRIES};
 use crate::soc::{Timing, VectorOp};
 use crate::tiling::candidate::is_narrow;
+use crate::tiling::traffic::Rows;
 
 /// The vector instructions of the kernel.
 #[derive(Clone, Copy)]
