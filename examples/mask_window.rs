@@ -52,7 +52,7 @@ fn main() -> Result<()> {
 fn key_blocks(plan: &Plan) -> (u32, u32) {
     let (shape, tiles) = (plan.shape(), plan.chosen());
     let row_blocks = shape.seqlen_q.div_ceil(tiles.block_m);
-    let visited = |block| plan.key_range(block).len().div_ceil(tiles.block_n as usize);
+    let visited = |block| plan.key_range(plan.rows(block)).len().div_ceil(tiles.block_n as usize);
     let visited: usize = (0..row_blocks).map(visited).sum();
     (u32::try_from(visited).unwrap_or(u32::MAX), row_blocks * shape.seqlen_k.div_ceil(tiles.block_n))
 }

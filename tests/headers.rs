@@ -115,7 +115,7 @@ fn layouts_are_shared() {
             softmax_scale want_lse mask_dim rows_v l1_q_offset_bytes l1_q_bytes l1_k_offset_bytes l1_k_bytes
             l1_v_offset_bytes l1_v_bytes l1_p_offset_bytes l1_p_bytes ub_s_offset_bytes ub_p_offset_bytes
             ub_acc_offset_bytes ub_tmp_offset_bytes ub_tmp_bytes ub_brcb_offset_bytes ub_stats_offset_bytes ub_mask_offset_bytes
-            ub_mask_bytes group_heads first_item num_items workspace_core_bytes workspace_p_offset_bytes workspace_o_offset_bytes q_stride k_stride v_stride o_stride
+            ub_mask_bytes group_heads first_item num_items tail_parts reserved workspace_core_bytes workspace_p_offset_bytes workspace_o_offset_bytes q_stride k_stride v_stride o_stride
         }
         MatmulTilingData {
             m n k batch b_is_nk block_m block_n tile_m tile_n tile_k step_k_a step_k_b l1_buffers l0_buffers

@@ -26,6 +26,11 @@ fn dealt(plan: &Plan) -> Vec<WorkItem> {
     }
 }
 
+/// Batch, head and row of every row of the items.
+fn rows(items: &[WorkItem]) -> Vec<[u32; 3]> {
+    items.iter().flat_map(|item| item.rows().map(|row| [item.batch, item.head, row])).collect()
+}
+
 fn problem([batch, seqlen, heads, heads_k]: [u32; 4], mask: Mask) -> Problem {
     Problem::new(DType::F16, [batch, seqlen, heads, 128]).with_num_heads_k(heads_k).with_mask(mask)
 }
@@ -84,8 +89,13 @@ fn k_and_v_of_a_group_stay_in_l2() {
 fn work_is_even_with_groups() {
     for problem in problems() {
         let plan = plan(&problem, soc()).unwrap();
-        let cycles: Vec<f64> = (0..plan.num_blocks_m()).map(|block| plan.item_cycles(block)).collect();
-        let load = |core| plan.work_items(core).map(|i| cycles[i.block_m_index as usize]).sum::<f64>();
+        let cycles: Vec<f64> =
+            (0..plan.num_blocks_m()).map(|block| plan.item_cycles(plan.rows(block))).collect();
+        let of_item = |item: WorkItem| match item.first_row / plan.chosen().block_m {
+            block if item.rows() == plan.rows(block) => cycles[block as usize],
+            _ => plan.item_cycles(item.rows()),
+        };
+        let load = |core| plan.work_items(core).map(of_item).sum::<f64>();
         let loads: Vec<f64> = (0..plan.num_cores()).map(load).collect();
         let mean = loads.iter().sum::<f64>() / loads.len() as f64;
         let largest = loads.iter().copied().fold(0.0, f64::max);
@@ -100,13 +110,39 @@ fn work_is_even_with_groups() {
 }
 
 #[test]
+fn few_items_of_the_last_round_are_cut_for_more_cores() {
+    let candidate = |block_m| Candidate { block_m, block_n: 512, chunk_n: 128, num_stages: 4, preload: 2 };
+    // Heads, rows, block_m; items of the last round, of how many rows, on how many cores.
+    for (heads, seqlen, block_m, tail) in [
+        (5, 8192, 256, vec![256; 16]),
+        (5, 1792, 256, vec![128; 22]),
+        (6, 1280, 256, vec![64; 24]),
+        (6, 1250, 256, vec![64; 24]),
+        (1, 256, 256, vec![64; 4]),
+        (1, 1024, 64, vec![64; 16]),
+        (3, 1280, 128, vec![64; 12]),
+        (24, 512, 256, vec![]),
+    ] {
+        let shape = problem([1, seqlen, heads, heads], Mask::None);
+        let plan = plan_with(&shape, soc(), candidate(block_m)).unwrap();
+        let items = dealt(&plan);
+        let whole = usize::try_from(plan.num_items() / 24 * 24).unwrap();
+        let rows: Vec<u32> = items[whole..].iter().map(|item| item.num_rows).collect();
+        assert_eq!(rows, tail, "{heads} heads, {seqlen} rows, block_m {block_m}");
+        assert_eq!(plan.num_cores() as usize, (whole + rows.len()).min(24));
+    }
+}
+
+#[test]
 fn parts_are_numbered_along_the_rows_of_o() {
     let candidate = Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
     let plan = plan_with(&problem([3, 150, 4, 2], Mask::Causal), soc(), candidate).unwrap();
     for (batch, block, head) in [(0, 0, 0), (0, 0, 3), (1, 2, 1), (2, 4, 3)] {
         let item = u64::from((batch * 5 + block) * 4 + head);
         let part = plan.part(item..item + 1).unwrap();
-        assert_eq!(dealt(&part), [WorkItem { batch, head, block_m_index: block }]);
+        let rows = plan.rows(block);
+        let (first_row, num_rows) = (rows.start, rows.end - rows.start);
+        assert_eq!(dealt(&part), [WorkItem { batch, head, first_row, num_rows }]);
         assert_eq!((part.num_items(), part.num_cores()), (1, 1));
     }
 }
@@ -128,14 +164,13 @@ proptest! {
         for cut in places.windows(2) {
             let part = plan.part(cut[0]..cut[1]).unwrap();
             let items = dealt(&part);
-            prop_assert_eq!(items.len() as u64, cut[1] - cut[0]);
             prop_assert_eq!(part.num_items(), cut[1] - cut[0]);
-            prop_assert!(items.into_iter().all(|item| seen.insert(item)));
-            prop_assert!(part.predicted_us() > 0.0);
             let loads: u64 = part.core_loads().iter().map(|load| load.items).sum();
-            prop_assert_eq!(loads, cut[1] - cut[0]);
+            prop_assert_eq!(loads, items.len() as u64);
+            prop_assert!(part.predicted_us() > 0.0);
+            prop_assert!(rows(&items).into_iter().all(|row| seen.insert(row)));
         }
-        let whole: HashSet<_> = dealt(&plan).into_iter().collect();
+        let whole: HashSet<_> = rows(&dealt(&plan)).into_iter().collect();
         prop_assert_eq!(seen, whole);
     }
 }

@@ -97,7 +97,12 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert!(t.slice_bytes >= 8 * 4 * t.head_dim_v.next_multiple_of(64) && t.slice_bytes <= 32768);
     assert!(!is_narrow || t.slice_bytes / 4 >= 8 * 2 * t.head_dim_v);
     let items = u64::from(t.num_blocks_m) * u64::from(t.batch) * u64::from(t.num_heads);
-    assert_eq!(u64::from(t.num_cores), items.clamp(1, soc.cube_cores.into()));
+    assert_eq!((t.first_item, u64::from(t.num_items)), (0, items));
+    // Parts of the items of the last round go to as many cores as there are.
+    let tail = t.num_items % soc.cube_cores;
+    let can_be = |parts: u32| tail * parts <= soc.cube_cores && t.block_m >= 64 * parts;
+    assert_eq!(t.tail_parts, if can_be(4) { 4 } else { 1 + u32::from(can_be(2)) });
+    assert_eq!(t.num_cores, (t.num_items + tail * (t.tail_parts - 1)).clamp(1, soc.cube_cores));
 
     let l1 = [
         (t.l1_q_offset_bytes, 2, t.l1_q_bytes, t.block_m * t.head_dim * 2),
@@ -190,7 +195,7 @@ proptest! {
         for core in 0..plan.num_cores() {
             for item in plan.work_items(core) {
                 prop_assert!(item.batch < shape.batch && item.head < shape.num_heads);
-                for row in plan.rows(item.block_m_index) {
+                for row in item.rows() {
                     prop_assert!(rows.insert((item.batch, item.head, row)), "{:?} row {} twice", item, row);
                 }
             }
@@ -207,7 +212,7 @@ proptest! {
         prop_assert_eq!(loads.len(), plan.num_cores() as usize);
         let mut heaviest = 0.0f64;
         for (core, load) in (0..).zip(&loads) {
-            let costs: Vec<f64> = plan.work_items(core).map(|i| plan.item_cycles(i.block_m_index)).collect();
+            let costs: Vec<f64> = plan.work_items(core).map(|i| plan.item_cycles(i.rows())).collect();
             heaviest = costs.iter().copied().fold(heaviest, f64::max);
             prop_assert_eq!(costs.len() as u64, load.items);
             let cycles: f64 = costs.iter().sum();
@@ -218,7 +223,7 @@ proptest! {
         // Dealing back and forth is within one item of even while costs fall along the order. They may rise first: the
         // last row block may be short, or a right window run past the last key.
         let blocks = shape.seqlen_q.div_ceil(plan.chosen().block_m);
-        let falls = (1..blocks).all(|b| plan.item_cycles(b - 1) <= plan.item_cycles(b));
+        let falls = (1..blocks).all(|b| plan.item_cycles(plan.rows(b - 1)) <= plan.item_cycles(plan.rows(b)));
         let slack = if falls { heaviest } else { 2.0 * heaviest };
         prop_assert!(largest <= (mean + slack) * (1.0 + 1e-9), "largest {largest}, mean {mean}, item {heaviest}");
     }
@@ -231,7 +236,7 @@ proptest! {
             let first = (0..shape.seqlen_k).find(seen);
             let last = (0..shape.seqlen_k).rev().find(seen);
             let want = first.zip(last).map_or(0..0, |(first, last)| first / 16 * 16..last + 1);
-            prop_assert_eq!(plan.key_range(block), want, "row block {}", block);
+            prop_assert_eq!(plan.key_range(plan.rows(block)), want, "row block {}", block);
         }
     }
 
@@ -302,9 +307,10 @@ fn the_longest_sequences_plan() {
             let plan = plan(&long(seqlen_q, seqlen_k, mask), soc).unwrap();
             check_tiling_data(&plan, soc);
             let last = plan.tiling_data().num_blocks_m - 1;
-            assert_eq!(plan.key_range(last).end, seqlen_k, "{mask}");
+            assert_eq!(plan.key_range(plan.rows(last)).end, seqlen_k, "{mask}");
             assert!(plan.to_string().contains(&format!("{} items", last + 1)));
-            assert_eq!(plan.core_loads().iter().map(|l| l.items).sum::<u64>(), u64::from(last) + 1);
+            let dealt: usize = (0..plan.num_cores()).map(|core| plan.work_items(core).count()).sum();
+            assert_eq!(plan.core_loads().iter().map(|l| l.items).sum::<u64>(), dealt as u64);
         }
     }
 }

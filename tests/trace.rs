@@ -146,8 +146,8 @@ fn asked(plan: &Plan) -> BTreeMap<(&'static str, Pipe), u64> {
     let (d, d_v) = (u64::from(shape.head_dim), u64::from(shape.head_dim_v));
     let mut bytes = BTreeMap::new();
     for item in (0..plan.num_cores()).flat_map(|core| plan.work_items(core)) {
-        let rows = plan.rows(item.block_m_index).len() as u64;
-        let keys = plan.key_range(item.block_m_index).len() as u64;
+        let rows = item.rows().len() as u64;
+        let keys = plan.key_range(item.rows()).len() as u64;
         let blocks = keys.div_ceil(u64::from(plan.chosen().block_n));
         let (scores, outputs) = (rows * keys, rows * d_v * blocks);
         // q, k, v and P are 16-bit; scores and the parts of o are f32, written by FIX and read by MTE2 of the AIV.

@@ -183,7 +183,7 @@ fn empty_problems_plan() {
     }
     let plan = plan(&good().with_seqlen_k(0), soc()).unwrap();
     assert!(plan.num_items() > 0);
-    assert_eq!(plan.key_range(0), 0..0);
+    assert_eq!(plan.key_range(plan.rows(0)), 0..0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::schedule::Cost;
 use crate::soc::Collective;
 use crate::{attention, matmul, Result, Soc};
 
-/// Rows between two places where a layer without attention may be cut: what a tile of the projection has.
+/// Rows between two places where a sequence may be cut: what a tile of the projection has.
 const ROWS: u32 = 128;
 
 /// A run with its plan.
@@ -41,7 +41,7 @@ impl PlannedRun {
         let blocks = u64::from((row % seqlen).div_ceil(self.block_m()));
         let needed =
             u64::from(row / seqlen) * self.sequence_items() + blocks * u64::from(self.plan.shape().num_heads);
-        needed.next_multiple_of(self.plan.num_cores().into()).min(self.plan.num_items())
+        needed.next_multiple_of(self.plan.even_items()).min(self.plan.num_items())
     }
 
     /// What to launch for some rows, behind the launches for the rows before them; `None` when those have computed all of it.
@@ -103,10 +103,10 @@ impl Work {
         let rows = self.rows();
         let mut places: Vec<u32> = if self.problem.has_attention {
             let of_run = |r: &PlannedRun| {
-                let (own, seqlen, block_m) = (r.rows(), r.run.sequence.seqlen_q, r.block_m());
+                let (own, seqlen) = (r.rows(), r.run.sequence.seqlen_q);
                 let sequences = own.step_by(seqlen as usize);
                 sequences
-                    .flat_map(move |first| (0..seqlen).step_by(block_m as usize).map(move |row| first + row))
+                    .flat_map(move |first| (0..seqlen).step_by(ROWS as usize).map(move |row| first + row))
                     .collect::<Vec<_>>()
             };
             self.runs.iter().flat_map(of_run).collect()

@@ -66,8 +66,8 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
 /// Plans a layer with blocks of these numbers of rows, from the first row to the last.
 ///
 /// # Errors
-/// As [`plan`]; `InvalidArgument` when they are not all rows, or end where rows cannot be cut: every row block of the
-/// attention plan ends at one, and so does every sequence.
+/// As [`plan`]; `InvalidArgument` when they are not all rows, or end where rows cannot be cut: that is at every 128th row of a
+/// sequence, and at its end.
 pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Plan> {
     let work = work(problem, soc)?;
     let total: u64 = block_rows.iter().map(|&rows| u64::from(rows)).sum();

@@ -124,7 +124,6 @@ pub(super) struct Tiling {
     pub(super) slice_bytes: u32,
     pub(super) rows_v: u32,
     pub(super) order: Order,
-    pub(super) num_cores: u32,
     pub(super) l1: MemoryMap,
     pub(super) ub: MemoryMap,
     pub(super) workspace_p_offset_bytes: u64,
@@ -148,13 +147,12 @@ impl Tiling {
         let rows_v = (block_m / 2).next_multiple_of(8);
         let slice_rows = rows_v.min(if is_narrow(shape) { 32 } else { 64 });
         let (slice_bytes, ub) = ub_map(&candidate, shape, soc, rows_v, slice_rows)?;
-        let order = Order::new(shape, block_m)?;
-        let num_cores = order.num_cores(soc.cube_cores);
+        let order = Order::new(shape, block_m, soc.cube_cores)?;
         let slot = u64::from(num_stages) * u64::from(block_m);
         let (s, p) =
             (slot * u64::from(block_n) * u64::from(score_bytes(shape)), slot * u64::from(block_n) * 2);
         let workspace_core_bytes = s + p + slot * u64::from(shape.head_dim_v) * 4;
-        let workspace = workspace_core_bytes * u64::from(num_cores);
+        let workspace = workspace_core_bytes * u64::from(order.num_cores);
         if workspace > soc.l2_bytes / 2 {
             return Err(format!(
                 "workspace of {workspace} bytes is more than half of L2 ({} bytes)",
@@ -169,7 +167,6 @@ impl Tiling {
             slice_bytes,
             rows_v,
             order: order.in_groups(shape, soc.l2_bytes - workspace),
-            num_cores,
             l1,
             ub,
             workspace_p_offset_bytes: s,

@@ -60,7 +60,7 @@ impl FlashFwdPlan {
             f,
             "workspace {} bytes: {} cores of {} (s at 0, p at {}, o at {}, {} slots each)",
             self.workspace_bytes(),
-            t.num_cores,
+            t.order.num_cores,
             t.workspace_core_bytes,
             t.workspace_p_offset_bytes,
             t.workspace_o_offset_bytes,

@@ -8,23 +8,36 @@ use super::Shape;
 /// ASSUMPTION(group-share): not published. Fewer heads are read by more cores at once, more of them would push each other out.
 const GROUP_QUARTERS: u64 = 3;
 
-/// One work item: a row block of one head.
+/// Into how many parts an item of the last round may be cut, and the fewest rows of a part: the Cube is slow with fewer.
+const TAIL_PARTS: [u32; 2] = [4, 2];
+const TAIL_ROWS: u32 = 64;
+
+/// One work item: a row block of one head, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkItem {
     /// Batch.
     pub batch: u32,
     /// Head of q.
     pub head: u32,
-    /// Row block.
-    pub block_m_index: u32,
+    /// First row of q.
+    pub first_row: u32,
+    /// Rows of q.
+    pub num_rows: u32,
 }
 
-/// Items of about the same cost, side by side in the order.
+impl WorkItem {
+    /// Rows of q.
+    pub fn rows(&self) -> Range<u32> {
+        self.first_row..self.first_row + self.num_rows
+    }
+}
+
+/// Items of about the same cost, dealt one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Class {
     pub(super) positions: Range<u32>,
-    /// A row block that stands for all.
-    pub(super) block: u32,
+    /// Rows of an item that stands for all.
+    pub(super) rows: Range<u32>,
 }
 
 /// A group's part of a launch.
@@ -61,22 +74,31 @@ impl Group {
 ///
 /// Cores that work at the same time are in one group, so K and V of that group are what L2 has to hold. Later row blocks see more
 /// keys under a causal mask: costs fall in one group, rise in the next, and never jump, which is what keeps dealing back and forth even.
+///
+/// When the items of the last round are few, each of them is cut into parts of equal rows for cores that would have nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Order {
     pub(super) num_heads: u32,
     /// Heads of all batches.
     pub(super) heads: u32,
+    seqlen_q: u32,
+    block_m: u32,
     pub(super) num_blocks_m: u32,
     /// Heads of a group; the last one may have fewer.
     pub(super) group_heads: u32,
     /// Items that are launched.
     pub(super) first_item: u32,
     pub(super) num_items: u32,
+    /// Parts of an item of the last round; 1 when they are not cut.
+    pub(super) tail_parts: u32,
+    cube_cores: u32,
+    /// Core groups that have work; one where there is none.
+    pub(super) num_cores: u32,
 }
 
 impl Order {
-    /// All items, in groups whose K and V fit L2 beside the workspace. `Err` when items are too many to count.
-    pub(super) fn new(shape: &Shape, block_m: u32) -> Result<Self, String> {
+    /// All items, as one group. `Err` when they are too many to count.
+    pub(super) fn new(shape: &Shape, block_m: u32, cube_cores: u32) -> Result<Self, String> {
         let num_blocks_m = shape.seqlen_q.div_ceil(block_m);
         let heads = u64::from(shape.batch) * u64::from(shape.num_heads);
         let items = u64::from(num_blocks_m) * heads;
@@ -84,14 +106,40 @@ impl Order {
         let num_items = i32::try_from(items).map_err(too_many)?.unsigned_abs();
         // `limits::reasons` bounds them.
         let heads = u32::try_from(heads).unwrap_or(u32::MAX);
-        Ok(Self {
+        let order = Self {
             num_heads: shape.num_heads,
             heads,
+            seqlen_q: shape.seqlen_q,
+            block_m,
             num_blocks_m,
             group_heads: heads,
             first_item: 0,
             num_items,
-        })
+            tail_parts: 1,
+            cube_cores,
+            num_cores: 1,
+        };
+        Ok(order.dealing(0..num_items))
+    }
+
+    /// These items.
+    fn dealing(self, items: Range<u32>) -> Self {
+        let num_items = items.end - items.start;
+        let tail = num_items % self.cube_cores;
+        let cuts = |parts: &u32| tail * parts <= self.cube_cores && self.block_m >= parts * TAIL_ROWS;
+        let tail_parts = TAIL_PARTS.into_iter().find(cuts).unwrap_or(1);
+        let dealt = num_items.saturating_add(tail * (tail_parts - 1));
+        let num_cores = dealt.clamp(1, self.cube_cores);
+        Self { first_item: items.start, num_items, tail_parts, num_cores, ..self }
+    }
+
+    /// Launches of a multiple of so many items keep all cores busy to the end.
+    pub(super) fn even_items(&self) -> u32 {
+        if self.block_m >= 2 * TAIL_ROWS && self.cube_cores >= 2 {
+            self.cube_cores / 2
+        } else {
+            self.cube_cores
+        }
     }
 
     /// The same items in groups of which each has as many heads as share its part of `l2_bytes`, in whole heads of k and v.
@@ -106,13 +154,7 @@ impl Order {
 
     /// Some items in the order of the rows of o: batch by batch, row block by row block, head by head.
     pub(super) fn part(self, items: Range<u32>) -> Self {
-        let num_items = items.end - items.start;
-        Self { group_heads: self.num_heads, first_item: items.start, num_items, ..self }
-    }
-
-    /// Core groups that have work; one where there is none.
-    pub(super) fn num_cores(&self, cores: u32) -> u32 {
-        self.num_items.clamp(1, cores)
+        Self { group_heads: self.num_heads, ..self.dealing(items) }
     }
 
     fn group_items(&self) -> u32 {
@@ -129,6 +171,12 @@ impl Order {
         }
     }
 
+    /// Groups that have items to launch.
+    pub(super) fn num_groups(&self) -> u32 {
+        let groups = self.groups();
+        groups.end - groups.start
+    }
+
     fn group(&self, index: u32) -> Group {
         let first_head = index * self.group_heads;
         let heads = self.group_heads.min(self.heads - first_head);
@@ -138,13 +186,46 @@ impl Order {
         Group { first_head, heads, base, items: self.first_item.max(base)..end, is_mirrored }
     }
 
-    /// The item that is dealt at `position`.
-    pub(super) fn item(&self, position: u32) -> WorkItem {
-        let dealt = self.first_item + self.num_items - 1 - position;
-        let group = self.group(dealt / self.group_items());
-        let item = group.mirror(dealt..dealt + 1).start;
-        let (block_m_index, head) = (group.block(item), group.first_head + (item - group.base) % group.heads);
-        WorkItem { batch: head / self.num_heads, head: head % self.num_heads, block_m_index }
+    /// Items that are dealt whole.
+    fn whole_items(&self) -> u32 {
+        if self.tail_parts == 1 {
+            self.num_items
+        } else {
+            self.num_items - self.num_items % self.cube_cores
+        }
+    }
+
+    /// Items and parts of items that are dealt.
+    pub(super) fn num_positions(&self) -> u32 {
+        let whole = self.whole_items();
+        whole + (self.num_items - whole) * self.tail_parts
+    }
+
+    /// What is dealt at `position`; `None` for a part that begins behind the last row.
+    fn item(&self, position: u32) -> Option<WorkItem> {
+        let behind = position.saturating_sub(self.whole_items());
+        let dealt = position - behind + behind / self.tail_parts;
+        let is_part = position >= self.whole_items();
+        let (part, parts) = if is_part { (behind % self.tail_parts, self.tail_parts) } else { (0, 1) };
+
+        let number = self.first_item + self.num_items - 1 - dealt;
+        let group = self.group(number / self.group_items());
+        let item = group.mirror(number..number + 1).start;
+        let head = group.first_head + (item - group.base) % group.heads;
+        let rows = self.rows(group.block(item), part, parts)?;
+        Some(WorkItem {
+            batch: head / self.num_heads,
+            head: head % self.num_heads,
+            first_row: rows.start,
+            num_rows: rows.end - rows.start,
+        })
+    }
+
+    /// Rows of a part of a row block; `None` when there are none.
+    fn rows(&self, block: u32, part: u32, parts: u32) -> Option<Range<u32>> {
+        let rows = self.block_m / parts;
+        let first = block * self.block_m + part * rows;
+        Some(first..first.saturating_add(rows).min(self.seqlen_q)).filter(|rows| !rows.is_empty())
     }
 
     /// Heads whose k and v are read.
@@ -153,30 +234,39 @@ impl Order {
         self.heads.min(groups.end * self.group_heads) - groups.start * self.group_heads
     }
 
-    /// The items of the `groups` groups that are dealt last, in at most `blocks` classes each.
+    /// The items of the `groups` groups that are dealt last, in at most `blocks` classes each, and every part of an item.
     pub(super) fn classes(&self, blocks: u32, groups: u32) -> impl Iterator<Item = Class> {
         let order = *self;
-        self.groups().take(groups as usize).flat_map(move |index| {
+        let whole = order.whole_items();
+        let of_items = self.groups().take(groups as usize).flat_map(move |index| {
             let group = order.group(index);
             let (first, last) = (group.block(group.items.start), group.block(group.items.end - 1));
             let step = (last + 1 - first).div_ceil(blocks);
-            (first..last + 1).step_by(step as usize).map(move |block| {
+            (first..last + 1).step_by(step as usize).filter_map(move |block| {
                 let next = (last + 1).min(block + step);
                 let start = group.items.start.max(group.base + block * group.heads);
                 let dealt = group.mirror(start..group.items.end.min(group.base + next * group.heads));
                 let end = order.first_item + order.num_items;
-                Class { positions: end - dealt.end..end - dealt.start, block: block + (next - 1 - block) / 2 }
+                let positions = end - dealt.end..whole.min(end - dealt.start);
+                let rows = order.rows(block + (next - 1 - block) / 2, 0, 1)?;
+                Some(Class { positions, rows }).filter(|class| !class.positions.is_empty())
             })
-        })
+        });
+        let of_parts = (whole..order.num_positions()).filter_map(move |position| {
+            Some(Class { positions: position..position + 1, rows: order.item(position)?.rows() })
+        });
+        of_items.chain(of_parts)
     }
 
-    /// Positions of core `core` of `cores`, in its order.
-    pub(super) fn positions(&self, core: u32, cores: u32) -> impl Iterator<Item = u32> {
-        let (items, core, cores) = (u64::from(self.num_items), u64::from(core), u64::from(cores));
-        let rounds = if core < cores { items.div_ceil(cores) } else { 0 };
+    /// What core `core` works on, in its order.
+    pub(super) fn of_core(&self, core: u32) -> impl Iterator<Item = WorkItem> {
+        let order = *self;
+        let (positions, cores) = (u64::from(self.num_positions()), u64::from(self.num_cores));
+        let core = u64::from(core);
+        let rounds = if core < cores { positions.div_ceil(cores) } else { 0 };
         (0..rounds)
             .map(move |turn| turn * cores + if turn % 2 == 0 { core } else { cores - 1 - core })
-            .filter(move |&position| position < items)
-            .filter_map(|position| u32::try_from(position).ok())
+            .filter(move |&position| position < positions)
+            .filter_map(move |position| order.item(u32::try_from(position).ok()?))
     }
 }

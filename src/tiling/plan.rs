@@ -179,7 +179,7 @@ impl FlashFwdPlan {
 
     /// This plan for some of its work items, numbered in the order of the rows of o: row block `i` of head `h` in batch `b` is item
     /// `(b * num_blocks_m + i) * num_heads + h`. A launch takes the same operands and leaves the rest of o and lse as it is. What it
-    /// computes gets the same bits as from a launch of the whole plan. Whole multiples of [`Self::num_cores`] keep all cores busy to the end.
+    /// computes gets the same bits as from a launch of the whole plan. Multiples of [`Self::even_items`] keep all cores busy to the end.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty range, and for one that ends behind the last item.
@@ -193,12 +193,11 @@ impl FlashFwdPlan {
             )));
         };
         let order = self.tiling.order.part(start..end);
-        let num_cores = order.num_cores(self.soc.cube_cores);
         // Other candidates were compared, and results found, for the whole.
         Ok(Self {
             shape: self.shape,
             soc: self.soc.clone(),
-            tiling: Tiling { order, num_cores, ..self.tiling.clone() },
+            tiling: Tiling { order, ..self.tiling.clone() },
             estimated: Vec::new(),
             rejected: Vec::new(),
             tuned_us: None,
@@ -212,12 +211,17 @@ impl FlashFwdPlan {
 
     /// Groups to launch.
     pub fn num_cores(&self) -> u32 {
-        self.tiling.num_cores
+        self.tiling.order.num_cores
     }
 
-    /// Work items of all cores.
+    /// Row blocks of all heads that are launched. Few of them in the last round are cut into parts for more cores.
     pub fn num_items(&self) -> u64 {
         self.tiling.order.num_items.into()
+    }
+
+    /// Launches of a multiple of so many items keep all cores busy to the end.
+    pub fn even_items(&self) -> u64 {
+        self.tiling.order.even_items().into()
     }
 
     /// Heads of q, of all batches, that cores work on at the same time: K and V of one such group after the other stay in L2.
@@ -227,13 +231,12 @@ impl FlashFwdPlan {
 
     /// Device memory that a launch needs besides its operands.
     pub fn workspace_bytes(&self) -> u64 {
-        self.tiling.workspace_core_bytes * u64::from(self.tiling.num_cores)
+        self.tiling.workspace_core_bytes * u64::from(self.tiling.order.num_cores)
     }
 
-    /// The items of one core, in its order; [`FlashFwdTilingData`] has the formula.
+    /// What one core works on, in its order; [`FlashFwdTilingData`] has the formula.
     pub fn work_items(&self, core: u32) -> impl Iterator<Item = WorkItem> {
-        let order = self.tiling.order;
-        order.positions(core, self.tiling.num_cores).map(move |position| order.item(position))
+        self.tiling.order.of_core(core)
     }
 
     /// Rows of q in a row block.
@@ -243,9 +246,9 @@ impl FlashFwdPlan {
         first..first.saturating_add(block_m).min(self.shape.seqlen_q)
     }
 
-    /// Keys that a row block visits: all that one of its rows sees, the begin rounded down to a multiple of 16.
-    pub fn key_range(&self, block_m_index: u32) -> Range<u32> {
-        let seen = self.shape.visible_keys(self.rows(block_m_index));
+    /// Keys that an item of these rows visits: all that one of them sees, the begin rounded down to a multiple of 16.
+    pub fn key_range(&self, rows: Range<u32>) -> Range<u32> {
+        let seen = self.shape.visible_keys(rows);
         if seen.is_empty() {
             return 0..0;
         }
@@ -256,9 +259,9 @@ impl FlashFwdPlan {
         Model { tiling: &self.tiling, shape: &self.shape, soc: &self.soc, ops: Ops::new(&self.soc.timing) }
     }
 
-    /// Estimated cycles of one work item.
-    pub fn item_cycles(&self, block_m_index: u32) -> f64 {
-        self.model().item(block_m_index)
+    /// Estimated cycles of a work item of these rows.
+    pub fn item_cycles(&self, rows: Range<u32>) -> f64 {
+        self.model().item(&rows)
     }
 
     /// Work of every core; exact up to 65536 row blocks in all groups, beyond that from as many samples.
@@ -310,7 +313,7 @@ impl FlashFwdPlan {
             slice_bytes: t.slice_bytes,
             num_stages: c.num_stages,
             preload: c.preload,
-            num_cores: t.num_cores,
+            num_cores: t.order.num_cores,
             num_blocks_m: t.order.num_blocks_m,
             window_left: limit(left),
             window_right: limit(right),
@@ -338,6 +341,8 @@ impl FlashFwdPlan {
             group_heads: t.order.group_heads,
             first_item: t.order.first_item,
             num_items: t.order.num_items,
+            tail_parts: t.order.tail_parts,
+            reserved: 0,
             workspace_core_bytes: t.workspace_core_bytes,
             workspace_p_offset_bytes: t.workspace_p_offset_bytes,
             workspace_o_offset_bytes: t.workspace_o_offset_bytes,

@@ -5,7 +5,8 @@ use bytemuck::{Pod, Zeroable};
 /// Tiling data of `flash_fwd`. Offsets and sizes are bytes where the name says so, else elements.
 ///
 /// Work order: `C = num_cores`, `BH = batch * num_heads`, `G = group_heads`, `I = G * num_blocks_m` items a group. The k-th item of core
-/// `c` has position `p = k*C + (if k is even { c } else { C - 1 - c })`; positions `>= num_items` do not exist. At position `p` is item
+/// `c` has position `p = k*C + (if k is even { c } else { C - 1 - c })`. Of `W = num_items / C * C` items each has one position; every item behind them has
+/// `tail_parts` positions, for its parts of `block_m / tail_parts` rows. The `p`-th item dealt is
 /// `i = first_item + num_items - 1 - p`, or the one that mirrors it among those of its group that are launched, if an odd number of groups
 /// lies between `i` and `first_item`. With `g = i / I`, and `n = min(G, BH - g*G)` heads in that group, item `i` is row block
 /// `i % I / n` of head `h % num_heads` of batch `h / num_heads`, where `h = g*G + i % I % n`.
@@ -107,6 +108,10 @@ pub struct FlashFwdTilingData {
     pub first_item: u32,
     /// Items of the launch.
     pub num_items: u32,
+    /// Parts of each item of the last round; 1 when they are dealt whole.
+    pub tail_parts: u32,
+    /// 0; keeps the 64-bit fields aligned.
+    pub reserved: u32,
     /// Workspace: bytes of one core. Slot `s` of S is at `core * this + s * block_m * block_n *` bytes of a score (4 or 2).
     pub workspace_core_bytes: u64,
     /// Workspace: offset of the P ring in a core's part; slots of `block_m * block_n * 2` bytes.

@@ -53,12 +53,32 @@ class ItemCursor {
 
     // The next item in `step` (batch, head, m0, rows) and its keys in `keys`; false at the end.
     __aicore__ inline bool next(Step& step, KeyRange& keys) {
-        const uint64_t position = turn_ * t_.num_cores + (turn_ % 2 == 0 ? core_ : t_.num_cores - 1 - core_);
-        ++turn_;
-        if (position >= t_.num_items) return false;
+        const uint32_t whole = t_.num_items / t_.num_cores * t_.num_cores;
+        for (;;) {
+            uint64_t position = turn_ * t_.num_cores + (turn_ % 2 == 0 ? core_ : t_.num_cores - 1 - core_);
+            ++turn_;
+            uint32_t part = 0;
+            uint32_t rows = t_.block_m;
+            if (position >= whole) {
+                part = static_cast<uint32_t>((position - whole) % t_.tail_parts);
+                rows = t_.block_m / t_.tail_parts;
+                position = whole + (position - whole) / t_.tail_parts;
+            }
+            if (position >= t_.num_items) return false;
+            step.m0 = locate(step, static_cast<uint32_t>(position)) * t_.block_m + part * rows;
+            if (step.m0 >= t_.seqlen_q) continue;
+            step.rows = min_u32(rows, t_.seqlen_q - step.m0);
+            keys = key_range(t_, step.m0, step.rows);
+            return true;
+        }
+    }
+
+  private:
+    // Sets batch and head of the item that is dealt behind `before` others; its row block.
+    __aicore__ inline uint32_t locate(Step& step, uint32_t before) const {
         const uint32_t end = t_.first_item + t_.num_items;
-        uint32_t item = end - 1 - static_cast<uint32_t>(position);
         const uint32_t group_items = t_.group_heads * t_.num_blocks_m;
+        uint32_t item = end - 1 - before;
         const uint32_t group = item / group_items;
         if ((group - t_.first_item / group_items) % 2 == 1) {
             item = group * group_items + min_u32(end, (group + 1) * group_items) - 1 - item;
@@ -68,13 +88,9 @@ class ItemCursor {
         const uint32_t head = group * t_.group_heads + within % heads;
         step.batch = head / t_.num_heads;
         step.head = head % t_.num_heads;
-        step.m0 = within / heads * t_.block_m;
-        step.rows = min_u32(t_.block_m, t_.seqlen_q - step.m0);
-        keys = key_range(t_, step.m0, step.rows);
-        return true;
+        return within / heads;
     }
 
-  private:
     const FlashFwdTilingData& t_;
     uint32_t core_;
     uint64_t turn_ = 0;

@@ -53,6 +53,8 @@ struct FlashFwdTilingData {
     uint32_t group_heads;
     uint32_t first_item;
     uint32_t num_items;
+    uint32_t tail_parts;
+    uint32_t reserved;
     uint64_t workspace_core_bytes;
     uint64_t workspace_p_offset_bytes;
     uint64_t workspace_o_offset_bytes;

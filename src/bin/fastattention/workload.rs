@@ -306,8 +306,8 @@ mod tests {
             assert_eq!(whole.chosen(), sample.chosen());
             let items: Vec<_> = (0..soc.cube_cores).map(|core| sample.work_items(core).count()).collect();
             assert!(items[0] >= 16 && items.iter().all(|n| *n == items[0]), "{items:?}");
-            let keys = sample.key_range(0);
-            assert_eq!(keys, whole.key_range(0), "each item reads what it reads in the whole");
+            let keys = sample.key_range(sample.rows(0));
+            assert_eq!(keys, whole.key_range(whole.rows(0)), "each item reads what it reads in the whole");
         }
         let short = Problem::new(DType::F16, [1, 512, 1, 128]);
         let short = Workload {

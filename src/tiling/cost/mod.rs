@@ -10,6 +10,7 @@ mod traffic;
 mod vector;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::candidate::Tiling;
 use super::order::Class;
@@ -103,10 +104,9 @@ fn rows_v(rows: u32) -> u32 {
 }
 
 impl Model<'_> {
-    fn steps(&self, block_m_index: u32) -> Steps {
-        let block_m = self.tiling.candidate.block_m;
-        let first = block_m_index * block_m;
-        let rows = (self.shape.seqlen_q - first).min(block_m);
+    /// The steps of an item of these rows.
+    fn steps(&self, rows: &Range<u32>) -> Steps {
+        let (first, rows) = (rows.start, rows.end - rows.start);
         let keys = self.shape.visible_keys(first..first + rows);
         let begin = if keys.is_empty() { 0 } else { keys.start / 16 * 16 };
         let end = if keys.is_empty() { 0 } else { keys.end };
@@ -123,46 +123,46 @@ impl Model<'_> {
     }
 
     /// Sum of `of` over the steps of an item; whole blocks that no limit cuts cost the same.
-    fn over_steps(&self, block_m_index: u32, of: impl Fn(&Step) -> f64) -> f64 {
-        let steps = self.steps(block_m_index);
+    fn over_steps(&self, rows: &Range<u32>, of: impl Fn(&Step) -> f64) -> f64 {
+        let steps = self.steps(rows);
         let blocks = steps.end.saturating_sub(steps.begin).div_ceil(steps.block_n);
         if blocks <= 16 {
             return steps.map(|s| of(&s)).sum();
         }
-        let (rows, block_n, begin, end) = (steps.rows, steps.block_n, steps.begin, steps.end);
+        let (height, block_n, begin, end) = (steps.rows, steps.block_n, steps.begin, steps.end);
         // Limits cut the blocks at both ends: a row block is at most as wide as 16 blocks of keys.
-        let edge = (rows / block_n + 2).min(blocks / 2);
-        let part = |key: u32, end: u32| Steps { key, end, ..self.steps(block_m_index) };
-        let middle = Step { rows, keys: block_n, cut: [0, 0], first: false, last: false };
+        let edge = (height / block_n + 2).min(blocks / 2);
+        let part = |key: u32, end: u32| Steps { key, end, ..self.steps(rows) };
+        let middle = Step { rows: height, keys: block_n, cut: [0, 0], first: false, last: false };
         let tail = begin + (blocks - edge) * block_n;
         let ends: f64 = part(begin, begin + edge * block_n).chain(part(tail, end)).map(|s| of(&s)).sum();
         ends + f64::from(blocks - 2 * edge) * of(&middle)
     }
 
     /// Cycles of the slowest pipes of an item.
-    pub(super) fn item(&self, block_m_index: u32) -> f64 {
-        self.over_steps(block_m_index, |s| self.cube_bound(s).max(self.vector_bound(s)))
+    pub(super) fn item(&self, rows: &Range<u32>) -> f64 {
+        self.over_steps(rows, |s| self.cube_bound(s).max(self.vector_bound(s)))
     }
 
     /// Work of every core, from the groups that are dealt last, at most `groups`, with their row blocks in at most `blocks` classes; exact
     /// when that is all. The items of other groups cost as much in the mean.
     pub(super) fn core_loads(&self, blocks: u32, groups: u32) -> Vec<CoreLoad> {
-        let (order, cores) = (&self.tiling.order, u64::from(self.tiling.num_cores));
-        let mut loads = vec![CoreLoad::default(); self.tiling.num_cores as usize];
+        let (order, cores) = (&self.tiling.order, u64::from(self.tiling.order.num_cores));
+        let mut loads = vec![CoreLoad::default(); self.tiling.order.num_cores as usize];
         let dealt = |end: u32, core: usize| dealt_before(end.into(), core as u64, cores);
-        for Class { positions, block } in order.classes(blocks, groups) {
-            let cycles = self.item(block);
+        for Class { positions, rows } in order.classes(blocks, groups) {
+            let cycles = self.item(&rows);
             for (core, load) in loads.iter_mut().enumerate() {
                 let items = dealt(positions.end, core) - dealt(positions.start, core);
                 load.items += items;
                 load.cycles += items as f64 * cycles;
             }
         }
-        let known: u64 = loads.iter().map(|load| load.items).sum();
-        if known < u64::from(order.num_items) {
+        if order.num_groups() > groups {
+            let known: u64 = loads.iter().map(|load| load.items).sum();
             let mean = loads.iter().map(|load| load.cycles).sum::<f64>() / known as f64;
             for (core, load) in loads.iter_mut().enumerate() {
-                let others = dealt(order.num_items, core) - load.items;
+                let others = dealt(order.num_positions(), core) - load.items;
                 load.items += others;
                 load.cycles += others as f64 * mean;
             }
@@ -186,11 +186,10 @@ impl Model<'_> {
         let mut window = Window::new(*self, start);
         let (mut followed, mut count) = (0.0, 0);
         let order = &self.tiling.order;
-        let items = order.positions(core, self.tiling.num_cores);
-        let rounds = order.num_items.div_ceil(self.tiling.num_cores);
+        let rounds = order.num_positions().div_ceil(order.num_cores);
         let mut is_whole = rounds <= FOLLOWED_ITEMS;
-        'items: for position in items.take(FOLLOWED_ITEMS as usize) {
-            for step in self.steps(order.item(position).block_m_index) {
+        'items: for item in order.of_core(core).take(FOLLOWED_ITEMS as usize) {
+            for step in self.steps(&item.rows()) {
                 if count == FOLLOWED_STEPS {
                     is_whole = false;
                     break 'items;

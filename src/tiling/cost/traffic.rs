@@ -12,7 +12,7 @@ const SAME_LINE: f64 = 0.35;
 
 impl Model<'_> {
     fn traffic(&self) -> Traffic<'_> {
-        Traffic { soc: self.soc, cores: self.tiling.num_cores }
+        Traffic { soc: self.soc, cores: self.tiling.order.num_cores }
     }
 
     /// Cycles for which a read keeps its pipe busy, `sharers` of each group at the same time.
@@ -28,7 +28,8 @@ impl Model<'_> {
     /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by all of them at once.
     fn same_line(&self) -> f64 {
         1.0 + SAME_LINE
-            * (1.0 - f64::from(self.tiling.order.group_heads) / f64::from(self.tiling.num_cores)).max(0.0)
+            * (1.0 - f64::from(self.tiling.order.group_heads) / f64::from(self.tiling.order.num_cores))
+                .max(0.0)
     }
 
     pub(super) fn q_rows(&self, rows: u32) -> Rows {
@@ -94,7 +95,7 @@ impl Model<'_> {
         let once = (k + v) * f64::from(order.num_heads_read()) / heads;
         let group = f64::from(order.group_heads) / sharers;
         let keys_values = if group * head_k + workspace > self.soc.l2_bytes as f64 {
-            let cores = f64::from(self.tiling.num_cores);
+            let cores = f64::from(self.tiling.order.num_cores);
             let together = (cores / sharers).min(group).max(1.0);
             (f64::from(order.num_items) / cores * together * head_k).max(once)
         } else {
@@ -107,14 +108,18 @@ impl Model<'_> {
     pub(super) fn shared_bound(&self, blocks: u32, groups: u32) -> f64 {
         let memory = &self.soc.timing.memory;
         let per_byte = |gbps: f64| f64::from(self.soc.clock_mhz) / (gbps * 1000.0);
+        let order = &self.tiling.order;
         let (mut lines, mut known) = (0.0, 0);
-        for Class { positions, block } in self.tiling.order.classes(blocks, groups) {
+        for Class { positions, rows } in order.classes(blocks, groups) {
             let items = positions.end - positions.start;
             known += items;
-            lines += f64::from(items) * self.over_steps(block, |s| self.lines(s));
+            lines += f64::from(items) * self.over_steps(&rows, |s| self.lines(s));
         }
-        let all = f64::from(self.tiling.order.num_items) / f64::from(known.max(1));
-        let workspace = (self.tiling.workspace_core_bytes * u64::from(self.tiling.num_cores)) as f64;
+        let all = match order.num_groups() > groups {
+            true => f64::from(order.num_positions()) / f64::from(known),
+            false => 1.0,
+        };
+        let workspace = (self.tiling.workspace_core_bytes * u64::from(self.tiling.order.num_cores)) as f64;
         let bytes: f64 = self.shape.operand_bytes().iter().map(|&bytes| bytes as f64).sum();
         let is_resident = bytes + workspace <= self.soc.l2_bytes as f64;
         let hbm = if is_resident { 0.0 } else { self.hbm_bytes(workspace) * per_byte(memory.hbm_gbps) };
