@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fastattention::runtime::{Communicator, RootInfo, Stream};
 use serde_json::{json, Value};
 
-use crate::job::{device, door_of, lane, Lane};
+use crate::job::{device, endpoint_of, lane, Lane};
 
 fn say(mut to: &UnixStream, word: &Value) {
     let bytes = word.to_string().into_bytes();
@@ -31,20 +31,20 @@ fn hello(root: &RootInfo) -> [Value; 2] {
         json!({"exec_timeout": limit, "connect_timeout": limit, "rounding": "EachStep", "order": "Rank"});
     let config = json!({"name": null, "deterministic": null});
     let home = json!({"device": 0, "process": 4242});
-    let guest = json!({"ranks": 2, "rank": 1, "home": home, "settings": settings, "config": config});
-    [json!({"version": 1, "nonce": nonce}), guest]
+    let request = json!({"ranks": 2, "rank": 1, "home": home, "settings": settings, "config": config});
+    [json!({"version": 1, "nonce": nonce}), request]
 }
 
 /// Rank 0, here, and a rank 1 that is written by hand.
-fn with_visitor(body: impl FnOnce(&Lane, &UnixStream)) {
+fn with_peer(body: impl FnOnce(&Lane, &UnixStream)) {
     let root = RootInfo::new(&device()).unwrap();
     std::thread::scope(|scope| {
-        let keeper = scope.spawn(|| lane(&root, 0, 2));
-        let visitor = UnixStream::connect(door_of(&root)).unwrap();
-        hello(&root).iter().for_each(|word| say(&visitor, word));
-        assert!(hear(&visitor)["Welcome"]["name"].is_string());
-        say(&visitor, &json!("Ready"));
-        body(&keeper.join().unwrap(), &visitor);
+        let owner = scope.spawn(|| lane(&root, 0, 2));
+        let peer = UnixStream::connect(endpoint_of(&root)).unwrap();
+        hello(&root).iter().for_each(|word| say(&peer, word));
+        assert!(hear(&peer)["Welcome"]["name"].is_string());
+        say(&peer, &json!("Ready"));
+        body(&owner.join().unwrap(), &peer);
     });
 }
 
@@ -53,10 +53,10 @@ fn issue(ticket: u64, kind: &Value, count: u64) -> Value {
 }
 
 #[test]
-fn strangers_at_the_door_are_sent_away() {
+fn strangers_are_sent_away() {
     let root = RootInfo::new(&device()).unwrap();
-    let door = door_of(&root);
-    let connect = || UnixStream::connect(&door).unwrap();
+    let endpoint = endpoint_of(&root);
+    let connect = || UnixStream::connect(&endpoint).unwrap();
     let start = Instant::now();
     drop(connect());
     let _silent = connect();
@@ -66,14 +66,14 @@ fn strangers_at_the_door_are_sent_away() {
         words.iter().for_each(|word| say(&stream, word));
         hear(&stream)["No"]["text"].as_str().unwrap().to_owned()
     };
-    let [good, guest] = hello(&root);
+    let [good, request] = hello(&root);
     assert!(text(&[json!({"version": 1, "nonce": 5})]).contains("its nonce is not that"));
     let version = json!({"version": 2, "nonce": good["nonce"]});
     assert!(text(&[version]).contains("version 2 given, 1 wanted"));
     let with = |field: &str, value: Value| {
-        let mut guest = guest.clone();
-        guest[field] = value;
-        text(&[good.clone(), guest])
+        let mut request = request.clone();
+        request[field] = value;
+        text(&[good.clone(), request])
     };
     assert!(with("rank", json!(2)).contains("rank = 2 given, a rank below nRanks = 2"));
     let name = json!({"name": "n".repeat(128), "deterministic": null});
@@ -82,7 +82,7 @@ fn strangers_at_the_door_are_sent_away() {
 }
 
 #[test]
-fn what_a_visitor_says_is_checked() {
+fn what_a_peer_says_is_checked() {
     let sum = json!({"AllReduce": "Sum"});
     let cases: [(&str, Vec<Value>); 7] = [
         ("gave operation 3, 0 was next", vec![issue(3, &sum, 4)]),
@@ -101,7 +101,7 @@ fn what_a_visitor_says_is_checked() {
         ("has ended", vec![issue(0, &sum, 64), json!({"Arrive": {"ticket": 0}})]),
     ];
     for (text, words) in cases {
-        with_visitor(|lane, visitor| {
+        with_peer(|lane, peer| {
             let buffer = lane.upload(&[1; 64]);
             let count = if words.len() == 3 && text.contains("twice") { 4 } else { 64 };
             let job = (count, fastattention::runtime::CommDType::I8);
@@ -111,13 +111,13 @@ fn what_a_visitor_says_is_checked() {
             }
             for word in &words {
                 if *word == json!("Stored") {
-                    while hear(visitor)["Load"].is_null() {}
+                    while hear(peer)["Load"].is_null() {}
                 }
-                say(visitor, word);
+                say(peer, word);
             }
             if text.contains("ended") {
-                while hear(visitor)["Load"].is_null() {}
-                visitor.shutdown(std::net::Shutdown::Both).unwrap();
+                while hear(peer)["Load"].is_null() {}
+                peer.shutdown(std::net::Shutdown::Both).unwrap();
             }
             let start = Instant::now();
             while lane.comm.async_error().is_ok() && start.elapsed() < Duration::from_secs(10) {
@@ -131,48 +131,48 @@ fn what_a_visitor_says_is_checked() {
 }
 
 #[test]
-fn an_operation_out_of_range_is_refused_and_the_visitor_stays() {
-    with_visitor(|lane, visitor| {
+fn an_operation_out_of_range_is_refused_and_the_peer_stays() {
+    with_peer(|lane, peer| {
         for (ticket, kind, count, text) in [
             (0, json!({"Broadcast": {"root": 2}}), 4, "root = 2 given"),
             (1, json!({"Send": {"to": 1}}), 4, "a rank other than the own"),
             (2, json!("AllGather"), u64::MAX, "at most 2^40 wanted"),
         ] {
-            say(visitor, &issue(ticket, &kind, count));
-            let answer = hear(visitor);
+            say(peer, &issue(ticket, &kind, count));
+            let answer = hear(peer);
             let got = answer["Issued"]["refusal"]["text"].as_str().unwrap();
             assert!(got.contains(text), "{got}");
         }
-        say(visitor, &json!("Ping"));
-        assert_eq!(hear(visitor), json!("Pong"));
+        say(peer, &json!("Ping"));
+        assert_eq!(hear(peer), json!("Pong"));
         lane.comm.async_error().unwrap();
     });
 }
 
 /// A root info of another process, which leads to `listener`.
 fn root_to(listener: &UnixListener) -> RootInfo {
-    let door = listener.local_addr().unwrap().as_pathname().unwrap().to_str().unwrap().to_owned();
+    let endpoint = listener.local_addr().unwrap().as_pathname().unwrap().to_str().unwrap().to_owned();
     let mut bytes = b"fa-sim-hccl-root".to_vec();
     bytes.extend(4242u32.to_le_bytes());
     bytes.extend([0; 16]);
     bytes.push(1);
-    bytes.extend((door.len() as u16).to_le_bytes());
-    bytes.extend(door.as_bytes());
+    bytes.extend((endpoint.len() as u16).to_le_bytes());
+    bytes.extend(endpoint.as_bytes());
     bytes.resize(RootInfo::BYTES, 0);
     RootInfo::from_bytes(&bytes).unwrap()
 }
 
-/// Rank 1, here, and a keeper that is written by hand.
-fn with_keeper<T: Send>(body: impl FnOnce(UnixStream), visit: impl FnOnce(&RootInfo) -> T + Send) -> T {
+/// Rank 1, here, and a owner that is written by hand.
+fn with_owner<T: Send>(body: impl FnOnce(UnixStream), join: impl FnOnce(&RootInfo) -> T + Send) -> T {
     let folder = tempfile::tempdir().unwrap();
-    let listener = UnixListener::bind(folder.path().join("door")).unwrap();
+    let listener = UnixListener::bind(folder.path().join("endpoint")).unwrap();
     let root = root_to(&listener);
     std::thread::scope(|scope| {
-        let visitor = scope.spawn(|| visit(&root));
+        let peer = scope.spawn(|| join(&root));
         let stream = listener.accept().unwrap().0;
         assert_eq!((hear(&stream)["version"].clone(), hear(&stream)["rank"].clone()), (json!(1), json!(1)));
         body(stream);
-        visitor.join().unwrap()
+        peer.join().unwrap()
     })
 }
 
@@ -187,7 +187,7 @@ fn welcome(memory: &std::path::Path, len: usize) -> Value {
 const MEMORY: usize = (1 << 20) + (1 << 17);
 
 #[test]
-fn what_a_keeper_answers_is_checked() {
+fn what_an_owner_answers_is_checked() {
     let folder = tempfile::tempdir().unwrap();
     let memory = folder.path().join("memory");
     let join = |root: &RootInfo| Communicator::new(&device(), root, 1, 2).unwrap_err().to_string();
@@ -197,10 +197,10 @@ fn what_a_keeper_answers_is_checked() {
         (json!({"Welcome": {"name": "n".repeat(128), "homes": [], "memory": "/"}}), "a name of 128 bytes"),
         (json!({"No": {"code": 5, "text": "not today"}}), "not today"),
     ] {
-        let error = with_keeper(|stream| say(&stream, &answer), join);
+        let error = with_owner(|stream| say(&stream, &answer), join);
         assert!(error.contains(text), "{text:?} is not in: {error}");
     }
-    let error = with_keeper(drop, join);
+    let error = with_owner(drop, join);
     assert!(error.contains("process 4242, which made rootInfo, has ended"), "{error}");
 }
 
@@ -217,7 +217,7 @@ fn what_a_keeper_asks_for_is_checked() {
         (json!({"Explode": null}), "does not understand"),
         (json!({"Ended": {"ticket": 0, "is_done": false}}), "gave no reason"),
     ] {
-        let keeper = |stream: UnixStream| {
+        let owner = |stream: UnixStream| {
             say(&stream, &welcome(&memory, MEMORY));
             assert_eq!(hear(&stream), json!("Ready"));
             assert_eq!(hear(&stream)["Issue"]["ticket"], json!(0));
@@ -227,10 +227,10 @@ fn what_a_keeper_asks_for_is_checked() {
             assert_eq!(hear(&stream), json!({"Loaded": {"has_unset": false}}));
             assert_eq!(std::fs::read(&memory).unwrap()[..61], (3..64).collect::<Vec<u8>>());
             say(&stream, &question);
-            // Until the visitor has gone.
+            // Until the peer has gone.
             let _ = (&stream).read_to_end(&mut Vec::new());
         };
-        let error = with_keeper(keeper, |root| {
+        let error = with_owner(owner, |root| {
             let lane = lane(root, 1, 2);
             let buffer = lane.upload(&(0..64).collect::<Vec<u8>>());
             let job = (64, fastattention::runtime::CommDType::I8);

@@ -121,8 +121,8 @@ impl Job {
             assert!(!hangs, "rank {rank} hangs: {text}");
             assert!(rank == victim || status.success(), "rank {rank} fails: {text}");
             // The folder of the communicator is gone.
-            for door in text.lines().filter_map(|line| line.strip_prefix("door ")) {
-                assert!(!PathBuf::from(door).parent().unwrap().exists(), "{door} is left");
+            for endpoint in text.lines().filter_map(|line| line.strip_prefix("endpoint ")) {
+                assert!(!PathBuf::from(endpoint).parent().unwrap().exists(), "{endpoint} is left");
             }
             if rank != victim {
                 outputs.push(Output { rank, text });
@@ -184,8 +184,8 @@ pub(crate) fn device() -> Device {
     Device::simulated(config).unwrap()
 }
 
-/// Where other processes of a root info knock: its length is in bytes 37 and 38, its path follows.
-pub(crate) fn door_of(root: &RootInfo) -> PathBuf {
+/// Where other processes of a root info probe: its length is in bytes 37 and 38, its path follows.
+pub(crate) fn endpoint_of(root: &RootInfo) -> PathBuf {
     let bytes = root.to_bytes();
     let len = usize::from(u16::from_le_bytes([bytes[37], bytes[38]]));
     PathBuf::from(std::str::from_utf8(&bytes[39..39 + len]).unwrap())
@@ -203,6 +203,6 @@ pub(crate) fn run_if_rank() {
     let Ok(program) = std::env::var(PROGRAM) else { return };
     let job = Rendezvous::from_env().unwrap();
     let root = job.exchange(&device()).unwrap();
-    println!("door {}", door_of(&root).display());
+    println!("endpoint {}", endpoint_of(&root).display());
     programs::run(&program, &root, job.rank(), job.ranks());
 }

@@ -145,7 +145,7 @@ fn a_rank_that_ends_before_the_others_are_there_is_named() {
     std::thread::scope(|scope| {
         let own =
             scope.spawn(|| fastattention::runtime::Communicator::new(&device, &root, 0, 4).unwrap_err());
-        // Once it is at the door, not before.
+        // Once it is at the endpoint, not before.
         std::thread::sleep(Duration::from_millis(300));
         let start = Instant::now();
         job.kill(1);

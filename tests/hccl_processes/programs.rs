@@ -5,7 +5,7 @@ use fastattention::runtime::{Buffer, CommDType, Communicator, Operand, ReduceOp,
 use fastattention::{DType, Error, ErrorKind};
 use half::f16;
 
-use crate::job::{device, door_of, lane, Lane};
+use crate::job::{device, endpoint_of, lane, Lane};
 use crate::oracle::{is_supported, reduce, values, OPS, REDUCIBLE};
 
 const I32: CommDType = CommDType::I32;
@@ -20,7 +20,7 @@ pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
     assert!(lane.comm.name().unwrap().starts_with("sim_"));
     lane.comm.barrier(&lane.stream).unwrap();
     lane.stream.synchronize().unwrap();
-    assert!(!door_of(root).exists(), "all have joined");
+    assert!(!endpoint_of(root).exists(), "all have joined");
     match program {
         "operations" => operations(&lane),
         "unwritten" => unwritten(&lane),

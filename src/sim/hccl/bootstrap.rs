@@ -1,6 +1,6 @@
 //! How the ranks of a communicator find each other: a root info names a meeting place in the process that made it.
 //!
-//! Ranks of that process go there directly. Others knock at the place's door (`processes`), where a thread meets in
+//! Ranks of that process go there directly. Others connect to its endpoint (`processes`), where a thread meets in
 //! their stead.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use super::failure::{refusal, refuse, result};
 use super::group::Group;
 use super::home::Home;
 use super::member::{Member, Membership};
-use super::processes::{visit, Door};
+use super::processes::{join_remote, Endpoint};
 use super::root::Root;
 use super::transfer::Arithmetic;
 use crate::driver::hccl::{COMM_NAME_BYTES, ROOT_INFO_BYTES};
@@ -26,7 +26,7 @@ use crate::sim::acl::stream::{ring, wait_until};
 
 /// What a rank brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Guest {
+pub(super) struct JoinRequest {
     pub(super) ranks: u32,
     pub(super) rank: u32,
     pub(super) home: Home,
@@ -34,9 +34,9 @@ pub(super) struct Guest {
     pub(super) config: CommConfig,
 }
 
-impl Guest {
+impl JoinRequest {
     /// The first thing that all ranks must agree on and these two do not: its name and both values.
-    fn difference(&self, other: &Guest) -> Option<(&'static str, String, String)> {
+    fn difference(&self, other: &JoinRequest) -> Option<(&'static str, String, String)> {
         differ("number of ranks", &self.ranks, &other.ranks)
             .or_else(|| differ("name", &self.config.name, &other.config.name))
             .or_else(|| differ("rounding of reductions", &self.settings.rounding, &other.settings.rounding))
@@ -66,12 +66,12 @@ pub(super) struct Place {
     nonce: u64,
     state: Mutex<State>,
     /// For ranks of other processes.
-    door: Option<Door>,
+    endpoint: Option<Endpoint>,
 }
 
 #[derive(Default)]
 struct State {
-    guests: Vec<Guest>,
+    requests: Vec<JoinRequest>,
     outcome: Option<Outcome<Arc<Group>>>,
 }
 
@@ -87,9 +87,10 @@ pub(super) fn root_info() -> [u8; ROOT_INFO_BYTES] {
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let mut root = Root::new(number);
     let place = Arc::new_cyclic(|place| {
-        let door = Door::open(root.nonce, place.clone());
-        root.door = door.as_ref().map(|door| door.path().to_owned()).map_err(ToString::to_string);
-        Place { number, nonce: root.nonce, state: Mutex::default(), door: door.ok() }
+        let endpoint = Endpoint::open(root.nonce, place.clone());
+        root.endpoint =
+            endpoint.as_ref().map(|endpoint| endpoint.path().to_owned()).map_err(ToString::to_string);
+        Place { number, nonce: root.nonce, state: Mutex::default(), endpoint: endpoint.ok() }
     });
     places().insert(number, place);
     root.to_bytes()
@@ -100,29 +101,29 @@ fn used_up<T>(number: u64) -> Outcome<T> {
 }
 
 /// Joins the communicator of a root info, and waits for its other ranks.
-pub(super) fn join(bytes: &[u8; ROOT_INFO_BYTES], guest: &Guest) -> Outcome<Box<dyn Membership>> {
-    check(guest)?;
+pub(super) fn join(bytes: &[u8; ROOT_INFO_BYTES], request: &JoinRequest) -> Outcome<Box<dyn Membership>> {
+    check(request)?;
     let root = Root::from_bytes(bytes)?;
     let place = places().get(&root.number).filter(|place| place.nonce == root.nonce).cloned();
     match place {
-        Some(place) => Ok(Box::new(Member { group: place.meet(guest)?, rank: guest.rank })),
+        Some(place) => Ok(Box::new(Member { group: place.meet(request)?, rank: request.rank })),
         None if root.process == std::process::id() => used_up(root.number),
-        None => visit(&root, guest),
+        None => join_remote(&root, request),
     }
 }
 
-/// Checks what does not depend on the other ranks. Guests of other processes are to be checked too.
-fn check(guest: &Guest) -> Outcome {
-    if guest.ranks == 0 {
+/// Checks what does not depend on the other ranks. Requests of other processes are to be checked too.
+fn check(request: &JoinRequest) -> Outcome {
+    if request.ranks == 0 {
         return refuse(result::PARA, "nRanks = 0 given, at least 1 wanted");
     }
-    if guest.rank >= guest.ranks {
+    if request.rank >= request.ranks {
         return refuse(
             result::PARA,
-            format!("rank = {} given, a rank below nRanks = {} wanted", guest.rank, guest.ranks),
+            format!("rank = {} given, a rank below nRanks = {} wanted", request.rank, request.ranks),
         );
     }
-    let name_bytes = guest.config.name.as_ref().map_or(0, String::len);
+    let name_bytes = request.config.name.as_ref().map_or(0, String::len);
     if name_bytes >= COMM_NAME_BYTES {
         let text = format!("a name of {name_bytes} bytes given, at most {} wanted", COMM_NAME_BYTES - 1);
         return refuse(result::PARA, text);
@@ -136,23 +137,23 @@ impl Place {
     }
 
     /// Waits here for the other ranks.
-    pub(super) fn meet(&self, guest: &Guest) -> Outcome<Arc<Group>> {
-        check(guest)?;
+    pub(super) fn meet(&self, request: &JoinRequest) -> Outcome<Arc<Group>> {
+        check(request)?;
         {
             let mut state = self.state();
             if let Some(outcome) = &state.outcome {
                 return outcome.clone().and_then(|_| used_up(self.number));
             }
-            state.outcome = state.admit(guest);
+            state.outcome = state.admit(request);
         }
         ring();
-        let timeout = guest.settings.connect_timeout;
+        let timeout = request.settings.connect_timeout;
         if !wait_until(Some(timeout), || self.state().outcome.is_some()) {
-            let text = self.state().missing_text(guest, timeout);
+            let text = self.state().missing_text(request, timeout);
             self.give_up(refusal(result::TIMEOUT, text));
         }
         places().remove(&self.number);
-        self.door.iter().for_each(Door::close);
+        self.endpoint.iter().for_each(Endpoint::close);
         let outcome = self.state().outcome.clone();
         outcome.unwrap_or_else(|| unreachable!("waited for above"))
     }
@@ -168,21 +169,21 @@ impl State {
     /// Takes a rank in. `Some` when that decides whether there is a communicator.
     ///
     /// ASSUMPTION(hccl-one-device-one-rank): two ranks on one device are refused.
-    fn admit(&mut self, guest: &Guest) -> Option<Outcome<Arc<Group>>> {
-        for other in &self.guests {
-            let several = guest.home.process != other.home.process;
-            let refusal = guest.difference(other).map(|(what, own, theirs)| {
+    fn admit(&mut self, request: &JoinRequest) -> Option<Outcome<Arc<Group>>> {
+        for other in &self.requests {
+            let several = request.home.process != other.home.process;
+            let refusal = request.difference(other).map(|(what, own, theirs)| {
                 format!(
                     "ranks disagree on the {what}: {} gives {own}, {} gives {theirs}",
-                    guest.text(several),
+                    request.text(several),
                     other.text(several)
                 )
             });
-            let taken = (guest.rank == other.rank || guest.home == other.home).then(|| {
+            let taken = (request.rank == other.rank || request.home == other.home).then(|| {
                 format!(
                     "rank {} on {} given, while rank {} is on {}; a device for each rank wanted",
-                    guest.rank,
-                    guest.home.text(several),
+                    request.rank,
+                    request.home.text(several),
                     other.rank,
                     other.home.text(several)
                 )
@@ -191,42 +192,42 @@ impl State {
                 return Some(refuse(result::PARA, text));
             }
         }
-        self.guests.push(guest.clone());
-        if self.guests.len() < guest.ranks as usize {
+        self.requests.push(request.clone());
+        if self.requests.len() < request.ranks as usize {
             return None;
         }
-        self.guests.sort_by_key(|guest| guest.rank);
-        Some(Ok(group(&self.guests)))
+        self.requests.sort_by_key(|request| request.rank);
+        Some(Ok(group(&self.requests)))
     }
 
-    fn missing_text(&self, guest: &Guest, waited: Duration) -> String {
-        let missing = (0..guest.ranks).filter(|rank| self.guests.iter().all(|g| g.rank != *rank));
+    fn missing_text(&self, request: &JoinRequest, waited: Duration) -> String {
+        let missing = (0..request.ranks).filter(|rank| self.requests.iter().all(|g| g.rank != *rank));
         let named: Vec<String> = missing.take(NAMED).map(|rank| rank.to_string()).collect();
-        let missing = guest.ranks as usize - self.guests.len();
+        let missing = request.ranks as usize - self.requests.len();
         let more = if missing > NAMED { format!(" and {} more", missing - NAMED) } else { String::new() };
         let named = named.join(", ");
-        format!("rank {} waited {waited:?} for rank {named}{more} of {}", guest.rank, guest.ranks)
+        format!("rank {} waited {waited:?} for rank {named}{more} of {}", request.rank, request.ranks)
     }
 }
 
 /// The communicator of all ranks, in order.
-fn group(guests: &[Guest]) -> Arc<Group> {
+fn group(requests: &[JoinRequest]) -> Arc<Group> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    let first = &guests[0];
+    let first = &requests[0];
     let name =
         first.config.name.clone().unwrap_or_else(|| {
             format!("sim_{}_{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed))
         });
     let arithmetic = Arithmetic { rounding: first.settings.rounding, order: first.settings.order };
-    Arc::new(Group::new(name, guests.iter().map(|guest| guest.home).collect(), arithmetic))
+    Arc::new(Group::new(name, requests.iter().map(|request| request.home).collect(), arithmetic))
 }
 
 /// A communicator whose ranks one thread names: they need not wait for each other.
-pub(super) fn together(guests: &[Guest]) -> Outcome<Arc<Group>> {
+pub(super) fn together(requests: &[JoinRequest]) -> Outcome<Arc<Group>> {
     let mut state = State::default();
-    for guest in guests {
-        check(guest)?;
-        if let Some(outcome) = state.admit(guest) {
+    for request in requests {
+        check(request)?;
+        if let Some(outcome) = state.admit(request) {
             return outcome;
         }
     }

@@ -12,7 +12,7 @@ use std::ffi::{c_char, c_void, CStr, CString};
 use std::ptr;
 use std::sync::{Arc, LazyLock};
 
-use super::bootstrap::{self, Guest};
+use super::bootstrap::{self, JoinRequest};
 use super::comm_config::{check_head, CommConfig, HEAD_BYTES};
 use super::communicator::{Communicator, Pointers};
 use super::config::Settings;
@@ -50,15 +50,15 @@ pub(super) unsafe extern "C" fn HcclGetRootInfo(root_info: *mut HcclRootInfo) ->
     })
 }
 
-fn guest(ranks: u32, rank: u32, device: &SimDevice, config: CommConfig) -> Outcome<Guest> {
+fn request(ranks: u32, rank: u32, device: &SimDevice, config: CommConfig) -> Outcome<JoinRequest> {
     let settings =
         Settings::new(&device.config().hccl, config.deterministic, |name| std::env::var(name).ok())?;
-    Ok(Guest { ranks, rank, home: Home::here(device.id()), settings, config })
+    Ok(JoinRequest { ranks, rank, home: Home::here(device.id()), settings, config })
 }
 
 /// Gives the communicator of one rank a handle.
-fn open(membership: Box<dyn Membership>, guest: &Guest, device: Arc<SimDevice>) -> Outcome<HcclComm> {
-    handles::insert(Arc::new(Communicator::new(membership, device, guest.settings.exec_timeout)))
+fn open(membership: Box<dyn Membership>, request: &JoinRequest, device: Arc<SimDevice>) -> Outcome<HcclComm> {
+    handles::insert(Arc::new(Communicator::new(membership, device, request.settings.exec_timeout)))
 }
 
 /// # Safety
@@ -78,9 +78,9 @@ unsafe fn init(
     // SAFETY: not null, so readable by this function's contract; it consists of bytes.
     let bytes: [c_char; ROOT_INFO_BYTES] = unsafe { root_info.read_unaligned() }.internal;
     let device = Arc::clone(&device::current()?.device);
-    let guest = guest(ranks, rank, &device, config)?;
-    let membership = bootstrap::join(&bytes.map(|c| c.to_ne_bytes()[0]), &guest)?;
-    out.set(open(membership, &guest, device)?);
+    let request = request(ranks, rank, &device, config)?;
+    let membership = bootstrap::join(&bytes.map(|c| c.to_ne_bytes()[0]), &request)?;
+    out.set(open(membership, &request, device)?);
     Ok(())
 }
 
@@ -136,18 +136,18 @@ pub(super) unsafe extern "C" fn HcclCommInitAll(
             let entry = unsafe { devices.add(rank as usize) };
             // SAFETY: an entry of the array.
             let device = device::device(unsafe { entry.read() })?;
-            let guest = guest(num_devices, rank, &device, CommConfig::default())?;
-            ranks.push((device, guest));
+            let request = request(num_devices, rank, &device, CommConfig::default())?;
+            ranks.push((device, request));
         }
-        let guests: Vec<Guest> = ranks.iter().map(|(_, guest)| guest.clone()).collect();
-        let group = bootstrap::together(&guests)?;
-        for (i, (device, guest)) in ranks.into_iter().enumerate() {
+        let requests: Vec<JoinRequest> = ranks.iter().map(|(_, request)| request.clone()).collect();
+        let group = bootstrap::together(&requests)?;
+        for (i, (device, request)) in ranks.into_iter().enumerate() {
             // SAFETY: the array has `num_devices` entries, by the C signature.
             let entry = unsafe { comms.add(i) };
             // SAFETY: an entry of the array.
             let out = unsafe { Out::new(entry, "comms") }?;
-            let member = Member { group: Arc::clone(&group), rank: guest.rank };
-            out.set(open(Box::new(member), &guest, device)?);
+            let member = Member { group: Arc::clone(&group), rank: request.rank };
+            out.set(open(Box::new(member), &request, device)?);
         }
         Ok(())
     })

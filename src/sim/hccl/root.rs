@@ -7,11 +7,11 @@ use super::failure::{refuse, result};
 use crate::driver::hccl::ROOT_INFO_BYTES;
 use crate::sim::acl::border::Outcome;
 
-/// How it begins. Process, place, nonce and door follow, and zeros; integers are little-endian.
+/// How it begins. Process, place, nonce and endpoint follow, and zeros; integers are little-endian.
 const MAGIC: &[u8; 16] = b"fa-sim-hccl-root";
-/// Is there a door? Its length and text follow.
-const DOOR_AT: usize = 16 + 4 + 8 + 8;
-const TEXT_AT: usize = DOOR_AT + 1 + 2;
+/// Is there a endpoint? Its length and text follow.
+const ENDPOINT_AT: usize = 16 + 4 + 8 + 8;
+const TEXT_AT: usize = ENDPOINT_AT + 1 + 2;
 
 /// Names a meeting place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,19 +22,19 @@ pub(super) struct Root {
     pub(super) number: u64,
     /// Known to those only who have the root info.
     pub(super) nonce: u64,
-    /// Where other processes knock, or why they cannot.
-    pub(super) door: Result<PathBuf, String>,
+    /// Where other processes probe, or why they cannot.
+    pub(super) endpoint: Result<PathBuf, String>,
 }
 
 impl Root {
     pub(super) fn new(number: u64) -> Root {
         // The keys of a `RandomState` come from the operating system.
         let nonce = RandomState::new().hash_one(number);
-        Root { process: std::process::id(), number, nonce, door: Err("it has not opened one".into()) }
+        Root { process: std::process::id(), number, nonce, endpoint: Err("it has not opened one".into()) }
     }
 
     pub(super) fn to_bytes(&self) -> [u8; ROOT_INFO_BYTES] {
-        let text = match &self.door {
+        let text = match &self.endpoint {
             Ok(path) => path.to_string_lossy(),
             Err(why) => why.into(),
         };
@@ -47,7 +47,7 @@ impl Root {
         bytes.extend(self.process.to_le_bytes());
         bytes.extend(self.number.to_le_bytes());
         bytes.extend(self.nonce.to_le_bytes());
-        bytes.push(u8::from(self.door.is_ok()));
+        bytes.push(u8::from(self.endpoint.is_ok()));
         bytes.extend(u16::try_from(len).unwrap_or_else(|_| unreachable!("cut above")).to_le_bytes());
         bytes.extend(text);
         let mut all = [0; ROOT_INFO_BYTES];
@@ -74,7 +74,7 @@ impl Root {
             return None;
         }
         let text = std::str::from_utf8(text).ok()?;
-        let door = match is_open {
+        let endpoint = match is_open {
             0 => Err(text.to_owned()),
             1 => Ok(PathBuf::from(text)),
             _ => return None,
@@ -83,7 +83,7 @@ impl Root {
             process: u32::from_le_bytes(*process),
             number: u64::from_le_bytes(*number),
             nonce: u64::from_le_bytes(*nonce),
-            door,
+            endpoint,
         })
     }
 }
@@ -95,26 +95,28 @@ mod tests {
     #[test]
     fn bytes_and_back() {
         let long = "x".repeat(ROOT_INFO_BYTES);
-        for door in [Ok("/tmp/some/door".into()), Err("no folder".into()), Err(long.clone())] {
-            let root = Root { door, ..Root::new(7) };
+        for endpoint in [Ok("/tmp/some/endpoint".into()), Err("no folder".into()), Err(long.clone())] {
+            let root = Root { endpoint, ..Root::new(7) };
             let bytes = root.to_bytes();
             let back = Root::from_bytes(&bytes).unwrap();
             assert_eq!((back.process, back.number, back.nonce), (root.process, root.number, root.nonce));
             let cut = |text: String| text[..text.len().min(ROOT_INFO_BYTES - TEXT_AT)].to_owned();
-            assert_eq!(back.door, root.door.map_err(cut));
+            assert_eq!(back.endpoint, root.endpoint.map_err(cut));
         }
         assert_ne!(Root::new(7).nonce, Root::new(7).nonce);
     }
 
     #[test]
     fn other_bytes_are_no_root_info() {
-        let bytes = Root { door: Ok("/tmp/some/door".into()), ..Root::new(7) }.to_bytes();
-        for (at, value) in [(0, 0), (DOOR_AT, 2), (DOOR_AT + 1, 99), (DOOR_AT + 2, 99), (TEXT_AT, 0xff)] {
+        let bytes = Root { endpoint: Ok("/tmp/some/endpoint".into()), ..Root::new(7) }.to_bytes();
+        for (at, value) in
+            [(0, 0), (ENDPOINT_AT, 2), (ENDPOINT_AT + 1, 99), (ENDPOINT_AT + 2, 99), (TEXT_AT, 0xff)]
+        {
             let mut bad = bytes;
             bad[at] = value;
-            // A longer door takes in zeros, which no path has, or goes beyond the end.
+            // A longer endpoint takes in zeros, which no path has, or goes beyond the end.
             let root = Root::from_bytes(&bad);
-            assert!(root.is_err() || at == DOOR_AT + 1, "byte {at} = {value}: {root:?}");
+            assert!(root.is_err() || at == ENDPOINT_AT + 1, "byte {at} = {value}: {root:?}");
         }
         let mut bad = bytes;
         bad[ROOT_INFO_BYTES - 1] = 1;

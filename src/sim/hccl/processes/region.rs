@@ -1,4 +1,4 @@
-//! Device memory of a visitor, as the keeper sees it.
+//! Device memory of a peer, as the owner sees it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::super::buffers::{bytes, Buffers, Distant, Region, Seat};
 use super::super::failure::Failure;
 use super::super::operation::Operation;
-use super::keeper::Link;
+use super::owner::Link;
+use super::protocol::{Side, ToOwner, ToPeer};
 use super::staging::PIECE;
-use super::words::{Side, ToKeeper, ToVisitor};
 use crate::sim::memory::Contents;
 
-/// A buffer of one of the visitor's operations.
+/// A buffer of one of the peer's operations.
 #[derive(Debug)]
 struct Remote {
     link: Arc<Link>,
@@ -36,8 +36,8 @@ impl Distant for Remote {
         for start in range.clone().step_by(PIECE) {
             let len = bytes(range.end - start).min(PIECE);
             self.link.with_staging(|staging| {
-                let ToKeeper::Loaded { has_unset } =
-                    self.link.ask(&ToVisitor::Load { ticket, side, start, len })?
+                let ToOwner::Loaded { has_unset } =
+                    self.link.ask(&ToPeer::Load { ticket, side, start, len })?
                 else {
                     return Err(self.link.wrong_answer());
                 };
@@ -59,8 +59,8 @@ impl Distant for Remote {
             let (start, len) = (at + first as u64, data.len());
             self.link.with_staging(|staging| {
                 let has_unset = staging.put(&piece);
-                match self.link.ask(&ToVisitor::Store { ticket, side, start, len, has_unset })? {
-                    ToKeeper::Stored => Ok(()),
+                match self.link.ask(&ToPeer::Store { ticket, side, start, len, has_unset })? {
+                    ToOwner::Stored => Ok(()),
                     _ => Err(self.link.wrong_answer()),
                 }
             })?;

@@ -32,10 +32,10 @@ impl Shared {
     }
 }
 
-/// Has `last_words` called when the process exits: by `exit`, or by a return from `main`, not when it is killed.
-pub(super) fn at_exit(last_words: extern "C" fn()) {
+/// Has `at_process_exit` called when the process exits: by `exit`, or by a return from `main`, not when it is killed.
+pub(super) fn at_exit(at_process_exit: extern "C" fn()) {
     // SAFETY: the function lives as long as this library; glibc calls it early if the library is unloaded.
-    let refused = unsafe { libc::atexit(last_words) };
+    let refused = unsafe { libc::atexit(at_process_exit) };
     // Without memory for one more function the process ends as if it was killed.
     let _ = refused;
 }

@@ -1,4 +1,4 @@
-//! What keeper and visitor say to each other: a length (4 bytes, little-endian), then JSON.
+//! What owner and peer say to each other: a length (4 bytes, little-endian), then JSON.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -16,16 +16,16 @@ use super::super::operation::Operation;
 use crate::driver::AclError;
 use crate::sim::acl::border::Refusal;
 
-/// Changes with every change of the words.
+/// Changes with every change of the messages.
 pub(super) const VERSION: u32 = 1;
 
 /// How long a process that is alive may take to say or take something that needs no other process.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest word. The longest ones list all ranks.
-const MAX_WORD_BYTES: usize = 1 << 20;
+/// Longest message. The longest ones list all ranks.
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// The first word of a visitor, the same in all versions.
+/// The first message of a peer, the same in all versions.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) version: u32,
@@ -51,7 +51,7 @@ impl From<No> for Refusal {
     }
 }
 
-/// The keeper's answer to [`Hello`] and the `Guest` that follows.
+/// The owner's answer to [`Hello`] and the `JoinRequest` that follows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// All ranks are there.
@@ -71,9 +71,9 @@ pub(super) enum Side {
     Recv,
 }
 
-/// What a visitor says. It numbers its operations 0, 1, 2; a ticket is that number.
+/// What a peer says. It numbers its operations 0, 1, 2; a ticket is that number.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum ToKeeper {
+pub(super) enum ToOwner {
     /// It has opened the shared memory.
     Ready,
     Issue {
@@ -101,9 +101,9 @@ pub(super) enum ToKeeper {
     Stored,
 }
 
-/// What a keeper says.
+/// What a owner says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum ToVisitor {
+pub(super) enum ToPeer {
     /// The operation is announced, or refused.
     Issued {
         ticket: u64,
@@ -132,12 +132,12 @@ pub(super) enum ToVisitor {
 }
 
 /// Reads one word. Garbage is `InvalidData`, the end of the other process `UnexpectedEof`.
-pub(super) fn read_word<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T> {
+pub(super) fn read_message<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T> {
     let mut len = [0; 4];
     from.read_exact(&mut len)?;
     let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
-    if len > MAX_WORD_BYTES {
-        let text = format!("a word of {len} bytes, at most {MAX_WORD_BYTES} wanted");
+    if len > MAX_MESSAGE_BYTES {
+        let text = format!("a word of {len} bytes, at most {MAX_MESSAGE_BYTES} wanted");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut bytes = vec![0; len];
@@ -147,7 +147,7 @@ pub(super) fn read_word<T: DeserializeOwned>(mut from: impl Read) -> io::Result<
 
 fn to_bytes(word: &impl Serialize) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(word)?;
-    let len = u32::try_from(json.len()).ok().filter(|&len| len as usize <= MAX_WORD_BYTES);
+    let len = u32::try_from(json.len()).ok().filter(|&len| len as usize <= MAX_MESSAGE_BYTES);
     let len = len.ok_or_else(|| io::Error::other(format!("a word of {} bytes", json.len())))?;
     Ok([&len.to_le_bytes(), json.as_slice()].concat())
 }
@@ -209,11 +209,11 @@ mod tests {
     fn words_pass_and_garbage_does_not() {
         let operation =
             Operation { kind: Kind::AllReduce(ReduceOp::Max), count: 1 << 40, data_type: DataType::Bfp16 };
-        let bytes = to_bytes(&ToKeeper::Issue { ticket: u64::MAX, operation }).unwrap();
-        let back: ToKeeper = read_word(bytes.as_slice()).unwrap();
-        assert!(matches!(back, ToKeeper::Issue { ticket: u64::MAX, operation: o } if o == operation));
+        let bytes = to_bytes(&ToOwner::Issue { ticket: u64::MAX, operation }).unwrap();
+        let back: ToOwner = read_message(bytes.as_slice()).unwrap();
+        assert!(matches!(back, ToOwner::Issue { ticket: u64::MAX, operation: o } if o == operation));
 
-        let kind = |bytes: &[u8]| read_word::<ToKeeper>(bytes).unwrap_err().kind();
+        let kind = |bytes: &[u8]| read_message::<ToOwner>(bytes).unwrap_err().kind();
         for cut in [0, 3, 4, bytes.len() - 1] {
             assert_eq!(kind(&bytes[..cut]), io::ErrorKind::UnexpectedEof);
         }

@@ -1,4 +1,4 @@
-//! The keeper's side of a connection: its first words, what the visitor says, and questions to it.
+//! The owner's side of a connection: the handshake, what the peer says, and questions to it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,26 +6,26 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::super::bootstrap::Guest;
+use super::super::bootstrap::JoinRequest;
 use super::super::failure::{refusal, result, Cause, Failure};
-use super::attendant::attend;
-use super::door::Hall;
-use super::staging::Staging;
-use super::words::{
-    limit, loss_text, read_word, Answer, Hello, Line, ToKeeper, ToVisitor, PATIENCE, VERSION,
+use super::endpoint::Meeting;
+use super::protocol::{
+    limit, loss_text, read_message, Answer, Hello, Line, ToOwner, ToPeer, PATIENCE, VERSION,
 };
+use super::session::run_session;
+use super::staging::Staging;
 use crate::sim::acl::stream::{ring, wait_until};
 
-/// Words that may wait for their turn. A visitor has a few on each stream and thread, at most.
+/// Messages that may wait for their turn. A peer has a few on each stream and thread, at most.
 const MAX_WAITING: usize = 1 << 16;
 
-/// The connection to a visitor.
+/// The connection to a peer.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) line: Line,
     /// "rank 1 (device 0 of process 77)".
     pub(super) who: String,
-    /// How long the visitor may take to move a piece; `None`: for as long as it lives.
+    /// How long the peer may take to move a piece; `None`: for as long as it lives.
     pub(super) limit: Option<Duration>,
     state: Mutex<State>,
     /// Held while a piece moves.
@@ -34,10 +34,10 @@ pub(super) struct Link {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// What the visitor said and was not done yet.
-    pub(super) waiting: VecDeque<ToKeeper>,
+    /// What the peer said and was not done yet.
+    pub(super) waiting: VecDeque<ToOwner>,
     /// To a question of [`Link::ask`].
-    answer: Option<ToKeeper>,
+    answer: Option<ToOwner>,
     /// Has it opened the shared memory?
     pub(super) is_ready: bool,
     /// Why nothing comes any more.
@@ -45,15 +45,15 @@ pub(super) struct State {
 }
 
 /// Serves a connection to its end.
-pub(super) fn serve(stream: &UnixStream, hall: Hall) {
-    // Somebody else's connection, or one that ended in the middle of the first words.
-    let Ok(Some(guest)) = greet(stream, hall.nonce) else { return };
+pub(super) fn serve(stream: &UnixStream, meeting: Meeting) {
+    // Somebody else's connection, or one that ended in the middle of the handshake.
+    let Ok(Some(request)) = handshake(stream, meeting.nonce) else { return };
     let Ok(line) = Line::new(stream) else { return };
-    let link = Arc::new(Link::new(line, &guest));
-    let (own, place) = (Arc::clone(&link), hall.place.clone());
-    let thread = std::thread::Builder::new().name("sim-hccl-attend".into());
-    if let Err(e) = thread.spawn(move || attend(&own, hall, &guest)) {
-        let text = format!("the keeper's host gives no thread for {}: {e}", link.who);
+    let link = Arc::new(Link::new(line, &request));
+    let (own, place) = (Arc::clone(&link), meeting.place.clone());
+    let thread = std::thread::Builder::new().name("sim-hccl-session".into());
+    if let Err(e) = thread.spawn(move || run_session(&own, meeting, &request)) {
+        let text = format!("the owner's host gives no thread for {}: {e}", link.who);
         link.line.say(&Answer::No(refusal(result::INTERNAL, text).into()));
         return;
     }
@@ -65,29 +65,29 @@ pub(super) fn serve(stream: &UnixStream, hall: Hall) {
 }
 
 /// `None` for one who may not come in, and was told so.
-fn greet(stream: &UnixStream, nonce: u64) -> io::Result<Option<Guest>> {
+fn handshake(stream: &UnixStream, nonce: u64) -> io::Result<Option<JoinRequest>> {
     limit(stream, Some(PATIENCE))?;
-    let hello: Hello = read_word(stream)?;
+    let hello: Hello = read_message(stream)?;
     let line = Line::new(stream)?;
     let refusal = if hello.nonce != nonce {
-        refusal(result::PARA, "rootInfo: its nonce is not that of the process at its door")
+        refusal(result::PARA, "rootInfo: its nonce is not that of the process of the endpoint")
     } else if hello.version != VERSION {
         let text = format!("a process with version {} given, {VERSION} wanted", hello.version);
         refusal(result::NOT_SUPPORT, text)
     } else {
-        let guest = read_word(stream)?;
+        let request = read_message(stream)?;
         limit(stream, None)?;
-        return Ok(Some(guest));
+        return Ok(Some(request));
     };
     line.say(&Answer::No(refusal.into()));
     Ok(None)
 }
 
 impl Link {
-    fn new(line: Line, guest: &Guest) -> Link {
-        let limit = guest.settings.exec_timeout.map(|limit| limit.max(PATIENCE));
+    fn new(line: Line, request: &JoinRequest) -> Link {
+        let limit = request.settings.exec_timeout.map(|limit| limit.max(PATIENCE));
         let (state, staging) = (Mutex::default(), Mutex::default());
-        Link { line, who: guest.text(true), limit, state, staging }
+        Link { line, who: request.text(true), limit, state, staging }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -98,13 +98,13 @@ impl Link {
         self.state().lost.is_some()
     }
 
-    /// Reads what the visitor says, until it says nothing more; why.
+    /// Reads what the peer says, until it says nothing more; why.
     fn listen(&self, stream: &UnixStream) -> String {
         let text = loop {
-            match read_word(stream) {
-                Ok(ToKeeper::Ping) => self.line.say(&ToVisitor::Pong),
-                Ok(ToKeeper::Ready) => self.state().is_ready = true,
-                Ok(answer @ (ToKeeper::Loaded { .. } | ToKeeper::Stored)) => {
+            match read_message(stream) {
+                Ok(ToOwner::Ping) => self.line.say(&ToPeer::Pong),
+                Ok(ToOwner::Ready) => self.state().is_ready = true,
+                Ok(answer @ (ToOwner::Loaded { .. } | ToOwner::Stored)) => {
                     self.state().answer = Some(answer);
                 }
                 Ok(_) if self.state().waiting.len() == MAX_WAITING => break "says too much at once".into(),
@@ -119,7 +119,7 @@ impl Link {
         text
     }
 
-    /// The memory that is shared with the visitor.
+    /// The memory that is shared with the peer.
     pub(super) fn set_staging(&self, staging: Staging) {
         *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = Some(staging);
     }
@@ -133,8 +133,8 @@ impl Link {
         body(staging.as_ref().unwrap_or_else(|| unreachable!("made before the first operation")))
     }
 
-    /// Has the visitor move a piece.
-    pub(super) fn ask(&self, question: &ToVisitor) -> Result<ToKeeper, Failure> {
+    /// Has the peer move a piece.
+    pub(super) fn ask(&self, question: &ToPeer) -> Result<ToOwner, Failure> {
         self.state().answer = None;
         self.line.say(question);
         let has_answer = |state: &State| state.answer.is_some() || state.lost.is_some();

@@ -1,4 +1,4 @@
-//! The door of a meeting place: a socket in a private folder, and the thread that lets visitors in.
+//! The endpoint of a meeting place: a socket in a private folder, and the thread that lets peers in.
 
 use std::fs::{self, Permissions};
 use std::io::{Error, ErrorKind, Result};
@@ -12,35 +12,35 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::super::bootstrap::Place;
-use super::words::PATIENCE;
-use super::{attendant, keeper, system};
+use super::protocol::PATIENCE;
+use super::{owner, session, system};
 use crate::sim::acl::border::catch;
 use crate::sim::acl::stream::{ring, wait_until};
 
 const PREFIX: &str = "fastattention-hccl-";
-const SOCKET: &str = "door";
+const SOCKET: &str = "endpoint";
 
 /// Folders that nobody listens in are removed when they are older than this; younger ones may be in the making.
 const STALE: Duration = Duration::from_secs(60);
 
 /// Where other processes come in. Only processes of the same user reach it, and only those are let in that know the
 /// nonce of the root info.
-pub(in super::super) struct Door {
+pub(in super::super) struct Endpoint {
     path: PathBuf,
     is_closed: Arc<AtomicBool>,
 }
 
-/// What visitors find behind the door.
+/// What peers find behind the endpoint.
 #[derive(Clone)]
-pub(super) struct Hall {
+pub(super) struct Meeting {
     pub(super) nonce: u64,
     pub(super) place: Weak<Place>,
-    /// Removed with the last that needs it: whoever has not told a visitor how the meeting ended keeps it.
+    /// Removed with the last that needs it: whoever has not told a peer how the meeting ended keeps it.
     pub(super) folder: Arc<TempDir>,
 }
 
-impl Door {
-    pub(in super::super) fn open(nonce: u64, place: Weak<Place>) -> Result<Door> {
+impl Endpoint {
+    pub(in super::super) fn open(nonce: u64, place: Weak<Place>) -> Result<Endpoint> {
         let base = base();
         remove_stale(&base);
         let only_own = Permissions::from_mode(0o700);
@@ -52,17 +52,17 @@ impl Door {
         }
         let listener = UnixListener::bind(&path)
             .map_err(|e| Error::new(e.kind(), format!("a socket at {}: {e}", path.display())))?;
-        let hall = Hall { nonce, place, folder: Arc::new(folder) };
+        let meeting = Meeting { nonce, place, folder: Arc::new(folder) };
         let is_closed = Arc::new(AtomicBool::new(false));
-        remember(&hall.folder, &is_closed);
+        remember(&meeting.folder, &is_closed);
         let closed = Arc::clone(&is_closed);
-        let thread = std::thread::Builder::new().name("sim-hccl-door".into());
+        let thread = std::thread::Builder::new().name("sim-hccl-endpoint".into());
         thread.spawn(move || {
-            let_in(&listener, &closed, &hall);
-            drop(hall);
+            accept(&listener, &closed, &meeting);
+            drop(meeting);
             ring();
         })?;
-        Ok(Door { path, is_closed })
+        Ok(Endpoint { path, is_closed })
     }
 
     pub(in super::super) fn path(&self) -> &Path {
@@ -72,7 +72,7 @@ impl Door {
     /// Lets nobody in any more.
     pub(in super::super) fn close(&self) {
         if !self.is_closed.swap(true, Ordering::AcqRel) {
-            // Wakes the thread that waits for visitors. Where that fails it has visitors, or has gone.
+            // Wakes the thread that waits for peers. Where that fails it has peers, or has gone.
             let _ = UnixStream::connect(&self.path);
         }
     }
@@ -87,21 +87,21 @@ fn base() -> PathBuf {
     std::env::temp_dir()
 }
 
-fn let_in(listener: &UnixListener, is_closed: &AtomicBool, hall: &Hall) {
-    for visitor in listener.incoming() {
+fn accept(listener: &UnixListener, is_closed: &AtomicBool, meeting: &Meeting) {
+    for peer in listener.incoming() {
         if is_closed.load(Ordering::Acquire) {
             return;
         }
-        let Ok(stream) = visitor else {
+        let Ok(stream) = peer else {
             // The host has no descriptor or memory left: it may have some later.
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
-        let hall = hall.clone();
-        let thread = std::thread::Builder::new().name("sim-hccl-visitor".into());
-        // Without a thread for it the visitor finds its connection closed.
+        let meeting = meeting.clone();
+        let thread = std::thread::Builder::new().name("sim-hccl-peer".into());
+        // Without a thread for it the peer finds its connection closed.
         let _ = thread.spawn(move || {
-            keeper::serve(&stream, hall);
+            owner::serve(&stream, meeting);
             ring();
         });
     }
@@ -116,34 +116,34 @@ fn remove_stale(base: &Path) {
         if !is_ours || age.is_none_or(|age| age < STALE) {
             continue;
         }
-        let knock = UnixStream::connect(folder.path().join(SOCKET));
+        let probe = UnixStream::connect(folder.path().join(SOCKET));
         let is_left = |e: Error| matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
-        if knock.is_err_and(is_left) {
+        if probe.is_err_and(is_left) {
             // That of another user stays: it is not ours to remove.
             let _ = fs::remove_dir_all(folder.path());
         }
     }
 }
 
-/// Folders of this process, and whether their doors are closed.
+/// Folders of this process, and whether their endpoints are closed.
 static FOLDERS: Mutex<Vec<(Weak<TempDir>, Arc<AtomicBool>)>> = Mutex::new(Vec::new());
 
-/// Whose exit [`last_words`] is for: a fork has its parent's memory.
+/// Whose exit [`at_process_exit`] is for: a fork has its parent's memory.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 fn remember(folder: &Arc<TempDir>, is_closed: &Arc<AtomicBool>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         PROCESS.store(std::process::id(), Ordering::Release);
-        system::at_exit(last_words);
+        system::at_exit(at_process_exit);
     });
     let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
     folders.retain(|(folder, _)| folder.strong_count() > 0);
     folders.push((Arc::downgrade(folder), Arc::clone(is_closed)));
 }
 
-/// The process exits: visitors that still need it get the time for that, and doors that nobody used are removed.
-extern "C" fn last_words() {
+/// The process exits: peers that still need it get the time for that, and endpoints that nobody used are removed.
+extern "C" fn at_process_exit() {
     if PROCESS.load(Ordering::Acquire) != std::process::id() {
         return;
     }
@@ -151,12 +151,12 @@ extern "C" fn last_words() {
     let _ = catch(|| {
         let folders = std::mem::take(&mut *FOLDERS.lock().unwrap_or_else(PoisonError::into_inner));
         for (folder, is_closed) in &folders {
-            // The ranks have met, or failed to, which visitors may not have heard yet: those who tell them have the folder.
+            // The ranks have met, or failed to, which peers may not have heard yet: those who tell them have the folder.
             if is_closed.load(Ordering::Acquire) {
                 wait_until(Some(PATIENCE), || folder.strong_count() == 0);
             }
         }
-        attendant::linger();
+        session::linger();
         for folder in folders.iter().filter_map(|(folder, _)| folder.upgrade()) {
             let _ = fs::remove_dir_all(folder.path());
         }

@@ -1,4 +1,4 @@
-//! The visitor's side of a connection: a rank whose communicator is kept in another process.
+//! The peer's side of a connection: a rank whose communicator is kept in another process.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::super::bootstrap::Guest;
+use super::super::bootstrap::JoinRequest;
 use super::super::buffers::Buffers;
 use super::super::failure::{refusal, refuse, result, Cause, Failure};
 use super::super::home::{rank_text, Home};
 use super::super::member::{Appointment, Membership};
 use super::super::operation::Operation;
 use super::super::root::Root;
-use super::staging::{Staging, PIECE};
-use super::words::{
-    limit, loss_text, read_word, Answer, Hello, Line, No, Side, ToKeeper, ToVisitor, PATIENCE, VERSION,
+use super::protocol::{
+    limit, loss_text, read_message, Answer, Hello, Line, No, Side, ToOwner, ToPeer, PATIENCE, VERSION,
 };
+use super::staging::{Staging, PIECE};
 use crate::driver::hccl::COMM_NAME_BYTES;
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
@@ -28,23 +28,25 @@ const DONE: u8 = 1;
 const FAILED: u8 = 2;
 
 /// Joins the communicator of another process, and waits for its other ranks.
-pub(in super::super) fn visit(root: &Root, guest: &Guest) -> Outcome<Box<dyn Membership>> {
-    let door = match &root.door {
-        Ok(door) => door,
+pub(in super::super) fn join_remote(root: &Root, request: &JoinRequest) -> Outcome<Box<dyn Membership>> {
+    let endpoint = match &root.endpoint {
+        Ok(endpoint) => endpoint,
         Err(why) => {
             let text =
                 format!("rootInfo of process {} serves ranks of that process only: {why}", root.process);
             return refuse(result::NOT_SUPPORT, text);
         }
     };
-    let stream = UnixStream::connect(door).map_err(|e| {
-        let (process, door) = (root.process, door.display());
+    let stream = UnixStream::connect(endpoint).map_err(|e| {
+        let (process, endpoint) = (root.process, endpoint.display());
         match e.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => refusal(
                 result::NOT_FOUND,
-                format!("rootInfo of process {process} is used up, or that process has ended: {door}: {e}"),
+                format!(
+                    "rootInfo of process {process} is used up, or that process has ended: {endpoint}: {e}"
+                ),
             ),
-            _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {door}: {e}")),
+            _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {endpoint}: {e}")),
         }
     })?;
     let lost = |e: io::Error| {
@@ -52,11 +54,11 @@ pub(in super::super) fn visit(root: &Root, guest: &Guest) -> Outcome<Box<dyn Mem
         refusal(result::REMOTE, text)
     };
     let line = Line::new(&stream).map_err(lost)?;
-    // The keeper itself ends the wait when the time is over.
-    limit(&stream, Some(guest.settings.connect_timeout.saturating_add(PATIENCE))).map_err(lost)?;
+    // The owner itself ends the wait when the time is over.
+    limit(&stream, Some(request.settings.connect_timeout.saturating_add(PATIENCE))).map_err(lost)?;
     line.say(&Hello { version: VERSION, nonce: root.nonce });
-    line.say(guest);
-    match read_word(&stream).map_err(lost)? {
+    line.say(request);
+    match read_message(&stream).map_err(lost)? {
         Answer::No(no) => Err(no.into()),
         Answer::Welcome { name, .. } if name.len() >= COMM_NAME_BYTES => {
             let text =
@@ -68,9 +70,9 @@ pub(in super::super) fn visit(root: &Root, guest: &Guest) -> Outcome<Box<dyn Mem
                 refusal(result::MEMORY, format!("shared memory at {}: {e}", memory.display()))
             })?;
             limit(&stream, None).map_err(lost)?;
-            let keeper = keeper_text(root.process, &homes);
-            let seat = Seat { rank: guest.rank, ranks: guest.ranks };
-            start(Visit { line, seat, name, keeper, state: Mutex::default() }, stream, staging)
+            let owner = owner_text(root.process, &homes);
+            let seat = Seat { rank: request.rank, ranks: request.ranks };
+            start(OwnerLink { line, seat, name, owner, state: Mutex::default() }, stream, staging)
         }
     }
 }
@@ -82,7 +84,7 @@ struct Seat {
 }
 
 /// "the process of rank 0 (device 0 of process 77)".
-fn keeper_text(process: u32, homes: &[Home]) -> String {
+fn owner_text(process: u32, homes: &[Home]) -> String {
     let own = (0..).zip(homes).filter(|(_, home)| home.process == process);
     let ranks: Vec<String> = own.map(|(rank, _)| rank_text(rank, homes)).collect();
     if ranks.is_empty() {
@@ -91,24 +93,24 @@ fn keeper_text(process: u32, homes: &[Home]) -> String {
     format!("the process of {}", ranks.join(", "))
 }
 
-fn start(visit: Visit, stream: UnixStream, staging: Staging) -> Outcome<Box<dyn Membership>> {
-    let visit = Arc::new(visit);
-    let reader = Arc::clone(&visit);
-    let thread = std::thread::Builder::new().name("sim-hccl-visit".into());
+fn start(rank: OwnerLink, stream: UnixStream, staging: Staging) -> Outcome<Box<dyn Membership>> {
+    let rank = Arc::new(rank);
+    let reader = Arc::clone(&rank);
+    let thread = std::thread::Builder::new().name("sim-hccl-reader".into());
     thread.spawn(move || reader.listen(&stream, &staging)).map_err(|e| {
         refusal(result::INTERNAL, format!("the host gives no thread for the connection: {e}"))
     })?;
-    visit.line.say(&ToKeeper::Ready);
-    Ok(Box::new(Visitor(Arc::new(Stay(visit)))))
+    rank.line.say(&ToOwner::Ready);
+    Ok(Box::new(Peer(Arc::new(Joined(rank)))))
 }
 
-/// The connection to the keeper.
-struct Visit {
+/// This process's end of the connection to the owner.
+struct OwnerLink {
     line: Line,
     seat: Seat,
     name: String,
     /// Who keeps the communicator, for texts.
-    keeper: String,
+    owner: String,
     state: Mutex<State>,
 }
 
@@ -117,7 +119,7 @@ struct State {
     next_ticket: u64,
     /// Operations that have not ended.
     open: BTreeMap<u64, Entry>,
-    /// The keeper's answers to operations that were issued.
+    /// The owner's answers to operations that were issued.
     answers: BTreeMap<u64, Option<No>>,
     pongs: u64,
     failed: Option<Failure>,
@@ -129,16 +131,16 @@ struct Entry {
     status: Arc<AtomicU8>,
 }
 
-impl Visit {
+impl OwnerLink {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what the keeper says until it has gone.
+    /// Does what the owner says until it has gone.
     fn listen(&self, stream: &UnixStream, staging: &Staging) {
         loop {
             let heard =
-                read_word(stream).map_err(|e| loss_text(&e)).and_then(|word| self.hear(word, staging));
+                read_message(stream).map_err(|e| loss_text(&e)).and_then(|word| self.hear(word, staging));
             if let Err(why) = heard {
                 return self.lose(&why);
             }
@@ -146,36 +148,36 @@ impl Visit {
         }
     }
 
-    /// The error is for a keeper that does not keep the rules.
-    fn hear(&self, word: ToVisitor, staging: &Staging) -> Result<(), String> {
+    /// The error is for a owner that does not keep the rules.
+    fn hear(&self, word: ToPeer, staging: &Staging) -> Result<(), String> {
         match word {
-            ToVisitor::Issued { ticket, refusal } => {
+            ToPeer::Issued { ticket, refusal } => {
                 self.state().answers.insert(ticket, refusal);
             }
-            ToVisitor::Load { ticket, side, start, len } => {
+            ToPeer::Load { ticket, side, start, len } => {
                 let contents = self.piece(ticket, side, (start, len), |buffers, range| {
                     buffers.load(range).map_err(|failure| failure.text)
                 })?;
                 let has_unset = staging.put(&contents);
-                self.line.say(&ToKeeper::Loaded { has_unset });
+                self.line.say(&ToOwner::Loaded { has_unset });
             }
-            ToVisitor::Store { ticket, side, start, len, has_unset } => {
+            ToPeer::Store { ticket, side, start, len, has_unset } => {
                 self.piece(ticket, side, (start, len), |buffers, range| {
                     let mut contents = Contents::default();
                     staging.take(len, has_unset, &mut contents);
                     buffers.store(range.start, &contents).map_err(|failure| failure.text)
                 })?;
-                self.line.say(&ToKeeper::Stored);
+                self.line.say(&ToOwner::Stored);
             }
-            ToVisitor::Failed(failure) => {
+            ToPeer::Failed(failure) => {
                 self.state().failed.get_or_insert(failure);
             }
-            ToVisitor::Ended { ticket, is_done } => {
+            ToPeer::Ended { ticket, is_done } => {
                 if let Some(entry) = self.state().open.remove(&ticket) {
                     entry.status.store(if is_done { DONE } else { FAILED }, Ordering::Release);
                 }
             }
-            ToVisitor::Pong => self.state().pongs += 1,
+            ToPeer::Pong => self.state().pongs += 1,
         }
         Ok(())
     }
@@ -200,12 +202,12 @@ impl Visit {
         }
     }
 
-    /// The keeper is gone, and the communicator with it.
+    /// The owner is gone, and the communicator with it.
     fn lose(&self, why: &str) {
         self.line.hang_up();
         let mut state = self.state();
         state.is_lost = true;
-        let text = format!("{}, where the communicator is kept, {why}", self.keeper);
+        let text = format!("{}, where the communicator is kept, {why}", self.owner);
         state.failed.get_or_insert(Failure { cause: Cause::RankLost, text });
         for entry in std::mem::take(&mut state.open).into_values() {
             entry.status.store(FAILED, Ordering::Release);
@@ -214,12 +216,12 @@ impl Visit {
         ring();
     }
 
-    /// Waits for something that the keeper does by itself. It may take its time, but it has to be alive.
+    /// Waits for something that the owner does by itself. It may take its time, but it has to be alive.
     fn wait(&self, ready: impl Fn() -> bool) {
         let is_over = || ready() || self.state().is_lost;
         while !wait_until(Some(PATIENCE), is_over) {
             let pongs = self.state().pongs;
-            self.line.say(&ToKeeper::Ping);
+            self.line.say(&ToOwner::Ping);
             if !wait_until(Some(PATIENCE), || is_over() || self.state().pongs != pongs) {
                 self.lose("does not answer");
             }
@@ -230,26 +232,26 @@ impl Visit {
         self.state().failed.clone()
     }
 
-    /// Why the communicator has failed. A keeper says so before an operation fails.
+    /// Why the communicator has failed. A owner says so before an operation fails.
     fn reason(&self) -> Failure {
-        let untold = || Failure { cause: Cause::RankLost, text: format!("{} gave no reason", self.keeper) };
+        let untold = || Failure { cause: Cause::RankLost, text: format!("{} gave no reason", self.owner) };
         self.failure().unwrap_or_else(untold)
     }
 }
 
 /// Ends the connection with the communicator and the last operation of it.
-struct Stay(Arc<Visit>);
+struct Joined(Arc<OwnerLink>);
 
-impl Drop for Stay {
+impl Drop for Joined {
     fn drop(&mut self) {
         self.0.line.hang_up();
     }
 }
 
 /// A rank whose communicator is kept in another process.
-struct Visitor(Arc<Stay>);
+struct Peer(Arc<Joined>);
 
-impl Membership for Visitor {
+impl Membership for Peer {
     fn rank(&self) -> u32 {
         self.0 .0.seat.rank
     }
@@ -267,76 +269,76 @@ impl Membership for Visitor {
     }
 
     fn issue(&self, operation: Operation, buffers: Buffers) -> Outcome<Box<dyn Appointment>> {
-        let visit = &self.0 .0;
-        if let Some(failure) = visit.failure() {
-            return Err(failure.of_later_call(&visit.name));
+        let remote = &self.0 .0;
+        if let Some(failure) = remote.failure() {
+            return Err(failure.of_later_call(&remote.name));
         }
         let status = Arc::new(AtomicU8::new(OPEN));
         let entry = Entry { buffers: Arc::new(buffers), status: Arc::clone(&status) };
-        let mut state = visit.state();
+        let mut state = remote.state();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         state.open.insert(ticket, entry);
         drop(state);
-        visit.line.say(&ToKeeper::Issue { ticket, operation });
-        visit.wait(|| visit.state().answers.contains_key(&ticket));
-        let answer = visit.state().answers.remove(&ticket);
+        remote.line.say(&ToOwner::Issue { ticket, operation });
+        remote.wait(|| remote.state().answers.contains_key(&ticket));
+        let answer = remote.state().answers.remove(&ticket);
         if let Some(None) = answer {
-            return Ok(Box::new(Errand { stay: Arc::clone(&self.0), ticket, status }));
+            return Ok(Box::new(IssuedOperation { joined: Arc::clone(&self.0), ticket, status }));
         }
-        visit.state().open.remove(&ticket);
+        remote.state().open.remove(&ticket);
         match answer.flatten() {
             Some(no) => Err(no.into()),
-            None => Err(visit.reason().of_later_call(&visit.name)),
+            None => Err(remote.reason().of_later_call(&remote.name)),
         }
     }
 
     fn leave(&self) {
-        self.0 .0.line.say(&ToKeeper::Leave);
+        self.0 .0.line.say(&ToOwner::Leave);
     }
 }
 
-/// An operation that the keeper knows of.
-struct Errand {
-    stay: Arc<Stay>,
+/// An operation that the owner knows of.
+struct IssuedOperation {
+    joined: Arc<Joined>,
     ticket: u64,
     status: Arc<AtomicU8>,
 }
 
-impl Appointment for Errand {
+impl Appointment for IssuedOperation {
     fn number(&self) -> Option<u64> {
         None
     }
 
     fn arrive(&self) {
-        self.stay.0.line.say(&ToKeeper::Arrive { ticket: self.ticket });
+        self.joined.0.line.say(&ToOwner::Arrive { ticket: self.ticket });
     }
 
     fn has_ended(&self) -> bool {
         self.status.load(Ordering::Acquire) != OPEN
     }
 
-    /// The keeper knows whether it is being executed, and gives it up only if not.
+    /// The owner knows whether it is being executed, and gives it up only if not.
     fn is_open(&self) -> bool {
         !self.has_ended()
     }
 
     fn time_out(&self, waited: Duration) {
-        self.stay.0.line.say(&ToKeeper::TimedOut { ticket: self.ticket, waited });
+        self.joined.0.line.say(&ToOwner::TimedOut { ticket: self.ticket, waited });
     }
 
     fn abandon(&self, why: &Refusal) {
-        self.stay.0.line.say(&ToKeeper::Abandon { ticket: self.ticket, why: why.clone().into() });
+        self.joined.0.line.say(&ToOwner::Abandon { ticket: self.ticket, why: why.clone().into() });
     }
 
     fn wait_for_end(&self) {
-        self.stay.0.wait(|| self.has_ended());
+        self.joined.0.wait(|| self.has_ended());
     }
 
     fn outcome(&self) -> Outcome {
         if self.status.load(Ordering::Acquire) != FAILED {
             return Ok(());
         }
-        Err(self.stay.0.reason().of_work())
+        Err(self.joined.0.reason().of_work())
     }
 }

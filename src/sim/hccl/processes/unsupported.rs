@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::sync::Weak;
 
-use super::super::bootstrap::{Guest, Place};
+use super::super::bootstrap::{JoinRequest, Place};
 use super::super::failure::{refuse, result};
 use super::super::member::Membership;
 use super::super::root::Root;
@@ -14,10 +14,10 @@ use crate::sim::acl::border::Outcome;
 const WHY: &str = "communicators across processes are not supported on this system, Linux or macOS wanted";
 
 /// There is none.
-pub(in super::super) struct Door(Infallible);
+pub(in super::super) struct Endpoint(Infallible);
 
-impl Door {
-    pub(in super::super) fn open(_nonce: u64, _place: Weak<Place>) -> Result<Door, Error> {
+impl Endpoint {
+    pub(in super::super) fn open(_nonce: u64, _place: Weak<Place>) -> Result<Endpoint, Error> {
         Err(Error::new(ErrorKind::Unsupported, WHY))
     }
 
@@ -30,6 +30,6 @@ impl Door {
     }
 }
 
-pub(in super::super) fn visit(root: &Root, _guest: &Guest) -> Outcome<Box<dyn Membership>> {
+pub(in super::super) fn join_remote(root: &Root, _guest: &JoinRequest) -> Outcome<Box<dyn Membership>> {
     refuse(result::NOT_SUPPORT, format!("rootInfo of process {} given: {WHY}", root.process))
 }

@@ -1,45 +1,46 @@
-//! One visitor, as a rank of the keeper's process: a thread that does what the visitor says, and tells it what has ended.
+//! One peer, as a rank of the owner's process: a thread that does what the peer says, and tells it what has ended.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::super::bootstrap::Guest;
+use super::super::bootstrap::JoinRequest;
 use super::super::buffers::Seat;
 use super::super::failure::{refusal, result};
 use super::super::group::Group;
 use super::super::member::{Appointment, Member, Membership};
 use super::super::operation::Operation;
-use super::door::Hall;
-use super::keeper::Link;
+use super::endpoint::Meeting;
+use super::owner::Link;
+use super::protocol::{Answer, ToOwner, ToPeer, PATIENCE};
 use super::region;
 use super::staging::Staging;
-use super::words::{Answer, ToKeeper, ToVisitor, PATIENCE};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
 
-/// Joins the communicator in the visitor's stead, and does what it says until it has gone.
-pub(super) fn attend(link: &Arc<Link>, hall: Hall, guest: &Guest) {
-    let Some(place) = hall.place.upgrade() else { return link.line.hang_up() };
-    let joined = place.meet(guest).and_then(|group| welcome(link, &hall, Member { group, rank: guest.rank }));
+/// Joins the communicator in the peer's stead, and does what it says until it has gone.
+pub(super) fn run_session(link: &Arc<Link>, meeting: Meeting, request: &JoinRequest) {
+    let Some(place) = meeting.place.upgrade() else { return link.line.hang_up() };
+    let joined =
+        place.meet(request).and_then(|group| welcome(link, &meeting, Member { group, rank: request.rank }));
     drop(place);
     match joined {
         Ok(member) => {
-            let attendant = Attendant::enter(link, member);
-            drop(hall);
+            let session = Session::enter(link, member);
+            drop(meeting);
             ring();
-            attendant.run();
+            session.run();
         }
         Err(refusal) => {
             link.line.say(&Answer::No(refusal.into()));
             link.line.hang_up();
-            drop(hall);
+            drop(meeting);
             ring();
         }
     }
 }
 
-fn welcome(link: &Link, hall: &Hall, member: Member) -> Outcome<Member> {
-    let memory = hall.folder.path().join(format!("memory-{}", member.rank));
+fn welcome(link: &Link, meeting: &Meeting, member: Member) -> Outcome<Member> {
+    let memory = meeting.folder.path().join(format!("memory-{}", member.rank));
     match Staging::create(&memory) {
         Ok(staging) => link.set_staging(staging),
         Err(e) => {
@@ -58,14 +59,14 @@ fn welcome(link: &Link, hall: &Hall, member: Member) -> Outcome<Member> {
     Ok(member)
 }
 
-/// An operation of the visitor.
+/// An operation of the peer.
 struct Entry {
     appointment: Arc<dyn Appointment>,
     has_arrived: bool,
 }
 
-/// A visitor's rank.
-struct Attendant {
+/// A peer's rank.
+struct Session {
     link: Arc<Link>,
     member: Member,
     state: Mutex<State>,
@@ -76,19 +77,19 @@ struct State {
     /// By ticket; those whose end was not told yet.
     open: BTreeMap<u64, Entry>,
     next_ticket: u64,
-    /// Is it doing what the visitor said?
+    /// Is it doing what the peer said?
     is_busy: bool,
     has_told_failure: bool,
     has_left: bool,
 }
 
-impl Attendant {
-    fn enter(link: &Arc<Link>, member: Member) -> Arc<Attendant> {
-        let attendant = Arc::new(Attendant { link: Arc::clone(link), member, state: Mutex::default() });
-        let mut all = attendants();
+impl Session {
+    fn enter(link: &Arc<Link>, member: Member) -> Arc<Session> {
+        let session = Arc::new(Session { link: Arc::clone(link), member, state: Mutex::default() });
+        let mut all = sessions();
         all.retain(|other| other.strong_count() > 0);
-        all.push(Arc::downgrade(&attendant));
-        attendant
+        all.push(Arc::downgrade(&session));
+        session
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,10 +125,10 @@ impl Attendant {
             || (!state.has_told_failure && self.member.failure().is_some())
     }
 
-    /// Does what the visitor says. The error is for a visitor that does not keep the rules.
-    fn hear(&self, word: ToKeeper) -> Result<(), String> {
+    /// Does what the peer says. The error is for a peer that does not keep the rules.
+    fn hear(&self, word: ToOwner) -> Result<(), String> {
         match word {
-            ToKeeper::Issue { ticket, operation } => {
+            ToOwner::Issue { ticket, operation } => {
                 let next = std::mem::replace(&mut self.state().next_ticket, ticket.wrapping_add(1));
                 if ticket != next {
                     return Err(format!("gave operation {ticket}, {next} was next"));
@@ -135,35 +136,35 @@ impl Attendant {
                 let refusal = self.issue(ticket, operation).err().map(Into::into);
                 // A refused call finds the communicator failed.
                 self.tell();
-                self.link.line.say(&ToVisitor::Issued { ticket, refusal });
+                self.link.line.say(&ToPeer::Issued { ticket, refusal });
             }
-            ToKeeper::Arrive { ticket } => {
+            ToOwner::Arrive { ticket } => {
                 if let Some(appointment) = self.appointment(ticket, true)? {
                     appointment.arrive();
                 }
             }
-            ToKeeper::TimedOut { ticket, waited } => {
+            ToOwner::TimedOut { ticket, waited } => {
                 if let Some(appointment) = self.appointment(ticket, false)? {
                     appointment.time_out(waited);
                 }
             }
-            ToKeeper::Abandon { ticket, why } => {
+            ToOwner::Abandon { ticket, why } => {
                 if let Some(appointment) = self.appointment(ticket, false)?.filter(|own| own.is_open()) {
                     appointment.abandon(&why.into());
                 }
             }
-            ToKeeper::Leave => {
+            ToOwner::Leave => {
                 self.state().has_left = true;
                 self.member.leave();
             }
-            ToKeeper::Ready | ToKeeper::Ping | ToKeeper::Loaded { .. } | ToKeeper::Stored => {
+            ToOwner::Ready | ToOwner::Ping | ToOwner::Loaded { .. } | ToOwner::Stored => {
                 unreachable!("`listen` keeps these")
             }
         }
         Ok(())
     }
 
-    /// Operation `ticket`, where the visitor may arrive once; `None` when its end is on its way to the visitor.
+    /// Operation `ticket`, where the peer may arrive once; `None` when its end is on its way to the peer.
     fn appointment(&self, ticket: u64, arrives: bool) -> Result<Option<Arc<dyn Appointment>>, String> {
         let mut state = self.state();
         if ticket >= state.next_ticket {
@@ -185,7 +186,7 @@ impl Attendant {
         Ok(())
     }
 
-    /// Tells the visitor what has ended.
+    /// Tells the peer what has ended.
     fn tell(&self) {
         let ended: Vec<(u64, bool)> = {
             let state = self.state();
@@ -195,16 +196,16 @@ impl Attendant {
         // Looked for after the ends, so that it comes before those that it brought about.
         let failure = self.member.failure();
         if let Some(failure) = failure.filter(|_| !self.state().has_told_failure) {
-            self.link.line.say(&ToVisitor::Failed(failure));
+            self.link.line.say(&ToPeer::Failed(failure));
             self.state().has_told_failure = true;
         }
         for (ticket, is_done) in ended {
-            self.link.line.say(&ToVisitor::Ended { ticket, is_done });
+            self.link.line.say(&ToPeer::Ended { ticket, is_done });
             self.state().open.remove(&ticket);
         }
     }
 
-    /// The visitor has gone. What it owes the others fails them.
+    /// The peer has gone. What it owes the others fails them.
     fn part(&self) {
         let owes = {
             let state = self.state();
@@ -216,7 +217,7 @@ impl Attendant {
         }
     }
 
-    /// The process exits. On a cluster the visitor would not need it for what has ended, nor for what follows when the
+    /// The process exits. On a cluster the peer would not need it for what has ended, nor for what follows when the
     /// ranks of this process have left: it gets the time for that.
     fn linger(&self) {
         let group = &self.member.group;
@@ -228,13 +229,13 @@ impl Attendant {
 }
 
 /// Those of this process.
-fn attendants() -> MutexGuard<'static, Vec<Weak<Attendant>>> {
-    static ALL: Mutex<Vec<Weak<Attendant>>> = Mutex::new(Vec::new());
+fn sessions() -> MutexGuard<'static, Vec<Weak<Session>>> {
+    static ALL: Mutex<Vec<Weak<Session>>> = Mutex::new(Vec::new());
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the end of the process waits for.
 pub(super) fn linger() {
-    let all = std::mem::take(&mut *attendants());
-    all.iter().filter_map(Weak::upgrade).for_each(|attendant| attendant.linger());
+    let all = std::mem::take(&mut *sessions());
+    all.iter().filter_map(Weak::upgrade).for_each(|session| session.linger());
 }
