@@ -14,9 +14,9 @@ const SECTOR: u64 = 128;
 const CROWDING: f64 = 1.2;
 
 /// Exponent of the norm that joins the times of two bounds. ASSUMPTION(cost-overlap): fitted on simulated launches.
-const OVERLAP: f64 = 6.0;
+const OVERLAP: f64 = 10.0;
 
-/// Time of what is bound by two things side by side: that of either alone when the other is far below, 2^(1/6) = 1.12 times both
+/// Time of what is bound by two things side by side: that of either alone when the other is far below, 2^(1/10) = 1.07 times both
 /// when they are equal.
 pub(crate) fn overlapped(a: f64, b: f64) -> f64 {
     let longer = a.max(b);
