@@ -130,6 +130,9 @@ fn few_items_of_the_last_round_are_cut_for_more_cores() {
         let rows: Vec<u32> = items[whole..].iter().map(|item| item.num_rows).collect();
         assert_eq!(rows, tail, "{heads} heads, {seqlen} rows, block_m {block_m}");
         assert_eq!(plan.num_cores() as usize, (whole + rows.len()).min(24));
+        let uncut = plan.with_whole_items();
+        assert!(dealt(&uncut).iter().all(|item| item.rows() == uncut.rows(item.first_row / block_m)));
+        assert_eq!(u64::from(uncut.num_cores()), uncut.num_items().min(24));
     }
 }
 

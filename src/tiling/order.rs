@@ -128,9 +128,13 @@ impl Order {
         let tail = num_items % self.cube_cores;
         let cuts = |parts: &u32| tail * parts <= self.cube_cores && self.block_m >= parts * TAIL_ROWS;
         let tail_parts = TAIL_PARTS.into_iter().find(cuts).unwrap_or(1);
-        let dealt = num_items.saturating_add(tail * (tail_parts - 1));
-        let num_cores = dealt.clamp(1, self.cube_cores);
-        Self { first_item: items.start, num_items, tail_parts, num_cores, ..self }
+        Self { first_item: items.start, num_items, ..self }.with_tail_parts(tail_parts)
+    }
+
+    pub(super) fn with_tail_parts(self, tail_parts: u32) -> Self {
+        let tail = self.num_items % self.cube_cores;
+        let dealt = self.num_items.saturating_add(tail * (tail_parts - 1));
+        Self { tail_parts, num_cores: dealt.clamp(1, self.cube_cores), ..self }
     }
 
     /// Launches of a multiple of so many items keep all cores busy to the end.

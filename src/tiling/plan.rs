@@ -219,6 +219,13 @@ impl FlashFwdPlan {
         self.tiling.order.num_items.into()
     }
 
+    /// The same plan with every item on one core, whatever the last round leaves idle: for comparison.
+    #[must_use]
+    pub fn with_whole_items(mut self) -> Self {
+        self.tiling.order = self.tiling.order.with_tail_parts(1);
+        self
+    }
+
     /// Launches of a multiple of so many items keep all cores busy to the end.
     pub fn even_items(&self) -> u64 {
         self.tiling.order.even_items().into()

@@ -128,7 +128,8 @@ fn attend(bench: &Bench, run: &Run) -> Result<LaunchReport> {
     };
     let problem = attention::Problem::new(DType::F16, [1, seqlen_q, 1, 128]).with_seqlen_k(seqlen_k);
     let candidate = Candidate { block_m: 128, block_n: 256, chunk_n: 256, num_stages: 4, preload: 2 };
-    let plan = attention::plan_with(&problem, bench.device.soc(), candidate)?;
+    // On as many cores as the row says.
+    let plan = attention::plan_with(&problem, bench.device.soc(), candidate)?.with_whole_items();
     let [q, k, v, o, _] = plan.shape().operand_bytes();
     let (q, k, v, o) = (bench.alloc(q)?, bench.alloc(k)?, bench.alloc(v)?, bench.alloc(o)?);
     let workspace = bench.alloc(plan.workspace_bytes())?;
