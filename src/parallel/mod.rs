@@ -15,11 +15,13 @@
 //! Why blocks are scheduled by the host and not inside one kernel, and what the ranks have to agree on: `docs/parallel.md`.
 
 mod costs;
+mod fused;
 mod launch;
 mod plan;
 mod problem;
 pub mod schedule;
 
+pub use fused::{kernel_name, AttentionMatmul};
 pub use launch::{Args, AttentionArgs, LinearArgs, TilingAllReduce};
 pub use plan::{plan, plan_with, Block, Plan};
 pub use problem::{Linear, Problem, Sequence};
