@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::tiling::mask::{m_mask, MASK_DIM};
+use fastattention::tiling::Candidate;
 use fastattention::{attention, matmul, sim, DType, ErrorKind, Soc};
 use half::f16;
 use sim_kernels::{registration, Compiler, Registration, SimLibrary};
@@ -47,8 +48,9 @@ const MUTANTS: [(&str, &[&str], &str, [u32; 2]); 5] = [
     ("groups without tiles", &["block_index() >= data.num_cores"], "false", [3, 2]),
 ];
 
-const PARAMS: &str = "GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace, \
-                      GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling, GM_ADDR matmul_tiling";
+const PARAMS: &str =
+    "GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace, \
+     GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling, GM_ADDR matmul_tiling";
 
 fn ascendc() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("ascendc")
@@ -101,8 +103,7 @@ fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2])
     config.threads = 1;
     let device = Device::simulated(config).unwrap();
     let problem = attention::Problem::new(DType::F16, [1, 90, 2, 32]);
-    let candidate =
-        fastattention::tiling::Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
+    let candidate = Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
     let attention = attention::plan_with(&problem, device.soc(), candidate).unwrap();
     let product = matmul::plan(&matmul::Problem::new(DType::F16, [90, 1000, 64]), device.soc()).unwrap();
     let (mut tiling, mut product_tiling) = (attention.tiling_data(), product.tiling_data());
@@ -117,8 +118,7 @@ fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2])
         Buffer::from_slice(&device, &data).unwrap()
     };
     let alloc = |bytes: u64| Buffer::alloc(&device, usize::try_from(bytes).unwrap()).unwrap();
-    let ([q, k, v, o, _], [_, b, c]) =
-        (attention.shape().operand_bytes(), product.problem().operand_bytes());
+    let ([q, k, v, o, _], [_, b, c]) = (attention.shape().operand_bytes(), product.problem().operand_bytes());
     let (q, k, v, b) = (random(q), random(k), random(v), random(b));
     let (o, c, workspace) = (alloc(o), alloc(c), alloc(attention.workspace_bytes()));
     let mask = Buffer::from_slice(&device, &m_mask(MASK_DIM)).unwrap();
@@ -127,7 +127,8 @@ fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2])
         args = args.buffer(buffer);
     }
     let args = args.place_holder(tiling.as_bytes()).place_holder(product_tiling.as_bytes());
-    let (kernel, stream) = (module.kernel(&format!("kernel_{index}")).unwrap(), Stream::new(&device).unwrap());
+    let (kernel, stream) =
+        (module.kernel(&format!("kernel_{index}")).unwrap(), Stream::new(&device).unwrap());
     let launched = kernel.launch(&stream, attention_cores.max(product_cores), &args);
     let error = launched.and_then(|()| stream.synchronize()).err()?;
     assert_eq!(error.kind(), ErrorKind::SimFault, "{error}");
@@ -139,8 +140,9 @@ fn every_flag_and_every_group_that_waits_is_needed_and_its_absence_reported() {
     let image = compile();
     for (index, (what, out, _, cores)) in MUTANTS.iter().enumerate() {
         let fault = fault(&image, index, *cores);
-        let is_race = |text: &String| text.contains("Fault: Race") || text.contains("Fault: Uninitialised");
-        assert_eq!(fault.as_ref().is_some_and(is_race), !out.is_empty(), "{what}: {fault:?}");
-        assert_eq!(fault.is_some(), !out.is_empty(), "{what}: {fault:?}");
+        match fault {
+            None => assert!(out.is_empty(), "{what}: not reported"),
+            Some(text) => assert!(!out.is_empty() && text.contains("Fault: Race"), "{what}: {text}"),
+        }
     }
 }

@@ -196,7 +196,9 @@ impl<'a> Costs<'a> {
             Linear::Weight(_) => {
                 compute_us += match self.products.entry(rows) {
                     Entry::Occupied(known) => *known.get(),
-                    Entry::Vacant(slot) => *slot.insert(work.product(rows)?.map_or(0.0, |p| p.predicted_us())),
+                    Entry::Vacant(slot) => {
+                        *slot.insert(work.product(rows)?.map_or(0.0, |p| p.predicted_us()))
+                    }
                 };
                 true
             }
