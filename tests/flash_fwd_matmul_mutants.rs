@@ -121,6 +121,8 @@ fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2])
     let ([q, k, v, o, _], [_, b, c]) = (attention.shape().operand_bytes(), product.problem().operand_bytes());
     let (q, k, v, b) = (random(q), random(k), random(v), random(b));
     let (o, c, workspace) = (alloc(o), alloc(c), alloc(attention.workspace_bytes()));
+    // A product that comes too early is a race, not a use of what nothing has written.
+    o.zero().unwrap();
     let mask = Buffer::from_slice(&device, &m_mask(MASK_DIM)).unwrap();
     let mut args = KernelArgs::new();
     for buffer in [&q, &k, &v, &mask, &o, &workspace, &workspace, &o, &b, &c] {
