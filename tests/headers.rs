@@ -213,6 +213,7 @@ fn our_image_lists_the_variants() {
             "FA_ADD" | "FA_SOFTMAX" => (KernelType::AivOnly, 4),
             "FA_COPY" => (KernelType::AivOnly, 3),
             "FA_FLASH_FWD" => (KernelType::MixAic1Aiv2, 8),
+            "FA_FLASH_FWD_MATMUL" => (KernelType::MixAic1Aiv2, 12),
             "FA_MATMUL" => (KernelType::AicOnly, 4),
             "FA_READ_L1" => (KernelType::AicOnly, 2),
             "FA_SELF_TEST" => (KernelType::MixAic1Aiv2, 3),

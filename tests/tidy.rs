@@ -113,7 +113,7 @@ fn kernels_know_only_ascendc_and_fa() {
         include == "kernel_operator.h"
             || include.starts_with("fa/")
             || include.starts_with("flash_fwd")
-            || ["matmul_tiles.h", "read_tiles.h"].contains(&include)
+            || ["matmul_kernel.h", "matmul_tiles.h", "read_tiles.h"].contains(&include)
             || include == "families.h"
             || include == "variants.def"
             || include == "<cstdint>"
@@ -165,15 +165,17 @@ fn kernel_variants_are_those_that_the_planner_names() {
     let text = fs::read_to_string(root().join("ascendc/kernels/variants.def")).unwrap();
     let in_file = |family: &str| -> Vec<String> {
         text.lines()
-            .filter_map(|l| l.trim().strip_prefix(family))
-            .filter_map(|l| l.split(['(', ',']).nth(1))
+            .filter_map(|l| l.trim().strip_prefix(family)?.strip_prefix('('))
+            .filter_map(|l| l.split([',', ')']).next())
             .map(str::to_owned)
             .collect()
     };
     let (f16, bf16, f32) = (fastattention::DType::F16, fastattention::DType::Bf16, fastattention::DType::F32);
-    let flash_fwd = [(f16, f32), (bf16, f32), (f16, f16)]
-        .map(|(d, scores)| fastattention::attention::kernel_name(d, scores).unwrap());
+    let scores = [(f16, f32), (bf16, f32), (f16, f16)];
+    let flash_fwd = scores.map(|(d, scores)| fastattention::attention::kernel_name(d, scores).unwrap());
     assert_eq!(in_file("FA_FLASH_FWD"), flash_fwd);
+    let fused = scores.map(|(d, scores)| fastattention::parallel::kernel_name(d, scores).unwrap());
+    assert_eq!(in_file("FA_FLASH_FWD_MATMUL"), fused);
     let matmul = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
         .map(|(d, out)| fastattention::matmul::kernel_name(d, out).unwrap());
     assert_eq!(in_file("FA_MATMUL"), matmul);

@@ -4,6 +4,7 @@
 #define FA_ADD(...)
 #define FA_COPY(...)
 #define FA_FLASH_FWD(...)
+#define FA_FLASH_FWD_MATMUL(...)
 #define FA_MATMUL(...)
 #define FA_READ_L1(...)
 #define FA_READ_UB(...)

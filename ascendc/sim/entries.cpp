@@ -8,6 +8,10 @@
 #define FA_FLASH_FWD(name, ...)                                                                          \
     extern "C" __global__ __aicore__ void name(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, \
                                                GM_ADDR lse, GM_ADDR workspace, GM_ADDR tiling);
+#define FA_FLASH_FWD_MATMUL(name, ...)                                                                             \
+    extern "C" __global__ __aicore__ void name(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o,           \
+                                               GM_ADDR lse, GM_ADDR workspace, GM_ADDR a, GM_ADDR b, GM_ADDR c,    \
+                                               GM_ADDR tiling, GM_ADDR matmul_tiling);
 #define FA_MATMUL(name, ...) \
     extern "C" __global__ __aicore__ void name(GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling);
 #define FA_READ_L1(name, ...) extern "C" __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling);
@@ -22,6 +26,7 @@
 #undef FA_COPY
 #undef FA_SELF_TEST
 #undef FA_FLASH_FWD
+#undef FA_FLASH_FWD_MATMUL
 #undef FA_MATMUL
 #undef FA_READ_L1
 #undef FA_READ_UB
@@ -32,6 +37,7 @@ static constexpr FasimKernel kKernels[] = {
 #define FA_ADD(name, ...) fasim::entry<&name>(#name, fasim::kAivOnly),
 #define FA_COPY(name, ...) fasim::entry<&name>(#name, fasim::kAivOnly),
 #define FA_FLASH_FWD(name, ...) fasim::entry<&name>(#name, fasim::kMixAic1Aiv2),
+#define FA_FLASH_FWD_MATMUL(name, ...) fasim::entry<&name>(#name, fasim::kMixAic1Aiv2),
 #define FA_MATMUL(name, ...) fasim::entry<&name>(#name, fasim::kAicOnly),
 #define FA_READ_L1(name, ...) fasim::entry<&name>(#name, fasim::kAicOnly),
 #define FA_READ_UB(name, ...) fasim::entry<&name>(#name, fasim::kAivOnly),
@@ -43,6 +49,7 @@ static constexpr FasimKernel kKernels[] = {
 #undef FA_COPY
 #undef FA_SELF_TEST
 #undef FA_FLASH_FWD
+#undef FA_FLASH_FWD_MATMUL
 #undef FA_MATMUL
 #undef FA_READ_L1
 #undef FA_READ_UB

@@ -15,11 +15,36 @@ pub use crate::runtime::Operand;
 #[derive(Clone, Debug)]
 pub struct FlashAttention {
     device: Device,
+    kernels: Variants,
+    self_test: Kernel,
+    mask: Buffer,
+}
+
+/// Kernels for the three combinations of types that plans exist for.
+#[derive(Clone, Debug)]
+pub(crate) struct Variants {
     f16: Kernel,
     f16_scores_f16: Kernel,
     bf16: Kernel,
-    self_test: Kernel,
-    mask: Buffer,
+}
+
+impl Variants {
+    /// `kernel` finds a kernel by the types of operands and of scores.
+    pub(crate) fn new(kernel: impl Fn(DType, DType) -> Result<Kernel>) -> Result<Self> {
+        Ok(Self {
+            f16: kernel(DType::F16, DType::F32)?,
+            f16_scores_f16: kernel(DType::F16, DType::F16)?,
+            bf16: kernel(DType::Bf16, DType::F32)?,
+        })
+    }
+
+    pub(crate) fn of(&self, plan: &Plan) -> &Kernel {
+        match (plan.shape().dtype, plan.shape().score_dtype) {
+            (DType::Bf16, _) => &self.bf16,
+            (_, DType::F16) => &self.f16_scores_f16,
+            _ => &self.f16,
+        }
+    }
 }
 
 /// Operands of a launch. The caller owns all of them; `o`, `lse` and `workspace` overlap with nothing.
@@ -64,9 +89,7 @@ impl FlashAttention {
         // Blocks of these kernels never wait for each other, so none of them needs `Schedule::Batch`.
         Ok(Self {
             device: device.clone(),
-            f16: kernel(kernel_name(DType::F16, DType::F32)?)?,
-            f16_scores_f16: kernel(kernel_name(DType::F16, DType::F16)?)?,
-            bf16: kernel(kernel_name(DType::Bf16, DType::F32)?)?,
+            kernels: Variants::new(|dtype, scores| kernel(kernel_name(dtype, scores)?))?,
             self_test,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
         })
@@ -88,9 +111,7 @@ impl FlashAttention {
     /// `Driver` when the image lacks a kernel. Launches fail when the image is loaded on another device.
     pub fn with_kernels_of(&self, module: &Module) -> Result<Self> {
         Ok(Self {
-            f16: module.kernel(kernel_name(DType::F16, DType::F32)?)?,
-            f16_scores_f16: module.kernel(kernel_name(DType::F16, DType::F16)?)?,
-            bf16: module.kernel(kernel_name(DType::Bf16, DType::F32)?)?,
+            kernels: Variants::new(|dtype, scores| module.kernel(kernel_name(dtype, scores)?))?,
             ..self.clone()
         })
     }
@@ -106,24 +127,25 @@ impl FlashAttention {
     /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small or of another
     /// device. What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
-        self.device.require_planned_for(plan.soc(), "attention launch")?;
-        given(&args).check(plan)?;
+        let operands = self.operands(plan, &args)?;
         if plan.num_items() == 0 {
             return Ok(());
         }
-        // Plans exist for the three combinations only.
-        let kernel = match (plan.shape().dtype, plan.shape().score_dtype) {
-            (DType::Bf16, _) => &self.bf16,
-            (_, DType::F16) => &self.f16_scores_f16,
-            _ => &self.f16,
-        };
+        let operands = operands.place_holder(plan.tiling_data().as_bytes());
+        self.kernels.of(plan).launch(stream, plan.num_cores(), &operands)
+    }
+
+    /// Checks a launch; what its kernel takes before the tiling data.
+    pub(crate) fn operands(&self, plan: &Plan, args: &Args<'_>) -> Result<KernelArgs> {
+        self.device.require_planned_for(plan.soc(), "attention launch")?;
+        given(args).check(plan)?;
         // The kernel touches no lse that the plan does not want; the workspace stands in as a valid address.
         let lse = args.lse.unwrap_or(args.workspace);
         let mut list = KernelArgs::new();
         for operand in [args.q, args.k, args.v, Operand::from(&self.mask), args.o, lse, args.workspace] {
             list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
         }
-        kernel.launch(stream, plan.num_cores(), &list.place_holder(plan.tiling_data().as_bytes()))
+        Ok(list)
     }
 }
 

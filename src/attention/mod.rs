@@ -10,6 +10,7 @@ pub(crate) mod operands;
 mod problem;
 mod self_test;
 
+pub(crate) use launch::Variants;
 pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};
 

@@ -57,6 +57,15 @@ impl Matmul {
     /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small or of another device.
     /// What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
+        let operands = self.operands(plan, &args)?;
+        let problem = plan.problem();
+        let kernel = &self.kernels[usize::from(problem.dtype == DType::Bf16)]
+            [usize::from(problem.dtype_out == DType::F32)];
+        kernel.launch(stream, plan.num_cores(), &operands.place_holder(plan.tiling_data().as_bytes()))
+    }
+
+    /// Checks a launch; what its kernel takes before the tiling data.
+    pub(crate) fn operands(&self, plan: &Plan, args: &Args<'_>) -> Result<KernelArgs> {
         self.device.require_planned_for(plan.soc(), "matmul launch")?;
         let problem = plan.problem();
         let [a, b, c] = problem.operand_bytes();
@@ -65,12 +74,10 @@ impl Matmul {
             "matmul launch",
             &[("a", args.a, a, size), ("b", args.b, b, size), ("c", args.c, c, size_out)],
         )?;
-        let kernel = &self.kernels[usize::from(problem.dtype == DType::Bf16)]
-            [usize::from(problem.dtype_out == DType::F32)];
         let mut list = KernelArgs::new();
         for operand in [args.a, args.b, args.c] {
             list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
         }
-        kernel.launch(stream, plan.num_cores(), &list.place_holder(plan.tiling_data().as_bytes()))
+        Ok(list)
     }
 }

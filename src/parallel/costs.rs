@@ -76,6 +76,14 @@ pub(super) struct Launches {
     pub(super) product: Option<matmul::Plan>,
 }
 
+/// Kernels of a block: the product goes with the attention where that is one launch.
+pub(super) fn num_kernels(attention_launches: usize, has_product: bool) -> usize {
+    match (attention_launches, has_product) {
+        (1, true) => 1,
+        (launches, product) => launches + usize::from(product),
+    }
+}
+
 impl Work {
     pub(super) fn new(problem: &Problem, soc: &Soc) -> Result<Self> {
         let planned =
@@ -136,6 +144,14 @@ impl Work {
         matmul::plan_with(&product, &self.soc, matmul::Tiling { unit_flag, ..tiling }).map(Some)
     }
 
+    /// What kernels of a block take beside their work: launches, and in the place of one the meeting of attention and product.
+    fn launching_us(&self, attention_launches: usize, has_product: bool) -> f64 {
+        let (control, kernels) = (&self.soc.timing.control, num_kernels(attention_launches, has_product));
+        let meetings = attention_launches + usize::from(has_product) - kernels;
+        let meeting_us = (control.cross_group + control.cross_all) as f64 / f64::from(self.soc.clock_mhz);
+        kernels as f64 * control.launch_us + meetings as f64 * meeting_us
+    }
+
     /// Bytes of a row of y.
     pub(super) fn row_bytes(&self) -> u64 {
         u64::from(self.problem.hidden) * self.problem.dtype.size_bytes() as u64
@@ -158,29 +174,36 @@ impl<'a> Costs<'a> {
 
     pub(super) fn of(&mut self, rows: &Range<u32>) -> Result<Cost> {
         let work = self.work;
-        let start_us = work.soc.timing.control.launch_us;
         let mut compute_us = 0.0;
+        let mut attention_launches = 0;
         for (place, run) in work.runs.iter().enumerate() {
             let Some(items) = run.items(rows) else { continue };
             // Every sequence of a run costs the same.
             let first = items.start % run.sequence_items();
             let items = first..first + (items.end - items.start);
-            let part_us = match self.parts.entry((place, items.clone())) {
+            compute_us += match self.parts.entry((place, items.clone())) {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(slot) => *slot.insert(run.part(items)?.predicted_us()),
             };
-            compute_us += start_us + part_us;
+            attention_launches += 1;
         }
         let rows = rows.end - rows.start;
-        compute_us += match work.problem.linear {
-            Linear::Caller { launch_us, row_us } => launch_us + row_us * f64::from(rows),
-            Linear::Weight(_) => match self.products.entry(rows) {
-                Entry::Occupied(known) => start_us + *known.get(),
-                Entry::Vacant(slot) => {
-                    start_us + *slot.insert(work.product(rows)?.map_or(0.0, |p| p.predicted_us()))
-                }
-            },
+        let has_product = match work.problem.linear {
+            Linear::Caller { launch_us, row_us } => {
+                compute_us += launch_us + row_us * f64::from(rows);
+                false
+            }
+            Linear::Weight(_) => {
+                compute_us += match self.products.entry(rows) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(slot) => {
+                        *slot.insert(work.product(rows)?.map_or(0.0, |p| p.predicted_us()))
+                    }
+                };
+                true
+            }
         };
+        compute_us += work.launching_us(attention_launches, has_product);
         let bytes = u64::from(rows) * work.row_bytes();
         let transfer_us = work.soc.links.microseconds(Collective::AllReduce, bytes, work.problem.ranks);
         Ok(Cost { compute_us, transfer_us })

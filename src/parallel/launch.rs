@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::Range;
 
 use super::costs::PlannedRun;
-use super::{Block, Plan};
+use super::{AttentionMatmul, Block, Plan};
 use crate::attention::operands::refuse;
-use crate::attention::{self, FlashAttention, Operand};
-use crate::matmul::{self, Matmul};
+use crate::attention::{self, Operand};
+use crate::matmul;
 use crate::runtime::{Communicator, Device, Event, ReduceOp, Stream};
 use crate::{Error, Result};
 
@@ -17,8 +17,7 @@ use crate::{Error, Result};
 /// for itself.
 #[derive(Debug)]
 pub struct TilingAllReduce {
-    attention: FlashAttention,
-    matmul: Matmul,
+    compute: AttentionMatmul,
     ranks: Option<Ranks>,
 }
 
@@ -80,7 +79,7 @@ impl TilingAllReduce {
     /// The operator of the rank of `communicator`, on its device.
     ///
     /// # Errors
-    /// As [`FlashAttention::new`]; `Driver` when there is no stream or event left.
+    /// As [`AttentionMatmul::new`]; `Driver` when there is no stream or event left.
     pub fn new(communicator: Communicator) -> Result<Self> {
         let device = communicator.device().clone();
         let ranks = match communicator.ranks() {
@@ -98,14 +97,14 @@ impl TilingAllReduce {
     /// The operator of the only rank: attention and projection.
     ///
     /// # Errors
-    /// As [`FlashAttention::new`].
+    /// As [`AttentionMatmul::new`].
     pub fn alone(device: &Device) -> Result<Self> {
-        Ok(Self { attention: FlashAttention::new(device)?, matmul: Matmul::new(device)?, ranks: None })
+        Ok(Self { compute: AttentionMatmul::new(device)?, ranks: None })
     }
 
     /// The device.
     pub fn device(&self) -> &Device {
-        self.attention.device()
+        self.compute.device()
     }
 
     /// Queues the layer on `stream` and returns at once; nothing is allocated on the device, copied or waited for. Work that is queued on
@@ -124,7 +123,7 @@ impl TilingAllReduce {
         self.check(plan, &args)?;
         if let Some(ranks) = &mut self.ranks {
             while ranks.computed.len() < plan.blocks().len() {
-                ranks.computed.push(Event::new(self.attention.device())?);
+                ranks.computed.push(Event::new(self.compute.device())?);
             }
         }
         let queued = plan.blocks().iter().enumerate().try_for_each(|(place, block)| {
@@ -172,23 +171,33 @@ impl TilingAllReduce {
         refuse("tiling-AllReduce launch", &operands)
     }
 
-    /// Attention and projection of a block.
+    /// Attention and projection of a block, as [`num_kernels`](super::costs::num_kernels) counts them.
     fn compute(&self, stream: &Stream, plan: &Plan, block: &Block, args: &mut Args<'_>) -> Result<()> {
-        for (run, part) in &block.launches.attention {
-            let Some(a) = &args.attention else { continue };
-            self.attention.launch(stream, part, run_args(plan, &plan.work.runs[*run], a, args.o)?)?;
+        let (launches, rows) = (&block.launches, &block.rows);
+        let mut parts = Vec::new();
+        for (run, part) in &launches.attention {
+            let Some(given) = &args.attention else { continue };
+            parts.push((part, run_args(plan, &plan.work.runs[*run], given, args.o)?));
         }
-        let rows = &block.rows;
-        match (&mut args.linear, &block.launches.product) {
-            (LinearArgs::Caller(linear), _) => linear(stream, rows.clone()),
+        let product = match (&args.linear, &launches.product) {
             (LinearArgs::Weight(weight), Some(product)) => {
-                let row_bytes =
-                    u64::from(plan.problem().in_features()) * plan.problem().dtype.size_bytes() as u64;
-                let a = behind(args.o, u64::from(rows.start) * row_bytes)?;
-                let c = behind(args.y, u64::from(rows.start) * plan.work.row_bytes())?;
-                self.matmul.launch(stream, product, matmul::Args { a, b: *weight, c })
+                let (a, c) = product_rows(plan, rows.start, args.o, args.y)?;
+                Some((product, matmul::Args { a, b: *weight, c }))
             }
-            (LinearArgs::Weight(_), None) => Ok(()),
+            _ => None,
+        };
+        if let ([part], Some(product)) = (&parts[..], product) {
+            return self.compute.launch(stream, *part, product);
+        }
+        for (part, args) in parts {
+            self.compute.attention().launch(stream, part, args)?;
+        }
+        if let Some((product, args)) = product {
+            self.compute.matmul().launch(stream, product, args)?;
+        }
+        match &mut args.linear {
+            LinearArgs::Caller(linear) => linear(stream, rows.clone()),
+            LinearArgs::Weight(_) => Ok(()),
         }
     }
 
@@ -236,6 +245,18 @@ fn run_args<'a>(
         lse: None,
         workspace: a.workspace,
     })
+}
+
+/// Where the rows of o and y from `row` on start.
+fn product_rows<'a>(
+    plan: &Plan,
+    row: u32,
+    o: Operand<'a>,
+    y: Operand<'a>,
+) -> Result<(Operand<'a>, Operand<'a>)> {
+    let o_row_bytes = u64::from(plan.problem().in_features()) * plan.problem().dtype.size_bytes() as u64;
+    let row = u64::from(row);
+    Ok((behind(o, row * o_row_bytes)?, behind(y, row * plan.work.row_bytes())?))
 }
 
 /// `operand` from `bytes` behind its start.

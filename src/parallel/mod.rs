@@ -8,6 +8,8 @@
 //! A [`Problem`] is planned once, with the same plan on every rank, and its [`Plan`] launched for every layer and step.
 //! [`plan`] chooses the blocks from a model of what computing and moving them takes; [`plan_with`] takes the caller's.
 //!
+//! Attention and projection of a block are one kernel where they can be: [`AttentionMatmul`].
+//!
 //! **Results do not depend on the blocks**, bit by bit: rows are cut where the attention plan cuts them anyway, the projection sums in
 //! one order for any number of rows, and the AllReduce adds element by element. Where HCCL's own order depends on size or time, ask
 //! for [`deterministic`](crate::runtime::CommunicatorOptions) reductions.
@@ -15,11 +17,13 @@
 //! Why blocks are scheduled by the host and not inside one kernel, and what the ranks have to agree on: `docs/parallel.md`.
 
 mod costs;
+mod fused;
 mod launch;
 mod plan;
 mod problem;
 pub mod schedule;
 
+pub use fused::{kernel_name, AttentionMatmul};
 pub use launch::{Args, AttentionArgs, LinearArgs, TilingAllReduce};
 pub use plan::{plan, plan_with, Block, Plan};
 pub use problem::{Linear, Problem, Sequence};

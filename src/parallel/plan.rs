@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::costs::{Costs, Launches, Work};
+use super::costs::{num_kernels, Costs, Launches, Work};
 use super::problem::Problem;
 use super::schedule::{self, Cost, Spans};
 use crate::tiling::Reason;
@@ -28,7 +28,7 @@ pub struct Block {
 impl Block {
     /// Kernels that are launched for it.
     pub fn num_launches(&self) -> usize {
-        self.launches.attention.len() + usize::from(self.launches.product.is_some())
+        num_kernels(self.launches.attention.len(), self.launches.product.is_some())
     }
 }
 

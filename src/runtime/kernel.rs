@@ -327,6 +327,12 @@ impl KernelArgs {
         self
     }
 
+    /// These, and behind them those of `other`.
+    pub(crate) fn followed_by(mut self, other: Self) -> Self {
+        self.args.extend(other.args);
+        self
+    }
+
     /// The address of a buffer.
     #[must_use]
     pub fn buffer(self, buffer: &Buffer) -> Self {

@@ -10,6 +10,7 @@
 mod common;
 
 mod failures;
+mod fused;
 mod layer;
 mod model_time;
 mod results;

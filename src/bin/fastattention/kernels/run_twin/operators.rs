@@ -1,13 +1,14 @@
 //! Cases of every other kernel: both sides of tiles, tails, masks, batches and strides of each.
 
 use anyhow::Result;
-use fastattention::attention::{Mask, Problem};
+use fastattention::attention::{self, Mask, Problem};
 use fastattention::baseline::{
     self, add_kernel_name, dense_causal_mask, softmax_kernel_name, Add, AddTiling, MemoryCopy, Read,
     ReadFrom, ReadOrder, ReadTo, StandardArgs, StandardAttention, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
 };
 use fastattention::matmul::{self, BLayout, Matmul, Strides};
+use fastattention::parallel::{self, AttentionMatmul};
 use fastattention::runtime::{Buffer, KernelArgs};
 use fastattention::DType;
 use fastrand::Rng;
@@ -42,6 +43,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     reads(bench)?;
     vector_streams(bench)?;
     matmuls(bench)?;
+    attention_matmuls(bench)?;
     softmaxes(bench)
 }
 
@@ -180,6 +182,45 @@ fn matmuls(bench: &mut Bench) -> Result<()> {
             let (a, b, c) = (normal(bench, dtype, a)?, normal(bench, dtype, b)?, alloc(bench, c)?);
             let args = matmul::Args { a: (&a).into(), b: (&b).into(), c: (&c).into() };
             bench.side_by_side(&[&c], |stream, side| operators[side].launch(stream, &plan, args))
+        })?;
+    }
+    Ok(())
+}
+
+/// Columns of the result behind attention: of the first problem a part of what its cores could do, of the second more than the
+/// attention's few cores do.
+fn attention_matmuls(bench: &mut Bench) -> Result<()> {
+    let operator = AttentionMatmul::new(&bench.device)?;
+    let operators = bench.both(|module| operator.with_kernels_of(module))?;
+    for (dtype, scores) in [(DType::F16, DType::F32), (DType::Bf16, DType::F32), (DType::F16, DType::F16)] {
+        let problem = |shape| Problem::new(dtype, shape).with_score_dtype(scores).with_mask(Mask::Causal);
+        let cases = [
+            (problem([2, 133, 4, 32]).with_num_heads_k(2), 48, BLayout::Kn),
+            (problem([1, 50, 2, 48]).with_seqlen_k(40), 1000, BLayout::Nk),
+        ];
+        bench.cases(parallel::kernel_name(dtype, scores)?, cases, |bench, (problem, columns, layout)| {
+            let shape = problem.shape();
+            let mnk = [shape.batch * shape.seqlen_q, *columns, shape.num_heads * shape.head_dim_v];
+            let product = matmul::Problem::new(dtype, mnk).with_b_layout(*layout);
+            let soc = bench.device.soc();
+            let (attention, product) = (attention::plan(problem, soc)?, matmul::plan(&product, soc)?);
+            let ([q, k, v, o, _], [_, b, c]) = (shape.operand_bytes(), product.problem().operand_bytes());
+            let [q, k, v, b] = [q, k, v, b].map(|bytes| normal(bench, dtype, bytes));
+            let (q, k, v, b) = (q?, k?, v?, b?);
+            let (o, c) = (alloc(bench, o)?, alloc(bench, c)?);
+            let workspace = alloc(bench, attention.workspace_bytes())?;
+            let args = attention::Args {
+                q: (&q).into(),
+                k: (&k).into(),
+                v: (&v).into(),
+                o: (&o).into(),
+                lse: None,
+                workspace: (&workspace).into(),
+            };
+            let product_args = matmul::Args { a: (&o).into(), b: (&b).into(), c: (&c).into() };
+            bench.side_by_side(&[&o, &c], |stream, side| {
+                operators[side].launch(stream, (&attention, args), (&product, product_args))
+            })
         })?;
     }
     Ok(())

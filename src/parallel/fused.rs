@@ -1,0 +1,114 @@
+//! Attention, and the product that reads its output, in one launch.
+
+use crate::attention::{self, FlashAttention, Variants};
+use crate::matmul::{self, Matmul};
+use crate::runtime::{Device, Module, Schedule, Stream};
+use crate::{kernels, DType, Error, ErrorKind, Result};
+
+/// Attention, a matrix product, and both in one launch: the product's cores wait for each other inside the kernel, which costs a
+/// fraction of a launch.
+///
+/// Made once and used for every launch, from any thread and on any stream of the device.
+#[derive(Clone, Debug)]
+pub struct AttentionMatmul {
+    attention: FlashAttention,
+    matmul: Matmul,
+    kernels: Variants,
+}
+
+/// Name of the kernel for operands of type `dtype` and scores handed over as `score_dtype`.
+///
+/// # Errors
+/// `Unsupported` when there is none.
+pub fn kernel_name(dtype: DType, score_dtype: DType) -> Result<&'static str> {
+    match (dtype, score_dtype) {
+        (DType::F16, DType::F32) => Ok("fa_flash_fwd_matmul_f16"),
+        (DType::F16, DType::F16) => Ok("fa_flash_fwd_matmul_f16_scores_f16"),
+        (DType::Bf16, DType::F32) => Ok("fa_flash_fwd_matmul_bf16"),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "attention and matmul: dtype = {dtype} with score_dtype = {score_dtype} has no kernel; supported: f16 and \
+                 bf16 with f32, f16 with f16"
+            ),
+        )),
+    }
+}
+
+impl AttentionMatmul {
+    /// Loads the kernels; as [`FlashAttention::new`].
+    ///
+    /// # Errors
+    /// As [`FlashAttention::new`].
+    pub fn new(device: &Device) -> Result<Self> {
+        let module = kernels::load(device)?;
+        Ok(Self {
+            attention: FlashAttention::with_kernels(device, |name| module.kernel(name))?,
+            matmul: Matmul::from_module(&module)?,
+            kernels: fused(&module)?,
+        })
+    }
+
+    /// The same operator with the kernels of another image of the same device.
+    ///
+    /// # Errors
+    /// `Driver` when the image lacks a kernel. Launches fail when the image is loaded on another device.
+    pub fn with_kernels_of(&self, module: &Module) -> Result<Self> {
+        Ok(Self {
+            attention: self.attention.with_kernels_of(module)?,
+            matmul: Matmul::from_module(module)?,
+            kernels: fused(module)?,
+        })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        self.attention.device()
+    }
+
+    /// The attention alone.
+    pub fn attention(&self) -> &FlashAttention {
+        &self.attention
+    }
+
+    /// The product alone.
+    pub fn matmul(&self) -> &Matmul {
+        &self.matmul
+    }
+
+    /// Queues both on a stream, as one kernel, and returns at once; nothing is allocated, copied or waited for. The bits are those of a
+    /// launch of the attention and one of the product behind it: the product may read what the attention writes. `b` and `c` overlap with
+    /// nothing of the attention.
+    ///
+    /// # Errors
+    /// As [`FlashAttention::launch`] and [`Matmul::launch`]; `InvalidArgument` when operands and result of the product are
+    /// not of the attention's type.
+    pub fn launch(
+        &self,
+        stream: &Stream,
+        (attention, attention_args): (&attention::Plan, attention::Args<'_>),
+        (product, product_args): (&matmul::Plan, matmul::Args<'_>),
+    ) -> Result<()> {
+        let (dtype, problem) = (attention.shape().dtype, product.problem());
+        if [problem.dtype, problem.dtype_out] != [dtype; 2] {
+            return Err(Error::invalid(format!(
+                "attention and matmul launch: the product is of {} with results of {}, both of {dtype} wanted as the attention's",
+                problem.dtype, problem.dtype_out
+            )));
+        }
+        let operands = self.attention.operands(attention, &attention_args)?;
+        let operands = operands.followed_by(self.matmul.operands(product, &product_args)?);
+        let operands = operands
+            .place_holder(attention.tiling_data().as_bytes())
+            .place_holder(product.tiling_data().as_bytes());
+        let groups = attention.num_cores().max(product.num_cores());
+        self.kernels.of(attention).launch(stream, groups, &operands)
+    }
+}
+
+/// Their groups wait for each other.
+fn fused(module: &Module) -> Result<Variants> {
+    Variants::new(|dtype, scores| {
+        Ok(module.kernel(kernel_name(dtype, scores)?)?.with_schedule(Schedule::Batch))
+    })
+}
