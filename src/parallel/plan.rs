@@ -10,7 +10,7 @@ use crate::tiling::Reason;
 use crate::{Error, Result, Soc};
 
 /// Places among which cuts are searched; where there are more, the search takes this many, and all of the first and last few.
-const SEARCHED: usize = 64;
+const SEARCHED: usize = 96;
 const EDGE: usize = 6;
 
 /// Rows of the output that are computed and reduced together.

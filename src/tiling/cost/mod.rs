@@ -21,7 +21,7 @@ use cube::CubeClock;
 pub(super) use vector::Ops;
 use vector::VectorClock;
 
-/// Row blocks of a group are put into at most this many classes of equal cost; of more groups, these stand for all.
+/// Row blocks are put into at most this many classes of equal cost; of more groups, so many stand for all.
 const CLASSES: u32 = 32;
 const GROUPS: u32 = 8;
 
@@ -172,11 +172,12 @@ impl Model<'_> {
 
     /// Cycles from the first instruction of the launch to its last result.
     pub(super) fn predict(&self) -> f64 {
-        let loads = self.core_loads(CLASSES, GROUPS);
+        let blocks = CLASSES / self.tiling.order.num_groups().clamp(1, GROUPS);
+        let loads = self.core_loads(blocks, GROUPS);
         let busiest = (0..).zip(&loads).max_by(|a, b| a.1.cycles.total_cmp(&b.1.cycles));
         let Some((core, load)) = busiest.filter(|(_, load)| load.items > 0) else { return 0.0 };
         let pipes = self.follow(core, load.cycles);
-        let shared = self.shared_bound(CLASSES, GROUPS);
+        let shared = self.shared_bound(blocks, GROUPS);
         overlapped(pipes, shared)
     }
 
