@@ -4,19 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "loads the compiled mutants")]
 
-#[path = "../build/sim_kernels.rs"]
-mod sim_kernels;
+#[path = "common/kernel_image.rs"]
+mod kernel_image;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::tiling::mask::{m_mask, MASK_DIM};
 use fastattention::tiling::Candidate;
 use fastattention::{attention, matmul, sim, DType, ErrorKind, Soc};
 use half::f16;
-use sim_kernels::{registration, Compiler, Registration, SimLibrary};
+use kernel_image::{ascendc, Registration};
 
 /// (What, statements taken out, their replacement, groups for attention and for the product.)
 const MUTANTS: [(&str, &[&str], &str, [u32; 2]); 5] = [
@@ -52,10 +51,6 @@ const PARAMS: &str =
     "GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace, \
      GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling, GM_ADDR matmul_tiling";
 
-fn ascendc() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("ascendc")
-}
-
 /// All mutants as one library, each in a namespace of its own.
 fn compile() -> Vec<u8> {
     let kernels = ascendc().join("kernels");
@@ -82,19 +77,7 @@ fn compile() -> Vec<u8> {
     let names: Vec<String> = (0..MUTANTS.len()).map(|index| format!("kernel_{index}")).collect();
     let registrations: Vec<_> =
         names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kMixAic1Aiv2" }).collect();
-    let scratch = tempfile::tempdir().unwrap();
-    let source = scratch.path().join("mutants.cpp");
-    fs::write(&source, unit + &registration(&registrations)).unwrap();
-    let output = scratch.path().join("mutants.so");
-    let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).unwrap();
-    let library = SimLibrary {
-        ascendc: &ascendc(),
-        sources: &[source],
-        objects: &scratch.path().join("objects"),
-        output: &output,
-    };
-    library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
-    fs::read(output).unwrap()
+    kernel_image::compile(&unit, &registrations)
 }
 
 /// The fault that a mutant meets: three rows of blocks and two heads, and tiles of the product that need both heads.

@@ -8,12 +8,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "loads the compiled mutants")]
 
-#[path = "../build/sim_kernels.rs"]
-mod sim_kernels;
+#[path = "common/kernel_image.rs"]
+mod kernel_image;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 use fastattention::attention::{plan_with, Problem};
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
@@ -21,7 +20,7 @@ use fastattention::tiling::mask::{m_mask, MASK_DIM};
 use fastattention::tiling::{Candidate, Mask};
 use fastattention::{sim, DType, ErrorKind, Soc};
 use half::f16;
-use sim_kernels::{registration, Compiler, Registration, SimLibrary};
+use kernel_image::{ascendc, Registration};
 
 /// The kernel's text in the order of its includes.
 const SOURCES: &[&str] = &[
@@ -79,10 +78,6 @@ const UNITS: usize = 2;
 struct Mutant {
     what: String,
     text: String,
-}
-
-fn ascendc() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("ascendc")
 }
 
 /// The kernel as one text without includes, up to its entry points.
@@ -214,19 +209,7 @@ fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
         mutants.iter().flat_map(|(index, _)| SCORES.map(|scores| kernel_name(*index, scores))).collect();
     let registrations: Vec<_> =
         names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kMixAic1Aiv2" }).collect();
-    let scratch = tempfile::tempdir().unwrap();
-    let source = scratch.path().join("mutants.cpp");
-    fs::write(&source, text + &registration(&registrations)).unwrap();
-    let output = scratch.path().join("mutants.so");
-    let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).unwrap();
-    let library = SimLibrary {
-        ascendc: &ascendc(),
-        sources: &[source],
-        objects: &scratch.path().join("objects"),
-        output: &output,
-    };
-    library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
-    fs::read(output).unwrap()
+    kernel_image::compile(&text, &registrations)
 }
 
 /// Problems that reach every statement: both diagonals apart and in one slice, two L0C tiles by rows and by columns, small tiles,

@@ -16,8 +16,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "loads the compiled kernels")]
 
-#[path = "../build/sim_kernels.rs"]
-mod sim_kernels;
+#[path = "common/kernel_image.rs"]
+mod kernel_image;
 #[path = "sim_faults/twins.rs"]
 mod twins;
 
@@ -29,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::sim::Config;
 use fastattention::{ErrorKind, Soc};
-use sim_kernels::{registration, Compiler, Registration, SimLibrary};
+use kernel_image::Registration;
 
 /// Bytes of each of the three buffers.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -102,7 +102,7 @@ fn image() -> Arc<[u8]> {
     Arc::clone(IMAGE.get_or_init(build))
 }
 
-/// Compiles kernels into one library, as one translation unit, because the headers are most of the work.
+/// Compiles kernels into one library.
 fn compile(text: &str, kernels: &[Case]) -> Arc<[u8]> {
     let registrations: Vec<_> = kernels
         .iter()
@@ -112,19 +112,7 @@ fn compile(text: &str, kernels: &[Case]) -> Arc<[u8]> {
             kernel_type: case.kernel_type,
         })
         .collect();
-    let scratch = tempfile::tempdir().unwrap();
-    let source = scratch.path().join("kernels.cpp");
-    fs::write(&source, text.to_owned() + &registration(&registrations)).unwrap();
-    let output = scratch.path().join("kernels.so");
-    let library = SimLibrary {
-        ascendc: &Path::new(env!("CARGO_MANIFEST_DIR")).join("ascendc"),
-        sources: &[source],
-        objects: scratch.path(),
-        output: &output,
-    };
-    let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).unwrap();
-    library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
-    fs::read(output).unwrap().into()
+    kernel_image::compile(text, &registrations).into()
 }
 
 /// Runs a kernel on a device of its own. `Err`: the line in which the driver reports the fault, without GM addresses.
