@@ -141,11 +141,8 @@ impl FlashAttention {
         given(args).check(plan)?;
         // The kernel touches no lse that the plan does not want; the workspace stands in as a valid address.
         let lse = args.lse.unwrap_or(args.workspace);
-        let mut list = KernelArgs::new();
-        for operand in [args.q, args.k, args.v, Operand::from(&self.mask), args.o, lse, args.workspace] {
-            list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
-        }
-        Ok(list)
+        let mask = Operand::from(&self.mask);
+        KernelArgs::new().operands([args.q, args.k, args.v, mask, args.o, lse, args.workspace])
     }
 }
 

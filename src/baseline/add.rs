@@ -126,10 +126,7 @@ impl Add {
         let bytes = n.saturating_mul(size);
         refuse("add launch", &[("x", x, bytes, size), ("y", y, bytes, size), ("z", z, bytes, size)])?;
         let kernel = if dtype == DType::F32 { &self.f32 } else { &self.f16 };
-        let mut list = KernelArgs::new();
-        for operand in [x, y, z] {
-            list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
-        }
+        let list = KernelArgs::new().operands([x, y, z])?;
         kernel.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
     }
 }

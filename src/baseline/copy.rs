@@ -42,8 +42,7 @@ impl MemoryCopy {
         src: Operand<'_>,
     ) -> Result<()> {
         refuse("copy launch", &[("dst", dst, bytes, 1), ("src", src, bytes, 1)])?;
-        let args = KernelArgs::new().buffer_at(dst.buffer, dst.offset_bytes)?;
-        let args = args.buffer_at(src.buffer, src.offset_bytes)?.u64(bytes);
+        let args = KernelArgs::new().operands([dst, src])?.u64(bytes);
         self.kernel.launch(stream, num_cores, &args)
     }
 }

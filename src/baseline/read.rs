@@ -158,7 +158,7 @@ impl Read {
             ReadTo::Ub => &self.ub,
             ReadTo::L1 => &self.l1,
         };
-        let list = KernelArgs::new().buffer_at(src.buffer, src.offset_bytes)?;
+        let list = KernelArgs::new().operands([src])?;
         kernel.launch(stream, from.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
     }
 }

@@ -230,10 +230,7 @@ impl StandardAttention {
             [usize::from(launches.scores_dtype == DType::F32)];
         // The kernel touches no mask that the plan does not read; the scores stand in as a valid address.
         let mask = args.mask.unwrap_or(scores);
-        let mut list = KernelArgs::new();
-        for operand in [scores, mask, p] {
-            list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
-        }
+        let list = KernelArgs::new().operands([scores, mask, p])?;
         let tiling = bytemuck::bytes_of(&launches.softmax);
         softmax.launch(stream, launches.softmax.num_cores, &list.place_holder(tiling))?;
         self.matmul.launch(stream, &launches.output, matmul::Args { a: p, b: args.v, c: args.o })

@@ -182,7 +182,7 @@ impl VectorStream {
         };
         let data = tiling.tiling_data(self.device.soc())?;
         refuse("vector stream launch", &[("out", out, tiling.out_bytes(), 32)])?;
-        let list = KernelArgs::new().buffer_at(out.buffer, out.offset_bytes)?;
+        let list = KernelArgs::new().operands([out])?;
         kernel.launch(stream, 1, &list.place_holder(bytemuck::bytes_of(&data)))
     }
 }

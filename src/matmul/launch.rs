@@ -74,10 +74,6 @@ impl Matmul {
             "matmul launch",
             &[("a", args.a, a, size), ("b", args.b, b, size), ("c", args.c, c, size_out)],
         )?;
-        let mut list = KernelArgs::new();
-        for operand in [args.a, args.b, args.c] {
-            list = list.buffer_at(operand.buffer, operand.offset_bytes)?;
-        }
-        Ok(list)
+        KernelArgs::new().operands([args.a, args.b, args.c])
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::handle::{Entered, Handle};
 use super::stream::Keep;
-use super::{Buffer, Device, Stream};
+use super::{Buffer, Device, Operand, Stream};
 use crate::driver::{
     launch_attr, load_option, LaunchAttr, LaunchAttrValue, LaunchCfg, LoadOption, LoadOptionValue,
     LoadOptions,
@@ -331,6 +331,13 @@ impl KernelArgs {
     pub(crate) fn followed_by(mut self, other: Self) -> Self {
         self.args.extend(other.args);
         self
+    }
+
+    /// The addresses of tensors.
+    pub(crate) fn operands<'a>(self, operands: impl IntoIterator<Item = Operand<'a>>) -> Result<Self> {
+        operands
+            .into_iter()
+            .try_fold(self, |args, operand| args.buffer_at(operand.buffer, operand.offset_bytes))
     }
 
     /// The address of a buffer.
