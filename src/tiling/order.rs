@@ -262,14 +262,28 @@ impl Order {
         of_items.chain(of_parts)
     }
 
+    /// Where a core's position lies in a round: back and forth.
+    fn place(&self, round: u32, core: u32) -> u32 {
+        if round.is_multiple_of(2) {
+            core
+        } else {
+            self.num_cores - 1 - core
+        }
+    }
+
+    /// How many positions below `end` a core takes: one in each whole round.
+    pub(super) fn dealt_before(&self, end: u32, core: u32) -> u64 {
+        let (round, rest) = (end / self.num_cores, end % self.num_cores);
+        u64::from(round) + u64::from(self.place(round, core) < rest)
+    }
+
     /// What core `core` works on, in its order.
     pub(super) fn of_core(&self, core: u32) -> impl Iterator<Item = WorkItem> {
         let order = *self;
         let (positions, cores) = (u64::from(self.num_positions()), u64::from(self.num_cores));
-        let core = u64::from(core);
-        let rounds = if core < cores { positions.div_ceil(cores) } else { 0 };
+        let rounds = if core < self.num_cores { self.num_positions().div_ceil(self.num_cores) } else { 0 };
         (0..rounds)
-            .map(move |turn| turn * cores + if turn % 2 == 0 { core } else { cores - 1 - core })
+            .map(move |round| u64::from(round) * cores + u64::from(order.place(round, core)))
             .filter(move |&position| position < positions)
             .filter_map(move |position| order.item(u32::try_from(position).ok()?))
     }

@@ -147,13 +147,13 @@ impl Model<'_> {
     /// Work of every core, from the groups that are dealt last, at most `groups`, with their row blocks in at most `blocks` classes; exact
     /// when that is all. The items of other groups cost as much in the mean.
     pub(super) fn core_loads(&self, blocks: u32, groups: u32) -> Vec<CoreLoad> {
-        let (order, cores) = (&self.tiling.order, u64::from(self.tiling.order.num_cores));
-        let mut loads = vec![CoreLoad::default(); self.tiling.order.num_cores as usize];
-        let dealt = |end: u32, core: usize| dealt_before(end.into(), core as u64, cores);
+        let order = &self.tiling.order;
+        let mut loads = vec![CoreLoad::default(); order.num_cores as usize];
         for Class { positions, rows } in order.classes(blocks, groups) {
             let cycles = self.item(&rows);
-            for (core, load) in loads.iter_mut().enumerate() {
-                let items = dealt(positions.end, core) - dealt(positions.start, core);
+            for (core, load) in (0..).zip(&mut loads) {
+                let items =
+                    order.dealt_before(positions.end, core) - order.dealt_before(positions.start, core);
                 load.items += items;
                 load.cycles += items as f64 * cycles;
             }
@@ -161,8 +161,8 @@ impl Model<'_> {
         if order.num_groups() > groups {
             let known: u64 = loads.iter().map(|load| load.items).sum();
             let mean = loads.iter().map(|load| load.cycles).sum::<f64>() / known as f64;
-            for (core, load) in loads.iter_mut().enumerate() {
-                let others = dealt(order.num_positions(), core) - load.items;
+            for (core, load) in (0..).zip(&mut loads) {
+                let others = order.dealt_before(order.num_positions(), core) - load.items;
                 load.items += others;
                 load.cycles += others as f64 * mean;
             }
@@ -265,11 +265,4 @@ impl<'a> Window<'a> {
         self.update();
         self.vector.end
     }
-}
-
-/// How many positions below `end` core `core` of `cores` takes: one in each whole round, back and forth.
-fn dealt_before(end: u64, core: u64, cores: u64) -> u64 {
-    let (round, rest) = (end / cores, end % cores);
-    let place = if round % 2 == 0 { core } else { cores - 1 - core };
-    round + u64::from(place < rest)
 }

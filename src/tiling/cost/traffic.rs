@@ -27,9 +27,8 @@ impl Model<'_> {
 
     /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by all of them at once.
     fn same_line(&self) -> f64 {
-        1.0 + SAME_LINE
-            * (1.0 - f64::from(self.tiling.order.group_heads) / f64::from(self.tiling.order.num_cores))
-                .max(0.0)
+        let order = &self.tiling.order;
+        1.0 + SAME_LINE * (1.0 - f64::from(order.group_heads) / f64::from(order.num_cores)).max(0.0)
     }
 
     pub(super) fn q_rows(&self, rows: u32) -> Rows {
@@ -95,7 +94,7 @@ impl Model<'_> {
         let once = (k + v) * f64::from(order.num_heads_read()) / heads;
         let group = f64::from(order.group_heads) / sharers;
         let keys_values = if group * head_k + workspace > self.soc.l2_bytes as f64 {
-            let cores = f64::from(self.tiling.order.num_cores);
+            let cores = f64::from(order.num_cores);
             let together = (cores / sharers).min(group).max(1.0);
             (f64::from(order.num_items) / cores * together * head_k).max(once)
         } else {
@@ -115,11 +114,9 @@ impl Model<'_> {
             known += items;
             lines += f64::from(items) * self.over_steps(&rows, |s| self.lines(s));
         }
-        let all = match order.num_groups() > groups {
-            true => f64::from(order.num_positions()) / f64::from(known),
-            false => 1.0,
-        };
-        let workspace = (self.tiling.workspace_core_bytes * u64::from(self.tiling.order.num_cores)) as f64;
+        let is_part = order.num_groups() > groups;
+        let all = if is_part { f64::from(order.num_positions()) / f64::from(known) } else { 1.0 };
+        let workspace = (self.tiling.workspace_core_bytes * u64::from(order.num_cores)) as f64;
         let bytes: f64 = self.shape.operand_bytes().iter().map(|&bytes| bytes as f64).sum();
         let is_resident = bytes + workspace <= self.soc.l2_bytes as f64;
         let hbm = if is_resident { 0.0 } else { self.hbm_bytes(workspace) * per_byte(memory.hbm_gbps) };
