@@ -9,7 +9,7 @@ use crate::sim::acl::border::Outcome;
 
 /// How it begins. Process, place, nonce and endpoint follow, and zeros; integers are little-endian.
 const MAGIC: &[u8; 16] = b"fa-sim-hccl-root";
-/// Is there a endpoint? Its length and text follow.
+/// Is there an endpoint? Its length and text follow.
 const ENDPOINT_AT: usize = 16 + 4 + 8 + 8;
 const TEXT_AT: usize = ENDPOINT_AT + 1 + 2;
 
@@ -22,7 +22,7 @@ pub(super) struct Root {
     pub(super) number: u64,
     /// Known to those only who have the root info.
     pub(super) nonce: u64,
-    /// Where other processes probe, or why they cannot.
+    /// Where other processes connect, or why they cannot.
     pub(super) endpoint: Result<PathBuf, String>,
 }
 
