@@ -12,6 +12,15 @@ use crate::{attention, matmul, Result, Soc};
 /// Rows between two places where a sequence may be cut: what a tile of the projection has.
 const ROWS: u32 = 128;
 
+/// Where one block ends and the next one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Cut {
+    /// The first row behind it.
+    pub(super) row: u32,
+    /// Items behind it are launched before it, as many as fill the last round on the cores.
+    pub(super) fills_round: bool,
+}
+
 /// A run with its plan.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PlannedRun {
@@ -33,20 +42,21 @@ impl PlannedRun {
         u64::from(self.plan.num_blocks_m()) * u64::from(self.plan.shape().num_heads)
     }
 
-    /// Items that are launched before the rows from `row` on are begun: all that the rows before it need, and what else of this run fits the
-    /// last round on the cores.
-    fn items_before(&self, row: u32) -> u64 {
+    /// Items that are launched before a cut: all that the rows before it need, and what else of this run is to fill the round.
+    fn items_before(&self, cut: Cut) -> u64 {
         let own = self.rows();
-        let (row, seqlen) = (row.clamp(own.start, own.end) - own.start, self.run.sequence.seqlen_q);
+        let (row, seqlen) = (cut.row.clamp(own.start, own.end) - own.start, self.run.sequence.seqlen_q);
         let blocks = u64::from((row % seqlen).div_ceil(self.block_m()));
         let needed =
             u64::from(row / seqlen) * self.sequence_items() + blocks * u64::from(self.plan.shape().num_heads);
-        needed.next_multiple_of(self.plan.even_items()).min(self.plan.num_items())
+        let round = if cut.fills_round { self.plan.even_items() } else { 1 };
+        needed.next_multiple_of(round).min(self.plan.num_items())
     }
 
-    /// What to launch for some rows, behind the launches for the rows before them; `None` when those have computed all of it.
-    fn items(&self, rows: &Range<u32>) -> Option<Range<u64>> {
-        Some(self.items_before(rows.start)..self.items_before(rows.end)).filter(|items| !items.is_empty())
+    /// What to launch between two cuts; `None` when that has been computed before.
+    fn items(&self, cuts: [Cut; 2]) -> Option<Range<u64>> {
+        let [first, end] = cuts.map(|cut| self.items_before(cut));
+        Some(first..end).filter(|items| !items.is_empty())
     }
 
     /// The plan itself for all items: it may take them in an order that is better for L2.
@@ -125,14 +135,33 @@ impl Work {
         places
     }
 
-    pub(super) fn launches(&self, rows: &Range<u32>) -> Result<Launches> {
+    /// The ways to cut at these rows: filling rounds is one only where it launches other items.
+    pub(super) fn cuts(&self, rows: &[u32]) -> Vec<Cut> {
+        let differs = |row: u32| {
+            let items =
+                |fills_round| self.runs.iter().map(move |run| run.items_before(Cut { row, fills_round }));
+            items(false).ne(items(true))
+        };
+        let of_row = |&row: &u32| {
+            let filled = differs(row).then_some(Cut { row, fills_round: true });
+            std::iter::once(Cut { row, fills_round: false }).chain(filled)
+        };
+        rows.iter().flat_map(of_row).collect()
+    }
+
+    /// Whether a block can lie between two cuts: it has rows, and what is launched before its begin is not more than before its end.
+    pub(super) fn is_block(&self, [first, end]: [Cut; 2]) -> bool {
+        first.row < end.row && self.runs.iter().all(|run| run.items_before(first) <= run.items_before(end))
+    }
+
+    pub(super) fn launches(&self, cuts: [Cut; 2]) -> Result<Launches> {
         let mut attention = Vec::new();
         for (place, run) in self.runs.iter().enumerate() {
-            if let Some(items) = run.items(rows) {
+            if let Some(items) = run.items(cuts) {
                 attention.push((place, run.part(items)?));
             }
         }
-        Ok(Launches { attention, product: self.product(rows.end - rows.start)? })
+        Ok(Launches { attention, product: self.product(cuts[1].row - cuts[0].row)? })
     }
 
     /// One tile for any number of rows: the order of its sums never changes. unitFlag does not touch it.
@@ -172,12 +201,16 @@ impl<'a> Costs<'a> {
         Self { work, parts: HashMap::new(), products: HashMap::new() }
     }
 
-    pub(super) fn of(&mut self, rows: &Range<u32>) -> Result<Cost> {
+    pub(super) fn work(&self) -> &'a Work {
+        self.work
+    }
+
+    pub(super) fn of(&mut self, cuts: [Cut; 2]) -> Result<Cost> {
         let work = self.work;
         let mut compute_us = 0.0;
         let mut attention_launches = 0;
         for (place, run) in work.runs.iter().enumerate() {
-            let Some(items) = run.items(rows) else { continue };
+            let Some(items) = run.items(cuts) else { continue };
             // Every sequence of a run costs the same.
             let first = items.start % run.sequence_items();
             let items = first..first + (items.end - items.start);
@@ -187,7 +220,7 @@ impl<'a> Costs<'a> {
             };
             attention_launches += 1;
         }
-        let rows = rows.end - rows.start;
+        let rows = cuts[1].row - cuts[0].row;
         let has_product = match work.problem.linear {
             Linear::Caller { launch_us, row_us } => {
                 compute_us += launch_us + row_us * f64::from(rows);

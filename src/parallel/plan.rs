@@ -1,17 +1,20 @@
 //! Choosing blocks of rows, and what a chosen schedule answers. Pure: no device, no I/O.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use super::costs::{num_kernels, Costs, Launches, Work};
+use super::costs::{num_kernels, Costs, Cut, Launches, Work};
 use super::problem::Problem;
 use super::schedule::{self, Cost, Spans};
 use crate::tiling::Reason;
 use crate::{Error, Result, Soc};
 
-/// Places among which cuts are searched; where there are more, the search takes this many, and all of the first and last few.
-const SEARCHED: usize = 96;
+/// Places among which cuts are searched first; where there are more, the search takes this many, and all of the first and last few.
+const SEARCHED: usize = 66;
 const EDGE: usize = 6;
+
+/// Where not all places are searched, the cuts may then move by so many of them in either direction.
+const MOVES: usize = 4;
 
 /// Rows of the output that are computed and reduced together.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,20 +50,53 @@ pub struct Plan {
 /// argument can never be right, else `Unsupported`.
 pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     let work = work(problem, soc)?;
-    let places = searched(&work.places());
-    let mut failed = None;
+    let places = work.places();
+    let rows = searched(&places);
     let mut costs = Costs::new(&work);
+    let mut cuts = best(&mut costs, &rows, |_| true)?;
+    if rows.len() < places.len() {
+        let near = near(&places, &cuts);
+        let rows: Vec<u32> =
+            places.iter().copied().filter(|row| near.iter().any(|rows| rows.contains(row))).collect();
+        let is_next = |[first, end]: [u32; 2]| {
+            near.iter().zip(&near[1..]).any(|(a, b)| a.contains(&first) && b.contains(&end))
+        };
+        cuts = best(&mut costs, &rows, is_next)?;
+    }
+    Plan::new(costs, &cuts)
+}
+
+/// The cuts that are predicted to end first, of all at `rows` whose blocks go from one row to another for which `is_wanted`.
+fn best(costs: &mut Costs, rows: &[u32], is_wanted: impl Fn([u32; 2]) -> bool) -> Result<Vec<Cut>> {
+    let work = costs.work();
+    let cuts = work.cuts(rows);
+    let mut failed = None;
+    let never = Cost { compute_us: f64::INFINITY, transfer_us: 0.0 };
     let cost = |from: usize, to: usize| {
-        costs.of(&(places[from]..places[to])).unwrap_or_else(|error| {
+        let block = [cuts[from], cuts[to]];
+        if !is_wanted(block.map(|cut| cut.row)) || !work.is_block(block) {
+            return never;
+        }
+        costs.of(block).unwrap_or_else(|error| {
             failed.get_or_insert(error);
-            Cost { compute_us: f64::INFINITY, transfer_us: 0.0 }
+            never
         })
     };
-    let cuts = schedule::choose(places.len(), cost, soc.links.contention);
+    let chosen = schedule::choose(cuts.len(), cost, work.soc.links.contention);
     match failed {
         Some(error) => Err(error),
-        None => Plan::new(work, &cuts.iter().map(|&cut| places[cut]).collect::<Vec<_>>()),
+        None => Ok(chosen.into_iter().map(|cut| cuts[cut]).collect()),
     }
+}
+
+/// For each cut the rows to which it may move.
+fn near(places: &[u32], cuts: &[Cut]) -> Vec<RangeInclusive<u32>> {
+    let last = places.len() - 1;
+    let around = |cut: &Cut| match places.partition_point(|&row| row < cut.row) {
+        end if end == 0 || end >= last => cut.row..=cut.row,
+        i => places[i.saturating_sub(MOVES).max(1)]..=places[(i + MOVES).min(last - 1)],
+    };
+    cuts.iter().map(around).collect()
 }
 
 /// Plans a layer with blocks of these numbers of rows, from the first row to the last.
@@ -94,7 +130,12 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
         }
         cuts.push(cut);
     }
-    Plan::new(work, &cuts)
+    let is_block = |[first, end]: [u32; 2]| {
+        cuts.partition_point(|&cut| cut <= first) == cuts.partition_point(|&cut| cut < end)
+    };
+    let mut costs = Costs::new(&work);
+    let cuts = best(&mut costs, &cuts, is_block)?;
+    Plan::new(costs, &cuts)
 }
 
 fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
@@ -114,20 +155,20 @@ fn searched(places: &[u32]) -> Vec<u32> {
 }
 
 impl Plan {
-    fn new(work: Work, cuts: &[u32]) -> Result<Self> {
-        let mut costs = Costs::new(&work);
-        let serial = costs.of(&(0..work.rows()))?;
+    fn new(mut costs: Costs, cuts: &[Cut]) -> Result<Self> {
+        let work = costs.work();
+        let serial = costs.of([0, work.rows()].map(|row| Cut { row, fills_round: false }))?;
         let mut parts = Vec::new();
-        for cut in cuts.windows(2) {
-            let rows = cut[0]..cut[1];
-            parts.push((costs.of(&rows)?, work.launches(&rows)?, rows));
+        for (first, end) in cuts.iter().zip(cuts.iter().skip(1)) {
+            let block = [*first, *end];
+            parts.push((costs.of(block)?, work.launches(block)?, first.row..end.row));
         }
         let costs: Vec<Cost> = parts.iter().map(|(cost, ..)| *cost).collect();
         let spans = schedule::follow(&costs, work.soc.links.contention);
         let blocks = parts.into_iter().zip(spans);
         let blocks =
             blocks.map(|((cost, launches, rows), spans)| Block { rows, cost, spans, launches }).collect();
-        Ok(Self { work, blocks, serial })
+        Ok(Self { work: work.clone(), blocks, serial })
     }
 
     /// What is planned.

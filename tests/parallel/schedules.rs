@@ -68,6 +68,29 @@ fn chosen_blocks_cover_the_rows_and_are_predicted_to_be_no_slower_than_one() {
                 "{plan}"
             );
             assert!(plan.predicted_us() >= serial.compute_us.max(serial.transfer_us) * 0.99, "{plan}");
+            let again = plan_with(&problem, soc(), &block_rows(&plan)).unwrap();
+            assert!(again.predicted_us() <= plan.predicted_us() * (1.0 + 1e-12), "{again} instead of {plan}");
+        }
+    }
+}
+
+#[test]
+fn no_other_blocks_of_a_short_layer_are_predicted_to_be_faster() {
+    let rng = &mut Rng::with_seed(12);
+    for (batch, seqlen) in [(1, 8192), (1, 4000), (3, 2048)] {
+        let problem = Problem::new(DType::F16, [batch, seqlen, 40, 128], 5120, 8);
+        let chosen = plan(&problem, soc()).unwrap();
+        let (inner, rows) = (chosen.blocks().len() - 1, batch * seqlen);
+        for _ in 0..200 {
+            let count = (inner + 1).saturating_sub(rng.usize(0..3)).max(1);
+            let mut cuts: Vec<u32> =
+                (0..count).map(|_| rng.u32(0..batch) * seqlen + rng.u32(0..seqlen) / 128 * 128).collect();
+            cuts.extend([0, rows]);
+            cuts.sort_unstable();
+            cuts.dedup();
+            let sizes: Vec<u32> = cuts.windows(2).map(|w| w[1] - w[0]).collect();
+            let other = plan_with(&problem, soc(), &sizes).unwrap();
+            assert!(other.predicted_us() >= chosen.predicted_us() * (1.0 - 1e-12), "{other} beats {chosen}");
         }
     }
 }
