@@ -3,13 +3,16 @@
 // first launch on a device, before attention is trusted with it: a toolchain and a driver that disagree about the address
 // of the flags show here, and not as wrong numbers.
 //
-// Maths      block b: A[r][c] = b % 8 + 1 + r / 8, 16 x 16 half;  C = A A^T, f32;  out[b] = C + magic. All exact.
-// Buffers    L1 A 512 B | L0A A 512 B | L0B A^T 512 B | L0C C 1024 B | UB rows of A 256 B, rows of C 512 B
+// Maths      block b: A_b[r][c] = b % 8 + 1 + r / 8, 16 x 16 half;  out[b] = A_b A_p^T + magic, f32. All exact.
+//            p = b, or with partner_distance > 0 the block so far behind b: its A is there when all groups have met.
+// Buffers    L1 A_b 512 B, A_p 512 B | L0A A_b 512 B | L0B A_p^T 512 B | L0C C 1024 B | UB rows of A 256 B, rows of C 512 B
 //            GM workspace, per block: A 512 B, C 1024 B;  out, per block: 1024 B
 // Pipeline   AIV MTE3 --kOperandReady--> AIC: both AIVs have written their 8 rows of A
+//            AIC FIX  --kAllOperandsReady, mode 0--> all AICs, with a partner: every group has done so
 //            AIC FIX  --kProductReady--> AIV: C is in the workspace; each AIV adds the magic number to its 8 rows
-//            so every kind of flag that flash_fwd crosses is crossed once in each direction.
-// Limits     MIX 1:2. tiling is the magic number, a float.
+//            so every kind of flag that flash_fwd crosses is crossed once in each direction, and with a partner the one at
+//            which the groups of flash_fwd_matmul meet.
+// Limits     MIX 1:2. tiling is SelfTestData. With a partner all groups run at the same time.
 #include "fa/copy.h"
 #include "fa/entry.h"
 #include "fa/memory.h"
@@ -18,9 +21,11 @@
 namespace fa {
 namespace {
 
-constexpr uint8_t kMode = 2;  // one AIC and its two AIVs
+constexpr uint8_t kMode = 2;      // one AIC and its two AIVs
+constexpr uint8_t kAllCores = 0;  // all AICs of the launch
 constexpr uint16_t kOperandReady = 0;
 constexpr uint16_t kProductReady = 1;
+constexpr uint16_t kAllOperandsReady = 2;
 constexpr uint32_t kElements = kFractal * kFractal;
 constexpr uint32_t kHalfElements = kElements / 2;  // an AIV's rows
 constexpr uint32_t kOperandBytes = kElements * sizeof(half);
@@ -28,6 +33,7 @@ constexpr uint32_t kProductBytes = kElements * sizeof(float);
 
 struct SelfTestData {
     float magic;
+    uint32_t partner_distance;  // 0: no group waits for another
 };
 
 template <AscendC::HardEvent kEvent>
@@ -53,15 +59,23 @@ struct Exchange {
     AscendC::GlobalTensor<float> c;
 };
 
-__aicore__ inline void run_aic(GM_ADDR workspace) {
+__aicore__ inline void run_aic(GM_ADDR workspace, uint32_t partner_distance) {
+    const uint32_t blocks = static_cast<uint32_t>(AscendC::GetBlockNum());
     const Exchange gm(workspace, block_index());
+    const Exchange partner(workspace, (block_index() + partner_distance) % blocks);
     CubeMemory<half> memory;
     const auto a_l1 = memory.l1.ReinterpretCast<half>();
+    const auto partner_l1 = memory.l1[kOperandBytes].ReinterpretCast<half>();
     AscendC::CrossCoreWaitFlag<kMode>(kOperandReady);
+    if (partner_distance != 0) {
+        AscendC::CrossCoreSetFlag<kAllCores, PIPE_FIX>(kAllOperandsReady);
+        AscendC::CrossCoreWaitFlag<kAllCores>(kAllOperandsReady);
+    }
     copy_gm_to_l1_nz(a_l1, gm.a, kFractal, kFractal, kFractal);
+    copy_gm_to_l1_nz(partner_l1, partner.a, kFractal, kFractal, kFractal);
     hand_over<AscendC::HardEvent::MTE2_MTE1>();
     load_l0a(memory.l0a[0], a_l1, kFractal, kFractal, 0, kFractal);
-    copy_l1_to_l0b_transposed(memory.l0b[0], a_l1, kFractal, 0, 0, kFractal, kFractal);
+    copy_l1_to_l0b_transposed(memory.l0b[0], partner_l1, kFractal, 0, 0, kFractal, kFractal);
     hand_over<AscendC::HardEvent::MTE1_M>();
     mmad(memory.l0c[0], memory.l0a[0], memory.l0b[0], kFractal, kFractal, kFractal, true);
     hand_over<AscendC::HardEvent::M_FIX>();
@@ -96,10 +110,11 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
 extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void fa_self_test(GM_ADDR out, GM_ADDR workspace,
                                                                        GM_ADDR tiling) {
     KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
+    const auto data = fa::load_tiling<fa::SelfTestData>(tiling);
     if ASCEND_IS_AIC {
-        fa::run_aic(workspace);
+        fa::run_aic(workspace, data.partner_distance);
     }
     if ASCEND_IS_AIV {
-        fa::run_aiv(out, workspace, fa::load_tiling<fa::SelfTestData>(tiling).magic);
+        fa::run_aiv(out, workspace, data.magic);
     }
 }

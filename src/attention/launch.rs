@@ -1,7 +1,7 @@
 //! Launching a plan.
 
 use super::operands::{AllGiven, Given};
-use super::{kernel_name, self_test, Plan};
+use super::{kernel_name, self_test, Flags, Plan};
 use crate::kernels;
 use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
@@ -83,9 +83,7 @@ impl FlashAttention {
     /// As [`Self::new`], and what `kernel` says.
     pub fn with_kernels(device: &Device, kernel: impl Fn(&str) -> Result<Kernel>) -> Result<Self> {
         let self_test = kernel(self_test::KERNEL)?;
-        if !device.is_simulated() {
-            device.check_once(|| self_test::run(&self_test, device))?;
-        }
+        self_test::before_first_launch(&self_test, device, Flags::OfGroups)?;
         // Blocks of these kernels never wait for each other, so none of them needs `Schedule::Batch`.
         Ok(Self {
             device: device.clone(),
@@ -95,6 +93,16 @@ impl FlashAttention {
         })
     }
 
+    /// Before the first launch of a kernel in which all cores meet.
+    pub(crate) fn require_meeting(&self) -> Result<()> {
+        self_test::before_first_launch(&self.self_test, &self.device, Flags::OfAllCores)
+    }
+
+    /// As [`Self::self_test`], with the flag at which all cores meet.
+    pub(crate) fn self_test_meeting(&self) -> Result<()> {
+        self_test::run(&self.self_test, &self.device, Flags::OfAllCores)
+    }
+
     /// Launches a kernel on every core that crosses the flags between Cube and vector cores both ways, waits for it at
     /// most one second, and compares its result.
     ///
@@ -102,7 +110,7 @@ impl FlashAttention {
     /// `SelfTest` when the launch fails, does not end or leaves something else, with what to send back; `OutOfMemory`,
     /// `Driver`.
     pub fn self_test(&self) -> Result<()> {
-        self_test::run(&self.self_test, &self.device)
+        self_test::run(&self.self_test, &self.device, Flags::OfGroups)
     }
 
     /// The same operator with the kernels of another image of the same device, which share the M-mask.

@@ -13,6 +13,7 @@ mod self_test;
 pub(crate) use launch::Variants;
 pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};
+pub(crate) use self_test::Flags;
 
 pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};
 

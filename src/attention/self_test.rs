@@ -6,10 +6,12 @@
 //!
 //! ASSUMPTION(flags-of-argument-lists): with an argument list, as this crate uses, the caller does nothing in either case.
 //! This launch finds out whether that holds.
+//!
+//! A second one does the same for the flag at which all Cube cores meet, before the first kernel that has one is launched.
 
 use std::time::Duration;
 
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Stream};
+use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Schedule, Stream};
 use crate::{Error, ErrorKind, Result};
 
 /// Name in the image.
@@ -27,18 +29,61 @@ const WORKSPACE_BYTES: usize = DIM * DIM * (2 + 4);
 /// Far more than a launch takes, and short enough for a program that starts.
 const TIME_LIMIT: Duration = Duration::from_secs(1);
 
+/// The flags that a launch crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flags {
+    /// Those between an AIC and its AIVs.
+    OfGroups,
+    /// And the one at which all AICs meet.
+    OfAllCores,
+}
+
+impl Flags {
+    /// Each group multiplies by the operand of the group so far behind it.
+    fn partner_distance(self) -> u32 {
+        match self {
+            Self::OfGroups => 0,
+            Self::OfAllCores => 1,
+        }
+    }
+
+    /// What relies on them.
+    fn users(self) -> &'static str {
+        match self {
+            Self::OfGroups => "attention is not launched",
+            Self::OfAllCores => "attention and projection are not launched as one kernel",
+        }
+    }
+}
+
+/// Runs it once for an opened NPU and such flags. The simulator's kernels and runtime are of one build.
+///
+/// # Errors
+/// As [`run`], again what the first call said.
+pub(super) fn before_first_launch(kernel: &Kernel, device: &Device, flags: Flags) -> Result<()> {
+    if device.is_simulated() {
+        return Ok(());
+    }
+    device.check_once(flags as usize, || run(kernel, device, flags))
+}
+
 /// Launches the kernel on every core group and compares each element of its result.
 ///
 /// # Errors
 /// `SelfTest` when the launch fails, does not end, or leaves something else; `OutOfMemory`, `Driver` before it.
-pub(super) fn run(kernel: &Kernel, device: &Device) -> Result<()> {
+pub(super) fn run(kernel: &Kernel, device: &Device, flags: Flags) -> Result<()> {
     let blocks = device.soc().cube_cores;
     let tiles = blocks as usize;
     let stream = Stream::new(device)?;
     let workspace = Buffer::alloc(device, tiles * WORKSPACE_BYTES)?;
     let out = Buffer::alloc(device, tiles * DIM * DIM * 4)?;
     out.zero()?;
-    let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(&MAGIC.to_le_bytes());
+    let data = [MAGIC.to_le_bytes(), flags.partner_distance().to_le_bytes()].concat();
+    let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(&data);
+    let kernel = match flags {
+        Flags::OfGroups => kernel.clone(),
+        Flags::OfAllCores => kernel.clone().with_schedule(Schedule::Batch),
+    };
     let launched =
         kernel.launch(&stream, blocks, &args).and_then(|()| stream.synchronize_timeout(TIME_LIMIT));
     if let Err(error) = launched {
@@ -46,39 +91,41 @@ pub(super) fn run(kernel: &Kernel, device: &Device) -> Result<()> {
             // The kernel may hang: nothing waits for it, and nothing that it uses is freed.
             stream.abandon();
         }
-        return Err(failed(device, error.driver_code(), &error.to_string()));
+        return Err(failed(device, flags, error.driver_code(), &error.to_string()));
     }
     let mut values = vec![0.0f32; tiles * DIM * DIM];
     out.copy_to_host(&mut values)?;
-    match mismatch(&values) {
+    match mismatch(&values, flags) {
         None => Ok(()),
-        Some(text) => Err(failed(device, None, &text)),
+        Some(text) => Err(failed(device, flags, None, &text)),
     }
 }
 
 /// The first element that is wrong.
-fn mismatch(values: &[f32]) -> Option<String> {
+fn mismatch(values: &[f32], flags: Flags) -> Option<String> {
+    let partner = |block: usize| (block + flags.partner_distance() as usize) % (values.len() / (DIM * DIM));
     values.iter().enumerate().find_map(|(i, &value)| {
         let (block, row, column) = (i / (DIM * DIM), i / DIM % DIM, i % DIM);
-        let wanted = expected(block, row, column);
+        let wanted = expected([block, partner(block)], row, column);
         (value.to_bits() != wanted.to_bits()).then(|| {
             format!("block {block}, row {row}, column {column} of the result is {value}, {wanted} wanted")
         })
     })
 }
 
-/// Row r of A holds `block % 8 + 1 + r / 8` sixteen times; the result is A A^T + MAGIC.
-fn expected(block: usize, row: usize, column: usize) -> f32 {
-    let element = |r: usize| (block % 8 + 1 + r / 8) as f32;
-    MAGIC + DIM as f32 * element(row) * element(column)
+/// Row r of a block's A holds `block % 8 + 1 + r / 8` sixteen times; the result is A B^T + MAGIC, B that of the partner.
+fn expected([block, partner]: [usize; 2], row: usize, column: usize) -> f32 {
+    let element = |block: usize, r: usize| (block % 8 + 1 + r / 8) as f32;
+    MAGIC + DIM as f32 * element(block, row) * element(partner, column)
 }
 
-fn failed(device: &Device, code: Option<i32>, what: &str) -> Error {
+fn failed(device: &Device, flags: Flags, code: Option<i32>, what: &str) -> Error {
     let text = format!(
         "self-test of {} ({}): {what}\nKernels of this build and this driver do not agree on arguments or on the flags \
-         between AIC and AIV, so attention is not launched. Please send what `fastattention doctor --report DIR` writes",
+         between cores, so {}. Please send what `fastattention doctor --report DIR` writes",
         device.name(),
-        device.soc().name
+        device.soc().name,
+        flags.users()
     );
     match code {
         Some(code) => Error::driver(ErrorKind::SelfTest, code, text),
@@ -92,16 +139,24 @@ mod tests {
 
     #[test]
     fn every_element_is_compared() {
-        let good: Vec<f32> = (0..3 * 256).map(|i| expected(i / 256, i / 16 % 16, i % 16)).collect();
-        // By hand: the second block's rows 0 to 7 are 2, 8 to 15 are 3.
-        assert_eq!([good[256], good[256 + 15], good[511]], [424_306.0, 424_338.0, 424_386.0]);
-        assert_eq!(mismatch(&good), None);
-        for (at, value) in [(0, 0.0), (511, 424_387.0), (767, f32::NAN)] {
-            let mut bad = good.clone();
-            bad[at] = value;
-            let text = mismatch(&bad).unwrap();
-            let place = format!("block {}, row {}, column {} ", at / 256, at / 16 % 16, at % 16);
-            assert!(text.starts_with(&place), "{text}");
+        // By hand: the second block's rows 0 to 7 are 2, 8 to 15 are 3; the third one's 3 and 4.
+        let by_hand = [
+            (Flags::OfGroups, [424_306.0, 424_338.0, 424_386.0]),
+            (Flags::OfAllCores, [424_338.0, 424_370.0, 424_434.0]),
+        ];
+        for (flags, corners) in by_hand {
+            let partner = |block| (block + usize::from(flags == Flags::OfAllCores)) % 3;
+            let of = |i: usize| expected([i / 256, partner(i / 256)], i / 16 % 16, i % 16);
+            let good: Vec<f32> = (0..3 * 256).map(of).collect();
+            assert_eq!([good[256], good[256 + 15], good[511]], corners);
+            assert_eq!(mismatch(&good, flags), None);
+            for (at, value) in [(0, 0.0), (511, 424_387.0), (767, f32::NAN)] {
+                let mut bad = good.clone();
+                bad[at] = value;
+                let text = mismatch(&bad, flags).unwrap();
+                let place = format!("block {}, row {}, column {} ", at / 256, at / 16 % 16, at % 16);
+                assert!(text.starts_with(&place), "{text}");
+            }
         }
     }
 }

@@ -36,17 +36,30 @@ pub fn kernel_name(dtype: DType, score_dtype: DType) -> Result<&'static str> {
 }
 
 impl AttentionMatmul {
-    /// Loads the kernels; as [`FlashAttention::new`].
+    /// Loads the kernels; as [`FlashAttention::new`], with a second self-test in which all cores meet.
     ///
     /// # Errors
     /// As [`FlashAttention::new`].
     pub fn new(device: &Device) -> Result<Self> {
-        let module = kernels::load(device)?;
-        Ok(Self {
-            attention: FlashAttention::with_kernels(device, |name| module.kernel(name))?,
-            matmul: Matmul::from_module(&module)?,
-            kernels: fused(&module)?,
-        })
+        Self::from_module(device, &kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// As [`FlashAttention::with_kernels`]. Launches fail when the image is loaded on another device.
+    pub fn from_module(device: &Device, module: &Module) -> Result<Self> {
+        let attention = FlashAttention::with_kernels(device, |name| module.kernel(name))?;
+        attention.require_meeting()?;
+        Ok(Self { attention, matmul: Matmul::from_module(module)?, kernels: fused(module)? })
+    }
+
+    /// As [`FlashAttention::self_test`], with the flag at which all cores meet.
+    ///
+    /// # Errors
+    /// As [`FlashAttention::self_test`].
+    pub fn self_test(&self) -> Result<()> {
+        self.attention.self_test_meeting()
     }
 
     /// The same operator with the kernels of another image of the same device.

@@ -24,6 +24,9 @@ pub struct Device {
     inner: Arc<Inner>,
 }
 
+/// Checks that operators make once for an opened device.
+const CHECKS: usize = 2;
+
 struct Inner {
     driver: Driver,
     backend: Backend,
@@ -32,8 +35,8 @@ struct Inner {
     soc: &'static Soc,
     /// Is there an `aclrtSetDevice` to undo?
     is_set: bool,
-    /// Outcome of the operators' first launch.
-    checked: OnceLock<Result<()>>,
+    /// Outcomes of the operators' checks.
+    checked: [OnceLock<Result<()>>; CHECKS],
 }
 
 /// Memory of a device.
@@ -234,7 +237,7 @@ impl Device {
         };
         let name = format!("{}:{number}", backend.prefix());
         let driver = Driver::new(table, context, is_simulated);
-        let checked = OnceLock::new();
+        let checked = Default::default();
         Ok(Device { inner: Arc::new(Inner { driver, backend, name, number, soc, is_set, checked }) })
     }
 
@@ -300,9 +303,9 @@ impl Device {
         &self.inner.driver
     }
 
-    /// Runs `check` if this is its first call on the opened device, else returns what the first one did.
-    pub(crate) fn check_once(&self, check: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.inner.checked.get_or_init(check).clone()
+    /// Runs check number `number`, below [`CHECKS`], if this is its first call on the opened device, else returns what the first one did.
+    pub(crate) fn check_once(&self, number: usize, check: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.inner.checked[number].get_or_init(check).clone()
     }
 
     /// Refuses a plan that was made for another SoC.

@@ -5,18 +5,20 @@ use std::ptr::null_mut;
 use std::time::Duration;
 
 use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
+use fastattention::parallel::AttentionMatmul;
 use fastattention::runtime::{Buffer, Device, Event, HostBuffer, KernelArgs, Module, Schedule, Stream};
 use fastattention::{DType, Error, Result};
 
 /// A scenario with its name, which is also that of its file of expected calls.
 pub(crate) type Scenario = (&'static str, fn() -> Result<()>);
 
-pub(crate) const ALL: [Scenario; 8] = [
+pub(crate) const ALL: [Scenario; 9] = [
     ("open", || on_device(|_| Ok(()))),
     ("memory", || on_device(memory)),
     ("streams", || on_device(streams)),
     ("launch", || on_device(launch)),
     ("attention", || on_device(attention)),
+    ("meeting", || on_device(meeting)),
     ("borrowed", borrowed),
     ("attached", attached),
     ("limit", || on_device(limit)),
@@ -114,6 +116,14 @@ fn attention(device: &Device) -> Result<()> {
     };
     attention.launch(&stream, &plan, args)?;
     stream.synchronize()
+}
+
+/// Both self-tests, each once for an opened device.
+fn meeting(device: &Device) -> Result<()> {
+    let module = image(device)?;
+    drop(AttentionMatmul::from_module(device, &module)?);
+    drop(AttentionMatmul::from_module(device, &module)?);
+    Ok(())
 }
 
 /// The C functions, as another library of this process calls them.

@@ -1,6 +1,7 @@
 //! A device that was found: what it is, and its tests.
 
 use fastattention::attention::FlashAttention;
+use fastattention::parallel::AttentionMatmul;
 use fastattention::runtime::{Device, DeviceReport};
 use fastattention::{ErrorKind, Soc};
 use serde::Serialize;
@@ -21,6 +22,8 @@ pub(super) struct DeviceState {
     total_bytes: Option<usize>,
     /// A kernel that crosses flags between AIC and AIV on every core.
     launch_test: Option<SelfTest>,
+    /// The same with the flag at which all cores meet, for attention and projection as one kernel.
+    meeting_test: Option<SelfTest>,
     /// Attention compared with f64.
     self_test: Option<SelfTest>,
 }
@@ -58,6 +61,7 @@ impl DeviceState {
                 free_bytes: None,
                 total_bytes: None,
                 launch_test: None,
+                meeting_test: None,
                 self_test: None,
             },
             Ok(soc) => Self::test(found.name, found.is_simulated, soc),
@@ -67,10 +71,13 @@ impl DeviceState {
     fn test(name: String, simulated: bool, soc: &'static Soc) -> Self {
         let device = Device::open(&name);
         let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
+        let exact = || "every core's result is exact".to_owned();
+        let both = device.clone().and_then(|device| AttentionMatmul::new(&device));
+        let meeting_test = SelfTest::of(both.and_then(|operator| operator.self_test()).map(|()| exact()));
         let operator = device.and_then(|device| FlashAttention::new(&device));
         let (launch_test, attention_test) = match operator {
             Ok(operator) => (
-                SelfTest::of(operator.self_test().map(|()| "every core's result is exact".to_owned())),
+                SelfTest::of(operator.self_test().map(|()| exact())),
                 SelfTest::of(
                     self_test::run(&operator)
                         .map(|c| format!("largest error against f64 {:.2e}, bound {:.2e}", c.error, c.bound)),
@@ -88,12 +95,15 @@ impl DeviceState {
             free_bytes: memory.map(|m| m.free_bytes),
             total_bytes: memory.map(|m| m.total_bytes),
             launch_test: Some(launch_test),
+            meeting_test: Some(meeting_test),
             self_test: Some(attention_test),
         }
     }
 
     pub(super) fn passes(&self) -> bool {
-        [&self.launch_test, &self.self_test].into_iter().all(|t| t.as_ref().is_some_and(|t| t.passed))
+        [&self.launch_test, &self.meeting_test, &self.self_test]
+            .into_iter()
+            .all(|t| t.as_ref().is_some_and(|t| t.passed))
     }
 
     pub(super) fn text(&self) -> String {
@@ -114,7 +124,12 @@ impl DeviceState {
             gib(self.free_bytes),
             gib(self.total_bytes)
         );
-        for (name, test) in [("launch test", &self.launch_test), ("self-test", &self.self_test)] {
+        let tests = [
+            ("launch test", &self.launch_test),
+            ("meeting test", &self.meeting_test),
+            ("self-test", &self.self_test),
+        ];
+        for (name, test) in tests {
             if let Some(SelfTest { passed, detail }) = test {
                 let outcome = if *passed { "passed" } else { "failed" };
                 text += &format!("; {name} {outcome}: {}", indented(detail));

@@ -82,10 +82,12 @@ fn copies(bench: &mut Bench) -> Result<()> {
 /// Launched as `FlashAttention::self_test` does, which compares the result and keeps it.
 fn self_test(bench: &mut Bench) -> Result<()> {
     let kernels = bench.both(|module| module.kernel("fa_self_test"))?;
-    bench.cases("fa_self_test", [1, bench.device.soc().cube_cores], |bench, &blocks| {
+    let cores = bench.device.soc().cube_cores;
+    bench.cases("fa_self_test", [(1, 0), (cores, 0), (cores, 1)], |bench, &(blocks, partner_distance)| {
         let [out, workspace] = [4, 2 + 4].map(|element| alloc(bench, u64::from(blocks) * 16 * 16 * element));
         let (out, workspace) = (out?, workspace?);
-        let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(&1.5f32.to_le_bytes());
+        let data = [1.5f32.to_le_bytes(), u32::to_le_bytes(partner_distance)].concat();
+        let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(&data);
         bench.side_by_side(&[&out, &workspace], |stream, side| kernels[side].launch(stream, blocks, &args))
     })
 }
