@@ -39,6 +39,7 @@ impl Block {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub(super) work: Work,
+    cuts: Vec<Cut>,
     pub(super) blocks: Vec<Block>,
     serial: Cost,
 }
@@ -63,7 +64,7 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
         };
         cuts = best(&mut costs, &rows, is_next)?;
     }
-    Plan::new(costs, &cuts)
+    Plan::new(costs, cuts)
 }
 
 /// The cuts that are predicted to end first, of all at `rows` whose blocks go from one row to another for which `is_wanted`.
@@ -135,7 +136,7 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
     };
     let mut costs = Costs::new(&work);
     let cuts = best(&mut costs, &cuts, is_block)?;
-    Plan::new(costs, &cuts)
+    Plan::new(costs, cuts)
 }
 
 fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
@@ -155,7 +156,7 @@ fn searched(places: &[u32]) -> Vec<u32> {
 }
 
 impl Plan {
-    fn new(mut costs: Costs, cuts: &[Cut]) -> Result<Self> {
+    fn new(mut costs: Costs, cuts: Vec<Cut>) -> Result<Self> {
         let work = costs.work();
         let serial = costs.of([0, work.rows()].map(|row| Cut { row, fills_round: false }))?;
         let mut parts = Vec::new();
@@ -168,7 +169,18 @@ impl Plan {
         let blocks = parts.into_iter().zip(spans);
         let blocks =
             blocks.map(|((cost, launches, rows), spans)| Block { rows, cost, spans, launches }).collect();
-        Ok(Self { work: work.clone(), blocks, serial })
+        Ok(Self { work: work.clone(), cuts, blocks, serial })
+    }
+
+    /// What one rank computes, with the same launches for the same blocks, as a layer of its heads that transfers nothing.
+    ///
+    /// # Errors
+    /// None is known: whatever planning it again could say.
+    pub fn without_transfers(&self) -> Result<Self> {
+        let mut own = self.problem().clone();
+        (own.num_heads, own.num_heads_k, own.ranks) = (own.local_heads(), own.local_heads_k(), 1);
+        let work = work(&own, self.soc())?;
+        Self::new(Costs::new(&work), self.cuts.clone())
     }
 
     /// What is planned.

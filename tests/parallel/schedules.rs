@@ -96,6 +96,22 @@ fn no_other_blocks_of_a_short_layer_are_predicted_to_be_faster() {
 }
 
 #[test]
+fn without_transfers_every_block_computes_the_same() {
+    for (seqlen, mask) in [(8192, Mask::None), (6000, Mask::Causal)] {
+        let problem = Problem::new(DType::F16, [1, seqlen, 40, 128], 5120, 8).with_mask(mask);
+        let plan = plan(&problem, soc()).unwrap();
+        assert!(plan.blocks().len() > 1, "{plan}");
+        let alone = plan.without_transfers().unwrap();
+        assert_eq!((alone.problem().ranks, alone.problem().num_heads), (1, 5));
+        assert_eq!(alone.blocks().len(), plan.blocks().len());
+        for (own, block) in alone.blocks().iter().zip(plan.blocks()) {
+            assert_eq!((&own.rows, own.num_launches()), (&block.rows, block.num_launches()));
+            assert_eq!((own.cost.compute_us, own.cost.transfer_us), (block.cost.compute_us, 0.0));
+        }
+    }
+}
+
+#[test]
 fn one_rank_has_one_block() {
     let plan = plan(&Problem::new(DType::F16, [1, 4096, 4, 128], 512, 1), soc()).unwrap();
     assert_eq!(block_rows(&plan), [4096]);

@@ -2,7 +2,7 @@
 
 use anyhow::{ensure, Result};
 use fastattention::parallel::schedule::Cost;
-use fastattention::parallel::{plan_with, Args, AttentionArgs, LinearArgs, Plan, Problem, TilingAllReduce};
+use fastattention::parallel::{Args, AttentionArgs, LinearArgs, Plan, TilingAllReduce};
 use fastattention::runtime::{Buffer, Communicator, Device, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime, Schedule, Timeline};
 use fastattention::sim::Config;
@@ -71,11 +71,7 @@ pub(super) fn on_ranks(plan: &Plan) -> Result<Schedule> {
 /// What every block takes: its kernels in model time on one device, the heads of one rank, and its transfer as the links say. All ranks do the same
 /// on other data, so one stands for all.
 pub(super) fn block_costs(plan: &Plan) -> Result<Vec<Cost>> {
-    let whole = plan.problem();
-    let mut own: Problem = whole.clone();
-    (own.num_heads, own.num_heads_k, own.ranks) = (whole.local_heads(), whole.local_heads_k(), 1);
-    let rows: Vec<u32> = plan.blocks().iter().map(|block| block.rows.end - block.rows.start).collect();
-    let own = plan_with(&own, plan.soc(), &rows)?;
+    let own = plan.without_transfers()?;
     let (config, model_time) = config(plan)?;
     let mut rank = Rank::new(TilingAllReduce::alone(&Device::simulated(config)?)?, &own)?;
     rank.launch(&own)?;
