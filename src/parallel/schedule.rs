@@ -104,7 +104,8 @@ struct Way {
 }
 
 /// The cuts that end first, of all that can be made at `positions` places: `0 = cuts[0] < ... < cuts[n] = positions - 1`.
-/// `cost(i, j)` is that of a block from place `i` to place `j`. Of equals the one with fewer blocks.
+/// `cost(i, j)` is that of a block from place `i` to place `j`, with an infinite `compute_us` where there can be none. Of equals the one with
+/// fewer blocks; empty when no blocks lead to the end.
 ///
 /// An exact search: the future depends on a way only through its two times, so all ways that are worse than another in both are dropped.
 pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, contention: f64) -> Vec<usize> {
@@ -115,6 +116,9 @@ pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, cont
         let mut found = Vec::new();
         for (from, here) in ways[..to].iter().enumerate() {
             let Cost { compute_us, transfer_us } = cost(from, to);
+            if compute_us.is_infinite() {
+                continue;
+            }
             for (before, way) in here.iter().enumerate() {
                 let shared = way.left.min(compute_us);
                 let now = way.now + compute_us + shared * (contention - 1.0);
@@ -213,6 +217,22 @@ mod tests {
                 .fold(f64::INFINITY, f64::min);
             assert!((time(&cuts) - best).abs() < 1e-9, "seed {seed}: {} instead of {best}", time(&cuts));
         }
+    }
+
+    #[test]
+    fn blocks_that_cannot_be_are_not_chosen() {
+        let odd = |i: usize, j: usize| {
+            let compute_us = if (j - i) % 2 == 1 { 1.0 } else { f64::INFINITY };
+            Cost { compute_us, transfer_us: (j - i) as f64 }
+        };
+        let cuts = choose(9, odd, 1.0);
+        assert_eq!((cuts[0], cuts[cuts.len() - 1]), (0, 8));
+        assert!(cuts.windows(2).all(|w| (w[1] - w[0]) % 2 == 1), "{cuts:?}");
+        let two = |i: usize, j: usize| Cost {
+            compute_us: if j - i == 2 { 1.0 } else { f64::INFINITY },
+            transfer_us: 1.0,
+        };
+        assert!(choose(6, two, 1.0).is_empty());
     }
 
     #[test]
