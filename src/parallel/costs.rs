@@ -174,11 +174,11 @@ impl Work {
     }
 
     /// What kernels of a block take beside their work: launches, and in the place of one the meeting of attention and product.
-    fn launching_us(&self, attention_launches: usize, has_product: bool) -> f64 {
+    fn launches_and_meetings_us(&self, attention_launches: usize, has_product: bool) -> [f64; 2] {
         let (control, kernels) = (&self.soc.timing.control, num_kernels(attention_launches, has_product));
         let meetings = attention_launches + usize::from(has_product) - kernels;
         let meeting_us = (control.cross_group + control.cross_all) as f64 / f64::from(self.soc.clock_mhz);
-        kernels as f64 * control.launch_us + meetings as f64 * meeting_us
+        [kernels as f64 * control.launch_us, meetings as f64 * meeting_us]
     }
 
     /// Bytes of a row of y.
@@ -221,9 +221,11 @@ impl<'a> Costs<'a> {
             attention_launches += 1;
         }
         let rows = cuts[1].row - cuts[0].row;
+        let mut launch_us = 0.0;
         let has_product = match work.problem.linear {
-            Linear::Caller { launch_us, row_us } => {
-                compute_us += launch_us + row_us * f64::from(rows);
+            Linear::Caller { launch_us: own_us, row_us } => {
+                launch_us += own_us;
+                compute_us += row_us * f64::from(rows);
                 false
             }
             Linear::Weight(_) => {
@@ -236,9 +238,11 @@ impl<'a> Costs<'a> {
                 true
             }
         };
-        compute_us += work.launching_us(attention_launches, has_product);
+        let [launches_us, meetings_us] = work.launches_and_meetings_us(attention_launches, has_product);
+        launch_us += launches_us;
+        compute_us += launch_us + meetings_us;
         let bytes = u64::from(rows) * work.row_bytes();
         let transfer_us = work.soc.links.microseconds(Collective::AllReduce, bytes, work.problem.ranks);
-        Ok(Cost { compute_us, transfer_us })
+        Ok(Cost { compute_us, launch_us, transfer_us })
     }
 }

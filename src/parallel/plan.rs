@@ -72,7 +72,7 @@ fn best(costs: &mut Costs, rows: &[u32], is_wanted: impl Fn([u32; 2]) -> bool) -
     let work = costs.work();
     let cuts = work.cuts(rows);
     let mut failed = None;
-    let never = Cost { compute_us: f64::INFINITY, transfer_us: 0.0 };
+    let never = Cost { compute_us: f64::INFINITY, ..Cost::default() };
     let cost = |from: usize, to: usize| {
         let block = [cuts[from], cuts[to]];
         if !is_wanted(block.map(|cut| cut.row)) || !work.is_block(block) {
@@ -291,7 +291,7 @@ impl fmt::Display for Plan {
                 spans.transfer[1]
             )?;
         }
-        let Cost { compute_us, transfer_us } = self.serial;
+        let Cost { compute_us, transfer_us, .. } = self.serial;
         writeln!(
             f,
             "predicted model time {:.1} us; one block {:.1} us = {compute_us:.1} computing + {transfer_us:.1} transfer; the longer alone {:.1} us",

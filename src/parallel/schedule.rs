@@ -1,14 +1,16 @@
 //! When blocks are computed and transferred: a model of two engines, and the blocks that it likes best.
 //!
 //! The cores compute the blocks in order; the links transfer each of them, in order, from when it is computed. While both work,
-//! each takes longer by the factor `contention`. Without it block `i` ends at `F_i = max(F_(i-1), c_1 + ... + c_i) + r_i`
+//! each takes longer by the factor `contention`; launching is not work of the cores. Without contention block `i` ends at `F_i = max(F_(i-1), c_1 + ... + c_i) + r_i`
 //! (paper.md 6). All times are microseconds of model time.
 
 /// What a block takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// On the cores.
+    /// On the cores, with the launches.
     pub compute_us: f64,
+    /// The part of it for launches.
+    pub launch_us: f64,
     /// On the links.
     pub transfer_us: f64,
 }
@@ -27,18 +29,20 @@ pub fn follow(costs: &[Cost], contention: f64) -> Vec<Spans> {
     let mut spans = Vec::with_capacity(costs.len());
     // Transfers that are computed and not through: index into `spans` of the first, and what it still has to do.
     let (mut now, mut head, mut left) = (0.0f64, 0, 0.0f64);
-    for &Cost { compute_us, transfer_us } in costs {
-        let (start, mut work) = (now, compute_us);
-        while work > 0.0 {
-            let is_shared = head < spans.len();
-            let pace = if is_shared { contention } else { 1.0 };
-            let done = if is_shared { work.min(left) } else { work };
-            work -= done;
-            now += done * pace;
-            if is_shared {
-                left -= done;
-                if left <= 0.0 {
-                    end_transfer(&mut spans, &mut head, &mut left, costs, now);
+    for &Cost { compute_us, launch_us, transfer_us } in costs {
+        let start = now;
+        for (mut work, contention) in [(launch_us, 1.0), (compute_us - launch_us, contention)] {
+            while work > 0.0 {
+                let is_shared = head < spans.len();
+                let pace = if is_shared { contention } else { 1.0 };
+                let done = if is_shared { work.min(left) } else { work };
+                work -= done;
+                now += done * pace;
+                if is_shared {
+                    left -= done;
+                    if left <= 0.0 {
+                        end_transfer(&mut spans, &mut head, &mut left, costs, now);
+                    }
                 }
             }
         }
@@ -115,14 +119,15 @@ pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, cont
     for to in 1..positions {
         let mut found = Vec::new();
         for (from, here) in ways[..to].iter().enumerate() {
-            let Cost { compute_us, transfer_us } = cost(from, to);
+            let Cost { compute_us, launch_us, transfer_us } = cost(from, to);
             if compute_us.is_infinite() {
                 continue;
             }
             for (before, way) in here.iter().enumerate() {
-                let shared = way.left.min(compute_us);
+                let left = (way.left - launch_us).max(0.0);
+                let shared = left.min(compute_us - launch_us);
                 let now = way.now + compute_us + shared * (contention - 1.0);
-                found.push(Way { now, left: way.left - shared + transfer_us, from, before });
+                found.push(Way { now, left: left - shared + transfer_us, from, before });
             }
         }
         ways[to] = undominated(found);
@@ -157,7 +162,9 @@ mod tests {
     use super::*;
 
     fn costs(list: &[(f64, f64)]) -> Vec<Cost> {
-        list.iter().map(|&(compute_us, transfer_us)| Cost { compute_us, transfer_us }).collect()
+        list.iter()
+            .map(|&(compute_us, transfer_us)| Cost { compute_us, launch_us: 0.0, transfer_us })
+            .collect()
     }
 
     #[test]
@@ -170,6 +177,11 @@ mod tests {
         let spans = follow(&costs(&[(10.0, 4.0), (10.0, 4.0)]), 1.5);
         assert_eq!(spans[0].transfer, [10.0, 16.0]);
         assert_eq!(spans[1], Spans { compute: [10.0, 22.0], transfer: [22.0, 26.0] });
+        // The same with launches of 3: 3 of transfer beside one, the fourth and 1 of computing take 1.5, and 6 are left.
+        let launched = Cost { compute_us: 10.0, launch_us: 3.0, transfer_us: 4.0 };
+        let spans = follow(&[launched; 2], 1.5);
+        assert_eq!(spans[0].transfer, [10.0, 14.5]);
+        assert_eq!(spans[1], Spans { compute: [10.0, 20.5], transfer: [20.5, 24.5] });
         // Communication-bound: transfers queue.
         let spans = follow(&costs(&[(2.0, 10.0), (2.0, 10.0), (2.0, 0.0)]), 1.0);
         assert_eq!(spans.map_transfers(), [[2.0, 12.0], [12.0, 22.0], [22.0, 22.0]]);
@@ -192,7 +204,11 @@ mod tests {
         let own = (rng.f64() * 3.0, rng.f64() * 3.0);
         move |from, to| {
             let sum = |of: fn(&(f64, f64)) -> f64| pieces[from..to].iter().map(of).sum::<f64>();
-            Cost { compute_us: own.0 + sum(|p| p.0), transfer_us: own.1 + sum(|p| p.1) }
+            Cost {
+                compute_us: own.0 + sum(|p| p.0),
+                launch_us: 0.7 * own.0,
+                transfer_us: own.1 + sum(|p| p.1),
+            }
         }
     }
 
@@ -223,13 +239,14 @@ mod tests {
     fn blocks_that_cannot_be_are_not_chosen() {
         let odd = |i: usize, j: usize| {
             let compute_us = if (j - i) % 2 == 1 { 1.0 } else { f64::INFINITY };
-            Cost { compute_us, transfer_us: (j - i) as f64 }
+            Cost { compute_us, launch_us: 0.0, transfer_us: (j - i) as f64 }
         };
         let cuts = choose(9, odd, 1.0);
         assert_eq!((cuts[0], cuts[cuts.len() - 1]), (0, 8));
         assert!(cuts.windows(2).all(|w| (w[1] - w[0]) % 2 == 1), "{cuts:?}");
         let two = |i: usize, j: usize| Cost {
             compute_us: if j - i == 2 { 1.0 } else { f64::INFINITY },
+            launch_us: 0.0,
             transfer_us: 1.0,
         };
         assert!(choose(6, two, 1.0).is_empty());
@@ -241,6 +258,7 @@ mod tests {
         let blocks = |compute: f64, transfer: f64| {
             let cost = |i: usize, j: usize| Cost {
                 compute_us: 2.0 + compute * (j - i) as f64,
+                launch_us: 0.0,
                 transfer_us: 2.0 + transfer * (j - i) as f64,
             };
             choose(101, cost, 1.0).windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>()

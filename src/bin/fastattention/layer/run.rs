@@ -4,7 +4,7 @@ use anyhow::{ensure, Result};
 use fastattention::parallel::schedule::Cost;
 use fastattention::parallel::{Args, AttentionArgs, LinearArgs, Plan, TilingAllReduce};
 use fastattention::runtime::{Buffer, Communicator, Device, Stream};
-use fastattention::sim::time::{LaunchReport, ModelTime, Schedule, Timeline};
+use fastattention::sim::time::{ModelTime, Schedule, Timeline};
 use fastattention::sim::Config;
 
 /// One rank.
@@ -79,8 +79,12 @@ pub(super) fn block_costs(plan: &Plan) -> Result<Vec<Cost>> {
     let mut reports = model_time.take_reports().into_iter();
     let mut costs = Vec::new();
     for block in plan.blocks() {
-        let kernels = reports.by_ref().take(block.num_launches());
-        costs.push(Cost { compute_us: kernels.map(|r: LaunchReport| r.task_us()).sum(), ..block.cost });
+        let mut cost = Cost { compute_us: 0.0, launch_us: 0.0, ..block.cost };
+        for kernel in reports.by_ref().take(block.num_launches()) {
+            cost.compute_us += kernel.task_us();
+            cost.launch_us += kernel.task_us() - kernel.core_us();
+        }
+        costs.push(cost);
     }
     ensure!(reports.next().is_none(), "more kernels were launched than the blocks have");
     Ok(costs)
