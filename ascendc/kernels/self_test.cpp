@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// fa_self_test: does a launch deliver its arguments, and do the flags between the Cube and its vector cores work? The
-// first launch on a device, before attention is trusted with it: a toolchain and a driver that disagree about the address
-// of the flags show here, and not as wrong numbers.
+// fa_self_test: does a launch deliver its arguments, and do the flags between cores work? Launched before attention, and
+// before kernels in which all cores meet, are trusted with a device: a toolchain and a driver that disagree about the
+// address of the flags show here, and not as wrong numbers.
 //
 // Maths      block b: A_b[r][c] = b % 8 + 1 + r / 8, 16 x 16 half;  out[b] = A_b A_p^T + magic, f32. All exact.
-//            p = b, or with partner_distance > 0 the block so far behind b: its A is there when all groups have met.
+//            p = b, or with partner_distance > 0 the block so far behind b: its A is there when all groups have met. The
+//            last block is late with its A, so that who does not wait for it reads something else.
 // Buffers    L1 A_b 512 B, A_p 512 B | L0A A_b 512 B | L0B A_p^T 512 B | L0C C 1024 B | UB rows of A 256 B, rows of C 512 B
 //            GM workspace, per block: A 512 B, C 1024 B;  out, per block: 1024 B
 // Pipeline   AIV MTE3 --kOperandReady--> AIC: both AIVs have written their 8 rows of A
@@ -21,8 +22,8 @@
 namespace fa {
 namespace {
 
-constexpr uint8_t kMode = 2;      // one AIC and its two AIVs
-constexpr uint8_t kAllCores = 0;  // all AICs of the launch
+constexpr uint8_t kCrossCoreMode = 2;  // one AIC and its two AIVs
+constexpr uint8_t kAllCoresMode = 0;   // all AICs of the launch
 constexpr uint16_t kOperandReady = 0;
 constexpr uint16_t kProductReady = 1;
 constexpr uint16_t kAllOperandsReady = 2;
@@ -30,6 +31,7 @@ constexpr uint32_t kElements = kFractal * kFractal;
 constexpr uint32_t kHalfElements = kElements / 2;  // an AIV's rows
 constexpr uint32_t kOperandBytes = kElements * sizeof(half);
 constexpr uint32_t kProductBytes = kElements * sizeof(float);
+constexpr uint32_t kLateTurns = 512;  // some 10 us of the last block's vector cores
 
 struct SelfTestData {
     float magic;
@@ -66,10 +68,10 @@ __aicore__ inline void run_aic(GM_ADDR workspace, uint32_t partner_distance) {
     CubeMemory<half> memory;
     const auto a_l1 = memory.l1.ReinterpretCast<half>();
     const auto partner_l1 = memory.l1[kOperandBytes].ReinterpretCast<half>();
-    AscendC::CrossCoreWaitFlag<kMode>(kOperandReady);
+    AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kOperandReady);
     if (partner_distance != 0) {
-        AscendC::CrossCoreSetFlag<kAllCores, PIPE_FIX>(kAllOperandsReady);
-        AscendC::CrossCoreWaitFlag<kAllCores>(kAllOperandsReady);
+        AscendC::CrossCoreSetFlag<kAllCoresMode, PIPE_FIX>(kAllOperandsReady);
+        AscendC::CrossCoreWaitFlag<kAllCoresMode>(kAllOperandsReady);
     }
     copy_gm_to_l1_nz(a_l1, gm.a, kFractal, kFractal, kFractal);
     copy_gm_to_l1_nz(partner_l1, partner.a, kFractal, kFractal, kFractal);
@@ -80,7 +82,7 @@ __aicore__ inline void run_aic(GM_ADDR workspace, uint32_t partner_distance) {
     mmad(memory.l0c[0], memory.l0a[0], memory.l0b[0], kFractal, kFractal, kFractal, true);
     hand_over<AscendC::HardEvent::M_FIX>();
     copy_l0c_to_gm(gm.c, memory.l0c[0], kFractal, kFractal, kFractal);
-    AscendC::CrossCoreSetFlag<kMode, PIPE_FIX>(kProductReady);
+    AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kProductReady);
 }
 
 __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
@@ -92,11 +94,15 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
     const auto a_ub = memory.ub.ReinterpretCast<half>();
     const auto c_ub = memory.ub[kOperandBytes / 2].ReinterpretCast<float>();
     const auto value = static_cast<float>(block % 8 + 1 + sub_block_index());
-    AscendC::Duplicate(a_ub, static_cast<half>(value), static_cast<int32_t>(kHalfElements));
+    const bool is_late = block + 1 == static_cast<uint32_t>(AscendC::GetBlockNum());
+    for (uint32_t turn = 0; turn < (is_late ? kLateTurns : 1); ++turn) {
+        AscendC::Duplicate(a_ub, static_cast<half>(value), static_cast<int32_t>(kHalfElements));
+        AscendC::PipeBarrier<PIPE_V>();
+    }
     hand_over<AscendC::HardEvent::V_MTE3>();
     AscendC::DataCopy(gm.a[first], a_ub, kHalfElements);
-    AscendC::CrossCoreSetFlag<kMode, PIPE_MTE3>(kOperandReady);
-    AscendC::CrossCoreWaitFlag<kMode>(kProductReady);
+    AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kOperandReady);
+    AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kProductReady);
     AscendC::DataCopy(c_ub, gm.c[first], kHalfElements);
     hand_over<AscendC::HardEvent::MTE2_V>();
     AscendC::Adds(c_ub, c_ub, magic, static_cast<int32_t>(kHalfElements));

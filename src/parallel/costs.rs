@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::problem::{Linear, Problem, Run};
 use super::schedule::Cost;
 use crate::soc::Collective;
-use crate::{attention, matmul, Result, Soc};
+use crate::{attention, matmul, Error, Result, Soc};
 
 /// Rows between two places where a sequence may be cut: what a tile of the projection has.
 const ROWS: u32 = 128;
@@ -17,7 +17,7 @@ const ROWS: u32 = 128;
 pub(super) struct Cut {
     /// The first row behind it.
     pub(super) row: u32,
-    /// Items behind it are launched before it, as many as fill the last round on the cores.
+    /// Items behind it are launched before it, up to what fills a round on the cores; rounds are counted from the first item of a run.
     pub(super) fills_round: bool,
 }
 
@@ -243,6 +243,67 @@ impl<'a> Costs<'a> {
         compute_us += launch_us + meetings_us;
         let bytes = u64::from(rows) * work.row_bytes();
         let transfer_us = work.soc.links.microseconds(Collective::AllReduce, bytes, work.problem.ranks);
+        if !compute_us.is_finite() {
+            return Err(Error::invalid(format!(
+                "tiling-AllReduce: linear = {:?} takes {compute_us} us for {rows} rows, a finite time wanted",
+                work.problem.linear
+            )));
+        }
         Ok(Cost { compute_us, launch_us, transfer_us })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::Mask;
+    use crate::parallel::Sequence;
+    use crate::DType;
+
+    /// Items that the rows before `row` need, counted one by one.
+    fn needed(run: &PlannedRun, row: u32) -> u64 {
+        let heads = u64::from(run.plan.shape().num_heads);
+        let blocks = |first: u32| {
+            let starts = (0..run.run.sequence.seqlen_q).step_by(run.block_m() as usize);
+            starts.filter(|start| first + start < row).count() as u64
+        };
+        run.rows().step_by(run.run.sequence.seqlen_q as usize).map(|first| blocks(first) * heads).sum()
+    }
+
+    #[test]
+    fn blocks_launch_each_item_once_and_before_its_rows_are_projected() {
+        let lengths = [(3000, 3000), (3000, 3000), (700, 900), (64, 64), (64, 64), (5000, 5000)];
+        let sequences = lengths.map(|(seqlen_q, seqlen_k)| Sequence { seqlen_q, seqlen_k });
+        let problem = Problem::new(DType::F16, [1, 1, 40, 128], 5120, 8).with_mask(Mask::Causal);
+        let soc = Soc::by_name("Ascend910B2").unwrap();
+        let work = Work::new(&problem.with_sequences(sequences.to_vec()), soc).unwrap();
+        assert_eq!(work.runs.len(), 4);
+        let cuts = work.cuts(&work.places());
+        assert!(cuts.iter().filter(|cut| cut.fills_round).count() > 10, "{cuts:?}");
+        let mut filled = 0;
+        for seed in 0..100 {
+            let rng = &mut fastrand::Rng::with_seed(seed);
+            let mut launched = vec![0; work.runs.len()];
+            let mut at = 0;
+            while at + 1 < cuts.len() {
+                let to = (at + 1 + rng.usize(0..30)).min(cuts.len() - 1);
+                let Some(to) = (to..cuts.len()).find(|&to| work.is_block([cuts[at], cuts[to]])) else {
+                    panic!("no block leads on from {:?}", cuts[at]);
+                };
+                for (run, launched) in work.runs.iter().zip(&mut launched) {
+                    if let Some(items) = run.items([cuts[at], cuts[to]]) {
+                        assert_eq!(items.start, *launched);
+                        *launched = items.end;
+                    }
+                    let needed = needed(run, cuts[to].row);
+                    assert!(*launched >= needed, "{:?}: {launched} of {needed} items", cuts[to]);
+                    filled += u32::from(*launched > needed);
+                }
+                at = to;
+            }
+            let all: Vec<u64> = work.runs.iter().map(|run| run.plan.num_items()).collect();
+            assert_eq!(launched, all);
+        }
+        assert!(filled > 100, "{filled}");
     }
 }

@@ -9,7 +9,7 @@ use super::schedule::{self, Cost, Spans};
 use crate::tiling::Reason;
 use crate::{Error, Result, Soc};
 
-/// Places among which cuts are searched first; where there are more, the search takes this many, and all of the first and last few.
+/// Places among which cuts are searched first: where there are more, at most this many, all of the first and last few among them.
 const SEARCHED: usize = 66;
 const EDGE: usize = 6;
 
@@ -39,7 +39,6 @@ impl Block {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub(super) work: Work,
-    cuts: Vec<Cut>,
     pub(super) blocks: Vec<Block>,
     serial: Cost,
 }
@@ -64,7 +63,7 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
         };
         cuts = best(&mut costs, &rows, is_next)?;
     }
-    Plan::new(costs, cuts)
+    Plan::new(costs, &cuts)
 }
 
 /// The cuts that are predicted to end first, of all at `rows` whose blocks go from one row to another for which `is_wanted`.
@@ -131,12 +130,12 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
         }
         cuts.push(cut);
     }
-    let is_block = |[first, end]: [u32; 2]| {
+    let is_given = |[first, end]: [u32; 2]| {
         cuts.partition_point(|&cut| cut <= first) == cuts.partition_point(|&cut| cut < end)
     };
     let mut costs = Costs::new(&work);
-    let cuts = best(&mut costs, &cuts, is_block)?;
-    Plan::new(costs, cuts)
+    let cuts = best(&mut costs, &cuts, is_given)?;
+    Plan::new(costs, &cuts)
 }
 
 fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
@@ -156,7 +155,7 @@ fn searched(places: &[u32]) -> Vec<u32> {
 }
 
 impl Plan {
-    fn new(mut costs: Costs, cuts: Vec<Cut>) -> Result<Self> {
+    fn new(mut costs: Costs, cuts: &[Cut]) -> Result<Self> {
         let work = costs.work();
         let serial = costs.of([0, work.rows()].map(|row| Cut { row, fills_round: false }))?;
         let mut parts = Vec::new();
@@ -169,18 +168,25 @@ impl Plan {
         let blocks = parts.into_iter().zip(spans);
         let blocks =
             blocks.map(|((cost, launches, rows), spans)| Block { rows, cost, spans, launches }).collect();
-        Ok(Self { work: work.clone(), cuts, blocks, serial })
+        Ok(Self { work: work.clone(), blocks, serial })
     }
 
     /// What one rank computes, with the same launches for the same blocks, as a layer of its heads that transfers nothing.
-    ///
-    /// # Errors
-    /// None is known: whatever planning it again could say.
-    pub fn without_transfers(&self) -> Result<Self> {
-        let mut own = self.problem().clone();
+    #[must_use]
+    pub fn without_transfers(&self) -> Self {
+        let mut plan = self.clone();
+        let own = &mut plan.work.problem;
         (own.num_heads, own.num_heads_k, own.ranks) = (own.local_heads(), own.local_heads_k(), 1);
-        let work = work(&own, self.soc())?;
-        Self::new(Costs::new(&work), self.cuts.clone())
+        plan.serial.transfer_us = 0.0;
+        for block in &mut plan.blocks {
+            block.cost.transfer_us = 0.0;
+        }
+        let costs: Vec<Cost> = plan.blocks.iter().map(|block| block.cost).collect();
+        let spans = schedule::follow(&costs, plan.work.soc.links.contention);
+        for (block, spans) in plan.blocks.iter_mut().zip(spans) {
+            block.spans = spans;
+        }
+        plan
     }
 
     /// What is planned.

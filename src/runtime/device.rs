@@ -24,8 +24,14 @@ pub struct Device {
     inner: Arc<Inner>,
 }
 
-/// Checks that operators make once for an opened device.
-const CHECKS: usize = 2;
+/// Outcomes of what operators check once for an opened device.
+#[derive(Default)]
+pub(crate) struct Checks {
+    /// Flags between an AIC and its AIVs.
+    pub(crate) group_flags: OnceLock<Result<()>>,
+    /// The flag at which all AICs meet.
+    pub(crate) all_core_flags: OnceLock<Result<()>>,
+}
 
 struct Inner {
     driver: Driver,
@@ -35,8 +41,7 @@ struct Inner {
     soc: &'static Soc,
     /// Is there an `aclrtSetDevice` to undo?
     is_set: bool,
-    /// Outcomes of the operators' checks.
-    checked: [OnceLock<Result<()>>; CHECKS],
+    checks: Checks,
 }
 
 /// Memory of a device.
@@ -237,8 +242,8 @@ impl Device {
         };
         let name = format!("{}:{number}", backend.prefix());
         let driver = Driver::new(table, context, is_simulated);
-        let checked = Default::default();
-        Ok(Device { inner: Arc::new(Inner { driver, backend, name, number, soc, is_set, checked }) })
+        let checks = Checks::default();
+        Ok(Device { inner: Arc::new(Inner { driver, backend, name, number, soc, is_set, checks }) })
     }
 
     /// Closes the device and tells what went wrong in a drop since the last call. Other owners keep it open.
@@ -303,9 +308,8 @@ impl Device {
         &self.inner.driver
     }
 
-    /// Runs check number `number`, below [`CHECKS`], if this is its first call on the opened device, else returns what the first one did.
-    pub(crate) fn check_once(&self, number: usize, check: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.inner.checked[number].get_or_init(check).clone()
+    pub(crate) fn checks(&self) -> &Checks {
+        &self.inner.checks
     }
 
     /// Refuses a plan that was made for another SoC.

@@ -147,7 +147,7 @@ fn a_product_of_another_type_is_refused() {
     );
 }
 
-/// Blocks with several attention launches, with one, and with none, whose items an earlier block has launched; none has a race.
+/// Blocks with several attention launches, and with one or none; none has a race.
 #[test]
 fn blocks_of_any_number_of_launches_give_the_same_bits() {
     let lengths = [(300, 300), (70, 90), (70, 90), (40, 40)];

@@ -1,7 +1,7 @@
 //! Blocks: any of them give the same bits, the chosen ones are the best predicted, wrong ones are refused.
 
 use fastattention::attention::Mask;
-use fastattention::parallel::{plan, plan_with, Plan, Problem, Sequence};
+use fastattention::parallel::{plan, plan_with, Linear, Plan, Problem, Sequence};
 use fastattention::{DType, Soc};
 use fastrand::Rng;
 use half::f16;
@@ -69,7 +69,8 @@ fn chosen_blocks_cover_the_rows_and_are_predicted_to_be_no_slower_than_one() {
             );
             assert!(plan.predicted_us() >= serial.compute_us.max(serial.transfer_us) * 0.99, "{plan}");
             let again = plan_with(&problem, soc(), &block_rows(&plan)).unwrap();
-            assert!(again.predicted_us() <= plan.predicted_us() * (1.0 + 1e-12), "{again} instead of {plan}");
+            assert_eq!(block_rows(&again), block_rows(&plan));
+            assert_eq!(again.predicted_us(), plan.predicted_us(), "{again} instead of {plan}");
         }
     }
 }
@@ -95,13 +96,37 @@ fn no_other_blocks_of_a_short_layer_are_predicted_to_be_faster() {
     }
 }
 
+/// Too many places for one search: the cuts that it finds are moved afterwards.
+#[test]
+fn moving_a_cut_of_a_long_layer_is_not_predicted_to_be_faster() {
+    for (batch, seqlen) in [(1, 32768), (4, 8192)] {
+        let problem = Problem::new(DType::F16, [batch, seqlen, 40, 128], 5120, 8);
+        let chosen = plan(&problem, soc()).unwrap();
+        let sizes = block_rows(&chosen);
+        for cut in 1..sizes.len() {
+            for (longer, shorter) in [(cut - 1, cut), (cut, cut - 1)] {
+                let mut moved = sizes.clone();
+                moved[longer] += 128;
+                moved[shorter] -= 128;
+                moved.retain(|&rows| rows > 0);
+                let other = plan_with(&problem, soc(), &moved).unwrap();
+                assert!(
+                    other.predicted_us() >= chosen.predicted_us() * (1.0 - 1e-12),
+                    "{other} beats {chosen}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn without_transfers_every_block_computes_the_same() {
     for (seqlen, mask) in [(8192, Mask::None), (6000, Mask::Causal)] {
         let problem = Problem::new(DType::F16, [1, seqlen, 40, 128], 5120, 8).with_mask(mask);
         let plan = plan(&problem, soc()).unwrap();
         assert!(plan.blocks().len() > 1, "{plan}");
-        let alone = plan.without_transfers().unwrap();
+        let alone = plan.without_transfers();
+        assert_eq!(alone.predicted_overlap_us(), 0.0);
         assert_eq!((alone.problem().ranks, alone.problem().num_heads), (1, 5));
         assert_eq!(alone.blocks().len(), plan.blocks().len());
         for (own, block) in alone.blocks().iter().zip(plan.blocks()) {
@@ -147,6 +172,10 @@ fn wrong_layers_and_blocks_are_refused_with_every_reason() {
         "tiling-AllReduce on Ascend910B2: sequences have no row, wanted at least 1"
     );
     assert!(refusal(&Problem::new(DType::F16, [1, 300, 8, 20], 128, 4)).contains("attention: head_dim = 20"));
+    let endless = good.clone().with_linear(Linear::Caller { launch_us: 1e308, row_us: 1e308 });
+    let text = refusal(&endless);
+    assert!(text.contains("linear = Caller") && text.contains("a finite time wanted"), "{text}");
+    assert_eq!(plan_with(&endless, soc(), &[128, 172]).unwrap_err().to_string(), text);
     let blocks = |rows: &[u32]| plan_with(&good, soc(), rows).unwrap_err().to_string();
     assert_eq!(
         blocks(&[128, 128]),

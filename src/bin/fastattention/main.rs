@@ -60,9 +60,9 @@ enum Command {
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
     Isa,
-    /// Tell what was found and what works: kernels, ACL library, devices with a self-test, compiler, variables.
+    /// Tell what was found and what works: kernels, ACL library, devices with tests, compiler, variables.
     ///
-    /// The exit code is 0 if at least one device passes its self-test.
+    /// The exit code is 0 if at least one device passes its tests.
     Doctor(doctor::Doctor),
     /// List the kernels, or check them with the headers of an installed CANN.
     #[command(subcommand)]

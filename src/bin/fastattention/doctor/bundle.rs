@@ -42,7 +42,7 @@ pub(super) fn write(folder: &Path, limit: Duration) -> Result<()> {
     crate::print(format_args!("{}written to {}: pack and send it", status, folder.display()))?;
     match outcome {
         Ended::Exited(status) if status.success() => Ok(()),
-        _ => bail!("no device is usable and passes its self-test; the folder tells why"),
+        _ => bail!("no device is usable and passes its tests; the folder tells why"),
     }
 }
 

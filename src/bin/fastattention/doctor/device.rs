@@ -22,10 +22,10 @@ pub(super) struct DeviceState {
     total_bytes: Option<usize>,
     /// A kernel that crosses flags between AIC and AIV on every core.
     launch_test: Option<SelfTest>,
-    /// The same with the flag at which all cores meet, for attention and projection as one kernel.
-    meeting_test: Option<SelfTest>,
     /// Attention compared with f64.
     self_test: Option<SelfTest>,
+    /// The launch test with the flag at which all cores meet, for attention and projection as one kernel.
+    meeting_test: Option<SelfTest>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,8 +61,8 @@ impl DeviceState {
                 free_bytes: None,
                 total_bytes: None,
                 launch_test: None,
-                meeting_test: None,
                 self_test: None,
+                meeting_test: None,
             },
             Ok(soc) => Self::test(found.name, found.is_simulated, soc),
         }
@@ -72,9 +72,7 @@ impl DeviceState {
         let device = Device::open(&name);
         let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
         let exact = || "every core's result is exact".to_owned();
-        let both = device.clone().and_then(|device| AttentionMatmul::new(&device));
-        let meeting_test = SelfTest::of(both.and_then(|operator| operator.self_test()).map(|()| exact()));
-        let operator = device.and_then(|device| FlashAttention::new(&device));
+        let operator = device.clone().and_then(|device| FlashAttention::new(&device));
         let (launch_test, attention_test) = match operator {
             Ok(operator) => (
                 SelfTest::of(operator.self_test().map(|()| exact())),
@@ -85,6 +83,9 @@ impl DeviceState {
             ),
             Err(error) => (SelfTest::of(Err(error.clone())), SelfTest::of(Err(error))),
         };
+        // Last: cores that wait for each other in vain hold the device.
+        let both = device.and_then(|device| AttentionMatmul::new(&device));
+        let meeting_test = SelfTest::of(both.and_then(|operator| operator.self_test()).map(|()| exact()));
         Self {
             name,
             simulated,
@@ -95,13 +96,13 @@ impl DeviceState {
             free_bytes: memory.map(|m| m.free_bytes),
             total_bytes: memory.map(|m| m.total_bytes),
             launch_test: Some(launch_test),
-            meeting_test: Some(meeting_test),
             self_test: Some(attention_test),
+            meeting_test: Some(meeting_test),
         }
     }
 
     pub(super) fn passes(&self) -> bool {
-        [&self.launch_test, &self.meeting_test, &self.self_test]
+        [&self.launch_test, &self.self_test, &self.meeting_test]
             .into_iter()
             .all(|t| t.as_ref().is_some_and(|t| t.passed))
     }
@@ -126,8 +127,8 @@ impl DeviceState {
         );
         let tests = [
             ("launch test", &self.launch_test),
-            ("meeting test", &self.meeting_test),
             ("self-test", &self.self_test),
+            ("meeting test", &self.meeting_test),
         ];
         for (name, test) in tests {
             if let Some(SelfTest { passed, detail }) = test {

@@ -126,7 +126,7 @@ impl Doctor {
         let text = if self.json { serde_json::to_string_pretty(&report)? } else { report.text() };
         crate::print(text.trim_end())?;
         if !report.devices.iter().any(DeviceState::passes) {
-            bail!("no device is usable and passes its self-test");
+            bail!("no device is usable and passes its tests");
         }
         Ok(())
     }

@@ -79,7 +79,7 @@ fn copies(bench: &mut Bench) -> Result<()> {
     })
 }
 
-/// Launched as `FlashAttention::self_test` does, which compares the result and keeps it.
+/// Launched as `FlashAttention::self_test` and `AttentionMatmul::self_test` do, which compare the result and keep it.
 fn self_test(bench: &mut Bench) -> Result<()> {
     let kernels = bench.both(|module| module.kernel("fa_self_test"))?;
     let cores = bench.device.soc().cube_cores;
