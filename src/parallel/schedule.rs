@@ -9,7 +9,7 @@
 pub struct Cost {
     /// On the cores, with the launches.
     pub compute_us: f64,
-    /// The part of it for launches.
+    /// The part of it for launches; the model has all of a block's at its begin.
     pub launch_us: f64,
     /// On the links.
     pub transfer_us: f64,
