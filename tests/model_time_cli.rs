@@ -153,6 +153,13 @@ fn a_report_fills_the_performance_section_of_a_readme_and_nothing_else() {
     assert!(printed.starts_with("Model time of the simulator, never measured on a chip.\n"), "{printed}");
     succeeds(&args);
     assert_eq!(fs::read_to_string(&readme).unwrap(), written, "model time repeats itself");
+    let stale = written.replace("| gain | ", "| gain | 77");
+    assert_ne!(stale, written);
+    fs::write(&readme, stale.replace("<!-- model-time:end", "\n### Other\n\nkept\n<!-- model-time:end"))
+        .unwrap();
+    succeeds(&["report", "--max-seqlen", "512", "--only", "tiling", "--readme", text(&readme)]);
+    let with_other = written.replace("<!-- model-time:end", "\n### Other\n\nkept\n<!-- model-time:end");
+    assert_eq!(fs::read_to_string(&readme).unwrap(), with_other, "sections of other topics stay");
 
     // The gain is the ratio of the two cases in the file.
     let mut reader = csv::Reader::from_path(files.join("tiling.csv")).unwrap();

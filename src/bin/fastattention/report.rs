@@ -43,7 +43,8 @@ pub(crate) struct Report {
     /// Cases simulated at a time [default: one for each core of the host].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
-    /// Markdown file whose lines between `<!-- model-time:begin -->` and `<!-- model-time:end -->` are replaced by the tables.
+    /// Markdown file whose lines between `<!-- model-time:begin -->` and `<!-- model-time:end -->` are replaced by the tables; with
+    /// `--only` the sections of other topics stay.
     #[arg(long)]
     readme: Option<PathBuf>,
     /// Folder for a CSV file of each topic, with every case that was run.
@@ -100,7 +101,11 @@ impl Report {
             sections.iter().try_for_each(|section| draw(folder, section, &results))?;
         }
         if let Some(readme) = readme {
-            readme.replace(&markdown)?;
+            if self.only.is_empty() {
+                readme.replace(&markdown)?;
+            } else {
+                readme.update(&markdown)?;
+            }
         }
         crate::print(markdown.trim_end())
     }

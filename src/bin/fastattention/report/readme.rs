@@ -31,8 +31,30 @@ impl Marked {
         Ok(Self { output: Output::check(path, None)?, text, begin, end })
     }
 
+    /// Replaces the sections that `tables` has, by their headings, and adds those that are not there yet.
+    pub(super) fn update(&self, tables: &str) -> Result<()> {
+        let (about, new) = sections(tables);
+        let (_, mut all) = sections(&self.text[self.begin..self.end]);
+        for section in new {
+            match all.iter_mut().find(|known| known.lines().next() == section.lines().next()) {
+                Some(known) => *known = section,
+                None => all.push(section),
+            }
+        }
+        let all: Vec<&str> = std::iter::once(about).chain(all).map(str::trim_end).collect();
+        self.replace(&format!("{}\n", all.join("\n\n")))
+    }
+
     pub(super) fn replace(&self, tables: &str) -> Result<()> {
         let text = format!("{}\n{}{}", &self.text[..self.begin], tables, &self.text[self.end..]);
         self.output.replace(|file| Ok(file.write_all(text.as_bytes())?))
     }
+}
+
+/// What comes before the first heading, and the sections.
+fn sections(text: &str) -> (&str, Vec<&str>) {
+    let starts: Vec<usize> = text.match_indices("\n### ").map(|(at, _)| at + 1).collect();
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    let about = &text[..starts.first().copied().unwrap_or(text.len())];
+    (about, starts.iter().zip(ends).map(|(&start, end)| &text[start..end]).collect())
 }
