@@ -20,7 +20,6 @@
 
 namespace fa {
 
-constexpr uint8_t kAllCoresMode = 0;  // all AICs of the launch
 constexpr uint16_t kOutputReady = 3;
 constexpr uint16_t kAllOutputsReady = 4;
 

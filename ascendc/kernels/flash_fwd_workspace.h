@@ -2,12 +2,12 @@
 // What the Cube and the vector cores of flash_fwd share: rings of blocks in GM and the flags that hand them over.
 #pragma once
 #include "fa/arch.h"
+#include "fa/sync.h"
 #include "fa/tiling_data.h"
 
 namespace fa {
 
-// Mode 2: one AIC and its two AIVs.
-constexpr uint8_t kCrossCoreMode = 2;
+// Of kCrossCoreMode.
 constexpr uint16_t kQkReady = 0;       // AIC -> AIV: S of a step is in the workspace
 constexpr uint16_t kSoftmaxReady = 1;  // AIV -> AIC: P of a step is in the workspace (both AIVs)
 constexpr uint16_t kPvReady = 2;       // AIC -> AIV: O of a step is in the workspace

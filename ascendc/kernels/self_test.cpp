@@ -18,12 +18,11 @@
 #include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/mmad.h"
+#include "fa/sync.h"
 
 namespace fa {
 namespace {
 
-constexpr uint8_t kCrossCoreMode = 2;  // one AIC and its two AIVs
-constexpr uint8_t kAllCoresMode = 0;   // all AICs of the launch
 constexpr uint16_t kOperandReady = 0;
 constexpr uint16_t kProductReady = 1;
 constexpr uint16_t kAllOperandsReady = 2;
@@ -62,9 +61,8 @@ struct Exchange {
 };
 
 __aicore__ inline void run_aic(GM_ADDR workspace, uint32_t partner_distance) {
-    const uint32_t blocks = static_cast<uint32_t>(AscendC::GetBlockNum());
     const Exchange gm(workspace, block_index());
-    const Exchange partner(workspace, (block_index() + partner_distance) % blocks);
+    const Exchange partner(workspace, (block_index() + partner_distance) % num_blocks());
     CubeMemory<half> memory;
     const auto a_l1 = memory.l1.ReinterpretCast<half>();
     const auto partner_l1 = memory.l1[kOperandBytes].ReinterpretCast<half>();
@@ -94,7 +92,7 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
     const auto a_ub = memory.ub.ReinterpretCast<half>();
     const auto c_ub = memory.ub[kOperandBytes / 2].ReinterpretCast<float>();
     const auto value = static_cast<float>(block % 8 + 1 + sub_block_index());
-    const bool is_late = block + 1 == static_cast<uint32_t>(AscendC::GetBlockNum());
+    const bool is_late = block + 1 == num_blocks();
     for (uint32_t turn = 0; turn < (is_late ? kLateTurns : 1); ++turn) {
         AscendC::Duplicate(a_ub, static_cast<half>(value), static_cast<int32_t>(kHalfElements));
         AscendC::PipeBarrier<PIPE_V>();

@@ -58,9 +58,8 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
         let near = near(&places, &cuts);
         let rows: Vec<u32> =
             places.iter().copied().filter(|row| near.iter().any(|rows| rows.contains(row))).collect();
-        let is_next = |[first, end]: [u32; 2]| {
-            near.iter().zip(&near[1..]).any(|(a, b)| a.contains(&first) && b.contains(&end))
-        };
+        let is_next =
+            |[first, end]: [u32; 2]| near.windows(2).any(|w| w[0].contains(&first) && w[1].contains(&end));
         cuts = best(&mut costs, &rows, is_next)?;
     }
     Plan::new(costs, &cuts)
@@ -159,9 +158,9 @@ impl Plan {
         let work = costs.work();
         let serial = costs.of([0, work.rows()].map(|row| Cut { row, fills_round: false }))?;
         let mut parts = Vec::new();
-        for (first, end) in cuts.iter().zip(cuts.iter().skip(1)) {
-            let block = [*first, *end];
-            parts.push((costs.of(block)?, work.launches(block)?, first.row..end.row));
+        for cut in cuts.windows(2) {
+            let block = [cut[0], cut[1]];
+            parts.push((costs.of(block)?, work.launches(block)?, cut[0].row..cut[1].row));
         }
         let costs: Vec<Cost> = parts.iter().map(|(cost, ..)| *cost).collect();
         let spans = schedule::follow(&costs, work.soc.links.contention);

@@ -26,52 +26,76 @@ pub struct Spans {
 
 /// Follows blocks of these costs through both engines.
 pub fn follow(costs: &[Cost], contention: f64) -> Vec<Spans> {
-    let mut spans = Vec::with_capacity(costs.len());
-    // Transfers that are computed and not through: index into `spans` of the first, and what it still has to do.
-    let (mut now, mut head, mut left) = (0.0f64, 0, 0.0f64);
+    let mut engines = Engines { costs, spans: Vec::with_capacity(costs.len()), now: 0.0, head: 0, left: 0.0 };
     for &Cost { compute_us, launch_us, transfer_us } in costs {
-        let start = now;
-        for (mut work, contention) in [(launch_us, 1.0), (compute_us - launch_us, contention)] {
-            while work > 0.0 {
-                let is_shared = head < spans.len();
-                let pace = if is_shared { contention } else { 1.0 };
-                let done = if is_shared { work.min(left) } else { work };
-                work -= done;
-                now += done * pace;
-                if is_shared {
-                    left -= done;
-                    if left <= 0.0 {
-                        end_transfer(&mut spans, &mut head, &mut left, costs, now);
-                    }
-                }
-            }
-        }
-        spans.push(Spans { compute: [start, now], transfer: [now, now] });
-        if head + 1 == spans.len() {
-            left = transfer_us;
-            if left <= 0.0 {
-                head += 1;
-            }
-        }
+        let start = engines.now;
+        engines.work(launch_us, 1.0);
+        engines.work(compute_us - launch_us, contention);
+        engines.queue_transfer(start, transfer_us);
     }
-    while head < spans.len() {
-        now += left;
-        end_transfer(&mut spans, &mut head, &mut left, costs, now);
+    while engines.is_transferring() {
+        engines.now += engines.left;
+        engines.end_transfer();
     }
-    spans
+    engines.spans
 }
 
-/// The transfer of block `head` is through; the next one begins, if there is one.
-fn end_transfer(spans: &mut [Spans], head: &mut usize, left: &mut f64, costs: &[Cost], now: f64) {
-    spans[*head].transfer[1] = now;
-    loop {
-        *head += 1;
-        *left = 0.0;
-        let Some(next) = spans.get_mut(*head) else { return };
-        next.transfer = [now, now];
-        *left = costs[*head].transfer_us;
-        if *left > 0.0 {
-            return;
+/// Both engines at the time `now`.
+struct Engines<'a> {
+    costs: &'a [Cost],
+    /// Of the blocks that are computed.
+    spans: Vec<Spans>,
+    now: f64,
+    /// The first of them that is not transferred, and what its transfer still has to do.
+    head: usize,
+    left: f64,
+}
+
+impl Engines<'_> {
+    fn is_transferring(&self) -> bool {
+        self.head < self.spans.len()
+    }
+
+    /// The cores work for `work` microseconds; what goes on beside a transfer takes `contention` times as long, as does the transfer.
+    fn work(&mut self, mut work: f64, contention: f64) {
+        while work > 0.0 {
+            if !self.is_transferring() {
+                self.now += work;
+                return;
+            }
+            let done = work.min(self.left);
+            work -= done;
+            self.now += done * contention;
+            self.left -= done;
+            if self.left <= 0.0 {
+                self.end_transfer();
+            }
+        }
+    }
+
+    /// The next block is computed, from `start` until now.
+    fn queue_transfer(&mut self, start: f64, transfer_us: f64) {
+        self.spans.push(Spans { compute: [start, self.now], transfer: [self.now; 2] });
+        if self.head + 1 == self.spans.len() {
+            self.left = transfer_us;
+            if self.left <= 0.0 {
+                self.head += 1;
+            }
+        }
+    }
+
+    /// The transfer of block `head` is through; the next one begins, if there is one.
+    fn end_transfer(&mut self) {
+        self.spans[self.head].transfer[1] = self.now;
+        loop {
+            self.head += 1;
+            self.left = 0.0;
+            let Some(next) = self.spans.get_mut(self.head) else { return };
+            next.transfer = [self.now; 2];
+            self.left = self.costs[self.head].transfer_us;
+            if self.left > 0.0 {
+                return;
+            }
         }
     }
 }

@@ -28,8 +28,9 @@ __aicore__ inline constexpr uint32_t max_u32(uint32_t a, uint32_t b) { return a 
 __aicore__ inline constexpr int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 __aicore__ inline constexpr int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// GetBlockIdx returns a signed 64-bit number; block counts are small.
+// GetBlockIdx and its kin return signed 64-bit numbers; block counts are small.
 __aicore__ inline uint32_t block_index() { return static_cast<uint32_t>(AscendC::GetBlockIdx()); }
+__aicore__ inline uint32_t num_blocks() { return static_cast<uint32_t>(AscendC::GetBlockNum()); }
 __aicore__ inline uint32_t sub_block_index() { return static_cast<uint32_t>(AscendC::GetSubBlockIdx()); }
 
 }  // namespace fa

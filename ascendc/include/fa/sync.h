@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Buffers handed back and forth between two pipes of a core.
+// Buffers handed back and forth between two pipes of a core, and modes of the flags between cores.
 #pragma once
 #include "fa/arch.h"
 
 namespace fa {
+
+// Modes of cross-core flags.
+constexpr uint8_t kAllCoresMode = 0;   // all AICs of the launch
+constexpr uint8_t kCrossCoreMode = 2;  // one AIC and its two AIVs
 
 // `kCount` buffers between a producer pipe and a consumer pipe. `kFull` is the flag producer -> consumer, `kFree` the
 // flag back. The constructor marks every buffer free and the destructor waits until all are, so that flags balance.
