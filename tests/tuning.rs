@@ -158,6 +158,135 @@ fn results_survive_text_and_are_refused_for_others() {
     );
 }
 
+#[test]
+fn results_of_one_class_do_not_replace_those_of_another() {
+    let base = || problem(512, 8, 64);
+    let with_stride = |set: fn(&mut Problem, [u64; 3]), row: u64| {
+        let mut problem = base();
+        set(&mut problem, [512 * row, row, 64]);
+        problem
+    };
+    let wide = 8 * 64 + 1;
+    let others = [
+        ("score_dtype", base().with_score_dtype(DType::F16)),
+        ("dtype", Problem::new(DType::Bf16, [1, 512, 8, 64])),
+        ("heads of k that share", base().with_num_heads_k(2)),
+        ("no heads that share", base().with_num_heads_k(1)),
+        ("batch", Problem::new(DType::F16, [2, 512, 8, 64])),
+        ("head_dim_v", base().with_head_dim_v(80)),
+        ("rows without gaps", base().with_layout(Layout::Bnsd)),
+        ("unaligned rows of q", with_stride(|p, s| p.q_stride = Some(s), wide)),
+        ("unaligned rows of k", with_stride(|p, s| p.k_stride = Some(s), wide)),
+        ("unaligned rows of v", with_stride(|p, s| p.v_stride = Some(s), wide)),
+        ("unaligned rows of o", with_stride(|p, s| p.o_stride = Some(s), wide)),
+        ("mask", base().with_mask(Mask::Causal)),
+    ];
+    // A time of its own for each shows whose results are found.
+    let shapes: Vec<_> = [("base", base())]
+        .into_iter()
+        .chain(others)
+        .map(|(what, problem)| (what, *plan(&problem, soc()).unwrap().shape()))
+        .collect();
+    let mut tuned = Tuned::new(soc());
+    let mut model_us = 0.0;
+    for (_, shape) in &shapes {
+        model_us += 1.0;
+        tuned.insert(shape, vec![Timed { model_us, candidate: candidate(128, 256, 128) }]);
+    }
+    let tuned = Tuned::from_toml(&tuned.to_toml().unwrap(), soc()).unwrap();
+    let mut want = 0.0;
+    for (what, shape) in &shapes {
+        want += 1.0;
+        let [Timed { model_us, .. }] = tuned.results(shape) else {
+            panic!("{what}: {:?}", tuned.results(shape))
+        };
+        assert_eq!(*model_us, want, "{what}");
+    }
+    // What takes no time makes no class: the factor, and the log-sum-exp.
+    for same in [base().with_softmax_scale(0.3), base().with_lse()] {
+        let shape = *plan(&same, soc()).unwrap().shape();
+        assert_eq!(tuned.results(&shape)[0].model_us, 1.0);
+    }
+}
+
+/// Message of results in which `from` stands as `to`, with the line where that is.
+fn spoilt(from: &str, to: &str) -> (usize, String) {
+    let text = tuned().to_toml().unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
+    let error = Tuned::from_toml(&text.replacen(from, to, 1), soc()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    (line, error.to_string())
+}
+
+#[test]
+fn every_value_of_a_file_is_checked() {
+    // What no tuning could have found: field and value given, value wanted.
+    for (from, to, given, wanted) in [
+        ("model_us = 10.0", "model_us = nan", "model_us = NaN given", "a finite number above 0 wanted"),
+        ("model_us = 10.0", "model_us = inf", "model_us = inf given", "a finite number above 0 wanted"),
+        ("model_us = 20.0", "model_us = -1.0", "model_us = -1 given", "a finite number above 0 wanted"),
+        ("model_us = 90.0", "model_us = 0.0", "model_us = 0 given", "a finite number above 0 wanted"),
+        ("block_m = 256", "block_m = 255", "block_m = 255", "none of [256, 128, 96, 64, 32, 16]"),
+        ("block_n = 512", "block_n = 0", "block_n = 0", "none of [1024, 512, 256, 128, 64]"),
+        ("chunk_n = 64", "chunk_n = 48", "chunk_n = 48", "a multiple of 64 that divides block_n = 64"),
+        ("num_stages = 4", "num_stages = 9", "num_stages = 9", "from preload + 1 = 3 to 8"),
+        ("preload = 2", "preload = 0", "preload = 0", "from 1 to 3"),
+        ("dtype = \"f16\"", "dtype = \"f32\"", "dtype = f32 given", "f16 or bf16 wanted"),
+        ("score_dtype = \"f32\"", "score_dtype = \"bf16\"", "score_dtype = bf16 given", "f32, or f16"),
+        ("heads = 2", "heads = 3", "heads = 3 given", "a power of two wanted"),
+        ("seqlen_q = 512", "seqlen_q = 0", "seqlen_q = 0 given", "a power of two wanted"),
+        ("seqlen_k = 512", "seqlen_k = 500", "seqlen_k = 500 given", "a power of two wanted"),
+        ("head_dim = 64", "left = 5\nhead_dim = 64", "left = 5 given", "0 or a power of two wanted"),
+        ("head_dim = 64", "right = 6\nhead_dim = 64", "right = 6 given", "0 or a power of two wanted"),
+        ("gqa_ratio = 1", "gqa_ratio = 0", "gqa_ratio = 0 given", "at least 1 wanted"),
+        ("head_dim = 64", "head_dim = 65", "head_dim = 65", "a multiple of 16 from 16 to 256"),
+        ("head_dim_v = 64", "head_dim_v = 272", "head_dim_v = 272", "a multiple of 16 from 16 to 256"),
+        (
+            "row_alignment_bytes = [128,",
+            "row_alignment_bytes = [1024,",
+            "row_alignment_bytes = 1024 given",
+            "from 2 to 512",
+        ),
+    ] {
+        let (line, message) = spoilt(from, to);
+        // The line of the table that has the value.
+        let (at, text) =
+            message.split_once(": ").unwrap().1.split_once(": ").unwrap_or_else(|| panic!("{message}"));
+        let at: usize = at.strip_prefix("line ").unwrap_or_else(|| panic!("{message}")).parse().unwrap();
+        assert!(at <= line && line - at < 12, "{to}: line {line}, {message}");
+        assert!(text.contains(given) && text.contains(wanted), "{to}: {message}");
+    }
+    // What is no such file at all, and files from before a field existed, are told with their line, too.
+    for (from, to, why) in [
+        ("model_us = 10.0", "model_us = \"10\"", "invalid type: string \"10\", expected f64"),
+        ("block_m = 256", "block_m = -1", "invalid value: integer `-1`, expected u32"),
+        ("block_m = 256", "block_m = 256\nblock_k = 1", "unknown field `block_k`"),
+        ("gqa_ratio = 1\n", "", "missing field `gqa_ratio`"),
+        ("score_dtype = \"f32\"\n", "", "missing field `score_dtype`"),
+        ("gqa_ratio = 1", "gqa_ratio = 1\ndense_rows = true", "unknown field `dense_rows`"),
+        ("version = ", "extra = 1\nversion = ", "unknown field `extra`"),
+    ] {
+        let (_, message) = spoilt(from, to);
+        assert!(message.contains(why) && message.contains("TOML parse error at line "), "{to}: {message}");
+        assert!(message.ends_with("write the file again with `fastattention tune`"), "{message}");
+    }
+}
+
+#[test]
+fn a_file_has_each_class_once_and_its_order_does_not_matter() {
+    let text = tuned().to_toml().unwrap();
+    let (head, shape) = text.split_at(text.find("[[shape]]").unwrap());
+    let error = Tuned::from_toml(&format!("{head}{shape}\n{shape}"), soc()).unwrap_err();
+    assert!(error.to_string().contains("a class that an earlier shape has"), "{error}");
+
+    let slower = text.replacen("model_us = 10.0", "model_us = 30.0", 1);
+    let read = Tuned::from_toml(&slower, soc()).unwrap();
+    let shape = *plan(&problem(500, 2, 64), soc()).unwrap().shape();
+    let times: Vec<f64> = read.results(&shape).iter().map(|timed| timed.model_us).collect();
+    assert_eq!(times, [20.0, 30.0, 90.0], "the fastest first, however the file has them");
+}
+
 #[cfg(feature = "cli")]
 #[test]
 fn tune_writes_what_plan_reads() {

@@ -69,7 +69,7 @@ impl fmt::Display for Rejected {
 
 impl Candidate {
     /// What the kernel takes, beyond fitting the memories; `Err` names the field and what it may be.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let Self { block_m, block_n, chunk_n, num_stages, preload } = *self;
         if !BLOCK_M.contains(&block_m) {
             return Err(format!("block_m = {block_m} is none of {BLOCK_M:?}"));

@@ -116,7 +116,7 @@ fn heads(shape: &Shape, found: &mut Vec<Reason>) {
     }
 }
 
-fn head_dim(name: &str, dim: u32) -> Option<Reason> {
+pub(super) fn head_dim(name: &str, dim: u32) -> Option<Reason> {
     let down = (dim / 16 * 16).clamp(16, MAX_HEAD_DIM);
     let up = (dim.min(MAX_HEAD_DIM).div_ceil(16) * 16).clamp(16, MAX_HEAD_DIM);
     let nearest = if down == up { format!("{down}") } else { format!("{down} or {up}") };

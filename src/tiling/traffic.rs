@@ -4,7 +4,7 @@ use crate::soc::GmPath;
 use crate::Soc;
 
 /// Bytes of a line of L2: a request asks for one line at most (dav-c220.md 1.2).
-const LINE: u64 = 512;
+pub(super) const LINE: u64 = 512;
 
 /// Bytes of a sector of a line.
 const SECTOR: u64 = 128;
@@ -75,7 +75,7 @@ impl Rows {
     }
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
+pub(super) fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 {
         a
     } else {

@@ -1,19 +1,33 @@
 //! Results of tuning: which candidate took how long for shapes of a class. Text in and out; reading files is the caller's.
 
-use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
-use super::{Candidate, Shape};
-use crate::{Error, ErrorKind, Result, Soc};
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::traffic::{gcd, LINE};
+use super::{limits, Candidate, Shape};
+use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// The version whose kernels and planner the results are of: of this crate.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Shapes that are taken to prefer the same tiling. Lengths, limits and counts are rounded up to powers of two.
+/// Shapes that are taken to prefer the same tiling: everything that the time of a candidate depends on. Lengths, limits and counts are
+/// rounded up to powers of two.
+///
+/// Left out are the factor of the scores, which takes no time, and whether the log-sum-exp is written, whose 4 bytes a row are the same for
+/// every candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShapeClass {
+    /// Element type of q, k, v and o.
+    pub dtype: DType,
+    /// Element type in which scores go from the Cube to the vector cores.
+    pub score_dtype: DType,
     /// `batch * num_heads`.
     pub heads: u64,
+    /// Heads of q that share one of k and v, `num_heads / num_heads_k`; exact.
+    pub gqa_ratio: u32,
     /// Elements of a row of q and k; exact.
     pub head_dim: u32,
     /// Elements of a row of v and o; exact.
@@ -28,8 +42,9 @@ pub struct ShapeClass {
     /// Keys visible to the right of the diagonal, if a limit hides any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub right: Option<u64>,
-    /// Do the rows of a head of k follow each other without gaps?
-    pub dense_rows: bool,
+    /// Of q, k, v and o: 0 where the rows of a head follow each other without gaps, else the bytes, at most a line of L2, of which a row
+    /// and the distance between rows are multiples.
+    pub row_alignment_bytes: [u64; 4],
 }
 
 impl ShapeClass {
@@ -38,16 +53,75 @@ impl ShapeClass {
         let round = |n: u64| n.checked_next_power_of_two().unwrap_or(u64::MAX);
         let (left, right) = shape.limits();
         let limit = |limit: Option<u32>| limit.map(|l| if l == 0 { 0 } else { round(l.into()) });
+        let alignment = |dim: u32, stride: &[u64; 3]| {
+            let size = shape.dtype.size_bytes() as u64;
+            let (bytes, pitch) = (u64::from(dim) * size, stride[1].saturating_mul(size));
+            if pitch == bytes {
+                0
+            } else {
+                gcd(gcd(LINE, bytes), pitch)
+            }
+        };
         Self {
+            dtype: shape.dtype,
+            score_dtype: shape.score_dtype,
             heads: round(u64::from(shape.batch) * u64::from(shape.num_heads)),
+            gqa_ratio: shape.num_heads.checked_div(shape.num_heads_k).unwrap_or(0),
             head_dim: shape.head_dim,
             head_dim_v: shape.head_dim_v,
             seqlen_q: round(shape.seqlen_q.into()),
             seqlen_k: round(shape.seqlen_k.into()),
             left: limit(left),
             right: limit(right),
-            dense_rows: shape.k_stride[1] == u64::from(shape.head_dim),
+            row_alignment_bytes: [
+                alignment(shape.head_dim, &shape.q_stride),
+                alignment(shape.head_dim, &shape.k_stride),
+                alignment(shape.head_dim_v, &shape.v_stride),
+                alignment(shape.head_dim_v, &shape.o_stride),
+            ],
         }
+    }
+
+    /// Could it be that of a shape? `Err` names the field, its value and what it may be.
+    fn check(&self) -> std::result::Result<(), String> {
+        let wrong = |name: &str, value: &dyn Display, want: &str| {
+            Err(format!("{name} = {value} given, {want} wanted"))
+        };
+        if !matches!(self.dtype, DType::F16 | DType::Bf16) {
+            return wrong("dtype", &self.dtype, "f16 or bf16");
+        }
+        if self.score_dtype != DType::F32 && (self.dtype, self.score_dtype) != (DType::F16, DType::F16) {
+            return wrong("score_dtype", &self.score_dtype, "f32, or f16 with dtype f16,");
+        }
+        for (name, value) in [("heads", self.heads), ("seqlen_q", self.seqlen_q), ("seqlen_k", self.seqlen_k)]
+        {
+            if !value.is_power_of_two() {
+                return wrong(name, &value, "a power of two");
+            }
+        }
+        for (name, limit) in [("left", self.left), ("right", self.right)] {
+            if let Some(value) = limit.filter(|limit| *limit > 0 && !limit.is_power_of_two()) {
+                return wrong(name, &value, "0 or a power of two");
+            }
+        }
+        if self.gqa_ratio == 0 {
+            return wrong("gqa_ratio", &self.gqa_ratio, "at least 1");
+        }
+        for (name, value) in [("head_dim", self.head_dim), ("head_dim_v", self.head_dim_v)] {
+            if let Some(reason) = limits::head_dim(name, value) {
+                return Err(reason.text);
+            }
+        }
+        for value in self.row_alignment_bytes {
+            if value != 0 && !(value.is_power_of_two() && (2..=LINE).contains(&value)) {
+                return wrong(
+                    "row_alignment_bytes",
+                    &value,
+                    &format!("0 or a power of two from 2 to {LINE}"),
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -62,18 +136,55 @@ pub struct Timed {
     pub candidate: Candidate,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+impl Timed {
+    /// Can it be the result of a simulation? `Err` names the field, its value and what it may be.
+    fn check(&self) -> std::result::Result<(), String> {
+        if !(self.model_us.is_finite() && self.model_us > 0.0) {
+            return Err(format!("model_us = {} given, a finite number above 0 wanted", self.model_us));
+        }
+        self.candidate.check()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct Entry {
     class: ShapeClass,
     results: Vec<Timed>,
 }
 
+/// As [`Entry`], with its place in the text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    class: Spanned<ShapeClass>,
+    results: Vec<Spanned<Timed>>,
+}
+
+/// What a text of results begins with, whatever follows.
+#[derive(Deserialize)]
+struct Head {
+    version: String,
+    soc: String,
+}
+
+/// A text of results.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    #[serde(rename = "version")]
+    _version: String,
+    #[serde(rename = "soc")]
+    _soc: String,
+    #[serde(default)]
+    shape: Vec<Given>,
+}
+
 /// Results of tuning on one SoC, by class of shapes. `fastattention tune` makes them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tuned {
     version: String,
     soc: String,
-    #[serde(default, rename = "shape")]
+    #[serde(rename = "shape")]
     entries: Vec<Entry>,
 }
 
@@ -85,18 +196,32 @@ impl Tuned {
 
     /// Reads what [`to_toml`](Self::to_toml) wrote.
     ///
+    /// Text from before a field of [`ShapeClass`] existed is refused: its results could be of any class.
+    ///
     /// # Errors
-    /// `InvalidArgument` when the text is something else, or was made by another version or for another SoC.
+    /// `InvalidArgument` when the text is something else, has a value that no tuning could have found, or was made by another version or for
+    /// another SoC; with the line, the value given and the value wanted.
     pub fn from_toml(text: &str, soc: &Soc) -> Result<Self> {
-        let refuse = |text: String| Error::new(ErrorKind::InvalidArgument, format!("tuning results: {text}"));
-        let tuned: Self = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
-        if tuned.version != VERSION {
-            let made = tuned.version;
-            return Err(refuse(format!(
-                "made by version {made}, wanted {VERSION}; run `fastattention tune` again"
+        const AGAIN: &str = "write the file again with `fastattention tune`";
+        let Head { version, soc: made_for } =
+            toml::from_str(text).map_err(|e| refusal(e.to_string().trim_end()))?;
+        if version != VERSION {
+            return Err(refusal(format!(
+                "made by version {version}, wanted {VERSION}; run `fastattention tune` again"
             )));
         }
+        let mut tuned = Self { version, soc: made_for, entries: Vec::new() };
         tuned.check(soc)?;
+        let whole: Whole =
+            toml::from_str(text).map_err(|e| refusal(format!("{}\n{AGAIN}", e.to_string().trim_end())))?;
+        for given in whole.shape {
+            let entry = given.checked(text)?;
+            if tuned.entries.iter().any(|known| known.class == entry.class) {
+                let at = line(text, &given.class);
+                return Err(refusal(format!("line {at}: a class that an earlier shape has; {AGAIN}")));
+            }
+            tuned.entries.push(entry);
+        }
         Ok(tuned)
     }
 
@@ -117,13 +242,12 @@ impl Tuned {
         if self.soc == soc.name {
             return Ok(());
         }
-        let text = format!("tuning results: made for soc = {}, wanted {}", self.soc, soc.name);
-        Err(Error::new(ErrorKind::InvalidArgument, text))
+        Err(refusal(format!("made for soc = {}, wanted {}", self.soc, soc.name)))
     }
 
     /// Keeps the results of a shape in place of older ones of its class, the fastest first.
     pub fn insert(&mut self, shape: &Shape, mut results: Vec<Timed>) {
-        results.sort_by(|a, b| a.model_us.total_cmp(&b.model_us));
+        sort(&mut results);
         let class = ShapeClass::of(shape);
         self.entries.retain(|e| e.class != class);
         self.entries.push(Entry { class, results });
@@ -134,4 +258,32 @@ impl Tuned {
         let class = ShapeClass::of(shape);
         self.entries.iter().find(|e| e.class == class).map_or(&[], |e| &e.results)
     }
+}
+
+impl Given {
+    fn checked(&self, text: &str) -> Result<Entry> {
+        let at = |line: usize, why: String| refusal(format!("line {line}: {why}"));
+        let class = self.class.get_ref();
+        class.check().map_err(|why| at(line(text, &self.class), why))?;
+        for timed in &self.results {
+            timed.get_ref().check().map_err(|why| at(line(text, timed), why))?;
+        }
+        let mut results: Vec<Timed> = self.results.iter().map(|timed| *timed.get_ref()).collect();
+        sort(&mut results);
+        Ok(Entry { class: class.clone(), results })
+    }
+}
+
+/// The fastest first.
+fn sort(results: &mut [Timed]) {
+    results.sort_by(|a, b| a.model_us.total_cmp(&b.model_us));
+}
+
+/// Where a value begins, counted from 1.
+fn line<T>(text: &str, value: &Spanned<T>) -> usize {
+    text.bytes().take(value.span().start).filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn refusal(text: impl Display) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("tuning results: {text}"))
 }
