@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use anyhow::{bail, ensure, Context, Result};
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
+use tempfile::{Builder, NamedTempFile};
 
 /// Builds the simulator as libascendcl.so, libacl_rt.so and libhccl.so under DIR/lib64.
 #[derive(Parser)]
@@ -55,16 +56,21 @@ const LINKS: [&str; 2] = ["libacl_rt.so", "libhccl.so"];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let library = build(arguments.cann)?;
     let folder = arguments.root.join("lib64");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    refuse_foreign(&folder.join("libascendcl.so"))?;
-    // A new file under a temporary name, then renamed: a program that runs keeps the old one.
     let target = folder.join("libascendcl.so");
-    let fresh = folder.join(".libascendcl.so.new");
-    fs::copy(&library, &fresh)
-        .with_context(|| format!("copying {} to {}", library.display(), fresh.display()))?;
-    fs::rename(&fresh, &target).with_context(|| format!("writing {}", target.display()))?;
+    // Minutes of building come after everything that can be refused.
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    refuse_foreign(&target)?;
+    for name in LINKS {
+        has_link(&folder.join(name))?;
+    }
+    fresh(&folder)?;
+    let library = build(arguments.cann)?;
+    // A new file under a temporary name, then renamed: a program that runs keeps the old one.
+    let fresh = fresh(&folder)?;
+    fs::copy(&library, fresh.path())
+        .with_context(|| format!("copying {} to {}", library.display(), fresh.path().display()))?;
+    fresh.persist(&target).with_context(|| format!("writing {}", target.display()))?;
     for name in LINKS {
         link(&folder.join(name))?;
     }
@@ -77,9 +83,18 @@ fn main() -> Result<()> {
     .context("printing")
 }
 
+/// A new file, of a name that no file has, which goes again unless it is renamed.
+fn fresh(folder: &Path) -> Result<NamedTempFile> {
+    let fresh = Builder::new().prefix(".libascendcl.so-").tempfile_in(folder);
+    fresh.with_context(|| format!("making a file in {}", folder.display()))
+}
+
 /// Refuses to replace a library that is not ours.
 fn refuse_foreign(library: &Path) -> Result<()> {
     const MARK: &[u8] = b"fastattention_sim_abi_version";
+    // Reading from a FIFO would wait for a writer.
+    let is_other = fs::metadata(library).is_ok_and(|found| !found.is_file());
+    ensure!(!is_other, "{} is no regular file", library.display());
     match fs::read(library) {
         Ok(bytes) => {
             let is_ours = bytes.windows(MARK.len()).any(|window| window == MARK);
@@ -91,15 +106,22 @@ fn refuse_foreign(library: &Path) -> Result<()> {
     }
 }
 
-/// Makes a link to `libascendcl.so` in the same folder, in the place of an older one.
-fn link(at: &Path) -> Result<()> {
+/// Is there a link? Refuses everything else.
+fn has_link(at: &Path) -> Result<bool> {
     match fs::symlink_metadata(at) {
         Ok(found) => {
             ensure!(found.is_symlink(), "{} is no link: is a CANN installed there?", at.display());
-            fs::remove_file(at).with_context(|| format!("removing {}", at.display()))?;
+            Ok(true)
         }
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        Err(e) => return Err(e).with_context(|| format!("looking at {}", at.display())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("looking at {}", at.display())),
+    }
+}
+
+/// Makes a link to `libascendcl.so` in the same folder, in the place of an older one.
+fn link(at: &Path) -> Result<()> {
+    if has_link(at)? {
+        fs::remove_file(at).with_context(|| format!("removing {}", at.display()))?;
     }
     symlink("libascendcl.so", at).with_context(|| format!("linking {}", at.display()))
 }

@@ -104,7 +104,13 @@ fn later_functions_are_there_as_later_canns() {
 #[test]
 fn the_three_names_are_one_library() {
     let folder = tempfile::tempdir().unwrap();
+    // Somebody else's file, whatever its name.
+    let other = folder.path().join("9.1/lib64/.libascendcl.so.new");
+    std::fs::create_dir_all(other.parent().unwrap()).unwrap();
+    std::fs::write(&other, "kept").unwrap();
     let lib64 = common::install(folder.path(), "9.1");
+    assert_eq!(std::fs::read(other).unwrap(), b"kept");
+    assert_eq!(std::fs::read_dir(&lib64).unwrap().count(), 4);
     let libraries = ["libascendcl.so", "libacl_rt.so", "libhccl.so"].map(|name| open(&lib64.join(name)));
     type Init = unsafe extern "C" fn(*const c_char) -> i32;
     let addresses = libraries.each_ref().map(|library| {
@@ -152,4 +158,32 @@ fn a_library_that_is_not_the_simulator_is_not_replaced() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("is not the simulator: is a CANN installed there?"), "{text}");
     assert_eq!(std::fs::read(lib64.join("libascendcl.so")).unwrap(), b"a driver");
+}
+
+#[test]
+fn what_cannot_be_installed_is_refused_before_anything_is_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let lib64 = folder.path().join(name).join("lib64");
+        std::fs::create_dir_all(&lib64).unwrap();
+        lib64
+    };
+    std::fs::write(folder.path().join("file"), "kept").unwrap();
+    std::fs::write(make("link").join("libhccl.so"), "a library").unwrap();
+    let fifo = make("fifo").join("libascendcl.so");
+    assert!(std::process::Command::new("mkfifo").arg(fifo).status().unwrap().success());
+    for (root, why) in
+        [("file", "creating "), ("link", "libhccl.so is no link"), ("fifo", "is no regular file")]
+    {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_fastattention-dropin"))
+            .env("CARGO", "/nonexistent/cargo")
+            .arg("--root")
+            .arg(folder.path().join(root))
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(why), "{root}: {text}");
+    }
+    assert!(!folder.path().join("link/lib64/libascendcl.so").exists());
 }

@@ -1,14 +1,12 @@
 //! `fastattention bench`.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
 use fastattention::attention::{Layout, Mask, Problem};
 use fastattention::{DType, Soc};
 
-use crate::chart;
+use crate::chart::Charts;
 use crate::output::Output;
 use crate::progress::bar;
 use crate::shape::{parse_dtype, parse_layout, parse_score_dtype};
@@ -68,10 +66,8 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn execute(self) -> Result<()> {
         let csv = self.csv.as_deref().map(|path| Output::check(path, None)).transpose()?;
-        if let Some(folder) = &self.svg {
-            fs::create_dir_all(folder).with_context(|| format!("svg folder {}", folder.display()))?;
-        }
         let workloads = self.workloads()?;
+        let charts = self.svg.as_deref().map(|folder| Charts::check(folder, &workloads)).transpose()?;
         let progress = bar("cases in model time", workloads.len() as u64);
         let mut rows = Vec::new();
         for workload in workloads {
@@ -85,11 +81,10 @@ impl Bench {
         }
         progress.finish_and_clear();
         if let Some(csv) = csv {
-            let bytes = table::csv(&rows)?;
-            csv.replace(|file| Ok(file.write_all(&bytes)?))?;
+            csv.write_bytes(&table::csv(&rows)?)?;
         }
-        if let Some(folder) = &self.svg {
-            chart::write(folder, &rows)?;
+        if let Some(charts) = charts {
+            charts.write(&rows)?;
         }
         crate::print(table::text(&rows).trim_end())
     }

@@ -1,15 +1,15 @@
 //! Charts of results in model time, as SVG.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use fastattention::sim::time::{Ceiling, Roofline};
 use plotters::prelude::*;
 
-use crate::output::Output;
+use crate::output::{Folder, Output};
 use crate::table::{split_case, Row, PIPES};
+use crate::workload::Workload;
 
 /// Width and height.
 const SIZE: (u32, u32) = (960, 540);
@@ -18,22 +18,36 @@ const FONT: &str = "sans-serif";
 
 pub(crate) type Points = Vec<(f64, f64)>;
 
-/// Writes `time.svg`, `pipes.svg`, and `roofline_<SoC>.svg` for each SoC.
-pub(crate) fn write(folder: &Path, rows: &[Row]) -> Result<()> {
-    save(&folder.join("time.svg"), &times(rows)?)?;
-    save(&folder.join("pipes.svg"), &pipes(rows)?)?;
-    let mut by_soc: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        by_soc.entry(row.workload.soc.name.as_str()).or_default().push(row);
-    }
-    for (soc, rows) in by_soc {
-        save(&folder.join(format!("roofline_{soc}.svg")), &roofline(soc, &rows)?)?;
-    }
-    Ok(())
+/// Files `time.svg`, `pipes.svg`, and `roofline_<SoC>.svg` for each SoC.
+pub(crate) struct Charts {
+    times: Output,
+    pipes: Output,
+    /// By name of the SoC.
+    rooflines: BTreeMap<String, Output>,
 }
 
-pub(crate) fn save(path: &Path, svg: &str) -> Result<()> {
-    Output::check(path, None)?.replace(|file| Ok(file.write_all(svg.as_bytes())?))
+impl Charts {
+    /// The files for the results of these.
+    pub(crate) fn check(folder: &Path, workloads: &[Workload]) -> Result<Self> {
+        let folder = Folder::make(folder)?;
+        let mut rooflines = BTreeMap::new();
+        for Workload { soc, .. } in workloads {
+            if !rooflines.contains_key(&soc.name) {
+                rooflines.insert(soc.name.clone(), folder.file(&format!("roofline_{}.svg", soc.name))?);
+            }
+        }
+        Ok(Self { times: folder.file("time.svg")?, pipes: folder.file("pipes.svg")?, rooflines })
+    }
+
+    pub(crate) fn write(&self, rows: &[Row]) -> Result<()> {
+        self.times.write_bytes(times(rows)?.as_bytes())?;
+        self.pipes.write_bytes(pipes(rows)?.as_bytes())?;
+        for (soc, output) in &self.rooflines {
+            let rows: Vec<&Row> = rows.iter().filter(|row| row.workload.soc.name == *soc).collect();
+            output.write_bytes(roofline(soc, &rows)?.as_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 /// What tells a row from the others, with or without its seqlen_q.

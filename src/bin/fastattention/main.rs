@@ -88,14 +88,29 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {}", told(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Writes a line to stdout. A reader that has gone (`| head`) has seen what it wanted.
+/// An error with its causes. A cause that the text already has is left out: the errors of some libraries tell theirs themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    text
+}
+
+/// Writes a line to stdout, or to stderr when an output file goes to stdout. A reader that has gone (`| head`) has seen what it wanted.
 fn print(line: impl Display) -> Result<()> {
+    if output::is_stdout_taken() {
+        return writeln!(io::stderr(), "{line}").context("writing to stderr");
+    }
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -172,6 +187,17 @@ mod tests {
             parse_mask("window:-1,0").unwrap_err().to_string(),
             "window left = \"-1\" is not a count of keys from 0 to 4294967295 or *"
         );
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let json = || serde_json::from_str::<u32>("x").unwrap_err();
+        let own = json().to_string();
+        // As safetensors does: its text has that of its source.
+        let twice =
+            anyhow::Error::new(json()).context(format!("invalid JSON in header: {own}")).context("input a");
+        assert_eq!(told(&twice), format!("input a: invalid JSON in header: {own}"));
+        assert_eq!(told(&anyhow::Error::new(json()).context("input a")), format!("input a: {own}"));
     }
 
     #[test]

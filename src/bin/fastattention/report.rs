@@ -5,18 +5,16 @@ mod readme;
 mod topics;
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{ensure, Context, Result};
 use fastattention::Soc;
 use indicatif::ProgressBar;
 
-use crate::chart::{self, Lines};
+use crate::chart::Lines;
 use crate::layer;
-use crate::output::Output;
+use crate::output::{Folder, Output};
 use crate::pool;
 use crate::progress::bar;
 use crate::table::{self, Row};
@@ -58,11 +56,9 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn execute(self) -> Result<()> {
         let readme = self.readme.as_deref().map(Marked::find).transpose()?;
-        for folder in self.csv.iter().chain(&self.svg) {
-            fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
-        }
         let soc = Soc::by_name(&self.soc)?;
         let sections = self.sections(soc)?;
+        let files = self.files(&sections)?;
         let mut workloads: Vec<Workload> = Vec::new();
         for workload in sections.iter().flat_map(Section::workloads) {
             if !workloads.contains(&workload) {
@@ -86,19 +82,16 @@ impl Report {
         if let Some(layers) = &layers {
             let _ = write!(markdown, "\n{}", layers.markdown);
         }
-        if let Some(folder) = &self.csv {
-            for section in &sections {
-                let bytes = table::csv(results.of(section)?)?;
-                let path = folder.join(format!("{}.csv", section.file));
-                Output::check(&path, None)?.replace(|file| Ok(file.write_all(&bytes)?))?;
+        for (section, files) in sections.iter().zip(&files.sections) {
+            if let Some(csv) = &files.csv {
+                csv.write_bytes(&table::csv(results.of(section)?)?)?;
             }
-            if let Some(layers) = &layers {
-                let path = folder.join("layer.csv");
-                Output::check(&path, None)?.replace(|file| Ok(file.write_all(layers.csv.as_bytes())?))?;
+            if let Some(svg) = &files.svg {
+                svg.write_bytes(drawn(section, &results)?.as_bytes())?;
             }
         }
-        if let Some(folder) = &self.svg {
-            sections.iter().try_for_each(|section| draw(folder, section, &results))?;
+        if let Some((csv, layers)) = files.layer_csv.as_ref().zip(layers.as_ref()) {
+            csv.write_bytes(layers.csv.as_bytes())?;
         }
         if let Some(readme) = readme {
             if self.only.is_empty() {
@@ -134,6 +127,23 @@ impl Report {
         Ok(sections)
     }
 
+    /// The files to write, checked before the work begins.
+    fn files(&self, sections: &[Section]) -> Result<Files> {
+        let [csv, svg] = [&self.csv, &self.svg].map(|path| path.as_deref().map(Folder::make).transpose());
+        let (csv, svg) = (csv?, svg?);
+        let file = |folder: &Option<Folder>, name: String| -> Result<Option<Output>> {
+            folder.as_ref().map(|folder| folder.file(&name)).transpose()
+        };
+        let mut files = Vec::new();
+        for section in sections {
+            let csv = file(&csv, format!("{}.csv", section.file))?;
+            files.push(SectionFiles { csv, svg: file(&svg, format!("{}.svg", section.file))? });
+        }
+        let has_layers = self.topics().contains(&Topic::Layer);
+        let layer_csv = if has_layers { file(&csv, "layer.csv".to_owned())? } else { None };
+        Ok(Files { sections: files, layer_csv })
+    }
+
     fn layers(&self, soc: &Soc, threads: usize) -> Result<Option<layer::Table>> {
         if !self.topics().contains(&Topic::Layer) {
             return Ok(None);
@@ -145,12 +155,25 @@ impl Report {
     }
 }
 
-fn draw(folder: &Path, section: &Section, results: &Results) -> Result<()> {
+/// Files that were asked for.
+struct Files {
+    /// In the order of the sections.
+    sections: Vec<SectionFiles>,
+    layer_csv: Option<Output>,
+}
+
+/// Files of one section.
+struct SectionFiles {
+    csv: Option<Output>,
+    svg: Option<Output>,
+}
+
+/// The chart of a section.
+fn drawn(section: &Section, results: &Results) -> Result<String> {
     let series = section.series(results)?;
     let caption = format!("{} (model time, not measured)", section.title);
     let y_desc = section.charted.to_owned();
-    let svg = Lines { caption, x_desc: "seqlen", y_desc, series }.svg()?;
-    chart::save(&folder.join(format!("{}.svg", section.file)), &svg)
+    Lines { caption, x_desc: "seqlen", y_desc, series }.svg()
 }
 
 /// Runs all cases.

@@ -1,8 +1,8 @@
 //! `fastattention tune`: the fastest tilings by simulation.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use anyhow::{Context, Result};
 use fastattention::attention::{plan, plan_with, Args, FlashAttention, Problem};
@@ -12,6 +12,7 @@ use fastattention::tiling::{Candidate, Timed, Tuned};
 use fastattention::Soc;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::Output;
 use crate::shape::ShapeFlags;
 
 /// Shapes to tune for.
@@ -33,15 +34,20 @@ pub(crate) struct Tune {
 /// Reads results for `soc`.
 pub(crate) fn read(path: &Path, soc: &Soc) -> Result<Tuned> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    Tuned::from_toml(&text, soc).with_context(|| format!("{}", path.display()))
+    parsed(&text, path, soc)
+}
+
+fn parsed(text: &str, path: &Path, soc: &Soc) -> Result<Tuned> {
+    Tuned::from_toml(text, soc).with_context(|| format!("{}", path.display()))
 }
 
 impl Tune {
     pub(crate) fn execute(self) -> Result<()> {
         let soc = self.shape.soc()?;
-        let mut tuned = match fs::exists(&self.output) {
-            Ok(false) => Tuned::new(soc),
-            _ => read(&self.output, soc)?,
+        let output = Output::check(&self.output, None)?;
+        let mut tuned = match output.earlier()? {
+            Some(text) => parsed(&text, &self.output, soc)?,
+            None => Tuned::new(soc),
         };
         for &seqlen_q in &self.seqlen_q {
             let problem = self.shape.problem(seqlen_q).with_lse();
@@ -53,10 +59,15 @@ impl Tune {
             }
             crate::print(text.trim_end())?;
             tuned.insert(plan(&problem, soc)?.shape(), results.into_iter().map(|(timed, _)| timed).collect());
-            write(&self.output, &tuned.to_toml()?)
-                .with_context(|| format!("writing {}", self.output.display()))?;
+            // What is done stays when a later shape fails.
+            if output.is_replaced() {
+                output.write_bytes(tuned.to_toml()?.as_bytes())?;
+            }
         }
-        Ok(())
+        if output.is_replaced() {
+            return Ok(());
+        }
+        output.write_bytes(tuned.to_toml()?.as_bytes())
     }
 
     /// Results of the best candidates by prediction, the fastest first, each with its prediction.
@@ -77,13 +88,6 @@ impl Tune {
         results.sort_by(|a, b| a.0.model_us.total_cmp(&b.0.model_us));
         Ok(results)
     }
-}
-
-/// Replaces the file as a whole, so that nobody reads half of it.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    fs::write(&beside, text)?;
-    fs::rename(beside, path)
 }
 
 /// Model time of a launch in microseconds, the second of two, so that L2 holds what fits.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 
+use crate::output::Folder;
+
 /// How often a child is looked after.
 const PERIOD: Duration = Duration::from_millis(50);
 
@@ -19,10 +21,11 @@ const NPU_SMI_LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// When the folder is not empty or cannot be written, and, after writing it, when the doctor found no device that works.
 pub(super) fn write(folder: &Path, limit: Duration) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let folder = fs::canonicalize(folder).with_context(|| format!("finding {}", folder.display()))?;
-    let mut entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let files = Folder::make(folder)?;
+    let folder = files.path();
+    let mut entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
     ensure!(entries.next().is_none(), "{} is not empty, a new or empty folder wanted", folder.display());
+    let status_file = files.file("status.txt")?;
 
     let mut doctor = Command::new(std::env::current_exe().context("finding this program")?);
     doctor.args(["doctor", "--json"]);
@@ -31,13 +34,13 @@ pub(super) fn write(folder: &Path, limit: Duration) -> Result<()> {
     fs::create_dir(&log).with_context(|| format!("creating {}", log.display()))?;
     doctor.env("ASCEND_PROCESS_LOG_PATH", log);
     doctor.env("ASCEND_GLOBAL_LOG_LEVEL", "1").env("ASCEND_SLOG_PRINT_TO_STDOUT", "0");
-    let outcome = run(doctor, &folder, "doctor.json", "doctor_stderr.txt", limit)?;
+    let outcome = run(doctor, folder, "doctor.json", "doctor_stderr.txt", limit)?;
     let mut npu_smi = Command::new("npu-smi");
     npu_smi.arg("info");
-    let smi = run(npu_smi, &folder, "npu_smi.txt", "npu_smi_stderr.txt", NPU_SMI_LIMIT);
+    let smi = run(npu_smi, folder, "npu_smi.txt", "npu_smi_stderr.txt", NPU_SMI_LIMIT);
     let smi = smi.map_or_else(|error| format!("{error:#}"), |ended| ended.text());
     let status = format!("doctor: {}\nnpu-smi: {smi}\n", outcome.text());
-    fs::write(folder.join("status.txt"), &status).context("writing status.txt")?;
+    status_file.write_bytes(status.as_bytes())?;
 
     crate::print(format_args!("{}written to {}: pack and send it", status, folder.display()))?;
     match outcome {
@@ -63,7 +66,7 @@ impl Ended {
 
 /// Runs a program with its output in files, at most as long as `limit`.
 fn run(mut command: Command, folder: &Path, stdout: &str, stderr: &str, limit: Duration) -> Result<Ended> {
-    let file = |name: &str| File::create(folder.join(name)).with_context(|| format!("creating {name}"));
+    let file = |name: &str| File::create_new(folder.join(name)).with_context(|| format!("creating {name}"));
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(std::process::Stdio::null())

@@ -1,7 +1,5 @@
 //! A Markdown file with a part that the command writes.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
@@ -23,12 +21,13 @@ pub(super) struct Marked {
 impl Marked {
     pub(super) fn find(path: &Path) -> Result<Self> {
         let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("readme {shown}"))?;
+        let output = Output::check(path, None)?;
+        let text = output.earlier()?.with_context(|| format!("readme {shown} is not there"))?;
         let begin = text.find(BEGIN).map(|at| at + BEGIN.len());
         let Some((begin, end)) = begin.zip(text.find(END)).filter(|(begin, end)| begin <= end) else {
             bail!("readme {shown} has no lines {BEGIN} and {END} in this order");
         };
-        Ok(Self { output: Output::check(path, None)?, text, begin, end })
+        Ok(Self { output, text, begin, end })
     }
 
     /// Replaces the sections that `tables` has, by their headings, and adds those that are not there yet.
@@ -47,7 +46,7 @@ impl Marked {
 
     pub(super) fn replace(&self, tables: &str) -> Result<()> {
         let text = format!("{}\n{}{}", &self.text[..self.begin], tables, &self.text[self.end..]);
-        self.output.replace(|file| Ok(file.write_all(text.as_bytes())?))
+        self.output.write_bytes(text.as_bytes())
     }
 }
 
