@@ -48,6 +48,7 @@ pub mod baseline;
 #[doc(hidden)]
 pub mod driver;
 mod dtype;
+mod environment;
 mod error;
 pub mod hccl;
 pub mod kernels;

@@ -105,6 +105,10 @@ impl Loaded {
     /// # Errors
     /// Why not; the loader's own words name a missing dependency.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        // A loader would take the program itself.
+        if path.as_os_str().is_empty() {
+            return Err("an empty path given, that of a library wanted".into());
+        }
         if path.is_absolute() && !path.exists() {
             return Err("no such file".into());
         }

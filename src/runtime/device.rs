@@ -88,6 +88,14 @@ impl Backend {
         }
     }
 
+    /// Refuses wrong values of the variables that describe a simulated device, in their own words instead of a driver's.
+    fn check_environment(self, number: i32) -> Result<()> {
+        match self {
+            Backend::Simulator => sim::check_environment(number),
+            Backend::Npu => Ok(()),
+        }
+    }
+
     fn table(self) -> Result<&'static AclTable> {
         match self {
             Backend::Simulator => Ok(sim::acl_table()),
@@ -149,11 +157,12 @@ impl Device {
     /// `FASTATTENTION_SIM_DEVICES` = N it is so for `sim:0` to `sim:N-1`.
     ///
     /// # Errors
-    /// `InvalidArgument` for another name, `LibraryNotFound` without CANN, `DriverNotFound` with CANN but without the NPU's
+    /// `InvalidArgument` for another name and for a variable with a wrong value, `LibraryNotFound` without CANN, `DriverNotFound` with CANN but without the NPU's
     /// driver, `NoDevice` for a number that the driver does not know, `Unsupported` for a SoC that this crate does not
     /// describe, else `Driver`.
     pub fn open(name: &str) -> Result<Device> {
         let (backend, number) = parse(name)?;
+        backend.check_environment(number)?;
         Self::open_on(backend.table()?, backend, number, None)
     }
 
@@ -188,6 +197,7 @@ impl Device {
     /// The context stays alive until the last owner of the device, and of everything made on it, is dropped.
     pub unsafe fn attach(name: &str) -> Result<Device> {
         let (backend, number) = parse(name)?;
+        backend.check_environment(number)?;
         let (table, is_simulated) = (backend.table()?, backend.is_simulated());
         let mut current = 0;
         // SAFETY: the pointer is to a live integer.

@@ -165,6 +165,11 @@ pub(super) fn recent_text(table: &AclTable) -> String {
     text.to_string_lossy().trim_end().to_owned()
 }
 
+/// Does the simulator refuse the value of an environment variable? Its line begins with the function's name.
+pub(super) fn names_variable(text: &str) -> bool {
+    text.lines().any(|line| line.contains(": environment variable "))
+}
+
 /// The simulator puts the reason for a stop on a line of its own.
 fn simulated_kind(code: AclError, text: &str) -> ErrorKind {
     let has = |start: &str| text.lines().any(|line| line.starts_with(start));
@@ -174,6 +179,8 @@ fn simulated_kind(code: AclError, text: &str) -> ErrorKind {
         ErrorKind::SimFault
     } else if has("Unsupported:") {
         ErrorKind::SimUnsupported
+    } else if names_variable(text) {
+        ErrorKind::InvalidArgument
     } else {
         codes::kind(code)
     }

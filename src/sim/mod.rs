@@ -33,6 +33,8 @@ pub fn add_device(config: Config) -> i32 {
     acl::add_device(config)
 }
 
+pub(crate) use acl::check_environment;
+
 /// The simulated ACL functions, for tests that misuse them.
 #[doc(hidden)]
 pub fn acl_table() -> &'static crate::driver::AclTable {

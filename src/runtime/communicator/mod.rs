@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
 
-use super::handle::{recent_text, Handle};
+use super::handle::{names_variable, recent_text, Handle};
 use super::stream::Keep;
 use super::{Device, Operand, Stream};
 use crate::driver::hccl::{codes, HcclDataType, HcclResult, HcclTable, COMM_NAME_BYTES};
@@ -81,16 +81,19 @@ fn call(device: &Device, name: &str, f: impl FnOnce() -> HcclResult) -> Result<(
 
 /// Turns a result into an error with the text that the driver has for this thread.
 fn check(device: &Device, name: &str, result: HcclResult) -> Result<()> {
+    if result == codes::SUCCESS {
+        return Ok(());
+    }
+    let text = recent_text(device.driver().table);
     let kind = match result {
-        codes::SUCCESS => return Ok(()),
         codes::MEMORY => ErrorKind::OutOfMemory,
         codes::TIMEOUT => ErrorKind::Timeout,
         codes::INTERNAL if device.is_simulated() => ErrorKind::Internal,
+        codes::PARA if device.is_simulated() && names_variable(&text) => ErrorKind::InvalidArgument,
         _ => ErrorKind::Driver,
     };
     let meaning = codes::meaning(result).unwrap_or("a code unknown to this version");
     let mut message = format!("{name} failed with HCCL code {result} ({meaning})");
-    let text = recent_text(device.driver().table);
     if !text.is_empty() {
         message.push_str(": ");
         message.push_str(&text);

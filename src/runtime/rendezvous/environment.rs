@@ -1,11 +1,13 @@
 //! What launchers say in environment variables.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::{MeetingPoint, Rendezvous};
+use crate::environment::{self, text};
 use crate::{Error, Result};
 
 /// Chooses the port.
@@ -17,8 +19,8 @@ const TIMEOUT: &str = "HCCL_CONNECT_TIMEOUT";
 const TORCHRUN: [&str; 3] = ["RANK", "WORLD_SIZE", "LOCAL_RANK"];
 const OPEN_MPI: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"];
 
-fn wrong(name: &str, value: &str, want: impl fmt::Display) -> Error {
-    Error::invalid(format!("Rendezvous: environment variable {name} = {value:?} given, {want} wanted"))
+fn wrong(name: &str, value: impl fmt::Debug, want: impl fmt::Display) -> Error {
+    Error::invalid(format!("Rendezvous: {}", environment::wrong(name, value, want)))
 }
 
 fn missing(names: &str, want: &str) -> Error {
@@ -35,43 +37,45 @@ fn number<T: FromStr + PartialOrd + fmt::Display>(
         .ok_or_else(|| wrong(name, value, format_args!("a number from {} to {}", range.start(), range.end())))
 }
 
-pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Rendezvous> {
+pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Rendezvous> {
     let column = [TORCHRUN, OPEN_MPI].into_iter().find(|names| variable(names[0]).is_some());
     let Some([rank, ranks, local_rank]) = column else {
         let names = format!("{} or {}", TORCHRUN[0], OPEN_MPI[0]);
         return Err(missing(&names, "the rank of this process, as torchrun and mpirun set it,"));
     };
-    let get = |name, range: RangeInclusive<u32>| match variable(name) {
+    let get = |name, range: RangeInclusive<u32>| match text(&variable, name)? {
         Some(value) => number(name, &value, &range),
         None => Err(missing(name, "a number")),
     };
     let ranks = get(ranks, 1..=u32::MAX)?;
     let (rank, local_rank) = (get(rank, 0..=ranks - 1)?, get(local_rank, 0..=ranks - 1)?);
-    let timeout = match variable(TIMEOUT) {
+    let timeout = match text(&variable, TIMEOUT)? {
         // The limits of the variable (HCCL user guide; acl-runtime.md 4.3).
         Some(value) => Some(Duration::from_secs(number(TIMEOUT, &value, &(120..=7200))?)),
         None => None,
     };
-    let own =
-        Rendezvous::new(rank, ranks, point(&variable)?)?.with_local_rank(local_rank).with_job(job(&variable));
+    let own = Rendezvous::new(rank, ranks, point(&variable)?)?
+        .with_local_rank(local_rank)
+        .with_job(job(&variable)?);
     Ok(match timeout {
         Some(timeout) => own.with_timeout(timeout),
         None => own,
     })
 }
 
-fn point(variable: impl Fn(&str) -> Option<String>) -> Result<MeetingPoint> {
+fn point(variable: impl Fn(&str) -> Option<OsString>) -> Result<MeetingPoint> {
+    // A path need not be text.
     if let Some(path) = variable(FILE) {
         if path.is_empty() {
             return Err(wrong(FILE, &path, "the path of a file"));
         }
         return Ok(MeetingPoint::File(path.into()));
     }
-    let Some(host) = variable("MASTER_ADDR").filter(|host| !host.is_empty()) else {
+    let Some(host) = text(&variable, "MASTER_ADDR")?.filter(|host| !host.is_empty()) else {
         let names = format!("MASTER_ADDR (or {FILE})");
         return Err(missing(&names, "the address of rank 0's machine (or a path)"));
     };
-    let port = match (variable(PORT), variable("MASTER_PORT")) {
+    let port = match (text(&variable, PORT)?, text(&variable, "MASTER_PORT")?) {
         (Some(port), _) => number(PORT, &port, &(1..=u16::MAX))?,
         (None, Some(port)) => number("MASTER_PORT", &port, &(1..=u16::MAX - 1))? + 1,
         (None, None) => return Err(missing(&format!("MASTER_PORT or {PORT}"), "a port of rank 0's machine")),
@@ -80,10 +84,10 @@ fn point(variable: impl Fn(&str) -> Option<String>) -> Result<MeetingPoint> {
 }
 
 /// Restarted workers are another job than those before.
-fn job(variable: impl Fn(&str) -> Option<String>) -> String {
-    let get = |name| variable(name).unwrap_or_default();
-    let parts = [get("TORCHELASTIC_RUN_ID"), get("TORCHELASTIC_RESTART_COUNT")];
-    parts.join("/").trim_matches('/').to_owned()
+fn job(variable: impl Fn(&str) -> Option<OsString>) -> Result<String> {
+    let get = |name| Ok(text(&variable, name)?.unwrap_or_default());
+    let parts = [get("TORCHELASTIC_RUN_ID")?, get("TORCHELASTIC_RESTART_COUNT")?];
+    Ok(parts.join("/").trim_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -91,7 +95,7 @@ mod tests {
     use super::*;
 
     fn of(pairs: &[(&str, &str)]) -> Result<Rendezvous> {
-        read(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+        read(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
     }
 
     const TORCH: [(&str, &str); 5] = [
@@ -162,5 +166,32 @@ mod tests {
         }
         let text = text(&[TORCH.as_slice(), &[(FILE, "")]].concat());
         assert!(text.contains("FASTATTENTION_RENDEZVOUS_FILE = \"\" given"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_are_not_text_are_refused_but_in_paths() {
+        use std::os::unix::ffi::{OsStrExt, OsStringExt};
+        let bytes = || OsString::from_vec(b"7\xff".to_vec());
+        // `name` has the bytes, all others are those of torchrun.
+        let with = |name: &str| {
+            read(|n| {
+                let torch = TORCH.iter().find(|(known, _)| *known == n).map(|(_, value)| value.into());
+                if n == name {
+                    Some(bytes())
+                } else {
+                    torch
+                }
+            })
+        };
+        let others = [PORT, TIMEOUT, "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"];
+        for name in TORCH.map(|(name, _)| name).into_iter().chain(others) {
+            let error = with(name).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument);
+            let want = format!("environment variable {name} = \"7\\xFF\" given, UTF-8 text wanted");
+            assert!(error.to_string().contains(&want), "{error}");
+        }
+        let MeetingPoint::File(path) = with(FILE).unwrap().point().clone() else { panic!("not a file") };
+        assert_eq!(path.as_os_str().as_bytes(), bytes().as_bytes());
     }
 }

@@ -95,7 +95,7 @@ impl Rendezvous {
     /// # Errors
     /// `InvalidArgument` for a variable that is missing or wrong: its name, its value, what is wanted.
     pub fn from_env() -> Result<Rendezvous> {
-        environment::read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        environment::read(|name| std::env::var_os(name))
     }
 
     /// The number of this rank among those of its machine: the number of its NPU.

@@ -1,6 +1,6 @@
 //! Simulated devices, their reference counts, and contexts (acl-runtime.md 1.6).
 
-use std::ffi::c_void;
+use std::ffi::{c_void, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -9,6 +9,7 @@ use super::handles::{self, Object};
 use super::peers::Peers;
 use super::stream::Stream;
 use crate::driver::codes;
+use crate::environment::{text, wrong};
 use crate::sim::memory::DeviceMemory;
 use crate::sim::Config;
 use crate::{Error, Soc};
@@ -41,6 +42,9 @@ pub(in crate::sim) struct Context {
     default_handle: OnceLock<Outcome<usize>>,
     is_primary: bool,
 }
+
+/// Says how many devices the environment describes.
+const DEVICES: &str = "FASTATTENTION_SIM_DEVICES";
 
 /// Most devices that the environment can describe.
 const MAX_DESCRIBED: usize = 64;
@@ -144,26 +148,24 @@ pub(crate) fn add_device(config: Config) -> i32 {
 /// Configuration of the devices that the environment describes.
 ///
 /// # Errors
-/// `InvalidArgument` or `Unsupported` for a variable with a wrong value.
-fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<Config> {
-    let wrong = |name: &str, value: &str, want: &str| {
-        Error::invalid(format!("environment variable {name} = {value:?} given, {want} wanted"))
-    };
-    let name = variable("FASTATTENTION_SIM_SOC").unwrap_or_else(|| "Ascend910B2".into());
+/// `InvalidArgument` for a variable with a wrong value.
+fn config_from(variable: impl Fn(&str) -> Option<OsString>) -> crate::Result<Config> {
+    let variable = |name: &str| text(&variable, name);
+    let name = variable("FASTATTENTION_SIM_SOC")?.unwrap_or_else(|| "Ascend910B2".into());
     let soc = Soc::by_name(&name)
-        .map_err(|e| Error::new(e.kind(), format!("environment variable FASTATTENTION_SIM_SOC: {e}")))?;
+        .map_err(|e| Error::invalid(format!("environment variable FASTATTENTION_SIM_SOC: {e}")))?;
     let mut config = Config::new(soc);
-    if let Some(value) = variable("FASTATTENTION_SIM_SEED") {
+    if let Some(value) = variable("FASTATTENTION_SIM_SEED")? {
         let seed =
             value.parse().map_err(|_| wrong("FASTATTENTION_SIM_SEED", &value, "a number below 2^64"))?;
         config.seed = Some(seed);
     }
-    if let Some(value) = variable("FASTATTENTION_SIM_THREADS") {
+    if let Some(value) = variable("FASTATTENTION_SIM_THREADS")? {
         config.threads = value
             .parse()
             .map_err(|_| wrong("FASTATTENTION_SIM_THREADS", &value, "a number of threads (0 = all)"))?;
     }
-    if let Some(value) = variable("FASTATTENTION_SIM_RACES") {
+    if let Some(value) = variable("FASTATTENTION_SIM_RACES")? {
         config.check_races = match value.as_str() {
             "0" => false,
             "1" => true,
@@ -177,28 +179,37 @@ fn config_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<Confi
 ///
 /// # Errors
 /// `InvalidArgument` for a wrong value.
-fn count_from(variable: impl Fn(&str) -> Option<String>) -> crate::Result<usize> {
-    let Some(value) = variable("FASTATTENTION_SIM_DEVICES") else { return Ok(1) };
+fn count_from(variable: impl Fn(&str) -> Option<OsString>) -> crate::Result<usize> {
+    let Some(value) = text(variable, DEVICES)? else { return Ok(1) };
     match value.parse() {
         Ok(count) if (1..=MAX_DESCRIBED).contains(&count) => Ok(count),
-        _ => Err(Error::invalid(format!(
-            "environment variable FASTATTENTION_SIM_DEVICES = {value:?} given, 1 to {MAX_DESCRIBED} wanted"
-        ))),
+        _ => Err(wrong(DEVICES, value, format_args!("1 to {MAX_DESCRIBED}"))),
     }
 }
 
 /// The devices that the environment describes.
 fn described() -> &'static Outcome<Vec<Arc<SimDevice>>> {
     REGISTRY.described.get_or_init(|| {
-        let variable = |name: &str| std::env::var(name).ok();
+        let variable = |name: &str| std::env::var_os(name);
         let numbered = count_from(variable).and_then(|count| Ok((count, config_from(variable)?)));
         match numbered {
             Ok((count, config)) => {
                 Ok((0..).take(count).map(|id| SimDevice::new(id, config.clone())).collect())
             }
-            Err(e) => refuse(codes::RT_INVALID_DEVICE, e.to_string()),
+            Err(e) => refuse(codes::RT_PARAM_INVALID, e.to_string()),
         }
     })
+}
+
+/// Refuses a device that the program has not added, when a variable that should describe it has a wrong value.
+///
+/// # Errors
+/// `InvalidArgument` with the variable, its value and what is wanted.
+pub(crate) fn check_environment(id: i32) -> crate::Result<()> {
+    match (described(), device(id)) {
+        (Err(refusal), Err(_)) => Err(Error::invalid(refusal.text.clone())),
+        _ => Ok(()),
+    }
 }
 
 /// Numbers that belong to them: device 0 keeps its number when its description is wrong.
@@ -209,15 +220,19 @@ fn num_described() -> usize {
 pub(in crate::sim) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
     let count = num_described();
     let index = usize::try_from(id).unwrap_or(usize::MAX);
-    if index < count {
-        return described().as_ref().map(|devices| Arc::clone(&devices[index])).map_err(Refusal::clone);
-    }
+    let devices = described().as_ref().map_err(Refusal::clone);
     let added = locked(&REGISTRY.added);
+    if index < count || devices.is_err() && index - count >= added.len() {
+        return devices.map(|devices| Arc::clone(&devices[index]));
+    }
     match added.get(index - count) {
         Some(device) => Ok(Arc::clone(device)),
         None => refuse(
             codes::RT_INVALID_DEVICE,
-            format!("device {id} given, a simulated device from 0 to {} wanted", count + added.len() - 1),
+            format!(
+                "device {id} given, a simulated device from 0 to {} wanted; {DEVICES} sets how many there are, 1 to {MAX_DESCRIBED}",
+                count + added.len() - 1
+            ),
         ),
     }
 }

@@ -22,7 +22,7 @@ pub(super) mod stream;
 mod value;
 
 pub(crate) use crate::driver::ClientTable;
-pub(crate) use device::add_device;
+pub(crate) use device::{add_device, check_environment};
 
 use crate::driver::{acl_functions, client_functions, codes, table_from_module, AclError, AclTable};
 

@@ -1,10 +1,12 @@
 //! What can be chosen about simulated collectives, and the environment variables of the genuine library.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::failure::{refuse, result};
+use crate::environment;
 use crate::sim::acl::border::Outcome;
 
 /// When a reduction in f16, bf16 or f32 rounds to that type.
@@ -77,7 +79,7 @@ impl Settings {
     pub(super) fn new(
         config: &HcclConfig,
         deterministic: Option<bool>,
-        variable: impl Fn(&str) -> Option<String>,
+        variable: impl Fn(&str) -> Option<OsString>,
     ) -> Outcome<Settings> {
         let exec_timeout = match config.exec_timeout {
             Some(timeout) => Some(timeout),
@@ -103,25 +105,29 @@ impl Settings {
 }
 
 fn wrong<T>(name: &str, value: &str, want: &str) -> Outcome<T> {
-    refuse(result::PARA, format!("environment variable {name} = {value:?} given, {want} wanted"))
+    refuse(result::PARA, environment::wrong(name, value, want).to_string())
+}
+
+fn text(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Outcome<Option<String>> {
+    environment::text(variable, name).or_else(|e| refuse(result::PARA, e.to_string()))
 }
 
 fn seconds(
-    variable: impl Fn(&str) -> Option<String>,
+    variable: impl Fn(&str) -> Option<OsString>,
     name: &str,
     range: std::ops::RangeInclusive<u64>,
     default: u64,
 ) -> Outcome<u64> {
-    let Some(value) = variable(name) else { return Ok(default) };
+    let Some(value) = text(variable, name)? else { return Ok(default) };
     match value.parse() {
         Ok(s) if range.contains(&s) => Ok(s),
         _ => wrong(name, &value, &format!("whole seconds from {} to {}", range.start(), range.end())),
     }
 }
 
-fn deterministic_variable(variable: impl Fn(&str) -> Option<String>) -> Outcome<bool> {
+fn deterministic_variable(variable: impl Fn(&str) -> Option<OsString>) -> Outcome<bool> {
     let name = "HCCL_DETERMINISTIC";
-    let Some(value) = variable(name) else { return Ok(false) };
+    let Some(value) = text(variable, name)? else { return Ok(false) };
     match value.to_ascii_lowercase().as_str() {
         "false" => Ok(false),
         "true" | "strict" => Ok(true),
@@ -140,7 +146,7 @@ mod tests {
         pairs: &[(&str, &str)],
     ) -> Outcome<Settings> {
         Settings::new(config, deterministic, |name| {
-            pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+            pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into())
         })
     }
 
@@ -190,6 +196,19 @@ mod tests {
             let refusal = settings(&HcclConfig::default(), None, &[(name, value)]).unwrap_err();
             assert_eq!(result_of(refusal.code), result::PARA);
             assert!(refusal.text.contains(&format!("{name} = {value:?}")), "{}", refusal.text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_text_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        for name in ["HCCL_EXEC_TIMEOUT", "HCCL_CONNECT_TIMEOUT", "HCCL_DETERMINISTIC"] {
+            let variable = |n: &str| (n == name).then(|| OsString::from_vec(vec![b'1', 0xff]));
+            let refusal = Settings::new(&HcclConfig::default(), None, variable).unwrap_err();
+            assert_eq!(result_of(refusal.code), result::PARA);
+            let want = format!("environment variable {name} = \"1\\xFF\" given, UTF-8 text wanted");
+            assert_eq!(refusal.text, want);
         }
     }
 }

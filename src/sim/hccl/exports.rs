@@ -51,8 +51,7 @@ pub(super) unsafe extern "C" fn HcclGetRootInfo(root_info: *mut HcclRootInfo) ->
 }
 
 fn request(ranks: u32, rank: u32, device: &SimDevice, config: CommConfig) -> Outcome<JoinRequest> {
-    let settings =
-        Settings::new(&device.config().hccl, config.deterministic, |name| std::env::var(name).ok())?;
+    let settings = Settings::new(&device.config().hccl, config.deterministic, |name| std::env::var_os(name))?;
     Ok(JoinRequest { ranks, rank, home: Home::here(device.id()), settings, config })
 }
 

@@ -1,0 +1,20 @@
+//! Environment variables: a value is taken as it is or refused, never ignored and never changed.
+
+use std::ffi::OsString;
+use std::fmt::{Debug, Display};
+
+use crate::{Error, Result};
+
+/// The value of a variable that is text; `None` when it is not set. `variable` reads the environment.
+///
+/// # Errors
+/// `InvalidArgument` for a value that is not UTF-8.
+pub(crate) fn text(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Result<Option<String>> {
+    let text = |value: OsString| value.into_string().map_err(|value| wrong(name, &value, "UTF-8 text"));
+    variable(name).map(text).transpose()
+}
+
+/// A variable with a wrong value.
+pub(crate) fn wrong(name: &str, value: impl Debug, want: impl Display) -> Error {
+    Error::invalid(format!("environment variable {name} = {value:?} given, {want} wanted"))
+}
