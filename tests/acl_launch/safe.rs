@@ -42,6 +42,39 @@ fn launches_with_and_without_later_functions() {
 }
 
 #[test]
+fn out_of_memory_tells_the_host_from_the_device() {
+    let refused = |device: &Device, bytes: usize| {
+        let error = Buffer::alloc(device, bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+        error.to_string().lines().last().unwrap().to_owned()
+    };
+    // A device that has more than any host.
+    let mut soc = Soc::by_name("Ascend910B2").unwrap().clone();
+    soc.hbm_bytes = 1 << 61;
+    let vast = Device::simulated(Config::new(Box::leak(Box::new(soc)))).unwrap();
+    let number = |device: &Device| device.name().split_once(':').unwrap().1.to_owned();
+    assert_eq!(
+        refused(&vast, 1 << 60),
+        format!(
+            "aclrtMalloc: 1152921504606846976 bytes wanted for device {}, which has them: the host, whose memory the simulator takes, \
+             has not",
+            number(&vast)
+        )
+    );
+    let small = device();
+    let total = small.memory_info().unwrap().total_bytes;
+    let _taken = Buffer::alloc(&small, 100).unwrap();
+    assert_eq!(
+        refused(&small, total),
+        format!(
+            "aclrtMalloc: {total} bytes wanted, {} of {total} bytes free on device {}",
+            total - 100,
+            number(&small)
+        )
+    );
+}
+
+#[test]
 fn dropped_buffers_live_until_the_stream_is_done() {
     let device = device();
     let stream = Stream::new(&device).unwrap();

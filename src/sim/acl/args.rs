@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
-use super::border::{refuse, Outcome};
+use super::border::{refuse, Outcome, Refusal};
 use super::device::SimDevice;
 use super::handles;
 use super::launch::Function;
+use super::memory;
 use crate::driver::{codes, PlaceHolderInfo};
 
 /// Most arguments of a list.
@@ -300,12 +301,10 @@ fn pack_bytes(
 ) -> Outcome<Packed> {
     let mut block = None;
     if !place_holders.is_empty() {
-        let base = device.memory.alloc(bytes.len() as u64);
-        let Some((base, allocation)) = base.and_then(|b| Some((b, device.memory.find(b)?))) else {
-            return refuse(
-                codes::RT_MEMORY_ALLOCATION,
-                format!("no {} bytes left on the device for the argument block", bytes.len()),
-            );
+        let base = memory::alloc_on(device, bytes.len() as u64)
+            .map_err(|r| Refusal { text: format!("argument block: {}", r.text), ..r })?;
+        let Some(allocation) = device.memory.find(base) else {
+            return refuse(codes::RT_MEMORY_ALLOCATION, "argument block: freed by another thread");
         };
         block = Some(DeviceBlock { device: Arc::clone(device), base });
         for &(slot, data) in place_holders {

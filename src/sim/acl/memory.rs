@@ -12,7 +12,7 @@ use super::order;
 use super::peers;
 use super::stream::Stream;
 use crate::driver::{codes, mem_attr, memcpy_kind};
-use crate::sim::memory::Allocation;
+use crate::sim::memory::{Allocation, NoRoom};
 use crate::sim::time::timeline::Step;
 use crate::soc::Collective;
 use crate::Soc;
@@ -103,25 +103,26 @@ pub(super) fn place_of(address: usize) -> Place {
 ///
 /// The size is not rounded up as CANN does (to 32 bytes plus 32): an access past the end must show here.
 pub(super) fn alloc(context: &Context, len: usize) -> Outcome<u64> {
-    let memory = &context.device.memory;
     if len == 0 {
         return refuse(codes::INVALID_PARAM, "size = 0 given, at least 1 byte wanted");
     }
-    let free = memory.capacity() - memory.used();
-    let base = if len as u64 <= free { memory.alloc(len as u64) } else { None };
-    base.map_or_else(
-        || {
-            refuse(
-                codes::RT_MEMORY_ALLOCATION,
-                format!(
-                    "{len} bytes wanted, {free} of {} bytes free on device {}",
-                    memory.capacity(),
-                    context.device.id()
-                ),
-            )
-        },
-        Ok,
-    )
+    alloc_on(&context.device, len as u64)
+}
+
+/// Allocates on a device, or tells which of device and host has no room.
+pub(super) fn alloc_on(device: &SimDevice, len: u64) -> Outcome<u64> {
+    let (memory, device) = (&device.memory, device.id());
+    memory.alloc(len).or_else(|why| {
+        let text = match why {
+            NoRoom::OnDevice { free } => {
+                format!("{len} bytes wanted, {free} of {} bytes free on device {device}", memory.capacity())
+            }
+            NoRoom::OnHost => format!(
+                "{len} bytes wanted for device {device}, which has them: the host, whose memory the simulator takes, has not"
+            ),
+        };
+        refuse(codes::RT_MEMORY_ALLOCATION, text)
+    })
 }
 
 /// ASSUMPTION(free-unknown-code): 107000 for a pointer that is no allocation.

@@ -230,6 +230,18 @@ impl Allocation {
     }
 }
 
+/// Why nothing was allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// The device has less left.
+    OnDevice {
+        /// Bytes that it has left.
+        free: u64,
+    },
+    /// The host, whose memory stands for that of the device, gives no more.
+    OnHost,
+}
+
 /// The memory of one device: allocations by base address, with a capacity.
 #[derive(Debug)]
 pub(crate) struct DeviceMemory {
@@ -257,19 +269,20 @@ impl DeviceMemory {
         self.snapshot().iter().map(|a| a.len).sum()
     }
 
-    /// Allocates; `None` when the device or the host has no room. Contents are uninitialised.
-    pub(crate) fn alloc(&self, len: u64) -> Option<u64> {
+    /// Allocates. Contents are uninitialised.
+    pub(crate) fn alloc(&self, len: u64) -> Result<u64, NoRoom> {
         let mut live = self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let used: u64 = live.values().map(|a| a.len).sum();
-        if used.checked_add(len)? > self.capacity {
-            return None;
+        let free = self.capacity - used;
+        if len > free {
+            return Err(NoRoom::OnDevice { free });
         }
-        let pages = len.next_multiple_of(MODEL_PAGE);
+        let pages = len.checked_next_multiple_of(MODEL_PAGE).ok_or(NoRoom::OnHost)?;
         let model_base = self.next_model_base.fetch_add(pages, Ordering::Relaxed);
-        let allocation = Arc::new(Allocation::new(len, model_base)?);
+        let allocation = Arc::new(Allocation::new(len, model_base).ok_or(NoRoom::OnHost)?);
         let base = allocation.base;
         live.insert(base, allocation);
-        Some(base)
+        Ok(base)
     }
 
     /// Frees the allocation that starts at `base`; false when there is none.
@@ -365,10 +378,14 @@ mod tests {
     #[test]
     fn capacity_is_finite() {
         let memory = DeviceMemory::new(100);
-        assert!(memory.alloc(101).is_none());
-        let base = memory.alloc(100).unwrap();
-        assert!(memory.alloc(1).is_none());
+        assert_eq!(memory.alloc(101), Err(NoRoom::OnDevice { free: 100 }));
+        let base = memory.alloc(60).unwrap();
+        assert_eq!(memory.alloc(41), Err(NoRoom::OnDevice { free: 40 }));
         assert!(memory.free(base) && !memory.free(base));
-        assert!(memory.alloc(1).is_some());
+        assert!(memory.alloc(100).is_ok());
+        // No host has so much, whatever the device has.
+        let memory = DeviceMemory::new(u64::MAX);
+        assert_eq!(memory.alloc(1 << 62), Err(NoRoom::OnHost));
+        assert_eq!(memory.alloc(u64::MAX), Err(NoRoom::OnHost));
     }
 }

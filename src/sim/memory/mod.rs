@@ -4,6 +4,6 @@ mod gm;
 mod init;
 mod local;
 
-pub(crate) use gm::{Allocation, Contents, DeviceMemory};
+pub(crate) use gm::{Allocation, Contents, DeviceMemory, NoRoom};
 pub(crate) use init::InitMap;
 pub(crate) use local::LocalMem;
