@@ -1,8 +1,10 @@
 //! The forward attention operator: a [`Problem`] is planned once, and its [`Plan`] launched as often as wanted.
 //!
 //! Numerics: scores, softmax statistics and the accumulator of o are f32, P is rounded to the operands' dtype before
-//! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. A score whose product with `softmax_scale` leaves the range of
-//! f32 is infinite. See [`reference`](crate::reference) for special values.
+//! `P v`. Rows that see no key give `o = 0`, `lse = -inf`. A score is infinite when its product with `softmax_scale` leaves
+//! the range of f32, and also when the dot product `q k^T` does before it is scaled, which bf16 operands can reach: a small scale does not
+//! bring it back. With scores in f16 the dot product counts from 65520 on ([`Problem::with_score_dtype`]). See
+//! [`reference`](crate::reference) for special values.
 
 pub mod host;
 mod launch;

@@ -48,7 +48,7 @@ impl Layout {
 /// | `head_dim_v` | `head_dim` | row of v and o |
 /// | `score_dtype` | f32 | type in which scores go from the Cube to the vector cores, see [`Problem::with_score_dtype`] |
 /// | `mask` | [`Mask::None`] | a description, never a tensor |
-/// | `softmax_scale` | `1 / sqrt(head_dim)` | factor of the scores |
+/// | `softmax_scale` | `1 / sqrt(head_dim)` | factor of the scores; it does not bring back a `q k^T` that left the range of f32 |
 /// | `layout` | [`Layout::Bsnd`] | order of dense tensors |
 /// | `q_stride` ... `o_stride` | by `layout` | elements between batches, rows, heads; a row's elements are contiguous |
 /// | `want_lse` | `false` | also write `lse`, f32 `[batch, num_heads, seqlen_q]`, natural logarithm |

@@ -63,7 +63,9 @@ impl ReadFrom {
         let numbers = [rows, cols, self.tile[0], self.tile[1], self.slice_cols, self.passes, self.num_cores];
         if numbers.contains(&0) || self.pitch < u64::from(cols) {
             return Err(Error::invalid(format!(
-                "read: {self:?}; at least 1, and a pitch of at least a row, wanted"
+                "read: shape = {:?}, tile = {:?}, slice_cols = {}, passes = {}, num_cores = {}, pitch = {}; at least 1, and a \
+                 pitch of at least a row, wanted",
+                self.shape, self.tile, self.slice_cols, self.passes, self.num_cores, self.pitch
             )));
         }
         let (cores, usable) = match to {

@@ -112,9 +112,10 @@ impl VectorStreamTiling {
         let is_aligned = operands.iter().all(|o| o.offset_bytes.is_multiple_of(32));
         if self.repeat == 0 || end > usable || !is_aligned {
             return Err(Error::invalid(format!(
-                "vector stream: repeat = {}, operands {operands:?} up to byte {end}; at least 1, multiples of 32 and at \
-                 most {usable} wanted",
-                self.repeat
+                "vector stream: repeat = {}, offset_bytes of dst, src0 and src1 = {:?}, all up to byte {end}; at least 1, \
+                 multiples of 32 and at most {usable} wanted",
+                self.repeat,
+                operands.map(|o| o.offset_bytes)
             )));
         }
         Ok(VectorStreamTilingData {

@@ -137,7 +137,7 @@ impl fmt::Display for Plan {
         let p = &self.problem;
         writeln!(
             f,
-            "matmul {} -> {} on {}: batch {:?}, m {}, n {}, k {}, b as {:?}",
+            "matmul {} -> {} on {}: batch {:?}, m {}, n {}, k {}, b as {}",
             p.dtype, p.dtype_out, self.soc.name, p.batch, p.m, p.n, p.k, p.b_layout
         )?;
         writeln!(f, "{}; launches {}", self.tiling, self.num_cores())?;

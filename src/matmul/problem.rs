@@ -1,5 +1,7 @@
 //! What is to be multiplied, and whether it can be.
 
+use std::fmt;
+
 use crate::tiling::Reason;
 use crate::{DType, ErrorKind, Soc};
 
@@ -11,6 +13,15 @@ pub enum BLayout {
     Kn,
     /// `[n, k]`, as weights of linear layers are often stored.
     Nk,
+}
+
+impl fmt::Display for BLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BLayout::Kn => "[k, n]",
+            BLayout::Nk => "[n, k]",
+        })
+    }
 }
 
 /// Where the rows of a tensor lie, in elements.

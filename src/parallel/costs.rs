@@ -245,7 +245,7 @@ impl<'a> Costs<'a> {
         let transfer_us = work.soc.links.microseconds(Collective::AllReduce, bytes, work.problem.ranks);
         if !compute_us.is_finite() {
             return Err(Error::invalid(format!(
-                "tiling-AllReduce: linear = {:?} takes {compute_us} us for {rows} rows, a finite time wanted",
+                "tiling-AllReduce: linear = {} takes {compute_us} us for {rows} rows, a finite time wanted",
                 work.problem.linear
             )));
         }

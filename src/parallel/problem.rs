@@ -1,5 +1,6 @@
 //! What one layer computes, and how its ranks share it.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::attention;
@@ -30,6 +31,17 @@ pub enum Linear {
         /// Microseconds of each row.
         row_us: f64,
     },
+}
+
+impl fmt::Display for Linear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Linear::Weight(layout) => write!(f, "Weight({layout})"),
+            Linear::Caller { launch_us, row_us } => {
+                write!(f, "Caller with launch_us = {launch_us}, row_us = {row_us}")
+            }
+        }
+    }
 }
 
 /// A tensor-parallel layer: `y = sum over ranks of (attention(q, k, v) w_o)`, each rank with its heads.

@@ -140,11 +140,13 @@ impl Event {
 
     /// ASSUMPTION(event-flag-code): 107000 for what the table forbids.
     fn forbid<T>(&self, what: &str) -> Outcome<T> {
-        let (origin, flags) = (self.origin, self.flags);
-        refuse(
-            codes::RT_PARAM_INVALID,
-            format!("an event of aclrtCreateEvent ({origin:?}) with flags {flags:#x} cannot {what}"),
-        )
+        let flags = self.flags;
+        let origin = match self.origin {
+            Origin::Plain => "aclrtCreateEvent",
+            Origin::WithFlag => "aclrtCreateEventWithFlag",
+            Origin::ExWithFlag => "aclrtCreateEventExWithFlag",
+        };
+        refuse(codes::RT_PARAM_INVALID, format!("an event of {origin} with flags {flags:#x} cannot {what}"))
     }
 
     pub(super) fn record(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
@@ -202,7 +204,7 @@ impl Event {
         if !stream::wait_until(timeout, || self.state().reached >= target) {
             return refuse(
                 codes::RT_EVENT_SYNC_TIMEOUT,
-                format!("the event was not reached within {timeout:?}"),
+                format!("the event was not reached within {:?}", timeout.unwrap_or_default()),
             );
         }
         self.state().failed.clone().map_or(Ok(()), Err)

@@ -321,7 +321,10 @@ impl Stream {
             let open = target - self.state().finished;
             return refuse(
                 codes::RT_STREAM_SYNC_TIMEOUT,
-                format!("{open} pieces of work still queued or running after {timeout:?}"),
+                format!(
+                    "{open} pieces of work still queued or running after {:?}",
+                    timeout.unwrap_or_default()
+                ),
             );
         }
         self.failure()

@@ -37,8 +37,13 @@ pub(super) struct JoinRequest {
 impl JoinRequest {
     /// The first thing that all ranks must agree on and these two do not: its name and both values.
     fn difference(&self, other: &JoinRequest) -> Option<(&'static str, String, String)> {
+        let name =
+            |request: &JoinRequest| request.config.name.clone().unwrap_or_else(|| "no name".to_owned());
         differ("number of ranks", &self.ranks, &other.ranks)
-            .or_else(|| differ("name", &self.config.name, &other.config.name))
+            .or_else(|| {
+                let is_other = self.config.name != other.config.name;
+                is_other.then(|| ("name", name(self), name(other)))
+            })
             .or_else(|| differ("rounding of reductions", &self.settings.rounding, &other.settings.rounding))
             .or_else(|| differ("order of reductions", &self.settings.order, &other.settings.order))
     }
