@@ -2,6 +2,7 @@
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+#![allow(unsafe_code, reason = "calls a C function of the simulator")]
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -44,6 +45,10 @@ fn child() {
     }
     tell(Device::open("sim"));
     tell(Device::open("sim:1"));
+    // What a C program gets: a wrong parameter, not a missing device.
+    // SAFETY: takes a number.
+    let code = unsafe { (sim::acl_table().aclrtSetDevice)(0) };
+    eprintln!("\noutcome: code {code}");
     // Described by the program, not by the environment.
     let device = Device::simulated(sim::Config::new(Soc::by_name("Ascend910B2").unwrap()));
     tell(device.clone());
@@ -67,10 +72,10 @@ fn a_wrong_value_is_an_argument_and_names_variable_value_and_what_is_wanted() {
         ("FASTATTENTION_SIM_RACES", b"0\xff", "\"0\\xFF\"", "UTF-8 text wanted"),
     ] {
         let refused = format!("InvalidArgument: environment variable {name} = {shown} given, {want}");
-        let [first, second, rest @ ..] = &outcomes(&[(name, value)])[..] else {
+        let [first, second, code, rest @ ..] = &outcomes(&[(name, value)])[..] else {
             panic!("{name}: no outcome")
         };
-        assert_eq!([first, second], [&refused, &refused]);
+        assert_eq!([first, second, code], [&refused, &refused, "code 107000"]);
         assert_eq!(rest, ["Ok", "Ok", "Ok"], "{name}: devices of the program");
     }
     let [soc, ..] = &outcomes(&[("FASTATTENTION_SIM_SOC", b"Ascend310P3")])[..] else { panic!("no outcome") };

@@ -173,6 +173,17 @@ pub(crate) mod tests {
         assert_eq!(paths, [PathBuf::from("/x/lib.so")]);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_path_need_not_be_text_but_names_a_file() {
+        use std::os::unix::ffi::{OsStrExt, OsStringExt};
+        let paths =
+            WANTED.candidates(|name| (name == "X_LIB").then(|| OsString::from_vec(b"/x/\xff".to_vec())));
+        assert_eq!(paths[0].as_os_str().as_bytes(), b"/x/\xff");
+        let refused = Loaded::open(Path::new("")).unwrap_err();
+        assert_eq!(refused, "an empty path given, that of a library wanted");
+    }
+
     #[test]
     fn the_search_follows_the_documented_order() {
         let paths = WANTED.candidates(|name| (name == "ASCEND_HOME_PATH").then(|| "/a".into()));

@@ -185,3 +185,20 @@ fn simulated_kind(code: AclError, text: &str) -> ErrorKind {
         codes::kind(code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_the_simulator_refuses_is_an_argument() {
+        let of = |code, line: &str| simulated_kind(code, &format!("E{code}: parameter invalid\n{line}"));
+        let variable =
+            "aclrtSetDevice: environment variable FASTATTENTION_SIM_RACES = \"2\" given, 0 or 1 wanted";
+        assert_eq!(of(codes::RT_PARAM_INVALID, variable), ErrorKind::InvalidArgument);
+        assert_eq!(
+            of(codes::RT_PARAM_INVALID, "aclrtMemcpy: kind = 9 given, 0 to 4 wanted"),
+            ErrorKind::Driver
+        );
+    }
+}
