@@ -317,7 +317,11 @@ fn asynchronous_copies() {
         let mut status = 0;
         assert_eq!((b.t.aclrtStreamQuery)(s, &mut status), 0);
         assert_eq!(status, 1);
-        b.refused((b.t.aclrtSynchronizeStreamWithTimeout)(s, 20), 507_046, &["2 pieces of work"]);
+        b.refused(
+            (b.t.aclrtSynchronizeStreamWithTimeout)(s, 20),
+            507_046,
+            &["2 pieces of work still queued or running after 20ms\n"],
+        );
         b.refused((b.t.aclrtSynchronizeStreamWithTimeout)(s, -2), 107_000, &["timeout = -2"]);
         // Freed while queued: the copy keeps it.
         assert_eq!((b.t.aclrtFreeHost)(pinned.cast()), 0);
@@ -420,8 +424,12 @@ fn what_events_may_do() {
         let mut e = null_mut();
         b.refused((b.t.aclrtCreateEventExWithFlag)(&mut e, 0x40), 107_000, &["flag = 0x40"]);
         b.refused((b.t.aclrtStreamWaitEvent)(s, time), 107_000, &["lacks SYNC"]);
-        b.refused((b.t.aclrtResetEvent)(order, s), 107_000, &["be reset"]);
-        b.refused((b.t.aclrtResetEvent)(plain, s), 107_000, &["be reset"]);
+        b.refused(
+            (b.t.aclrtResetEvent)(order, s),
+            107_000,
+            &["an event of aclrtCreateEventExWithFlag with flags 0x1 cannot be reset"],
+        );
+        b.refused((b.t.aclrtResetEvent)(plain, s), 107_000, &["an event of aclrtCreateEvent with flags "]);
         assert_eq!((b.t.aclrtResetEvent)(flagged, s), 0);
         b.refused((b.t.aclrtQueryEventWaitStatus)(order, &mut status), 107_000, &[]);
         assert_eq!((b.t.aclrtQueryEventWaitStatus)(plain, &mut status), 0);
@@ -460,7 +468,11 @@ fn an_event_orders_two_streams() {
         assert_eq!((b.t.aclrtStreamWaitEvent)(second, event), 0);
         assert_eq!((b.t.aclrtMemcpyAsync)(h.cast(), 8, p, 8, D2H, second), 0);
         b.refused((b.t.aclrtSynchronizeStreamWithTimeout)(second, 30), 507_046, &[]);
-        b.refused((b.t.aclrtSynchronizeEventWithTimeout)(event, 10), 507_047, &[]);
+        b.refused(
+            (b.t.aclrtSynchronizeEventWithTimeout)(event, 10),
+            507_047,
+            &["the event was not reached within 10ms\n"],
+        );
         assert_eq!((b.t.aclrtQueryEventStatus)(event, &mut status), 0);
         assert_eq!((status, h.read()), (0, 0));
         gate.store(1, Ordering::Release);

@@ -150,6 +150,14 @@ fn tiles_of_reads_that_do_not_work_are_refused() {
     let soc = Soc::by_name("Ascend910B2").unwrap();
     let kind = |from: ReadFrom, to| from.tiling_data(to, soc).unwrap_err().kind();
     assert_eq!(kind(ReadFrom::new([64, 0], [1, 1], 1), ReadTo::Ub), ErrorKind::InvalidArgument);
+    let error = ReadFrom { passes: 0, ..ReadFrom::new([64, 32], [1, 16], 2) }
+        .tiling_data(ReadTo::Ub, soc)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "read: shape = [64, 32], tile = [1, 16], slice_cols = 32, passes = 0, num_cores = 2, pitch = 32; at least 1, and a pitch of \
+         at least a row, wanted"
+    );
     assert_eq!(kind(ReadFrom::new([64, 64], [1, 1], 25), ReadTo::L1), ErrorKind::InvalidArgument);
     assert_eq!(kind(ReadFrom::new([64, 4096], [64, 2048], 1), ReadTo::Ub), ErrorKind::Unsupported);
     // The largest published tile fits UB once.
