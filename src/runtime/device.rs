@@ -19,6 +19,8 @@ use crate::{Error, Result, Soc};
 /// Beside another library that uses ACL in this process: a call on a device leaves the thread's current context as it
 /// found it, `aclFinalize` and `aclrtResetDeviceForce` are never called, and each `aclrtResetDevice` undoes one own
 /// `aclrtSetDevice`, which ACL counts.
+///
+/// A forked child of the process cannot use it: every call returns an error of kind `Unsupported`, and drops do nothing.
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -171,8 +173,10 @@ impl Device {
     /// # Errors
     /// `Driver` when the host lacks the resources.
     pub fn simulated(config: sim::Config) -> Result<Device> {
-        let soc = config.soc;
-        Self::open_on(sim::acl_table(), Backend::Simulator, sim::add_device(config), Some(soc))
+        let (soc, table) = (config.soc, sim::acl_table());
+        // Before the device is made: a forked child of a process that uses the simulator learns here that it cannot.
+        initialize(table, true)?;
+        Self::open_on(table, Backend::Simulator, sim::add_device(config), Some(soc))
     }
 
     /// As [`Self::simulated`], with only the functions that CANN 8.1 has: for tests of the code that does without.
@@ -181,6 +185,7 @@ impl Device {
         static TABLE: std::sync::OnceLock<AclTable> = std::sync::OnceLock::new();
         let table = TABLE.get_or_init(|| sim::acl_table().without_later_functions());
         let soc = config.soc;
+        initialize(table, true)?;
         Self::open_on(table, Backend::Simulator, sim::add_device(config), Some(soc))
     }
 

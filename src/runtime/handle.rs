@@ -29,13 +29,32 @@ pub(super) struct Driver {
     pub(super) table: &'static AclTable,
     pub(super) context: Handle,
     pub(super) is_simulated: bool,
+    /// That opened the device.
+    process: u32,
     /// An error that a drop met, for the next call.
     latched: Mutex<Option<Error>>,
 }
 
 impl Driver {
     pub(super) fn new(table: &'static AclTable, context: Handle, is_simulated: bool) -> Self {
-        Self { table, context, is_simulated, latched: Mutex::new(None) }
+        Self { table, context, is_simulated, process: std::process::id(), latched: Mutex::new(None) }
+    }
+
+    /// Refuses a forked child of the process that opened the device: threads of the driver, or of the simulator, are in
+    /// the parent only. To be asked before any lock is taken, which a thread of the parent may hold for ever here.
+    pub(super) fn require_own_process(&self) -> Result<()> {
+        let own = std::process::id();
+        if own == self.process {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "a device that process {} opened is used in process {own}, which was forked from it; a device of its own \
+                 in a new program (exec) wanted",
+                self.process
+            ),
+        ))
     }
 
     /// Calls a function with the device's context current. The thread's own context is current again afterwards: another
@@ -51,7 +70,12 @@ impl Driver {
     }
 
     /// Calls a function that releases something. Keeps the first error for the next call; true when it worked.
+    ///
+    /// In a forked child nothing is called: what it would release is its parent's.
     pub(super) fn release(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> bool {
+        if self.require_own_process().is_err() {
+            return false;
+        }
         let current = current_context(self.table, self.is_simulated).unwrap_or_else(|error| {
             self.latch(error);
             Handle::NULL
@@ -62,6 +86,7 @@ impl Driver {
 
     /// The error that a drop met, if there is one.
     pub(super) fn latched(&self) -> Result<()> {
+        self.require_own_process()?;
         self.latched.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 

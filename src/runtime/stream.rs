@@ -109,6 +109,7 @@ impl Stream {
     }
 
     fn synchronize_for(&self, timeout_ms: i32) -> Result<()> {
+        self.device().driver().require_own_process()?;
         let kept = std::mem::take(&mut *self.inner.kept());
         let stream = self.inner.handle.0;
         let outcome = self.inner.device.driver().call("aclrtSynchronizeStreamWithTimeout", |t| {
@@ -210,6 +211,7 @@ impl Stream {
         keep: Vec<Keep>,
         f: impl FnOnce(&crate::driver::AclTable, Handle) -> crate::driver::AclError,
     ) -> Result<()> {
+        self.device().driver().require_own_process()?;
         // Held over the call: whoever finds the stream idle under this lock knows that all kept things are unused.
         let mut kept = self.inner.kept();
         let mut done = HashMap::new();

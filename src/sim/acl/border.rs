@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, CStr, CString};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::driver::hccl::{self, HcclResult};
 use crate::driver::{codes, AclError};
@@ -38,9 +39,26 @@ thread_local! {
     static CONTEXT: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Refuses every call in a forked child of the process that made the first one: the child has copies of the streams and
+/// locks of its parent, without the threads that do the work and give the locks back, and it shares its sockets.
+///
+/// ASSUMPTION(fork): 207000. The vendor documents no use of ACL after a fork.
+fn refuse_in_child() -> Outcome {
+    /// Of the first call; 0 before it.
+    static PROCESS: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id();
+    match PROCESS.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
+        Err(first) if first != own => refuse(
+            codes::RT_FEATURE_NOT_SUPPORT,
+            format!("process {own} was forked from process {first}, which used ACL before; a new program (exec) wanted"),
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Runs the body of a C function.
 pub(in crate::sim) fn call(name: &str, body: impl FnOnce() -> Outcome) -> AclError {
-    let outcome = catch(body);
+    let outcome = refuse_in_child().and_then(|()| catch(body));
     match outcome {
         Ok(()) => codes::SUCCESS,
         Err(refusal) => {
@@ -52,7 +70,7 @@ pub(in crate::sim) fn call(name: &str, body: impl FnOnce() -> Outcome) -> AclErr
 
 /// As [`call`], for the functions that return a pointer instead of a code.
 pub(super) fn call_pointer<T>(name: &str, none: T, body: impl FnOnce() -> Outcome<T>) -> T {
-    catch(body).unwrap_or_else(|refusal| {
+    refuse_in_child().and_then(|()| catch(body)).unwrap_or_else(|refusal| {
         remember(name, &refusal);
         none
     })
