@@ -52,6 +52,7 @@ mod environment;
 mod error;
 pub mod hccl;
 pub mod kernels;
+mod lobby;
 pub mod matmul;
 pub mod parallel;
 pub mod reference;

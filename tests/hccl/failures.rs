@@ -323,7 +323,7 @@ fn ranks_that_do_not_find_each_other_are_told_why() {
     drop(Communicator::new(&device, &used, 0, 1).unwrap());
     assert_error(Communicator::new(&device, &used, 0, 1), NOT_FOUND, &["is used up"]);
 
-    // Byte 16 is the process, byte 28 the nonce, byte 39 the path of the endpoint.
+    // Byte 16 is the process, byte 28 the nonce, byte 39 the name of the endpoint.
     let mut bytes = root().to_bytes();
     bytes[28] ^= 1;
     let other = RootInfo::from_bytes(&bytes).unwrap();

@@ -1,21 +1,62 @@
 //! Processes that do not keep the rules: strangers, and peers written by hand.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fastattention::runtime::{Communicator, RootInfo, Stream};
+use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
+use rustix::net::{
+    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
 use serde_json::{json, Value};
+use tempfile::TempDir;
 
-use crate::job::{device, endpoint_of, lane, Lane};
+use crate::job::{device, endpoint_named, endpoint_of, lane, Lane};
 
-fn say(mut to: &UnixStream, word: &Value) {
+/// For what takes no time, on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+pub(crate) fn say(mut to: &UnixStream, word: &Value) {
     let bytes = word.to_string().into_bytes();
     to.write_all(&(bytes.len() as u32).to_le_bytes()).unwrap();
     to.write_all(&bytes).unwrap();
 }
 
-fn hear(mut from: &UnixStream) -> Value {
+/// Says something with a descriptor beside it.
+fn say_with(to: &UnixStream, word: &Value, descriptor: &File) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let bytes = word.to_string().into_bytes();
+    let len = (bytes.len() as u32).to_le_bytes();
+    assert_eq!(sendmsg(to, &[IoSlice::new(&len)], &mut control, SendFlags::empty()).unwrap(), 4);
+    (&mut &*to).write_all(&bytes).unwrap();
+}
+
+/// Hears a word with the descriptor beside it.
+fn hear_with(from: &UnixStream) -> (Value, File) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut len = [0; 4];
+    recvmsg(from, &mut [IoSliceMut::new(&mut len)], &mut control, RecvFlags::WAITALL).unwrap();
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
+    (&mut &*from).read_exact(&mut bytes).unwrap();
+    (serde_json::from_slice(&bytes).unwrap(), File::from(descriptor.unwrap()))
+}
+
+pub(crate) fn hear(mut from: &UnixStream) -> Value {
     let mut len = [0; 4];
     from.read_exact(&mut len).unwrap();
     let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
@@ -24,27 +65,33 @@ fn hear(mut from: &UnixStream) -> Value {
 }
 
 /// The first words of rank 1 of 2.
-fn hello(root: &RootInfo) -> [Value; 2] {
-    let nonce = u64::from_le_bytes(root.to_bytes()[28..36].try_into().unwrap());
+pub(crate) fn hello(root: &RootInfo) -> [Value; 2] {
+    let field = |at: usize| u64::from_le_bytes(root.to_bytes()[at..at + 8].try_into().unwrap());
+    let (number, nonce) = (field(20), field(28));
     let limit = json!({"secs": 60, "nanos": 0});
     let settings =
         json!({"exec_timeout": limit, "connect_timeout": limit, "rounding": "EachStep", "order": "Rank"});
     let config = json!({"name": null, "deterministic": null});
     let home = json!({"device": 0, "process": 4242});
     let request = json!({"ranks": 2, "rank": 1, "home": home, "settings": settings, "config": config});
-    [json!({"version": 1, "nonce": nonce}), request]
+    [json!({"version": 2, "number": number, "nonce": nonce}), request]
 }
 
 /// Rank 0, here, and a rank 1 that is written by hand.
 fn with_peer(body: impl FnOnce(&Lane, &UnixStream)) {
+    with_peer_and_memory(|lane, peer, _| body(lane, peer));
+}
+
+fn with_peer_and_memory(body: impl FnOnce(&Lane, &UnixStream, &File)) {
     let root = RootInfo::new(&device()).unwrap();
     std::thread::scope(|scope| {
         let owner = scope.spawn(|| lane(&root, 0, 2));
         let peer = UnixStream::connect(endpoint_of(&root)).unwrap();
         hello(&root).iter().for_each(|word| say(&peer, word));
-        assert!(hear(&peer)["Welcome"]["name"].is_string());
+        let (welcome, memory) = hear_with(&peer);
+        assert!(welcome["Welcome"]["name"].is_string());
         say(&peer, &json!("Ready"));
-        body(&owner.join().unwrap(), &peer);
+        body(&owner.join().unwrap(), &peer, &memory);
     });
 }
 
@@ -67,9 +114,14 @@ fn strangers_are_sent_away() {
         hear(&stream)["No"]["text"].as_str().unwrap().to_owned()
     };
     let [good, request] = hello(&root);
-    assert!(text(&[json!({"version": 1, "nonce": 5})]).contains("its nonce is not that"));
-    let version = json!({"version": 2, "nonce": good["nonce"]});
-    assert!(text(&[version]).contains("version 2 given, 1 wanted"));
+    let changed = |field: &str, value: u64| {
+        let mut hello = good.clone();
+        hello[field] = json!(value);
+        text(&[hello])
+    };
+    assert!(changed("nonce", 5).contains("its nonce is not that"));
+    assert!(changed("number", 1 << 40).contains("is used up"));
+    assert!(changed("version", 3).contains("version 3 given, 2 wanted"));
     let with = |field: &str, value: Value| {
         let mut request = request.clone();
         request[field] = value;
@@ -131,6 +183,34 @@ fn what_a_peer_says_is_checked() {
 }
 
 #[test]
+fn a_peer_cannot_take_the_memory_away() {
+    with_peer_and_memory(|lane, peer, memory| {
+        for len in [0, 4096] {
+            let error = memory.set_len(len).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{len} bytes: {error}");
+        }
+        let buffer = lane.upload(&[1; 64]);
+        let (job, op) = ((64, fastattention::runtime::CommDType::I8), fastattention::runtime::ReduceOp::Sum);
+        lane.comm.all_reduce(&lane.stream, &buffer, &buffer, job, op).unwrap();
+        say(peer, &issue(0, &json!({"AllReduce": "Sum"}), 64));
+        say(peer, &json!({"Arrive": {"ticket": 0}}));
+        loop {
+            let word = hear(peer);
+            if !word["Load"].is_null() {
+                memory.write_all_at(&[2; 64], 0).unwrap();
+                say(peer, &json!({"Loaded": {"has_unset": false}}));
+            } else if !word["Store"].is_null() {
+                say(peer, &json!("Stored"));
+            } else if !word["Ended"].is_null() {
+                break;
+            }
+        }
+        lane.stream.synchronize().unwrap();
+        assert_eq!(lane.download(&buffer), [3; 64]);
+    });
+}
+
+#[test]
 fn an_operation_out_of_range_is_refused_and_the_peer_stays() {
     with_peer(|lane, peer| {
         for (ticket, kind, count, text) in [
@@ -149,9 +229,23 @@ fn an_operation_out_of_range_is_refused_and_the_peer_stays() {
     });
 }
 
-/// A root info of another process, which leads to `listener`.
-fn root_to(listener: &UnixListener) -> RootInfo {
-    let endpoint = listener.local_addr().unwrap().as_pathname().unwrap().to_str().unwrap().to_owned();
+/// A private folder where endpoints are, and the root info of another process that leads there.
+pub(crate) fn place() -> (TempDir, RootInfo) {
+    let base = endpoint_named("x").parent().unwrap().parent().unwrap().to_owned();
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("fastattention-hccl-").rand_bytes(12).permissions(PermissionsExt::from_mode(0o700));
+    let folder = builder.tempdir_in(base).unwrap();
+    let name = folder.path().file_name().unwrap().to_str().unwrap();
+    let root = root_to(name.strip_prefix("fastattention-hccl-").unwrap());
+    (folder, root)
+}
+
+pub(crate) fn socket_in(folder: &Path) -> std::path::PathBuf {
+    folder.join("endpoint")
+}
+
+/// A root info of another process, with an endpoint of that name.
+pub(crate) fn root_to(endpoint: &str) -> RootInfo {
     let mut bytes = b"fa-sim-hccl-root".to_vec();
     bytes.extend(4242u32.to_le_bytes());
     bytes.extend([0; 16]);
@@ -164,40 +258,56 @@ fn root_to(listener: &UnixListener) -> RootInfo {
 
 /// Rank 1, here, and a owner that is written by hand.
 fn with_owner<T: Send>(body: impl FnOnce(UnixStream), join: impl FnOnce(&RootInfo) -> T + Send) -> T {
-    let folder = tempfile::tempdir().unwrap();
-    let listener = UnixListener::bind(folder.path().join("endpoint")).unwrap();
-    let root = root_to(&listener);
+    let (folder, root) = place();
+    let listener = UnixListener::bind(socket_in(folder.path())).unwrap();
     std::thread::scope(|scope| {
         let peer = scope.spawn(|| join(&root));
         let stream = listener.accept().unwrap().0;
-        assert_eq!((hear(&stream)["version"].clone(), hear(&stream)["rank"].clone()), (json!(1), json!(1)));
+        assert_eq!((hear(&stream)["version"].clone(), hear(&stream)["rank"].clone()), (json!(2), json!(1)));
         body(stream);
         peer.join().unwrap()
     })
 }
 
-fn welcome(memory: &std::path::Path, len: usize) -> Value {
-    std::fs::write(memory, vec![0; len]).unwrap();
+fn welcome() -> Value {
     let home = json!({"device": 0, "process": 4242});
     let own = json!({"device": 0, "process": 1});
-    json!({"Welcome": {"name": "x", "homes": [home, own], "memory": memory}})
+    json!({"Welcome": {"name": "x", "homes": [home, own]}})
 }
 
+/// Memory to share.
+fn memory(len: u64, seals: SealFlags) -> File {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(memfd_create(c"test", flags).unwrap());
+    file.set_len(len).unwrap();
+    fcntl_add_seals(&file, seals).unwrap();
+    file
+}
+
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
 /// 1 MiB and a bit for each of its bytes.
-const MEMORY: usize = (1 << 20) + (1 << 17);
+const MEMORY: u64 = (1 << 20) + (1 << 17);
 
 #[test]
 fn what_an_owner_answers_is_checked() {
-    let folder = tempfile::tempdir().unwrap();
-    let memory = folder.path().join("memory");
     let join = |root: &RootInfo| Communicator::new(&device(), root, 1, 2).unwrap_err().to_string();
     for (answer, text) in [
         (json!("Nonsense"), "does not understand"),
-        (welcome(&memory, 100), "a file of 100 bytes given"),
-        (json!({"Welcome": {"name": "n".repeat(128), "homes": [], "memory": "/"}}), "a name of 128 bytes"),
+        (welcome(), "memory that process 4242 shares: none given"),
+        (json!({"Welcome": {"name": "n".repeat(128), "homes": []}}), "a name of 128 bytes"),
         (json!({"No": {"code": 5, "text": "not today"}}), "not today"),
     ] {
         let error = with_owner(|stream| say(&stream, &answer), join);
+        assert!(error.contains(text), "{text:?} is not in: {error}");
+    }
+    for (memory, text) in [
+        (memory(MEMORY, SealFlags::empty()), "sealed memory wanted"),
+        (memory(MEMORY, SealFlags::GROW), "sealed memory wanted"),
+        (memory(100, SEALS), "a file of 100 bytes given"),
+        (File::open("/dev/null").unwrap(), "sealed memory wanted"),
+    ] {
+        let error = with_owner(|stream| say_with(&stream, &welcome(), &memory), join);
         assert!(error.contains(text), "{text:?} is not in: {error}");
     }
     let error = with_owner(drop, join);
@@ -206,8 +316,6 @@ fn what_an_owner_answers_is_checked() {
 
 #[test]
 fn what_a_keeper_asks_for_is_checked() {
-    let folder = tempfile::tempdir().unwrap();
-    let memory = folder.path().join("memory");
     let load = |ticket: u64, side: &str, start: u64, len: u64| json!({"Load": {"ticket": ticket, "side": side, "start": start, "len": len}});
     for (question, text) in [
         (load(0, "Send", 0, 65), "asked for bytes 0..65 of the Send buffer of operation 0"),
@@ -218,14 +326,17 @@ fn what_a_keeper_asks_for_is_checked() {
         (json!({"Ended": {"ticket": 0, "is_done": false}}), "gave no reason"),
     ] {
         let owner = |stream: UnixStream| {
-            say(&stream, &welcome(&memory, MEMORY));
+            let memory = memory(MEMORY, SEALS);
+            say_with(&stream, &welcome(), &memory);
             assert_eq!(hear(&stream), json!("Ready"));
             assert_eq!(hear(&stream)["Issue"]["ticket"], json!(0));
             say(&stream, &json!({"Issued": {"ticket": 0, "refusal": null}}));
             assert_eq!(hear(&stream)["Arrive"]["ticket"], json!(0));
             say(&stream, &load(0, "Send", 3, 61));
             assert_eq!(hear(&stream), json!({"Loaded": {"has_unset": false}}));
-            assert_eq!(std::fs::read(&memory).unwrap()[..61], (3..64).collect::<Vec<u8>>());
+            let mut bytes = [0; 61];
+            memory.read_exact_at(&mut bytes, 0).unwrap();
+            assert_eq!(bytes.to_vec(), (3..64).collect::<Vec<u8>>());
             say(&stream, &question);
             // Until the peer has gone.
             let _ = (&stream).read_to_end(&mut Vec::new());

@@ -60,6 +60,8 @@ impl Job {
                     .env("LOCAL_RANK", rank.to_string())
                     .env(MEETING, folder.path().join("meeting"))
                     .envs(variables.iter().copied())
+                    // Open until the parent waits for the process: what the process forks lives that long.
+                    .stdin(Stdio::piped())
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())
                     .spawn()
@@ -184,11 +186,17 @@ pub(crate) fn device() -> Device {
     Device::simulated(config).unwrap()
 }
 
-/// Where other processes of a root info probe: its length is in bytes 37 and 38, its path follows.
+/// Where the root info of a process leads to: the length of the name is in bytes 37 and 38, the name follows.
 pub(crate) fn endpoint_of(root: &RootInfo) -> PathBuf {
     let bytes = root.to_bytes();
     let len = usize::from(u16::from_le_bytes([bytes[37], bytes[38]]));
-    PathBuf::from(std::str::from_utf8(&bytes[39..39 + len]).unwrap())
+    endpoint_named(std::str::from_utf8(&bytes[39..39 + len]).unwrap())
+}
+
+pub(crate) fn endpoint_named(name: &str) -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    base.join(format!("fastattention-hccl-{name}/endpoint"))
 }
 
 /// Rank `rank` of a communicator, on a device of its own.

@@ -1,6 +1,6 @@
 //! Ranks in several processes over the simulated HCCL: this test starts itself once for each rank.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(
     clippy::cast_possible_truncation,
@@ -17,6 +17,7 @@ mod job;
 mod oracle;
 mod programs;
 mod rendezvous;
+mod users;
 
 use std::time::{Duration, Instant};
 
@@ -157,4 +158,48 @@ fn a_rank_that_ends_before_the_others_are_there_is_named() {
     for output in job.finish_all_but(1) {
         assert_texts(&output, &["rank 1 (device 2 of process ", "has ended, before all ranks were there"]);
     }
+}
+
+/// As [`kill`], of a process with a child that has all that it has open, and lives on.
+fn kill_parent(victim: usize) {
+    let mut job = Job::with("forking", 3, &[("VICTIM", &victim.to_string()), ("EXEC_MS", "600000")]);
+    (0..3).for_each(|rank| job.wait_for_line(rank, "working"));
+    job.wait_for_line(victim, "forked");
+    job.kill(victim);
+    // `finish` waits for a tenth of the ranks' own limit.
+    for output in job.finish_all_but(victim) {
+        let who = format!("rank {victim} (device 2 of process ");
+        // A rank may learn of it on its stream, or from its next call.
+        assert_texts(&output, &["stream: ", "call: ", &who, "has ended"]);
+    }
+}
+
+#[test]
+fn a_killed_rank_is_missed_though_its_child_lives() {
+    kill_parent(1);
+    kill_parent(0);
+}
+
+#[test]
+fn a_killed_process_of_the_root_info_lets_nobody_wait_though_its_child_lives() {
+    let mut job = Job::some_of("forking_alone", 0..1, 2, &[("CONNECT_MS", "600000")]);
+    job.wait_for_line(0, "forked");
+    let root = job.rendezvous_of(1).exchange(&job::device()).unwrap();
+    job.kill(0);
+    let start = Instant::now();
+    let (device, mut error) = (job::device(), String::new());
+    // The process is killed, and may not be gone yet.
+    while !error.contains("has ended") && start.elapsed() < Duration::from_secs(30) {
+        error = fastattention::runtime::Communicator::new(&device, &root, 1, 2).unwrap_err().to_string();
+    }
+    assert!(error.contains("which made rootInfo, has ended"), "{error}");
+    job.finish_all_but(0);
+    let endpoint = job::endpoint_of(&root);
+    assert!(endpoint.exists(), "the child has kept the socket, or this test tests nothing");
+    std::fs::remove_dir_all(endpoint.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn root_infos_that_nobody_joins_take_neither_threads_nor_descriptors() {
+    Job::start("root_infos", 1).finish();
 }

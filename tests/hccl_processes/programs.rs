@@ -14,6 +14,12 @@ pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
     match program {
         "joining" => return joining(root, rank, ranks),
         "mixed" => return mixed(root, rank),
+        "root_infos" => return root_infos(root),
+        "forking_alone" => {
+            fork_a_child();
+            println!("forked");
+            return drop(sleep());
+        }
         _ => {}
     }
     let lane = lane(root, rank, ranks);
@@ -27,6 +33,14 @@ pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
         "random" => random(&lane),
         "first_leaves" => first_leaves(lane),
         "waiting" => lose(&lane, |lane| if is_victim(rank) { sleep() } else { sums(lane, 1, 16) }),
+        "forking" => lose(&lane, |lane| {
+            if is_victim(rank) {
+                fork_a_child();
+                println!("forked");
+                return sleep();
+            }
+            sums(lane, 1, 16)
+        }),
         "moving" => lose(&lane, |lane| sums(lane, 10_000, 1 << 19)),
         "exiting" if rank == 1 => std::process::exit(0),
         "silent" if rank == 1 => silent(&lane),
@@ -287,4 +301,45 @@ fn joining(root: &RootInfo, rank: u32, ranks: u32) {
     println!("joining");
     let error = Communicator::new(&device(), root, rank, ranks).unwrap_err();
     println!("error: {error}");
+}
+
+/// A child that has all descriptors of this process but those of its output, and ends when the parent of this process
+/// waits for it.
+#[allow(unsafe_code, reason = "forks")]
+fn fork_a_child() {
+    // SAFETY: the child calls functions only that may be called between a fork and the end of the child.
+    if unsafe { libc::fork() } != 0 {
+        return;
+    }
+    for output in [1, 2] {
+        // SAFETY: nothing here writes there afterwards.
+        unsafe { libc::close(output) };
+    }
+    let mut byte = [0u8];
+    // SAFETY: `byte` has one byte. The end of the input is 0.
+    while unsafe { libc::read(0, byte.as_mut_ptr().cast(), 1) } > 0 {}
+    // SAFETY: ends the child, without what the parent does at its end.
+    unsafe { libc::_exit(0) };
+}
+
+fn entries(folder: &str) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+fn root_infos(first: &RootInfo) {
+    let device = device();
+    let own = || (entries("/proc/self/task"), entries("/proc/self/fd"));
+    let before = own();
+    let endpoint = endpoint_of(first);
+    let roots: Vec<RootInfo> = (0..5000).map(|_| RootInfo::new(&device).unwrap()).collect();
+    assert!(roots.iter().all(|root| endpoint_of(root) == endpoint));
+    assert_eq!(own(), before, "threads and descriptors");
+    let error = Communicator::new(&device, first, 0, 1).unwrap_err().to_string();
+    assert!(
+        error.contains("rootInfo 1 is used up") && error.contains("4096 that no rank has joined"),
+        "{error}"
+    );
+    Communicator::new(&device, roots.last().unwrap(), 0, 1).unwrap();
+    Communicator::new(&device, &roots[1000], 0, 1).unwrap();
+    assert!(endpoint.exists(), "others may come");
 }

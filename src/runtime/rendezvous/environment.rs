@@ -14,6 +14,7 @@ use crate::{Error, Result};
 pub(super) const PORT: &str = "FASTATTENTION_RENDEZVOUS_PORT";
 const FILE: &str = "FASTATTENTION_RENDEZVOUS_FILE";
 const TIMEOUT: &str = "HCCL_CONNECT_TIMEOUT";
+const SECRET: &str = "FASTATTENTION_RENDEZVOUS_SECRET";
 
 /// Names of rank, number of ranks and local rank.
 const TORCHRUN: [&str; 3] = ["RANK", "WORLD_SIZE", "LOCAL_RANK"];
@@ -56,7 +57,8 @@ pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Rendez
     };
     let own = Rendezvous::new(rank, ranks, point(&variable)?)?
         .with_local_rank(local_rank)
-        .with_job(job(&variable)?);
+        .with_job(job(&variable)?)
+        .with_secret(secret(&variable)?);
     Ok(match timeout {
         Some(timeout) => own.with_timeout(timeout),
         None => own,
@@ -81,6 +83,15 @@ fn point(variable: impl Fn(&str) -> Option<OsString>) -> Result<MeetingPoint> {
         (None, None) => return Err(missing(&format!("MASTER_PORT or {PORT}"), "a port of rank 0's machine")),
     };
     Ok(MeetingPoint::Tcp { host, port })
+}
+
+/// The value is in no text.
+fn secret(variable: impl Fn(&str) -> Option<OsString>) -> Result<String> {
+    let Some(secret) = variable(SECRET) else { return Ok(String::new()) };
+    secret.into_string().ok().filter(|secret| !secret.is_empty()).ok_or_else(|| {
+        let text = "is empty or not UTF-8, a text that only the ranks of the job know wanted";
+        Error::invalid(format!("Rendezvous: environment variable {SECRET} {text}"))
+    })
 }
 
 /// Restarted workers are another job than those before.
@@ -116,6 +127,7 @@ mod tests {
         assert_eq!((got.rank(), got.ranks(), got.local_rank()), (3, 4, 1));
         assert_eq!((got.point(), got.timeout), (&tcp("node0", 29501), Duration::from_secs(120)));
         let more = [
+            (SECRET, "hidden"),
             ("TORCHELASTIC_RUN_ID", "j7"),
             ("TORCHELASTIC_RESTART_COUNT", "2"),
             (PORT, "77"),
@@ -124,6 +136,8 @@ mod tests {
         let got = of(&[TORCH.as_slice(), &more].concat()).unwrap();
         assert_eq!((got.point(), got.job.as_str()), (&tcp("node0", 77), "j7/2"));
         assert_eq!(got.timeout, Duration::from_secs(300));
+        assert_eq!(got.secret.as_bytes(), b"hidden");
+        assert!(!format!("{got:?}").contains("hidden"));
     }
 
     #[test]
@@ -166,6 +180,8 @@ mod tests {
         }
         let text = text(&[TORCH.as_slice(), &[(FILE, "")]].concat());
         assert!(text.contains("FASTATTENTION_RENDEZVOUS_FILE = \"\" given"), "{text}");
+        let error = of(&[TORCH.as_slice(), &[(SECRET, "")]].concat()).unwrap_err().to_string();
+        assert!(error.contains("SECRET is empty or not UTF-8"), "{error}");
     }
 
     #[cfg(unix)]
@@ -191,6 +207,8 @@ mod tests {
             let want = format!("environment variable {name} = \"7\\xFF\" given, UTF-8 text wanted");
             assert!(error.to_string().contains(&want), "{error}");
         }
+        let error = with(SECRET).unwrap_err().to_string();
+        assert!(error.contains("SECRET is empty or not UTF-8") && !error.contains('7'), "{error}");
         let MeetingPoint::File(path) = with(FILE).unwrap().point().clone() else { panic!("not a file") };
         assert_eq!(path.as_os_str().as_bytes(), bytes().as_bytes());
     }

@@ -34,8 +34,25 @@ pub struct Rendezvous {
     ranks: u32,
     local_rank: u32,
     job: String,
+    secret: Secret,
     point: MeetingPoint,
     timeout: Duration,
+}
+
+/// What only the ranks of a job know; empty when they know nothing that others do not. It is never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Secret(String);
+
+impl Secret {
+    fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "set" })
+    }
 }
 
 /// Where ranks get the root info.
@@ -49,7 +66,8 @@ pub enum MeetingPoint {
         /// A port that nothing else uses.
         port: u16,
     },
-    /// Rank 0 writes a file that the others read. There must be none before.
+    /// Rank 0 writes a file that the others read. There must be none before. It is of the user who runs the ranks: what
+    /// others have written, or may write to, is refused.
     File(PathBuf),
 }
 
@@ -76,7 +94,8 @@ impl Rendezvous {
                 "Rendezvous: rank = {rank} given, a rank below ranks = {ranks} wanted"
             )));
         }
-        Ok(Rendezvous { rank, ranks, local_rank: rank, job: String::new(), point, timeout: DEFAULT_TIMEOUT })
+        let (job, secret, timeout) = (String::new(), Secret::default(), DEFAULT_TIMEOUT);
+        Ok(Rendezvous { rank, ranks, local_rank: rank, job, secret, point, timeout })
     }
 
     /// What the launcher of this process says in environment variables.
@@ -90,7 +109,8 @@ impl Rendezvous {
     ///
     /// `RANK` decides which column counts. The point is `FASTATTENTION_RENDEZVOUS_FILE` when that is set; else host
     /// `MASTER_ADDR` with port `FASTATTENTION_RENDEZVOUS_PORT`, which is `MASTER_PORT` + 1 when not set, since on
-    /// `MASTER_PORT` torchrun's own store listens. The time limit is that of `HCCL_CONNECT_TIMEOUT`.
+    /// `MASTER_PORT` torchrun's own store listens. The time limit is that of `HCCL_CONNECT_TIMEOUT`; the secret is
+    /// `FASTATTENTION_RENDEZVOUS_SECRET`, when that is set.
     ///
     /// # Errors
     /// `InvalidArgument` for a variable that is missing or wrong: its name, its value, what is wanted.
@@ -108,6 +128,15 @@ impl Rendezvous {
     #[must_use]
     pub fn with_job(self, job: impl Into<String>) -> Rendezvous {
         Rendezvous { job: job.into(), ..self }
+    }
+
+    /// A secret of the job, which keeps others from taking part where they reach its point. All ranks have the same: a rank
+    /// with another one, or with none, is refused. It is not sent: each side proves that it knows it. Random text of 16
+    /// characters or more wanted, since short ones can be guessed from a recorded meeting. What follows on the links of an
+    /// NPU is not protected by it. Empty is none.
+    #[must_use]
+    pub fn with_secret(self, secret: impl Into<String>) -> Rendezvous {
+        Rendezvous { secret: Secret(secret.into()), ..self }
     }
 
     /// How long ranks wait for each other here; 120 s if not set. HCCL's own limits come on top.
@@ -140,8 +169,9 @@ impl Rendezvous {
     /// a [`MeetingPoint::File`] when it is written; the file is left to the caller.
     ///
     /// # Errors
-    /// `Timeout` when ranks are missing, whose numbers rank 0 tells. `InvalidArgument` when ranks disagree, for a port in
-    /// use and a file that exists. `Io` for other failures of network or file. As [`RootInfo::new`].
+    /// `Timeout` when ranks are missing, whose numbers rank 0 tells, with what the last one said that it refused.
+    /// `InvalidArgument` for a rank that rank 0 refuses, for a port in use and a file that exists. `Io` for other failures of
+    /// network or file, also a file that another user may have written. As [`RootInfo::new`].
     pub fn exchange(&self, device: &Device) -> Result<RootInfo> {
         // Far away in place of what no clock can tell.
         let now = Instant::now();

@@ -1,30 +1,84 @@
 //! A root info over TCP.
+//!
+//! Anybody can connect to the port of rank 0. It talks to several at a time, each until its own deadline, and to all until
+//! that of the meeting. Whoever is none of the missing ranks is told no, without a reason, and changes nothing.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind as Io, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
 use super::wire::{self, Request, RECEIPT};
 use super::{environment, Rendezvous, RootInfo};
+use crate::lobby::{Connection, Lobby};
 use crate::{Error, ErrorKind, Result};
 
 const POLL: Duration = Duration::from_millis(5);
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A peer that takes longer to say what it has to say is none; a rank tries again.
-const PEER_LIMIT: Duration = Duration::from_secs(1);
+/// For all that two processes say to each other. A rank whose connection ends tries again.
+const PEER_LIMIT: Duration = Duration::from_secs(5);
 /// So many missing ranks are named.
 const NAMED: usize = 16;
 
-/// What came of one connection to rank 0.
-enum Peer {
-    /// This rank has the root info.
-    Served(u32),
-    /// A rank of another job, or something that is no rank.
-    Stranger,
-    /// A rank that contradicts what this job knows: why.
-    Wrong(String),
+/// A connection with one deadline for everything, however little a read or a write moves.
+struct Timed<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Io::TimedOut.into());
+        }
+        Ok(Some(left))
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(bytes)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl Connection for TcpStream {
+    fn hang_up(&self) {
+        // Fails where the other side was first.
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+/// Rank 0.
+struct Host<'a> {
+    own: &'a Rendezvous,
+    root: &'a RootInfo,
+    deadline: Instant,
+    lobby: Lobby<TcpStream>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Ranks that do not have the root info.
+    missing: BTreeSet<u32>,
+    strangers: u32,
+    /// What the last stranger did.
+    last: String,
 }
 
 /// Gives the root info to all other ranks.
@@ -34,24 +88,14 @@ pub(super) fn give(own: &Rendezvous, at: (&str, u16), root: &RootInfo, deadline:
     }
     let listener = TcpListener::bind(at).map_err(|e| cannot_listen(own, &e))?;
     listener.set_nonblocking(true).map_err(|e| own.error(ErrorKind::Io, e))?;
-    let mut missing: BTreeSet<u32> = (1..own.ranks).collect();
-    let mut strangers = 0;
-    while !missing.is_empty() {
-        match listener.accept() {
-            Ok((stream, address)) => match serve(own, &stream, root, &missing) {
-                Ok(Peer::Served(rank)) => drop(missing.remove(&rank)),
-                // Whoever it was: ranks that lost the connection come again.
-                Ok(Peer::Stranger) | Err(_) => strangers += 1,
-                Ok(Peer::Wrong(text)) => {
-                    let text = format!("a rank at {address}: {text}");
-                    return Err(own.error(ErrorKind::InvalidArgument, text));
-                }
-            },
-            Err(_) if Instant::now() < deadline => std::thread::sleep(POLL),
-            Err(_) => return Err(own.error(ErrorKind::Timeout, missing_text(own, &missing, strangers))),
-        }
-    }
-    Ok(())
+    let missing = (1..own.ranks).collect();
+    let state = Mutex::new(State { missing, strangers: 0, last: String::new() });
+    let host = Host { own, root, deadline, lobby: Lobby::new(), state };
+    std::thread::scope(|scope| {
+        let outcome = host.listen(&listener, scope);
+        host.lobby.close();
+        outcome
+    })
 }
 
 fn cannot_listen(own: &Rendezvous, e: &io::Error) -> Error {
@@ -67,81 +111,149 @@ fn cannot_listen(own: &Rendezvous, e: &io::Error) -> Error {
     }
 }
 
-fn missing_text(own: &Rendezvous, missing: &BTreeSet<u32>, strangers: u32) -> String {
-    let named: Vec<String> = missing.iter().take(NAMED).map(u32::to_string).collect();
-    let more = missing.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let strangers =
-        if strangers > 0 { format!("; {strangers} connections were not of this job") } else { String::new() };
-    format!("waited {:?} for rank {}{more}{strangers}", own.timeout, named.join(", "))
-}
-
-fn serve(own: &Rendezvous, stream: &TcpStream, root: &RootInfo, missing: &BTreeSet<u32>) -> io::Result<Peer> {
-    // Some systems pass it on from the listener.
-    stream.set_nonblocking(false)?;
-    limit(stream)?;
-    let request = Request::read(stream)?;
-    let wanted = Request::of(own);
-    let mut stream = stream;
-    if let Some(text) = request.difference(&wanted) {
-        stream.write_all(&wire::no(&text))?;
-        let is_of_job = request.job == wanted.job;
-        return Ok(if is_of_job {
-            Peer::Wrong(format!("rank {}: {text}", request.rank))
-        } else {
-            Peer::Stranger
-        });
+impl Host<'_> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    if !missing.contains(&request.rank) {
-        let text =
-            format!("rank {} given, which is there already or none of 1 to {}", request.rank, own.ranks - 1);
-        stream.write_all(&wire::no(&text))?;
-        return Ok(Peer::Wrong(text));
-    }
-    stream.write_all(&wire::yes(root))?;
-    let mut receipt = [0];
-    stream.read_exact(&mut receipt)?;
-    Ok(if receipt == [RECEIPT] { Peer::Served(request.rank) } else { Peer::Stranger })
-}
 
-fn limit(stream: &TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PEER_LIMIT))?;
-    stream.set_write_timeout(Some(PEER_LIMIT))
-}
-
-/// Gets the root info from rank 0, which may not be there yet.
-pub(super) fn get(own: &Rendezvous, at: (&str, u16), deadline: Instant) -> Result<RootInfo> {
-    loop {
-        match ask(own, at) {
-            Ok(Ok(root)) => return Ok(root),
-            Ok(Err(text)) => {
-                return Err(own.error(ErrorKind::InvalidArgument, format!("rank 0 refuses: {text}")))
+    fn listen<'s>(&'s self, listener: &TcpListener, scope: &'s Scope<'s, '_>) -> Result<()> {
+        loop {
+            if self.state().missing.is_empty() {
+                return Ok(());
             }
-            Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
-            Err(e) => {
-                let text = format!("waited {:?} for rank 0; last: {e}", own.timeout);
-                return Err(own.error(ErrorKind::Timeout, text));
+            if Instant::now() >= self.deadline {
+                return Err(self.own.error(ErrorKind::Timeout, self.state().text(self.own)));
+            }
+            let Ok((stream, address)) = listener.accept() else {
+                std::thread::sleep(POLL);
+                continue;
+            };
+            let guest = Arc::new(stream);
+            self.lobby.enter(&guest);
+            let own = Arc::clone(&guest);
+            let thread = Builder::new().name("rendezvous".into()).spawn_scoped(scope, move || {
+                let outcome = self.serve(&own);
+                self.lobby.leave(&own);
+                self.note(address, outcome);
+            });
+            if thread.is_err() {
+                // The connection ends here, and a rank tries again.
+                self.lobby.leave(&guest);
+            }
+        }
+    }
+
+    /// The rank that has the root info now, or why the other side gets none.
+    fn serve(&self, stream: &TcpStream) -> io::Result<std::result::Result<u32, String>> {
+        // Some systems pass it on from the listener.
+        stream.set_nonblocking(false)?;
+        let mut line = Timed { stream, deadline: self.deadline.min(Instant::now() + PEER_LIMIT) };
+        let challenge = wire::challenge()?;
+        line.write_all(&wire::challenge_to_bytes(&challenge))?;
+        let request = Request::read(&mut line)?;
+        let challenges = request.check(self.own, challenge).ok_or_else(|| {
+            format!("rank {} of {} ranks, of another job or with another secret", request.rank, request.ranks)
+        });
+        let challenges = match challenges.and_then(|known| self.seat(&request).map(|()| known)) {
+            Ok(challenges) => challenges,
+            Err(why) => {
+                line.write_all(&wire::no())?;
+                return Ok(Err(why));
+            }
+        };
+        line.write_all(&wire::yes(self.own, &challenges, self.root))?;
+        let mut receipt = [0];
+        line.read_exact(&mut receipt)?;
+        Ok(if receipt == [RECEIPT] { Ok(request.rank) } else { Err("no receipt".into()) })
+    }
+
+    /// Is the rank one of those that are missing?
+    fn seat(&self, request: &Request) -> std::result::Result<(), String> {
+        let (rank, ranks) = (request.rank, self.own.ranks);
+        if request.ranks != ranks {
+            return Err(format!("rank {rank}: {} ranks given, {ranks} wanted", request.ranks));
+        }
+        if !self.state().missing.contains(&rank) {
+            let last = ranks - 1;
+            return Err(format!("rank {rank} given, which is there already or none of 1 to {last}"));
+        }
+        Ok(())
+    }
+
+    fn note(&self, address: SocketAddr, outcome: io::Result<std::result::Result<u32, String>>) {
+        let mut state = self.state();
+        match outcome.unwrap_or_else(|e| Err(e.to_string())) {
+            Ok(rank) => drop(state.missing.remove(&rank)),
+            // Whoever it was: ranks that lost the connection come again.
+            Err(why) => {
+                state.strangers = state.strangers.saturating_add(1);
+                state.last = format!("{address}: {why}");
             }
         }
     }
 }
 
-fn ask(own: &Rendezvous, at: (&str, u16)) -> io::Result<std::result::Result<RootInfo, String>> {
-    let mut stream = connect(at)?;
-    limit(&stream)?;
-    stream.write_all(&Request::of(own).to_bytes())?;
-    let answer = wire::read_answer(&stream)?;
-    if answer.is_ok() {
-        stream.write_all(&[RECEIPT])?;
+impl State {
+    /// What rank 0 waited for in vain.
+    fn text(&self, own: &Rendezvous) -> String {
+        let named: Vec<String> = self.missing.iter().take(NAMED).map(u32::to_string).collect();
+        let more = self.missing.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let strangers = match self.strangers {
+            0 => String::new(),
+            count => {
+                format!("; {count} connections were not of its missing ranks, the last from {}", self.last)
+            }
+        };
+        format!("waited {:?} for rank {}{more}{strangers}", own.timeout, named.join(", "))
+    }
+}
+
+/// Gets the root info from rank 0, which may not be there yet.
+pub(super) fn get(own: &Rendezvous, at: (&str, u16), deadline: Instant) -> Result<RootInfo> {
+    loop {
+        match ask(own, at, deadline) {
+            Ok(Some(root)) => return Ok(root),
+            Ok(None) => {
+                let text =
+                    "rank 0 refuses this rank: its rank, number of ranks, job or secret is not that of \
+                            a rank that rank 0 waits for";
+                return Err(own.error(ErrorKind::InvalidArgument, text));
+            }
+            Err(e) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    let text = format!("waited {:?} for rank 0; last: {e}", own.timeout);
+                    return Err(own.error(ErrorKind::Timeout, text));
+                }
+                std::thread::sleep(PAUSE.min(left));
+            }
+        }
+    }
+}
+
+/// `None` when rank 0 refuses.
+fn ask(own: &Rendezvous, at: (&str, u16), deadline: Instant) -> io::Result<Option<RootInfo>> {
+    let stream = connect(at, deadline)?;
+    let mut line = Timed { stream: &stream, deadline: deadline.min(Instant::now() + PEER_LIMIT) };
+    let challenges = [wire::read_challenge(&mut line)?, wire::challenge()?];
+    line.write_all(&Request::new(own, &challenges).to_bytes())?;
+    let answer = wire::read_answer(own, &challenges, &mut line)?;
+    if answer.is_some() {
+        line.write_all(&[RECEIPT])?;
     }
     Ok(answer)
 }
 
 /// A name can stand for several addresses.
-fn connect(at: (&str, u16)) -> io::Result<TcpStream> {
+fn connect(at: (&str, u16), deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(Io::NotFound, format!("{} has no address", at.0));
     for address in at.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PEER_LIMIT) {
+        let left = deadline.saturating_duration_since(Instant::now()).min(PEER_LIMIT);
+        if left.is_zero() {
+            return Err(Io::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(&address, left) {
             Ok(stream) => return Ok(stream),
             Err(e) => last = e,
         }

@@ -65,16 +65,20 @@ fn differ<T: PartialEq + fmt::Debug>(
 /// So many missing ranks are named; a number of ranks that is wrong can be large.
 const NAMED: usize = 16;
 
+/// So many root infos wait for ranks at a time. Each takes a few bytes; all share one thread and one descriptor.
+const MAX_PLACES: usize = 4096;
+
 /// Where the ranks of one communicator meet.
+#[derive(Debug)]
 pub(super) struct Place {
     number: u64,
     nonce: u64,
     state: Mutex<State>,
-    /// For ranks of other processes.
-    endpoint: Option<Endpoint>,
+    /// For ranks of other processes, until they have met.
+    endpoint: Mutex<Option<Endpoint>>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     requests: Vec<JoinRequest>,
     outcome: Option<Outcome<Arc<Group>>>,
@@ -91,18 +95,37 @@ pub(super) fn root_info() -> [u8; ROOT_INFO_BYTES] {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let mut root = Root::new(number);
-    let place = Arc::new_cyclic(|place| {
-        let endpoint = Endpoint::open(root.nonce, place.clone());
-        root.endpoint =
-            endpoint.as_ref().map(|endpoint| endpoint.path().to_owned()).map_err(ToString::to_string);
-        Place { number, nonce: root.nonce, state: Mutex::default(), endpoint: endpoint.ok() }
-    });
-    places().insert(number, place);
+    let endpoint = Endpoint::open();
+    root.endpoint = endpoint.as_ref().map(|endpoint| endpoint.name().to_owned()).map_err(ToString::to_string);
+    let (state, endpoint) = (Mutex::default(), Mutex::new(endpoint.ok()));
+    let forgotten = {
+        let mut places = places();
+        places.insert(number, Arc::new(Place { number, nonce: root.nonce, state, endpoint }));
+        let is_full = places.len() > MAX_PLACES;
+        let oldest = places.values().find(|place| is_full && place.is_empty()).map(|place| place.number);
+        oldest.and_then(|number| places.remove(&number))
+    };
+    // Outside the lock: the endpoint has one of its own.
+    drop(forgotten);
     root.to_bytes()
 }
 
 fn used_up<T>(number: u64) -> Outcome<T> {
-    refuse(result::NOT_FOUND, format!("rootInfo {number} is used up: it makes one communicator, or fails to"))
+    let text = format!(
+        "rootInfo {number} is used up: it makes one communicator, or fails to, and {MAX_PLACES} that no rank has \
+         joined are kept"
+    );
+    refuse(result::NOT_FOUND, text)
+}
+
+/// The meeting place of a root info of this process, for a peer who knows its nonce.
+#[cfg(target_os = "linux")]
+pub(super) fn place_of(number: u64, nonce: u64) -> Outcome<Arc<Place>> {
+    let Some(place) = places().get(&number).cloned() else { return used_up(number) };
+    if place.nonce != nonce {
+        return refuse(result::PARA, "rootInfo: its nonce is not that of the process of the endpoint");
+    }
+    Ok(place)
 }
 
 /// Joins the communicator of a root info, and waits for its other ranks.
@@ -141,6 +164,18 @@ impl Place {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has no rank come?
+    fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.requests.is_empty() && state.outcome.is_none()
+    }
+
+    /// Have the ranks met, or failed to?
+    #[cfg(target_os = "linux")]
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().outcome.is_some()
+    }
+
     /// Waits here for the other ranks.
     pub(super) fn meet(&self, request: &JoinRequest) -> Outcome<Arc<Group>> {
         check(request)?;
@@ -158,7 +193,7 @@ impl Place {
             self.give_up(refusal(result::TIMEOUT, text));
         }
         places().remove(&self.number);
-        self.endpoint.iter().for_each(Endpoint::close);
+        drop(self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take());
         let outcome = self.state().outcome.clone();
         outcome.unwrap_or_else(|| unreachable!("waited for above"))
     }

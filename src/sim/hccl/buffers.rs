@@ -16,7 +16,7 @@ use crate::sim::memory::{Allocation, Contents};
 #[derive(Debug)]
 pub(super) enum Region {
     Here(LocalMemory),
-    #[cfg_attr(not(unix), allow(dead_code, reason = "ranks are of one process there"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "ranks are of one process there"))]
     Elsewhere(Box<dyn Distant>),
 }
 
@@ -33,7 +33,7 @@ pub(super) trait Distant: fmt::Debug + Send + Sync {
 
 impl Region {
     /// Bytes of a region of this process.
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     pub(super) fn len(&self) -> u64 {
         match self {
             Region::Here(own) => own.len,

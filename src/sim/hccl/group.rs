@@ -290,7 +290,7 @@ impl Group {
     }
 
     /// Have all ranks of a process destroyed their communicators?
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     pub(super) fn has_left(&self, process: u32) -> bool {
         let state = self.state();
         self.homes.iter().zip(&state.ranks).all(|(home, rank)| home.process != process || rank.has_left)

@@ -1,7 +1,6 @@
 //! What is in a root info of this simulator.
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
 
 use super::failure::{refuse, result};
 use crate::driver::hccl::ROOT_INFO_BYTES;
@@ -22,8 +21,8 @@ pub(super) struct Root {
     pub(super) number: u64,
     /// Known to those only who have the root info.
     pub(super) nonce: u64,
-    /// Where other processes connect, or why they cannot.
-    pub(super) endpoint: Result<PathBuf, String>,
+    /// Name of the endpoint where other processes connect, or why they cannot.
+    pub(super) endpoint: Result<String, String>,
 }
 
 impl Root {
@@ -34,11 +33,8 @@ impl Root {
     }
 
     pub(super) fn to_bytes(&self) -> [u8; ROOT_INFO_BYTES] {
-        let text = match &self.endpoint {
-            Ok(path) => path.to_string_lossy(),
-            Err(why) => why.into(),
-        };
-        // Paths of sockets are shorter than 128 bytes; a reason may be cut.
+        let (Ok(text) | Err(text)) = &self.endpoint;
+        // A name is short; a reason may be cut.
         let room = text.len().min(ROOT_INFO_BYTES - TEXT_AT);
         let len = (0..=room).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         let text = &text.as_bytes()[..len];
@@ -76,7 +72,10 @@ impl Root {
         let text = std::str::from_utf8(text).ok()?;
         let endpoint = match is_open {
             0 => Err(text.to_owned()),
-            1 => Ok(PathBuf::from(text)),
+            // A name, and no path: nothing outside the place of endpoints is connected to.
+            1 if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                Ok(text.to_owned())
+            }
             _ => return None,
         };
         Some(Root {
@@ -95,7 +94,7 @@ mod tests {
     #[test]
     fn bytes_and_back() {
         let long = "x".repeat(ROOT_INFO_BYTES);
-        for endpoint in [Ok("/tmp/some/endpoint".into()), Err("no folder".into()), Err(long.clone())] {
+        for endpoint in [Ok("aB3".into()), Err("no folder".into()), Err(long.clone())] {
             let root = Root { endpoint, ..Root::new(7) };
             let bytes = root.to_bytes();
             let back = Root::from_bytes(&bytes).unwrap();
@@ -108,15 +107,19 @@ mod tests {
 
     #[test]
     fn other_bytes_are_no_root_info() {
-        let bytes = Root { endpoint: Ok("/tmp/some/endpoint".into()), ..Root::new(7) }.to_bytes();
+        let bytes = Root { endpoint: Ok("aB3".into()), ..Root::new(7) }.to_bytes();
         for (at, value) in
             [(0, 0), (ENDPOINT_AT, 2), (ENDPOINT_AT + 1, 99), (ENDPOINT_AT + 2, 99), (TEXT_AT, 0xff)]
         {
             let mut bad = bytes;
             bad[at] = value;
-            // A longer endpoint takes in zeros, which no path has, or goes beyond the end.
+            // A longer name takes in zeros, or goes beyond the end.
             let root = Root::from_bytes(&bad);
-            assert!(root.is_err() || at == ENDPOINT_AT + 1, "byte {at} = {value}: {root:?}");
+            assert!(root.is_err(), "byte {at} = {value}: {root:?}");
+        }
+        for path in ["", "/tmp/x", "..", "a/b", "a.b"] {
+            let bytes = Root { endpoint: Ok(path.into()), ..Root::new(7) }.to_bytes();
+            assert!(Root::from_bytes(&bytes).is_err(), "{path:?}");
         }
         let mut bad = bytes;
         bad[ROOT_INFO_BYTES - 1] = 1;

@@ -5,35 +5,39 @@
 //! ([`owner`]), one does it, as a rank of the owner's process would ([`session`]). So there is one mechanism for meeting, comparing,
 //! reducing and failing, `Group`, and ranks of one process and of several are mixed at will.
 //!
-//! Messages ([`protocol`]) go through the socket; the bytes of device memory through memory that the two processes share
-//! ([`staging`]), a piece of 1 MiB at a time. Nothing in shared memory is followed or waited for, and no lock is in it:
-//! a process that ends at any moment, or is killed, closes its end of the socket, which the other side sees at once, and
-//! leaves nothing locked. What comes from the other process is checked before it is used.
+//! Messages ([`protocol`]) go through the socket ([`line`]); the bytes of device memory through memory that the two
+//! processes share ([`staging`]), a piece of 1 MiB at a time. Nothing in shared memory is followed or waited for, and no
+//! lock is in it: a process that ends at any moment, or is killed, is seen to end by the other side at once, also when a
+//! forked child of it keeps the socket open, and leaves nothing locked. What comes from the other process is checked before
+//! it is used; the memory comes as a descriptor whose length nobody can change.
 //!
-//! The folder with the socket is removed when all ranks have joined, or have failed to.
+//! Both ends ask the system who is at the other one: processes of another user are not talked to. The folder of the socket
+//! is private. It is removed when all ranks of all root infos of the process have joined, or have failed to.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod endpoint;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
+mod line;
+#[cfg(target_os = "linux")]
 mod owner;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod peer;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod protocol;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod region;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod session;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod staging;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod system;
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 mod unsupported;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(super) use {endpoint::Endpoint, peer::join_remote};
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 pub(super) use unsupported::{join_remote, Endpoint};

@@ -2,18 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use super::super::bootstrap::JoinRequest;
+use super::super::bootstrap::{place_of, JoinRequest, Place};
 use super::super::failure::{refusal, result, Cause, Failure};
-use super::endpoint::Meeting;
-use super::protocol::{
-    limit, loss_text, read_message, Answer, Hello, Line, ToOwner, ToPeer, PATIENCE, VERSION,
-};
+use super::line::Line;
+use super::protocol::{loss_text, Answer, Hello, ToOwner, ToPeer, MAX_HELLO_BYTES, PATIENCE, VERSION};
 use super::session::run_session;
 use super::staging::Staging;
+use crate::lobby::{Connection, Lobby};
 use crate::sim::acl::stream::{ring, wait_until};
 
 /// Messages that may wait for their turn. A peer has a few on each stream and thread, at most.
@@ -22,7 +20,7 @@ const MAX_WAITING: usize = 1 << 16;
 /// The connection to a peer.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) line: Line,
+    pub(super) line: Arc<Line>,
     /// "rank 1 (device 0 of process 77)".
     pub(super) who: String,
     /// How long the peer may take to move a piece; `None`: for as long as it lives.
@@ -44,47 +42,76 @@ pub(super) struct State {
     pub(super) lost: Option<String>,
 }
 
+/// A peer that has not heard how its meeting ended.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) place: Arc<Place>,
+}
+
+/// Those of this process.
+fn guests() -> MutexGuard<'static, Vec<Weak<Guest>>> {
+    static ALL: Mutex<Vec<Weak<Guest>>> = Mutex::new(Vec::new());
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Guest {
+    fn enter(place: Arc<Place>) -> Arc<Guest> {
+        let guest = Arc::new(Guest { place });
+        let mut all = guests();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(&guest));
+        guest
+    }
+}
+
+/// The process exits: its ranks have met, or failed to, which peers may not have heard yet.
+pub(super) fn linger() {
+    wait_until(Some(PATIENCE), || {
+        let all = guests();
+        all.iter().filter_map(Weak::upgrade).all(|guest| !guest.place.has_ended())
+    });
+}
+
 /// Serves a connection to its end.
-pub(super) fn serve(stream: &UnixStream, meeting: Meeting) {
+pub(super) fn serve(line: &Arc<Line>, lobby: &Lobby<Line>) {
+    let joining = handshake(line);
+    lobby.leave(line);
     // Somebody else's connection, or one that ended in the middle of the handshake.
-    let Ok(Some(request)) = handshake(stream, meeting.nonce) else { return };
-    let Ok(line) = Line::new(stream) else { return };
-    let link = Arc::new(Link::new(line, &request));
-    let (own, place) = (Arc::clone(&link), meeting.place.clone());
+    let Ok(Some((place, request))) = joining else { return };
+    let (waiting, guest) = (Arc::downgrade(&place), Guest::enter(place));
+    let link = Arc::new(Link::new(Arc::clone(line), &request));
+    let own = Arc::clone(&link);
     let thread = std::thread::Builder::new().name("sim-hccl-session".into());
-    if let Err(e) = thread.spawn(move || run_session(&own, meeting, &request)) {
+    if let Err(e) = thread.spawn(move || run_session(&own, guest, &request)) {
         let text = format!("the owner's host gives no thread for {}: {e}", link.who);
         link.line.say(&Answer::No(refusal(result::INTERNAL, text).into()));
         return;
     }
-    let text = link.listen(stream);
-    if let Some(place) = place.upgrade() {
+    let text = link.listen();
+    if let Some(place) = waiting.upgrade() {
         let text = format!("{}: its process {text}, before all ranks were there", link.who);
         place.give_up(refusal(result::REMOTE, text));
     }
 }
 
 /// `None` for one who may not come in, and was told so.
-fn handshake(stream: &UnixStream, nonce: u64) -> io::Result<Option<JoinRequest>> {
-    limit(stream, Some(PATIENCE))?;
-    let hello: Hello = read_message(stream)?;
-    let line = Line::new(stream)?;
-    let refusal = if hello.nonce != nonce {
-        refusal(result::PARA, "rootInfo: its nonce is not that of the process of the endpoint")
-    } else if hello.version != VERSION {
-        let text = format!("a process with version {} given, {VERSION} wanted", hello.version);
-        refusal(result::NOT_SUPPORT, text)
-    } else {
-        let request = read_message(stream)?;
-        limit(stream, None)?;
-        return Ok(Some(request));
+fn handshake(line: &Line) -> io::Result<Option<(Arc<Place>, JoinRequest)>> {
+    let deadline = Instant::now().checked_add(PATIENCE);
+    let hello: Hello = line.hear_at_most(MAX_HELLO_BYTES, deadline)?;
+    let refusal = match place_of(hello.number, hello.nonce) {
+        Err(refusal) => refusal,
+        Ok(_) if hello.version != VERSION => {
+            let text = format!("a process with version {} given, {VERSION} wanted", hello.version);
+            refusal(result::NOT_SUPPORT, text)
+        }
+        Ok(place) => return Ok(Some((place, line.hear(deadline)?))),
     };
     line.say(&Answer::No(refusal.into()));
     Ok(None)
 }
 
 impl Link {
-    fn new(line: Line, request: &JoinRequest) -> Link {
+    fn new(line: Arc<Line>, request: &JoinRequest) -> Link {
         let limit = request.settings.exec_timeout.map(|limit| limit.max(PATIENCE));
         let (state, staging) = (Mutex::default(), Mutex::default());
         Link { line, who: request.text(true), limit, state, staging }
@@ -99,9 +126,9 @@ impl Link {
     }
 
     /// Reads what the peer says, until it says nothing more; why.
-    fn listen(&self, stream: &UnixStream) -> String {
+    fn listen(&self) -> String {
         let text = loop {
-            match read_message(stream) {
+            match self.line.hear(None) {
                 Ok(ToOwner::Ping) => self.line.say(&ToPeer::Pong),
                 Ok(ToOwner::Ready) => self.state().is_ready = true,
                 Ok(answer @ (ToOwner::Loaded { .. } | ToOwner::Stored)) => {

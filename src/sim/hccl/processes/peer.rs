@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::bootstrap::JoinRequest;
 use super::super::buffers::Buffers;
@@ -14,11 +14,12 @@ use super::super::home::{rank_text, Home};
 use super::super::member::{Appointment, Membership};
 use super::super::operation::Operation;
 use super::super::root::Root;
-use super::protocol::{
-    limit, loss_text, read_message, Answer, Hello, Line, No, Side, ToOwner, ToPeer, PATIENCE, VERSION,
-};
+use super::endpoint::connect;
+use super::line::Line;
+use super::protocol::{loss_text, Answer, Hello, No, Side, ToOwner, ToPeer, PATIENCE, VERSION};
 use super::staging::{Staging, PIECE};
 use crate::driver::hccl::COMM_NAME_BYTES;
+use crate::lobby::Connection;
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
 use crate::sim::memory::Contents;
@@ -37,42 +38,42 @@ pub(in super::super) fn join_remote(root: &Root, request: &JoinRequest) -> Outco
             return refuse(result::NOT_SUPPORT, text);
         }
     };
-    let stream = UnixStream::connect(endpoint).map_err(|e| {
-        let (process, endpoint) = (root.process, endpoint.display());
-        match e.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => refusal(
-                result::NOT_FOUND,
-                format!(
-                    "rootInfo of process {process} is used up, or that process has ended: {endpoint}: {e}"
-                ),
-            ),
-            _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {endpoint}: {e}")),
+    let timeout = request.settings.connect_timeout;
+    // The owner itself ends the wait when the time is over.
+    let deadline = Instant::now().checked_add(timeout.saturating_add(PATIENCE));
+    let process = root.process;
+    let stream = connect(endpoint, timeout).map_err(|e| match e.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => refusal(
+            result::NOT_FOUND,
+            format!("rootInfo of process {process} is used up, or that process has ended: {endpoint}: {e}"),
+        ),
+        ErrorKind::WouldBlock => {
+            let text = format!("process {process}, which made rootInfo, lets nobody in: waited {timeout:?}");
+            refusal(result::TIMEOUT, text)
         }
+        _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {endpoint}: {e}")),
     })?;
     let lost = |e: io::Error| {
-        let text = format!("process {}, which made rootInfo, {}", root.process, loss_text(&e));
-        refusal(result::REMOTE, text)
+        refusal(result::REMOTE, format!("process {process}, which made rootInfo, {}", loss_text(&e)))
     };
-    let line = Line::new(&stream).map_err(lost)?;
-    // The owner itself ends the wait when the time is over.
-    limit(&stream, Some(request.settings.connect_timeout.saturating_add(PATIENCE))).map_err(lost)?;
-    line.say(&Hello { version: VERSION, nonce: root.nonce });
+    let line = Line::new(stream).map_err(lost)?;
+    line.say(&Hello { version: VERSION, number: root.number, nonce: root.nonce });
     line.say(request);
-    match read_message(&stream).map_err(lost)? {
+    let (answer, memory) = line.hear_with_descriptor(deadline).map_err(lost)?;
+    match answer {
         Answer::No(no) => Err(no.into()),
         Answer::Welcome { name, .. } if name.len() >= COMM_NAME_BYTES => {
-            let text =
-                format!("process {} gives the communicator a name of {} bytes", root.process, name.len());
+            let text = format!("process {process} gives the communicator a name of {} bytes", name.len());
             refuse(result::REMOTE, text)
         }
-        Answer::Welcome { name, homes, memory } => {
-            let staging = Staging::open(&memory).map_err(|e| {
-                refusal(result::MEMORY, format!("shared memory at {}: {e}", memory.display()))
-            })?;
-            limit(&stream, None).map_err(lost)?;
-            let owner = owner_text(root.process, &homes);
+        Answer::Welcome { name, homes } => {
+            let memory = memory.ok_or_else(|| io::Error::other("none given"));
+            let staging = memory
+                .and_then(|memory| Staging::open(memory.as_fd()))
+                .map_err(|e| refusal(result::MEMORY, format!("memory that process {process} shares: {e}")))?;
+            let owner = owner_text(process, &homes);
             let seat = Seat { rank: request.rank, ranks: request.ranks };
-            start(OwnerLink { line, seat, name, owner, state: Mutex::default() }, stream, staging)
+            start(OwnerLink { line, seat, name, owner, state: Mutex::default() }, staging)
         }
     }
 }
@@ -93,11 +94,11 @@ fn owner_text(process: u32, homes: &[Home]) -> String {
     format!("the process of {}", ranks.join(", "))
 }
 
-fn start(rank: OwnerLink, stream: UnixStream, staging: Staging) -> Outcome<Box<dyn Membership>> {
+fn start(rank: OwnerLink, staging: Staging) -> Outcome<Box<dyn Membership>> {
     let rank = Arc::new(rank);
     let reader = Arc::clone(&rank);
     let thread = std::thread::Builder::new().name("sim-hccl-reader".into());
-    thread.spawn(move || reader.listen(&stream, &staging)).map_err(|e| {
+    thread.spawn(move || reader.listen(&staging)).map_err(|e| {
         refusal(result::INTERNAL, format!("the host gives no thread for the connection: {e}"))
     })?;
     rank.line.say(&ToOwner::Ready);
@@ -137,10 +138,10 @@ impl OwnerLink {
     }
 
     /// Does what the owner says until it has gone.
-    fn listen(&self, stream: &UnixStream, staging: &Staging) {
+    fn listen(&self, staging: &Staging) {
         loop {
             let heard =
-                read_message(stream).map_err(|e| loss_text(&e)).and_then(|word| self.hear(word, staging));
+                self.line.hear(None).map_err(|e| loss_text(&e)).and_then(|word| self.hear(word, staging));
             if let Err(why) = heard {
                 return self.lose(&why);
             }

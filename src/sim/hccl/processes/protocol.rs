@@ -1,10 +1,6 @@
 //! What owner and peer say to each other: a length (4 bytes, little-endian), then JSON.
 
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, Read};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -17,18 +13,23 @@ use crate::driver::AclError;
 use crate::sim::acl::border::Refusal;
 
 /// Changes with every change of the messages.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// How long a process that is alive may take to say or take something that needs no other process.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest message. The longest ones list all ranks.
-const MAX_MESSAGE_BYTES: usize = 1 << 20;
+pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// Longest [`Hello`]: nobody has shown before it that he knows the nonce.
+pub(super) const MAX_HELLO_BYTES: usize = 1 << 10;
 
 /// The first message of a peer, the same in all versions.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) version: u32,
+    /// Of the meeting place.
+    pub(super) number: u64,
     pub(super) nonce: u64,
 }
 
@@ -54,12 +55,10 @@ impl From<No> for Refusal {
 /// The owner's answer to [`Hello`] and the `JoinRequest` that follows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// All ranks are there.
+    /// All ranks are there. The descriptor of the shared memory comes with it.
     Welcome {
         name: String,
         homes: Vec<Home>,
-        /// The file of the shared memory.
-        memory: PathBuf,
     },
     No(No),
 }
@@ -132,12 +131,12 @@ pub(super) enum ToPeer {
 }
 
 /// Reads one word. Garbage is `InvalidData`, the end of the other process `UnexpectedEof`.
-pub(super) fn read_message<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T> {
+pub(super) fn read_message<T: DeserializeOwned>(mut from: impl Read, max_bytes: usize) -> io::Result<T> {
     let mut len = [0; 4];
     from.read_exact(&mut len)?;
     let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
-    if len > MAX_MESSAGE_BYTES {
-        let text = format!("a word of {len} bytes, at most {MAX_MESSAGE_BYTES} wanted");
+    if len > max_bytes {
+        let text = format!("a word of {len} bytes, at most {max_bytes} wanted");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut bytes = vec![0; len];
@@ -145,47 +144,11 @@ pub(super) fn read_message<T: DeserializeOwned>(mut from: impl Read) -> io::Resu
     serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-fn to_bytes(word: &impl Serialize) -> io::Result<Vec<u8>> {
+pub(super) fn to_bytes(word: &impl Serialize) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(word)?;
     let len = u32::try_from(json.len()).ok().filter(|&len| len as usize <= MAX_MESSAGE_BYTES);
     let len = len.ok_or_else(|| io::Error::other(format!("a word of {} bytes", json.len())))?;
     Ok([&len.to_le_bytes(), json.as_slice()].concat())
-}
-
-/// The end of a connection that several threads write to.
-#[derive(Debug)]
-pub(super) struct Line {
-    stream: Mutex<UnixStream>,
-    /// For ending the connection while another thread writes.
-    handle: UnixStream,
-}
-
-impl Line {
-    /// The connection must have been given its limits ([`limit`]) before.
-    pub(super) fn new(stream: &UnixStream) -> io::Result<Line> {
-        Ok(Line { stream: Mutex::new(stream.try_clone()?), handle: stream.try_clone()? })
-    }
-
-    /// Says something. Where that fails the connection ends, which this end's reader sees.
-    pub(super) fn say(&self, word: &impl Serialize) {
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        if to_bytes(word).and_then(|bytes| stream.write_all(&bytes)).is_err() {
-            self.hang_up();
-        }
-    }
-
-    /// Ends the connection, for both sides.
-    pub(super) fn hang_up(&self) {
-        // Fails where the other side was first.
-        let _ = self.handle.shutdown(Shutdown::Both);
-    }
-}
-
-/// How long reads and writes may take; `None` for reads waits for as long as the other process lives.
-pub(super) fn limit(stream: &UnixStream, read: Option<Duration>) -> io::Result<()> {
-    // A limit of nothing is no limit to the system.
-    stream.set_read_timeout(read.map(|limit| limit.max(Duration::from_millis(1))))?;
-    stream.set_write_timeout(Some(PATIENCE))
 }
 
 /// What it means that a word could not be read.
@@ -196,6 +159,7 @@ pub(super) fn loss_text(error: &io::Error) -> String {
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => "has ended".into(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "does not answer".into(),
+        io::ErrorKind::PermissionDenied => format!("is not this user's: {error}"),
         _ => format!("cannot be reached any more: {error}"),
     }
 }
@@ -210,10 +174,10 @@ mod tests {
         let operation =
             Operation { kind: Kind::AllReduce(ReduceOp::Max), count: 1 << 40, data_type: DataType::Bfp16 };
         let bytes = to_bytes(&ToOwner::Issue { ticket: u64::MAX, operation }).unwrap();
-        let back: ToOwner = read_message(bytes.as_slice()).unwrap();
+        let back: ToOwner = read_message(bytes.as_slice(), MAX_MESSAGE_BYTES).unwrap();
         assert!(matches!(back, ToOwner::Issue { ticket: u64::MAX, operation: o } if o == operation));
 
-        let kind = |bytes: &[u8]| read_message::<ToOwner>(bytes).unwrap_err().kind();
+        let kind = |bytes: &[u8]| read_message::<ToOwner>(bytes, MAX_MESSAGE_BYTES).unwrap_err().kind();
         for cut in [0, 3, 4, bytes.len() - 1] {
             assert_eq!(kind(&bytes[..cut]), io::ErrorKind::UnexpectedEof);
         }

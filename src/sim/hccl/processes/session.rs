@@ -1,6 +1,7 @@
 //! One peer, as a rank of the owner's process: a thread that does what the peer says, and tells it what has ended.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::super::bootstrap::JoinRequest;
@@ -9,49 +10,49 @@ use super::super::failure::{refusal, result};
 use super::super::group::Group;
 use super::super::member::{Appointment, Member, Membership};
 use super::super::operation::Operation;
-use super::endpoint::Meeting;
-use super::owner::Link;
+use super::owner::{Guest, Link};
 use super::protocol::{Answer, ToOwner, ToPeer, PATIENCE};
 use super::region;
 use super::staging::Staging;
+use crate::lobby::Connection;
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
 
 /// Joins the communicator in the peer's stead, and does what it says until it has gone.
-pub(super) fn run_session(link: &Arc<Link>, meeting: Meeting, request: &JoinRequest) {
-    let Some(place) = meeting.place.upgrade() else { return link.line.hang_up() };
+pub(super) fn run_session(link: &Arc<Link>, guest: Arc<Guest>, request: &JoinRequest) {
     let joined =
-        place.meet(request).and_then(|group| welcome(link, &meeting, Member { group, rank: request.rank }));
-    drop(place);
+        guest.place.meet(request).and_then(|group| welcome(link, Member { group, rank: request.rank }));
     match joined {
         Ok(member) => {
             let session = Session::enter(link, member);
-            drop(meeting);
+            drop(guest);
             ring();
             session.run();
         }
         Err(refusal) => {
             link.line.say(&Answer::No(refusal.into()));
             link.line.hang_up();
-            drop(meeting);
+            drop(guest);
             ring();
         }
     }
 }
 
-fn welcome(link: &Link, meeting: &Meeting, member: Member) -> Outcome<Member> {
-    let memory = meeting.folder.path().join(format!("memory-{}", member.rank));
-    match Staging::create(&memory) {
-        Ok(staging) => link.set_staging(staging),
+fn welcome(link: &Link, member: Member) -> Outcome<Member> {
+    let memory = match Staging::create() {
+        Ok((staging, memory)) => {
+            link.set_staging(staging);
+            memory
+        }
         Err(e) => {
-            let did = format!("cannot share memory at {}: {e}", memory.display());
+            let did = format!("cannot share memory: {e}");
             member.group.lose(member.rank, &did);
             return Err(refusal(result::MEMORY, format!("{} {did}", link.who)));
         }
-    }
+    };
     let Group { name, homes, .. } = &*member.group;
     let (name, homes) = (name.clone(), homes.clone());
-    link.line.say(&Answer::Welcome { name, homes, memory });
+    link.line.say_with(&Answer::Welcome { name, homes }, Some(memory.as_fd()));
     wait_until(None, || {
         let state = link.state();
         state.is_ready || state.lost.is_some()

@@ -1,10 +1,11 @@
 //! Where bytes of device memory lie on their way between two processes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{fence, Ordering};
+
+use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags};
 
 use super::system::Shared;
 use crate::sim::memory::Contents;
@@ -25,23 +26,20 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    pub(super) fn create(path: &Path) -> io::Result<Staging> {
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        // Written, not only made longer: a full file system is an error here, and not a signal later.
+    /// New memory, and the descriptor by which the other process opens it.
+    pub(super) fn create() -> io::Result<(Staging, File)> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create(c"fastattention-hccl", flags)?);
+        // Written, not only made longer: a host without memory is an error here, and not a signal later.
         file.write_all(&vec![0; WORDS * WORD_BYTES])?;
-        Staging::of(&file)
+        fcntl_add_seals(&file, Shared::SEALS)?;
+        Ok((Staging::open(file.as_fd())?, file))
     }
 
-    pub(super) fn open(path: &Path) -> io::Result<Staging> {
-        Staging::of(&OpenOptions::new().read(true).write(true).open(path)?)
-    }
-
-    fn of(file: &File) -> io::Result<Staging> {
-        let (len, want) = (file.metadata()?.len(), WORDS * WORD_BYTES);
-        if len != want as u64 {
-            return Err(io::Error::other(format!("a file of {len} bytes given, {want} wanted")));
-        }
-        Ok(Staging { shared: Shared::map(file, WORDS)? })
+    /// # Errors
+    /// Also for memory that its maker could make shorter.
+    pub(super) fn open(descriptor: BorrowedFd<'_>) -> io::Result<Staging> {
+        Ok(Staging { shared: Shared::map(descriptor, WORDS)? })
     }
 
     /// Puts at most [`PIECE`] bytes in. True when some of them were never written.
@@ -85,13 +83,14 @@ impl Staging {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::SealFlags;
+
     use super::*;
 
     #[test]
     fn contents_pass_with_their_state() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("memory");
-        let (one, other) = (Staging::create(&path).unwrap(), Staging::open(&path).unwrap());
+        let (one, memory) = Staging::create().unwrap();
+        let other = Staging::open(memory.as_fd()).unwrap();
         let mut rng = fastrand::Rng::with_seed(3);
         for len in [0, 1, 7, 8, 63, 64, 65, 1000, PIECE - 1, PIECE] {
             for sparse in [0, 1, 3] {
@@ -107,8 +106,34 @@ mod tests {
                 assert!(Contents { bytes: got.bytes[3..].to_vec(), unset } == sent, "{len} {sparse}");
             }
         }
-        assert!(Staging::create(&path).is_err(), "the file is there already");
-        File::options().write(true).open(&path).unwrap().set_len(8).unwrap();
-        assert!(Staging::open(&path).unwrap_err().to_string().contains("8 bytes given"));
+    }
+
+    #[test]
+    fn memory_that_could_change_its_length_is_refused() {
+        let (_staging, memory) = Staging::create().unwrap();
+        let len = (WORDS * WORD_BYTES) as u64;
+        for other in [0, len - 1, len + 1] {
+            assert!(memory.set_len(other).is_err(), "{other} bytes");
+        }
+        assert!(
+            fcntl_add_seals(&memory, SealFlags::WRITE).is_err(),
+            "nor can anybody keep the other from writing"
+        );
+        let error = |file: &File| Staging::open(file.as_fd()).unwrap_err().to_string();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(len).unwrap();
+        assert!(error(&file).contains("sealed memory wanted"), "{}", error(&file));
+        for (len, seals, text) in [
+            (len, SealFlags::empty(), "sealed memory wanted"),
+            (len, SealFlags::SHRINK | SealFlags::GROW, "sealed memory wanted"),
+            (len - 8, Shared::SEALS, "bytes given"),
+            (len + 8, Shared::SEALS, "bytes given"),
+        ] {
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+            let file = File::from(memfd_create(c"test", flags).unwrap());
+            file.set_len(len).unwrap();
+            fcntl_add_seals(&file, seals).unwrap();
+            assert!(error(&file).contains(text), "{seals:?}: {}", error(&file));
+        }
     }
 }
