@@ -66,13 +66,16 @@ pub(crate) enum Special {
     RsvdCnt = 9,
 }
 
+/// The function of a kernel: argument slots and their number.
+pub(crate) type Launch = unsafe extern "C" fn(*const u64, u32) -> i32;
+
 /// A kernel in an image.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FasimKernel {
     pub(crate) name: *const c_char,
     /// Calls the kernel with its arguments unpacked from 8-byte slots. 0, or 1 when stopped by the machine.
-    pub(crate) launch: unsafe extern "C" fn(*const u64, u32) -> i32,
+    pub(crate) launch: Option<Launch>,
     pub(crate) num_args: u32,
     /// See [`KernelType`].
     pub(crate) kernel_type: u32,
@@ -103,5 +106,5 @@ pub(crate) struct FasimImage {
     pub(crate) num_kernels: u32,
     pub(crate) reserved: u32,
     pub(crate) kernels: *const FasimKernel,
-    pub(crate) bind: unsafe extern "C" fn(*const FasimHooks),
+    pub(crate) bind: Option<unsafe extern "C" fn(*const FasimHooks)>,
 }

@@ -1,22 +1,25 @@
 //! Kernel images: shared libraries built for the host that export `fasim_image` (see [`super::abi`]).
-#![allow(unsafe_code, reason = "loads a shared library and reads the C structures that it exports")]
+#![allow(unsafe_code, reason = "calls functions of a shared library")]
 
-use std::ffi::{c_char, CStr};
+use std::ffi::c_char;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+mod layout;
+mod mapped;
 mod npu;
 
-use super::abi::{FasimImage, FasimKernel, KernelType, ABI_VERSION};
+use super::abi::{FasimImage, FasimKernel, KernelType, Launch, ABI_VERSION};
 use super::isa::{self, OpInfo};
 use super::machine::{Body, HOOKS};
+use mapped::Mapped;
 
 /// A shared library in this process, and what its operation numbers mean.
 struct Library {
     ops: Arc<[&'static OpInfo]>,
     /// Keeps the code of the kernels mapped. Dropped last.
-    _handle: libloading::Library,
+    _mapped: Mapped,
 }
 
 /// Names a host build of kernels for programs that load NPU binaries.
@@ -36,7 +39,7 @@ pub(crate) struct Kernel {
     /// Arguments that the kernel takes, one 8-byte slot each.
     pub(crate) num_args: u32,
     kernel_type: KernelType,
-    launch: unsafe extern "C" fn(*const u64, u32) -> i32,
+    launch: Launch,
     library: Arc<Library>,
 }
 
@@ -74,36 +77,38 @@ impl Image {
     /// # Errors
     /// What the loader said, or why the file is no image that can run.
     pub(crate) fn load_file(path: &Path) -> Result<Arc<Image>, String> {
-        let data = std::fs::read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+        let data = read(path)?;
         if npu::is_npu_binary(&data) {
             return Self::stand_in(&data);
         }
-        Self::load_library(path)
+        Self::load_library(path, &data)
     }
 
-    /// Loads a shared library. The error says what the loader said, or which part of the interface does not match.
-    fn load_library(path: &Path) -> Result<Arc<Image>, String> {
-        // SAFETY: whoever names the file vouches for its initialisers, as for any program that is run.
-        let handle = unsafe { libloading::Library::new(path) }
-            .map_err(|e| format!("{} cannot be loaded: {e}", path.display()))?;
-        // SAFETY: machine_abi.h fixes the type of the exported `fasim_image`.
-        let entry = unsafe { handle.get::<unsafe extern "C" fn() -> *const FasimImage>(b"fasim_image\0") }
-            .map_err(|e| format!("{} is no kernel image: {e}", path.display()))?;
-        // SAFETY: as above; it takes nothing and returns a pointer to a table inside the library.
-        let raw = unsafe { entry() };
-        // SAFETY: the table lives as long as the library is loaded, and `handle` is held until the copy is made.
-        let raw = *unsafe { raw.as_ref() }.ok_or("fasim_image returned a null pointer")?;
+    /// Loads a shared library, whose bytes are `data`. The error says what is wrong with the file, what the loader said, or
+    /// which part of the interface does not match.
+    fn load_library(path: &Path, data: &[u8]) -> Result<Arc<Image>, String> {
+        let mapped = Mapped::open(path, data)?;
+        let raw = mapped.image().map_err(|e| format!("{} is no kernel image: {e}", path.display()))?;
         if raw.abi_version != ABI_VERSION {
             let given = raw.abi_version;
             return Err(format!("the image has interface version {given}; this machine has {ABI_VERSION}"));
         }
-        let ops = read_ops(&raw)?;
+        let ops = read_ops(&mapped, &raw)?;
+        let kernels = mapped.table(raw.kernels, raw.num_kernels, "kernels")?;
+        let kernels: Vec<_> = kernels.iter().map(|k| read_kernel(&mapped, k)).collect::<Result<_, _>>()?;
+        let bind = raw.bind.ok_or("the image has no function `bind`")?;
+        mapped.require_code(bind as usize, "bind")?;
         // SAFETY: the version says that `bind` takes our FasimHooks, which is a static.
-        unsafe { (raw.bind)(&HOOKS) };
-        let library = Arc::new(Library { ops, _handle: handle });
-        let kernels = table(raw.kernels, raw.num_kernels, "kernels")?;
-        let kernels = kernels.iter().map(|k| read_kernel(k, &library)).collect::<Result<_, _>>()?;
-        Ok(Arc::new(Image { kernels }))
+        unsafe { bind(&HOOKS) };
+        let library = Arc::new(Library { ops, _mapped: mapped });
+        let with_library = |kernel: KernelEntry| Kernel {
+            name: kernel.name,
+            num_args: kernel.num_args,
+            kernel_type: kernel.kernel_type,
+            launch: kernel.launch,
+            library: Arc::clone(&library),
+        };
+        Ok(Arc::new(Image { kernels: kernels.into_iter().map(with_library).collect() }))
     }
 
     /// As [`Self::load_file`], from memory.
@@ -112,7 +117,7 @@ impl Image {
             return Self::stand_in(data);
         }
         let file = MemoryFile::new(data).map_err(|e| format!("the image cannot be put into a file: {e}"))?;
-        Self::load_library(file.path())
+        Self::load_library(file.path(), data)
     }
 
     /// What runs in the place of an NPU binary: the kernels of the same names in the host build that
@@ -128,7 +133,8 @@ impl Image {
             ));
         };
         let path = Path::new(&path);
-        let image = Self::load_library(path).map_err(|e| format!("{STAND_IN_VARIABLE}: {e}"))?;
+        let data = read(path).map_err(|e| format!("{STAND_IN_VARIABLE}: {e}"))?;
+        let image = Self::load_library(path, &data).map_err(|e| format!("{STAND_IN_VARIABLE}: {e}"))?;
         let kernels: Vec<_> = wanted.iter().filter_map(|k| image.find(&k.name)).collect();
         if kernels.is_empty() {
             let known: Vec<_> = image.kernels().iter().map(|k| k.name.as_str()).collect();
@@ -152,38 +158,35 @@ impl Image {
     }
 }
 
-/// A table of the image.
-fn table<T>(start: *const T, len: u32, name: &str) -> Result<&'static [T], String> {
-    if len == 0 {
-        return Ok(&[]);
+/// The bytes of a file.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let wrong = |e: &dyn fmt::Display| format!("{} cannot be read: {e}", path.display());
+    // Whatever is no file could keep the reader waiting for ever.
+    if !std::fs::metadata(path).map_err(|e| wrong(&e))?.is_file() {
+        return Err(wrong(&"it is no file"));
     }
-    if start.is_null() {
-        return Err(format!("the image announces {len} {name} but gives no table"));
-    }
-    // SAFETY: machine_abi.h: `start` points to `len` entries in the library's constant data. The slices are only used
-    // by load_file, which holds the library; what is kept is copied.
-    Ok(unsafe { std::slice::from_raw_parts(start, len as usize) })
+    std::fs::read(path).map_err(|e| wrong(&e))
 }
 
-fn text(start: *const c_char, what: &str) -> Result<&'static str, String> {
-    if start.is_null() {
-        return Err(format!("the image has {what} without a name"));
-    }
-    // SAFETY: machine_abi.h: names are C strings in the library's constant data; used as in `table`.
-    unsafe { CStr::from_ptr(start) }.to_str().map_err(|_| format!("the name of {what} is not UTF-8"))
-}
-
-fn read_ops(raw: &FasimImage) -> Result<Arc<[&'static OpInfo]>, String> {
-    let names = table(raw.ops, raw.num_ops, "operations")?;
+fn read_ops(mapped: &Mapped, raw: &FasimImage) -> Result<Arc<[&'static OpInfo]>, String> {
+    let names = mapped.table(raw.ops, raw.num_ops, "operations")?;
     let find = |name: &*const c_char| {
-        let name = text(*name, "an operation")?;
+        let name = mapped.text(*name, "an operation")?;
         isa::find(name).ok_or_else(|| format!("the image uses the intrinsic {name}, which is not modelled"))
     };
     names.iter().map(find).collect()
 }
 
-fn read_kernel(raw: &FasimKernel, library: &Arc<Library>) -> Result<Kernel, String> {
-    let name = text(raw.name, "a kernel")?.to_owned();
+/// A kernel before its library can be shared.
+struct KernelEntry {
+    name: String,
+    num_args: u32,
+    kernel_type: KernelType,
+    launch: Launch,
+}
+
+fn read_kernel(mapped: &Mapped, raw: &FasimKernel) -> Result<KernelEntry, String> {
+    let name = mapped.text(raw.name, "a kernel")?.to_owned();
     let kernel_type = match raw.kernel_type {
         0 => KernelType::AivOnly,
         1 => KernelType::AicOnly,
@@ -191,8 +194,9 @@ fn read_kernel(raw: &FasimKernel, library: &Arc<Library>) -> Result<Kernel, Stri
         3 => KernelType::MixAic1Aiv1,
         other => return Err(format!("kernel {name} has type {other}; types are 0 to 3")),
     };
-    let library = Arc::clone(library);
-    Ok(Kernel { name, num_args: raw.num_args, kernel_type, launch: raw.launch, library })
+    let launch = raw.launch.ok_or_else(|| format!("kernel {name} has no function"))?;
+    mapped.require_code(launch as usize, &format!("kernel {name}"))?;
+    Ok(KernelEntry { name, num_args: raw.num_args, kernel_type, launch })
 }
 
 /// A file that exists only while it is loaded.

@@ -32,15 +32,43 @@ static int32_t per_block(const uint64_t* slots, uint32_t) {
 // Something that the simulator does not model.
 static int32_t not_modelled(const uint64_t*, uint32_t) { return hooks->api_fault(1, "a feature of tomorrow"); }
 
-static const FasimKernel kKernels[] = {
+// What tests give otherwise to see a wrong table refused.
+#ifndef NUM_KERNELS
+#define NUM_KERNELS 4
+#endif
+#ifndef KERNELS
+#define KERNELS kKernels
+#endif
+#ifndef NUM_OPS
+#define NUM_OPS 0
+#endif
+#ifndef NAME
+#define NAME "last"
+#endif
+#ifndef LAUNCH
+#define LAUNCH not_modelled
+#endif
+#ifndef BIND
+#define BIND bind
+#endif
+
+#ifdef WITH_UNDEFINED
+extern "C" int32_t defined_nowhere(const uint64_t*, uint32_t);
+static int32_t calls_nothing(const uint64_t* slots, uint32_t count) { return defined_nowhere(slots, count); }
+#undef LAUNCH
+#define LAUNCH calls_nothing
+#endif
+
+[[maybe_unused]] static const FasimKernel kKernels[] = {
     {"add_words", add_words, 4, 0},
     {"per_block", per_block, 2, 0},
     {"not_modelled", not_modelled, 0, 0},
+    {NAME, LAUNCH, 0, 0},
 };
 
-static void bind(const FasimHooks* given) { hooks = given; }
+[[maybe_unused]] static void bind(const FasimHooks* given) { hooks = given; }
 
 extern "C" __attribute__((visibility("default"))) const FasimImage* fasim_image(void) {
-    static const FasimImage image = {FASIM_ABI_VERSION, 0, nullptr, 3, 0, kKernels, bind};
+    static const FasimImage image = {FASIM_ABI_VERSION, NUM_OPS, nullptr, NUM_KERNELS, 0, KERNELS, BIND};
     return &image;
 }
