@@ -40,7 +40,7 @@ fn not_built(why: &str) -> Error {
 /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver` when the driver does not take them.
 pub(crate) fn load(device: &Device) -> Result<Module> {
     if device.is_simulated() {
-        return Module::load_trusted(device, SIMULATOR.into());
+        return Module::load_trusted(device, SIMULATOR);
     }
     let images = npu_build()?.images.iter();
     let named = images.map(|image| (image.kernels.iter().map(|k| k.name).collect(), image.bytes));

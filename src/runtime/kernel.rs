@@ -35,7 +35,7 @@ pub struct Module {
 struct Image {
     /// Names of its kernels; none for the only image of a module.
     kernels: Option<Vec<&'static str>>,
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     loaded: OnceLock<Arc<ModuleInner>>,
 }
 
@@ -44,7 +44,23 @@ struct ModuleInner {
     device: Device,
     handle: Handle,
     /// The driver may read the image until it is unloaded.
-    _image: Arc<[u8]>,
+    _image: Bytes,
+}
+
+/// The bytes of an image: part of this program, or a caller's.
+#[derive(Clone, Debug)]
+enum Bytes {
+    Built(&'static [u8]),
+    Given(Arc<[u8]>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Bytes::Built(bytes) => bytes,
+            Bytes::Given(bytes) => bytes,
+        }
+    }
 }
 
 impl Module {
@@ -58,11 +74,15 @@ impl Module {
     /// On the simulator the image is native code of this process: it must be one that the crate's headers and entries
     /// were compiled into, and its initialisers must be harmless.
     pub unsafe fn load(device: &Device, image: impl Into<Arc<[u8]>>) -> Result<Module> {
-        Self::load_trusted(device, image.into())
+        Self::load_bytes(device, Bytes::Given(image.into()))
     }
 
     /// [`Self::load`] for an image that this crate's build script made.
-    pub(crate) fn load_trusted(device: &Device, bytes: Arc<[u8]>) -> Result<Module> {
+    pub(crate) fn load_trusted(device: &Device, image: &'static [u8]) -> Result<Module> {
+        Self::load_bytes(device, Bytes::Built(image))
+    }
+
+    fn load_bytes(device: &Device, bytes: Bytes) -> Result<Module> {
         let image = Image { kernels: None, bytes, loaded: OnceLock::new() };
         image.load(device)?;
         Ok(Module { device: device.clone(), images: Arc::new([image]) })
@@ -73,9 +93,9 @@ impl Module {
         device: &Device,
         images: impl Iterator<Item = (Vec<&'static str>, &'static [u8])>,
     ) -> Module {
-        let image = |(kernels, bytes): (_, &[u8])| Image {
+        let image = |(kernels, bytes)| Image {
             kernels: Some(kernels),
-            bytes: bytes.into(),
+            bytes: Bytes::Built(bytes),
             loaded: OnceLock::new(),
         };
         Module { device: device.clone(), images: images.map(image).collect() }
@@ -123,13 +143,14 @@ impl Image {
             return Ok(Arc::clone(loaded));
         }
         // Two threads may load it at the same time; one of the two stays.
-        let loaded = ModuleInner::load(device, Arc::clone(&self.bytes))?;
+        let loaded = ModuleInner::load(device, self.bytes.clone())?;
         Ok(Arc::clone(self.loaded.get_or_init(|| Arc::new(loaded))))
     }
 }
 
 impl ModuleInner {
-    fn load(device: &Device, image: Arc<[u8]>) -> Result<Self> {
+    fn load(device: &Device, image: Bytes) -> Result<Self> {
+        let bytes = image.get();
         let handle = match device.driver().table.aclrtBinaryLoadFromData {
             Some(load) => {
                 let mut handle = Handle::NULL;
@@ -137,11 +158,11 @@ impl ModuleInner {
                 let options = LoadOptions { options: &raw mut option, numOpt: 1 };
                 device.driver().call("aclrtBinaryLoadFromData", |_| {
                     // SAFETY: data and options live during the call, and the image until the module is unloaded.
-                    unsafe { load(image.as_ptr().cast(), image.len(), &raw const options, &raw mut handle.0) }
+                    unsafe { load(bytes.as_ptr().cast(), bytes.len(), &raw const options, &raw mut handle.0) }
                 })?;
                 handle
             }
-            None => load_through_file(device, &image)?,
+            None => load_through_file(device, bytes)?,
         };
         Ok(Self { device: device.clone(), handle, _image: image })
     }

@@ -117,6 +117,8 @@ pub enum Stop {
     Fault(Box<Fault>),
     /// The simulator does not model something.
     Unsupported(Box<Unsupported>),
+    /// The host has too little of something.
+    Host(String),
     /// The simulator is wrong: a caught panic's text.
     Defect(String),
 }
@@ -131,6 +133,11 @@ impl Stop {
     pub(crate) fn unsupported(detail: impl Into<String>) -> Stop {
         Stop::Unsupported(Box::new(Unsupported { site: None, detail: detail.into() }))
     }
+
+    /// The host refused to give memory. `what`: for what it was asked, "the trace".
+    pub(crate) fn no_memory(what: &str) -> Stop {
+        Stop::Host(format!("the host has no memory for {what}"))
+    }
 }
 
 impl fmt::Display for Stop {
@@ -138,6 +145,7 @@ impl fmt::Display for Stop {
         match self {
             Stop::Fault(x) => x.fmt(f),
             Stop::Unsupported(x) => x.fmt(f),
+            Stop::Host(text) => f.write_str(text),
             Stop::Defect(text) => write!(f, "defect of the simulator: {text}"),
         }
     }

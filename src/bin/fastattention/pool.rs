@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, Result};
 
-/// Runs `work` on every case, those of the highest `cost` first, so that no thread is left with a long one at the end. Results are in the
+/// Runs `work` on every case, on up to `threads` threads, those of the highest `cost` first, so that no thread is left with a long one at the end. Results are in the
 /// order of the cases; `show` gets the share of the cost that is done. The first error ends it all.
 pub(crate) fn run<C: Sync, R: Send>(
     cases: &[C],
@@ -35,14 +35,17 @@ pub(crate) fn run<C: Sync, R: Send>(
         Ok(())
     };
     std::thread::scope(|scope| -> Result<()> {
-        let all: Vec<_> = (0..threads.min(cases.len())).map(|_| scope.spawn(thread)).collect();
-        for thread in all {
+        // This one, and as many others as the host starts.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, thread);
+        let others: Vec<_> = (1..threads.min(cases.len())).map_while(|i| spawn(i).ok()).collect();
+        let own = thread();
+        for thread in others {
             match thread.join() {
                 Ok(outcome) => outcome?,
                 Err(_) => bail!("a thread of the host panicked"),
             }
         }
-        Ok(())
+        own
     })?;
     let (_, mut results) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(place, _)| *place);

@@ -20,6 +20,9 @@ use crate::sim::{machine, FaultKind, Stop};
 /// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
 const MAX_BLOCKS: u32 = 65_535;
 
+/// Most attributes of a launch: several times as many as any CANN has.
+const MAX_ATTRS: usize = 64;
+
 /// Bytes of `aclrtCreateBinary`, copied.
 pub(in crate::sim) struct Binary {
     pub(super) data: Vec<u8>,
@@ -138,6 +141,12 @@ pub(super) unsafe fn check_config(cfg: *const LaunchCfg) -> Outcome {
             format!("cfg: attrs = NULL given with numAttrs = {}", cfg.numAttrs),
         );
     }
+    if cfg.numAttrs > MAX_ATTRS {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("cfg: numAttrs = {} given, at most {MAX_ATTRS} wanted", cfg.numAttrs),
+        );
+    }
     // SAFETY: not null, so `numAttrs` entries by this function's contract.
     let attrs = unsafe { std::slice::from_raw_parts(cfg.attrs, cfg.numAttrs) };
     for (i, attr) in attrs.iter().enumerate() {
@@ -243,6 +252,7 @@ fn failure(kernel: &str, stop: &Stop) -> Refusal {
     let code = match stop {
         Stop::Fault(fault) if fault.kind == FaultKind::Deadlock => codes::RT_AICORE_TIMEOUT,
         Stop::Fault(_) | Stop::Unsupported(_) => codes::RT_AICORE_EXCEPTION,
+        Stop::Host(_) => codes::RT_MEMORY_ALLOCATION,
         Stop::Defect(_) => codes::INTERNAL_ERROR,
     };
     Refusal { code, text: format!("kernel {kernel:?} was stopped\n{stop}") }
@@ -258,6 +268,7 @@ mod tests {
             (Stop::fault(FaultKind::Race, "x"), 507_015, "Fault: Race: x"),
             (Stop::fault(FaultKind::Deadlock, "y"), 507_014, "Fault: Deadlock: y"),
             (Stop::unsupported("z"), 507_015, "Unsupported: z"),
+            (Stop::no_memory("v"), 207_001, "the host has no memory for v"),
             (Stop::Defect("w".into()), 500_000, "defect of the simulator: w"),
         ];
         for (stop, code, line) in cases {

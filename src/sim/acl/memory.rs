@@ -179,6 +179,12 @@ fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {
     if pointer.is_null() {
         return refuse(codes::INVALID_PARAM, format!("{name} = NULL given, {len} bytes wanted"));
     }
+    if isize::try_from(len).is_err() {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("{name}: {len} bytes given, at most {} wanted", isize::MAX),
+        );
+    }
     let address = pointer.addr();
     let past = |at: u64, size: u64| {
         refuse(
@@ -217,11 +223,28 @@ pub(super) fn device_range(name: &str, pointer: *mut u8, len: usize) -> Outcome<
     }
 }
 
+/// Rows of a copy: `height` of `width` bytes, a pitch apart on each side.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) dst_pitch: usize,
+    pub(super) src_pitch: usize,
+}
+
+impl Rows {
+    /// Bytes from the first to the last, pitches between them included.
+    fn span(&self, pitch: usize) -> usize {
+        let before = (self.height - 1).checked_mul(pitch);
+        before.and_then(|before| before.checked_add(self.width)).unwrap_or(usize::MAX)
+    }
+}
+
 /// A checked copy.
 pub(super) struct Copy {
     dst: End,
     src: End,
-    len: usize,
+    rows: Rows,
 }
 
 impl Copy {
@@ -239,7 +262,21 @@ impl Copy {
         if let (End::Device { device: to, .. }, End::Device { device: from, .. }) = (&dst, &src) {
             peers::check_copy(from, to)?;
         }
-        Ok(Copy { dst, src, len })
+        let rows = Rows { width: len, height: 1, dst_pitch: len, src_pitch: len };
+        Ok(Copy { dst, src, rows })
+    }
+
+    /// Checks a copy of at least one row. It takes as long for any number of rows.
+    pub(super) fn of_rows(dst: *mut u8, src: *mut u8, rows: Rows, kind: u32) -> Outcome<Copy> {
+        let Rows { width, height, dst_pitch, src_pitch } = rows;
+        let first = Copy::new(dst, width, src, width, kind)?;
+        // The last row by itself, which gives the clearer text.
+        let last = |start: *mut u8, pitch: usize| start.wrapping_add((height - 1).wrapping_mul(pitch));
+        Copy::new(last(dst, dst_pitch), width, last(src, src_pitch), width, kind)?;
+        let (want_dst, want_src) = wants(kind)?;
+        end("dst", dst, rows.span(dst_pitch), want_dst)?;
+        end("src", src, rows.span(src_pitch), want_src)?;
+        Ok(Copy { rows, ..first })
     }
 
     pub(super) fn is_host_to_host(&self) -> bool {
@@ -253,22 +290,40 @@ impl Copy {
 
     /// Copies.
     ///
+    /// # Errors
+    /// When the host has no memory for a part of the data.
+    ///
     /// # Safety
-    /// A host end is valid for `len` bytes, for reading or for writing, and nobody changes it meanwhile.
-    pub(super) unsafe fn perform(&self) {
+    /// A host end is valid for the rows, for reading or for writing, and nobody changes it meanwhile.
+    pub(super) unsafe fn perform(&self) -> Outcome {
+        for row in 0..self.rows.height {
+            // SAFETY: as this function's contract says.
+            unsafe { self.perform_row(row * self.rows.dst_pitch, row * self.rows.src_pitch) }?;
+        }
+        Ok(())
+    }
+
+    /// Copies the row that starts so many bytes behind the first.
+    ///
+    /// # Safety
+    /// As for [`Self::perform`].
+    unsafe fn perform_row(&self, to: usize, from: usize) -> Outcome {
+        let len = self.rows.width;
         match (&self.dst, &self.src) {
             (End::Device { allocation, address, .. }, End::Host { pointer, .. }) => {
-                order::reads(pointer.cast_const(), self.len);
+                let pointer = pointer.cast_const().wrapping_add(from);
+                order::reads(pointer, len);
                 // SAFETY: readable for `len` bytes by this function's contract.
-                let bytes = unsafe { std::slice::from_raw_parts(pointer.cast_const(), self.len) };
-                allocation.write(*address, bytes);
+                let bytes = unsafe { std::slice::from_raw_parts(pointer, len) };
+                allocation.write(*address + to as u64, bytes);
             }
             (End::Host { pointer, .. }, End::Device { allocation, address, .. }) => {
-                order::writes(*pointer, self.len);
-                let mut buffer = vec![0; self.len.min(CHUNK)];
-                for at in (0..self.len).step_by(CHUNK) {
-                    let part = &mut buffer[..CHUNK.min(self.len - at)];
-                    allocation.read(*address + at as u64, part);
+                let pointer = pointer.wrapping_add(to);
+                order::writes(pointer, len);
+                let mut buffer = vec![0; len.min(CHUNK)];
+                for at in (0..len).step_by(CHUNK) {
+                    let part = &mut buffer[..CHUNK.min(len - at)];
+                    allocation.read(*address + (from + at) as u64, part);
                     // SAFETY: `at` lies inside the `len` bytes that this function's contract makes writable.
                     let to = unsafe { pointer.add(at) };
                     // SAFETY: the part ends inside those bytes, and `buffer` is new memory.
@@ -276,31 +331,39 @@ impl Copy {
                 }
             }
             (
-                End::Device { allocation: to, address: dst, .. },
-                End::Device { allocation: from, address: src, .. },
+                End::Device { allocation: target, address: dst, .. },
+                End::Device { allocation: source, address: src, .. },
             ) => {
-                copy_on_device(to, *dst, from, *src, self.len);
+                copy_on_device(target, *dst + to as u64, source, *src + from as u64, len)?;
             }
-            (End::Host { pointer: to, .. }, End::Host { pointer: from, .. }) => {
-                order::reads(from.cast_const(), self.len);
-                order::writes(*to, self.len);
+            (End::Host { pointer: dst, .. }, End::Host { pointer: src, .. }) => {
+                let (dst, src) = (dst.wrapping_add(to), src.cast_const().wrapping_add(from));
+                order::reads(src, len);
+                order::writes(dst, len);
                 // SAFETY: both valid for `len` bytes by this function's contract; `copy` allows an overlap.
-                unsafe { from.cast_const().copy_to(*to, self.len) };
+                unsafe { src.copy_to(dst, len) };
             }
         }
+        Ok(())
     }
 }
 
 /// Copies bytes, and for bytes that were never written that fact. Ranges may overlap, as in `memmove`.
-fn copy_on_device(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: usize) {
+fn copy_on_device(to: &Allocation, dst: u64, from: &Allocation, src: u64, len: usize) -> Outcome {
     // A copy may be as large as the device: it goes in parts, from the end that an overlap does not spoil.
-    let mut parts: Vec<usize> = (0..len).step_by(CHUNK).collect();
-    if src < dst {
-        parts.reverse();
+    let count = len.div_ceil(CHUNK);
+    for i in 0..count {
+        let at = CHUNK * if src < dst { count - 1 - i } else { i };
+        let part = CHUNK.min(len - at);
+        let Some(contents) = from.load(src + at as u64, part) else {
+            return refuse(
+                codes::RT_MEMORY_ALLOCATION,
+                format!("the host has no memory for {part} bytes of a copy"),
+            );
+        };
+        to.store(dst + at as u64, &contents);
     }
-    for at in parts {
-        to.store(dst + at as u64, &from.load(src + at as u64, CHUNK.min(len - at)));
-    }
+    Ok(())
 }
 
 /// A checked fill.
@@ -366,42 +429,38 @@ pub(super) fn hbm_us(soc: &Soc, passes: u32, bytes: u64) -> f64 {
     f64::from(passes) * bytes as f64 / (soc.timing.memory.hbm_gbps * 1e3)
 }
 
-/// Copies of one call on a timeline.
+/// A copy on a timeline.
 ///
 /// ASSUMPTION(copy-time): a copy within a device reads and writes HBM at its full rate, one between devices is a transfer over their
 /// link, one from or to the host takes no time.
-fn copy_step(copies: &[Copy], soc: &Soc) -> Step {
-    let bytes = copies.iter().map(|copy| copy.len as u64).sum();
-    let us = match copies.first().map(|copy| (&copy.dst, &copy.src)) {
-        Some((End::Device { device: to, .. }, End::Device { device: from, .. })) if to.id() == from.id() => {
+fn copy_step(copy: &Copy, soc: &Soc) -> Step {
+    let bytes = copy.rows.width as u64 * copy.rows.height as u64;
+    let us = match (&copy.dst, &copy.src) {
+        (End::Device { device: to, .. }, End::Device { device: from, .. }) if to.id() == from.id() => {
             hbm_us(soc, 2, bytes)
         }
-        Some((End::Device { .. }, End::Device { .. })) => {
-            soc.links.microseconds(Collective::SendRecv, bytes, 2)
-        }
+        (End::Device { .. }, End::Device { .. }) => soc.links.microseconds(Collective::SendRecv, bytes, 2),
         _ => 0.0,
     };
     Step::Copy { name: "copy", bytes, us }
 }
 
-/// Queues copies as one piece of work, and waits for it where an end is pageable host memory (acl-runtime.md 1.6).
+/// Queues a copy, and waits for it where an end is pageable host memory (acl-runtime.md 1.6).
 ///
 /// # Safety
-/// As [`Copy::perform`] for each, until the stream reaches them.
-pub(super) unsafe fn copy_async(copies: Vec<Copy>, stream: &Arc<Stream>) -> Outcome {
-    if copies.iter().any(Copy::is_host_to_host) {
+/// As [`Copy::perform`], until the stream reaches it.
+pub(super) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Outcome {
+    if copy.is_host_to_host() {
         return refuse(
             codes::RT_FEATURE_NOT_SUPPORT,
             "an asynchronous copy from host to host is not supported",
         );
     }
-    let wait = !copies.iter().all(Copy::may_be_asynchronous);
+    let wait = !copy.may_be_asynchronous();
     let number = stream.submit(move |stream: &Stream| {
-        for copy in &copies {
-            // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
-            unsafe { copy.perform() };
-        }
-        stream.log(|| copy_step(&copies, stream.config().soc));
+        // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
+        unsafe { copy.perform() }?;
+        stream.log(|| copy_step(&copy, stream.config().soc));
         Ok(())
     })?;
     if wait {

@@ -23,7 +23,7 @@ pub(super) enum Region {
 /// Device memory of a rank in another process.
 pub(super) trait Distant: fmt::Debug + Send + Sync {
     /// # Errors
-    /// When that rank is lost.
+    /// When that rank is lost, or the host has no memory for the data.
     fn load(&self, range: Range<u64>) -> Result<Contents, Failure>;
 
     /// # Errors
@@ -43,7 +43,7 @@ impl Region {
 
     pub(super) fn load(&self, range: Range<u64>) -> Result<Contents, Failure> {
         match self {
-            Region::Here(own) => Ok(own.load(range)),
+            Region::Here(own) => own.load(range),
             Region::Elsewhere(distant) => distant.load(range),
         }
     }
@@ -112,8 +112,9 @@ impl LocalMemory {
         Ok(LocalMemory { allocation, address, len })
     }
 
-    fn load(&self, range: Range<u64>) -> Contents {
-        self.allocation.load(self.address + range.start, bytes(range.end - range.start))
+    fn load(&self, range: Range<u64>) -> Result<Contents, Failure> {
+        let len = bytes(range.end - range.start);
+        self.allocation.load(self.address + range.start, len).ok_or_else(|| Failure::no_memory(len))
     }
 
     fn store(&self, at: u64, contents: &Contents) {

@@ -17,6 +17,8 @@ pub(super) enum Cause {
     Timeout,
     /// A rank's work was dropped, it destroyed its communicator, or its process ended.
     RankLost,
+    /// The host has no memory for the data.
+    NoMemory,
     /// A defect of the simulator.
     Defect,
 }
@@ -28,12 +30,21 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// The host has no memory for `bytes` bytes of data.
+    pub(super) fn no_memory(bytes: usize) -> Failure {
+        Failure {
+            cause: Cause::NoMemory,
+            text: format!("the host has no memory for {bytes} bytes of the data"),
+        }
+    }
+
     /// What HCCL functions return.
     pub(super) fn result(&self) -> HcclResult {
         match self.cause {
             Cause::Mismatch => result::PARA,
             Cause::Timeout => result::TIMEOUT,
             Cause::RankLost => result::REMOTE,
+            Cause::NoMemory => result::MEMORY,
             Cause::Defect => result::INTERNAL,
         }
     }
@@ -57,6 +68,7 @@ impl Failure {
         let (code, vendor) = match self.cause {
             Cause::Mismatch => (codes::RT_PARAM_INVALID, "EI0005: "),
             Cause::Timeout | Cause::RankLost => (codes::RT_FFTS_TIMEOUT, "EI0002: "),
+            Cause::NoMemory => (codes::RT_MEMORY_ALLOCATION, ""),
             Cause::Defect => (codes::INTERNAL_ERROR, ""),
         };
         Refusal { code, text: format!("{vendor}{}", self.text) }

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use bytemuck::allocation::try_zeroed_slice_box;
+
 use super::buffers::{bytes, Buffers, Region};
 use super::config::{ReduceOrder, ReduceRounding};
 use super::failure::Failure;
@@ -47,7 +49,7 @@ pub(super) struct Part {
 /// nothing is read before all of them are ready.
 ///
 /// # Errors
-/// When a rank in another process is lost; results may then be there in part.
+/// When a rank in another process is lost, or the host has no memory for the data; results may then be there in part.
 pub(super) fn execute(parts: &[Part], arithmetic: Arithmetic, number: u64) -> Result<(), Failure> {
     let Some(first) = parts.first() else { return Ok(()) };
     let operation = first.operation;
@@ -59,7 +61,7 @@ pub(super) fn execute(parts: &[Part], arithmetic: Arithmetic, number: u64) -> Re
     let reduced = |op, range: Range<u64>| {
         let inputs: Result<Vec<Contents>, Failure> =
             order.iter().map(|&i| sent(&parts[i]).load(range.clone())).collect();
-        Ok(reduce_contents(&operation, op, arithmetic.rounding, &inputs?))
+        reduce_contents(&operation, op, arithmetic.rounding, &inputs?)
     };
     match operation.kind {
         Kind::AllReduce(op) => chunks(one, |range| {
@@ -116,14 +118,15 @@ fn reduce_contents(
     op: ReduceOp,
     rounding: ReduceRounding,
     inputs: &[Contents],
-) -> Contents {
+) -> Result<Contents, Failure> {
     let size = bytes(operation.data_type.size_bytes());
     let unset: BTreeSet<usize> = inputs.iter().flat_map(|c| c.unset.iter().map(|at| at / size)).collect();
     let slices: Vec<&[u8]> = inputs.iter().map(|c| c.bytes.as_slice()).collect();
-    let mut out = vec![0; slices.first().map_or(0, |s| s.len())];
+    let len = slices.first().map_or(0, |s| s.len());
+    let mut out = try_zeroed_slice_box(len).map_err(|()| Failure::no_memory(len))?.into_vec();
     reduce(operation.data_type, op, rounding, &slices, &mut out);
     let unset = unset.into_iter().flat_map(|element| element * size..(element + 1) * size).collect();
-    Contents { bytes: out, unset }
+    Ok(Contents { bytes: out, unset })
 }
 
 #[cfg(test)]
@@ -137,7 +140,7 @@ mod tests {
             Operation { kind: Kind::AllReduce(ReduceOp::Sum), count: 4, data_type: DataType::Int16 };
         let of = |unset: &[usize]| Contents { bytes: vec![1; 8], unset: unset.to_vec() };
         let inputs = [of(&[]), of(&[3]), of(&[2, 7])];
-        let got = reduce_contents(&operation, ReduceOp::Sum, ReduceRounding::EachStep, &inputs);
+        let got = reduce_contents(&operation, ReduceOp::Sum, ReduceRounding::EachStep, &inputs).unwrap();
         assert_eq!(got, Contents { bytes: vec![3; 8], unset: vec![2, 3, 6, 7] });
     }
 

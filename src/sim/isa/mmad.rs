@@ -263,9 +263,17 @@ fn mad(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {
     prepare_c(exec, &mad);
     if elem == Elem::S8 {
         let sum = Integer { saturate: !exec.instr.regs.inf_nan() };
-        INT_PANELS.with_borrow_mut(|panels| run(exec, &mad, &sum, panels, unpack_s8));
+        INT_PANELS.with_borrow_mut(|panels| {
+            panels.make_room(&mad)?;
+            run(exec, &mad, &sum, panels, unpack_s8);
+            Ok(())
+        })?;
     } else {
-        FLOAT_PANELS.with_borrow_mut(|panels| run_float(exec, &mad, panels));
+        FLOAT_PANELS.with_borrow_mut(|panels| {
+            panels.make_room(&mad)?;
+            run_float(exec, &mad, panels);
+            Ok(())
+        })?;
     }
     known.mark(exec, &mad);
     Ok(())

@@ -3,6 +3,20 @@
 use super::cube::{Panels, COLS, ROWS};
 use super::mmad::{Mad, FRACTAL};
 use super::vec_wide::Work;
+use crate::sim::Stop;
+
+impl<T> Panels<T> {
+    /// Takes the memory that packing both operands needs.
+    ///
+    /// # Errors
+    /// When the host has none.
+    pub(super) fn make_room(&mut self, mad: &Mad) -> Result<(), Stop> {
+        let (a, b) = (mad.m.div_ceil(ROWS) * mad.k, mad.n1 * mad.k);
+        let a = self.a.try_reserve(a.saturating_sub(self.a.len()));
+        let b = self.b.try_reserve(b.saturating_sub(self.b.len()));
+        a.and(b).map_err(|_| Stop::no_memory("the operands of a matrix product"))
+    }
+}
 
 /// Packs both operands. `unpack` widens a run of bytes, at most one fractal, into lanes.
 pub(super) struct PackPanels<'a, T, U> {

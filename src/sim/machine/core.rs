@@ -126,10 +126,12 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(index: usize, config: &Config) -> Self {
+    /// # Errors
+    /// When the host has no memory for it.
+    pub(super) fn new(index: usize, config: &Config) -> Result<Self, Stop> {
         let kind = if index == 0 { CoreKind::Aic } else { CoreKind::Aiv };
         let sizes = config.soc.core;
-        let local = Space::LOCAL.map(|space| {
+        let memory_of = |space| {
             let (bytes, reserved) = match space {
                 Space::Gm | Space::Ub => (sizes.ub_bytes, sizes.reserved_bytes),
                 Space::L1 => (sizes.l1_bytes, sizes.reserved_bytes),
@@ -139,14 +141,14 @@ impl Core {
                 Space::Bt => (sizes.bt_bytes, 0),
                 Space::Fb => (sizes.fb_bytes, 0),
             };
-            if kind.has_memory(space) {
-                LocalMem::new(bytes as usize, reserved as usize)
-            } else {
-                LocalMem::new(0, 0)
-            }
-        });
+            let (bytes, reserved) = if kind.has_memory(space) { (bytes, reserved) } else { (0, 0) };
+            LocalMem::new(bytes as usize, reserved as usize)
+        };
+        let local: Option<Vec<LocalMem>> = Space::LOCAL.into_iter().map(memory_of).collect();
+        let local = local.and_then(|all| <[LocalMem; 7]>::try_from(all).ok());
+        let local = local.ok_or_else(|| Stop::no_memory("the memories of a core"))?;
         let shadow = LocalShadow::new(&local);
-        Self {
+        Ok(Self {
             index,
             kind,
             local,
@@ -161,7 +163,7 @@ impl Core {
             scalar_loads: 0,
             waiting: None,
             finished: false,
-        }
+        })
     }
 
     /// As at kernel entry. Memories keep their bytes.

@@ -412,7 +412,7 @@ pub(crate) mod harness {
                 let space = Space::LOCAL[i];
                 let reserved =
                     if matches!(space, Space::Ub | Space::L1) { core.reserved_bytes as usize } else { 0 };
-                LocalMem::new(sizes[i] as usize, reserved)
+                LocalMem::new(sizes[i] as usize, reserved).unwrap()
             });
             Self { config, memory: DeviceMemory::new(1 << 30), local, vector: VectorState::default(), regs }
         }

@@ -52,6 +52,17 @@ pub(super) struct Grid {
     aivs_per_block: u32,
 }
 
+/// A host thread that works on the launch.
+#[derive(Debug)]
+pub(super) struct Entered<'a>(&'a Grid);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.lock().workers -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
 /// What a host thread learns when it has nothing left to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
@@ -142,15 +153,10 @@ impl Grid {
         self.lock().version
     }
 
-    /// A host thread starts. All are entered before the first one runs.
-    pub(super) fn enter(&self) {
+    /// A host thread will work, until what is returned is dropped: also when it panics, or could not be started.
+    pub(super) fn enter(&self) -> Entered<'_> {
         self.lock().workers += 1;
-    }
-
-    /// A host thread has nothing left to do.
-    pub(super) fn leave(&self) {
-        self.lock().workers -= 1;
-        self.changed.notify_all();
+        Entered(self)
     }
 
     /// Waits until a round is completed after `version` was read, or until every host thread waits here.

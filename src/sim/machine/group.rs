@@ -43,10 +43,12 @@ pub(super) enum Issued {
 }
 
 impl Group {
-    pub(super) fn new(launch: &Arc<Launch>) -> Self {
-        let cores =
-            cores_of(launch.kernel_type).iter().map(|index| Core::new(*index, &launch.config)).collect();
-        Self { launch: Arc::clone(launch), block: 0, cores, rng: None, stop: None, timed: None }
+    /// # Errors
+    /// When the host has no memory for its cores.
+    pub(super) fn new(launch: &Arc<Launch>) -> Result<Self, Stop> {
+        let cores = cores_of(launch.kernel_type).iter().map(|index| Core::new(*index, &launch.config));
+        let cores = cores.collect::<Result<_, _>>()?;
+        Ok(Self { launch: Arc::clone(launch), block: 0, cores, rng: None, stop: None, timed: None })
     }
 
     /// As at the start of `block`.

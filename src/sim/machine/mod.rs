@@ -104,7 +104,7 @@ fn run_body(
     let aivs = core::cores_of(kernel.kernel_type).iter().filter(|core| **core != 0).count();
     let launch = Arc::new(Launch {
         config: config.clone(),
-        gm_shadow: GmShadow::new(shadow_lengths),
+        gm_shadow: GmShadow::new(shadow_lengths)?,
         gm: Gm::new(allocations),
         ops,
         kernel_type: kernel.kernel_type,

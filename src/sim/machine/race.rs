@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::core::CORE_NAMES;
 use super::order::Clock;
-use super::shadow::{page_count, pages, Accessor, Conflict, Page, Record};
+use super::shadow::{page_count, pages, Accessor, Conflict, Page, Record, Refused};
 use super::{Access, Gm};
 use crate::sim::addr::Addr;
 use crate::sim::fault::{range_text, AccessRecord, Site};
@@ -36,10 +36,22 @@ pub(super) struct GmShadow {
 
 impl GmShadow {
     /// For the allocations with these lengths, in the order of [`Gm`].
-    pub(super) fn new(lengths: impl Iterator<Item = u64>) -> Self {
-        let pages = |len| (0..page_count(len)).map(|_| Mutex::default()).collect();
-        Self { allocations: lengths.map(pages).collect() }
+    ///
+    /// # Errors
+    /// When the host has no memory for it.
+    pub(super) fn new(lengths: impl Iterator<Item = u64>) -> Result<Self, Stop> {
+        let pages = |len| {
+            let (mut pages, count) = (Vec::new(), page_count(len));
+            pages.try_reserve_exact(count).map_err(|_| no_memory())?;
+            pages.extend((0..count).map(|_| Mutex::default()));
+            Ok(pages)
+        };
+        Ok(Self { allocations: lengths.map(pages).collect::<Result<_, Stop>>()? })
     }
+}
+
+fn no_memory() -> Stop {
+    Stop::no_memory("the race check; FASTATTENTION_SIM_RACES=0 or Config::check_races does without it")
 }
 
 /// What the race check knows about the instruction in execution.
@@ -110,7 +122,8 @@ impl OrderHandle<'_> {
                         shadow[page].lock().unwrap_or_else(PoisonError::into_inner)
                     }
                 };
-                guard.access(from, to, &new).map_err(|c| {
+                guard.access(from, to, &new).map_err(|refused| {
+                    let Refused::Conflict(c) = refused else { return no_memory() };
                     let range = format!(
                         "bytes {:#x}..{:#x} of the GM allocation of {} bytes",
                         c.start,
@@ -126,7 +139,8 @@ impl OrderHandle<'_> {
         let space = pieces.addr.space;
         let shadow = &mut self.local.memories[space.local_index()];
         for (page, from, to) in pieces.pages(0) {
-            shadow[page].access(from, to, &new).map_err(|c| {
+            shadow[page].access(from, to, &new).map_err(|refused| {
+                let Refused::Conflict(c) = refused else { return no_memory() };
                 let range = range_text(space, c.start.cast_signed(), c.end - c.start);
                 report(&range, &c, &record)
             })?;

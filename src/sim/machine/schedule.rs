@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::grid::Idle;
+use super::grid::{Entered, Idle};
 use super::group::Group;
 use super::hooks::{panic_text, set_current, Current, YielderCell};
 use super::{Launch, LaunchStats};
@@ -47,9 +47,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(launch: &Arc<Launch>) -> Self {
-        let group = Rc::new(RefCell::new(Group::new(launch)));
-        Self { group, tasks: Vec::new(), stacks: Vec::new(), turn: 0 }
+    /// # Errors
+    /// When the host has no memory for the cores.
+    pub(super) fn new(launch: &Arc<Launch>) -> Result<Self, Stop> {
+        let group = Rc::new(RefCell::new(Group::new(launch)?));
+        Ok(Self { group, tasks: Vec::new(), stacks: Vec::new(), turn: 0 })
     }
 
     pub(super) fn start(&mut self, block: u32) -> Result<(), Stop> {
@@ -60,8 +62,9 @@ impl Runner {
         for _ in 0..cores {
             let stack = match self.stacks.pop() {
                 Some(stack) => stack,
-                None => DefaultStack::new(STACK_BYTES)
-                    .map_err(|e| Stop::Defect(format!("no stack of {STACK_BYTES} bytes for a core: {e}")))?,
+                None => DefaultStack::new(STACK_BYTES).map_err(|e| {
+                    Stop::no_memory(&format!("the stack of a core, {STACK_BYTES} bytes: {e}"))
+                })?,
             };
             let yielder: YielderCell = Rc::new(Cell::new(None));
             let (cell, body, group) = (Rc::clone(&yielder), Arc::clone(&body), Rc::clone(&self.group));
@@ -186,7 +189,7 @@ impl Outcome {
         let site = match &stop {
             Stop::Fault(f) => f.site.as_ref(),
             Stop::Unsupported(u) => u.site.as_ref(),
-            Stop::Defect(_) => None,
+            Stop::Host(_) | Stop::Defect(_) => None,
         };
         let core = site.and_then(|s| super::core::CORE_NAMES.iter().position(|n| *n == s.core)).unwrap_or(0);
         let rank = (site.map_or(block, |s| s.block), core, stop.to_string());
@@ -196,21 +199,21 @@ impl Outcome {
     }
 }
 
-/// Runs all blocks on `threads` host threads.
+/// Runs all blocks on up to `threads` host threads: this one, and as many others as the host starts.
 pub(super) fn run_blocks(launch: &Arc<Launch>, threads: usize) -> Result<LaunchStats, Stop> {
     let outcome = Mutex::new(Outcome::default());
-    for _ in 0..threads {
-        launch.grid.enter();
-    }
-    if threads == 1 {
-        work(launch, &outcome);
-    } else {
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| work(launch, &outcome));
+    // Entered first: the others may wait for each other before all are started, but not give up without this one.
+    let own = launch.grid.enter();
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            let (entered, outcome) = (launch.grid.enter(), &outcome);
+            let thread = std::thread::Builder::new().name("sim-launch".into());
+            if thread.spawn_scoped(scope, move || work(launch, entered, outcome)).is_err() {
+                break;
             }
-        });
-    }
+        }
+        work(launch, own, &outcome);
+    });
     let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
     match outcome.first {
         Some((_, stop)) => Err(stop),
@@ -219,7 +222,7 @@ pub(super) fn run_blocks(launch: &Arc<Launch>, threads: usize) -> Result<LaunchS
 }
 
 /// One host thread.
-fn work(launch: &Arc<Launch>, outcome: &Mutex<Outcome>) {
+fn work(launch: &Arc<Launch>, entered: Entered<'_>, outcome: &Mutex<Outcome>) {
     let outcome = || outcome.lock().unwrap_or_else(PoisonError::into_inner);
     let mut parked: Vec<Runner> = Vec::new();
     let mut free: Vec<Runner> = Vec::new();
@@ -240,9 +243,10 @@ fn work(launch: &Arc<Launch>, outcome: &Mutex<Outcome>) {
     loop {
         let version = launch.grid.version();
         if let Some(block) = launch.grid.next_block() {
-            let mut runner = free.pop().unwrap_or_else(|| Runner::new(launch));
-            match runner.start(block) {
-                Ok(()) => advance(runner, &mut parked, &mut free),
+            let runner = free.pop().map_or_else(|| Runner::new(launch), Ok);
+            let started = runner.and_then(|mut runner| runner.start(block).map(|()| runner));
+            match started {
+                Ok(runner) => advance(runner, &mut parked, &mut free),
                 Err(stop) => {
                     launch.grid.fail();
                     outcome().add(block, stop);
@@ -269,5 +273,5 @@ fn work(launch: &Arc<Launch>, outcome: &Mutex<Outcome>) {
             break;
         }
     }
-    launch.grid.leave();
+    drop(entered);
 }

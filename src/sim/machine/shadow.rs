@@ -147,6 +147,14 @@ pub(super) struct Conflict {
     pub(super) end: u64,
 }
 
+/// Why an access is not recorded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refused {
+    Conflict(Conflict),
+    /// The host has no memory.
+    NoMemory,
+}
+
 /// The intervals of one page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Page {
@@ -159,7 +167,7 @@ pub(super) struct Page {
 
 impl Page {
     /// Checks one contiguous access against the page and records it.
-    pub(super) fn access(&mut self, start: u64, end: u64, new: &Accessor<'_>) -> Result<(), Conflict> {
+    pub(super) fn access(&mut self, start: u64, end: u64, new: &Accessor<'_>) -> Result<(), Refused> {
         let first = self.lasts.partition_point(|last| *last < place(start));
         let count = self.intervals[first..].iter().take_while(|i| i.start < end).count();
         let hit = &mut self.intervals[first..first + count];
@@ -168,7 +176,8 @@ impl Page {
                 // Rather that of another pipe: the flag that it lacks also orders what came before it on this pipe.
                 let other = i.records.iter().find(|r| !r.same_slot(&new.record) && new.conflicts(r));
                 let old = other.unwrap_or(first);
-                return Err(Conflict { old: *old, start: start.max(i.start), end: end.min(i.end) });
+                let (start, end) = (start.max(i.start), end.min(i.end));
+                return Err(Refused::Conflict(Conflict { old: *old, start, end }));
             }
         }
         match hit {
@@ -178,7 +187,7 @@ impl Page {
                 hit.iter_mut().for_each(|i| new.update(&mut i.records));
                 self.join(first, count);
             }
-            _ => self.replace(first, count, (start, end), new),
+            _ => return self.replace(first, count, (start, end), new),
         }
         Ok(())
     }
@@ -200,8 +209,16 @@ impl Page {
         self.lasts.drain(last + 1..first + count);
     }
 
-    fn replace(&mut self, first: usize, count: usize, (start, end): (u64, u64), new: &Accessor<'_>) {
+    fn replace(
+        &mut self,
+        first: usize,
+        count: usize,
+        (start, end): (u64, u64),
+        new: &Accessor<'_>,
+    ) -> Result<(), Refused> {
         let mut pieces = std::mem::take(&mut self.pieces);
+        // Each interval leaves up to two pieces beside the gap before it; what is new can split one on both sides.
+        pieces.try_reserve(2 * count + 3).map_err(|_| Refused::NoMemory)?;
         let mut add = |piece: Interval| match pieces.last_mut() {
             _ if piece.start == piece.end => {}
             Some(last) if last.joins(&piece) => last.end = piece.end,
@@ -223,9 +240,13 @@ impl Page {
             }
         }
         add(Interval { start: at, end: end.max(at), records: smallvec![new.record] });
+        let more = pieces.len().saturating_sub(count);
+        self.lasts.try_reserve(more).map_err(|_| Refused::NoMemory)?;
+        self.intervals.try_reserve(more).map_err(|_| Refused::NoMemory)?;
         self.lasts.splice(first..first + count, pieces.iter().map(|piece| place(piece.end - 1)));
         self.intervals.splice(first..first + count, pieces.drain(..));
         self.pieces = pieces;
+        Ok(())
     }
 
     pub(super) fn clear(&mut self) {

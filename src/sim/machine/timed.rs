@@ -157,7 +157,7 @@ impl Group {
         };
         let gm_bytes = shared.pieces.iter().map(|p| p.len * p.count).sum();
         timed.clocks[c].pipe(pipe).report.gm_bytes += gm_bytes;
-        let number = shared.record(&Site { group: self, c, pipe }, instr, &span, gm_bytes);
+        let number = shared.record(&Site { group: self, c, pipe }, instr, &span, gm_bytes)?;
         if let Some(timed) = &mut self.timed {
             timed.clocks[c].pipe(pipe).mark(number, span.done);
             timed.unit_flag_note(c, pipe, instr, &span, number);
@@ -291,9 +291,16 @@ impl TimedLaunch {
     }
 
     /// Adds the instruction to the trace; its number there.
-    fn record(&mut self, site: &Site<'_>, instr: &Instr, span: &Span, gm_bytes: u64) -> Option<u32> {
-        let trace = self.trace.as_mut()?;
-        let number = u32::try_from(trace.len()).ok()?;
+    fn record(
+        &mut self,
+        site: &Site<'_>,
+        instr: &Instr,
+        span: &Span,
+        gm_bytes: u64,
+    ) -> Result<Option<u32>, Stop> {
+        let Some(trace) = &mut self.trace else { return Ok(None) };
+        let Ok(number) = u32::try_from(trace.len()) else { return Ok(None) };
+        trace.try_reserve(1).map_err(|_| Stop::no_memory("the trace"))?;
         trace.push(TraceEvent {
             group: site.group.timed.as_ref().map_or(0, |t| t.place),
             block: site.group.block,
@@ -308,7 +315,7 @@ impl TimedLaunch {
             before: span.before,
             gm_bytes,
         });
-        Some(number)
+        Ok(Some(number))
     }
 }
 
@@ -336,7 +343,7 @@ pub(super) fn run_blocks(
     }
     let soc = launch.config.soc;
     let shared = Rc::new(RefCell::new(TimedLaunch {
-        gm: model_time.start(soc),
+        gm: model_time.start(soc)?,
         vector: VectorCosts::new(&soc.timing),
         trace: model_time.has_trace().then(Vec::new),
         cube_macs: 0,
@@ -377,9 +384,9 @@ fn schedule(
     shared: &Rc<RefCell<TimedLaunch>>,
     places: &mut Vec<Place>,
 ) -> Result<(), Stop> {
-    let limit = Runner::new(launch).group().borrow().resident_limit().min(launch.blocks);
+    let limit = Runner::new(launch)?.group().borrow().resident_limit().min(launch.blocks);
     for i in 0..limit {
-        let runner = Runner::new(launch);
+        let runner = Runner::new(launch)?;
         let (cores, instructions) = (BTreeMap::new(), 0);
         let mut place = Place { runner, is_done: false, can_run: true, next: None, cores, instructions };
         place.next_block(launch, shared, i, Moment::default())?;

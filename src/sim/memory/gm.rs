@@ -210,15 +210,17 @@ pub(crate) struct Contents {
 }
 
 impl Allocation {
-    /// Copies bytes out with their state. The range must lie inside.
-    pub(crate) fn load(&self, addr: u64, len: usize) -> Contents {
-        let unset = match self.first_unset(addr, len) {
-            None => Vec::new(),
-            Some(_) => (0..len).filter(|&i| !self.is_set(addr + i as u64)).collect(),
-        };
-        let mut bytes = vec![0; len];
+    /// Copies bytes out with their state. The range must lie inside. `None` when the host has no memory for them.
+    pub(crate) fn load(&self, addr: u64, len: usize) -> Option<Contents> {
+        let mut unset = Vec::new();
+        if self.first_unset(addr, len).is_some() {
+            let missing = || (0..len).filter(|&i| !self.is_set(addr + i as u64));
+            unset.try_reserve_exact(missing().count()).ok()?;
+            unset.extend(missing());
+        }
+        let mut bytes = try_zeroed_slice_box(len).ok()?.into_vec();
         self.read(addr, &mut bytes);
-        Contents { bytes, unset }
+        Some(Contents { bytes, unset })
     }
 
     /// Copies bytes in with their state. The range must lie inside.

@@ -1,5 +1,7 @@
 //! One bit per byte: was it ever written?
 
+use bytemuck::allocation::try_zeroed_slice_box;
+
 /// Bitmap of initialised bytes. Whole 32-byte blocks are handled a word at a time.
 #[derive(Debug, Clone)]
 pub(crate) struct InitMap {
@@ -25,8 +27,9 @@ pub(crate) fn for_blocks(start: usize, len: usize, mut visit: impl FnMut(usize, 
 }
 
 impl InitMap {
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self { words: vec![0; bytes.div_ceil(32)] }
+    /// `None` when the host has no memory for it.
+    pub(crate) fn new(bytes: usize) -> Option<Self> {
+        Some(Self { words: try_zeroed_slice_box(bytes.div_ceil(32)).ok()?.into_vec() })
     }
 
     /// Forgets everything.
@@ -79,7 +82,7 @@ mod tests {
 
     #[test]
     fn partial_blocks() {
-        let mut map = InitMap::new(128);
+        let mut map = InitMap::new(128).unwrap();
         map.set(30, 40, true);
         assert_eq!(map.first_unset(30, 40), None);
         assert_eq!(map.first_unset(29, 10), Some(29));

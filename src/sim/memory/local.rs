@@ -1,5 +1,7 @@
 //! One on-chip memory of one core.
 
+use bytemuck::allocation::try_zeroed_slice_box;
+
 use super::InitMap;
 
 /// Bytes and initialisation state of an on-chip memory.
@@ -12,8 +14,10 @@ pub(crate) struct LocalMem {
 }
 
 impl LocalMem {
-    pub(crate) fn new(size: usize, reserved: usize) -> Self {
-        Self { bytes: vec![0; size], init: InitMap::new(size), reserved }
+    /// `None` when the host has no memory for it.
+    pub(crate) fn new(size: usize, reserved: usize) -> Option<Self> {
+        let bytes = try_zeroed_slice_box(size).ok()?.into_vec();
+        Some(Self { bytes, init: InitMap::new(size)?, reserved })
     }
 
     /// As at kernel entry: nothing written. The bytes keep old data, as on the chip; reading them is a fault.

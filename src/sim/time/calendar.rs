@@ -1,5 +1,7 @@
 //! Capacity over time of something that all cores share.
 
+use bytemuck::allocation::try_zeroed_slice_box;
+
 /// Cycles of a bucket.
 const BUCKET: u64 = 32;
 /// Buckets kept. Transfers are granted in the order of their starts, and none reaches further ahead than this.
@@ -21,13 +23,14 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    pub(super) fn new(servers: usize) -> Self {
-        Self {
+    /// `None` when the host has no memory for it.
+    pub(super) fn new(servers: usize) -> Option<Self> {
+        Some(Self {
             servers,
-            bucket: vec![0; BUCKETS],
-            used: vec![0; BUCKETS * servers],
+            bucket: try_zeroed_slice_box(BUCKETS).ok()?.into_vec(),
+            used: try_zeroed_slice_box(BUCKETS * servers).ok()?.into_vec(),
             scale: f64::from(CAPACITY) / BUCKET as f64,
-        }
+        })
     }
 
     pub(super) fn clear(&mut self) {
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_free_server_serves_at_once_and_a_busy_one_later() {
-        let mut calendar = Calendar::new(2);
+        let mut calendar = Calendar::new(2).unwrap();
         assert_eq!(calendar.book(0, 64.0, 16.0), 80.0);
         assert_eq!(calendar.book(0, 64.0, 16.0), 96.0);
         // The bucket is full: the next one.
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_ring_slot_serves_a_later_time_afresh() {
-        let mut calendar = Calendar::new(1);
+        let mut calendar = Calendar::new(1).unwrap();
         assert_eq!(calendar.book(0, 0.0, 32.0), 32.0);
         let later = (BUCKET * BUCKETS as u64) as f64;
         assert_eq!(calendar.book(0, later, 32.0), later + 32.0);

@@ -87,15 +87,16 @@ pub(crate) struct SharedGm {
 }
 
 impl SharedGm {
-    pub(crate) fn new(soc: &Soc) -> Self {
+    /// `None` when the host has no memory for it.
+    pub(crate) fn new(soc: &Soc) -> Option<Self> {
         let memory = soc.timing.memory;
         let cycles_per_byte = |gbps: f64| f64::from(soc.clock_mhz) / (gbps * 1000.0);
         let read_line = cycles_per_byte(memory.l2_read_gbps) * LINE as f64 * memory.l2_slices as f64;
-        Self {
-            l2: L2::new(soc.l2_bytes, memory.l2_ways),
-            slices: Calendar::new(memory.l2_slices),
-            hbm: Calendar::new(1),
-            fill: Calendar::new(1),
+        Some(Self {
+            l2: L2::new(soc.l2_bytes, memory.l2_ways)?,
+            slices: Calendar::new(memory.l2_slices)?,
+            hbm: Calendar::new(1)?,
+            fill: Calendar::new(1)?,
             read_line,
             write_line: read_line * memory.l2_write_cost,
             hbm_byte: cycles_per_byte(memory.hbm_gbps),
@@ -103,7 +104,7 @@ impl SharedGm {
             core_hbm_byte: 1.0 / soc.timing.gm.hbm_bytes_per_cycle,
             memory,
             traffic: MemoryTraffic::default(),
-        }
+        })
     }
 
     /// A launch begins: time starts at 0. What L2 holds stays.
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn lines_that_l2_holds_come_at_the_rate_of_the_path() {
-        let mut gm = SharedGm::new(soc());
+        let mut gm = SharedGm::new(soc()).unwrap();
         let cold = read(&mut gm, 512, 128);
         assert_eq!(gm.traffic.missed_sectors, 512);
         // 64 KiB at 128 bytes a cycle, and the latency.
@@ -231,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_miss_that_ends_within_a_sector_costs_a_line_and_one_of_whole_sectors_does_not() {
-        let cold = |len| read(&mut SharedGm::new(soc()), len, 64);
+        let cold = |len| read(&mut SharedGm::new(soc()).unwrap(), len, 64);
         let (ragged, sector, line) = (cold(100), cold(128), cold(512));
         assert!(ragged > 0.9 * line, "{ragged} for 100 bytes, {line} for 512");
         assert!(sector < 0.6 * line, "{sector} for 128 bytes, {line} for 512");

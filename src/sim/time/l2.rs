@@ -3,6 +3,8 @@
 //! Line length and write-allocation: dav-c220.md 1.2, 5.5; misses are counted in sectors of 128 bytes there.
 //! ASSUMPTION(l2-replacement): sets, ways and least-recently-used replacement; neither is published.
 
+use bytemuck::allocation::try_zeroed_slice_box;
+
 /// Bytes of a line.
 pub(super) const LINE: u64 = 512;
 /// Bytes of a sector.
@@ -42,10 +44,12 @@ pub(super) fn mix(line: u64) -> u64 {
 }
 
 impl L2 {
-    pub(super) fn new(bytes: u64, ways: usize) -> Self {
+    /// `None` when the host has no memory for it.
+    pub(super) fn new(bytes: u64, ways: usize) -> Option<Self> {
         let ways = ways.max(1);
         let sets = (bytes / LINE / ways as u64).max(1);
-        Self { ways, sets, lines: vec![0; sets as usize * ways] }
+        let lines = try_zeroed_slice_box(sets as usize * ways).ok()?.into_vec();
+        Some(Self { ways, sets, lines })
     }
 
     /// Reads or writes `sectors` (a bit each) of a line.
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn reads_fill_sectors_once_and_written_lines_go_back_when_they_leave() {
-        let mut l2 = L2::new(4 * LINE, 4);
+        let mut l2 = L2::new(4 * LINE, 4).unwrap();
         assert_eq!(l2.access(0, 0b0011, false), Traffic { fill: 256, write_back: 0 });
         assert_eq!(l2.access(0, 0b0111, false), Traffic { fill: 128, write_back: 0 });
         assert_eq!(l2.access(1, 0b1111, true), Traffic::default());

@@ -30,6 +30,7 @@ pub use summary::{Ceiling, Roofline, Summary};
 pub use timeline::{DeviceTime, Edge, Point, Schedule, Span, SpanKind, Timeline};
 pub use trace::{TraceDialect, TraceOptions, TraceWritten};
 
+use super::Stop;
 use crate::Soc;
 
 /// Makes a simulated device keep model time, and holds what it finds. Clones are the same.
@@ -99,10 +100,15 @@ impl ModelTime {
     }
 
     /// L2 and HBM for one launch; give it back with [`ModelTime::finish`].
-    pub(super) fn start(&self, soc: &'static Soc) -> SharedGm {
-        let mut gm = locked(&self.gm).take().unwrap_or_else(|| SharedGm::new(soc));
+    ///
+    /// # Errors
+    /// When the host has no memory for them.
+    pub(super) fn start(&self, soc: &'static Soc) -> Result<SharedGm, Stop> {
+        let earlier = locked(&self.gm).take();
+        let gm = earlier.or_else(|| SharedGm::new(soc));
+        let mut gm = gm.ok_or_else(|| Stop::no_memory("the model of L2 and HBM"))?;
         gm.start_launch();
-        gm
+        Ok(gm)
     }
 
     /// Ends a launch.

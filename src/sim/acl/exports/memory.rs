@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use crate::driver::{codes, location, memcpy_kind, AclError, AclStream, MemLocation, PtrAttributes};
 use crate::sim::acl::border::{call, refuse, Out, Outcome};
-use crate::sim::acl::memory::{Copy, Fill, Place};
+use crate::sim::acl::memory::{Copy, Fill, Place, Rows};
 use crate::sim::acl::stream::{self, Stream};
 use crate::sim::acl::{device, memory};
 
@@ -65,8 +65,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy(
         device::current()?;
         let copy = Copy::new(dst.cast(), dest_max, src.cast_mut().cast(), count, kind)?;
         // SAFETY: host pointers are valid for `count` bytes, by the C signature.
-        unsafe { copy.perform() };
-        Ok(())
+        unsafe { copy.perform() }
     })
 }
 
@@ -82,7 +81,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpyAsync(
         let stream = stream::of(handle)?;
         let copy = Copy::new(dst.cast(), dest_max, src.cast_mut().cast(), count, kind)?;
         // SAFETY: host pointers are valid for `count` bytes until the stream gets there, by the C contract.
-        unsafe { memory::copy_async(vec![copy], &stream) }
+        unsafe { memory::copy_async(copy, &stream) }
     })
 }
 
@@ -97,13 +96,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy2d(
 ) -> AclError {
     call("aclrtMemcpy2d", || {
         device::current()?;
-        let matrix =
-            Matrix { dst: dst.cast(), dst_pitch, src: src.cast_mut().cast(), src_pitch, width, height };
-        for row in matrix.rows(kind)? {
-            // SAFETY: host pointers are valid for `height` rows of `width` bytes, by the C signature.
-            unsafe { row.perform() };
-        }
-        Ok(())
+        let copy = copy_2d(dst, src, Rows { width, height, dst_pitch, src_pitch }, kind)?;
+        // SAFETY: host pointers are valid for `height` rows of `width` bytes, by the C signature.
+        unsafe { copy.perform() }
     })
 }
 
@@ -134,50 +129,29 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemcpy2dAsync(
                 ),
             );
         }
-        let matrix =
-            Matrix { dst: dst.cast(), dst_pitch, src: src.cast_mut().cast(), src_pitch, width, height };
+        let copy = copy_2d(dst, src, Rows { width, height, dst_pitch, src_pitch }, kind)?;
         // SAFETY: host pointers are valid for the rows until the stream gets there, by the C contract.
-        unsafe { memory::copy_async(matrix.rows(kind)?, &stream) }
+        unsafe { memory::copy_async(copy, &stream) }
     })
 }
 
-/// Operands of a two-dimensional copy: `height` rows of `width` bytes, a pitch apart.
-struct Matrix {
-    dst: *mut u8,
-    dst_pitch: usize,
-    src: *mut u8,
-    src_pitch: usize,
-    width: usize,
-    height: usize,
-}
-
-impl Matrix {
-    /// One checked copy for each row.
-    fn rows(&self, kind: u32) -> Outcome<Vec<Copy>> {
-        let Matrix { dst_pitch, src_pitch, width, height, .. } = *self;
-        if width > dst_pitch || width > src_pitch {
-            return refuse(
-                codes::RT_PARAM_INVALID,
-                format!(
-                    "width = {width} given, at most dpitch = {dst_pitch} and spitch = {src_pitch} wanted"
-                ),
-            );
-        }
-        // Rows without bytes could be any number, each a piece of work.
-        if width == 0 || height == 0 {
-            return refuse(
-                codes::RT_PARAM_INVALID,
-                format!("width = {width}, height = {height} given, at least 1 of each wanted"),
-            );
-        }
-        (0..height)
-            .map(|row| {
-                let to = self.dst.wrapping_add(row.wrapping_mul(dst_pitch));
-                let from = self.src.wrapping_add(row.wrapping_mul(src_pitch));
-                Copy::new(to, width, from, width, kind)
-            })
-            .collect()
+/// Checks a two-dimensional copy: `height` rows of `width` bytes, a pitch apart.
+fn copy_2d(dst: *mut c_void, src: *const c_void, rows: Rows, kind: u32) -> Outcome<Copy> {
+    let Rows { width, height, dst_pitch, src_pitch } = rows;
+    if width > dst_pitch || width > src_pitch {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("width = {width} given, at most dpitch = {dst_pitch} and spitch = {src_pitch} wanted"),
+        );
     }
+    // Rows without bytes could be any number, each a piece of work.
+    if width == 0 || height == 0 {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            format!("width = {width}, height = {height} given, at least 1 of each wanted"),
+        );
+    }
+    Copy::of_rows(dst.cast(), src.cast_mut().cast(), rows, kind)
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemset(
