@@ -6,6 +6,10 @@
 #![allow(clippy::undocumented_unsafe_blocks, reason = "what is passed wrongly is the subject of each test")]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "sequences of C calls")]
 
+#[cfg(unix)]
+mod arguments;
+#[cfg(unix)]
+mod callbacks;
 #[cfg(target_os = "linux")]
 mod images;
 mod raw;

@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 
-use super::border::{refuse, Outcome, Refusal};
+use super::border::{refuse, thread_number, Outcome, Refusal};
 use super::device::SimDevice;
 use super::handles;
 use super::launch::Function;
@@ -18,8 +18,8 @@ use crate::driver::{codes, PlaceHolderInfo};
 
 /// Most arguments of a list.
 const MAX_ARGS: usize = 128;
-/// Most bytes of a list, placeholder data included.
-const MAX_BYTES: usize = 64 << 10;
+/// Most bytes of a list, placeholder data included, and of the arguments of `aclrtLaunchKernelWithHostArgs`.
+pub(super) const MAX_BYTES: usize = 64 << 10;
 /// What `aclrtKernelArgsGetHandleMemSize` asks of the caller. The list itself is kept on our side.
 pub(super) const HANDLE_BYTES: usize = 64;
 
@@ -30,7 +30,7 @@ pub(in crate::sim) struct Args {
     number: usize,
     function: Arc<Function>,
     /// The thread whose list it is, for lists of `aclrtKernelArgsInit`.
-    owner: Option<ThreadId>,
+    owner: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -112,7 +112,7 @@ impl Drop for DeviceBlock {
 }
 
 impl Args {
-    fn new(function: Arc<Function>, owner: Option<ThreadId>, memory: Block) -> Arc<Self> {
+    fn new(function: Arc<Function>, owner: Option<u64>, memory: Block) -> Arc<Self> {
         static NUMBERS: AtomicUsize = AtomicUsize::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let state = State { params: Vec::new(), slots: 0, tail: 0, memory, is_final: false };
@@ -139,19 +139,16 @@ impl Args {
         }
     }
 
-    pub(super) fn append(&self, bytes: &[u8]) -> Outcome<*mut c_void> {
-        if bytes.is_empty() {
-            return refuse(codes::INVALID_PARAM, "paramSize = 0 given, at least 1 byte wanted");
-        }
-        let words = bytes.chunks(8).map(word).collect::<Vec<_>>();
-        self.push(words.len(), Value::Words(words))
+    pub(super) fn append(&self, given: Given<'_>) -> Outcome<*mut c_void> {
+        self.push(given.len().div_ceil(8), || Value::Words(given.words()))
     }
 
     pub(super) fn append_place_holder(&self) -> Outcome<*mut c_void> {
-        self.push(1, Value::PlaceHolder(None))
+        self.push(1, || Value::PlaceHolder(None))
     }
 
-    fn push(&self, slots: usize, value: Value) -> Outcome<*mut c_void> {
+    /// Takes a parameter in. `value` is asked for when there is room.
+    fn push(&self, slots: usize, value: impl FnOnce() -> Value) -> Outcome<*mut c_void> {
         let mut state = self.state();
         if state.is_final {
             return refuse(
@@ -162,10 +159,10 @@ impl Args {
         if state.params.len() == MAX_ARGS {
             return refuse(codes::RT_PARAM_INVALID, format!("more than {MAX_ARGS} arguments"));
         }
-        state.require_room(slots * 8)?;
+        state.require_room(slots.saturating_mul(8))?;
         let slot = state.slots;
         state.slots += slots;
-        state.params.push(Param { slot, value });
+        state.params.push(Param { slot, value: value() });
         Ok(self.param_handle(state.params.len() - 1))
     }
 
@@ -196,14 +193,13 @@ impl Args {
     }
 
     /// Replaces the value of a parameter; the list must be finalised again.
-    pub(super) fn update(&self, handle: *mut c_void, bytes: &[u8]) -> Outcome {
+    pub(super) fn update(&self, handle: *mut c_void, given: Given<'_>) -> Outcome {
         let mut state = self.state();
         let index = self.param_index(&state, handle)?;
-        let words: Vec<u64> = bytes.chunks(8).map(word).collect();
         match &mut state.params[index].value {
-            Value::Words(old) if old.len() == words.len() => *old = words,
+            Value::Words(old) if old.len() == given.len().div_ceil(8) => *old = given.words(),
             Value::Words(old) => {
-                let text = format!("{} bytes given, {} slots of 8 bytes wanted", bytes.len(), old.len());
+                let text = format!("{} bytes given, {} slots of 8 bytes wanted", given.len(), old.len());
                 return refuse(codes::RT_PARAM_INVALID, text);
             }
             Value::PlaceHolder(_) => {
@@ -285,6 +281,49 @@ impl State {
     }
 }
 
+/// Bytes that a C caller points to. Nothing is read before the size is known to be right: whoever gives a wrong one has less.
+pub(super) struct Given<'a> {
+    start: NonNull<u8>,
+    len: usize,
+    _lifetime: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Given<'a> {
+    /// # Safety
+    /// `data` is null or readable for `len` bytes during `'a`.
+    pub(super) unsafe fn new(data: *const c_void, len: usize, name: &str) -> Outcome<Given<'a>> {
+        match NonNull::new(data.cast_mut().cast()) {
+            Some(start) if len > 0 => Ok(Given { start, len, _lifetime: PhantomData }),
+            _ => refuse(
+                codes::INVALID_PARAM,
+                format!("{name} = {:#x} with {len} bytes given, at least 1 byte wanted", data.addr()),
+            ),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Refuses more than `most` bytes, before they are read.
+    pub(super) fn at_most(self, most: usize, name: &str) -> Outcome<Given<'a>> {
+        if self.len <= most {
+            return Ok(self);
+        }
+        refuse(codes::RT_PARAM_INVALID, format!("{name} = {} given, at most {most} wanted", self.len))
+    }
+
+    /// Reads them.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        // SAFETY: not null, so readable by the contract of `new`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    fn words(&self) -> Vec<u64> {
+        self.bytes().chunks(8).map(word).collect()
+    }
+}
+
 /// Up to 8 bytes as a slot, padded with zeros.
 fn word(bytes: &[u8]) -> u64 {
     let mut padded = [0; 8];
@@ -318,17 +357,18 @@ fn pack_bytes(
 
 /// Arguments of `aclrtLaunchKernelWithHostArgs`: a block laid out by the caller.
 pub(super) fn pack_host_args(
-    bytes: &[u8],
+    given: &Given<'_>,
     num_slots: usize,
     place_holders: &[PlaceHolderInfo],
     device: &Arc<SimDevice>,
 ) -> Outcome<Packed> {
-    if bytes.len() < num_slots * 8 {
+    if given.len() < num_slots * 8 {
         return refuse(
             codes::RT_PARAM_INVALID,
-            format!("argsSize = {} given, at least {num_slots} slots of 8 bytes wanted", bytes.len()),
+            format!("argsSize = {} given, at least {num_slots} slots of 8 bytes wanted", given.len()),
         );
     }
+    let bytes = given.bytes();
     let mut patches = Vec::new();
     for (i, p) in place_holders.iter().enumerate() {
         let (slot, data) = (p.addrOffset as usize, p.dataOffset as usize);
@@ -348,9 +388,15 @@ pub(super) fn init(function: Arc<Function>) -> Outcome<*mut c_void> {
     let mut own = vec![0u64; MAX_BYTES / 8];
     let base = NonNull::from(own.as_mut_slice()).cast::<u8>();
     let block = Block { base, len: MAX_BYTES, _own: Some(own) };
-    let args = Args::new(function, Some(std::thread::current().id()), block);
+    let args = Args::new(function, Some(thread_number()), block);
     let handle = handles::insert(args)?;
-    OWN.with(|own| own.replace(handle.addr()));
+    if OWN.try_with(|own| own.replace(handle.addr())).is_err() {
+        drop(handles::take::<Args>(handle)?);
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            "called in a thread that is ending; it has no argument list any more",
+        );
+    }
     Ok(handle)
 }
 
@@ -370,9 +416,11 @@ pub(super) unsafe fn init_in(
     if handle.is_null() {
         return refuse(codes::INVALID_PARAM, "argsHandle = NULL given, memory for the handle wanted");
     }
-    // SAFETY: `memory` is valid for `len` bytes; the list promises zeroed buffers.
+    // More than this a list does not use.
+    let len = len.min(MAX_BYTES);
+    // SAFETY: `memory` is valid for at least `len` bytes; the list promises zeroed buffers.
     unsafe { base.as_ptr().write_bytes(0, len) };
-    let args = Args::new(function, None, Block { base, len: len.min(MAX_BYTES), _own: None });
+    let args = Args::new(function, None, Block { base, len, _own: None });
     let mut lists = BY_ADDRESS.lock().unwrap_or_else(PoisonError::into_inner);
     lists.get_or_insert_default().insert(handle.addr(), args);
     Ok(())
@@ -388,7 +436,7 @@ pub(super) fn find(handle: *mut c_void) -> Outcome<Arc<Args>> {
     }
     drop(lists);
     let args = handles::get::<Args>(handle)?;
-    if args.owner.is_some_and(|owner| owner != std::thread::current().id()) {
+    if args.owner.is_some_and(|owner| owner != thread_number()) {
         return refuse(
             codes::RT_PARAM_INVALID,
             "an argument list of another thread given; aclrtKernelArgsInit makes one for the calling thread",

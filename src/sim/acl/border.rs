@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, CStr, CString};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::driver::hccl::{self, HcclResult};
 use crate::driver::{codes, AclError};
@@ -116,16 +116,34 @@ pub(super) fn take_last_code() -> AclError {
     LAST_CODE.try_with(|code| code.replace(codes::SUCCESS)).unwrap_or(codes::SUCCESS)
 }
 
-/// Texts of this thread since the last call, newest first; null when there are none.
+/// Texts of this thread since the last call, newest first; null when there are none, and in a thread that is ending and has
+/// no place for them any more (destructors of `pthread_key_create`).
 pub(super) fn take_texts() -> *const c_char {
-    let text: String = PENDING.with(|pending| pending.borrow_mut().drain(..).collect());
+    let text: String =
+        PENDING.try_with(|pending| pending.borrow_mut().drain(..).collect()).unwrap_or_default();
     if text.is_empty() {
         return std::ptr::null();
     }
     let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
-    FETCHED.with(|fetched| {
+    let fetched = FETCHED.try_with(|fetched| {
         *fetched.borrow_mut() = text;
         fetched.borrow().as_ptr()
+    });
+    fetched.unwrap_or(std::ptr::null())
+}
+
+/// A number that no other thread of this process ever has.
+pub(super) fn thread_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        /// Without a destructor, so that it can be asked for until the thread's very end.
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        number.get()
     })
 }
 

@@ -237,7 +237,7 @@ pub(in crate::sim) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
     }
 }
 
-pub(super) fn count() -> usize {
+pub(in crate::sim) fn count() -> usize {
     num_described() + locked(&REGISTRY.added).len()
 }
 

@@ -6,6 +6,7 @@
 
 mod args;
 pub(super) mod border;
+mod callback;
 pub(super) mod device;
 mod event;
 mod exports;

@@ -1,34 +1,29 @@
 //! Callbacks that run in a thread of the program: it subscribes to streams and calls `aclrtProcessReport` in a loop
 //! (CANN's manual, execution control).
 
-#![allow(unsafe_code, reason = "calls the program's functions, asks for the thread's number")]
+#![allow(unsafe_code, reason = "asks for the thread's number")]
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::border::{refuse, Outcome};
+use super::callback::Callback;
 use super::stream::{self, Stream};
 use crate::driver::codes;
 
-/// A function of the program with its argument.
-struct Callback {
-    function: unsafe extern "C" fn(*mut c_void),
-    argument: *mut c_void,
+/// A callback that waits for its thread, and where work behind it sees that it is done.
+struct Waiting {
+    callback: Callback,
     is_done: Arc<AtomicBool>,
 }
-
-// SAFETY: `aclrtLaunchCallback` promises to call the function on the subscribed thread, so its caller passes an argument
-// that may be used there.
-unsafe impl Send for Callback {}
 
 /// Who handles which stream, and what waits for whom. Threads are named by `pthread_self`, as the manual's programs do.
 #[derive(Default)]
 struct Desk {
     thread_of_stream: HashMap<u64, u64>,
-    waiting: HashMap<u64, VecDeque<Callback>>,
+    waiting: HashMap<u64, VecDeque<Waiting>>,
 }
 
 static DESK: Mutex<Option<Desk>> = Mutex::new(None);
@@ -74,12 +69,7 @@ pub(super) fn unsubscribe(thread: u64, stream: &Stream) -> Outcome {
 }
 
 /// Queues a callback; work behind it waits for it when `blocks`.
-pub(super) fn launch(
-    function: unsafe extern "C" fn(*mut c_void),
-    argument: *mut c_void,
-    blocks: bool,
-    on: &Arc<Stream>,
-) -> Outcome {
+pub(super) fn launch(callback: Callback, blocks: bool, on: &Arc<Stream>) -> Outcome {
     let thread = desk().as_ref().and_then(|desk| desk.thread_of_stream.get(&on.number()).copied());
     let Some(thread) = thread else {
         return refuse(
@@ -88,10 +78,10 @@ pub(super) fn launch(
         );
     };
     let is_done = Arc::new(AtomicBool::new(false));
-    let callback = Callback { function, argument, is_done: Arc::clone(&is_done) };
+    let waiting = Waiting { callback, is_done: Arc::clone(&is_done) };
     let work = move |stream: &Stream| {
         let mut desk = desk();
-        desk.get_or_insert_default().waiting.entry(thread).or_default().push_back(callback);
+        desk.get_or_insert_default().waiting.entry(thread).or_default().push_back(waiting);
         drop(desk);
         stream::ring();
         if blocks {
@@ -123,12 +113,12 @@ pub(super) fn process(timeout: Option<Duration>) -> Outcome {
         );
     }
     let mut next = first.into_inner().unwrap_or_else(PoisonError::into_inner);
-    while let Some(callback) = next {
-        // SAFETY: the caller of `aclrtLaunchCallback` passed a function with the argument it takes.
-        unsafe { (callback.function)(callback.argument) };
-        callback.is_done.store(true, Ordering::SeqCst);
+    let mut outcome = Ok(());
+    while let Some(Waiting { callback, is_done }) = next {
+        outcome = outcome.and(callback.run());
+        is_done.store(true, Ordering::SeqCst);
         stream::ring();
         next = waiting();
     }
-    Ok(())
+    outcome
 }

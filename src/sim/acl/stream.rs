@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use super::border::{catch, refuse, Outcome, Refusal};
+use super::border::{catch, refuse, thread_number, Outcome, Refusal};
 use super::device::{self, SimDevice};
 use super::{handles, order};
 use crate::driver::codes;
@@ -51,7 +50,10 @@ pub(in crate::sim) struct Stream {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Box<dyn Work>>,
-    worker: Option<ThreadId>,
+    /// The stream's thread has been started.
+    has_worker: bool,
+    /// Its number, once it runs.
+    worker: Option<u64>,
     submitted: u64,
     /// Run or abandoned.
     finished: u64,
@@ -196,13 +198,13 @@ impl Stream {
             work.abandon(&refusal);
             return Err(refusal);
         }
-        if state.worker.is_none() {
+        if !state.has_worker {
             let stream = Arc::clone(self);
             let worker = std::thread::Builder::new()
                 .name(format!("sim-stream-{}", self.number))
                 .spawn(move || stream.work());
             match worker {
-                Ok(worker) => state.worker = Some(worker.thread().id()),
+                Ok(_) => state.has_worker = true,
                 Err(e) => {
                     drop(state);
                     let text = format!("the host gives no thread for the stream: {e}");
@@ -223,6 +225,7 @@ impl Stream {
 
     /// The stream's thread.
     fn work(&self) {
+        self.state().worker = Some(thread_number());
         loop {
             let mut state = self.state();
             let work = loop {
@@ -293,7 +296,7 @@ impl Stream {
 
     /// A host function runs on the stream's own thread and must not wait for it.
     fn refuse_own_thread(&self) -> Outcome {
-        if self.state().worker == Some(std::thread::current().id()) {
+        if self.state().worker == Some(thread_number()) {
             return refuse(
                 codes::RT_PARAM_INVALID,
                 "called from a function that runs on this stream; it would wait for itself",

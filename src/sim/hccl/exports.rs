@@ -129,6 +129,16 @@ pub(super) unsafe extern "C" fn HcclCommInitAll(
         if devices.is_null() || comms.is_null() {
             return refuse(result::PTR, "devices or comms = NULL given, arrays of ndev entries wanted");
         }
+        // Each rank has a device of its own. The arrays are read when their length can be true.
+        if num_devices as usize > device::count() {
+            return refuse(
+                result::PARA,
+                format!(
+                    "ndev = {num_devices} given, at most {}, the simulated devices, wanted",
+                    device::count()
+                ),
+            );
+        }
         let mut ranks = Vec::new();
         for rank in 0..num_devices {
             // SAFETY: the array has `num_devices` entries, by the C signature.

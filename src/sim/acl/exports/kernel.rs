@@ -7,30 +7,51 @@ use crate::driver::{
     codes, AclArgsHandle, AclBinHandle, AclBinary, AclError, AclFuncHandle, AclParamHandle, AclStream,
     LaunchCfg, LoadOptions, PlaceHolderInfo,
 };
+use crate::sim::acl::args::Given;
 use crate::sim::acl::border::{c_text, call, call_pointer, refuse, Out, Outcome};
 use crate::sim::acl::launch::{Binary, Function};
 use crate::sim::acl::{args, device, handles, launch, stream};
 
-/// Bytes that a C caller points to.
+/// Most bytes of an image: what the addressing of its code reaches.
+const MAX_IMAGE_BYTES: usize = 1 << 31;
+
+/// An array that a C caller points to; `most`: entries that the function has a use for.
 ///
 /// # Safety
-/// `data` is null or readable for `len` bytes during `'a`.
-unsafe fn bytes<'a>(data: *const c_void, len: usize, name: &str) -> Outcome<&'a [u8]> {
-    if data.is_null() || len == 0 {
-        return refuse(
-            codes::INVALID_PARAM,
-            format!("{name} = {:#x} with {len} bytes given, at least 1 byte wanted", data.addr()),
-        );
+/// `start` is null or points to `len` entries, readable during `'a`.
+unsafe fn array<'a, T>(
+    start: *const T,
+    len: usize,
+    most: usize,
+    name: &str,
+    count: &str,
+) -> Outcome<&'a [T]> {
+    if len == 0 {
+        return Ok(&[]);
     }
-    // SAFETY: not null, so readable by this function's contract.
-    Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+    if start.is_null() {
+        return refuse(codes::INVALID_PARAM, format!("{name} = NULL given with {count} = {len}"));
+    }
+    if len > most {
+        return refuse(codes::RT_PARAM_INVALID, format!("{count} = {len} given, at most {most} wanted"));
+    }
+    // SAFETY: not null, so `len` entries by this function's contract.
+    Ok(unsafe { std::slice::from_raw_parts(start, len) })
 }
 
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtCreateBinary(data: *const c_void, len: usize) -> AclBinary {
     call_pointer("aclrtCreateBinary", std::ptr::null_mut(), || {
         // SAFETY: by the C signature.
-        let data = unsafe { bytes(data, len, "data") }?;
-        handles::insert(Arc::new(Binary { data: data.to_vec() }))
+        let data = unsafe { Given::new(data, len, "data") }?.at_most(MAX_IMAGE_BYTES, "dataLen")?;
+        let mut copy = Vec::new();
+        if copy.try_reserve_exact(len).is_err() {
+            return refuse(
+                codes::RT_MEMORY_ALLOCATION,
+                format!("the host has no {len} bytes for the binary"),
+            );
+        }
+        copy.extend_from_slice(data.bytes());
+        handles::insert(Arc::new(Binary { data: copy }))
     })
 }
 
@@ -78,13 +99,16 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtBinaryLoadFromData(
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(handle, "binHandle") }?;
         // SAFETY: by the C signature.
-        let data = unsafe { bytes(data, len, "data") }?;
+        let data = unsafe { Given::new(data, len, "data") }?.at_most(MAX_IMAGE_BYTES, "length")?;
         // SAFETY: null or valid, by the C signature.
         unsafe { check_options(options, &[1, 2]) }?;
-        out.set(launch::load_bytes(&*device::current()?, data)?);
+        out.set(launch::load_bytes(&*device::current()?, data.bytes())?);
         Ok(())
     })
 }
+
+/// Most load options of a call: several times as many as any CANN has.
+const MAX_OPTIONS: usize = 64;
 
 /// Load options: LAZY_LOAD (1) and, not for files, MAGIC (2). They change nothing for a host image.
 ///
@@ -96,17 +120,8 @@ unsafe fn check_options(options: *const LoadOptions, known: &[u32]) -> Outcome {
     }
     // SAFETY: not null, so valid by this function's contract.
     let options = unsafe { options.read() };
-    if options.numOpt == 0 {
-        return Ok(());
-    }
-    if options.options.is_null() {
-        return refuse(
-            codes::INVALID_PARAM,
-            format!("options = NULL given with numOpt = {}", options.numOpt),
-        );
-    }
-    // SAFETY: not null, so `numOpt` entries by this function's contract.
-    let entries = unsafe { std::slice::from_raw_parts(options.options, options.numOpt) };
+    // SAFETY: null or `numOpt` entries, by this function's contract.
+    let entries = unsafe { array(options.options, options.numOpt, MAX_OPTIONS, "options", "numOpt") }?;
     match entries.iter().find(|option| !known.contains(&option.type_)) {
         Some(option) => refuse(
             codes::INVALID_PARAM,
@@ -198,7 +213,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsAppend(
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(handle, "paramHandle") }?;
         // SAFETY: by the C signature.
-        let param = unsafe { bytes(param, size, "param") }?;
+        let param = unsafe { Given::new(param, size, "param") }?;
         out.set(args::find(args)?.append(param)?);
         Ok(())
     })
@@ -238,7 +253,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtKernelArgsParaUpdate(
 ) -> AclError {
     call("aclrtKernelArgsParaUpdate", || {
         // SAFETY: by the C signature.
-        let param = unsafe { bytes(param, size, "param") }?;
+        let param = unsafe { Given::new(param, size, "param") }?;
         args::find(args)?.update(handle, param)
     })
 }
@@ -329,19 +344,12 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchKernelWithHostArgs(
         // SAFETY: null or valid, by the C signature.
         unsafe { launch::check_config(cfg) }?;
         // SAFETY: by the C signature.
-        let data = unsafe { bytes(host_args, args_size, "hostArgs") }?;
-        let place_holders = match (place_holders.is_null(), num_place_holders) {
-            (_, 0) => &[],
-            (true, n) => {
-                return refuse(
-                    codes::INVALID_PARAM,
-                    format!("placeHolderArray = NULL given with {n} entries"),
-                );
-            }
-            // SAFETY: not null, so `n` entries by the C signature.
-            (false, n) => unsafe { std::slice::from_raw_parts(place_holders, n) },
-        };
-        let packed = args::pack_host_args(data, function.num_slots(), place_holders, &stream.device)?;
+        let data =
+            unsafe { Given::new(host_args, args_size, "hostArgs") }?.at_most(args::MAX_BYTES, "argsSize")?;
+        let (name, count, most) = ("placeHolderArray", "placeHolderNum", function.num_slots());
+        // SAFETY: null or an array of that many entries, by the C signature.
+        let place_holders = unsafe { array(place_holders, num_place_holders, most, name, count) }?;
+        let packed = args::pack_host_args(&data, function.num_slots(), place_holders, &stream.device)?;
         launch::launch(function, blocks, packed, &stream)
     })
 }

@@ -7,6 +7,7 @@ use crate::driver::{
     codes, failure_mode, progress_status, recorded_status, AclError, AclEvent, AclHostFunc, AclStream,
 };
 use crate::sim::acl::border::{call, refuse, Out, Outcome};
+use crate::sim::acl::callback::Callback;
 use crate::sim::acl::event::{Event, Origin};
 use crate::sim::acl::stream::{self, timeout_of, Settings, Stream};
 use crate::sim::acl::{device, handles};
@@ -119,23 +120,6 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtStreamAbort(handle: AclStream)
     call("aclrtStreamAbort", || stream::of(handle)?.abort())
 }
 
-/// A function pointer with its argument, on the way to a stream's thread.
-struct HostCall {
-    func: unsafe extern "C" fn(*mut c_void),
-    args: *mut c_void,
-}
-
-// SAFETY: `aclrtLaunchHostFunc` promises to call the function on another thread, so its caller passes an argument that
-// may be used there.
-unsafe impl Send for HostCall {}
-
-impl HostCall {
-    fn run(self) {
-        // SAFETY: the caller of `aclrtLaunchHostFunc` passed a function with the argument it takes.
-        unsafe { (self.func)(self.args) };
-    }
-}
-
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchHostFunc(
     handle: AclStream,
     func: AclHostFunc,
@@ -145,11 +129,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchHostFunc(
         let Some(func) = func else {
             return refuse(codes::INVALID_PARAM, "fn = NULL given, a function wanted");
         };
-        let host_call = HostCall { func, args };
-        let work = move |_: &Stream| {
-            host_call.run();
-            Ok(())
-        };
+        // SAFETY: the caller passes a function with the argument it takes, for another thread.
+        let callback = unsafe { Callback::new(func, args) };
+        let work = move |_: &Stream| callback.run();
         stream::of(handle)?.submit(work).map(drop)
     })
 }

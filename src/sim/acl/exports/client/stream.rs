@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::driver::{codes, AclError, AclEvent, AclHostFunc, AclNotify, AclStream, StreamConfig};
 use crate::sim::acl::border::{call, refuse, Out};
+use crate::sim::acl::callback::Callback;
 use crate::sim::acl::event::Event;
 use crate::sim::acl::exports::stream::create_stream;
 use crate::sim::acl::notify::Notify;
@@ -166,7 +167,9 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchCallback(
                 format!("blockType = {block_type} given, NO_BLOCK 0 or BLOCK 1 wanted"),
             );
         }
-        report::launch(func, user_data, block_type == 1, &stream::of(handle)?)
+        // SAFETY: the caller passes a function with the argument it takes, for the thread that handles the stream.
+        let callback = unsafe { Callback::new(func, user_data) };
+        report::launch(callback, block_type == 1, &stream::of(handle)?)
     })
 }
 
