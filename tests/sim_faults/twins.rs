@@ -22,6 +22,7 @@ pub(crate) const ALL: &[Twin] = &[
     Twin { name: "ok_sync_all", input: floats, want: sync_all },
     Twin { name: "ok_atomic_add", input: floats, want: |x| sum_of_parts(x, 8) },
     Twin { name: "ok_mix_sync_all", input: floats, want: mix_sync_all },
+    Twin { name: "ok_gm_pointers", input: floats, want: |x| words(&x[1]).take(128).map(Some).collect() },
 ];
 
 fn number(i: usize, salt: usize) -> f32 {

@@ -277,3 +277,29 @@ fn limits_are_faults() {
         expect_fault(bench.run(name, Elem::None, Elem::None, &args), FaultKind::NoSuchPath, "has no path");
     }
 }
+
+/// Two rows that lie a gap of 2^31 bytes apart, as attention stored them once: the gap's top bit leads down.
+#[test]
+fn a_row_does_not_reach_another_allocation() {
+    let (len, gap) = (128, 1u64 << 31);
+    let mut bench = Bench::new();
+    bench.memory = crate::sim::memory::DeviceMemory::new(1 << 40);
+    let [other, own] = bench.memory.alloc_adjacent(gap + 256);
+    bench.put(Space::Ub, 0, &[7; 256]);
+    let store = |bench: &mut Bench, gap| {
+        let args = [own, ub(0), 0, 2, len, 0, 0, 0, gap];
+        bench.run("copy_ubuf_to_gm_align_b16", Elem::None, Elem::None, &args)
+    };
+    store(&mut bench, gap - 2).unwrap();
+    let text = "dst writes 128 bytes at byte 384 of the allocation of 2147483904 bytes that no argument points into, but starts at \
+                byte 0 of the allocation of 2147483904 bytes of argument 0";
+    expect_fault(store(&mut bench, gap), FaultKind::OutOfBounds, text);
+    assert!(!bench.memory.find(other).unwrap().is_set(other + 384), "nothing is written before the fault");
+    let load = [ub(0), own, 0, 2, len, 0, 0, gap, 0];
+    let result = bench.run("copy_gm_to_ubuf_align_b16", Elem::None, Elem::None, &load);
+    expect_fault(
+        result,
+        FaultKind::OutOfBounds,
+        "src reads 128 bytes at byte 384 of the allocation of 2147483904 bytes that",
+    );
+}

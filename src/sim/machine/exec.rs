@@ -1,7 +1,6 @@
 //! What an instruction sees while it executes: the memories of its core, GM, and the checks on every access.
 
-use std::sync::Arc;
-
+use super::gm::Gm;
 use super::race::{OrderHandle, Pieces};
 use crate::sim::addr::Addr;
 use crate::sim::fault::range_text;
@@ -15,25 +14,6 @@ pub(crate) enum Access {
     Read,
     Write,
     Atomic,
-}
-
-/// GM as one launch sees it: the allocations alive when it started.
-#[derive(Debug)]
-pub(crate) struct Gm {
-    allocations: Vec<Arc<Allocation>>,
-}
-
-impl Gm {
-    pub(crate) fn new(allocations: Vec<Arc<Allocation>>) -> Self {
-        Self { allocations }
-    }
-
-    /// Index and allocation that contain `addr`.
-    pub(crate) fn find(&self, addr: u64) -> Option<(usize, &Allocation)> {
-        let index = self.allocations.partition_point(|a| a.base() <= addr).checked_sub(1)?;
-        let a = &self.allocations[index];
-        (addr < a.base() + a.len()).then_some((index, a.as_ref()))
-    }
 }
 
 /// Results of V instructions that are kept in registers of the vector unit.
@@ -170,6 +150,7 @@ impl Exec<'_> {
         }
         let pieces = Pieces { addr, len, stride, count };
         if self.is_inside(&pieces) {
+            self.check_origin(name, addr, len, access)?;
             self.note(&pieces, access);
             return self.check_order(&pieces, access, &[]);
         }
@@ -194,16 +175,41 @@ impl Exec<'_> {
         end <= (memory.len() - memory.reserved) as u64
     }
 
-    fn check_bounds(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
-        let what = match access {
-            Access::Read => "reads",
-            Access::Write => "writes",
-            Access::Atomic => "atomically updates",
+    /// An access to GM belongs to the allocation that its operand points into: strides and gaps of one instruction that lead into
+    /// another one are wrong, however alive that one is.
+    fn check_origin(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
+        if addr.space != Space::Gm {
+            return Ok(());
+        }
+        let start = addr.offset.cast_unsigned();
+        let operand = self.instr.op.operands.iter().position(|operand| *operand == name);
+        let Some(base) = operand.map(|i| self.arg(i)).filter(|&base| base != start) else {
+            return Ok(());
         };
+        match (self.gm.find(base), self.gm.find(start)) {
+            (Some((from, origin)), Some((to, hit))) if from != to => Err(Stop::fault(
+                FaultKind::OutOfBounds,
+                format!(
+                    "{name} {} {len} bytes at byte {} of {}, but starts at byte {} of {}",
+                    verb(access),
+                    start - hit.base(),
+                    self.gm.name(to),
+                    base - origin.base(),
+                    self.gm.name(from)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_bounds(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
+        let what = verb(access);
         if addr.space == Space::Gm {
             let start = addr.offset.cast_unsigned();
             return match self.gm.find(start) {
-                Some((_, a)) if start.checked_add(len).is_some_and(|e| e <= a.base() + a.len()) => Ok(()),
+                Some((_, a)) if start.checked_add(len).is_some_and(|e| e <= a.base() + a.len()) => {
+                    self.check_origin(name, addr, len, access)
+                }
                 Some((_, a)) => Err(Stop::fault(
                     FaultKind::OutOfBounds,
                     format!(
@@ -214,7 +220,10 @@ impl Exec<'_> {
                 )),
                 None => Err(Stop::fault(
                     FaultKind::OutOfBounds,
-                    format!("{name} {what} {len} bytes at GM {start:#x}, where nothing is allocated"),
+                    format!(
+                        "{name} {what} {len} bytes at GM {start:#x}, where nothing is allocated{}",
+                        self.gm.nearest(start)
+                    ),
                 )),
             };
         }
@@ -365,6 +374,15 @@ impl Exec<'_> {
     }
 }
 
+/// What an access does, for a report.
+fn verb(access: Access) -> &'static str {
+    match access {
+        Access::Read => "reads",
+        Access::Write => "writes",
+        Access::Atomic => "atomically updates",
+    }
+}
+
 /// Offset of a checked on-chip address.
 fn offset(addr: Addr) -> usize {
     usize::try_from(addr.offset).unwrap_or_else(|_| unreachable!("bounds were checked"))
@@ -455,7 +473,7 @@ pub(crate) mod harness {
             };
             match op.dispatch {
                 Dispatch::Queued(_, run) => {
-                    let gm = Gm::new(self.memory.snapshot());
+                    let gm = Gm::new(self.memory.snapshot(), args);
                     let mut exec = Exec {
                         instr: &instr,
                         config: &self.config,

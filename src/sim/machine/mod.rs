@@ -8,6 +8,7 @@ mod core;
 mod cross;
 mod exec;
 mod flags;
+mod gm;
 mod grid;
 mod group;
 mod hooks;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 pub(crate) use core::QUEUE_DEPTH;
 #[cfg(test)]
 pub(crate) use exec::harness;
-pub(crate) use exec::{Access, Exec, Gm, Touch, VectorState};
+pub(crate) use exec::{Access, Exec, Touch, VectorState};
+pub(crate) use gm::Gm;
 pub(crate) use hooks::HOOKS;
 
 use super::abi::KernelType;
@@ -80,7 +82,8 @@ pub(crate) fn launch(
         let detail = format!("kernel {}: 0 blocks given; a launch has at least 1", kernel.name);
         return Err(Stop::fault(FaultKind::Operand, detail));
     }
-    let body = NamedBody { name: &kernel.name, kernel_type: kernel.kernel_type(), body: kernel.body(args) };
+    let body =
+        NamedBody { name: &kernel.name, kernel_type: kernel.kernel_type(), body: kernel.body(args), args };
     run_body(memory, config, body, kernel.ops(), blocks)
 }
 
@@ -89,6 +92,8 @@ struct NamedBody<'a> {
     name: &'a str,
     kernel_type: KernelType,
     body: Body,
+    /// What `body` passes it.
+    args: &'a [u64],
 }
 
 /// Runs a kernel function; `ops` is what the operation numbers of its intrinsics mean.
@@ -105,7 +110,7 @@ fn run_body(
     let launch = Arc::new(Launch {
         config: config.clone(),
         gm_shadow: GmShadow::new(shadow_lengths)?,
-        gm: Gm::new(allocations),
+        gm: Gm::new(allocations, kernel.args),
         ops,
         kernel_type: kernel.kernel_type,
         body: kernel.body,

@@ -1,4 +1,4 @@
-//! Device memory: allocations whose device address is their host address.
+//! Device memory: allocations whose device address is their host address, far apart (`words.rs`).
 //!
 //! Several host threads run core groups at once and a faulty kernel may race, so bytes are kept in relaxed atomics:
 //! a race in the kernel then yields unspecified data (and a `Race` fault), never undefined behaviour of the simulator.
@@ -10,6 +10,7 @@ use std::sync::{Arc, RwLock};
 use bytemuck::allocation::try_zeroed_slice_box;
 
 use super::init::for_blocks;
+use super::words::Words;
 
 /// A cache line of the host, in bytes and words.
 const LINE: usize = 64;
@@ -18,7 +19,7 @@ const LINE_WORDS: usize = LINE / 8;
 /// One allocation. Size is rounded up to 32 bytes inside; `len` is what was asked for.
 #[derive(Debug)]
 pub(crate) struct Allocation {
-    words: Box<[AtomicU64]>,
+    words: Words,
     /// One bit per byte, one word per 32 bytes.
     init: Box<[AtomicU32]>,
     base: u64,
@@ -30,8 +31,11 @@ pub(crate) struct Allocation {
 impl Allocation {
     fn new(len: u64, model_base: u64) -> Option<Self> {
         let rounded = usize::try_from(len.checked_next_multiple_of(64)?.checked_add(64)?).ok()?;
-        // Fresh zero pages: an allocation of many GiB commits only what kernels touch.
-        let words: Box<[AtomicU64]> = try_zeroed_slice_box(rounded / 8).ok()?;
+        Self::in_words(Words::zeroed(rounded / 8)?, len, model_base)
+    }
+
+    fn in_words(words: Words, len: u64, model_base: u64) -> Option<Self> {
+        let rounded = words.len() * 8;
         let address = words.as_ptr().addr() as u64;
         // Device pointers are 64-byte aligned (acl-runtime.md 1.6); the slack above pays for the shift.
         let base = address.next_multiple_of(64);
@@ -287,6 +291,18 @@ impl DeviceMemory {
         Ok(base)
     }
 
+    /// Allocates two times `len` bytes, a multiple of 64, one directly behind the other: what only an unlucky host would give.
+    #[cfg(test)]
+    pub(crate) fn alloc_adjacent(&self, len: u64) -> [u64; 2] {
+        let count = usize::try_from(len / 8).unwrap();
+        Words::adjacent(count).unwrap().map(|words| {
+            let allocation = Arc::new(Allocation::in_words(words, len, 0).unwrap());
+            let base = allocation.base;
+            self.live.write().unwrap().insert(base, allocation);
+            base
+        })
+    }
+
     /// Frees the allocation that starts at `base`; false when there is none.
     pub(crate) fn free(&self, base: u64) -> bool {
         self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&base).is_some()
@@ -375,6 +391,29 @@ mod tests {
         a.mark(base + 96, 32, false);
         assert_eq!(a.first_unset(base + 64, 96), Some(base + 96));
         assert!(a.is_set(base + 95) && !a.is_set(base + 96) && a.is_set(base + 128));
+    }
+
+    /// So far that nothing that a 32-bit number of bytes is off by reaches from one to another.
+    #[cfg(unix)]
+    #[test]
+    fn allocations_lie_far_apart() {
+        let memory = DeviceMemory::new(1 << 40);
+        for len in [1, 64, 5000, 3 << 20, 5 << 30] {
+            memory.alloc(len).unwrap();
+        }
+        let live = memory.snapshot();
+        for pair in live.windows(2) {
+            let distance = pair[1].base() - (pair[0].base() + pair[0].len());
+            assert!(distance > 1 << 32, "{distance} bytes between two allocations");
+        }
+        // What one has gives back is there for the next: the space would be used up many times over.
+        drop(live);
+        for _ in 0..3000 {
+            let base = memory.alloc(100).unwrap();
+            memory.free(base);
+        }
+        let [a, b] = [memory.alloc(1).unwrap(), memory.alloc(1).unwrap()];
+        assert!(a.abs_diff(b) > 1 << 32);
     }
 
     #[test]

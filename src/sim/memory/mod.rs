@@ -3,6 +3,7 @@
 mod gm;
 mod init;
 mod local;
+mod words;
 
 pub(crate) use gm::{Allocation, Contents, DeviceMemory, NoRoom};
 pub(crate) use init::InitMap;

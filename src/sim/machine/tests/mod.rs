@@ -240,7 +240,7 @@ impl Device {
         kernel: impl Fn() -> Kernel + Send + Sync + 'static,
     ) -> Result<LaunchStats, Stop> {
         let body: Body = Arc::new(move || kernel().is_err().into());
-        let kernel = NamedBody { name: "test", kernel_type, body };
+        let kernel = NamedBody { name: "test", kernel_type, body, args: &[] };
         run_body(&self.memory, &self.config, kernel, ops(), blocks)
     }
 
