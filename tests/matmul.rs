@@ -226,6 +226,7 @@ fn given_tilings() {
         // Blocks that are no multiple of the tile, nor of a fractal.
         Tiling { block: [70, 59], num_cores: 7, ..t },
         Tiling { block: [1000, 45], tile: [64, 128, 32], num_cores: 2, ..t },
+        Tiling { block: [(1 << 31) - 1; 2], ..t },
         Tiling { block: [128, 256], tile: [128, 256, 64], step_k: [4, 4], l0c_buffers: 1, ..t },
         Tiling {
             block: [256, 128],

@@ -136,8 +136,7 @@ class MatmulKernel {
             l0c_ring_.await(c);
         }
         const uint64_t at = batch_offset(t_.c_batch_stride, tile) + tile.row * t_.c_stride + tile.col;
-        copy_l0c_to_gm(c_gm_[at], memory_.l0c[c], tile.rows, tile.cols, static_cast<uint32_t>(t_.c_stride),
-                       unit_flag(true));
+        copy_l0c_to_gm(c_gm_[at], memory_.l0c[c], tile.rows, tile.cols, t_.c_stride, unit_flag(true));
         if (t_.unit_flag == 0) l0c_ring_.release(c);
     }
 

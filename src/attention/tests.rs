@@ -1,5 +1,7 @@
 use super::*;
-use crate::DType;
+use crate::runtime::{Buffer, Device, KernelArgs, Stream};
+use crate::tiling::mask::{m_mask, MASK_DIM};
+use crate::{kernels, DType};
 
 fn soc() -> &'static Soc {
     Soc::by_name("Ascend910B2").unwrap()
@@ -146,10 +148,55 @@ fn strides_of_the_output() {
     refuses(
         o([1 << 50, 1 << 31, 64]),
         Unsupported,
-        "o_stride: row stride = 2147483648 is more than 2147483647 elements; nearest supported: 2147483647",
+        "o_stride: row stride = 2147483648 leaves more than 2147483647 bytes between two rows of 64 elements; nearest \
+         supported: 1073741887",
     );
+    // The limit counts the bytes between two rows, so a longer row may have a longer stride.
+    for (dim, largest) in [(64, (1 << 30) + 63), (256, (1 << 30) + 255)] {
+        let problem = |row| {
+            let o_stride = Some([0, row, u64::from(dim)]);
+            Problem { o_stride, ..Problem::new(DType::F16, [1, 2, 1, 64]).with_head_dim_v(dim) }
+        };
+        assert!(plan(&problem(largest), soc()).is_ok());
+        let refused = plan(&problem(largest + 1), soc()).unwrap_err();
+        assert!(refused.to_string().ends_with(&format!("nearest supported: {largest}")), "{refused}");
+    }
     assert!(plan(&o([262144, 64, 512 * 64]), soc()).is_ok());
     assert!(plan(&o([4096 * 1024, 4096, 100]), soc()).is_ok());
+}
+
+/// The first stride behind the limit, launched past the planner: whatever else is allocated, the machine tells.
+#[test]
+fn a_row_behind_the_limit_of_the_gap_is_a_fault_on_the_machine() {
+    let device = Device::open("sim").unwrap();
+    let mut problem = Problem::new(DType::F16, [1, 2, 1, 64]).with_seqlen_k(5);
+    problem.o_stride = Some([0, (1 << 30) + 63, 0]);
+    let plan = plan(&problem, device.soc()).unwrap();
+    let mut tiling = plan.tiling_data();
+    tiling.o_stride[1] += 1;
+    let alloc = |bytes: u64| Buffer::alloc(&device, usize::try_from(bytes).unwrap()).unwrap();
+    let [q, k, v, o, _] = plan.shape().operand_bytes();
+    let inputs = [q, k, v].map(alloc);
+    inputs.iter().for_each(|buffer| buffer.zero().unwrap());
+    let mask = Buffer::from_slice(&device, &m_mask(MASK_DIM)).unwrap();
+    let [o, workspace] = [o + 2, plan.workspace_bytes()].map(alloc);
+    let bystanders = [1 << 10, 4 << 30, 1 << 20].map(alloc);
+    let args =
+        inputs.iter().chain([&mask, &o, &workspace, &workspace]).fold(KernelArgs::new(), KernelArgs::buffer);
+    let kernel = kernels::load(&device).unwrap().kernel("fa_flash_fwd_f16").unwrap();
+    let stream = Stream::new(&device).unwrap();
+    kernel.launch(&stream, plan.num_cores(), &args.place_holder(tiling.as_bytes())).unwrap();
+    let error = stream.synchronize().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SimFault, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("Fault: OutOfBounds: dst writes 128 bytes at GM 0x"), "{text}");
+    // Row 1 lies 128 + 2^31 bytes behind row 0, and the gap was taken as -2^31.
+    let place = format!(
+        ", where nothing is allocated, 2147483520 bytes before the allocation of {} bytes of argument 4; AIV0 of block 0, MTE3",
+        o.len_bytes()
+    );
+    assert!(text.contains(&place), "{text}");
+    drop(bystanders);
 }
 
 #[test]

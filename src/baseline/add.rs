@@ -69,9 +69,16 @@ impl AddTiling {
         let y = bytes + self.y_gap_bytes;
         // Parts of whole tiles' blocks, so that no two cores share a block of 32 bytes.
         let block = 32 / dtype.size_bytes() as u64;
+        let core_elements = n.div_ceil(u64::from(self.num_cores)).checked_next_multiple_of(block);
+        let Some(core_elements) = core_elements.filter(|_| n <= soc.hbm_bytes) else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("add: n = {n} is more than fits the {} bytes of {}", soc.hbm_bytes, soc.name),
+            ));
+        };
         Ok(AddTilingData {
             n,
-            core_elements: n.div_ceil(u64::from(self.num_cores)).next_multiple_of(block),
+            core_elements,
             tile: self.tile,
             buffers: self.buffers,
             x_offset_bytes: [0, second],
@@ -128,5 +135,21 @@ impl Add {
         let kernel = if dtype == DType::F32 { &self.f32 } else { &self.f16 };
         let list = KernelArgs::new().operands([x, y, z])?;
         kernel.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_elements_than_any_memory_holds_are_refused() {
+        let soc = Soc::by_name("Ascend910B2").unwrap();
+        let tiling = AddTiling { tile: 1024, buffers: 2, num_cores: 1, y_gap_bytes: 0 };
+        assert!(tiling.tiling_data(DType::F16, 1 << 30, soc).is_ok());
+        for n in [soc.hbm_bytes + 1, u64::MAX] {
+            let error = tiling.tiling_data(DType::F16, n, soc).unwrap_err().to_string();
+            assert_eq!(error, format!("add: n = {n} is more than fits the 68719476736 bytes of Ascend910B2"));
+        }
     }
 }

@@ -5,7 +5,11 @@ use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
 use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::tiling::MAX_GM_GAP_BYTES;
 use crate::{Error, ErrorKind, Result, Soc};
+
+/// Most rows or columns: the kernel adds a tile to a position in 32 bits.
+const MAX_EXTENT: u32 = (1 << 31) - 1;
 
 /// Where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,12 @@ impl ReadFrom {
                 self.shape, self.tile, self.slice_cols, self.passes, self.num_cores, self.pitch
             )));
         }
+        for (name, value) in [("rows", rows), ("columns", cols), ("slice_cols", self.slice_cols)] {
+            if value > MAX_EXTENT {
+                let text = format!("read: {name} = {value} is more than {MAX_EXTENT}");
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+        }
         let (cores, usable) = match to {
             ReadTo::Ub => (soc.vector_cores, usable_ub(soc)),
             ReadTo::L1 => (soc.cube_cores, usable_l1(soc)),
@@ -78,17 +88,29 @@ impl ReadFrom {
                 self.num_cores, soc.name
             )));
         }
-        let [tile_rows, tile_cols] = self.tile.map(u64::from);
-        let buffer_bytes = match to {
-            ReadTo::Ub => tile_rows * (tile_cols * 2).next_multiple_of(32),
-            ReadTo::L1 => tile_rows.next_multiple_of(16) * (tile_cols * 2).next_multiple_of(32),
+        // The product of two sizes in bytes has 65 bits.
+        let [tile_rows, tile_cols] = self.tile.map(u128::from);
+        let (rows_in_buffer, row_bytes) = match to {
+            ReadTo::Ub => (tile_rows, (tile_cols * 2).next_multiple_of(32)),
+            ReadTo::L1 => (tile_rows.next_multiple_of(16), (tile_cols * 2).next_multiple_of(32)),
         };
-        // Rows of one copy are 12 bits, the gap between them 32 bits of bytes (dav-c220.md §3.1).
-        let is_describable = tile_rows <= 4095 && (to == ReadTo::L1 || self.pitch * 2 <= u64::from(u32::MAX));
-        if buffer_bytes > u64::from(usable) || !is_describable {
+        let buffer_bytes = rows_in_buffer * row_bytes;
+        // Rows of one copy are 12 bits (dav-c220.md §3.1).
+        if buffer_bytes > u128::from(usable) || tile_rows > 4095 {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("read: a tile of {buffer_bytes} bytes and {tile_rows} rows; {usable} bytes and 4095 rows at most"),
+            ));
+        }
+        let largest = self.narrowest_tile() + MAX_GM_GAP_BYTES / 2;
+        if to == ReadTo::Ub && self.tile[0].min(rows) > 1 && self.pitch > largest {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "read: pitch = {} leaves more than {MAX_GM_GAP_BYTES} bytes between two rows of a copy to UB; nearest \
+                     supported: {largest}",
+                    self.pitch
+                ),
             ));
         }
         let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(usable);
@@ -111,6 +133,16 @@ impl ReadFrom {
             buffer_bytes,
             reserved: 0,
         })
+    }
+
+    /// Columns of the copies with the fewest: those at the end of a slice, of the last one or another.
+    fn narrowest_tile(&self) -> u64 {
+        let last = |all: u32, part: u32| match all % part {
+            0 => part.min(all),
+            rest => rest,
+        };
+        let slices = [self.slice_cols.min(self.shape[1]), last(self.shape[1], self.slice_cols)];
+        u64::from(slices.map(|slice| last(slice, self.tile[1])).into_iter().fold(u32::MAX, u32::min))
     }
 
     /// Bytes from the first element to one past the last.
@@ -162,5 +194,37 @@ impl Read {
         };
         let list = KernelArgs::new().operands([src])?;
         kernel.launch(stream, from.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(from: &ReadFrom, to: ReadTo) -> String {
+        from.tiling_data(to, Soc::by_name("Ascend910B2").unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn sizes_that_the_kernel_cannot_count_are_refused() {
+        let good = ReadFrom::new([100, 64], [16, 64], 1);
+        let many = ReadFrom { shape: [1 << 31, 64], ..good };
+        assert_eq!(refusal(&many, ReadTo::L1), "read: rows = 2147483648 is more than 2147483647");
+        let long = ReadFrom { slice_cols: u32::MAX, ..good };
+        assert_eq!(refusal(&long, ReadTo::Ub), "read: slice_cols = 4294967295 is more than 2147483647");
+        let large = ReadFrom { tile: [u32::MAX; 2], ..good };
+        assert_eq!(
+            refusal(&large, ReadTo::Ub),
+            "read: a tile of 36893488138829168640 bytes and 4294967295 rows; 188160 bytes and 4095 rows at most"
+        );
+        // Copies of 64 columns, and of the 36 that are left of 100.
+        let far = ReadFrom { pitch: u64::MAX, ..ReadFrom::new([100, 100], [16, 64], 1) };
+        assert_eq!(
+            refusal(&far, ReadTo::Ub),
+            "read: pitch = 18446744073709551615 leaves more than 2147483647 bytes between two rows of a copy to UB; nearest \
+             supported: 1073741859"
+        );
+        let far = ReadFrom { slice_cols: 30, tile: [16, 20], ..far };
+        assert!(refusal(&far, ReadTo::Ub).ends_with("nearest supported: 1073741833"));
     }
 }

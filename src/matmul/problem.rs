@@ -59,10 +59,10 @@ pub struct Problem {
     pub c_strides: Option<Strides>,
 }
 
-/// Largest extent: positions in a matrix are 32-bit numbers, rounded up to tiles.
-const MAX_EXTENT: u32 = (1 << 31) - 1;
+/// Largest extent, of a matrix and of a block: positions in a matrix are 32-bit numbers, rounded up to tiles and blocks.
+pub(super) const MAX_EXTENT: u32 = (1 << 31) - 1;
 
-/// Largest row stride of C: the 32-bit dstStride of the fixpipe counts elements (dav-c220.md §3.6).
+/// Largest row stride of C: the 32-bit dstStride of the fixpipe counts elements (dav-c220.md §3.6; docs/instruction-fields.md).
 const MAX_ROW_STRIDE_C: u64 = u32::MAX as u64;
 
 /// One operand with its strides filled in.

@@ -82,6 +82,18 @@ fn tilings_that_do_not_fit_are_refused() {
     };
     assert_eq!(text(Tiling { tile: [24, 16, 16], ..good }), "tile_m = 24, a multiple of 16 wanted");
     assert_eq!(text(Tiling { block: [0, 16], ..good }), "block_m = 0, wanted at least 1");
+    // The kernel rounds extents up to blocks in 32 bits.
+    assert!(plan_with(&problem, soc(), Tiling { block: [(1 << 31) - 1; 2], ..good }).is_ok());
+    assert_eq!(text(Tiling { block: [1 << 31, 16], ..good }), "block_m = 2147483648 is more than 2147483647");
+    assert_eq!(
+        text(Tiling { block: [16, u32::MAX], ..good }),
+        "block_n = 4294967295 is more than 2147483647"
+    );
+    let huge = u32::MAX - 15;
+    assert_eq!(
+        text(Tiling { tile: [huge; 3], ..good }),
+        "L0A buffers of 36893487872541196800 bytes, 32768 usable"
+    );
     assert_eq!(text(Tiling { l0_buffers: 3, ..good }), "l0_buffers = 3, wanted 1 or 2");
     let tile = [128, 256, 64];
     let large = Tiling { tile, l0c_buffers: 1, ..good };

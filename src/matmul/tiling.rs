@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::problem::MAX_EXTENT;
 use super::{BLayout, MatmulTilingData, Problem};
 use crate::tiling::traffic::{overlapped, Rows, Traffic};
 use crate::{DType, Soc};
@@ -90,6 +91,11 @@ impl Tiling {
                 return Some(format!("{name} = {value}, a multiple of 16 wanted"));
             }
         }
+        for (name, value) in [("block_m", self.block[0]), ("block_n", self.block[1])] {
+            if value > MAX_EXTENT {
+                return Some(format!("{name} = {value} is more than {MAX_EXTENT}"));
+            }
+        }
         let counts = [
             ("block_m", self.block[0]),
             ("block_n", self.block[1]),
@@ -115,7 +121,8 @@ impl Tiling {
     }
 
     fn does_not_fit(&self, soc: &Soc) -> Option<String> {
-        let [m, n, k] = self.tile.map(u64::from);
+        // Twice the product of two sizes has 66 bits.
+        let [m, n, k] = self.tile.map(u128::from);
         let core = &soc.core;
         // Two buffers take a half of their memory each.
         let l0 = [
@@ -124,7 +131,7 @@ impl Tiling {
             ("L0C", 4 * m * n, self.l0c_buffers, core.l0c_bytes),
         ];
         for (memory, bytes, count, capacity) in l0 {
-            let room = u64::from(capacity / count);
+            let room = u128::from(capacity / count);
             if bytes > room {
                 return Some(format!("{memory} buffers of {bytes} bytes, {room} usable"));
             }

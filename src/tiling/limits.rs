@@ -38,8 +38,10 @@ impl Reason {
 /// Largest head dimension: the two L0C halves hold the PV accumulators of 128 rows by 256 columns.
 pub const MAX_HEAD_DIM: u32 = 256;
 
-/// Largest row pitch of o in elements: the gap of an UB-to-GM copy is 32 bits of bytes (dav-c220.md §3.1).
-pub const MAX_ROW_STRIDE_O: u64 = (1 << 31) - 1;
+/// Largest gap in GM between two bursts of a copy to or from UB, in bytes. The field has 32 bits (dav-c220.md §3.1), and whether
+/// the sum with it is signed is not settled (`gm-gap-signed` in docs/sources.md): this holds either way. docs/instruction-fields.md
+/// has every field that a size or stride of the caller reaches.
+pub const MAX_GM_GAP_BYTES: u64 = (1 << 31) - 1;
 
 /// Largest sequence length: tiling data holds windows, which [`Shape::limits`] bounds by the lengths, as i32.
 pub const MAX_SEQLEN: u32 = (1 << 31) - 1;
@@ -149,6 +151,8 @@ struct Tensor {
     name: &'static str,
     extent: [u64; 3],
     dim: u64,
+    /// Bytes of an element.
+    size: u64,
     stride: [u64; 3],
     is_output: bool,
 }
@@ -160,6 +164,7 @@ fn tensors(shape: &Shape) -> [Tensor; 4] {
         name,
         extent: [u64::from(shape.batch), u64::from(seqlen), u64::from(heads)],
         dim: u64::from(dim),
+        size: shape.dtype.size_bytes() as u64,
         stride,
         is_output,
     };
@@ -193,17 +198,22 @@ impl Tensor {
                 )));
             }
         }
-        // Inputs with a longer pitch are copied row by row.
-        if self.is_output && self.extent[1] > 1 && self.stride[1] > MAX_ROW_STRIDE_O {
-            found.push(unsupported(format!(
-                "{}_stride: row stride = {} is more than {MAX_ROW_STRIDE_O} elements; nearest supported: \
-                 {MAX_ROW_STRIDE_O}",
-                self.name, self.stride[1]
-            )));
-        }
         if self.is_output {
+            found.extend(self.gap());
             found.extend(self.overlap());
         }
+    }
+
+    /// Rows of the output leave together, with a gap behind each. Inputs with a longer pitch than a copy has are copied row by row.
+    fn gap(&self) -> Option<Reason> {
+        let largest = self.dim + MAX_GM_GAP_BYTES / self.size;
+        (self.extent[1] > 1 && self.stride[1] > largest).then(|| {
+            unsupported(format!(
+                "{}_stride: row stride = {} leaves more than {MAX_GM_GAP_BYTES} bytes between two rows of {} elements; \
+                 nearest supported: {largest}",
+                self.name, self.stride[1], self.dim
+            ))
+        })
     }
 
     /// Rows of the output must not share bytes: taken by ascending stride, each must clear everything inside it.

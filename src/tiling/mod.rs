@@ -22,7 +22,7 @@ mod tuned;
 
 pub use candidate::{Candidate, Rejected};
 pub use cost::CoreLoad;
-pub use limits::{Reason, MAX_HEAD_DIM, MAX_ROW_STRIDE_O, MAX_SEQLEN};
+pub use limits::{Reason, MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 pub use mask::Mask;
 pub use memory_map::{MemoryMap, Region};
 pub use order::WorkItem;

@@ -35,15 +35,16 @@ constexpr QuantMode_t kStoreAs<half> = QuantMode_t::F322F16;
 template <>
 constexpr QuantMode_t kStoreAs<bfloat16_t> = QuantMode_t::F322BF16;
 
-// L0C tile [m, n] -> GM rows of f32, half or bfloat16_t with pitch `pitch` elements.
+// L0C tile [m, n] -> GM rows of f32, half or bfloat16_t with pitch `pitch` elements: 32 bits; that of a single row says nothing and
+// may be any number.
 template <typename Out>
 __aicore__ inline void copy_l0c_to_gm(const AscendC::GlobalTensor<Out>& dst, const AscendC::LocalTensor<float>& src,
-                                      uint32_t m, uint32_t n, uint32_t pitch, uint8_t unit_flag = kUnitFlagOff) {
+                                      uint32_t m, uint32_t n, uint64_t pitch, uint8_t unit_flag = kUnitFlagOff) {
     AscendC::FixpipeParamsV220 params;
     params.nSize = static_cast<uint16_t>(n);
     params.mSize = static_cast<uint16_t>(m);
     params.srcStride = static_cast<uint16_t>(round_up(m, kFractal));
-    params.dstStride = pitch;
+    params.dstStride = m > 1 ? static_cast<uint32_t>(pitch) : n;
     params.quantPre = kStoreAs<Out>;
     params.ndNum = 1;
     params.srcNdStride = 0;
