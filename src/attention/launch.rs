@@ -1,6 +1,6 @@
 //! Launching a plan.
 
-use super::operands::{AllGiven, Given};
+use super::operands::Places;
 use super::{kernel_name, self_test, Flags, Plan};
 use crate::kernels;
 use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
@@ -47,7 +47,11 @@ impl Variants {
     }
 }
 
-/// Operands of a launch. The caller owns all of them; `o`, `lse` and `workspace` overlap with nothing.
+/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)).
+///
+/// `o`, `lse` and `workspace` share no byte with each other or with what is read, `o` on `q` included: a launch that is given such
+/// operands is refused. `q`, `k` and `v` may lie on each other. Slices of one tensor, as q, k, v and o packed in rows, are told apart
+/// where their strides are regular; what cannot be told apart is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Queries.
@@ -132,8 +136,8 @@ impl FlashAttention {
     /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for.
     ///
     /// # Errors
-    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small or of another
-    /// device. What goes wrong while the kernel runs is told when the stream is synchronised.
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small, of another
+    /// device, or written while another one lies there. What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let operands = self.operands(plan, &args)?;
         if plan.num_items() == 0 {
@@ -146,21 +150,15 @@ impl FlashAttention {
     /// Checks a launch; what its kernel takes before the tiling data.
     pub(crate) fn operands(&self, plan: &Plan, args: &Args<'_>) -> Result<KernelArgs> {
         self.device.require_planned_for(plan.soc(), "attention launch")?;
-        given(args).check(plan)?;
+        self.places(args).check(plan)?;
         // The kernel touches no lse that the plan does not want; the workspace stands in as a valid address.
         let lse = args.lse.unwrap_or(args.workspace);
         let mask = Operand::from(&self.mask);
         KernelArgs::new().operands([args.q, args.k, args.v, mask, args.o, lse, args.workspace])
     }
-}
 
-fn given(args: &Args<'_>) -> AllGiven {
-    AllGiven {
-        q: args.q.into(),
-        k: args.k.into(),
-        v: args.v.into(),
-        o: args.o.into(),
-        lse: args.lse.map(Given::from),
-        workspace: args.workspace.into(),
+    /// Where the operands of a launch lie.
+    pub(crate) fn places(&self, args: &Args<'_>) -> Places {
+        Places::new(args, Operand::from(&self.mask))
     }
 }

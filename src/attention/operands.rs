@@ -1,94 +1,82 @@
-//! Checks of what a launch is given, against its plan.
+//! The operands of an attention launch, as its plan wants them.
 
-use super::{Operand, Plan};
-use crate::{Error, Result};
-
-/// What is given for one operand.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Given {
-    pub(super) offset_bytes: u64,
-    /// Bytes from the start of the buffer.
-    pub(super) len_bytes: u64,
-}
-
-/// What a launch is given.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AllGiven {
-    pub(super) q: Given,
-    pub(super) k: Given,
-    pub(super) v: Given,
-    pub(super) o: Given,
-    pub(super) lse: Option<Given>,
-    pub(super) workspace: Given,
-}
+use super::{Args, Plan};
+use crate::runtime::{refuse_with, Named, Operand, Place, Step};
+use crate::tiling::Shape;
+use crate::Result;
 
 /// The kernel addresses S, P and O in the workspace in whole 512-byte lines: GM serialises cores that share one
 /// (dav-c220.md §1.6), and buffers of the driver start on one anyway.
 pub(crate) const WORKSPACE_ALIGNMENT: u64 = 512;
 
-impl Given {
-    /// What is wrong with it for an operand of `needed` bytes at that alignment.
-    fn wrong(self, name: &str, needed: u64, alignment: u64) -> Vec<String> {
-        let Given { offset_bytes, len_bytes } = self;
-        let mut wrong = Vec::new();
-        if offset_bytes % alignment != 0 {
-            wrong.push(format!("{name} starts at byte {offset_bytes}, a multiple of {alignment} wanted"));
+/// Where the operands of a launch lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    q: Place,
+    k: Place,
+    v: Place,
+    mask: Place,
+    o: Place,
+    lse: Option<Place>,
+    workspace: Place,
+}
+
+impl Places {
+    pub(super) fn new(args: &Args<'_>, mask: Operand<'_>) -> Self {
+        Self {
+            q: args.q.into(),
+            k: args.k.into(),
+            v: args.v.into(),
+            mask: mask.into(),
+            o: args.o.into(),
+            lse: args.lse.map(Place::from),
+            workspace: args.workspace.into(),
         }
-        let behind = len_bytes.saturating_sub(offset_bytes);
-        if behind < needed {
-            let from = if offset_bytes > 0 { format!(" from byte {offset_bytes}") } else { String::new() };
-            wrong.push(format!("{name} has {behind} bytes{from}, the plan needs {needed}"));
-        }
-        wrong
     }
-}
 
-impl From<Operand<'_>> for Given {
-    fn from(operand: Operand<'_>) -> Self {
-        Self { offset_bytes: operand.offset_bytes as u64, len_bytes: operand.buffer.len_bytes() as u64 }
+    /// The operands with their names.
+    pub(crate) fn named(&self, plan: &Plan) -> Vec<Named> {
+        let shape = plan.shape();
+        let [.., lse] = shape.operand_bytes();
+        let mut operands = tensors(shape, [self.q, self.k, self.v, self.o]).to_vec();
+        operands.extend(self.lse.map(|place| Named::written("lse", place, lse, 4)));
+        let workspace = plan.workspace_bytes();
+        operands.push(Named::written("workspace", self.workspace, workspace, WORKSPACE_ALIGNMENT));
+        let element = shape.dtype.size_bytes() as u64;
+        operands.push(Named::read("the operator's mask", self.mask, self.mask.len_bytes, element));
+        operands
     }
-}
 
-/// Refuses operands, each with its name, the bytes that it needs and its alignment; one error names all that is wrong.
-pub(crate) fn refuse(what: &str, operands: &[(&str, Operand<'_>, u64, u64)]) -> Result<()> {
-    let wrong: Vec<_> = operands
-        .iter()
-        .flat_map(|&(name, operand, needed, alignment)| Given::from(operand).wrong(name, needed, alignment))
-        .collect();
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("{what}: {}", wrong.join("; "))))
-}
-
-impl AllGiven {
-    /// Whether every operand is there, aligned and large enough; one error names all that are not.
+    /// Whether every operand is there, aligned, large enough and apart from those that are written; one error names all
+    /// that is wrong.
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
-        let [q, k, v, o, lse] = plan.shape().operand_bytes();
-        let element = plan.shape().dtype.size_bytes() as u64;
-        let want_lse = plan.shape().want_lse;
-        let mut wrong = Vec::new();
-        let mut check = |name: &str, given: Given, needed: u64, alignment: u64| {
-            wrong.extend(given.wrong(name, needed, alignment));
+        let lse = match (self.lse, plan.shape().want_lse) {
+            (None, true) => Some("lse is missing, but the plan writes it"),
+            (Some(_), false) => Some("lse is given, but the plan does not write it"),
+            _ => None,
         };
-        check("q", self.q, q, element);
-        check("k", self.k, k, element);
-        check("v", self.v, v, element);
-        check("o", self.o, o, element);
-        if let Some(given) = self.lse {
-            check("lse", given, lse, 4);
-        }
-        check("workspace", self.workspace, plan.workspace_bytes(), WORKSPACE_ALIGNMENT);
-        match self.lse {
-            None if want_lse => wrong.push("lse is missing, but the plan writes it".to_owned()),
-            Some(_) if !want_lse => wrong.push("lse is given, but the plan does not write it".to_owned()),
-            _ => {}
-        }
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid(format!("attention launch: {}", wrong.join("; "))))
+        let found = lse.map(str::to_owned).into_iter().collect();
+        refuse_with("attention launch", &self.named(plan), found)
     }
+}
+
+/// q, k, v and o of a shape.
+pub(crate) fn tensors(s: &Shape, [q, k, v, o]: [impl Into<Place>; 4]) -> [Named; 4] {
+    let [q_bytes, k_bytes, v_bytes, o_bytes, _] = s.operand_bytes();
+    let element = s.dtype.size_bytes() as u64;
+    let rows = |named: Named, seqlen: u32, heads: u32, dim: u32, stride: [u64; 3]| {
+        let steps = [s.batch, seqlen, heads].map(u64::from).into_iter().zip(stride);
+        named.with_rows(
+            u64::from(dim) * element,
+            steps.map(|(extent, stride)| Step { extent, bytes: stride.saturating_mul(element) }),
+        )
+    };
+    [
+        rows(Named::read("q", q, q_bytes, element), s.seqlen_q, s.num_heads, s.head_dim, s.q_stride),
+        rows(Named::read("k", k, k_bytes, element), s.seqlen_k, s.num_heads_k, s.head_dim, s.k_stride),
+        rows(Named::read("v", v, v_bytes, element), s.seqlen_k, s.num_heads_k, s.head_dim_v, s.v_stride),
+        rows(Named::written("o", o, o_bytes, element), s.seqlen_q, s.num_heads, s.head_dim_v, s.o_stride),
+    ]
 }
 
 #[cfg(test)]
@@ -97,19 +85,21 @@ mod tests {
     use super::*;
     use crate::{DType, Soc};
 
-    fn bytes(len_bytes: u64) -> Given {
-        Given { offset_bytes: 0, len_bytes }
+    /// `len_bytes` bytes, of a buffer of its own for every `number`.
+    fn bytes(number: u64, len_bytes: u64) -> Place {
+        Place { address: number << 32, offset_bytes: 0, len_bytes }
     }
 
-    fn exact(plan: &Plan) -> AllGiven {
+    fn exact(plan: &Plan) -> Places {
         let [q, k, v, o, lse] = plan.shape().operand_bytes();
-        AllGiven {
-            q: bytes(q),
-            k: bytes(k),
-            v: bytes(v),
-            o: bytes(o),
-            lse: plan.shape().want_lse.then_some(bytes(lse)),
-            workspace: bytes(plan.workspace_bytes()),
+        Places {
+            q: bytes(1, q),
+            k: bytes(2, k),
+            v: bytes(3, v),
+            mask: bytes(4, 1 << 19),
+            o: bytes(5, o),
+            lse: plan.shape().want_lse.then_some(bytes(6, lse)),
+            workspace: bytes(7, plan.workspace_bytes()),
         }
     }
 
@@ -119,7 +109,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn refuses(plan: &Plan, given: AllGiven, text: &str) {
+    fn refuses(plan: &Plan, given: Places, text: &str) {
         assert_eq!(given.check(plan).unwrap_err().to_string(), format!("attention launch: {text}"));
     }
 
@@ -130,18 +120,18 @@ mod tests {
         assert!(exact.check(&plan).is_ok());
         let needed = plan.workspace_bytes();
         for (given, text) in [
-            (AllGiven { q: bytes(25599), ..exact }, "q has 25599 bytes, the plan needs 25600"),
-            (AllGiven { k: bytes(0), ..exact }, "k has 0 bytes, the plan needs 12800"),
-            (AllGiven { v: bytes(12798), ..exact }, "v has 12798 bytes, the plan needs 12800"),
-            (AllGiven { o: bytes(1), ..exact }, "o has 1 bytes, the plan needs 25600"),
-            (AllGiven { lse: Some(bytes(799)), ..exact }, "lse has 799 bytes, the plan needs 800"),
-            (AllGiven { lse: None, ..exact }, "lse is missing, but the plan writes it"),
+            (Places { q: bytes(1, 25599), ..exact }, "q has 25599 bytes, the plan needs 25600"),
+            (Places { k: bytes(2, 0), ..exact }, "k has 0 bytes, the plan needs 12800"),
+            (Places { v: bytes(3, 12798), ..exact }, "v has 12798 bytes, the plan needs 12800"),
+            (Places { o: bytes(5, 1), ..exact }, "o has 1 bytes, the plan needs 25600"),
+            (Places { lse: Some(bytes(6, 799)), ..exact }, "lse has 799 bytes, the plan needs 800"),
+            (Places { lse: None, ..exact }, "lse is missing, but the plan writes it"),
             (
-                AllGiven { workspace: bytes(1), ..exact },
+                Places { workspace: bytes(7, 1), ..exact },
                 &*format!("workspace has 1 bytes, the plan needs {needed}"),
             ),
             (
-                AllGiven { q: bytes(0), o: bytes(0), ..exact },
+                Places { q: bytes(1, 0), o: bytes(5, 0), ..exact },
                 "q has 0 bytes, the plan needs 25600; o has 0 bytes, the plan needs 25600",
             ),
         ] {
@@ -153,17 +143,17 @@ mod tests {
     fn offsets_count() {
         let plan = plan_with_lse();
         let exact = exact(&plan);
-        let at = |offset_bytes, len_bytes| Given { offset_bytes, len_bytes };
-        assert!(AllGiven { q: at(2, 25602), ..exact }.check(&plan).is_ok());
-        let short = AllGiven { k: at(64, 12800), ..exact };
+        let at = |offset_bytes, len_bytes| Place { address: 8 << 32, offset_bytes, len_bytes };
+        assert!(Places { q: at(2, 25602), ..exact }.check(&plan).is_ok());
+        let short = Places { k: at(64, 12800), ..exact };
         refuses(&plan, short, "k has 12736 bytes from byte 64, the plan needs 12800");
-        let outside = AllGiven { v: at(20000, 12800), ..exact };
+        let outside = Places { v: at(20000, 12800), ..exact };
         refuses(&plan, outside, "v has 0 bytes from byte 20000, the plan needs 12800");
-        let odd = AllGiven { o: at(3, 30000), ..exact };
+        let odd = Places { o: at(3, 30000), ..exact };
         refuses(&plan, odd, "o starts at byte 3, a multiple of 2 wanted");
-        let half = AllGiven { lse: Some(at(2, 30000)), ..exact };
+        let half = Places { lse: Some(at(2, 30000)), ..exact };
         refuses(&plan, half, "lse starts at byte 2, a multiple of 4 wanted");
-        let shifted = AllGiven { workspace: at(256, 1 << 40), ..exact };
+        let shifted = Places { workspace: at(256, 1 << 40), ..exact };
         refuses(&plan, shifted, "workspace starts at byte 256, a multiple of 512 wanted");
     }
 
@@ -171,7 +161,7 @@ mod tests {
     fn lse_is_not_accepted_and_ignored() {
         let problem = Problem::new(DType::F16, [1, 100, 2, 64]);
         let plan = plan(&problem, Soc::by_name("Ascend910B2").unwrap()).unwrap();
-        let given = AllGiven { lse: Some(bytes(1 << 20)), ..exact(&plan) };
+        let given = Places { lse: Some(bytes(6, 1 << 20)), ..exact(&plan) };
         refuses(&plan, given, "lse is given, but the plan does not write it");
     }
 }

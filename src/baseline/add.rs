@@ -1,10 +1,9 @@
 //! Sums of vectors: how fast a vector kernel can stream.
 
 use super::{usable_ub, AddTilingData};
-use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
 use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// Name of the kernel for elements of type `dtype`.
@@ -118,7 +117,7 @@ impl Add {
     ///
     /// # Errors
     /// `Unsupported` for other types, as [`AddTiling::tiling_data`]; `InvalidArgument` for operands that are misaligned, too
-    /// small or of another device.
+    /// small, of another device, or written while another one lies there.
     pub fn launch(
         &self,
         stream: &Stream,
@@ -131,7 +130,12 @@ impl Add {
         let data = tiling.tiling_data(dtype, n, self.device.soc())?;
         let size = dtype.size_bytes() as u64;
         let bytes = n.saturating_mul(size);
-        refuse("add launch", &[("x", x, bytes, size), ("y", y, bytes, size), ("z", z, bytes, size)])?;
+        let operands = [
+            Named::read("x", x, bytes, size),
+            Named::read("y", y, bytes, size),
+            Named::written("z", z, bytes, size),
+        ];
+        refuse("add launch", &operands)?;
         let kernel = if dtype == DType::F32 { &self.f32 } else { &self.f16 };
         let list = KernelArgs::new().operands([x, y, z])?;
         kernel.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))

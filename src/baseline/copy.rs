@@ -1,9 +1,8 @@
 //! Copying device memory with the vector cores.
 
-use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
 use crate::Result;
 
 /// `dst = src`, through UB with double buffering (`ascendc/kernels/copy.cpp`).
@@ -32,7 +31,7 @@ impl MemoryCopy {
     /// Queues the copy of `bytes` bytes on `num_cores` vector cores. The operands do not overlap.
     ///
     /// # Errors
-    /// `InvalidArgument` for operands that are too small or of another device, `Driver`.
+    /// `InvalidArgument` for operands that are too small, of another device, or overlap, `Driver`.
     pub fn launch(
         &self,
         stream: &Stream,
@@ -41,7 +40,7 @@ impl MemoryCopy {
         dst: Operand<'_>,
         src: Operand<'_>,
     ) -> Result<()> {
-        refuse("copy launch", &[("dst", dst, bytes, 1), ("src", src, bytes, 1)])?;
+        refuse("copy launch", &[Named::written("dst", dst, bytes, 1), Named::read("src", src, bytes, 1)])?;
         let args = KernelArgs::new().operands([dst, src])?.u64(bytes);
         self.kernel.launch(stream, num_cores, &args)
     }

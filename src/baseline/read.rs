@@ -1,10 +1,9 @@
 //! Reading device memory and nothing else: how fast a core's MTE2 can fill UB or L1.
 
 use super::{usable_l1, usable_ub, ReadTilingData};
-use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
 use crate::tiling::MAX_GM_GAP_BYTES;
 use crate::{Error, ErrorKind, Result, Soc};
 
@@ -187,7 +186,7 @@ impl Read {
     /// As [`ReadFrom::tiling_data`]; `InvalidArgument` for an operand that is misaligned, too small or of another device.
     pub fn launch(&self, stream: &Stream, from: &ReadFrom, to: ReadTo, src: Operand<'_>) -> Result<()> {
         let data = from.tiling_data(to, self.device.soc())?;
-        refuse("read launch", &[("src", src, from.span_bytes(), 2)])?;
+        refuse("read launch", &[Named::read("src", src, from.span_bytes(), 2)])?;
         let kernel = match to {
             ReadTo::Ub => &self.ub,
             ReadTo::L1 => &self.l1,

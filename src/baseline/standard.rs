@@ -2,10 +2,10 @@
 
 use super::softmax::{self, softmax_kernel_name, Scores, MAX_SEQLEN_K};
 use super::SoftmaxTilingData;
-use crate::attention::operands::refuse;
+use crate::attention::operands::tensors;
 use crate::attention::{Mask, Operand, Problem};
 use crate::matmul::{self, BLayout, Matmul, Strides};
-use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
 use crate::tiling::Reason;
 use crate::{kernels, DType, Error, ErrorKind, Result, Soc};
 
@@ -162,16 +162,10 @@ impl StandardPlan {
 
     fn check(&self, args: &StandardArgs<'_>) -> Result<()> {
         let element = self.problem.dtype.size_bytes() as u64;
-        let [q, k, v, o, _] = self.problem.shape().operand_bytes();
-        let mut operands = vec![
-            ("q", args.q, q, element),
-            ("k", args.k, k, element),
-            ("v", args.v, v, element),
-            ("o", args.o, o, element),
-            ("workspace", args.workspace, self.workspace_bytes(), LINE_BYTES),
-        ];
+        let mut operands = tensors(&self.problem.shape(), [args.q, args.k, args.v, args.o]).to_vec();
+        operands.push(Named::written("workspace", args.workspace, self.workspace_bytes(), LINE_BYTES));
         match (args.mask, self.problem.mask) {
-            (Some(mask), Mask::Causal) => operands.push(("mask", mask, self.mask_bytes, element)),
+            (Some(mask), Mask::Causal) => operands.push(Named::read("mask", mask, self.mask_bytes, element)),
             (None, Mask::Causal) => {
                 return Err(Error::invalid(
                     "unfused attention launch: mask is missing, but the plan reads it",
@@ -215,8 +209,8 @@ impl StandardAttention {
     /// Queues the three launches on a stream and returns at once.
     ///
     /// # Errors
-    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small or of another
-    /// device. What goes wrong while a kernel runs is told when the stream is synchronised.
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small, of another
+    /// device, or written while another one lies there. What goes wrong while a kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &StandardPlan, args: StandardArgs<'_>) -> Result<()> {
         self.device().require_planned_for(&plan.soc, "unfused attention launch")?;
         plan.check(&args)?;

@@ -1,10 +1,9 @@
 //! One vector instruction many times: what single instructions cost.
 
 use super::{usable_ub, VectorStreamTilingData};
-use crate::attention::operands::refuse;
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
 use crate::{DType, Error, Result, Soc};
 
 /// The instruction, in the order of `ascendc/kernels/vector_stream.cpp`.
@@ -182,7 +181,7 @@ impl VectorStream {
             }
         };
         let data = tiling.tiling_data(self.device.soc())?;
-        refuse("vector stream launch", &[("out", out, tiling.out_bytes(), 32)])?;
+        refuse("vector stream launch", &[Named::written("out", out, tiling.out_bytes(), 32)])?;
         let list = KernelArgs::new().operands([out])?;
         kernel.launch(stream, 1, &list.place_holder(bytemuck::bytes_of(&data)))
     }

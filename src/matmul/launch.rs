@@ -1,9 +1,8 @@
 //! Launching a plan.
 
 use super::{kernel_name, Operand, Plan};
-use crate::attention::operands::refuse;
 use crate::kernels;
-use crate::runtime::{Device, Kernel, KernelArgs, Module, Stream};
+use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
 use crate::{DType, Error, Result};
 
 /// The operator on one device.
@@ -16,7 +15,10 @@ pub struct Matmul {
     kernels: [[Kernel; 2]; 2],
 }
 
-/// Operands of a launch. The caller owns all of them; `c` overlaps with nothing.
+/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)).
+///
+/// `c` shares no byte with `a` or `b`, which may lie on each other. Slices of one tensor are told apart where their strides are
+/// regular; what cannot be told apart is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Left operand.
@@ -54,8 +56,8 @@ impl Matmul {
     /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for.
     ///
     /// # Errors
-    /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small or of another device.
-    /// What goes wrong while the kernel runs is told when the stream is synchronised.
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small, of another device, or
+    /// written while another one lies there. What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let operands = self.operands(plan, &args)?;
         let problem = plan.problem();
@@ -67,13 +69,13 @@ impl Matmul {
     /// Checks a launch; what its kernel takes before the tiling data.
     pub(crate) fn operands(&self, plan: &Plan, args: &Args<'_>) -> Result<KernelArgs> {
         self.device.require_planned_for(plan.soc(), "matmul launch")?;
-        let problem = plan.problem();
-        let [a, b, c] = problem.operand_bytes();
-        let (size, size_out) = (problem.dtype.size_bytes() as u64, problem.dtype_out.size_bytes() as u64);
-        refuse(
-            "matmul launch",
-            &[("a", args.a, a, size), ("b", args.b, b, size), ("c", args.c, c, size_out)],
-        )?;
+        refuse("matmul launch", &named(plan, args))?;
         KernelArgs::new().operands([args.a, args.b, args.c])
     }
+}
+
+/// The operands with their names.
+pub(crate) fn named(plan: &Plan, args: &Args<'_>) -> [Named; 3] {
+    let [a, b, c] = plan.problem().matrices();
+    [a.named(args.a), b.named(args.b), c.named(args.c)]
 }

@@ -40,6 +40,7 @@ mod problem;
 mod tiling;
 mod tiling_data;
 
+pub(crate) use launch::named;
 pub use launch::{Args, Matmul};
 pub use plan::{plan, plan_with, Plan};
 pub use problem::{BLayout, Problem, Strides};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::runtime::{Named, Operand, Step};
 use crate::tiling::Reason;
 use crate::{DType, ErrorKind, Soc};
 
@@ -191,6 +192,22 @@ fn dense(batch: [u32; 3], rows: u32, cols: u32) -> Strides {
 impl Matrix {
     fn is_output(&self) -> bool {
         self.name == "c"
+    }
+
+    /// The operand of a launch that it is.
+    pub(super) fn named(&self, operand: Operand<'_>) -> Named {
+        let size = self.dtype.size_bytes() as u64;
+        // Saturation is out of reach: `refusals` bounds the sum by the device memory.
+        let bytes = u64::try_from(self.span_bytes()).unwrap_or(u64::MAX);
+        let named = match self.is_output() {
+            true => Named::written(self.name, operand, bytes, size),
+            false => Named::read(self.name, operand, bytes, size),
+        };
+        let steps = self.dimensions().map(|(_, extent, stride)| Step {
+            extent: u64::from(extent),
+            bytes: stride.saturating_mul(size),
+        });
+        named.with_rows(u64::from(self.cols) * size, steps)
     }
 
     /// Extent and stride of each dimension but the columns.

@@ -2,7 +2,7 @@
 
 use crate::attention::{self, FlashAttention, Variants};
 use crate::matmul::{self, Matmul};
-use crate::runtime::{Device, Module, Schedule, Stream};
+use crate::runtime::{refuse, Device, Module, Schedule, Stream};
 use crate::{kernels, DType, Error, ErrorKind, Result};
 
 /// Attention, a matrix product, and both in one launch: the product's cores wait for each other inside the kernel, which costs a
@@ -90,8 +90,8 @@ impl AttentionMatmul {
     }
 
     /// Queues both on a stream, as one kernel, and returns at once; nothing is allocated, copied or waited for. The bits are those of a
-    /// launch of the attention and one of the product behind it: the product may read what the attention writes. `b` and `c` overlap with
-    /// nothing of the attention.
+    /// launch of the attention and one of the product behind it: `a` may lie on `o`, which the attention has written by then. `b` and `c` share
+    /// no byte with what the attention writes, nor `c` with what it reads.
     ///
     /// # Errors
     /// As [`FlashAttention::launch`] and [`Matmul::launch`]; `InvalidArgument` when operands and result of the product are
@@ -111,6 +111,11 @@ impl AttentionMatmul {
         }
         let operands = self.attention.operands(attention, &attention_args)?;
         let operands = operands.followed_by(self.matmul.operands(product, &product_args)?);
+        let mut named = self.attention.places(&attention_args).named(attention);
+        let [a, b, c] = matmul::named(product, &product_args);
+        // The cores meet between the two.
+        named.extend([a.behind("o"), b, c]);
+        refuse("attention and matmul launch", &named)?;
         let operands = operands
             .place_holder(attention.tiling_data().as_bytes())
             .place_holder(product.tiling_data().as_bytes());

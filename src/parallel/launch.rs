@@ -5,10 +5,9 @@ use std::ops::Range;
 
 use super::costs::PlannedRun;
 use super::{AttentionMatmul, Block, Plan};
-use crate::attention::operands::refuse;
 use crate::attention::{self, Operand};
 use crate::matmul;
-use crate::runtime::{Communicator, Device, Event, ReduceOp, Stream};
+use crate::runtime::{refuse, Communicator, Device, Event, Named, ReduceOp, Stream};
 use crate::{Error, Result};
 
 /// The operator on one rank: kernels, its communicator, the stream on which transfers run, and the events between both streams.
@@ -62,7 +61,11 @@ impl fmt::Debug for LinearArgs<'_> {
     }
 }
 
-/// Operands of a launch. The caller owns all of them; o, y and workspace overlap with nothing.
+/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)), and keeps them unshared until
+/// work that is queued on the stream behind the launch runs.
+///
+/// What the layer writes (y, the workspace, and o where the attention is computed here) shares no byte with any other operand; q, k, v and
+/// the weight may lie on each other.
 #[derive(Debug)]
 pub struct Args<'a> {
     /// Given exactly when the problem has attention.
@@ -115,7 +118,7 @@ impl TilingAllReduce {
     ///
     /// # Errors
     /// `InvalidArgument` for a plan of another SoC or number of ranks, and for operands that are missing, superfluous,
-    /// misaligned, too small or of another device: nothing is queued then. Later errors are those of the caller's projection, of
+    /// misaligned, too small, of another device, or written while another one lies there: nothing is queued then. Later errors are those of the caller's projection, of
     /// the driver and of the communicator ([`Communicator::all_reduce`]): what was queued before still runs, `stream` still waits for it, and y
     /// is not complete. What goes wrong while work runs is told when `stream` is synchronised; when a rank is lost, every
     /// other one gets an error there, and all buffers stay valid.
@@ -144,21 +147,28 @@ impl TilingAllReduce {
         }
         let size = problem.dtype.size_bytes() as u64;
         let [q, k, v, o, y] = plan.operand_bytes();
-        let mut operands = vec![("o", args.o, o, size), ("y", args.y, y, size)];
+        let o = match problem.has_attention {
+            true => Named::written("o", args.o, o, size),
+            false => Named::read("o", args.o, o, size),
+        };
+        let mut operands = vec![o, Named::written("y", args.y, y, size)];
         match (&args.attention, problem.has_attention) {
-            (Some(a), true) => operands.extend([
-                ("q", a.q, q, size),
-                ("k", a.k, k, size),
-                ("v", a.v, v, size),
-                ("workspace", a.workspace, plan.workspace_bytes(), attention::operands::WORKSPACE_ALIGNMENT),
-            ]),
+            (Some(a), true) => {
+                let steps = problem.steps();
+                let tensors = [("q", a.q, q), ("k", a.k, k), ("v", a.v, v)].into_iter().zip(steps);
+                operands.extend(tensors.map(|((name, operand, bytes), (row_bytes, steps))| {
+                    Named::read(name, operand, bytes, size).with_rows(row_bytes, steps)
+                }));
+                let (bytes, alignment) = (plan.workspace_bytes(), attention::operands::WORKSPACE_ALIGNMENT);
+                operands.push(Named::written("workspace", a.workspace, bytes, alignment));
+            }
             (None, false) => {}
             (Some(_), false) => return refused("attention is given, the problem has none".to_owned()),
             (None, true) => return refused("attention is not given, the problem has one".to_owned()),
         }
         match (&args.linear, plan.has_weight()) {
             (LinearArgs::Weight(weight), true) => {
-                operands.push(("weight", *weight, plan.weight_bytes(), size))
+                operands.push(Named::read("weight", *weight, plan.weight_bytes(), size))
             }
             (LinearArgs::Caller(_), false) => {}
             (LinearArgs::Weight(_), false) => {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::attention;
 use crate::matmul::{self, BLayout};
+use crate::runtime::Step;
 use crate::tiling::{Mask, Reason};
 use crate::{DType, ErrorKind, Soc};
 
@@ -311,7 +312,7 @@ impl Problem {
         let (heads, heads_k) = (self.local_heads(), self.local_heads_k());
         let Sequence { seqlen_q, seqlen_k } = run.sequence;
         let stride = |given: Option<[u64; 2]>, rows: u32, heads: u32, dim: u32| {
-            let [row, head] = given.unwrap_or([u64::from(heads) * u64::from(dim), u64::from(dim)]);
+            let [row, head] = given.unwrap_or(dense(heads, dim));
             Some([u64::from(rows).saturating_mul(row), row, head])
         };
         attention::Problem {
@@ -328,6 +329,21 @@ impl Problem {
         }
     }
 
+    /// Where the rows of this rank's q, k and v lie: bytes of a row, and its repetitions.
+    pub(super) fn steps(&self) -> [(u64, [Step; 2]); 3] {
+        let size = self.dtype.size_bytes() as u64;
+        let tensor = |given: Option<[u64; 2]>, rows: u64, heads: u32, dim: u32| {
+            let [row, head] = given.unwrap_or(dense(heads, dim)).map(|stride| stride.saturating_mul(size));
+            let steps = [Step { extent: rows, bytes: row }, Step { extent: u64::from(heads), bytes: head }];
+            (u64::from(dim) * size, steps)
+        };
+        [
+            tensor(self.q_stride, self.rows(), self.local_heads(), self.head_dim),
+            tensor(self.k_stride, self.keys(), self.local_heads_k(), self.head_dim),
+            tensor(self.v_stride, self.keys(), self.local_heads_k(), self.head_dim_v),
+        ]
+    }
+
     /// The projection of so many rows on one rank, unless it is the caller's.
     pub(super) fn product(&self, rows: u32) -> Option<matmul::Problem> {
         match self.linear {
@@ -338,4 +354,9 @@ impl Problem {
             Linear::Caller { .. } => None,
         }
     }
+}
+
+/// Row and head stride without gaps.
+fn dense(heads: u32, dim: u32) -> [u64; 2] {
+    [u64::from(heads) * u64::from(dim), u64::from(dim)]
 }

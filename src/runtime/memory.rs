@@ -182,21 +182,6 @@ impl Buffer {
     }
 }
 
-/// A tensor in device memory: a buffer, from some byte on.
-#[derive(Clone, Copy, Debug)]
-pub struct Operand<'a> {
-    /// The memory.
-    pub buffer: &'a Buffer,
-    /// Where the tensor starts, a multiple of the element size.
-    pub offset_bytes: usize,
-}
-
-impl<'a> From<&'a Buffer> for Operand<'a> {
-    fn from(buffer: &'a Buffer) -> Self {
-        Self { buffer, offset_bytes: 0 }
-    }
-}
-
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Buffer");

@@ -29,6 +29,7 @@ mod event;
 mod handle;
 mod kernel;
 mod memory;
+mod operand;
 mod rendezvous;
 mod stream;
 
@@ -36,6 +37,8 @@ pub use communicator::{CommDType, Communicator, CommunicatorOptions, ReduceOp, R
 pub use device::{devices, Device, DeviceReport, MemoryInfo};
 pub use event::Event;
 pub use kernel::{Kernel, KernelArgs, Module, Schedule};
-pub use memory::{Buffer, HostBuffer, Operand};
+pub use memory::{Buffer, HostBuffer};
+pub use operand::Operand;
+pub(crate) use operand::{refuse, refuse_with, Named, Place, Step};
 pub use rendezvous::{MeetingPoint, Rendezvous};
 pub use stream::{PendingCopy, Stream};
