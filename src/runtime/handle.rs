@@ -63,6 +63,11 @@ impl Driver {
         self.enter()?.call(name, f)
     }
 
+    /// As [`Self::call`], for a call that its caller can do without: an error that a drop met is left to the next call.
+    pub(super) fn attempt(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
+        self.enter_from(current_context(self.table, self.is_simulated)?)?.call(name, f)
+    }
+
     /// Makes the device's context current until the guard is dropped, for several calls.
     pub(super) fn enter(&self) -> Result<Entered<'_>> {
         self.latched()?;

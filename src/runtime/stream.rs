@@ -14,19 +14,23 @@ use super::event::Event;
 use super::handle::Handle;
 use super::memory::{Buffer, HostBuffer};
 use super::Device;
-use crate::driver::{memcpy_kind, progress_status};
+use crate::driver::{memcpy_kind, progress_status, recorded_status};
 use crate::{Error, Result};
 
 /// Something that must outlive queued work.
 pub(super) type Keep = Arc<dyn Any + Send + Sync>;
 
-/// From so many kept things on, a stream looks whether its work is done before it keeps more.
-const PRUNE_FROM: usize = 64;
+/// From so many kept things on, a stream marks its work so that it can let go of them, even if others hold them too.
+const MARK_FROM: usize = 64;
 
 /// A queue of work. Work of one stream runs in order; streams run side by side unless events order them.
 ///
 /// Clones are the same stream and may queue work from several threads; whose work comes first is then up to the threads.
 /// Dropping the last one waits for its work: after a wait that timed out, [`Self::abandon`] does not.
+///
+/// A stream keeps what its work uses, and lets go of it when the work is done: at the latest when it is synchronised, and before that at
+/// the next submissions, also while later work runs. So a program that allocates for every step and never synchronises needs the memory of
+/// the steps that are under way, and of the few that were submitted since it was last looked.
 #[derive(Clone)]
 pub struct Stream {
     inner: Arc<Inner>,
@@ -39,8 +43,37 @@ struct Inner {
     is_owned: bool,
     /// Dropped without waiting.
     is_abandoned: AtomicBool,
-    /// What work that was queued since the last synchronisation uses, by address.
-    kept: Mutex<HashMap<usize, Keep>>,
+    kept: Mutex<Kept>,
+}
+
+/// What queued work uses.
+#[derive(Default)]
+struct Kept {
+    /// By address, with the number of the last submission that uses it.
+    things: HashMap<usize, (u64, Keep)>,
+    submissions: u64,
+    /// The event that tells how far the stream is.
+    mark: Option<Event>,
+    /// The event is recorded behind the submission of this number, and was not yet found reached.
+    marked: Option<u64>,
+}
+
+impl Kept {
+    fn keep(&mut self, things: Vec<Keep>) {
+        self.submissions += 1;
+        let number = self.submissions;
+        self.things.extend(things.into_iter().map(|thing| (Arc::as_ptr(&thing).addr(), (number, thing))));
+    }
+
+    /// Takes out what no submission behind number `last` uses.
+    fn take(&mut self, last: u64) -> Vec<Keep> {
+        self.things.extract_if(|_, (number, _)| *number <= last).map(|(_, (_, thing))| thing).collect()
+    }
+
+    /// Is there something to gain: a thing that nobody else holds, or very many?
+    fn is_worth_a_mark(&self) -> bool {
+        self.things.len() >= MARK_FROM || self.things.values().any(|(_, thing)| Arc::strong_count(thing) == 1)
+    }
 }
 
 impl Stream {
@@ -110,15 +143,16 @@ impl Stream {
 
     fn synchronize_for(&self, timeout_ms: i32) -> Result<()> {
         self.device().driver().require_own_process()?;
-        let kept = std::mem::take(&mut *self.inner.kept());
+        let submissions = self.inner.kept().submissions;
         let stream = self.inner.handle.0;
         let outcome = self.inner.device.driver().call("aclrtSynchronizeStreamWithTimeout", |t| {
             // SAFETY: the stream lives as long as `self`.
             unsafe { (t.aclrtSynchronizeStreamWithTimeout)(stream, timeout_ms) }
         });
-        if outcome.is_err() {
-            // The work may still be running, so what it uses stays.
-            self.inner.kept().extend(kept);
+        // After a failure the work may still be running, so what it uses stays.
+        if outcome.is_ok() {
+            let done = self.inner.kept().take(submissions);
+            drop(done);
         }
         outcome
     }
@@ -211,25 +245,68 @@ impl Stream {
         keep: Vec<Keep>,
         f: impl FnOnce(&crate::driver::AclTable, Handle) -> crate::driver::AclError,
     ) -> Result<()> {
-        self.device().driver().require_own_process()?;
-        // Held over the call: whoever finds the stream idle under this lock knows that all kept things are unused.
+        self.inner.device.driver().latched()?;
+        let done = self.inner.look();
+        // Held over the call, so that submissions are numbered in the order in which they are queued.
         let mut kept = self.inner.kept();
-        let mut done = HashMap::new();
-        if kept.len() >= PRUNE_FROM && self.inner.is_idle()? {
-            done = std::mem::take(&mut *kept);
-        }
         let outcome = self.inner.device.driver().call(name, |t| f(t, self.inner.handle));
         // Kept even when the call failed: an error may come from work before this one.
-        kept.extend(keep.into_iter().map(|k| (Arc::as_ptr(&k).addr(), k)));
+        kept.keep(keep);
         drop(kept);
+        // Without the lock: memory is given back here.
         drop(done);
         outcome
     }
 }
 
 impl Inner {
-    fn kept(&self) -> MutexGuard<'_, HashMap<usize, Keep>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks how far the stream is: returns what only work that is done used, and marks what is queued now.
+    ///
+    /// A mark that cannot be made or looked at changes nothing: everything then stays until the stream is synchronised, and what is wrong
+    /// with the stream is told by the call that follows.
+    fn look(&self) -> Vec<Keep> {
+        let mut kept = self.kept();
+        let mut done = Vec::new();
+        if let (Some(number), Some(mark)) = (kept.marked, &kept.mark) {
+            match self.is_reached(mark) {
+                Ok(false) => return done,
+                Ok(true) => done = kept.take(number),
+                Err(_) => {}
+            }
+            kept.marked = None;
+        }
+        if kept.is_worth_a_mark() {
+            kept.marked = self.mark(&mut kept).ok();
+        }
+        done
+    }
+
+    fn is_reached(&self, mark: &Event) -> Result<bool> {
+        let (event, mut status) = (mark.handle().0, 0);
+        self.device.driver().attempt("aclrtQueryEventStatus", |t| {
+            // SAFETY: the event lives as long as `mark`, and the pointer is to a live integer.
+            unsafe { (t.aclrtQueryEventStatus)(event, &raw mut status) }
+        })?;
+        Ok(status == recorded_status::COMPLETE)
+    }
+
+    /// Records the event behind all that is queued, and returns the number of the last submission.
+    fn mark(&self, kept: &mut Kept) -> Result<u64> {
+        let mark = match kept.mark.take() {
+            Some(mark) => mark,
+            None => Event::new(&self.device)?,
+        };
+        let (event, stream) = (mark.handle().0, self.handle.0);
+        let recorded = self.device.driver().attempt("aclrtRecordEvent", |t| {
+            // SAFETY: the event lives as long as the stream, which `Drop` ends first.
+            unsafe { (t.aclrtRecordEvent)(event, stream) }
+        });
+        kept.mark = Some(mark);
+        recorded.map(|()| kept.submissions)
     }
 
     fn is_idle(&self) -> Result<bool> {
@@ -259,7 +336,7 @@ impl Inner {
                 false
             }
             (false, true) => false,
-            (false, false) if self.kept().is_empty() => true,
+            (false, false) if self.kept().things.is_empty() => true,
             (false, false) => driver.release("aclrtSynchronizeStream", |t| {
                 // SAFETY: the owner keeps the stream until this value is dropped.
                 unsafe { (t.aclrtSynchronizeStream)(stream) }
@@ -271,7 +348,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if !self.finish() {
-            // Work may still use these; memory is lost rather than freed under a running kernel.
+            // Work may still use these, and the mark may be under way; memory is lost rather than freed under a running kernel.
             std::mem::forget(std::mem::take(&mut *self.kept()));
         }
     }
