@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::event::Event;
 use super::handle::Handle;
 use super::memory::{Buffer, HostBuffer};
-use super::Device;
+use super::{refuse, Device, Named, Operand};
 use crate::driver::{memcpy_kind, progress_status, recorded_status};
 use crate::{Error, Result};
 
@@ -213,12 +213,20 @@ impl Stream {
     /// Queues a copy of all of `src` to the start of `dst`.
     ///
     /// # Errors
-    /// As [`Self::copy_to_device`].
+    /// As [`Self::copy_to_device`]; `InvalidArgument` for ranges that overlap, unless a buffer is copied to itself.
     pub fn copy(&self, src: &Buffer, dst: &Buffer) -> Result<()> {
         self.device().require_same(src.device(), "a source buffer")?;
         self.device().require_same(dst.device(), "a destination buffer")?;
         dst.require_room("Stream::copy", 0, src.len_bytes())?;
         let (to, from, len) = (dst.handle().0, src.handle().0, src.len_bytes());
+        let bytes = len as u64;
+        let ranges = [
+            Named::written("dst", Operand::from(dst), bytes, 1),
+            Named::read("src", Operand::from(src), bytes, 1),
+        ];
+        if to != from {
+            refuse("Stream::copy", &ranges)?;
+        }
         self.submit("aclrtMemcpyAsync", vec![src.keep(), dst.keep()], |t, stream| {
             // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is done.
             unsafe { (t.aclrtMemcpyAsync)(to, len, from, len, memcpy_kind::DEVICE_TO_DEVICE, stream.0) }

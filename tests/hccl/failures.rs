@@ -274,7 +274,11 @@ fn refused_operands_leave_the_communicator_alone() {
     invalid(sum(at(0), foreign.into(), (1, I32)), "a buffer of device sim:");
     invalid(lane.comm.barrier(&lanes[1].stream), "a stream of device sim:");
 
-    assert_error(sum(at(0), at(4), (2, I32)), PARA, &["sendBuf [0x", "buffers apart or in place wanted"]);
+    invalid(sum(at(0), at(4), (2, I32)), "HcclAllReduce: the buffer to receive at [0x");
+    let gathered = lane.comm.all_gather(&lane.stream, at(4), at(0), (2, I32));
+    invalid(gathered, " is written and overlaps with the buffer to send at [0x");
+    let scattered = lane.comm.reduce_scatter(&lane.stream, at(0), at(12), (2, I32), ReduceOp::Sum);
+    invalid(scattered, "HcclReduceScatter: the buffer to receive at [0x");
     assert_error(sum(at(2), at(2), (2, I32)), PARA, &["an address aligned to 4 bytes wanted"]);
     assert_error(sum(at(0), at(0), (2, CommDType::U8)), NOT_SUPPORT, &["dataType = Uint8 given"]);
     let prod = |dtype| lane.comm.all_reduce(&lane.stream, buffer, buffer, (2, dtype), ReduceOp::Prod);

@@ -258,3 +258,13 @@ fn configurations_are_checked() {
     refused(|c| c.hcclOpExpansionMode = 4, codes::PARA, "hcclOpExpansionMode = 4 given");
     refused(|c| c.hcclCommName = [65; 128], codes::PARA, "hcclCommName has no NUL");
 }
+
+#[test]
+fn buffers_that_overlap_in_part_are_refused() {
+    let pair = pair(patient());
+    pair.enter(0);
+    let behind = pair.memory[0].wrapping_byte_add(4);
+    assert_eq!(pair.sum(0, pair.memory[0], behind, 32, pair.streams[0]), codes::PARA);
+    let text = recent_text();
+    assert!(text.contains("sendBuf [0x") && text.contains("buffers apart or in place wanted"), "{text}");
+}

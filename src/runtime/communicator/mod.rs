@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::handle::{names_variable, recent_text, Handle};
 use super::stream::Keep;
-use super::{Device, Operand, Stream};
+use super::{refuse, Device, Named, Operand, Place, Stream};
 use crate::driver::hccl::{codes, HcclDataType, HcclResult, HcclTable, COMM_NAME_BYTES};
 use crate::driver::{codes as acl_codes, AclError};
 use crate::{Error, ErrorKind, Result};
@@ -23,7 +23,8 @@ pub use types::{CommDType, ReduceOp};
 ///
 /// All ranks issue the same operations in the same order, with the same counts, types and roots, one communicator on one
 /// stream at a time. An operation is queued on the stream like a kernel, and happens when the streams of all ranks are
-/// there. Counts are in elements. Two buffers of an operation are the same range (in place) or do not overlap.
+/// there. Counts are in elements; 0 is one. The buffers of an operation share no byte, or it is in place: both start at the same byte, or the
+/// smaller one is this rank's own part of the larger one. Anything else is refused.
 ///
 /// A rank that asks for something else than the others, that fails or does not come in time (`HCCL_EXEC_TIMEOUT`) ends
 /// the communicator: calls and streams of all ranks then fail, buffers stay valid, and new streams and a new
@@ -247,10 +248,12 @@ impl Communicator {
         op: ReduceOp,
     ) -> Result<()> {
         let job = Job::new("HcclAllReduce", count, dtype.into());
-        let (send, recv) = (job.operand(self, send, 1)?, job.operand(self, recv, 1)?);
-        self.queue(stream, &job, vec![send.1, recv.1], |t, comm, stream| {
+        let (send, recv) = (job.side(self, send, 1)?, job.side(self, recv, 1)?);
+        job.refuse_overlap(&send, &recv, 0)?;
+        self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
+            let (send, recv) = (send.pointer, recv.pointer);
             // SAFETY: both ranges have `count` elements, checked above; `queue` keeps them until the stream is done.
-            unsafe { (t.HcclAllReduce)(send.0, recv.0, job.count, job.dtype, op.code(), comm, stream) }
+            unsafe { (t.HcclAllReduce)(send, recv, job.count, job.dtype, op.code(), comm, stream) }
         })
     }
 
@@ -268,10 +271,12 @@ impl Communicator {
         op: ReduceOp,
     ) -> Result<()> {
         let job = Job::new("HcclReduceScatter", count, dtype.into());
-        let (send, recv) = (job.operand(self, send, self.ranks())?, job.operand(self, recv, 1)?);
-        self.queue(stream, &job, vec![send.1, recv.1], |t, comm, stream| {
+        let (send, recv) = (job.side(self, send, self.ranks())?, job.side(self, recv, 1)?);
+        job.refuse_overlap(&send, &recv, recv.bytes.wrapping_mul(u64::from(self.rank())))?;
+        self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
+            let (send, recv) = (send.pointer, recv.pointer);
             // SAFETY: `ranks * count` and `count` elements, checked above; `queue` keeps them until the stream is done.
-            unsafe { (t.HcclReduceScatter)(send.0, recv.0, job.count, job.dtype, op.code(), comm, stream) }
+            unsafe { (t.HcclReduceScatter)(send, recv, job.count, job.dtype, op.code(), comm, stream) }
         })
     }
 
@@ -287,10 +292,12 @@ impl Communicator {
         (count, dtype): (usize, impl Into<CommDType>),
     ) -> Result<()> {
         let job = Job::new("HcclAllGather", count, dtype.into());
-        let (send, recv) = (job.operand(self, send, 1)?, job.operand(self, recv, self.ranks())?);
-        self.queue(stream, &job, vec![send.1, recv.1], |t, comm, stream| {
+        let (send, recv) = (job.side(self, send, 1)?, job.side(self, recv, self.ranks())?);
+        job.refuse_overlap(&send, &recv, send.bytes.wrapping_mul(u64::from(self.rank())))?;
+        self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
+            let (send, recv) = (send.pointer, recv.pointer);
             // SAFETY: `count` and `ranks * count` elements, checked above; `queue` keeps them until the stream is done.
-            unsafe { (t.HcclAllGather)(send.0, recv.0, job.count, job.dtype, comm, stream) }
+            unsafe { (t.HcclAllGather)(send, recv, job.count, job.dtype, comm, stream) }
         })
     }
 
@@ -306,10 +313,10 @@ impl Communicator {
         root: u32,
     ) -> Result<()> {
         let job = Job::new("HcclBroadcast", count, dtype.into());
-        let buffer = job.operand(self, buffer, 1)?;
-        self.queue(stream, &job, vec![buffer.1], |t, comm, stream| {
+        let buffer = job.side(self, buffer, 1)?;
+        self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
             // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is done.
-            unsafe { (t.HcclBroadcast)(buffer.0, job.count, job.dtype, root, comm, stream) }
+            unsafe { (t.HcclBroadcast)(buffer.pointer, job.count, job.dtype, root, comm, stream) }
         })
     }
 
@@ -325,10 +332,10 @@ impl Communicator {
         to: u32,
     ) -> Result<()> {
         let job = Job::new("HcclSend", count, dtype.into());
-        let buffer = job.operand(self, buffer, 1)?;
-        self.queue(stream, &job, vec![buffer.1], |t, comm, stream| {
+        let buffer = job.side(self, buffer, 1)?;
+        self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
             // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is done.
-            unsafe { (t.HcclSend)(buffer.0, job.count, job.dtype, to, comm, stream) }
+            unsafe { (t.HcclSend)(buffer.pointer, job.count, job.dtype, to, comm, stream) }
         })
     }
 
@@ -344,10 +351,10 @@ impl Communicator {
         from: u32,
     ) -> Result<()> {
         let job = Job::new("HcclRecv", count, dtype.into());
-        let buffer = job.operand(self, buffer, 1)?;
-        self.queue(stream, &job, vec![buffer.1], |t, comm, stream| {
+        let buffer = job.side(self, buffer, 1)?;
+        self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
             // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is done.
-            unsafe { (t.HcclRecv)(buffer.0, job.count, job.dtype, from, comm, stream) }
+            unsafe { (t.HcclRecv)(buffer.pointer, job.count, job.dtype, from, comm, stream) }
         })
     }
 
@@ -395,19 +402,46 @@ impl Job {
         Job { name, count: count as u64, element_bytes: dtype.size_bytes(), dtype: dtype.code() }
     }
 
-    /// Address of an operand of `parts * count` elements, and what keeps it.
-    fn operand<'a>(
+    /// A buffer of `parts * count` elements.
+    fn side<'a>(
         &self,
         communicator: &Communicator,
         operand: impl Into<Operand<'a>>,
         parts: u32,
-    ) -> Result<(*mut c_void, Keep)> {
+    ) -> Result<Side> {
         let Operand { buffer, offset_bytes } = operand.into();
         communicator.device().require_same(buffer.device(), "a buffer")?;
         // What does not fit in a number does not fit in a buffer.
         let bytes = self.count.saturating_mul(u64::from(parts)).saturating_mul(self.element_bytes as u64);
         buffer.require_room(self.name, offset_bytes, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-        Ok((buffer.handle().0.wrapping_byte_add(offset_bytes), buffer.keep()))
+        let pointer = buffer.handle().0.wrapping_byte_add(offset_bytes);
+        Ok(Side { pointer, bytes, keep: buffer.keep() })
+    }
+
+    /// Refuses buffers that share bytes unless the operation is in place: the smaller one starts with the larger one, or `own` bytes
+    /// behind, where this rank's part is.
+    fn refuse_overlap(&self, send: &Side, recv: &Side, own: u64) -> Result<()> {
+        let (larger, smaller) = if send.bytes > recv.bytes { (send, recv) } else { (recv, send) };
+        let starts = [larger.address(), larger.address().wrapping_add(own)];
+        if starts.contains(&smaller.address()) {
+            return Ok(());
+        }
+        let place = |side: &Side| Place { address: side.address(), offset_bytes: 0, len_bytes: side.bytes };
+        let send = Named::read("the buffer to send", place(send), send.bytes, 1);
+        refuse(self.name, &[Named::written("the buffer to receive", place(recv), recv.bytes, 1), send])
+    }
+}
+
+/// A buffer of an operation, and what keeps it.
+struct Side {
+    pointer: *mut c_void,
+    bytes: u64,
+    keep: Keep,
+}
+
+impl Side {
+    fn address(&self) -> u64 {
+        self.pointer.addr() as u64
     }
 }
 
