@@ -192,8 +192,11 @@ fn disturbed(round: u64) -> Schedule {
             });
             scope.spawn(move || {
                 nap(round * 5 + i);
-                rank.launch(side, 1);
-                rank.launch(side, 1);
+                let (src, own) = (&rank.blocks[1].0, Buffer::alloc(&rank.device, BLOCK_BYTES[1]).unwrap());
+                for _ in 0..2 {
+                    let bytes = BLOCK_BYTES[1] as u64;
+                    rank.copy.launch(side, rank.cores, bytes, (&own).into(), src.into()).unwrap();
+                }
                 side.synchronize().unwrap();
             });
         }

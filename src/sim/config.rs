@@ -24,7 +24,7 @@ pub struct Config {
     /// `None`: the deterministic order (every instruction executes as soon as it may). `Some`: pipes and cores are
     /// interleaved by a generator with this seed, within what the flags allow.
     pub seed: Option<u64>,
-    /// Find races by happens-before order. Bounds, alignment, initialisation and flags are always checked.
+    /// Find races by happens-before order, inside a kernel and between work of several streams. Bounds, alignment, initialisation and flags are always checked.
     pub check_races: bool,
     /// Collectives.
     pub hccl: super::HcclConfig,

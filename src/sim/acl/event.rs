@@ -1,10 +1,11 @@
 //! Events (table of acl-runtime.md 1.6).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::border::{refuse, Outcome, Refusal};
+use super::flight::Clock;
 use super::stream::{self, Stream, Waited, Work};
 use crate::driver::{codes, event_flag};
 use crate::sim::time::timeline::{RecordId, Step};
@@ -38,7 +39,12 @@ struct State {
     waits_done: u64,
     stamp: Option<Stamp>,
     failed: Option<Refusal>,
+    /// Of the newest record.
+    reached_clock: ReachedClock,
 }
+
+/// What had ended before a record; set when the record is reached or abandoned.
+type ReachedClock = Arc<OnceLock<Clock>>;
 
 #[derive(Clone, Copy)]
 struct Stamp {
@@ -52,6 +58,7 @@ const KNOWN_FLAGS: u32 = event_flag::SYNC | event_flag::TIME_LINE | event_flag::
 struct Record {
     event: Arc<Event>,
     number: u64,
+    clock: ReachedClock,
 }
 
 impl Work for Record {
@@ -63,6 +70,7 @@ impl Work for Record {
         state.stamp = Some(stamp);
         state.failed = None;
         drop(state);
+        self.clock.get_or_init(|| stream.clock().clone());
         stream::ring();
         Ok(())
     }
@@ -74,6 +82,7 @@ impl Work for Record {
         state.stamp = None;
         state.failed = Some(why.clone());
         drop(state);
+        self.clock.get_or_init(Clock::default);
         stream::ring();
     }
 }
@@ -81,11 +90,16 @@ impl Work for Record {
 struct Wait {
     event: Arc<Event>,
     number: u64,
+    clock: ReachedClock,
 }
 
 impl Work for Wait {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
-        let waited = stream.wait_unless_aborted(None, || self.event.state().reached >= self.number);
+        // Of this record, not of a later one that another stream has reached before.
+        let waited = stream.wait_for_event(None, || self.number == 0 || self.clock.get().is_some());
+        if let Some(clock) = self.clock.get() {
+            stream.clock().join(clock);
+        }
         if waited == Waited::Ready && self.number > 0 {
             stream.log(|| Step::Wait(self.event.record_id(self.number)));
         }
@@ -151,12 +165,14 @@ impl Event {
 
     pub(super) fn record(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let clock = ReachedClock::default();
         let number = {
             let mut state = self.state();
             state.recorded += 1;
+            state.reached_clock = Arc::clone(&clock);
             state.recorded
         };
-        stream.submit(Record { event: Arc::clone(self), number }).map(drop)
+        stream.submit(Record { event: Arc::clone(self), number, clock }).map(drop)
     }
 
     /// Queues a wait for the newest record; an event without one is complete.
@@ -165,12 +181,12 @@ impl Event {
             return self.forbid("order streams (it lacks SYNC)");
         }
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = {
+        let (number, clock) = {
             let mut state = self.state();
             state.waits += 1;
-            state.recorded
+            (state.recorded, Arc::clone(&state.reached_clock))
         };
-        stream.submit(Wait { event: Arc::clone(self), number }).map(drop)
+        stream.submit(Wait { event: Arc::clone(self), number, clock }).map(drop)
     }
 
     /// A wait names the record it is for, so a reset has nothing to clear; it only takes its place in the queue.

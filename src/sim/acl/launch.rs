@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::args::Packed;
 use super::border::{refuse, Outcome, Refusal};
 use super::device::Context;
+use super::flight::{Flight, Label, Part};
 use super::handles;
 use super::stream::Stream;
 use crate::driver::{codes, launch_attr, LaunchCfg};
 use crate::sim::image::{Image, Kernel};
+use crate::sim::memory::Allocation;
 use crate::sim::time::timeline::Step;
 use crate::sim::{machine, FaultKind, Stop};
 
@@ -189,10 +191,11 @@ pub(super) fn launch(function: Arc<Function>, blocks: u32, packed: Packed, strea
             ),
         );
     }
+    let flight = Flight::queue(stream);
     let work = move |stream: &Stream| {
         // The whole of `packed`: its block holds the placeholder data and lives until the kernel has ended.
         let packed = &packed;
-        run(&function, blocks, &packed.slots, stream)
+        run(&function, blocks, &packed.slots, flight, stream)
     };
     stream.submit(work).map(drop)
 }
@@ -219,6 +222,7 @@ pub(super) fn launch_from_device(
             format!("argsData = {args:#x} given, {size} bytes of device memory wanted"),
         );
     };
+    let flight = Flight::queue(stream);
     let work = move |stream: &Stream| {
         let mut bytes = vec![0; size];
         allocation.read(args, &mut bytes);
@@ -226,17 +230,27 @@ pub(super) fn launch_from_device(
             .chunks_exact(8)
             .map(|c| c.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
             .collect();
-        run(&function, blocks, &slots, stream)
+        run(&function, blocks, &slots, flight, stream)
     };
     stream.submit(work).map(drop)
 }
 
 /// Runs the kernel on the stream's thread.
-fn run(function: &Function, blocks: u32, slots: &[u64], stream: &Stream) -> Outcome {
+fn run(function: &Function, blocks: u32, slots: &[u64], flight: Flight, stream: &Stream) -> Outcome {
     let device = &stream.device;
     let _mapped = &function.image;
-    let stats = machine::launch(&device.memory, stream.config(), &function.kernel, slots, blocks)
+    let flight = flight.start(stream);
+    let (stats, touched) = machine::launch(&device.memory, stream.config(), &function.kernel, slots, blocks)
         .map_err(|stop| failure(function.name(), &stop))?;
+    let parts = || {
+        let part = |(allocation, ranges): (&Allocation, _)| {
+            let arguments = slots.iter().enumerate().map(|(i, &slot)| (slot, Label::Argument(i)));
+            Part::new(device.id(), allocation, ranges, arguments)
+        };
+        touched.ranges().map(part).collect()
+    };
+    let name = || format!("kernel {:?}", function.name());
+    flight.end(name, parts).map_err(|stop| failure(function.name(), &stop))?;
     // ASSUMPTION(timeline-launch): what a task takes beside its cores comes before them, and needs no cores. Published is the difference
     // of task and core time only ([bw-copy-*] in docs/timing.md).
     stream.log(|| Step::Kernel {

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{refuse, Outcome};
 use super::device::{self, Context, SimDevice};
+use super::flight::{Flight, Part};
 use super::order;
 use super::peers;
 use super::stream::Stream;
 use crate::driver::{codes, mem_attr, memcpy_kind};
+use crate::sim::machine::Uses;
 use crate::sim::memory::{Allocation, NoRoom};
 use crate::sim::time::timeline::Step;
 use crate::soc::Collective;
@@ -149,6 +151,15 @@ pub(super) enum End {
     Host { pointer: *mut u8, pinned: Option<Arc<HostAllocation>> },
 }
 
+impl End {
+    /// The use of `height` rows of `width` bytes of it, a pitch apart; host memory is not followed.
+    fn part(&self, name: &'static str, [width, height, pitch]: [usize; 3], uses: Uses) -> Option<Part> {
+        let End::Device { device, allocation, address } = self else { return None };
+        let starts = (0..height as u64).map(|row| address + row * pitch as u64);
+        Some(Part::of_rows(device.id(), allocation, starts.map(|at| at..at + width as u64), uses, name))
+    }
+}
+
 // SAFETY: an `End` is used by one thread at a time, and a host pointer in it is valid for the copy on any thread: by the
 // contract of the C copy functions until the stream is synchronised.
 unsafe impl Send for End {}
@@ -279,6 +290,14 @@ impl Copy {
         Ok(Copy { rows, ..first })
     }
 
+    /// What it uses of device memory.
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        let Rows { width, height, dst_pitch, src_pitch } = self.rows;
+        let dst = self.dst.part("dst", [width, height, dst_pitch], Uses::WRITE);
+        let src = self.src.part("src", [width, height, src_pitch], Uses::READ);
+        dst.into_iter().chain(src)
+    }
+
     pub(super) fn is_host_to_host(&self) -> bool {
         matches!((&self.dst, &self.src), (End::Host { .. }, End::Host { .. }))
     }
@@ -397,13 +416,28 @@ impl Fill {
     }
 
     /// The fill on a timeline.
-    pub(super) fn step(&self, soc: &Soc) -> Step {
+    fn step(&self, soc: &Soc) -> Step {
         let bytes = self.len as u64;
         let us = match &self.place {
             End::Device { .. } => hbm_us(soc, 1, bytes),
             End::Host { .. } => 0.0,
         };
         Step::Copy { name: "fill", bytes, us }
+    }
+
+    /// Queues it.
+    pub(super) fn submit(self, on: &Arc<Stream>) -> Outcome {
+        let flight = Flight::queue(on);
+        let work = move |stream: &Stream| {
+            let flight = flight.start(stream);
+            self.perform();
+            flight.end_of("a fill", || {
+                self.place.part("devPtr", [self.len, 1, 0], Uses::WRITE).into_iter().collect()
+            })?;
+            stream.log(|| self.step(stream.config().soc));
+            Ok(())
+        };
+        on.submit(work).map(drop)
     }
 
     pub(super) fn perform(&self) {
@@ -457,9 +491,12 @@ pub(super) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Outcome {
         );
     }
     let wait = !copy.may_be_asynchronous();
+    let flight = Flight::queue(stream);
     let number = stream.submit(move |stream: &Stream| {
+        let flight = flight.start(stream);
         // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
         unsafe { copy.perform() }?;
+        flight.end_of("a copy", || copy.parts().collect())?;
         stream.log(|| copy_step(&copy, stream.config().soc));
         Ok(())
     })?;

@@ -10,6 +10,7 @@ mod callback;
 pub(super) mod device;
 mod event;
 mod exports;
+pub(super) mod flight;
 pub(super) mod handles;
 mod launch;
 pub(super) mod memory;

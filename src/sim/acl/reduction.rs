@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::border::{refuse, Outcome};
+use super::flight::{Flight, Part};
 use super::memory;
 use super::stream::Stream;
 use crate::driver::codes;
 use crate::sim::hccl::{reduce, DataType, ReduceOp, ReduceRounding};
+use crate::sim::machine::Uses;
 use crate::sim::memory::Allocation;
 use crate::sim::time::timeline::Step;
 
@@ -66,8 +68,11 @@ impl Reduction {
     }
 
     pub(super) fn submit(self, on: &Arc<Stream>) -> Outcome {
+        let flight = Flight::queue(on);
         let work = move |stream: &Stream| {
+            let flight = flight.start(stream);
             self.perform();
+            flight.end_of("a reduction", || self.parts(stream.device.id()).into())?;
             let bytes = self.len as u64;
             // Two operands are read, one is written.
             let us = memory::hbm_us(stream.config().soc, 3, bytes);
@@ -75,6 +80,14 @@ impl Reduction {
             Ok(())
         };
         on.submit(work).map(drop)
+    }
+
+    /// What it uses of device memory.
+    fn parts(&self, device: i32) -> [Part; 2] {
+        let part = |(allocation, address): &Range, uses, name| {
+            Part::of_range(device, allocation, *address..*address + self.len as u64, uses, name)
+        };
+        [part(&self.dst, Uses::WRITE, "dst"), part(&self.src, Uses::READ, "src")]
     }
 
     fn perform(&self) {

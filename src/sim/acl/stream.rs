@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::border::{catch, refuse, thread_number, Outcome, Refusal};
 use super::device::{self, SimDevice};
+use super::flight::{self, Clock};
 use super::{handles, order};
 use crate::driver::codes;
 use crate::sim::time::timeline::Step;
@@ -43,6 +44,8 @@ pub(in crate::sim) struct Stream {
     /// For launches.
     config: Config,
     state: Mutex<State>,
+    /// What has ended before the work that runs now.
+    clock: Mutex<Clock>,
     /// Rings for the worker: work arrived, or the stream closes.
     arrived: Condvar,
 }
@@ -130,6 +133,7 @@ impl Stream {
             config: device.config().for_stream(),
             device,
             state: Mutex::default(),
+            clock: Mutex::default(),
             arrived: Condvar::new(),
         }
     }
@@ -274,6 +278,16 @@ impl Stream {
         ring();
     }
 
+    pub(super) fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In work of this stream that has waited for something, or has run code of the program: work behind it may rely on everything
+    /// that has ended by now.
+    pub(super) fn knows_what_has_ended(&self) {
+        self.clock().join(&flight::now());
+    }
+
     /// In work of this stream: waits until `ready`, but not beyond `timeout`, nor when the stream is aborted or destroyed
     /// by force.
     pub(in crate::sim) fn wait_unless_aborted(
@@ -281,6 +295,13 @@ impl Stream {
         timeout: Option<Duration>,
         ready: impl Fn() -> bool,
     ) -> Waited {
+        let waited = self.wait_for_event(timeout, ready);
+        self.knows_what_has_ended();
+        waited
+    }
+
+    /// As [`Self::wait_unless_aborted`], when the work knows by itself what it comes behind.
+    pub(super) fn wait_for_event(&self, timeout: Option<Duration>, ready: impl Fn() -> bool) -> Waited {
         let ended = wait_until(timeout, || ready() || self.is_aborted());
         match (ready(), ended) {
             (true, _) => Waited::Ready,

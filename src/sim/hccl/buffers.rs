@@ -9,7 +9,9 @@ use super::failure::{refuse, result, Failure};
 use super::operation::{Kind, Operation};
 use crate::sim::acl::border::Outcome;
 use crate::sim::acl::device::SimDevice;
+use crate::sim::acl::flight::Part;
 use crate::sim::acl::memory::find_device;
+use crate::sim::machine::Uses;
 use crate::sim::memory::{Allocation, Contents};
 
 /// A range of device memory. Nothing else knows where it is.
@@ -112,6 +114,10 @@ impl LocalMemory {
         Ok(LocalMemory { allocation, address, len })
     }
 
+    fn part(&self, device: i32, uses: Uses, name: &'static str) -> Part {
+        Part::of_range(device, &self.allocation, self.address..self.address + self.len, uses, name)
+    }
+
     fn load(&self, range: Range<u64>) -> Result<Contents, Failure> {
         let len = bytes(range.end - range.start);
         self.allocation.load(self.address + range.start, len).ok_or_else(|| Failure::no_memory(len))
@@ -144,6 +150,17 @@ pub(super) struct Seat {
 }
 
 impl Buffers {
+    /// What an operation uses of the memory of this process.
+    pub(super) fn parts(&self, device: i32) -> Vec<Part> {
+        let part = |region: &Option<Region>, uses, name| match region {
+            Some(Region::Here(own)) => Some(own.part(device, uses, name)),
+            _ => None,
+        };
+        let [send, recv] = [(&self.send, Uses::READ, "sendBuf"), (&self.recv, Uses::WRITE, "recvBuf")]
+            .map(|(region, uses, name)| part(region, uses, name));
+        send.into_iter().chain(recv).collect()
+    }
+
     /// Checks the buffers of `operation`. A pointer that the operation does not use is not looked at.
     pub(super) fn new(
         operation: &Operation,

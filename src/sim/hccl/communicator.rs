@@ -11,6 +11,7 @@ use super::operation::{DataType, Kind, Operation};
 use crate::driver::{codes, AclStream};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::device::SimDevice;
+use crate::sim::acl::flight::{Flight, Part};
 use crate::sim::acl::stream::{self, Stream, Waited, Work};
 use crate::sim::time::timeline::{Step, Transfer};
 
@@ -88,6 +89,7 @@ impl Communicator {
         let seat = Seat { rank: self.rank(), ranks: self.ranks() };
         let operation = Operation::new(kind, count, data_type, seat.ranks, seat.rank)?;
         let buffers = Buffers::new(&operation, pointers.send, pointers.recv, seat, &self.device)?;
+        let parts = buffers.parts(self.device.id());
         let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
         let appointment = self.membership.issue(operation, buffers)?;
         let step = appointment.number().map(|number| self.step(&operation, number));
@@ -96,7 +98,15 @@ impl Communicator {
             appointment.abandon(&Refusal { code: codes::RT_FEATURE_NOT_SUPPORT, text: text.into() });
             return refuse(result::NOT_SUPPORT, text);
         }
-        let task = Task { appointment, timeout: self.exec_timeout, step };
+        let name = operation.kind.name();
+        let task = Task {
+            appointment,
+            timeout: self.exec_timeout,
+            step,
+            name,
+            parts,
+            flight: Flight::queue(&stream),
+        };
         stream.submit(task).map(drop)
     }
 
@@ -129,15 +139,20 @@ struct Task {
     timeout: Option<Duration>,
     /// `None` when the ranks meet in another process, whose timeline this one is not.
     step: Option<Step>,
+    name: &'static str,
+    /// What it uses of the memory of this rank.
+    parts: Vec<Part>,
+    flight: Flight,
 }
 
 impl Work for Task {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
-        let meeting = &self.appointment;
+        let Task { appointment: meeting, timeout, step, name, parts, flight } = *self;
+        let flight = flight.start(stream);
         meeting.arrive();
-        let waited = stream.wait_unless_aborted(self.timeout, || meeting.has_ended());
+        let waited = stream.wait_unless_aborted(timeout, || meeting.has_ended());
         if waited == Waited::TimedOut {
-            meeting.time_out(self.timeout.unwrap_or_default());
+            meeting.time_out(timeout.unwrap_or_default());
         }
         if waited == Waited::Aborted && meeting.is_open() {
             meeting.abandon(&Refusal { code: codes::RT_STREAM_ABORT, text: "its stream was aborted".into() });
@@ -148,7 +163,8 @@ impl Work for Task {
             return Ok(());
         }
         meeting.outcome()?;
-        if let Some(step) = self.step {
+        flight.end_of(name, || parts)?;
+        if let Some(step) = step {
             stream.log(|| step);
         }
         Ok(())

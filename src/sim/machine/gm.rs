@@ -27,6 +27,10 @@ impl Gm {
         gm
     }
 
+    pub(super) fn allocations(&self) -> &[Arc<Allocation>] {
+        &self.allocations
+    }
+
     /// Index and allocation that contain `addr`.
     pub(crate) fn find(&self, addr: u64) -> Option<(usize, &Allocation)> {
         let index = self.before(addr)?;

@@ -29,11 +29,12 @@ pub(crate) use exec::harness;
 pub(crate) use exec::{Access, Exec, Touch, VectorState};
 pub(crate) use gm::Gm;
 pub(crate) use hooks::HOOKS;
+pub(crate) use shadow::{Used, Uses};
 
 use super::abi::KernelType;
 use super::image::Kernel;
 use super::isa::OpInfo;
-use super::memory::DeviceMemory;
+use super::memory::{Allocation, DeviceMemory};
 use super::{Config, FaultKind, Stop};
 use grid::Grid;
 use race::GmShadow;
@@ -62,6 +63,24 @@ struct Launch {
     grid: Grid,
 }
 
+/// What a launch has touched of device memory.
+pub(crate) struct Touched(Arc<Launch>);
+
+impl std::fmt::Debug for Touched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Touched").finish_non_exhaustive()
+    }
+}
+
+impl Touched {
+    /// How bytes were used, by allocation; nothing is known without the race check.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (&Allocation, Vec<Used>)> {
+        let allocations = self.0.gm.allocations().iter().enumerate();
+        let used = allocations.map(|(index, a)| (a.as_ref(), self.0.gm_shadow.used(index)));
+        used.filter(|(_, ranges)| !ranges.is_empty())
+    }
+}
+
 /// Runs a kernel to its end on `blocks` groups. `args` are its 8-byte argument slots.
 ///
 /// # Errors
@@ -72,7 +91,7 @@ pub(crate) fn launch(
     kernel: &Kernel,
     args: &[u64],
     blocks: u32,
-) -> Result<LaunchStats, Stop> {
+) -> Result<(LaunchStats, Touched), Stop> {
     if args.len() != kernel.num_args as usize {
         let (name, given, wanted) = (&kernel.name, args.len(), kernel.num_args);
         let detail = format!("kernel {name}: {given} arguments given; it takes {wanted}");
@@ -103,7 +122,7 @@ fn run_body(
     kernel: NamedBody<'_>,
     ops: Arc<[&'static OpInfo]>,
     blocks: u32,
-) -> Result<LaunchStats, Stop> {
+) -> Result<(LaunchStats, Touched), Stop> {
     let allocations = memory.snapshot();
     let shadow_lengths = allocations.iter().map(|a| if config.check_races { a.len() } else { 0 });
     let aivs = core::cores_of(kernel.kernel_type).iter().filter(|core| **core != 0).count();
@@ -118,9 +137,9 @@ fn run_body(
         grid: Grid::new(blocks, u32::try_from(aivs).unwrap_or(0)),
     });
     if let Some(model_time) = &config.model_time {
-        return timed::run_blocks(&launch, model_time, kernel.name);
+        return Ok((timed::run_blocks(&launch, model_time, kernel.name)?, Touched(launch)));
     }
     let host = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if config.threads == 0 { host() } else { config.threads };
-    schedule::run_blocks(&launch, threads.min(blocks as usize))
+    Ok((schedule::run_blocks(&launch, threads.min(blocks as usize))?, Touched(launch)))
 }

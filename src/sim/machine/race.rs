@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::core::CORE_NAMES;
 use super::order::Clock;
-use super::shadow::{page_count, pages, Accessor, Conflict, Page, Record, Refused};
+use super::shadow::{page_count, pages, Accessor, Conflict, Page, Record, Refused, Used};
 use super::{Access, Gm};
 use crate::sim::addr::Addr;
 use crate::sim::fault::{range_text, AccessRecord, Site};
@@ -47,6 +47,15 @@ impl GmShadow {
             Ok(pages)
         };
         Ok(Self { allocations: lengths.map(pages).collect::<Result<_, Stop>>()? })
+    }
+
+    /// How the bytes of allocation number `index` were used.
+    pub(super) fn used(&self, index: usize) -> Vec<Used> {
+        let mut ranges = Vec::new();
+        for page in &self.allocations[index] {
+            page.lock().unwrap_or_else(PoisonError::into_inner).append_to(&mut ranges);
+        }
+        ranges
     }
 }
 

@@ -155,6 +155,52 @@ pub(super) enum Refused {
     NoMemory,
 }
 
+/// How bytes were used, in a set of one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Uses(u8);
+
+impl Uses {
+    pub(crate) const READ: Uses = Uses(1);
+    pub(crate) const WRITE: Uses = Uses(2);
+    const ATOMIC: Uses = Uses(4);
+
+    fn of(access: Access) -> Uses {
+        match access {
+            Access::Read => Self::READ,
+            Access::Write => Self::WRITE,
+            Access::Atomic => Self::ATOMIC,
+        }
+    }
+
+    /// Does the order matter in which two launches use the same bytes like this?
+    pub(crate) fn conflict(self, other: Uses) -> bool {
+        let both = Uses(self.0 | other.0);
+        both != Self::READ && both != Self::ATOMIC
+    }
+
+    pub(crate) fn is_write(self) -> bool {
+        self != Self::READ
+    }
+}
+
+/// Bytes of an allocation, from its start, that were used in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) uses: Uses,
+}
+
+impl Used {
+    /// Puts a range behind those before it.
+    pub(crate) fn append(ranges: &mut Vec<Used>, next: Used) {
+        match ranges.last_mut() {
+            Some(last) if last.end == next.start && last.uses == next.uses => last.end = next.end,
+            _ => ranges.push(next),
+        }
+    }
+}
+
 /// The intervals of one page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Page {
@@ -247,6 +293,14 @@ impl Page {
         self.intervals.splice(first..first + count, pieces.drain(..));
         self.pieces = pieces;
         Ok(())
+    }
+
+    /// How the bytes were used, as far as later accesses have to know: a write stands for what was ordered before it.
+    pub(super) fn append_to(&self, ranges: &mut Vec<Used>) {
+        for Interval { start, end, records } in &self.intervals {
+            let uses = Uses(records.iter().fold(0, |uses, r| uses | Uses::of(r.access).0));
+            Used::append(ranges, Used { start: *start, end: *end, uses });
+        }
     }
 
     pub(super) fn clear(&mut self) {

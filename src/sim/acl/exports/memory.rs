@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use crate::driver::{codes, location, memcpy_kind, AclError, AclStream, MemLocation, PtrAttributes};
 use crate::sim::acl::border::{call, refuse, Out, Outcome};
 use crate::sim::acl::memory::{Copy, Fill, Place, Rows};
-use crate::sim::acl::stream::{self, Stream};
+use crate::sim::acl::stream;
 use crate::sim::acl::{device, memory};
 
 /// Bits of `aclrtMemMallocPolicy`: the policy proper, and the modifiers that may be added.
@@ -176,13 +176,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtMemsetAsync(
 ) -> AclError {
     call("aclrtMemsetAsync", || {
         let stream = stream::of(handle)?;
-        let fill = Fill::new(ptr.cast(), max_count, value, count)?;
-        let work = move |stream: &Stream| {
-            fill.perform();
-            stream.log(|| fill.step(stream.config().soc));
-            Ok(())
-        };
-        stream.submit(work).map(drop)
+        Fill::new(ptr.cast(), max_count, value, count)?.submit(&stream)
     })
 }
 

@@ -131,7 +131,11 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtLaunchHostFunc(
         };
         // SAFETY: the caller passes a function with the argument it takes, for another thread.
         let callback = unsafe { Callback::new(func, args) };
-        let work = move |_: &Stream| callback.run();
+        let work = move |stream: &Stream| {
+            let outcome = callback.run();
+            stream.knows_what_has_ended();
+            outcome
+        };
         stream::of(handle)?.submit(work).map(drop)
     })
 }

@@ -241,7 +241,7 @@ impl Device {
     ) -> Result<LaunchStats, Stop> {
         let body: Body = Arc::new(move || kernel().is_err().into());
         let kernel = NamedBody { name: "test", kernel_type, body, args: &[] };
-        run_body(&self.memory, &self.config, kernel, ops(), blocks)
+        run_body(&self.memory, &self.config, kernel, ops(), blocks).map(|(stats, _)| stats)
     }
 
     /// One block on one AIV.
