@@ -192,6 +192,26 @@ fn batches_with_repeated_operands() {
     check(&matmul, &problem, None);
 }
 
+/// C without a sum is zeros, and only where its rows are.
+#[test]
+fn no_sums_and_no_elements() {
+    let matmul = matmul();
+    for dtype_out in [DType::F16, DType::F32] {
+        for extents in [[5, 7, 0], [0, 7, 3], [5, 0, 3]] {
+            let dense = Problem::new(DType::F16, extents).with_batch([2, 1, 3]).with_dtype_out(dtype_out);
+            check(&matmul, &dense, None);
+            for strides in [
+                Strides { batch: [200, 0, 40], row: 8 },
+                Strides { batch: [120, 0, 35], row: 7 },
+                Strides { batch: [7, 0, 14], row: 42 },
+                Strides { batch: [300, 0, 8], row: 30 },
+            ] {
+                check(&matmul, &Problem { c_strides: Some(strides), ..dense }, None);
+            }
+        }
+    }
+}
+
 fn tiling() -> Tiling {
     Tiling {
         block: [64, 64],

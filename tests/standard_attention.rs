@@ -160,15 +160,15 @@ fn interleavings() {
 
 #[test]
 fn what_it_cannot_do_is_refused() {
-    let mut wrong = problem(&case(DType::F16, [4, 0], [2, 1], [32, 32], Mask::None));
+    let mut wrong = problem(&case(DType::F16, [4, 24577], [2, 1], [32, 32], Mask::None));
     wrong.mask = Mask::Window { left: Some(1), right: None };
     let error = plan(&wrong, DType::Bf16, soc()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(
         error.to_string(),
         "unfused attention on Ascend910B2: lse is wanted; unfused attention does not make it; a window mask is given; \
-         supported: none, causal; seqlen_k = 0; supported: 1 to 24576; softmax: dtype = f16 with scores = bf16 has no \
-         kernel; supported: f16 or bf16, with the same type or f32 scores"
+         supported: none, causal; seqlen_k = 24577; supported: 0 to 24576; softmax: dtype = f16 with scores = bf16 has \
+         no kernel; supported: f16 or bf16, with the same type or f32 scores"
     );
     let mut good = problem(&case(DType::F16, [1024, 1000], [2, 1], [32, 32], Mask::Causal));
     good.want_lse = false;

@@ -97,11 +97,7 @@ fn prepare<T: Element>(problem: &Problem, soc: &Soc, [q, k, v]: [&[T]; 3]) -> Re
 fn run<T: Element>(operator: &FlashAttention, plan: &Plan, [q, k, v]: [&[T]; 3]) -> Result<Output<T>> {
     let device = operator.device();
     let [.., o_bytes, lse_bytes] = plan.shape().operand_bytes();
-    let upload = |slice: &[T]| -> Result<Buffer> {
-        let buffer = alloc(device, size_of_val(slice) as u64)?;
-        buffer.copy_from_host(slice)?;
-        Ok(buffer)
-    };
+    let upload = |slice: &[T]| Buffer::from_slice(device, slice);
     let (q, k, v) = (upload(q)?, upload(k)?, upload(v)?);
     let (o, lse) = (alloc(device, o_bytes)?, alloc(device, lse_bytes)?);
     o.zero()?;
@@ -120,11 +116,11 @@ fn run<T: Element>(operator: &FlashAttention, plan: &Plan, [q, k, v]: [&[T]; 3])
     Ok(Output { o: download(&o, o_bytes)?, lse: download(&lse, lse_bytes)? })
 }
 
-/// A buffer of that many bytes, or of one where that is none: an empty tensor needs an address, too.
+/// A buffer of that many bytes.
 fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
     let bytes = usize::try_from(bytes)
         .map_err(|_| Error::invalid(format!("attention: {bytes} bytes are more than this host addresses")))?;
-    Buffer::alloc(device, bytes.max(1))
+    Buffer::alloc(device, bytes)
 }
 
 fn download<T: Pod>(buffer: &Buffer, bytes: u64) -> Result<Vec<T>> {

@@ -64,7 +64,7 @@ pub struct Args<'a> {
     pub o: Operand<'a>,
     /// Log-sum-exp, f32 `[batch, num_heads, seqlen_q]`; given exactly when the plan writes it.
     pub lse: Option<Operand<'a>>,
-    /// [`Plan::workspace_bytes`] bytes; what is in it does not matter. Launches on one stream can share it.
+    /// [`Plan::workspace_bytes`] bytes; what is in it does not matter. Launches on one stream can share it, launches on two cannot.
     pub workspace: Operand<'a>,
 }
 

@@ -136,6 +136,9 @@ impl Add {
             Named::written("z", z, bytes, size),
         ];
         refuse("add launch", &operands)?;
+        if n == 0 {
+            return Ok(());
+        }
         let kernel = if dtype == DType::F32 { &self.f32 } else { &self.f16 };
         let list = KernelArgs::new().operands([x, y, z])?;
         kernel.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))

@@ -41,6 +41,9 @@ impl MemoryCopy {
         src: Operand<'_>,
     ) -> Result<()> {
         refuse("copy launch", &[Named::written("dst", dst, bytes, 1), Named::read("src", src, bytes, 1)])?;
+        if bytes == 0 {
+            return Ok(());
+        }
         let args = KernelArgs::new().operands([dst, src])?.u64(bytes);
         self.kernel.launch(stream, num_cores, &args)
     }

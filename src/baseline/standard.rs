@@ -26,8 +26,8 @@ pub struct StandardPlan {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Launches {
-    scores: matmul::Plan,
-    softmax: SoftmaxTilingData,
+    /// `None` without keys: P has no columns then.
+    scores: Option<(matmul::Plan, SoftmaxTilingData)>,
     scores_dtype: DType,
     output: matmul::Plan,
 }
@@ -62,7 +62,7 @@ pub struct StandardAttention {
 /// Plans a problem; `scores` is the type in which the scores are stored, f32 or that of the operands.
 ///
 /// # Errors
-/// What [`Problem::refusals`] finds; `Unsupported` for a window, for lse, and for no or more than [`MAX_SEQLEN_K`] keys.
+/// What [`Problem::refusals`] finds; `Unsupported` for a window, for lse, and for more than [`MAX_SEQLEN_K`] keys.
 pub fn plan(problem: &Problem, scores: DType, soc: &Soc) -> Result<StandardPlan> {
     check(problem, scores, soc)?;
     let s = problem.shape();
@@ -95,8 +95,8 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     if matches!(problem.mask, Mask::Window { .. }) {
         unsupported("a window mask is given; supported: none, causal".to_owned());
     }
-    if problem.seqlen_k == 0 || problem.seqlen_k > MAX_SEQLEN_K {
-        unsupported(format!("seqlen_k = {}; supported: 1 to {MAX_SEQLEN_K}", problem.seqlen_k));
+    if problem.seqlen_k > MAX_SEQLEN_K {
+        unsupported(format!("seqlen_k = {}; supported: 0 to {MAX_SEQLEN_K}", problem.seqlen_k));
     }
     if let Err(error) = softmax_kernel_name(problem.dtype, scores) {
         unsupported(error.to_string());
@@ -136,12 +136,14 @@ fn launches(problem: &Problem, scores_dtype: DType, pitch: u32, soc: &Soc) -> Re
         pitch,
         dtype: scores_dtype,
     };
-    Ok(Launches {
-        scores: matmul::plan(&scores, soc)?,
-        softmax: softmax::tiling(matrices, s.mask == Mask::Causal, s.softmax_scale, soc),
-        scores_dtype,
-        output: matmul::plan(&output, soc)?,
-    })
+    let scores = match s.seqlen_k {
+        0 => None,
+        _ => {
+            let softmax = softmax::tiling(matrices, s.mask == Mask::Causal, s.softmax_scale, soc);
+            Some((matmul::plan(&scores, soc)?, softmax))
+        }
+    };
+    Ok(Launches { scores, scores_dtype, output: matmul::plan(&output, soc)? })
 }
 
 impl StandardPlan {
@@ -219,14 +221,15 @@ impl StandardAttention {
         // `check` has found the workspace to hold both parts, so the offset fits.
         let p_offset = usize::try_from(plan.scores_bytes).unwrap_or(usize::MAX);
         let p = Operand { offset_bytes: scores.offset_bytes.saturating_add(p_offset), ..scores };
-        self.matmul.launch(stream, &launches.scores, matmul::Args { a: args.q, b: args.k, c: scores })?;
-        let softmax = &self.softmax[usize::from(plan.problem.dtype == DType::Bf16)]
-            [usize::from(launches.scores_dtype == DType::F32)];
-        // The kernel touches no mask that the plan does not read; the scores stand in as a valid address.
-        let mask = args.mask.unwrap_or(scores);
-        let list = KernelArgs::new().operands([scores, mask, p])?;
-        let tiling = bytemuck::bytes_of(&launches.softmax);
-        softmax.launch(stream, launches.softmax.num_cores, &list.place_holder(tiling))?;
+        if let Some((product, tiling)) = &launches.scores {
+            self.matmul.launch(stream, product, matmul::Args { a: args.q, b: args.k, c: scores })?;
+            let softmax = &self.softmax[usize::from(plan.problem.dtype == DType::Bf16)]
+                [usize::from(launches.scores_dtype == DType::F32)];
+            // The kernel touches no mask that the plan does not read; the scores stand in as a valid address.
+            let mask = args.mask.unwrap_or(scores);
+            let list = KernelArgs::new().operands([scores, mask, p])?;
+            softmax.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(tiling)))?;
+        }
         self.matmul.launch(stream, &launches.output, matmul::Args { a: p, b: args.v, c: args.o })
     }
 }

@@ -53,7 +53,8 @@ impl Matmul {
         &self.device
     }
 
-    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for.
+    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for. A product without elements queues
+    /// nothing; one whose `k` is 0 fills C with zeros, by a call of the driver for each piece of C without gaps.
     ///
     /// # Errors
     /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small, of another device, or
@@ -61,6 +62,12 @@ impl Matmul {
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let operands = self.operands(plan, &args)?;
         let problem = plan.problem();
+        if problem.is_empty() {
+            return Ok(());
+        }
+        if problem.k == 0 {
+            return zero(stream, plan, args.c);
+        }
         let kernel = &self.kernels[usize::from(problem.dtype == DType::Bf16)]
             [usize::from(problem.dtype_out == DType::F32)];
         kernel.launch(stream, plan.num_cores(), &operands.place_holder(plan.tiling_data().as_bytes()))
@@ -72,6 +79,19 @@ impl Matmul {
         refuse("matmul launch", &named(plan, args))?;
         KernelArgs::new().operands([args.a, args.b, args.c])
     }
+}
+
+/// C of a product that sums nothing.
+fn zero(stream: &Stream, plan: &Plan, c: Operand<'_>) -> Result<()> {
+    let [.., matrix] = plan.problem().matrices();
+    let (starts, len) = matrix.runs();
+    // `operands` has found the buffer to hold them all, so each fits.
+    let fits = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    for start in starts {
+        let offset_bytes = c.offset_bytes.saturating_add(fits(start));
+        stream.zero_part(Operand { offset_bytes, ..c }, fits(len))?;
+    }
+    Ok(())
 }
 
 /// The operands with their names.

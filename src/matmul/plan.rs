@@ -85,7 +85,7 @@ impl Plan {
         self.tiling.cycles(&self.problem, &self.soc) / f64::from(self.soc.clock_mhz)
     }
 
-    /// Cores that the launch takes: no more than there are blocks.
+    /// Cores that the launch takes: no more than there are blocks, and none for a product without elements.
     pub fn num_cores(&self) -> u32 {
         let p = &self.problem;
         let blocks =

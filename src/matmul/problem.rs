@@ -34,7 +34,7 @@ pub struct Strides {
     pub row: u64,
 }
 
-/// A matrix product; sizes are elements.
+/// A matrix product; sizes are elements. Any of them may be 0: without columns of A, C is zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Type of A and B: f16 or bf16.
@@ -118,6 +118,11 @@ impl Problem {
         2.0 * batch * f64::from(self.m) * f64::from(self.n) * f64::from(self.k)
     }
 
+    /// Has C no element?
+    pub fn is_empty(&self) -> bool {
+        self.m == 0 || self.n == 0 || self.batch.contains(&0)
+    }
+
     /// Bytes that the buffers of A, B and C must hold.
     pub fn operand_bytes(&self) -> [u64; 3] {
         // Saturation is out of reach: `reasons` bounds the sum by the device memory.
@@ -156,9 +161,7 @@ impl Problem {
             ("batch[1]", b1),
             ("batch[2]", b2),
         ] {
-            if value == 0 {
-                found.push(invalid(format!("{name} = 0, wanted at least 1")));
-            } else if value > MAX_EXTENT {
+            if value > MAX_EXTENT {
                 found.push(unsupported(format!("{name} = {value} is more than {MAX_EXTENT}")));
             }
         }
@@ -221,7 +224,14 @@ impl Matrix {
         ]
     }
 
+    fn is_empty(&self) -> bool {
+        self.rows == 0 || self.cols == 0 || self.batch.contains(&0)
+    }
+
     fn refusals(&self, found: &mut Vec<Reason>) {
+        if self.is_empty() {
+            return;
+        }
         let (name, cols) = (self.name, u64::from(self.cols));
         for (dimension, extent, stride) in self.dimensions() {
             let is_repeat = stride == 0 && dimension != "row" && !self.is_output();
@@ -263,8 +273,36 @@ impl Matrix {
         None
     }
 
+    /// The rows of a matrix that is not empty, as few ranges of bytes without gaps as there are: where they start, and their length.
+    pub(super) fn runs(&self) -> (impl Iterator<Item = u64>, u64) {
+        let size = self.dtype.size_bytes() as u64;
+        let mut order = self.dimensions();
+        order.sort_by_key(|&(_, _, stride)| stride);
+        let (mut run, mut steps) = (u64::from(self.cols), Vec::new());
+        for (_, extent, stride) in order.into_iter().filter(|&(_, extent, _)| extent > 1) {
+            if stride == run && steps.is_empty() {
+                run *= u64::from(extent);
+            } else {
+                steps.push((u64::from(extent), stride));
+            }
+        }
+        let count: u64 = steps.iter().map(|&(extent, _)| extent).product();
+        let start = move |mut number: u64| {
+            let of_step = |&(extent, stride): &(u64, u64)| {
+                let place = number % extent;
+                number /= extent;
+                place * stride
+            };
+            steps.iter().map(of_step).sum::<u64>() * size
+        };
+        ((0..count).map(start), run * size)
+    }
+
     /// Bytes from the first element to one past the last.
     fn span_bytes(&self) -> u128 {
+        if self.is_empty() {
+            return 0;
+        }
         let steps: u128 = self
             .dimensions()
             .iter()

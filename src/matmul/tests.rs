@@ -16,17 +16,17 @@ use ErrorKind::{InvalidArgument, Unsupported};
 
 #[test]
 fn every_reason_comes_at_once() {
-    let problem = Problem { dtype_out: DType::Bf16, ..Problem::new(DType::F16, [0, 1 << 31, 3]) };
+    let problem = Problem { dtype_out: DType::Bf16, ..Problem::new(DType::F16, [1 << 31, 1 << 31, 0]) };
     refuses(
         problem,
-        InvalidArgument,
-        "dtype = f16 with dtype_out = bf16 has no kernel; supported: f16 or bf16, with the same type or f32 out; m = 0, \
-         wanted at least 1; n = 2147483648 is more than 2147483647",
+        Unsupported,
+        "dtype = f16 with dtype_out = bf16 has no kernel; supported: f16 or bf16, with the same type or f32 out; m = \
+         2147483648 is more than 2147483647; n = 2147483648 is more than 2147483647",
     );
     refuses(
-        Problem::new(DType::F16, [4, 4, 4]).with_batch([2, 0, 1]),
-        InvalidArgument,
-        "batch[1] = 0, wanted at least 1",
+        Problem::new(DType::F16, [4, 4, 4]).with_batch([2, 1 << 31, 0]),
+        Unsupported,
+        "batch[1] = 2147483648 is more than 2147483647",
     );
 }
 

@@ -144,6 +144,9 @@ impl Tiling {
 
     /// Predicted cycles of the slowest core: copies to L1 beside the slowest other pipe, and what nothing hides.
     pub(super) fn cycles(&self, problem: &Problem, soc: &Soc) -> f64 {
+        if problem.is_empty() || problem.k == 0 {
+            return 0.0;
+        }
         let timing = &soc.timing;
         let tiles = |extent: u32, size: u32| f64::from(extent.div_ceil(size));
         let in_block = tiles(self.block[0].min(problem.m), self.tile[0])

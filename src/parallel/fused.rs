@@ -116,6 +116,10 @@ impl AttentionMatmul {
         // The cores meet between the two.
         named.extend([a.behind("o"), b, c]);
         refuse("attention and matmul launch", &named)?;
+        if attention.num_items() == 0 || problem.is_empty() || problem.k == 0 {
+            self.attention.launch(stream, attention, attention_args)?;
+            return self.matmul.launch(stream, product, product_args);
+        }
         let operands = operands
             .place_holder(attention.tiling_data().as_bytes())
             .place_holder(product.tiling_data().as_bytes());

@@ -15,10 +15,13 @@ use super::Device;
 use crate::driver::{memcpy_kind, MALLOC_HUGE_FIRST};
 use crate::{Error, Result};
 
-/// Device memory.
+/// Device memory; see [the rules](super#memory-and-streams) for who may touch it when.
 ///
-/// Dropping a buffer never frees memory that queued work uses: the stream keeps it until it is synchronised. Copies
+/// Dropping a buffer never frees memory that queued work uses: the stream keeps it until that work is done. Copies
 /// without a stream do not wait for queued work: synchronise first.
+///
+/// A buffer of 0 bytes is one: it has a null address, takes no device memory, and is an operand of every operator that has
+/// nothing to read or write there.
 #[derive(Clone)]
 pub struct Buffer {
     inner: Arc<BufferInner>,
@@ -33,12 +36,18 @@ struct BufferInner {
 }
 
 impl Buffer {
-    /// Allocates `len` bytes (at least 1), uninitialised.
+    /// Allocates `len` bytes, uninitialised.
     ///
     /// # Errors
-    /// `OutOfMemory`; `Driver` for a length of 0.
+    /// `OutOfMemory`.
     pub fn alloc(device: &Device, len: usize) -> Result<Buffer> {
         let mut handle = Handle::NULL;
+        if len == 0 {
+            // A driver allocates no 0 bytes.
+            return Ok(Buffer {
+                inner: Arc::new(BufferInner { device: device.clone(), handle, len, is_owned: false }),
+            });
+        }
         device.driver().call("aclrtMalloc", |t| {
             // SAFETY: the pointer is to a live handle.
             unsafe { (t.aclrtMalloc)(&raw mut handle.0, len, MALLOC_HUGE_FIRST) }
@@ -49,16 +58,16 @@ impl Buffer {
     /// Device memory of another owner, for example of a tensor of another library. It is never freed here.
     ///
     /// # Errors
-    /// `InvalidArgument` for a null address or a length of 0.
+    /// `InvalidArgument` for a null address, unless the length is 0: other libraries have null for empty tensors.
     ///
     /// # Safety
-    /// `address` is that of `len` bytes of device memory of this device, and stays so until the buffer and its clones are
-    /// dropped and the streams that were given it are synchronised. Nobody else writes there while work of this crate
+    /// `address` is that of `len` bytes of device memory of this device, and stays so (no `aclrtFree`) until the buffer and its
+    /// clones are dropped and the streams that were given it are synchronised. Nobody else writes there while work of this crate
     /// uses it, and nobody reads what this crate's work writes before that work is done; as between streams, events order.
     pub unsafe fn from_raw(device: &Device, address: *mut c_void, len: usize) -> Result<Buffer> {
-        if address.is_null() || len == 0 {
+        if address.is_null() && len > 0 {
             return Err(Error::invalid(format!(
-                "Buffer::from_raw: {len} bytes at {address:p} given, at least 1 byte at an address of device memory wanted"
+                "Buffer::from_raw: {len} bytes at a null address given, an address of device memory wanted"
             )));
         }
         let handle = Handle(address);
@@ -133,6 +142,9 @@ impl Buffer {
     /// `Driver` when the driver fails.
     pub fn zero(&self) -> Result<()> {
         let (ptr, len) = (self.handle().0, self.inner.len);
+        if len == 0 {
+            return Ok(());
+        }
         // SAFETY: the buffer has `len` bytes.
         self.device().driver().call("aclrtMemset", |t| unsafe { (t.aclrtMemset)(ptr, len, 0, len) })
     }
@@ -142,12 +154,12 @@ impl Buffer {
         self.inner.len
     }
 
-    /// Address on the device.
+    /// Address on the device; 0 for an empty buffer.
     pub fn device_ptr(&self) -> u64 {
         self.handle().0.addr() as u64
     }
 
-    /// Address on the device, for other code that calls ACL. Freeing it is undefined behaviour of the driver.
+    /// Address on the device, null for an empty buffer, for other code that calls ACL. Freeing it is undefined behaviour of the driver.
     pub fn as_raw(&self) -> *mut c_void {
         self.handle().0
     }
@@ -213,12 +225,16 @@ struct HostInner {
 }
 
 impl HostBuffer {
-    /// Allocates `len` bytes (at least 1), zeroed.
+    /// Allocates `len` bytes, zeroed.
     ///
     /// # Errors
-    /// `OutOfMemory`; `Driver` for a length of 0.
+    /// `OutOfMemory`.
     pub fn alloc(device: &Device, len: usize) -> Result<HostBuffer> {
-        let mut address = Handle::NULL;
+        let mut address = Handle(std::ptr::dangling_mut::<c_void>());
+        if len == 0 {
+            // A driver allocates no 0 bytes, and a slice of none needs an address that is not null.
+            return Ok(HostBuffer { inner: Arc::new(HostInner { device: device.clone(), address, len }) });
+        }
         device.driver().call("aclrtMallocHost", |t| {
             // SAFETY: the pointer is to a live handle.
             unsafe { (t.aclrtMallocHost)(&raw mut address.0, len) }
@@ -268,6 +284,9 @@ impl fmt::Debug for HostBuffer {
 
 impl Drop for HostInner {
     fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
         let address = self.address.0;
         // SAFETY: the last use of the memory: streams that copy from or to it keep it.
         self.device.driver().release("aclrtFreeHost", |t| unsafe { (t.aclrtFreeHost)(address) });

@@ -185,6 +185,9 @@ impl Stream {
         self.device().require_same(buffer.device(), "a buffer")?;
         self.device().require_same(host.device(), "host memory")?;
         buffer.require_room("Stream::copy_to_device", 0, host.len())?;
+        if host.is_empty() {
+            return Ok(PendingCopy { stream: self.clone(), host });
+        }
         let (dst, src, len) = (buffer.handle().0, host.address().0, host.len());
         self.submit("aclrtMemcpyAsync", vec![host.keep(), buffer.keep()], |t, stream| {
             // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is done, and
@@ -202,6 +205,9 @@ impl Stream {
         self.device().require_same(buffer.device(), "a buffer")?;
         self.device().require_same(host.device(), "host memory")?;
         buffer.require_room("Stream::copy_to_host", 0, host.len())?;
+        if host.is_empty() {
+            return Ok(PendingCopy { stream: self.clone(), host });
+        }
         let (dst, src, len) = (host.address().0, buffer.handle().0, host.len());
         self.submit("aclrtMemcpyAsync", vec![host.keep(), buffer.keep()], |t, stream| {
             // SAFETY: as in `copy_to_device`.
@@ -219,6 +225,9 @@ impl Stream {
         self.device().require_same(dst.device(), "a destination buffer")?;
         dst.require_room("Stream::copy", 0, src.len_bytes())?;
         let (to, from, len) = (dst.handle().0, src.handle().0, src.len_bytes());
+        if len == 0 {
+            return Ok(());
+        }
         let bytes = len as u64;
         let ranges = [
             Named::written("dst", Operand::from(dst), bytes, 1),
@@ -238,10 +247,20 @@ impl Stream {
     /// # Errors
     /// `InvalidArgument` for a buffer of another device, `Driver` when the stream cannot take it.
     pub fn zero(&self, buffer: &Buffer) -> Result<()> {
+        self.zero_part(buffer.into(), buffer.len_bytes())
+    }
+
+    /// As [`Self::zero`], of the first `len` bytes of an operand.
+    pub(crate) fn zero_part(&self, operand: Operand<'_>, len: usize) -> Result<()> {
+        let Operand { buffer, offset_bytes } = operand;
         self.device().require_same(buffer.device(), "a buffer")?;
-        let (ptr, len) = (buffer.handle().0, buffer.len_bytes());
+        buffer.require_room("Stream::zero", offset_bytes, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let ptr = buffer.handle().0.wrapping_byte_add(offset_bytes);
         self.submit("aclrtMemsetAsync", vec![buffer.keep()], |t, stream| {
-            // SAFETY: the buffer has `len` bytes, and `submit` keeps it until the stream is done.
+            // SAFETY: the range has `len` bytes, checked above, and `submit` keeps it until the stream is done.
             unsafe { (t.aclrtMemsetAsync)(ptr, len, 0, len, stream.0) }
         })
     }

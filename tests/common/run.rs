@@ -161,7 +161,7 @@ fn launch_with<T: host::Element>(
     };
     let [q, k, v] = operands.map(|o| upload(&o.data));
     let (q, k, v) = (q?, k?, v?);
-    let alloc = |bytes: usize| Buffer::alloc(device, bytes.max(1));
+    let alloc = |bytes: usize| Buffer::alloc(device, bytes);
     let (o, lse) = (alloc(o_bytes)?, alloc(lse_bytes)?);
     let workspace = alloc(usize::try_from(plan.workspace_bytes()).expect("small"))?;
     o.zero()?;

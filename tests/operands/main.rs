@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "a function of the program in a stream, and memory of another owner")]
 
+mod empty;
 mod flight;
 mod overlap;
 mod release;

@@ -167,10 +167,6 @@ fn wrong_layers_and_blocks_are_refused_with_every_reason() {
         "tiling-AllReduce on Ascend910B2: hidden = 0, wanted at least 1; num_heads = 8, a multiple of ranks = 3 wanted; \
          num_heads_k = 2, a multiple or a divisor of ranks = 3 wanted"
     );
-    assert_eq!(
-        refusal(&good.clone().with_sequences(Vec::new())),
-        "tiling-AllReduce on Ascend910B2: sequences have no row, wanted at least 1"
-    );
     assert!(refusal(&Problem::new(DType::F16, [1, 300, 8, 20], 128, 4)).contains("attention: head_dim = 20"));
     let endless = good.clone().with_linear(Linear::Caller { launch_us: 1e308, row_us: 1e308 });
     let text = refusal(&endless);
