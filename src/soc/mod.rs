@@ -112,18 +112,30 @@ impl Soc {
         })
     }
 
-    /// The SoC of that name.
+    /// The SoC of that name, in any case, with or without `Ascend` in front: `Ascend910B2`, `910b2`.
     ///
     /// # Errors
-    /// `Unsupported` when `cann.toml` does not describe it; the text lists the names it does.
+    /// `InvalidArgument` for the beginning of several names, `Unsupported` for what `cann.toml` does not describe; the text lists
+    /// the names that there are.
     pub fn by_name(name: &str) -> Result<&'static Soc> {
-        Self::all().iter().find(|s| s.name == name).ok_or_else(|| {
-            let known: Vec<_> = Self::all().iter().map(|s| s.name.as_str()).collect();
-            Error::new(
-                crate::ErrorKind::Unsupported,
-                format!("SoC {name:?} is not described in cann.toml; known: {}", known.join(", ")),
-            )
-        })
+        let short = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            name.strip_prefix("ascend").map_or_else(|| name.clone(), str::to_owned)
+        };
+        let wanted = short(name);
+        if let Some(soc) = Self::all().iter().find(|s| short(&s.name) == wanted) {
+            return Ok(soc);
+        }
+        let names = |socs: &[&Soc]| socs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+        let begun: Vec<&Soc> = Self::all().iter().filter(|s| short(&s.name).starts_with(&wanted)).collect();
+        if begun.len() > 1 {
+            return Err(Error::invalid(format!("SoC {name:?} given, one of {} wanted", names(&begun))));
+        }
+        let known: Vec<&Soc> = Self::all().iter().collect();
+        Err(Error::new(
+            crate::ErrorKind::Unsupported,
+            format!("SoC {name:?} is not described in cann.toml; known: {}", names(&known)),
+        ))
     }
 }
 
@@ -138,5 +150,25 @@ mod tests {
             Soc::by_name("Ascend310P3").unwrap_err().to_string(),
             "SoC \"Ascend310P3\" is not described in cann.toml; known: Ascend910B1, Ascend910B2, Ascend910B3, Ascend910B4"
         );
+    }
+
+    #[test]
+    fn names_are_taken_in_any_case_and_without_the_maker() {
+        for name in ["Ascend910B2", "ascend910b2", "ASCEND910B2", "910B2", "910b2"] {
+            assert_eq!(Soc::by_name(name).unwrap().name, "Ascend910B2", "{name}");
+        }
+        for name in ["910B", "ascend910b", "Ascend", ""] {
+            let error = Soc::by_name(name).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidArgument);
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "SoC {name:?} given, one of Ascend910B1, Ascend910B2, Ascend910B3, Ascend910B4 wanted"
+                )
+            );
+        }
+        for name in ["910B22", "Ascend 910B2", "B2", "910"] {
+            assert!(Soc::by_name(name).is_err(), "{name}");
+        }
     }
 }
