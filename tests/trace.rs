@@ -323,6 +323,17 @@ fn what_a_trace_leaves_out_it_says() {
         );
     }
 
+    for max_bytes in [0, 100] {
+        let none = TraceOptions { max_bytes, ..TraceOptions::default() };
+        let (mut bytes, mut step) = (Vec::new(), |_| {});
+        let error = report.write_trace(&mut bytes, &none, &mut step).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("max_bytes = {max_bytes} is too few for any instruction of the launch")
+        );
+        assert!(bytes.is_empty());
+    }
+
     let wrong = TraceOptions { groups: Some(vec![99]), ..TraceOptions::default() };
     let error = report.write_trace(&mut Vec::new(), &wrong, &mut |_| {}).unwrap_err();
     assert!(error.to_string().starts_with("the launch has no core 99; it ran on cores 0-"), "{error}");

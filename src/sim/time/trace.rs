@@ -60,7 +60,8 @@ impl LaunchReport {
     /// Writes the launch as a Chrome trace (JSON), piece by piece; `progress` is called with the number of events dealt with so far.
     ///
     /// # Errors
-    /// `InvalidInput` when the launch was not traced or has no group of a number asked for; else what `to` reports.
+    /// `InvalidInput` when the launch was not traced, has no group of a number asked for, or has no instruction that fits; else what
+    /// `to` reports.
     pub fn write_trace(
         &self,
         to: &mut dyn Write,
@@ -208,6 +209,11 @@ impl TraceWriter<'_> {
                 break;
             }
             used = with_events;
+        }
+        if !trace.iter().any(|event| kept.has(event)) {
+            let text =
+                format!("max_bytes = {} is too few for any instruction of the launch", options.max_bytes);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         kept.left_out = self.left_out(&there, &kept);
         Ok(kept)
