@@ -22,14 +22,14 @@ use fastattention::parallel::{
 };
 use fastattention::reference::{attention, Params, Tensor};
 use fastattention::runtime::{Buffer, Device, Rendezvous, Stream};
-use fastattention::DType;
+use fastattention::{DType, Soc};
 use half::f16;
 
 #[derive(Parser)]
 struct Options {
-    /// Ranks to start, where nobody else starts them.
-    #[arg(long, default_value_t = 4)]
-    ranks: u32,
+    /// Ranks to start, where nobody else starts them [default: 4].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    ranks: Option<u32>,
     /// sim, or npu for npu:LOCAL_RANK.
     #[arg(long, default_value = "sim")]
     device: String,
@@ -52,6 +52,14 @@ struct Options {
 
 const HEAD_DIM: u32 = 64;
 
+impl Options {
+    fn problem(&self, ranks: u32) -> Problem {
+        Problem::new(DType::F16, [1, self.seqlen, self.num_heads, HEAD_DIM], self.hidden, ranks)
+            .with_num_heads_k(self.num_heads_k)
+            .with_mask(Mask::Causal)
+    }
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     if ["RANK", "OMPI_COMM_WORLD_RANK"].iter().any(|name| std::env::var_os(name).is_some()) {
@@ -59,12 +67,15 @@ fn main() -> Result<()> {
     }
     // What torchrun would do, with a file in the place of a port that may be taken.
     let folder = tempfile::tempdir()?;
+    let ranks = options.ranks.unwrap_or(4);
+    // Here, so that it is told once and before anything starts.
+    plan(&options.problem(ranks), Soc::by_name("Ascend910B2")?)?;
     let mut processes = Vec::new();
-    for rank in 0..options.ranks {
+    for rank in 0..ranks {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(std::env::args_os().skip(1));
         command.env("RANK", rank.to_string()).env("LOCAL_RANK", rank.to_string());
-        command.env("WORLD_SIZE", options.ranks.to_string());
+        command.env("WORLD_SIZE", ranks.to_string());
         command.env("FASTATTENTION_RENDEZVOUS_FILE", folder.path().join("root"));
         processes.push(command.spawn().context("starting a rank")?);
     }
@@ -84,15 +95,11 @@ fn run_rank(options: &Options) -> Result<()> {
     let job = Rendezvous::from_env()?;
     let name =
         if options.device == "npu" { format!("npu:{}", job.local_rank()) } else { options.device.clone() };
+    if let Some(ranks) = options.ranks {
+        ensure!(ranks == job.ranks(), "--ranks {ranks} given, the job has {} ranks", job.ranks());
+    }
     let device = Device::open(&name)?;
-    let problem = Problem::new(
-        DType::F16,
-        [1, options.seqlen, options.num_heads, HEAD_DIM],
-        options.hidden,
-        job.ranks(),
-    )
-    .with_num_heads_k(options.num_heads_k)
-    .with_mask(Mask::Causal);
+    let problem = options.problem(job.ranks());
     let plan = match &options.block_rows {
         Some(rows) => plan_with(&problem, device.soc(), rows)?,
         None => plan(&problem, device.soc())?,
@@ -155,33 +162,43 @@ struct Tensors {
     weight: Vec<f16>,
 }
 
+fn columns_of(heads: u32) -> usize {
+    heads as usize * HEAD_DIM as usize
+}
+
+/// Rows, columns of q, columns of k and v, columns of the output.
+fn sizes(problem: &Problem) -> [usize; 4] {
+    let rows = problem.sequences.iter().map(|s| s.seqlen_q as usize).sum();
+    [rows, columns_of(problem.num_heads), columns_of(problem.num_heads_k), problem.hidden as usize]
+}
+
 /// The tensors of all ranks.
 struct Layer(Tensors);
 
 impl Layer {
     fn new(problem: &Problem) -> Self {
         let mut rng = fastrand::Rng::with_seed(1);
-        let mut tensor = |rows: u32, columns: u32, scale: f32| -> Vec<f16> {
+        let mut tensor = |rows: usize, columns: usize, scale: f32| -> Vec<f16> {
             (0..rows * columns).map(|_| f16::from_f32(scale * (rng.f32() * 2.0 - 1.0))).collect()
         };
-        let rows = problem.sequences.iter().map(|s| s.seqlen_q).sum();
-        let (q, kv) = (problem.num_heads * HEAD_DIM, problem.num_heads_k * HEAD_DIM);
+        // The plan has bounded the tensors by a device's memory.
+        let [rows, q, kv, hidden] = sizes(problem);
         Layer(Tensors {
             q: tensor(rows, q, 2.0),
             k: tensor(rows, kv, 2.0),
             v: tensor(rows, kv, 2.0),
-            weight: tensor(q, problem.hidden, 2.0 / (q as f32).sqrt()),
+            weight: tensor(q, hidden, 2.0 / (q as f32).sqrt()),
         })
     }
 
     /// What one rank holds.
     fn shard(&self, problem: &Problem, rank: u32) -> Tensors {
         let columns = |values: &[f16], heads: u32, some: std::ops::Range<u32>| -> Vec<f16> {
-            let [row, first, last] = [heads, some.start, some.end].map(|heads| (heads * HEAD_DIM) as usize);
+            let [row, first, last] = [heads, some.start, some.end].map(columns_of);
             values.chunks(row).flat_map(|row| &row[first..last]).copied().collect()
         };
         let (heads, heads_k) = (problem.heads_of(rank), problem.heads_k_of(rank));
-        let [first, last] = [heads.start, heads.end].map(|head| (head * HEAD_DIM * problem.hidden) as usize);
+        let [first, last] = [heads.start, heads.end].map(|head| columns_of(head) * problem.hidden as usize);
         Tensors {
             q: columns(&self.0.q, problem.num_heads, heads),
             k: columns(&self.0.k, problem.num_heads_k, heads_k.clone()),
@@ -193,9 +210,8 @@ impl Layer {
     /// y in f64.
     fn exact(&self, problem: &Problem) -> Vec<f64> {
         let Tensors { q, k, v, weight } = &self.0;
-        let [rows, heads, heads_k, dim, hidden] =
-            [problem.sequences[0].seqlen_q, problem.num_heads, problem.num_heads_k, HEAD_DIM, problem.hidden]
-                .map(|x| x as usize);
+        let [rows, _, _, hidden] = sizes(problem);
+        let [heads, heads_k, dim] = [problem.num_heads, problem.num_heads_k, HEAD_DIM].map(|x| x as usize);
         let params = Params {
             batch: 1,
             num_heads: heads,

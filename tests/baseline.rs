@@ -229,3 +229,21 @@ fn vector_instructions_without_barriers_race_where_races_are_checked() {
         VectorStream::new(&device).unwrap().launch(&stream, &far, DType::F32, (&out).into()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
+
+#[test]
+fn numbers_beyond_64_bits_are_refused_and_not_saturated() {
+    let soc = Soc::by_name("Ascend910B2").unwrap();
+    let read = ReadFrom::new([8, 64], [4, 64], 1);
+    for to in [ReadTo::Ub, ReadTo::L1] {
+        let text = |from: ReadFrom| from.tiling_data(to, soc).unwrap_err().to_string();
+        // (2^32 - 1) rows of 2^33 bytes.
+        let tile = text(ReadFrom { tile: [u32::MAX; 2], ..read });
+        assert!(tile.contains("a tile of 36893488") && tile.contains("4294967295 rows"), "{tile}");
+        assert_eq!(
+            text(ReadFrom { pitch: u64::MAX, tile: [1, 64], ..read }),
+            "read: 8 rows with pitch = 18446744073709551615 take 258254417031933722738 bytes, which no device memory holds"
+        );
+    }
+    assert_eq!(ReadFrom { pitch: u64::MAX, ..read }.span_bytes(), u64::MAX);
+    assert_eq!(ReadFrom { pitch: 100, ..read }.span_bytes(), 2 * (7 * 100 + 64));
+}

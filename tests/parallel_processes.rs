@@ -79,6 +79,35 @@ fn the_example_starts_its_ranks_and_each_agrees_with_f64() {
 }
 
 #[test]
+fn ranks_and_sizes_that_cannot_be_are_told_once_and_before_anything_starts() {
+    for (arguments, code, part) in [
+        (&["--ranks", "0"][..], 2, "invalid value '0' for '--ranks"),
+        (&["--ranks", "-1"], 2, "-1"),
+        (&["--ranks", "3"], 1, "num_heads = 8, a multiple of ranks = 3 wanted"),
+        (&["--ranks", "4294967295"], 1, "num_heads = 8, a multiple of ranks = 4294967295 wanted"),
+        (&["--seqlen", "4294967295"], 1, "sequences have 4294967295 rows, at most 2147483647 wanted"),
+        (
+            &["--num-heads", "4294967292"],
+            1,
+            "heads of a rank * head_dim_v = 1073741823 * 64 is more than 4294967295",
+        ),
+        (&["--hidden", "4294967295"], 1, "projection: n = 4294967295 is more than 2147483647"),
+        (&["--num-heads-k", "4294967295"], 1, "num_heads_k = 4294967295, a multiple or a divisor"),
+    ] {
+        let mut command = Command::new(example());
+        command.args(arguments).env_remove("RANK").env_remove("OMPI_COMM_WORLD_RANK");
+        let output = finish(piped(&mut command));
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert_eq!(text.matches(part).count(), 1, "{arguments:?}: {text}");
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = text(&finish(rank(0, 1, &folder.path().join("root"), &["--ranks", "2"])));
+    assert!(text.contains("--ranks 2 given, the job has 1 ranks"), "{text}");
+}
+
+#[test]
 fn ranks_with_other_blocks_are_told_of_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let meeting = folder.path().join("root");

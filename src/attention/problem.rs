@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::tiling::{dense_strides, Mask, Reason, Shape};
+use crate::tiling::{dense_strides, Mask, Reason, Shape, MAX_HEAD_DIM};
 use crate::{DType, Soc};
 
 /// Order of the dimensions of dense tensors.
@@ -192,7 +192,8 @@ impl Problem {
     #[allow(clippy::cast_possible_truncation, reason = "1/sqrt(head_dim) in f64, rounded once to f32")]
     pub fn shape(&self) -> Shape {
         let dense = |seqlen, heads, dim| self.layout.strides(seqlen, heads, dim);
-        let default_scale = || (1.0 / f64::from(self.head_dim).sqrt()) as f32;
+        // A head_dim that is refused brings no refusal of a scale that nobody gave.
+        let default_scale = || (1.0 / f64::from(self.head_dim.clamp(1, MAX_HEAD_DIM)).sqrt()) as f32;
         Shape {
             batch: self.batch,
             num_heads: self.num_heads,

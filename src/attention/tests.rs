@@ -271,3 +271,27 @@ workspace 44040192 bytes: 24 cores of 1835008 (s at 0, p at 1048576, o at 157286
     );
     assert!(text[estimate..].starts_with("work      2048 items on 24 of 24 cores; estimate: mean "));
 }
+
+#[test]
+fn a_default_scale_is_not_refused_beside_the_head_dim_that_it_comes_from() {
+    for head_dim in [0, 4_294_967_280] {
+        let error = plan(&Problem::new(DType::F16, [1, 8, 1, head_dim]).with_score_dtype(DType::F16), soc());
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains(&format!("head_dim = {head_dim}")) && !text.contains("scale"), "{text}");
+    }
+    let given = Problem { head_dim: 0, ..good().with_softmax_scale(f32::INFINITY) };
+    assert!(plan(&given, soc()).unwrap_err().to_string().contains("softmax_scale = inf is not finite"));
+}
+
+#[test]
+fn strides_beyond_64_bits_are_told_as_such() {
+    let dense = Problem::new(DType::F16, [2, (1 << 31) - 1, (1 << 30) - 1, 256]);
+    let names = ["q", "k", "v", "o"].map(|name| {
+        format!("{name}_stride: batch stride of at least 18446744073709551615 elements; no device memory is that large")
+    });
+    refuses(dense, Unsupported, &names.join("; "));
+    let given = Problem { q_stride: Some([u64::MAX, 512, 64]), ..good() };
+    refuses(given, Unsupported, &names[0]);
+    // Where nothing lies behind the stride it does not matter.
+    assert!(plan(&Problem { batch: 1, ..given }, soc()).is_ok());
+}

@@ -129,7 +129,8 @@ impl Add {
         add_kernel_name(dtype)?;
         let data = tiling.tiling_data(dtype, n, self.device.soc())?;
         let size = dtype.size_bytes() as u64;
-        let bytes = n.saturating_mul(size);
+        // Bounded by the device's memory, see `tiling_data`.
+        let bytes = n * size;
         let operands = [
             Named::read("x", x, bytes, size),
             Named::read("y", y, bytes, size),

@@ -112,6 +112,13 @@ impl ReadFrom {
                 ),
             ));
         }
+        if self.span() > u128::from(u64::MAX) {
+            return Err(Error::invalid(format!(
+                "read: {rows} rows with pitch = {} take {} bytes, which no device memory holds",
+                self.pitch,
+                self.span()
+            )));
+        }
         let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(usable);
         Ok(ReadTilingData {
             pitch: self.pitch,
@@ -144,10 +151,14 @@ impl ReadFrom {
         u64::from(slices.map(|slice| last(slice, self.tile[1])).into_iter().fold(u32::MAX, u32::min))
     }
 
-    /// Bytes from the first element to one past the last.
+    /// Bytes from the first element to one past the last; `u64::MAX` for more, which [`Self::tiling_data`] refuses.
     pub fn span_bytes(&self) -> u64 {
-        let rows = u64::from(self.shape[0].saturating_sub(1));
-        rows.saturating_mul(self.pitch).saturating_add(u64::from(self.shape[1])).saturating_mul(2)
+        u64::try_from(self.span()).unwrap_or(u64::MAX)
+    }
+
+    fn span(&self) -> u128 {
+        let rows = u128::from(self.shape[0].saturating_sub(1));
+        2 * (rows * u128::from(self.pitch) + u128::from(self.shape[1]))
     }
 }
 

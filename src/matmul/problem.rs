@@ -234,6 +234,14 @@ impl Matrix {
         }
         let (name, cols) = (self.name, u64::from(self.cols));
         for (dimension, extent, stride) in self.dimensions() {
+            // Dense strides beyond 64 bits are this number, too: what it says about overlaps and sizes would be wrong.
+            if extent > 1 && stride == u64::MAX {
+                found.push(unsupported(format!(
+                    "{name}: {dimension} stride of at least {} elements; no device memory is that large",
+                    u64::MAX
+                )));
+                return;
+            }
             let is_repeat = stride == 0 && dimension != "row" && !self.is_output();
             if extent > 1 && stride < cols && !is_repeat {
                 found.push(invalid(format!(

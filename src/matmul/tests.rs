@@ -163,3 +163,27 @@ fn published_tilings_can_be_described() {
     assert!(error.to_string().ends_with("L1 buffers of A and B of 262144 bytes, 261888 usable"), "{error}");
     assert!(plan_with(&problem, soc(), Tiling { step_k: [8, 3], ..chunks }).is_ok());
 }
+
+#[test]
+fn numbers_beyond_64_bits_are_told_as_such() {
+    let most = (1 << 31) - 1;
+    let stride = |name: &str| {
+        format!("{name}: batch[0] stride of at least 18446744073709551615 elements; no device memory is that large")
+    };
+    refuses(
+        Problem::new(DType::F16, [most; 3]).with_batch([2, 8, 1]),
+        Unsupported,
+        &["a", "b", "c"].map(stride).join("; "),
+    );
+    // 2 * m * k bytes of a tile are more than 2^64.
+    let good = plan(&Problem::new(DType::F16, [64, 64, 64]), soc()).unwrap();
+    for tile in [[u32::MAX - 15; 3], [16, u32::MAX - 15, u32::MAX - 15]] {
+        let tiling = Tiling { tile, step_k: [u32::MAX; 2], ..good.tiling() };
+        let error = plan_with(good.problem(), soc(), tiling).unwrap_err();
+        assert_eq!(error.kind(), Unsupported);
+        assert!(error.to_string().contains("usable"), "{error}");
+    }
+    let deep = Tiling { step_k: [u32::MAX; 2], ..good.tiling() };
+    let error = plan_with(good.problem(), soc(), deep).unwrap_err().to_string();
+    assert!(error.contains("L1 buffers of A and B of"), "{error}");
+}

@@ -54,10 +54,10 @@ pub(super) struct L1Offsets {
 }
 
 impl Tiling {
-    /// Bytes of one buffer of A and one of B in L1.
-    fn l1_bytes(&self) -> [u64; 2] {
-        let [m, n, k] = self.tile.map(u64::from);
-        [2 * m * k * u64::from(self.step_k[0]), 2 * n * k * u64::from(self.step_k[1])]
+    /// Bytes of one buffer of A and one of B in L1. Wide enough for any numbers: a caller's tiling is checked with them.
+    fn l1_bytes(&self) -> [u128; 2] {
+        let [m, n, k] = self.tile.map(u128::from);
+        [2 * m * k * u128::from(self.step_k[0]), 2 * n * k * u128::from(self.step_k[1])]
     }
 
     /// Offsets of the buffers in L1; valid for a tiling that fits.
@@ -136,9 +136,9 @@ impl Tiling {
                 return Some(format!("{memory} buffers of {bytes} bytes, {room} usable"));
             }
         }
-        let bytes: u64 = self.l1_bytes().iter().sum();
+        let bytes: u128 = self.l1_bytes().iter().sum();
         let usable = core.l1_bytes - core.reserved_bytes;
-        let room = u64::from(if self.l1_buffers == 1 { usable } else { usable - L1_HALF_BYTES });
+        let room = u128::from(if self.l1_buffers == 1 { usable } else { usable - L1_HALF_BYTES });
         (bytes > room).then(|| format!("L1 buffers of A and B of {bytes} bytes, {room} usable"))
     }
 

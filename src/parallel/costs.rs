@@ -99,7 +99,7 @@ impl Work {
         let planned =
             |run: Run| Ok(PlannedRun { run, plan: attention::plan(&problem.attention(&run), soc)? });
         let runs = if problem.has_attention { problem.runs() } else { Vec::new() };
-        let tiling = match problem.product(u32::try_from(problem.rows()).unwrap_or(u32::MAX)) {
+        let tiling = match problem.product(problem.planned_rows()) {
             Some(product) => Some(matmul::plan(&product, soc)?.tiling()),
             None => None,
         };

@@ -26,4 +26,4 @@ pub mod schedule;
 pub use fused::{kernel_name, AttentionMatmul};
 pub use launch::{Args, AttentionArgs, LinearArgs, TilingAllReduce};
 pub use plan::{plan, plan_with, Block, Plan};
-pub use problem::{Linear, Problem, Sequence};
+pub use problem::{Linear, Problem, Sequence, Sequences};

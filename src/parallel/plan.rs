@@ -156,7 +156,10 @@ fn searched(places: &[u32]) -> Vec<u32> {
 impl Plan {
     fn new(mut costs: Costs, cuts: &[Cut]) -> Result<Self> {
         let work = costs.work();
-        let serial = costs.of([0, work.rows()].map(|row| Cut { row, fills_round: false }))?;
+        let serial = match work.rows() {
+            0 => Cost::default(),
+            rows => costs.of([0, rows].map(|row| Cut { row, fills_round: false }))?,
+        };
         let mut parts = Vec::new();
         for cut in cuts.windows(2) {
             let block = [cut[0], cut[1]];
@@ -211,19 +214,7 @@ impl Plan {
 
     /// Bytes that the buffers of this rank's q, k, v, o and y must hold, in this order; q, k and v are not used without attention.
     pub fn operand_bytes(&self) -> [u64; 5] {
-        let p = self.problem();
-        let size = p.dtype.size_bytes() as u64;
-        let mut bytes = [0u64; 5];
-        for planned in &self.work.runs {
-            let [q, k, v, ..] = planned.plan.shape().operand_bytes();
-            let starts = self.work.run_offsets(planned);
-            for ((needed, start), own) in bytes.iter_mut().zip(starts).zip([q, k, v]) {
-                *needed = (*needed).max(start.saturating_add(own));
-            }
-        }
-        bytes[3] = p.rows() * u64::from(p.in_features()) * size;
-        bytes[4] = p.rows() * self.work.row_bytes();
-        bytes
+        self.problem().operand_bytes().map(narrow)
     }
 
     pub(super) fn has_weight(&self) -> bool {
@@ -254,12 +245,13 @@ impl Plan {
 impl Work {
     /// Bytes at which the q, k, v and o of a run start.
     pub(super) fn run_offsets(&self, planned: &super::costs::PlannedRun) -> [u64; 4] {
-        let (shape, run) = (planned.plan.shape(), &planned.run);
-        let size = self.problem.dtype.size_bytes() as u64;
-        let (row, key) = (u64::from(run.first_row), u64::from(run.first_key));
-        [row * shape.q_stride[1], key * shape.k_stride[1], key * shape.v_stride[1], row * shape.o_stride[1]]
-            .map(|elements| elements.saturating_mul(size))
+        self.problem.offsets(&planned.run, planned.plan.shape()).map(narrow)
     }
+}
+
+/// `Problem::refusals` has bounded all bytes by the device's memory.
+fn narrow(bytes: u128) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 impl fmt::Display for Plan {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::attention;
 use crate::matmul::{self, BLayout};
 use crate::runtime::Step;
-use crate::tiling::{Mask, Reason};
+use crate::tiling::{Mask, Reason, Shape};
 use crate::{DType, ErrorKind, Soc};
 
 /// Lengths of one sequence of a batch.
@@ -16,6 +16,53 @@ pub struct Sequence {
     pub seqlen_q: u32,
     /// Rows of k and v.
     pub seqlen_k: u32,
+}
+
+/// The sequences of a batch, in order. Equal ones that follow each other take one place, however many they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sequences {
+    /// A sequence, and how often it comes.
+    groups: Vec<(Sequence, u32)>,
+}
+
+impl Sequences {
+    /// `count` equal ones.
+    pub fn repeated(sequence: Sequence, count: u32) -> Self {
+        Self { groups: if count == 0 { Vec::new() } else { vec![(sequence, count)] } }
+    }
+
+    /// How many.
+    pub fn len(&self) -> u64 {
+        self.groups.iter().map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Every sequence.
+    pub fn iter(&self) -> impl Iterator<Item = Sequence> + '_ {
+        self.groups.iter().flat_map(|&(sequence, count)| (0..count).map(move |_| sequence))
+    }
+
+    /// Sum of a length; of 2^32 sequences of 2^32 rows each it would not overflow.
+    fn sum(&self, length: fn(&Sequence) -> u32) -> u128 {
+        self.groups.iter().map(|(sequence, count)| u128::from(length(sequence)) * u128::from(*count)).sum()
+    }
+}
+
+impl From<Vec<Sequence>> for Sequences {
+    fn from(sequences: Vec<Sequence>) -> Self {
+        let mut groups: Vec<(Sequence, u32)> = Vec::new();
+        for sequence in sequences {
+            match groups.last_mut() {
+                Some((last, count)) if *last == sequence && *count < u32::MAX => *count += 1,
+                _ => groups.push((sequence, 1)),
+            }
+        }
+        Self { groups }
+    }
 }
 
 /// What follows the attention.
@@ -69,7 +116,7 @@ pub struct Problem {
     /// Element type.
     pub dtype: DType,
     /// Sequences.
-    pub sequences: Vec<Sequence>,
+    pub sequences: Sequences,
     /// Heads of q, of the whole layer.
     pub num_heads: u32,
     /// Heads of k and v, of the whole layer.
@@ -109,6 +156,16 @@ pub(super) struct Run {
     pub(super) first_key: u32,
 }
 
+fn unsupported(text: String) -> Reason {
+    Reason { kind: ErrorKind::Unsupported, text }
+}
+
+/// `count` heads from `first` on, of those that there are: a rank beyond the last one holds none.
+fn some(first: u64, count: u32, all: u32) -> Range<u32> {
+    let narrow = |place: u64| u32::try_from(place).unwrap_or(u32::MAX).min(all);
+    narrow(first)..narrow(first + u64::from(count))
+}
+
 impl Problem {
     /// `batch` sequences of self-attention with `num_heads` heads, projected to `hidden` columns on `ranks` devices.
     pub fn new(
@@ -120,7 +177,7 @@ impl Problem {
         let sequence = Sequence { seqlen_q: seqlen, seqlen_k: seqlen };
         Self {
             dtype,
-            sequences: vec![sequence; batch as usize],
+            sequences: Sequences::repeated(sequence, batch),
             num_heads,
             num_heads_k: num_heads,
             head_dim,
@@ -141,7 +198,7 @@ impl Problem {
     /// Sets the sequences.
     #[must_use]
     pub fn with_sequences(self, sequences: Vec<Sequence>) -> Self {
-        Self { sequences, ..self }
+        Self { sequences: sequences.into(), ..self }
     }
 
     /// Sets the heads of k and v.
@@ -198,30 +255,29 @@ impl Problem {
 
     /// The heads of q that `rank` holds.
     pub fn heads_of(&self, rank: u32) -> Range<u32> {
-        let heads = self.local_heads();
-        rank * heads..(rank + 1) * heads
+        let first = u64::from(rank) * u64::from(self.local_heads());
+        some(first, self.local_heads(), self.num_heads)
     }
 
     /// The heads of k and v that `rank` holds.
     pub fn heads_k_of(&self, rank: u32) -> Range<u32> {
         let first = u64::from(rank) * u64::from(self.num_heads_k) / u64::from(self.ranks.max(1));
-        let first = u32::try_from(first).unwrap_or(u32::MAX);
-        first..first + self.local_heads_k()
+        some(first, self.local_heads_k(), self.num_heads_k)
     }
 
-    /// Columns of the attention's output on each rank, and rows of its part of the weight.
+    /// Columns of the attention's output on each rank, and rows of its part of the weight; `u32::MAX` for more, which no plan takes.
     pub fn in_features(&self) -> u32 {
         self.local_heads().saturating_mul(self.head_dim_v)
     }
 
-    /// Rows of q, o and y.
+    /// Rows of q, o and y; `u64::MAX` for more, which no plan takes.
     pub fn rows(&self) -> u64 {
-        self.sequences.iter().map(|s| u64::from(s.seqlen_q)).sum()
+        u64::try_from(self.sequences.sum(|s| s.seqlen_q)).unwrap_or(u64::MAX)
     }
 
-    /// Rows of k and v.
+    /// Rows of k and v; `u64::MAX` for more, which no plan takes.
     pub fn keys(&self) -> u64 {
-        self.sequences.iter().map(|s| u64::from(s.seqlen_k)).sum()
+        u64::try_from(self.sequences.sum(|s| s.seqlen_k)).unwrap_or(u64::MAX)
     }
 
     /// Every reason why `soc` cannot run this layer; empty when it can.
@@ -238,12 +294,67 @@ impl Problem {
                 );
             }
         }
-        if let Some(product) = self.product(u32::try_from(self.rows()).unwrap_or(u32::MAX)) {
+        let features = u64::from(self.local_heads()) * u64::from(self.head_dim_v);
+        if u32::try_from(features).is_err() {
+            found.push(unsupported(format!(
+                "heads of a rank * head_dim_v = {} * {} is more than {}",
+                self.local_heads(),
+                self.head_dim_v,
+                u32::MAX
+            )));
+        } else if let Some(product) = self.product(self.planned_rows()) {
             let reasons = product.refusals(soc);
             found
                 .extend(reasons.into_iter().map(|r| Reason { text: format!("projection: {}", r.text), ..r }));
         }
+        if found.is_empty() {
+            found.extend(self.too_large(soc));
+        }
         found
+    }
+
+    /// Sequences and their strides can need more memory together than any run of them does.
+    fn too_large(&self, soc: &Soc) -> Option<Reason> {
+        let bytes = self.operand_bytes();
+        let total: u128 = bytes.iter().sum();
+        let [q, k, v, o, y] = bytes;
+        (total > u128::from(soc.hbm_bytes)).then(|| {
+            unsupported(format!(
+                "operands take {total} bytes (q {q}, k {k}, v {v}, o {o}, y {y}), {} has {}",
+                soc.name, soc.hbm_bytes
+            ))
+        })
+    }
+
+    /// Rows for which the projection's tile is chosen: one where there are none.
+    pub(super) fn planned_rows(&self) -> u32 {
+        // `sharing_refusals` bounds them.
+        u32::try_from(self.rows()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Bytes that the buffers of this rank's q, k, v, o and y must hold, in this order.
+    pub(super) fn operand_bytes(&self) -> [u128; 5] {
+        let size = self.dtype.size_bytes() as u128;
+        let mut bytes = [0; 5];
+        for run in if self.has_attention { self.runs() } else { Vec::new() } {
+            let shape = self.attention(&run).shape();
+            let [q, k, v, ..] = shape.operand_bytes().map(u128::from);
+            for ((needed, start), own) in bytes.iter_mut().zip(self.offsets(&run, &shape)).zip([q, k, v]) {
+                *needed = start.saturating_add(own).max(*needed);
+            }
+        }
+        let rows = u128::from(self.rows()) * size;
+        bytes[3] = rows * u128::from(self.in_features());
+        bytes[4] = rows * u128::from(self.hidden);
+        bytes
+    }
+
+    /// Bytes at which the q, k, v and o of a run start.
+    pub(super) fn offsets(&self, run: &Run, shape: &Shape) -> [u128; 4] {
+        let size = self.dtype.size_bytes() as u128;
+        let (row, key) = (u128::from(run.first_row) * size, u128::from(run.first_key) * size);
+        let at = |place: u128, stride: [u64; 3]| place * u128::from(stride[1]);
+        [at(row, shape.q_stride), at(key, shape.k_stride), at(key, shape.v_stride), at(row, shape.o_stride)]
     }
 
     fn sharing_refusals(&self) -> Vec<Reason> {
@@ -272,7 +383,9 @@ impl Problem {
         if !matches!(self.dtype, DType::F16 | DType::Bf16) {
             invalid(format!("dtype = {}, f16 or bf16 wanted", self.dtype));
         }
-        for (name, rows) in [("rows", self.rows()), ("keys", self.keys())] {
+        for (name, rows) in
+            [("rows", self.sequences.sum(|s| s.seqlen_q)), ("keys", self.sequences.sum(|s| s.seqlen_k))]
+        {
             if i32::try_from(rows).is_err() {
                 invalid(format!("sequences have {rows} {name}, at most {} wanted", i32::MAX));
             }
@@ -290,15 +403,13 @@ impl Problem {
     /// Batches of equal lengths; sequences without rows only take up keys.
     pub(super) fn runs(&self) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
-        let (mut first_row, mut first_key) = (0u32, 0u32);
-        for &sequence in &self.sequences {
-            match runs.last_mut() {
-                Some(run) if run.sequence == sequence => run.count += 1,
-                _ => runs.push(Run { sequence, count: 1, first_row, first_key }),
-            }
-            // `refusals` bounds both sums.
-            first_row = first_row.saturating_add(sequence.seqlen_q);
-            first_key = first_key.saturating_add(sequence.seqlen_k);
+        let (mut row, mut key) = (0u64, 0u64);
+        // `sharing_refusals` bounds both sums.
+        let narrow = |place: u64| u32::try_from(place).unwrap_or(u32::MAX);
+        for &(sequence, count) in &self.sequences.groups {
+            runs.push(Run { sequence, count, first_row: narrow(row), first_key: narrow(key) });
+            row += u64::from(count) * u64::from(sequence.seqlen_q);
+            key += u64::from(count) * u64::from(sequence.seqlen_k);
         }
         runs.retain(|run| run.sequence.seqlen_q > 0);
         runs

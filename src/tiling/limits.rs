@@ -186,6 +186,16 @@ impl Tensor {
         if self.is_empty() {
             return;
         }
+        // Dense strides beyond 64 bits are this number, too (`dense_strides`): what it says about overlaps and sizes would be wrong.
+        if let Some(i) = (0..3).find(|&i| self.extent[i] > 1 && self.stride[i] == u64::MAX) {
+            found.push(unsupported(format!(
+                "{}_stride: {} stride of at least {} elements; no device memory is that large",
+                self.name,
+                DIMENSIONS[i],
+                u64::MAX
+            )));
+            return;
+        }
         for (i, dimension) in DIMENSIONS.iter().enumerate() {
             let (stride, name, dim) = (self.stride[i], self.name, self.dim);
             // An input may repeat one batch or head for all (stride 0); rows of one head must follow each other.

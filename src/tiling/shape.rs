@@ -46,7 +46,7 @@ pub struct Shape {
     pub o_stride: [u64; 3],
 }
 
-/// Strides of a dense `[batch, seqlen, heads, dim]` tensor (BSND).
+/// Strides of a dense `[batch, seqlen, heads, dim]` tensor (BSND). One that needs more than 64 bits is `u64::MAX`, which no plan takes.
 pub fn dense_strides(seqlen: u32, heads: u32, dim: u32) -> [u64; 3] {
     let row = u64::from(heads) * u64::from(dim);
     [row.saturating_mul(u64::from(seqlen)), row, u64::from(dim)]

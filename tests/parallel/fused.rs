@@ -32,7 +32,8 @@ impl<T: Values> Fused<T> {
     fn new(problem: Problem, block_m: u32, weight: BLayout) -> Self {
         let soc = Soc::by_name("Ascend910B2").unwrap();
         let p = &problem;
-        let (batch, Sequence { seqlen_q, seqlen_k }) = (p.sequences.len() as u32, p.sequences[0]);
+        let batch = p.sequences.len() as u32;
+        let Sequence { seqlen_q, seqlen_k } = p.sequences.iter().next().unwrap();
         let attention = attention::Problem::new(p.dtype, [batch, seqlen_q, p.num_heads, p.head_dim])
             .with_seqlen_k(seqlen_k)
             .with_num_heads_k(p.num_heads_k)

@@ -99,7 +99,7 @@ impl<T: Values> Layer<T> {
         let [heads, heads_k, dim, dim_v] =
             [p.num_heads, p.num_heads_k, p.head_dim, p.head_dim_v].map(|x| x as usize);
         let (mut o, mut row, mut key) = (Vec::new(), 0, 0);
-        for sequence in &p.sequences {
+        for sequence in p.sequences.iter() {
             let params = Params {
                 batch: 1,
                 num_heads: heads,

@@ -1,7 +1,7 @@
 //! Blocks: any of them give the same bits, the chosen ones are the best predicted, wrong ones are refused.
 
 use fastattention::attention::Mask;
-use fastattention::parallel::{plan, plan_with, Linear, Plan, Problem, Sequence};
+use fastattention::parallel::{plan, plan_with, Linear, Plan, Problem, Sequence, Sequences};
 use fastattention::{DType, Soc};
 use fastrand::Rng;
 use half::f16;
@@ -183,4 +183,77 @@ fn wrong_layers_and_blocks_are_refused_with_every_reason() {
         blocks(&[100, 200])
     );
     assert!(blocks(&[0, 300]).contains("at least 1 row each wanted"));
+}
+
+#[test]
+fn a_layer_without_rows_has_no_blocks_and_takes_no_time() {
+    let good = Problem::new(DType::F16, [1, 300, 8, 64], 128, 4);
+    let keys_only = Sequence { seqlen_q: 0, seqlen_k: 70 };
+    for problem in [
+        good.clone().with_sequences(Vec::new()),
+        good.clone().with_sequences(vec![keys_only; 2]),
+        Problem::new(DType::F16, [0, 300, 8, 64], 128, 4),
+        good.clone().with_sequences(Vec::new()).without_attention(),
+    ] {
+        for plan in [plan(&problem, soc()).unwrap(), plan_with(&problem, soc(), &[]).unwrap()] {
+            assert!(plan.blocks().is_empty());
+            assert_eq!((plan.predicted_us(), plan.serial().compute_us), (0.0, 0.0));
+            assert_eq!((plan.workspace_bytes(), plan.weight_bytes()), (0, 2 * 64 * 128 * 2));
+            assert!(plan.to_string().contains(" 0 rows,"), "{plan}");
+        }
+    }
+    // What else is wrong is told as ever.
+    let wrong = Problem::new(DType::F16, [0, 300, 8, 64], 0, 3);
+    assert_eq!(
+        plan(&wrong, soc()).unwrap_err().to_string(),
+        "tiling-AllReduce on Ascend910B2: hidden = 0, wanted at least 1; num_heads = 8, a multiple of ranks = 3 wanted; \
+         num_heads_k = 8, a multiple or a divisor of ranks = 3 wanted"
+    );
+}
+
+#[test]
+fn sequences_take_the_place_of_their_kinds() {
+    let [long, short] = [70, 3].map(|seqlen| Sequence { seqlen_q: seqlen, seqlen_k: seqlen });
+    let list = vec![long, long, short, long];
+    let sequences = Sequences::from(list.clone());
+    assert_eq!((sequences.len(), sequences.iter().collect::<Vec<_>>()), (4, list));
+    assert_eq!(Sequences::repeated(long, 3), Sequences::from(vec![long; 3]));
+    assert_eq!(Sequences::repeated(long, 0), Sequences::from(Vec::new()));
+    // As a list it would take 34 GB.
+    assert_eq!(Sequences::repeated(long, u32::MAX).len(), u64::from(u32::MAX));
+}
+
+#[test]
+fn numbers_beyond_64_bits_are_refused_and_not_saturated() {
+    let refusal = |problem: &Problem| plan(problem, soc()).unwrap_err().to_string();
+    let many = |seqlen: u32| Problem::new(DType::F16, [u32::MAX, seqlen, 8, 64], 128, 4);
+    assert!(refusal(&many(1)).contains("sequences have 4294967295 rows, at most 2147483647 wanted"));
+    assert!(refusal(&many(u32::MAX)).contains("sequences have 18446744065119617025 keys, at most"));
+    assert_eq!(many(u32::MAX).rows(), 18446744065119617025);
+
+    let wide = Problem::new(DType::F16, [1, 8, u32::MAX, 64], 128, 1).with_head_dim_v(u32::MAX);
+    let text = refusal(&wide);
+    assert!(text.contains("heads of a rank * head_dim_v = 4294967295 * 4294967295 is more than"), "{text}");
+    assert!(!text.contains("projection"), "{text}");
+
+    // y of a caller's projection is in no other check.
+    let caller = Linear::Caller { launch_us: 1.0, row_us: 1.0 };
+    let rows = vec![Sequence { seqlen_q: i32::MAX as u32, seqlen_k: 1 }];
+    let large = Problem::new(DType::F16, [1, 1, 8, 64], u32::MAX, 8).with_linear(caller).with_sequences(rows);
+    let text = refusal(&large.without_attention());
+    assert!(text.contains("y 18446744060824649730), Ascend910B2 has 68719476736"), "{text}");
+
+    // The stride of a sequence with one row is not used by it, but says where the next one lies.
+    let ones = [5, 6, 7].map(|seqlen_k| Sequence { seqlen_q: 1, seqlen_k }).to_vec();
+    let mut far = Problem::new(DType::F16, [1, 1, 8, 64], 128, 4).with_sequences(ones);
+    far.q_stride = Some([u64::MAX - 1, 64]);
+    let text = refusal(&far);
+    assert!(text.contains("(q 73786976294838206712, k "), "{text}");
+
+    // Ranks that there are not hold nothing.
+    let good = Problem::new(DType::F16, [1, 300, 8, 64], 128, 4).with_num_heads_k(2);
+    assert_eq!((good.heads_of(3), good.heads_k_of(3)), (6..8, 1..2));
+    for rank in [4, u32::MAX] {
+        assert!(good.heads_of(rank).is_empty() && good.heads_k_of(rank).is_empty());
+    }
 }

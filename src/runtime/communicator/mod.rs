@@ -411,11 +411,19 @@ impl Job {
     ) -> Result<Side> {
         let Operand { buffer, offset_bytes } = operand.into();
         communicator.device().require_same(buffer.device(), "a buffer")?;
-        // What does not fit in a number does not fit in a buffer.
-        let bytes = self.count.saturating_mul(u64::from(parts)).saturating_mul(self.element_bytes as u64);
-        buffer.require_room(self.name, offset_bytes, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        let bytes = u128::from(self.count) * u128::from(parts) * self.element_bytes as u128;
+        let room = usize::try_from(bytes).map_err(|_| {
+            Error::invalid(format!(
+                "{}: {parts} * {} elements of {} bytes given, a range inside {} bytes wanted",
+                self.name,
+                self.count,
+                self.element_bytes,
+                buffer.len_bytes()
+            ))
+        })?;
+        buffer.require_room(self.name, offset_bytes, room)?;
         let pointer = buffer.handle().0.wrapping_byte_add(offset_bytes);
-        Ok(Side { pointer, bytes, keep: buffer.keep() })
+        Ok(Side { pointer, bytes: room as u64, keep: buffer.keep() })
     }
 
     /// Refuses buffers that share bytes unless the operation is in place: the smaller one starts with the larger one, or `own` bytes
