@@ -11,17 +11,22 @@
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use anyhow::{bail, Result};
+use clap::Parser;
 use fastattention::runtime::{Buffer, CommDType, Device, ReduceOp, Rendezvous, Stream};
 
 const COUNT: usize = 1 << 20;
 
+#[derive(Parser)]
+struct Options {
+    /// sim, or npu for npu:LOCAL_RANK.
+    #[arg(default_value = "sim", value_parser = ["sim", "npu"])]
+    device: String,
+}
+
 fn main() -> Result<()> {
+    let options = Options::parse();
     let job = Rendezvous::from_env()?;
-    let name = match std::env::args().nth(1).as_deref() {
-        None | Some("sim") => "sim".to_owned(),
-        Some("npu") => format!("npu:{}", job.local_rank()),
-        Some(other) => bail!("{other:?} given, sim or npu wanted"),
-    };
+    let name = if options.device == "npu" { format!("npu:{}", job.local_rank()) } else { options.device };
     let device = Device::open(&name)?;
     let comm = job.communicator(&device)?;
     let stream = Stream::new(&device)?;
@@ -30,7 +35,8 @@ fn main() -> Result<()> {
     stream.synchronize()?;
     let mut sums = vec![0u32; COUNT];
     buffer.copy_to_host(&mut sums)?;
-    let want = comm.ranks() * (comm.ranks() + 1) / 2;
+    let ranks = u64::from(comm.ranks());
+    let want = u32::try_from(ranks * (ranks + 1) / 2)?;
     if let Some(i) = sums.iter().position(|&sum| sum != want) {
         bail!("element {i}: {} given, {want} wanted", sums[i]);
     }

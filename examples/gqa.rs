@@ -7,6 +7,7 @@
 mod check;
 
 use anyhow::Result;
+use clap::Parser;
 use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::DType;
@@ -18,8 +19,15 @@ const NUM_HEADS: u32 = 8;
 const NUM_HEADS_K: u32 = 2;
 const HEAD_DIM: u32 = 64;
 
+#[derive(Parser)]
+struct Options {
+    /// sim, sim:N or npu:N.
+    #[arg(default_value = "sim")]
+    device: String,
+}
+
 fn main() -> Result<()> {
-    let device = Device::open(&std::env::args().nth(1).unwrap_or_else(|| "sim".to_owned()))?;
+    let device = Device::open(&Options::parse().device)?;
     println!("device: {} ({})", device.name(), device.soc().name);
 
     let problem = Problem::new(DType::F16, [BATCH, SEQLEN, NUM_HEADS, HEAD_DIM])

@@ -7,6 +7,7 @@
 mod check;
 
 use anyhow::Result;
+use clap::Parser;
 use fastattention::attention::{plan, Args, FlashAttention, Problem};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::DType;
@@ -15,8 +16,15 @@ use half::f16;
 const SHAPE: [u32; 4] = [1, 256, 4, 64];
 const ELEMENTS: usize = 256 * 4 * 64;
 
+#[derive(Parser)]
+struct Options {
+    /// sim, sim:N or npu:N.
+    #[arg(default_value = "sim")]
+    device: String,
+}
+
 fn main() -> Result<()> {
-    let device = Device::open(&std::env::args().nth(1).unwrap_or_else(|| "sim".to_owned()))?;
+    let device = Device::open(&Options::parse().device)?;
     println!("device: {} ({})", device.name(), device.soc().name);
 
     let plan = plan(&Problem::new(DType::F16, SHAPE).with_lse(), device.soc())?;

@@ -8,6 +8,7 @@
 mod check;
 
 use anyhow::Result;
+use clap::Parser;
 use fastattention::attention::{plan, Args, FlashAttention, Mask, Plan, Problem};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::DType;
@@ -16,8 +17,15 @@ use half::bf16;
 const SHAPE: [u32; 4] = [1, 1024, 2, 64];
 const ELEMENTS: usize = 1024 * 2 * 64;
 
+#[derive(Parser)]
+struct Options {
+    /// sim, sim:N or npu:N.
+    #[arg(default_value = "sim")]
+    device: String,
+}
+
 fn main() -> Result<()> {
-    let device = Device::open(&std::env::args().nth(1).unwrap_or_else(|| "sim".to_owned()))?;
+    let device = Device::open(&Options::parse().device)?;
     println!("device: {} ({})", device.name(), device.soc().name);
 
     let mask = Mask::Window { left: Some(128), right: Some(0) };

@@ -8,14 +8,22 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use fastattention::attention::{host, FlashAttention, Mask, Problem};
 use fastattention::runtime::Device;
 use fastattention::DType;
 use half::f16;
 use safetensors::SafeTensors;
 
+#[derive(Parser)]
+struct Options {
+    /// sim, sim:N or npu:N.
+    #[arg(default_value = "sim")]
+    device: String,
+}
+
 fn main() -> Result<()> {
-    let device = Device::open(&std::env::args().nth(1).unwrap_or_else(|| "sim".to_owned()))?;
+    let device = Device::open(&Options::parse().device)?;
     let operator = FlashAttention::new(&device)?;
     println!("device: {} ({})", device.name(), device.soc().name);
     for layer in ["smollm2_l00_s512", "smollm2_l15_s512"] {
