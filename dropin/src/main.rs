@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -60,6 +61,8 @@ fn main() -> Result<()> {
     let target = folder.join("libascendcl.so");
     // Minutes of building come after everything that can be refused.
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let root = fs::canonicalize(&arguments.root).context("finding the folder's full path")?;
+    let exports = exports(&root)?;
     refuse_foreign(&target)?;
     for name in LINKS {
         has_link(&folder.join(name))?;
@@ -74,13 +77,29 @@ fn main() -> Result<()> {
     for name in LINKS {
         link(&folder.join(name))?;
     }
-    let root = fs::canonicalize(&arguments.root).context("finding the folder's full path")?;
-    writeln!(
-        std::io::stdout(),
-        "export ASCEND_HOME_PATH={0}\nexport LD_LIBRARY_PATH={0}/lib64${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}",
-        root.display()
-    )
-    .context("printing")
+    std::io::stdout().write_all(&exports).context("printing")
+}
+
+/// What a shell evaluates to use the library: quoted where the path needs it, in the path's own bytes.
+fn exports(root: &Path) -> Result<Vec<u8>> {
+    let path = root.as_os_str().as_bytes();
+    // The loader takes both for the end of a folder, and knows no quotes.
+    if let Some(mark) = path.iter().find(|byte| b":;".contains(byte)) {
+        bail!(
+            "root {} has a {:?}, which ends a folder in LD_LIBRARY_PATH; a path without it wanted",
+            root.display(),
+            char::from(*mark)
+        );
+    }
+    let root = shlex::bytes::try_quote(path).context("quoting the folder for a shell")?;
+    let lines: [&[u8]; 5] = [
+        b"export ASCEND_HOME_PATH=",
+        &root,
+        b"\nexport LD_LIBRARY_PATH=",
+        &root,
+        b"/lib64\"${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\"\n",
+    ];
+    Ok(lines.concat())
 }
 
 /// A new file, of a name that no file has, which goes again unless it is renamed.
@@ -153,4 +172,52 @@ fn build(cann: Cann) -> Result<PathBuf> {
         }
     }
     bail!("{command:?} did not say where it put the library")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    /// The two variables after a shell has evaluated what is printed for `root`.
+    fn evaluated(root: &[u8], library_path: Option<&str>) -> Vec<u8> {
+        let exports = exports(Path::new(OsStr::from_bytes(root))).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "eval \"$1\"; printf '%s|%s' \"$ASCEND_HOME_PATH\" \"$LD_LIBRARY_PATH\"", "sh"]);
+        shell.arg(OsStr::from_bytes(&exports)).env_remove("LD_LIBRARY_PATH");
+        if let Some(path) = library_path {
+            shell.env("LD_LIBRARY_PATH", path);
+        }
+        let output = shell.output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{root:?}");
+        output.stdout
+    }
+
+    #[test]
+    fn a_shell_gets_any_root_as_it_is() {
+        let roots: [&[u8]; 7] = [
+            b"/opt/ascend",
+            b"/opt/two words",
+            b"/opt/it's \"here\"",
+            b"/opt/$HOME/`id`/$(id)",
+            b"/opt/a\\b*?[c]&|<>#~!",
+            b"/opt/two\nlines",
+            b"/opt/\xff\xfe",
+        ];
+        for root in roots {
+            assert_eq!(evaluated(root, None), [root, b"|", root, b"/lib64"].concat(), "{root:?}");
+            let earlier = evaluated(root, Some("/a b:/c"));
+            assert_eq!(earlier, [root, b"|", root, b"/lib64:/a b:/c"].concat(), "{root:?}");
+        }
+    }
+
+    #[test]
+    fn a_root_that_no_list_of_folders_can_hold_is_refused() {
+        for (root, mark) in [("/opt/a:b", ':'), ("/opt/a;b", ';')] {
+            let text = exports(Path::new(root)).unwrap_err().to_string();
+            assert!(text.contains(root) && text.contains(&format!("{mark:?}")), "{text}");
+        }
+    }
 }
