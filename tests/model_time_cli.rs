@@ -99,8 +99,7 @@ fn benches_write_a_table_csv_and_charts() {
         "--head-dim",
         "64",
         "--mask",
-        "none",
-        "window:16,0",
+        "none,window:16,0",
         "--csv",
         text(&csv),
         "--svg",
@@ -198,10 +197,111 @@ fn every_operator_has_a_bench_and_refuses_what_it_has_no_use_for() {
     let output = bench(&["flash_fwd,standard,matmul,copy,read-mask"], "none");
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(table.lines().count(), 2 + 5, "{table}{}", String::from_utf8_lossy(&output.stderr));
+    // Both ways to list masks, and both in one.
+    let output = bench(&["standard"], "none,causal");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2 + 2);
     assert!(bench(&["standard"], "causal").status.success());
     let output = bench(&["matmul"], "causal");
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
         "error: matmul: mask causal given; it has none, wanted --mask none\n"
     );
+}
+
+#[test]
+fn options_that_an_operator_has_no_use_for_are_refused() {
+    for (kernel, options, text) in [
+        ("matmul", "--score-dtype f16", "score_dtype = f16 given; it has no scores, wanted none"),
+        ("copy", "--softmax-scale 1", "softmax_scale = 1 given; it has no scores, wanted none"),
+        ("matmul", "--layout bnsd", "layout bnsd given; it has no choice, wanted --layout bsnd"),
+        ("copy", "--head-dim-v 64", "head_dim_v = 64 given; it has no k and v, wanted none"),
+        ("read-mask", "--num-heads-k 1", "num_heads_k = 1 given; it has no k and v, wanted none"),
+        ("read-mask", "--dtype bf16", "dtype = bf16 given; a mask has bytes, wanted none"),
+    ] {
+        let start = ["trace", "--summary", "--seqlen-q", "64", "--num-heads", "2", "--kernel", kernel];
+        let message = fails(&start.into_iter().chain(options.split(' ')).collect::<Vec<_>>());
+        assert_eq!(message, format!("error: {kernel}: {text}\n"));
+    }
+}
+
+/// The softmax reads scores once: of f32 they are twice the bytes.
+#[test]
+fn unfused_attention_has_the_scores_that_were_asked_for() {
+    let folder = tempdir().unwrap();
+    let csv = folder.path().join("b.csv");
+    let bytes = |options: &[&str]| -> Vec<(String, u64)> {
+        let shape = ["bench", "--op", "standard", "--seqlen-q", "128", "--num-heads", "2", "--mask", "none"];
+        succeeds(&[&shape[..], &["--csv", text(&csv)], options].concat());
+        let mut reader = csv::Reader::from_path(&csv).unwrap();
+        let header = reader.headers().unwrap().clone();
+        let at = |name: &str| header.iter().position(|h| h == name).unwrap();
+        let (scores, bytes) = (at("score_dtype"), at("gm_bytes"));
+        reader
+            .records()
+            .map(|row| row.unwrap())
+            .map(|row| (row[scores].to_owned(), row[bytes].parse().unwrap()))
+            .collect()
+    };
+    let both = bytes(&["--score-dtype", "f32,f16"]);
+    let [(single, of_f32), (half, of_f16)] = &both[..] else { panic!("{both:?}") };
+    assert_eq!((single.as_str(), half.as_str()), ("f32", "f16"));
+    // 2 heads of 128 x 128 scores, written by one kernel and read by the next.
+    assert_eq!(of_f32 - of_f16, 2 * 2 * 128 * 128 * 2);
+    assert_eq!(bytes(&[]), [("f16".to_owned(), *of_f16)], "the operands' type where none is given");
+    assert_eq!(bytes(&["--dtype", "bf16"])[0].0, "bf16");
+    let fused = succeeds(&["bench", "--seqlen-q", "128", "--num-heads", "2", "--mask", "none"]);
+    assert!(fused.contains("score_dtype f32"), "{fused}");
+    let trace: Value = serde_json::from_str(&succeeds(&[
+        "trace",
+        "--json",
+        "--kernel",
+        "standard",
+        "--seqlen-q",
+        "128",
+        "--num-heads",
+        "2",
+        "--score-dtype",
+        "f32",
+    ]))
+    .unwrap();
+    assert_eq!(trace[1]["kernel"], "fa_softmax_f16_f32");
+}
+
+#[test]
+fn what_was_finished_is_kept_when_another_case_fails() {
+    let folder = tempdir().unwrap();
+    let (csv, svg) = (folder.path().join("b.csv"), folder.path().join("charts"));
+    let shape = [
+        "bench",
+        "--num-heads",
+        "2",
+        "--head-dim",
+        "64",
+        "--mask",
+        "none",
+        "--csv",
+        text(&csv),
+        "--svg",
+        text(&svg),
+    ];
+    let output = fastattention(&[&shape[..], &["--seqlen-q", "64,4294967295,128"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let (table, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(table.lines().count(), 2 + 2, "{table}");
+    assert!(
+        stderr.starts_with(
+            "error: 1 of 3 cases failed\nflash_fwd on Ascend910B2: f16 q [1, 4294967295, 2, 64]"
+        ),
+        "{stderr}"
+    );
+    assert!(stderr.contains("seqlen_q = 4294967295 is more than 2147483647"), "{stderr}");
+    let rows = csv::Reader::from_path(&csv).unwrap().records().count();
+    assert_eq!((rows, svg.join("time.svg").exists()), (2, true));
+
+    // Nothing at all leaves nothing.
+    fs::remove_file(&csv).unwrap();
+    let message = fails(&[&shape[..], &["--seqlen-q", "4294967295"]].concat());
+    assert!(message.starts_with("error: 1 of 1 cases failed\n"), "{message}");
+    assert!(!csv.exists());
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, Context, Result};
-use fastattention::attention::{Layout, Mask, Problem};
+use anyhow::{bail, Result};
+use fastattention::attention::{Layout, Problem};
 use fastattention::{DType, Soc};
 
 use crate::chart::Charts;
@@ -12,8 +12,11 @@ use crate::progress::bar;
 use crate::shape::{parse_dtype, parse_layout, parse_score_dtype};
 use crate::table::{self, Row};
 use crate::workload::{Op, Workload};
+use crate::Masks;
 
-/// Every combination of the lists is run.
+/// Every combination of the lists, which have commas between their values, is run.
+///
+/// A case that fails is told at the end; the others are in the table and in the files.
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// Operators.
@@ -40,16 +43,17 @@ pub(crate) struct Bench {
     /// f16 or bf16.
     #[arg(long, default_value = "f16", value_parser = parse_dtype)]
     dtype: DType,
-    /// Masks, separated by spaces: none, causal or window:L,R.
-    #[arg(long, num_args = 1.., default_values = ["none", "causal"], value_parser = crate::parse_mask)]
-    mask: Vec<Mask>,
-    /// Types in which scores go from the Cube to the vector cores: f32 or f16.
-    #[arg(long, value_delimiter = ',', default_values = ["f32"], value_parser = parse_score_dtype)]
+    /// Masks: none, causal or window:L,R.
+    #[arg(long, num_args = 1.., default_values = ["none,causal"], value_parser = crate::parse_masks)]
+    mask: Vec<Masks>,
+    /// Types in which scores go from the Cube to the vector cores: f32 or f16 [default: f32; of unfused attention that of the
+    /// operands].
+    #[arg(long, value_delimiter = ',', value_parser = parse_score_dtype)]
     score_dtype: Vec<DType>,
     /// Orders of the dimensions: bsnd or bnsd.
     #[arg(long, value_delimiter = ',', default_values = ["bsnd"], value_parser = parse_layout)]
     layout: Vec<Layout>,
-    /// SoCs.
+    /// SoCs: Ascend910B1 to B4, or without Ascend.
     #[arg(long, value_delimiter = ',', default_values = ["Ascend910B2"])]
     soc: Vec<String>,
     /// Start every case with an empty L2 instead of one that the same case has filled before.
@@ -69,24 +73,22 @@ impl Bench {
         let workloads = self.workloads()?;
         let charts = self.svg.as_deref().map(|folder| Charts::check(folder, &workloads)).transpose()?;
         let progress = bar("cases in model time", workloads.len() as u64);
-        let mut rows = Vec::new();
-        for workload in workloads {
-            let reports = workload.time(false);
-            let reports = reports.with_context(|| workload.to_string())?;
-            if reports.is_empty() {
-                bail!("{workload}: no rows, so no launch");
+        let (mut rows, mut failed) = (Vec::new(), Vec::new());
+        for &workload in &workloads {
+            match workload.time(false) {
+                Ok(reports) => rows.push(Row::new(workload, &reports)),
+                Err(error) => failed.push(format!("{workload}: {}", crate::told(&error))),
             }
-            rows.push(Row::new(workload, &reports));
             progress.inc(1);
         }
         progress.finish_and_clear();
-        if let Some(csv) = csv {
-            csv.write_bytes(&table::csv(&rows)?)?;
+        if !rows.is_empty() {
+            tell(&rows, csv, charts)?;
         }
-        if let Some(charts) = charts {
-            charts.write(&rows)?;
+        if !failed.is_empty() {
+            bail!("{} of {} cases failed\n{}", failed.len(), workloads.len(), failed.join("\n"));
         }
-        crate::print(table::text(&rows).trim_end())
+        Ok(())
     }
 
     fn workloads(&self) -> Result<Vec<Workload>> {
@@ -94,7 +96,7 @@ impl Bench {
         let mut workloads = Vec::new();
         for &op in &self.op {
             for &soc in &socs {
-                for problem in self.problems() {
+                for problem in self.problems(op) {
                     let workload =
                         Workload { op, problem, soc, tiling: None, sample_rows: None, is_warm: !self.cold };
                     workload.check()?;
@@ -105,11 +107,13 @@ impl Bench {
         Ok(workloads)
     }
 
-    fn problems(&self) -> Vec<Problem> {
+    fn problems(&self, op: Op) -> Vec<Problem> {
+        let usual = [op.scores(None, self.dtype)];
+        let score_dtypes = if self.score_dtype.is_empty() { &usual[..] } else { &self.score_dtype };
         let mut problems = Vec::new();
-        for &mask in &self.mask {
+        for &mask in self.mask.iter().flat_map(|Masks(masks)| masks) {
             for &layout in &self.layout {
-                for &score_dtype in &self.score_dtype {
+                for &score_dtype in score_dtypes {
                     let options =
                         |p: Problem| p.with_mask(mask).with_layout(layout).with_score_dtype(score_dtype);
                     problems.extend(self.shapes().into_iter().map(options));
@@ -136,4 +140,14 @@ impl Bench {
         }
         shapes
     }
+}
+
+fn tell(rows: &[Row], csv: Option<Output>, charts: Option<Charts>) -> Result<()> {
+    if let Some(csv) = csv {
+        csv.write_bytes(&table::csv(rows)?)?;
+    }
+    if let Some(charts) = charts {
+        charts.write(rows)?;
+    }
+    crate::print(table::text(rows).trim_end())
 }

@@ -81,7 +81,10 @@ fn times(rows: &[Row]) -> Result<String> {
     let mut series: BTreeMap<String, Points> = BTreeMap::new();
     for (row, label) in rows.iter().zip(labels(rows, false)) {
         let at = (f64::from(row.workload.problem.seqlen_q), row.task_us);
-        series.entry(label).or_default().push(at);
+        // Logarithmic axes have no place for a problem without rows.
+        if at.0 > 0.0 && at.1 > 0.0 {
+            series.entry(label).or_default().push(at);
+        }
     }
     for points in series.values_mut() {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));

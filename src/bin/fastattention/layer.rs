@@ -7,13 +7,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::{bail, Result};
+use anyhow::Result;
 use fastattention::attention::Mask;
 use fastattention::parallel::{plan, plan_with, Plan, Problem};
 use fastattention::{DType, Soc};
 
 use crate::output::Output;
-use crate::progress::spinner;
+use crate::progress::bar;
 use crate::shape::{parse_dtype, parse_score_dtype};
 
 pub(crate) use cases::{table, Table};
@@ -54,7 +54,7 @@ pub(crate) struct Layer {
     /// Rows of each block [default: chosen].
     #[arg(long, value_delimiter = ',')]
     block_rows: Option<Vec<u32>>,
-    /// SoC of the devices.
+    /// SoC of the devices: Ascend910B1 to B4, or without Ascend.
     #[arg(long, default_value = "Ascend910B2")]
     soc: String,
     /// Run all ranks on simulated devices in model time, and compare with everything as one block.
@@ -78,9 +78,10 @@ impl Layer {
         if !self.simulate {
             return Ok(());
         }
-        let serial = plan_with(&problem, soc, &[rows(&plan)?])?;
-        let progress = spinner("all ranks in model time");
-        let schedules = run::on_ranks(&plan).and_then(|blocks| Ok((blocks, run::on_ranks(&serial)?)));
+        let serial = one_block(&plan, soc)?;
+        let progress = bar("devices, operators and kernels of all ranks", run::num_steps(&[&plan, &serial]));
+        let on_ranks = |plan| run::on_ranks(plan, &progress);
+        let schedules = on_ranks(&plan).and_then(|blocks| Ok((blocks, on_ranks(&serial)?)));
         progress.finish_and_clear();
         let (blocks, serial) = schedules?;
         if let (Some(path), Some(output)) = (&self.trace, output) {
@@ -96,12 +97,12 @@ impl Layer {
                 blocks.edges.len()
             ))?;
         }
+        let (us, serial_us) = (blocks.makespan_us, serial.makespan_us);
+        // Nothing takes no time, whatever its blocks.
+        let gain = if us > 0.0 { serial_us / us } else { 1.0 };
         crate::print(format_args!(
-            "model time of {} ranks: {:.1} us, as one block {:.1} us: {:.3} times as fast",
-            problem.ranks,
-            blocks.makespan_us,
-            serial.makespan_us,
-            serial.makespan_us / blocks.makespan_us
+            "model time of {} ranks: {us:.1} us, as one block {serial_us:.1} us: {gain:.3} times as fast",
+            problem.ranks
         ))?;
         for device in &blocks.devices {
             crate::print(format_args!(
@@ -121,10 +122,8 @@ impl Layer {
     }
 }
 
-/// All rows of a plan.
-fn rows(plan: &Plan) -> Result<u32> {
-    match plan.blocks().last() {
-        Some(block) => Ok(block.rows.end),
-        None => bail!("the layer has no rows"),
-    }
+/// The same layer with all rows in one block; with none where it has no rows.
+fn one_block(plan: &Plan, soc: &Soc) -> Result<Plan> {
+    let rows: Vec<u32> = plan.blocks().last().map(|block| block.rows.end).into_iter().collect();
+    Ok(plan_with(plan.problem(), soc, &rows)?)
 }

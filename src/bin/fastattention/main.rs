@@ -27,7 +27,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{bail, Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use fastattention::attention::Mask;
 use fastattention::runtime;
 
@@ -70,7 +70,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let matches = with_negative_values(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let outcome = match cli.command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Trace(trace) => trace.execute(),
@@ -104,6 +106,14 @@ fn told(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// `--seqlen-q -1` is a wrong value of that option, not an unknown option `-1`.
+fn with_negative_values(command: clap::Command) -> clap::Command {
+    let takes_value = |arg: &clap::Arg| arg.get_action().takes_values() && !arg.is_allow_hyphen_values_set();
+    command
+        .mut_args(|arg| if takes_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(with_negative_values)
 }
 
 /// Writes a line to stdout, or to stderr when an output file goes to stdout. A reader that has gone (`| head`) has seen what it wanted.
@@ -168,6 +178,24 @@ fn parse_mask(text: &str) -> Result<Mask> {
     Ok(Mask::Window { left: side("left", left)?, right: side("right", right)? })
 }
 
+/// Masks with commas between them; the comma in `window:L,R` is its own.
+fn parse_masks(text: &str) -> Result<Masks> {
+    let mut masks = Vec::new();
+    let mut parts = text.split(',');
+    while let Some(part) = parts.next() {
+        let right = if part.starts_with("window:") { parts.next() } else { None };
+        masks.push(match right {
+            Some(right) => parse_mask(&format!("{part},{right}"))?,
+            None => parse_mask(part)?,
+        });
+    }
+    Ok(Masks(masks))
+}
+
+/// What [`parse_masks`] finds.
+#[derive(Clone, Debug, PartialEq)]
+struct Masks(Vec<Mask>);
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 mod tests {
@@ -201,8 +229,26 @@ mod tests {
     }
 
     #[test]
+    fn masks_are_listed_with_commas() {
+        let window = |left, right| Mask::Window { left, right };
+        for (text, masks) in [
+            ("none", vec![Mask::None]),
+            ("none,causal", vec![Mask::None, Mask::Causal]),
+            ("window:3,0", vec![window(Some(3), Some(0))]),
+            (
+                "causal,window:3,0,window:*,7,none",
+                vec![Mask::Causal, window(Some(3), Some(0)), window(None, Some(7)), Mask::None],
+            ),
+        ] {
+            assert_eq!(parse_masks(text).unwrap(), Masks(masks), "{text}");
+        }
+        for text in ["", "none,", "window:3", "window:3,causal", "none,0"] {
+            assert!(parse_masks(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn flags_are_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        with_negative_values(Cli::command()).debug_assert();
     }
 }

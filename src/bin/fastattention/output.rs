@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{bail, Context, Result};
+use fastattention::attention::Layout;
 use fastattention::DType;
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::{Builder, NamedTempFile};
+
+use crate::tensors::in_order;
 
 /// What `run` writes.
 pub(crate) struct Results<'a> {
     pub(crate) dtype: DType,
     /// `[batch, seqlen_q, num_heads, head_dim_v]`.
     pub(crate) shape: [u32; 4],
+    /// Order of the dimensions of o.
+    pub(crate) layout: Layout,
     /// Leave the batch dimension out.
     pub(crate) is_unbatched: bool,
     pub(crate) o: &'a [u8],
@@ -83,8 +88,9 @@ impl Output {
         let [batch, seqlen, heads, dim] = results.shape.map(|d| d as usize);
         let dtype = if results.dtype == DType::F16 { Dtype::F16 } else { Dtype::BF16 };
         let first = usize::from(results.is_unbatched);
+        let o = in_order(results.layout, [batch, seqlen, heads, dim]);
         let tensors = [
-            ("o", TensorView::new(dtype, [batch, seqlen, heads, dim][first..].to_vec(), results.o)?),
+            ("o", TensorView::new(dtype, o[first..].to_vec(), results.o)?),
             ("lse", TensorView::new(Dtype::F32, [batch, heads, seqlen][first..].to_vec(), results.lse)?),
         ];
         self.write_bytes(&safetensors::serialize(tensors, None)?)

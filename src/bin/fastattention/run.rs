@@ -5,28 +5,36 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use fastattention::attention::{self, Args, FlashAttention, Mask};
+use fastattention::attention::{self, Args, FlashAttention, Layout, Mask};
 use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::DType;
 use safetensors::SafeTensors;
 
 use crate::output::{Output, Results};
 use crate::progress::spinner;
+use crate::shape::{parse_layout, parse_scale, parse_score_dtype};
 use crate::tensors::Operands;
 
 /// Files and options.
 #[derive(clap::Args)]
 pub(crate) struct Run {
-    /// Safetensors file with q, k and v: [seqlen, heads, dim] or [batch, seqlen, heads, dim], f16 or bf16.
-    #[arg(long)]
+    /// Safetensors file with q, k and v: [seqlen, heads, dim] or [batch, seqlen, heads, dim], f16 or bf16; other orders by --layout.
+    #[arg(long, short)]
     input: PathBuf,
     /// Safetensors file for o (as q) and lse (f32, [heads, seqlen_q] or [batch, heads, seqlen_q]).
-    #[arg(long)]
+    #[arg(long, short)]
     output: PathBuf,
+    /// Order of the dimensions of q, k, v and o: bsnd ([batch, seqlen, heads, dim]) or bnsd ([batch, heads, seqlen, dim]).
+    #[arg(long, default_value = "bsnd", value_parser = parse_layout)]
+    layout: Layout,
+    /// Type in which scores go from the Cube to the vector cores: f32 or f16.
+    #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
+    score_dtype: DType,
     /// none, causal or window:L,R (keys to the left and right of the diagonal, * = no limit).
     #[arg(long, default_value = "none", value_parser = crate::parse_mask)]
     mask: Mask,
     /// Factor of the scores [default: 1/sqrt(head_dim)].
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = parse_scale)]
     softmax_scale: Option<f32>,
     /// sim, sim:N or npu:N.
     #[arg(long, default_value = "sim")]
@@ -47,8 +55,8 @@ impl Run {
         let bytes = fs::read(&self.input).with_context(input)?;
         let file = SafeTensors::deserialize(&bytes)
             .with_context(|| format!("{} is not a safetensors file", input()))?;
-        let operands = Operands::find(&file).with_context(input)?;
-        let mut problem = operands.problem().with_mask(self.mask);
+        let operands = Operands::find(&file, self.layout).with_context(input)?;
+        let mut problem = operands.problem().with_mask(self.mask).with_score_dtype(self.score_dtype);
         problem.softmax_scale = self.softmax_scale;
 
         let device = Device::open(&self.device)?;
@@ -60,9 +68,9 @@ impl Run {
 
         let [batch, seqlen_q, num_heads, _] = operands.q.shape;
         let shape = [batch, seqlen_q, num_heads, problem.head_dim_v];
-        let is_unbatched = operands.q.is_unbatched;
-        output.write(&Results { dtype: problem.dtype, shape, is_unbatched, o: &o, lse: &lse })?;
-        crate::print(summary(&device, &plan, host_time))
+        let (dtype, layout, is_unbatched) = (problem.dtype, self.layout, operands.q.is_unbatched);
+        output.write(&Results { dtype, shape, layout, is_unbatched, o: &o, lse: &lse })?;
+        crate::print(summary(&device, &plan, self.layout, host_time))
     }
 }
 
@@ -100,7 +108,7 @@ fn download(buffer: &Buffer) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn summary(device: &Device, plan: &attention::Plan, host_time: Duration) -> String {
+fn summary(device: &Device, plan: &attention::Plan, layout: Layout, host_time: Duration) -> String {
     let s = plan.shape();
     let time = if device.is_simulated() {
         "host time of the simulation, not of a device"
@@ -108,20 +116,21 @@ fn summary(device: &Device, plan: &attention::Plan, host_time: Duration) -> Stri
         "host time from launch to result"
     };
     format!(
-        "{} ({}): {} q [{}, {}, {}, {}], k [{}, {}, {}, {}], v [.., {}], mask {}; {}; {} items on {} cores; {:.3} s {time}",
+        "{} ({}): {} as {layout}, batch {}, seqlen_q {}, seqlen_k {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, \
+         mask {}, softmax_scale {}, scores {}; {}; {} items on {} cores; {:.3} s {time}",
         device.name(),
         device.soc().name,
         s.dtype,
         s.batch,
         s.seqlen_q,
-        s.num_heads,
-        s.head_dim,
-        s.batch,
         s.seqlen_k,
+        s.num_heads,
         s.num_heads_k,
         s.head_dim,
         s.head_dim_v,
         s.mask,
+        s.softmax_scale,
+        s.score_dtype,
         plan.chosen(),
         plan.num_items(),
         plan.num_cores(),

@@ -40,14 +40,16 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(workload: Workload, reports: &[LaunchReport]) -> Self {
-        let core_us: f64 = reports.iter().map(LaunchReport::core_us).sum();
+        // The standard library's sum of nothing is -0.0, which is printed with its sign.
+        let sum = |of: fn(&LaunchReport) -> f64| reports.iter().map(of).fold(0.0, |sum, us| sum + us);
+        let core_us = sum(LaunchReport::core_us);
         let over = |value: f64| if core_us > 0.0 { value / core_us } else { 0.0 };
         let sectors: u64 = reports.iter().map(|r| r.traffic.read_sectors).sum();
         let missed: u64 = reports.iter().map(|r| r.traffic.missed_sectors).sum();
         Self {
             workload,
             core_us,
-            task_us: reports.iter().map(LaunchReport::task_us).sum(),
+            task_us: sum(LaunchReport::task_us),
             tflops: over(workload.flops()) / 1e6,
             busy_percent: PIPES.map(|(kind, pipe, _)| {
                 100.0 * over(reports.iter().map(|r| busy_us(r, kind, pipe)).sum::<f64>())

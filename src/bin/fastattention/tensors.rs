@@ -1,7 +1,7 @@
 //! q, k and v as a safetensors file holds them.
 
 use anyhow::{bail, Result};
-use fastattention::attention::Problem;
+use fastattention::attention::{Layout, Problem};
 use fastattention::DType;
 use safetensors::tensor::{Dtype, SafeTensors};
 
@@ -19,6 +19,7 @@ pub(crate) struct Operand<'a> {
 
 /// The three operands, which fit together.
 pub(crate) struct Operands<'a> {
+    layout: Layout,
     pub(crate) q: Operand<'a>,
     pub(crate) k: Operand<'a>,
     pub(crate) v: Operand<'a>,
@@ -26,8 +27,9 @@ pub(crate) struct Operands<'a> {
 
 impl<'a> Operands<'a> {
     /// Finds q, k and v; one error names everything that does not fit.
-    pub(crate) fn find(file: &SafeTensors<'a>) -> Result<Self> {
-        let [q, k, v] = [operand(file, "q")?, operand(file, "k")?, operand(file, "v")?];
+    pub(crate) fn find(file: &SafeTensors<'a>, layout: Layout) -> Result<Self> {
+        let find = |name| operand(file, name, layout);
+        let [q, k, v] = [find("q")?, find("k")?, find("v")?];
         let mut wrong = Vec::new();
         for other in [&k, &v] {
             if other.dtype != q.dtype {
@@ -58,7 +60,7 @@ impl<'a> Operands<'a> {
         if !wrong.is_empty() {
             bail!("{}", wrong.join("; "));
         }
-        Ok(Self { q, k, v })
+        Ok(Self { layout, q, k, v })
     }
 
     /// The problem that they are operands of, with the log-sum-exp.
@@ -68,6 +70,7 @@ impl<'a> Operands<'a> {
             .with_seqlen_k(seqlen_k)
             .with_num_heads_k(num_heads_k)
             .with_head_dim_v(head_dim_v)
+            .with_layout(self.layout)
             .with_lse()
     }
 }
@@ -76,7 +79,15 @@ fn unequal(a: &Operand<'_>, b: &Operand<'_>, dimension: usize, name: &str) -> St
     format!("{} has {name} = {}, {} has {}", a.name, a.shape[dimension], b.name, b.shape[dimension])
 }
 
-fn operand<'a>(file: &SafeTensors<'a>, name: &'static str) -> Result<Operand<'a>> {
+/// `[batch, seqlen, heads, dim]` in the order of a layout, and back.
+pub(crate) fn in_order<T>(layout: Layout, [batch, seqlen, heads, dim]: [T; 4]) -> [T; 4] {
+    match layout {
+        Layout::Bnsd => [batch, heads, seqlen, dim],
+        _ => [batch, seqlen, heads, dim],
+    }
+}
+
+fn operand<'a>(file: &SafeTensors<'a>, name: &'static str, layout: Layout) -> Result<Operand<'a>> {
     let Ok(view) = file.tensor(name) else {
         let mut names = file.names();
         names.sort_unstable();
@@ -93,7 +104,8 @@ fn operand<'a>(file: &SafeTensors<'a>, name: &'static str) -> Result<Operand<'a>
     };
     let (dims, is_unbatched) = (view.shape(), view.shape().len() == 3);
     if !is_unbatched && dims.len() != 4 {
-        bail!("{name} has shape {dims:?}, wanted [seqlen, heads, dim] or [batch, seqlen, heads, dim]");
+        let whole = in_order(layout, ["batch", "seqlen", "heads", "dim"]);
+        bail!("{name} has shape {dims:?}, wanted [{}] or [{}]", whole[1..].join(", "), whole.join(", "));
     }
     let mut shape = [1; 4];
     for (to, &from) in shape[usize::from(is_unbatched)..].iter_mut().zip(dims) {
@@ -102,8 +114,5 @@ fn operand<'a>(file: &SafeTensors<'a>, name: &'static str) -> Result<Operand<'a>
         };
         *to = size;
     }
-    if shape.contains(&0) {
-        bail!("{name} has shape {dims:?}, wanted at least 1 in every dimension");
-    }
-    Ok(Operand { name, shape, is_unbatched, dtype, bytes: view.data() })
+    Ok(Operand { name, shape: in_order(layout, shape), is_unbatched, dtype, bytes: view.data() })
 }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, Result};
 use fastattention::sim::time::{LaunchReport, Summary, TraceDialect, TraceOptions, TraceWritten};
 use flate2::write::GzEncoder;
 use flate2::Compression;
+use serde_json::json;
 
 use crate::output::Output;
 use crate::progress::{bar, spinner};
@@ -38,7 +39,7 @@ pub(crate) struct Trace {
     #[arg(long, value_delimiter = ',')]
     cores: Option<Vec<u32>>,
     /// Longest trace in megabytes before compression; cores are left out beyond it, and the file says which.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     max_mb: u64,
     /// Start with an empty L2 instead of one that an earlier run has filled.
     #[arg(long)]
@@ -51,9 +52,11 @@ impl Trace {
             bail!("nothing to do; wanted --output, --summary or --json");
         }
         let output = self.output.as_deref().map(|path| Output::check(path, None)).transpose()?;
+        let problem = self.shape.problem();
+        let scores = self.kernel.scores(self.shape.score_dtype(), problem.dtype);
         let workload = Workload {
             op: self.kernel,
-            problem: self.shape.problem(),
+            problem: problem.with_score_dtype(scores),
             soc: self.shape.soc()?,
             tiling: None,
             sample_rows: None,
@@ -64,11 +67,8 @@ impl Trace {
         let reports = workload.time(true);
         progress.finish_and_clear();
         let reports = reports?;
-        ensure!(!reports.is_empty(), "the problem has no rows: there was no launch to trace");
-
         if let (Some(path), Some(output)) = (&self.output, output) {
-            let report = only(&reports)?;
-            let written = self.write(report, path, &output)?;
+            let written = self.write(only(&reports)?, path, &output)?;
             // JSON on stdout stays JSON.
             if !self.json {
                 crate::print(format_args!("{}: {}", path.display(), told(&written)))?;
@@ -80,28 +80,38 @@ impl Trace {
         }
         if self.summary {
             let texts: Vec<String> = summaries.iter().map(Summary::to_string).collect();
-            crate::print(texts.join("\n").trim_end())?;
+            let text = if texts.is_empty() { NO_LAUNCH.to_owned() } else { texts.join("\n") };
+            crate::print(text.trim_end())?;
         }
         Ok(())
     }
 
-    fn write(&self, report: &LaunchReport, path: &Path, output: &Output) -> Result<TraceWritten> {
+    /// Without a launch the trace has no events, and says so.
+    fn write(&self, report: Option<&LaunchReport>, path: &Path, output: &Output) -> Result<TraceWritten> {
         let options = TraceOptions {
             dialect: if self.integer_ids { TraceDialect::Integer } else { TraceDialect::Vendor },
             groups: self.cores.clone(),
             max_bytes: self.max_mb.saturating_mul(1_000_000),
         };
-        let progress = bar("writing", report.trace.len() as u64);
+        let progress = bar("writing", report.map_or(0, |report| report.trace.len() as u64));
         let mut step = |done| progress.set_position(done);
+        let mut events = |to: &mut dyn Write| -> Result<TraceWritten> {
+            if let Some(report) = report {
+                return Ok(report.write_trace(to, &options, &mut step)?);
+            }
+            let empty = json!({"otherData": {"left_out": "nothing", "launch": NO_LAUNCH}, "traceEvents": []});
+            serde_json::to_writer(to, &empty)?;
+            Ok(TraceWritten { instructions: 0, flows: 0, left_out: None })
+        };
         let written = output.replace(|file: &mut File| {
             let mut to = BufWriter::new(file);
             if path.extension().is_some_and(|ending| ending == "gz") {
                 let mut compressed = GzEncoder::new(to, Compression::default());
-                let written = report.write_trace(&mut compressed, &options, &mut step)?;
+                let written = events(&mut compressed)?;
                 compressed.finish()?.flush()?;
                 Ok(written)
             } else {
-                let written = report.write_trace(&mut to, &options, &mut step)?;
+                let written = events(&mut to)?;
                 to.flush()?;
                 Ok(written)
             }
@@ -111,13 +121,16 @@ impl Trace {
     }
 }
 
-/// A trace file holds one launch.
-fn only(reports: &[LaunchReport]) -> Result<&LaunchReport> {
-    let [report] = reports else {
-        let kernels: Vec<_> = reports.iter().map(|r| r.kernel.as_str()).collect();
-        bail!("a trace holds one launch, this operator has {}: {}", kernels.len(), kernels.join(", "));
-    };
-    Ok(report)
+/// What is told of a problem without rows.
+const NO_LAUNCH: &str = "no launch: the problem has no rows";
+
+/// A trace file holds one launch; `None` when there was none.
+fn only(reports: &[LaunchReport]) -> Result<Option<&LaunchReport>> {
+    if let [] | [_] = reports {
+        return Ok(reports.first());
+    }
+    let kernels: Vec<_> = reports.iter().map(|r| r.kernel.as_str()).collect();
+    bail!("a trace holds one launch, this operator has {}: {}", kernels.len(), kernels.join(", "));
 }
 
 fn told(written: &TraceWritten) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use fastattention::attention::{plan, plan_with, Args, FlashAttention, Problem};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::{time::ModelTime, Config};
@@ -18,7 +18,7 @@ use crate::shape::ShapeFlags;
 /// Shapes to tune for.
 #[derive(clap::Args)]
 pub(crate) struct Tune {
-    /// Rows of q; several lengths with commas between them.
+    /// Rows of q; several lengths with commas between them. One that fails is told at the end; the results of the others are kept.
     #[arg(long, required = true, value_delimiter = ',')]
     seqlen_q: Vec<u32>,
     #[command(flatten)]
@@ -49,9 +49,20 @@ impl Tune {
             Some(text) => parsed(&text, &self.output, soc)?,
             None => Tuned::new(soc),
         };
+        let mut failed = Vec::new();
         for &seqlen_q in &self.seqlen_q {
             let problem = self.shape.problem(seqlen_q).with_lse();
-            let results = self.simulate_all(&problem, soc)?;
+            let results = match self.simulate_all(&problem, soc) {
+                Ok(results) => results,
+                Err(error) => {
+                    failed.push(format!("seqlen_q {seqlen_q}: {}", crate::told(&error)));
+                    continue;
+                }
+            };
+            if results.is_empty() {
+                crate::print(format_args!("seqlen_q {seqlen_q}: no rows, so there is no launch to tune"))?;
+                continue;
+            }
             let mut text = format!("seqlen_q {seqlen_q}: model time in us, predicted in brackets\n");
             for (timed, predicted_us) in &results {
                 // Writing to a String cannot fail.
@@ -64,15 +75,22 @@ impl Tune {
                 output.write_bytes(tuned.to_toml()?.as_bytes())?;
             }
         }
-        if output.is_replaced() {
-            return Ok(());
+        if !output.is_replaced() {
+            output.write_bytes(tuned.to_toml()?.as_bytes())?;
         }
-        output.write_bytes(tuned.to_toml()?.as_bytes())
+        if !failed.is_empty() {
+            bail!("{} of {} lengths failed\n{}", failed.len(), self.seqlen_q.len(), failed.join("\n"));
+        }
+        Ok(())
     }
 
-    /// Results of the best candidates by prediction, the fastest first, each with its prediction.
+    /// Results of the best candidates by prediction, the fastest first, each with its prediction; none when there is nothing to launch.
     fn simulate_all(&self, problem: &Problem, soc: &'static Soc) -> Result<Vec<(Timed, f64)>> {
-        let mut candidates = plan(problem, soc)?.candidates().to_vec();
+        let plan = plan(problem, soc)?;
+        if plan.num_items() == 0 {
+            return Ok(Vec::new());
+        }
+        let mut candidates = plan.candidates().to_vec();
         candidates.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
         candidates.truncate(self.candidates as usize);
         let bar = ProgressBar::new(candidates.len() as u64);

@@ -1,15 +1,15 @@
 //! Operators in model time: what the commands `trace` and `bench` run.
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
-use fastattention::attention::{self, Args, FlashAttention, Mask, Problem};
+use fastattention::attention::{self, Args, FlashAttention, Layout, Mask, Problem};
 use fastattention::baseline::{self, MemoryCopy, Read, ReadFrom, ReadTo, StandardArgs, StandardAttention};
 use fastattention::matmul::{self, Matmul};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime};
 use fastattention::sim::Config;
 use fastattention::tiling::Candidate;
-use fastattention::Soc;
+use fastattention::{DType, Soc};
 
 /// An operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,7 +17,7 @@ pub(crate) enum Op {
     /// Attention forward.
     #[value(name = "flash_fwd")]
     FlashFwd,
-    /// Unfused attention in three launches, with scores of the operands' type in device memory.
+    /// Unfused attention in three launches, with scores in device memory, of the operands' type unless another one is given.
     Standard,
     /// Matrix product of a linear layer: batch * seqlen_q rows, num_heads * head_dim columns and sums.
     Matmul,
@@ -39,8 +39,15 @@ impl std::fmt::Display for Op {
     }
 }
 
+impl Op {
+    /// The type of scores that was given, or the operator's usual one.
+    pub(crate) fn scores(self, given: Option<DType>, dtype: DType) -> DType {
+        given.unwrap_or(if self == Op::Standard { dtype } else { DType::F32 })
+    }
+}
+
 /// Rounds of work items that a sample has at least.
-const SAMPLE_ROUNDS: u32 = 16;
+const SAMPLE_ROUNDS: u64 = 16;
 
 /// Columns of a mask that a core reads for every head before it goes on, so that L2 still holds them for the next head.
 const MASK_SLICE_COLS: u32 = 512;
@@ -84,14 +91,35 @@ impl Workload {
             return Ok(());
         }
         ensure!(p.mask == Mask::None, "{}: mask {} given; it has none, wanted --mask none", self.op, p.mask);
-        if self.op == Op::ReadMask {
-            return Ok(());
+        let scores = p.score_dtype;
+        ensure!(
+            scores == DType::F32,
+            "{}: score_dtype = {scores} given; it has no scores, wanted none",
+            self.op
+        );
+        ensure!(
+            p.layout == Layout::Bsnd,
+            "{}: layout {} given; it has no choice, wanted --layout bsnd",
+            self.op,
+            p.layout
+        );
+        if let Some(scale) = p.softmax_scale {
+            bail!("{}: softmax_scale = {scale} given; it has no scores, wanted none", self.op);
         }
-        for (name, given, wanted) in
-            [("seqlen_k", p.seqlen_k, p.seqlen_q), ("num_heads_k", p.num_heads_k, p.num_heads)]
-        {
-            ensure!(given == wanted, "{}: {name} = {given} given; it has no keys, wanted none", self.op);
+        for (name, given, wanted) in [
+            ("seqlen_k", p.seqlen_k, p.seqlen_q),
+            ("num_heads_k", p.num_heads_k, p.num_heads),
+            ("head_dim_v", p.head_dim_v, p.head_dim),
+        ] {
+            let is_used = self.op == Op::ReadMask && name == "seqlen_k";
+            ensure!(
+                given == wanted || is_used,
+                "{}: {name} = {given} given; it has no k and v, wanted none",
+                self.op
+            );
         }
+        let has_dtype = self.op != Op::ReadMask || p.dtype == DType::F16;
+        ensure!(has_dtype, "{}: dtype = {} given; a mask has bytes, wanted none", self.op, p.dtype);
         Ok(())
     }
 
@@ -105,7 +133,7 @@ impl Workload {
                 let heads = f64::from(shape.batch) * f64::from(shape.num_heads);
                 2.0 * pairs * heads * (f64::from(shape.head_dim) + f64::from(shape.head_dim_v))
             }
-            Op::Matmul => self.linear().flops(),
+            Op::Matmul => self.linear().map_or(0.0, |problem| problem.flops()),
             Op::Copy | Op::ReadMask => 0.0,
         }
     }
@@ -126,17 +154,19 @@ impl Workload {
     /// many rows as make whole rounds of work items on all cores.
     pub(crate) fn sample(&self) -> Result<Self> {
         let tiling = self.plan()?.chosen();
-        let heads = self.problem.batch * self.problem.num_heads;
-        let cores = self.soc.cube_cores;
+        // A plan has fewer than 2^31 heads, so products with them are far from 2^64.
+        let heads = u64::from(self.problem.batch) * u64::from(self.problem.num_heads);
+        let cores = u64::from(self.soc.cube_cores);
         let is_whole =
-            |blocks: &u32| (heads * blocks).is_multiple_of(cores) && heads * blocks >= SAMPLE_ROUNDS * cores;
+            |blocks: &u64| (heads * blocks).is_multiple_of(cores) && heads * blocks >= SAMPLE_ROUNDS * cores;
         let blocks =
             (1..=SAMPLE_ROUNDS * cores).find(is_whole).context("no number of rows makes whole rounds")?;
-        let rows = blocks * tiling.block_m;
-        if rows >= self.problem.seqlen_q {
-            return Ok(*self);
+        match u32::try_from(blocks * u64::from(tiling.block_m)) {
+            Ok(rows) if rows < self.problem.seqlen_q => {
+                Ok(Self { tiling: Some(tiling), sample_rows: Some(rows), ..*self })
+            }
+            _ => Ok(*self),
         }
-        Ok(Self { tiling: Some(tiling), sample_rows: Some(rows), ..*self })
     }
 
     /// What a simulation costs the host, in pairs of query and key of `flash_fwd`.
@@ -153,10 +183,31 @@ impl Workload {
         rows * columns * if self.is_warm { 2.0 } else { 1.0 }
     }
 
-    fn linear(&self) -> matmul::Problem {
+    fn linear(&self) -> Result<matmul::Problem> {
         let p = &self.problem;
-        let width = p.num_heads.saturating_mul(p.head_dim);
-        matmul::Problem::new(p.dtype, [p.batch.saturating_mul(p.seqlen_q), width, width])
+        let rows = self.product(("batch", p.batch), ("seqlen_q", p.seqlen_q))?;
+        let width = self.product(("num_heads", p.num_heads), ("head_dim", p.head_dim))?;
+        Ok(matmul::Problem::new(p.dtype, [rows, width, width]))
+    }
+
+    /// Bytes of q.
+    fn copied_bytes(&self) -> Result<u64> {
+        let p = &self.problem;
+        let sizes = [p.batch, p.seqlen_q, p.num_heads, p.head_dim];
+        let bytes = sizes.iter().try_fold(p.dtype.size_bytes() as u64, |all, &n| all.checked_mul(n.into()));
+        let bytes = bytes.filter(|&bytes| bytes <= self.soc.hbm_bytes);
+        bytes.with_context(|| {
+            format!(
+                "copy: {} [batch, seqlen_q, num_heads, head_dim] = {sizes:?} does not fit the {} bytes of {}",
+                p.dtype, self.soc.hbm_bytes, self.soc.name
+            )
+        })
+    }
+
+    fn product(&self, (a_name, a): (&str, u32), (b_name, b): (&str, u32)) -> Result<u32> {
+        a.checked_mul(b).with_context(|| {
+            format!("{}: {a_name} * {b_name} = {a} * {b} is more than {}", self.op, u32::MAX)
+        })
     }
 
     /// Runs it on a device of its own, without results; reports of all its launches, in their order.
@@ -205,12 +256,15 @@ impl Workload {
     }
 
     fn standard(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        let plan = baseline::plan(&self.problem, self.problem.dtype, self.soc)?;
+        // The limits of `flash_fwd` on types of scores are not those of the softmax kernel, which has its own.
+        let problem = self.problem.with_score_dtype(DType::F32);
+        let plan = baseline::plan(&problem, self.problem.score_dtype, self.soc)?;
         let operator = StandardAttention::new(device)?;
         let stream = Stream::new(device)?;
         let [q, k, v, o, _] = self.problem.shape().operand_bytes();
         let (q, k, v, o) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, o)?);
-        let mask = (plan.mask_bytes() > 0).then(|| alloc(device, plan.mask_bytes())).transpose()?;
+        let has_mask = problem.mask == Mask::Causal;
+        let mask = has_mask.then(|| alloc(device, plan.mask_bytes())).transpose()?;
         let workspace = alloc(device, plan.workspace_bytes())?;
         let args = StandardArgs {
             q: (&q).into(),
@@ -224,7 +278,7 @@ impl Workload {
     }
 
     fn matmul(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        let problem = self.linear();
+        let problem = self.linear()?;
         let plan = matmul::plan(&problem, self.soc)?;
         let operator = Matmul::new(device)?;
         let stream = Stream::new(device)?;
@@ -237,7 +291,7 @@ impl Workload {
     fn copy(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
         let operator = MemoryCopy::new(device)?;
         let stream = Stream::new(device)?;
-        let [bytes, ..] = self.problem.shape().operand_bytes();
+        let bytes = self.copied_bytes()?;
         let (dst, src) = (alloc(device, bytes)?, alloc(device, bytes)?);
         repeated(model_time, &stream, rounds, || {
             Ok(operator.launch(&stream, self.soc.vector_cores, bytes, (&dst).into(), (&src).into())?)
@@ -246,18 +300,24 @@ impl Workload {
 
     fn read_mask(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
         let p = &self.problem;
+        let passes = self.product(("batch", p.batch), ("num_heads", p.num_heads))?;
+        if passes == 0 || p.seqlen_q == 0 || p.seqlen_k == 0 {
+            return Ok(Vec::new());
+        }
         let operator = Read::new(device)?;
         let stream = Stream::new(device)?;
         // The kernel counts in elements of two bytes.
-        let cols = p.seqlen_k.div_ceil(2).max(1);
+        let cols = p.seqlen_k.div_ceil(2);
         let slice_cols = cols.min(MASK_SLICE_COLS);
-        let rows_per_core = p.seqlen_q.div_ceil(self.soc.vector_cores).max(1);
-        let num_cores = p.seqlen_q.div_ceil(rows_per_core).max(1);
+        let rows_per_core = p.seqlen_q.div_ceil(self.soc.vector_cores);
+        let num_cores = p.seqlen_q.div_ceil(rows_per_core);
         let from = ReadFrom {
             slice_cols,
-            passes: p.batch * p.num_heads,
+            passes,
             ..ReadFrom::new([p.seqlen_q, cols], [rows_per_core.min(16), slice_cols], num_cores)
         };
+        // Before any memory is asked for.
+        from.tiling_data(ReadTo::Ub, self.soc)?;
         let mask = alloc(device, from.span_bytes())?;
         repeated(model_time, &stream, rounds, || {
             Ok(operator.launch(&stream, &from, ReadTo::Ub, (&mask).into())?)
@@ -289,8 +349,6 @@ fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 mod tests {
-    use fastattention::DType;
-
     use super::*;
 
     #[test]

@@ -34,7 +34,7 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "DIR", conflicts_with = "json")]
     report: Option<PathBuf>,
     /// Longest time of the checks behind --report: a driver can hang.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "report")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "report", value_parser = clap::value_parser!(u64).range(1..))]
     time_limit: u64,
 }
 

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use fastattention::attention::Mask;
 use fastattention::parallel::schedule::{end, follow, overlap, Cost};
-use fastattention::parallel::{plan, plan_with, Plan, Problem};
+use fastattention::parallel::{plan, Plan, Problem};
 use fastattention::{DType, Soc};
 
-use super::{rows, run};
+use super::{one_block, run};
 use crate::pool;
 
 const SEQLENS: [u32; 5] = [2048, 4096, 8192, 16384, 32768];
@@ -121,7 +121,7 @@ fn time(soc: &Soc, case: &Case) -> Result<Row> {
         }
         run::block_costs(plan)
     };
-    let serial = costs(&plan_with(&problem, soc, &[rows(&plan)?])?)?;
+    let serial = costs(&one_block(&plan, soc)?)?;
     let spans = follow(&costs(&plan)?, soc.links.contention);
     let sum = |of: fn(&Cost) -> f64| serial.iter().map(of).sum::<f64>();
     let length = |span: [f64; 2]| span[1] - span[0];

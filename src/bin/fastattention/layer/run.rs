@@ -1,11 +1,14 @@
 //! Layers on simulated devices, time only.
 
+use std::time::Duration;
+
 use anyhow::{ensure, Result};
 use fastattention::parallel::schedule::Cost;
 use fastattention::parallel::{Args, AttentionArgs, LinearArgs, Plan, TilingAllReduce};
 use fastattention::runtime::{Buffer, Communicator, Device, Stream};
 use fastattention::sim::time::{ModelTime, Schedule, Timeline};
 use fastattention::sim::Config;
+use indicatif::ProgressBar;
 
 /// One rank.
 struct Rank {
@@ -43,28 +46,52 @@ fn config(plan: &Plan) -> Result<(Config, ModelTime)> {
     Ok((config, model_time))
 }
 
-/// All ranks with their transfers, on one clock.
-pub(super) fn on_ranks(plan: &Plan) -> Result<Schedule> {
+/// Steps of which [`on_ranks`] tells: for each rank its device, its operator, and its kernels.
+pub(super) fn num_steps(plans: &[&Plan]) -> u64 {
+    let of_plan = |plan: &&Plan| {
+        let kernels: usize = plan.blocks().iter().map(|block| block.num_launches()).sum();
+        u64::from(plan.problem().ranks) * (2 + kernels as u64)
+    };
+    plans.iter().map(of_plan).sum()
+}
+
+/// How often finished kernels are counted.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// All ranks with their transfers, on one clock. `progress` goes on with each step.
+pub(super) fn on_ranks(plan: &Plan, progress: &ProgressBar) -> Result<Schedule> {
     let timeline = Timeline::new();
-    let mut devices = Vec::new();
+    let (mut devices, mut times) = (Vec::new(), Vec::new());
     for _ in 0..plan.problem().ranks {
-        let (mut config, _) = config(plan)?;
+        let (mut config, model_time) = config(plan)?;
         config.timeline = Some(timeline.clone());
         devices.push(Device::simulated(config)?);
+        times.push(model_time);
+        progress.inc(1);
     }
-    let operators = match devices.as_slice() {
-        [device] => vec![TilingAllReduce::alone(device)?],
-        devices => Communicator::init_all(devices)?
-            .into_iter()
-            .map(TilingAllReduce::new)
-            .collect::<Result<_, _>>()?,
+    let ready = |operator: fastattention::Result<TilingAllReduce>| -> Result<Rank> {
+        let rank = Rank::new(operator?, plan)?;
+        progress.inc(1);
+        Ok(rank)
     };
-    let mut ranks: Vec<Rank> =
-        operators.into_iter().map(|operator| Rank::new(operator, plan)).collect::<Result<_>>()?;
+    let mut ranks: Vec<Rank> = match devices.as_slice() {
+        [device] => vec![ready(TilingAllReduce::alone(device))?],
+        devices => {
+            let communicators = Communicator::init_all(devices)?.into_iter();
+            communicators.map(|own| ready(TilingAllReduce::new(own))).collect::<Result<_>>()?
+        }
+    };
     ranks.iter_mut().try_for_each(|rank| rank.launch(plan))?;
+    let count = || times.iter().for_each(|time| progress.inc(time.take_reports().len() as u64));
     for rank in &ranks {
+        // What is wrong with the stream is told when it is synchronised.
+        while matches!(rank.stream.query(), Ok(false)) {
+            count();
+            std::thread::sleep(PERIOD);
+        }
         rank.stream.synchronize()?;
     }
+    count();
     Ok(timeline.solve()?)
 }
 
@@ -88,4 +115,27 @@ pub(super) fn block_costs(plan: &Plan) -> Result<Vec<Cost>> {
     }
     ensure!(reports.next().is_none(), "more kernels were launched than the blocks have");
     Ok(costs)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+mod tests {
+    use fastattention::parallel::{plan, plan_with, Problem};
+    use fastattention::{DType, Soc};
+
+    use super::*;
+
+    #[test]
+    fn every_step_of_every_rank_is_told() {
+        let soc = Soc::by_name("Ascend910B2").unwrap();
+        let problem = Problem::new(DType::F16, [1, 200, 6, 64], 64, 3);
+        let plans = [plan(&problem, soc).unwrap(), plan_with(&problem, soc, &[128, 72]).unwrap()];
+        for plan in &plans {
+            let progress = ProgressBar::hidden();
+            on_ranks(plan, &progress).unwrap();
+            assert_eq!(progress.position(), num_steps(&[plan]));
+        }
+        assert_eq!(num_steps(&[&plans[1]]), 3 * (2 + 2));
+        assert_eq!(num_steps(&[&plans[0], &plans[1]]), num_steps(&[&plans[0]]) + 12);
+    }
 }

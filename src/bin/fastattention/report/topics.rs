@@ -81,6 +81,8 @@ struct Table {
 impl Table {
     /// A case with L2 as the case before has left it.
     fn warm(&self, op: Op, problem: Problem) -> Workload {
+        let scores = if op == Op::Standard { problem.dtype } else { problem.score_dtype };
+        let problem = problem.with_score_dtype(scores);
         Workload { op, problem, soc: self.soc, tiling: None, sample_rows: None, is_warm: true }
     }
 
