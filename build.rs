@@ -37,6 +37,9 @@ fn main() {
         // The tests build kernels of their own.
         println!("cargo::rustc-env=FA_BUILD_TARGET={target}");
     }
+    // Under a sanitizer `cc` would compile the kernels with that of the C++ compiler, whose run-time library cannot share a
+    // process with that of Rust's. Nothing else runs in this process yet.
+    env::remove_var("CARGO_CFG_SANITIZE");
     if let Err(why) = build() {
         eprintln!("{why}");
         process::exit(1);

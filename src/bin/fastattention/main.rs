@@ -32,7 +32,11 @@ use fastattention::attention::Mask;
 use fastattention::runtime;
 
 #[derive(Parser)]
-#[command(version, about = "Exact attention on Huawei Ascend 910B, or on its simulator")]
+#[command(
+    version,
+    about = "Exact attention on Huawei Ascend 910B, or on its simulator",
+    after_help = "For work on this crate itself: report, calibrate, isa (`fastattention help COMMAND`)."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,15 +54,18 @@ enum Command {
     Bench(bench::Bench),
     /// Plan a tensor-parallel layer with tiling-AllReduce, and run its ranks in model time.
     Layer(layer::Layer),
-    /// Make the performance section of a README in model time: fixed comparisons as tables, CSV and charts.
+    /// Make the tables, CSV files and charts of docs/performance, in model time.
+    #[command(hide = true)]
     Report(report::Report),
     /// Run published measurements of the 910B series in model time, and compare.
+    #[command(hide = true)]
     Calibrate(calibrate::Calibrate),
     /// Simulate the most promising tilings of shapes in model time, and write the results to a file for `plan --tuned`.
     Tune(tune::Tune),
     /// List the devices found, and why something was not found.
     Devices,
     /// List the instructions that the simulator models, and where their semantics come from.
+    #[command(hide = true)]
     Isa,
     /// Tell what was found and what works: kernels, ACL library, devices with tests, compiler, variables.
     ///

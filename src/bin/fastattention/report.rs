@@ -1,4 +1,4 @@
-//! `fastattention report`: the performance section of the README.
+//! `fastattention report`: the tables and charts of `docs/performance`.
 
 mod figure;
 mod readme;
@@ -7,12 +7,12 @@ mod topics;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 use fastattention::Soc;
 use indicatif::ProgressBar;
 
-use crate::chart::Lines;
 use crate::layer;
 use crate::output::{Folder, Output};
 use crate::pool;
@@ -82,16 +82,18 @@ impl Report {
         if let Some(layers) = &layers {
             let _ = write!(markdown, "\n{}", layers.markdown);
         }
+        let made_from = MadeFrom::find();
         for (section, files) in sections.iter().zip(&files.sections) {
             if let Some(csv) = &files.csv {
-                csv.write_bytes(&table::csv(results.of(section)?)?)?;
+                let rows = String::from_utf8(table::csv(results.of(section)?)?)?;
+                csv.write_bytes(made_from.stamped(&rows).as_bytes())?;
             }
             if let Some(svg) = &files.svg {
-                svg.write_bytes(drawn(section, &results)?.as_bytes())?;
+                svg.write_bytes(section.svg(&results)?.as_bytes())?;
             }
         }
         if let Some((csv, layers)) = files.layer_csv.as_ref().zip(layers.as_ref()) {
-            csv.write_bytes(layers.csv.as_bytes())?;
+            csv.write_bytes(made_from.stamped(&layers.csv).as_bytes())?;
         }
         if let Some(readme) = readme {
             if self.only.is_empty() {
@@ -168,14 +170,6 @@ struct SectionFiles {
     svg: Option<Output>,
 }
 
-/// The chart of a section.
-fn drawn(section: &Section, results: &Results) -> Result<String> {
-    let series = section.series(results)?;
-    let caption = format!("{} (model time, not measured)", section.title);
-    let y_desc = section.charted.to_owned();
-    Lines { caption, x_desc: "seqlen", y_desc, series }.svg()
-}
-
 /// Runs all cases.
 fn run(workloads: &[Workload], threads: usize) -> Result<Results> {
     let progress = bar("report in model time, %", 100);
@@ -193,4 +187,52 @@ fn time(workload: &Workload) -> Result<Row> {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 100")]
 fn show(progress: &ProgressBar, share: f64) {
     progress.set_position((100.0 * share) as u64);
+}
+
+/// What the figures were made from.
+struct MadeFrom {
+    /// The commit of the folder that the command runs in, with `-dirty` where files differ from it.
+    commit: String,
+    /// The commit's date.
+    date: String,
+}
+
+impl MadeFrom {
+    fn find() -> Self {
+        Self {
+            commit: git(&["describe", "--always", "--dirty", "--exclude", "*"]),
+            date: git(&["show", "--no-patch", "--format=%cs", "HEAD"]),
+        }
+    }
+
+    /// A CSV text with two more columns.
+    fn stamped(&self, csv: &str) -> String {
+        let Self { commit, date } = self;
+        let row = |(i, line): (usize, &str)| match i {
+            0 => format!("{line},commit,commit_date\n"),
+            _ => format!("{line},{commit},{date}\n"),
+        };
+        csv.lines().enumerate().map(row).collect()
+    }
+}
+
+/// What git prints, or `unknown`: results can be made where there is no git.
+fn git(args: &[&str]) -> String {
+    let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success());
+    let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
+    text.map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MadeFrom;
+
+    #[test]
+    fn every_row_of_a_csv_file_tells_what_it_was_made_from() {
+        let made_from = MadeFrom { commit: "abc1234".to_owned(), date: "2026-11-29".to_owned() };
+        assert_eq!(
+            made_from.stamped("a,b\n1,2\n3,4\n"),
+            "a,b,commit,commit_date\n1,2,abc1234,2026-11-29\n3,4,abc1234,2026-11-29\n"
+        );
+    }
 }

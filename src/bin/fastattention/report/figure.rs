@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 
-use crate::chart::Points;
+use crate::chart::{Axis, Level, Lines, Marks, Points};
 use crate::table::Row;
 use crate::workload::Workload;
 
@@ -69,6 +69,22 @@ pub(super) struct Line {
     pub(super) cells: Vec<Option<Figure>>,
 }
 
+/// How a section is drawn, and what stands beside its lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chart {
+    /// What the values are.
+    pub(super) y_desc: &'static str,
+    pub(super) axis: Axis,
+    pub(super) levels: &'static [Level],
+    pub(super) marks: &'static [Marks],
+}
+
+impl Chart {
+    /// Times, without anything beside them.
+    pub(super) const US: Chart =
+        Chart { y_desc: "model time, us", axis: Axis::Logarithmic, levels: &[], marks: &[] };
+}
+
 /// A table with a column for each length.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
@@ -77,8 +93,7 @@ pub(super) struct Section {
     pub(super) title: &'static str,
     /// What is compared with what, and how.
     pub(super) about: String,
-    /// What the chart shows.
-    pub(super) charted: &'static str,
+    pub(super) chart: Chart,
     pub(super) seqlens: Vec<u32>,
     pub(super) lines: Vec<Line>,
 }
@@ -113,8 +128,15 @@ impl Section {
         Ok(text)
     }
 
+    pub(super) fn svg(&self, results: &Results) -> Result<String> {
+        let Chart { y_desc, axis, levels, marks } = self.chart;
+        let caption = format!("{} (model time, not measured)", self.title);
+        let series = self.series(results)?;
+        Lines { caption, x_desc: "seqlen", y_desc: y_desc.to_owned(), axis, series, levels, marks }.svg()
+    }
+
     /// What the chart shows: lines of lengths and values.
-    pub(super) fn series(&self, results: &Results) -> Result<Vec<(String, Points)>> {
+    fn series(&self, results: &Results) -> Result<Vec<(String, Points)>> {
         let mut series = Vec::new();
         for line in self.lines.iter().filter(|line| line.is_charted) {
             let mut points = Points::new();
@@ -168,7 +190,7 @@ mod tests {
             file: "f",
             title: "Title",
             about: "About.".into(),
-            charted: "unit",
+            chart: Chart::US,
             seqlens: vec![1, 2, 3],
             lines: vec![Line { is_charted: false, ..line.clone() }, line],
         };

@@ -1,5 +1,7 @@
 //! Charts of results in model time, as SVG.
 
+mod lines;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,6 +17,8 @@ use crate::workload::Workload;
 const SIZE: (u32, u32) = (960, 540);
 
 const FONT: &str = "sans-serif";
+
+pub(crate) use lines::{Axis, Level, Lines, Marks};
 
 pub(crate) type Points = Vec<(f64, f64)>;
 
@@ -91,51 +95,9 @@ fn times(rows: &[Row]) -> Result<String> {
     }
     let caption = "Model time of the task (not measured)".to_owned();
     let series = series.into_iter().collect();
-    Lines { caption, x_desc: "seqlen_q", y_desc: "model time, us".to_owned(), series }.svg()
-}
-
-/// Values against a length, both logarithmic.
-pub(crate) struct Lines {
-    pub(crate) caption: String,
-    pub(crate) x_desc: &'static str,
-    pub(crate) y_desc: String,
-    pub(crate) series: Vec<(String, Points)>,
-}
-
-impl Lines {
-    pub(crate) fn svg(&self) -> Result<String> {
-        let mut svg = String::new();
-        {
-            let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            root.fill(&WHITE)?;
-            let places = || self.series.iter().flat_map(|(_, points)| points);
-            let (x, y) = (around(places().map(|p| p.0)), around(places().map(|p| p.1)));
-            let mut chart = ChartBuilder::on(&root)
-                .caption(&self.caption, (FONT, 20))
-                .margin(12)
-                .x_label_area_size(44)
-                .y_label_area_size(72)
-                .build_cartesian_2d(x.log_scale(), y.log_scale())?;
-            let whole = |seqlen: &f64| format!("{seqlen:.0}");
-            chart
-                .configure_mesh()
-                .max_light_lines(0)
-                .x_label_formatter(&whole)
-                .x_desc(self.x_desc)
-                .y_desc(&self.y_desc)
-                .draw()?;
-            for (i, (label, points)) in self.series.iter().enumerate() {
-                let colour = Palette99::pick(i).to_rgba();
-                chart
-                    .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)).point_size(3))?
-                    .label(label)
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
-            }
-            chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
-            root.present().context("drawing the lines")?;
-        }
-        Ok(svg)
-    }
+    let y_desc = "model time, us".to_owned();
+    Lines { caption, x_desc: "seqlen_q", y_desc, axis: Axis::Logarithmic, series, levels: &[], marks: &[] }
+        .svg()
 }
 
 /// Busy share of every pipe, a group of bars for each row.
