@@ -116,8 +116,7 @@ fn simulate(problem: &Problem, soc: &'static Soc, candidate: Candidate) -> Resul
     config.model_time = Some(model_time.clone());
     let device = Device::simulated(config)?;
     let plan = plan_with(problem, soc, candidate)?;
-    let alloc =
-        |bytes: u64| -> Result<Buffer> { Ok(Buffer::alloc(&device, usize::try_from(bytes.max(1))?)?) };
+    let alloc = |bytes: u64| -> Result<Buffer> { Ok(Buffer::alloc(&device, usize::try_from(bytes)?)?) };
     let [q, k, v, o, lse] = plan.shape().operand_bytes();
     let (q, k, v, o, lse) = (alloc(q)?, alloc(k)?, alloc(v)?, alloc(o)?, alloc(lse)?);
     let workspace = alloc(plan.workspace_bytes())?;

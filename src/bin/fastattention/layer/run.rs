@@ -21,7 +21,7 @@ struct Rank {
 impl Rank {
     fn new(operator: TilingAllReduce, plan: &Plan) -> Result<Self> {
         let device = operator.device();
-        let alloc = |bytes: u64| anyhow::Ok(Buffer::alloc(device, usize::try_from(bytes.max(1))?)?);
+        let alloc = |bytes: u64| anyhow::Ok(Buffer::alloc(device, usize::try_from(bytes)?)?);
         let [q, k, v, o, y] = plan.operand_bytes();
         let (weight, workspace) = (alloc(plan.weight_bytes())?, alloc(plan.workspace_bytes())?);
         let buffers = [alloc(q)?, alloc(k)?, alloc(v)?, alloc(o)?, alloc(y)?, weight, workspace];
