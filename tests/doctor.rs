@@ -145,3 +145,22 @@ fn a_library_that_loads_is_named_with_its_version() {
     let npu = &report["devices"][1];
     assert!(npu["error"].as_str().unwrap().contains("aclrtGetDeviceCount finds no NPU"), "{npu}");
 }
+
+#[test]
+fn a_secret_is_in_no_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("report");
+    let variables = [NO_ACL, ("FASTATTENTION_RENDEZVOUS_SECRET", "open-sesame")];
+    let args: [&[&str]; 3] = [&[], &["--json"], &["--report", bundle.to_str().unwrap()]];
+    for args in args {
+        let (code, stdout, stderr) = doctor(args, &variables);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(
+            !stdout.contains("open-sesame") && !stderr.contains("open-sesame"),
+            "{args:?}: {stdout}{stderr}"
+        );
+    }
+    let report = fs::read_to_string(bundle.join("doctor.json")).unwrap();
+    assert!(report.contains("FASTATTENTION_RENDEZVOUS_SECRET"), "{report}");
+    assert!(!report.contains("open-sesame"), "{report}");
+}

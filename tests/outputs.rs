@@ -348,3 +348,31 @@ fn tune_adds_to_a_file_and_refuses_one_that_it_would_spoil() {
     }
     assert_eq!(fs::read_to_string(&output).unwrap(), spoilt);
 }
+
+/// In a folder like /tmp only its owner may replace a file, though all may write to it: found before the work, not after.
+#[test]
+fn a_file_of_another_user_in_a_sticky_folder_is_refused() {
+    use std::os::unix::process::CommandExt as _;
+    /// `nobody`, by the number that it has everywhere.
+    const OTHER: u32 = 65534;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    let file = folder.path().join("tuned.toml");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+    let args = ["tune", "--seqlen-q", "64", "-o", file.to_str().unwrap()];
+    let mut other = command(&[&args[..], &SHAPE].concat());
+    let spawned = other.uid(OTHER).gid(OTHER).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("not run: the command cannot be started as another user: {error}");
+            return;
+        }
+    };
+    let output = ended(child);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("belongs to another user and lies in a folder"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "");
+}

@@ -253,7 +253,7 @@ impl Device {
         check(table, is_simulated, "aclrtGetCurrentContext", code)?;
         let soc = match soc {
             Some(soc) => soc,
-            None => Soc::by_name(&soc_name(table, is_simulated)?)?,
+            None => Soc::named(&soc_name(table, is_simulated)?)?,
         };
         let name = format!("{}:{number}", backend.prefix());
         let driver = Driver::new(table, context, is_simulated);

@@ -29,6 +29,7 @@ impl Event {
     /// # Errors
     /// `Driver` when the device has no event left.
     pub fn new(device: &Device) -> Result<Event> {
+        device.driver().latched()?;
         Self::with_flag(device, event_flag::SYNC)
     }
 
@@ -37,13 +38,20 @@ impl Event {
     /// # Errors
     /// `Driver` when the device has no event left.
     pub fn timing(device: &Device) -> Result<Event> {
+        device.driver().latched()?;
+        Self::polled(device)
+    }
+
+    /// An event that is only asked whether it was reached, by a caller that can do without: recording it takes none of the device's
+    /// events and so never waits for one (acl-runtime.md 1.6), and an error that a drop met is left to the next call.
+    pub(super) fn polled(device: &Device) -> Result<Event> {
         Self::with_flag(device, event_flag::TIME_LINE)
     }
 
     /// `aclrtCreateEventExWithFlag`; a driver that does not take the flag has `aclrtCreateEvent`, which does both.
     fn with_flag(device: &Device, flag: u32) -> Result<Event> {
         let mut handle = Handle::NULL;
-        let made = device.driver().call("aclrtCreateEventExWithFlag", |t| {
+        let made = device.driver().attempt("aclrtCreateEventExWithFlag", |t| {
             // SAFETY: the pointer is to a live handle.
             unsafe { (t.aclrtCreateEventExWithFlag)(&raw mut handle.0, flag) }
         });
@@ -52,7 +60,7 @@ impl Event {
         };
         match made {
             Err(error) if error.driver_code().is_some_and(refused) => {
-                device.driver().call("aclrtCreateEvent", |t| {
+                device.driver().attempt("aclrtCreateEvent", |t| {
                     // SAFETY: the pointer is to a live handle.
                     unsafe { (t.aclrtCreateEvent)(&raw mut handle.0) }
                 })?;

@@ -224,15 +224,19 @@ struct HostInner {
     len: usize,
 }
 
+/// Aligned as pinned memory is.
+#[repr(align(4096))]
+struct Page;
+
 impl HostBuffer {
     /// Allocates `len` bytes, zeroed.
     ///
     /// # Errors
     /// `OutOfMemory`.
     pub fn alloc(device: &Device, len: usize) -> Result<HostBuffer> {
-        let mut address = Handle(std::ptr::dangling_mut::<c_void>());
+        // For no bytes, which a driver does not allocate: a slice needs an address that is not null, and one of numbers an aligned one.
+        let mut address = Handle(std::ptr::dangling_mut::<Page>().cast());
         if len == 0 {
-            // A driver allocates no 0 bytes, and a slice of none needs an address that is not null.
             return Ok(HostBuffer { inner: Arc::new(HostInner { device: device.clone(), address, len }) });
         }
         device.driver().call("aclrtMallocHost", |t| {

@@ -20,8 +20,9 @@ use crate::{Error, Result};
 /// Something that must outlive queued work.
 pub(super) type Keep = Arc<dyn Any + Send + Sync>;
 
-/// From so many kept things on, a stream marks its work so that it can let go of them, even if others hold them too.
-const MARK_FROM: usize = 64;
+/// A thing that so many submissions have not used is worth a mark even if others hold it too: they may be other streams, for which the
+/// same holds. A mark costs two calls of the driver, so one is made for each so many submissions and not for each.
+const STALE_AFTER: u64 = 8;
 
 /// A queue of work. Work of one stream runs in order; streams run side by side unless events order them.
 ///
@@ -70,9 +71,10 @@ impl Kept {
         self.things.extract_if(|_, (number, _)| *number <= last).map(|(_, (_, thing))| thing).collect()
     }
 
-    /// Is there something to gain: a thing that nobody else holds, or very many?
+    /// Is there something to gain: a thing that nobody else holds, or that is no longer used?
     fn is_worth_a_mark(&self) -> bool {
-        self.things.len() >= MARK_FROM || self.things.values().any(|(_, thing)| Arc::strong_count(thing) == 1)
+        let is_stale = |number: u64| number + STALE_AFTER <= self.submissions;
+        self.things.values().any(|(number, thing)| Arc::strong_count(thing) == 1 || is_stale(*number))
     }
 }
 
@@ -325,7 +327,7 @@ impl Inner {
     fn mark(&self, kept: &mut Kept) -> Result<u64> {
         let mark = match kept.mark.take() {
             Some(mark) => mark,
-            None => Event::new(&self.device)?,
+            None => Event::polled(&self.device)?,
         };
         let (event, stream) = (mark.handle().0, self.handle.0);
         let recorded = self.device.driver().attempt("aclrtRecordEvent", |t| {
@@ -376,7 +378,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if !self.finish() {
             // Work may still use these, and the mark may be under way; memory is lost rather than freed under a running kernel.
-            std::mem::forget(std::mem::take(&mut *self.kept()));
+            let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(kept));
         }
     }
 }

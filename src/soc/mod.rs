@@ -126,17 +126,27 @@ impl Soc {
         if let Some(soc) = Self::all().iter().find(|s| short(&s.name) == wanted) {
             return Ok(soc);
         }
-        let names = |socs: &[&Soc]| socs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
         let begun: Vec<&Soc> = Self::all().iter().filter(|s| short(&s.name).starts_with(&wanted)).collect();
         if begun.len() > 1 {
             return Err(Error::invalid(format!("SoC {name:?} given, one of {} wanted", names(&begun))));
         }
-        let known: Vec<&Soc> = Self::all().iter().collect();
-        Err(Error::new(
-            crate::ErrorKind::Unsupported,
-            format!("SoC {name:?} is not described in cann.toml; known: {}", names(&known)),
-        ))
+        Self::named(name)
     }
+
+    /// The SoC with exactly this name, as a driver gives it.
+    pub(crate) fn named(name: &str) -> Result<&'static Soc> {
+        Self::all().iter().find(|s| s.name == name).ok_or_else(|| {
+            let known: Vec<&Soc> = Self::all().iter().collect();
+            Error::new(
+                crate::ErrorKind::Unsupported,
+                format!("SoC {name:?} is not described in cann.toml; known: {}", names(&known)),
+            )
+        })
+    }
+}
+
+fn names(socs: &[&Soc]) -> String {
+    socs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -169,6 +179,15 @@ mod tests {
         }
         for name in ["910B22", "Ascend 910B2", "B2", "910"] {
             assert!(Soc::by_name(name).is_err(), "{name}");
+        }
+    }
+
+    /// A driver's name is no abbreviation that somebody typed.
+    #[test]
+    fn the_name_that_a_driver_gives_is_taken_as_it_is() {
+        assert_eq!(Soc::named("Ascend910B2").unwrap().name, "Ascend910B2");
+        for name in ["Ascend910B", "910b2", "Ascend910"] {
+            assert_eq!(Soc::named(name).unwrap_err().kind(), crate::ErrorKind::Unsupported, "{name}");
         }
     }
 }

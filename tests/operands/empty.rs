@@ -32,6 +32,7 @@ fn buffers_and_copies() {
         assert!(stream.copy(&full, &buffer).is_err());
         let mut host = HostBuffer::alloc(&device, 0).unwrap();
         assert!(host.is_empty() && host.iter_mut().next().is_none());
+        assert!(bytemuck::cast_slice::<u8, u64>(&host).is_empty(), "aligned for any number");
         host = stream.copy_to_device(host, &buffer).unwrap().wait().unwrap();
         host = stream.copy_to_host(&full, host).unwrap().wait().unwrap();
         assert_eq!(format!("{host:?}"), "HostBuffer { len_bytes: 0, .. }");

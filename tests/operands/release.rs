@@ -43,6 +43,35 @@ fn memory_of_steps_is_given_back_while_later_ones_run() {
     }
 }
 
+/// What a step uses on two streams is held by both; neither is ever idle or synchronised.
+#[test]
+fn memory_that_two_streams_share_is_given_back() {
+    let device = device();
+    let (first, second) = (Stream::new(&device).unwrap(), Stream::new(&device).unwrap());
+    let gate = Gate::default();
+    let result = Buffer::alloc(&device, MIB).unwrap();
+    let before = device.memory_info().unwrap().free_bytes;
+    let mut last: Option<Event> = None;
+    for step in 1..=200 {
+        let buffer = Buffer::alloc(&device, MIB).unwrap();
+        first.zero(&buffer).unwrap();
+        let (written, done) = (Event::new(&device).unwrap(), Event::new(&device).unwrap());
+        written.record(&first).unwrap();
+        second.wait_event(&written).unwrap();
+        second.copy(&buffer, &result).unwrap();
+        gate.hold(&second, step);
+        done.record(&second).unwrap();
+        gate.open(step - 1);
+        if let Some(last) = last.replace(done) {
+            last.synchronize().unwrap();
+        }
+    }
+    let held = before - device.memory_info().unwrap().free_bytes;
+    gate.open(200);
+    second.synchronize().unwrap();
+    assert!(held <= 24 * MIB, "{} MiB of 200 steps of 1 MiB are held", held / MIB);
+}
+
 /// Nothing is given back that work still uses, whatever order things are dropped in.
 #[test]
 fn memory_that_is_used_stays() {

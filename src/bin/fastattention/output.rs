@@ -170,6 +170,12 @@ fn place(path: &Path, target: PathBuf) -> Result<Place> {
             }
             let opened = OpenOptions::new().write(true).open(&target);
             opened.with_context(|| format!("output {shown} cannot be written"))?;
+            if is_kept_by_its_folder(&target, &found)? {
+                bail!(
+                    "output {shown} belongs to another user and lies in a folder whose files only their owners replace; \
+                     wanted another path"
+                );
+            }
         }
         // Other kinds are never opened: a FIFO would wait for a reader, and a block device holds a file system.
         Ok(found) if is_character_device(&found) => {
@@ -221,6 +227,22 @@ fn is_character_device(found: &Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_character_device(_found: &Metadata) -> bool {
     false
+}
+
+/// Is it a file of somebody else's in a folder like /tmp, where only owners may replace a file?
+#[cfg(unix)]
+fn is_kept_by_its_folder(target: &Path, found: &Metadata) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    const STICKY: u32 = 0o1000;
+    let user = rustix::process::geteuid();
+    let folder = fs::metadata(target.parent().unwrap_or(Path::new(".")))?;
+    let owners = [found.uid(), folder.uid()];
+    Ok(folder.mode() & STICKY != 0 && !user.is_root() && !owners.contains(&user.as_raw()))
+}
+
+#[cfg(not(unix))]
+fn is_kept_by_its_folder(_target: &Path, _found: &Metadata) -> Result<bool> {
+    Ok(false)
 }
 
 /// A new file beside the target, of a name that no file has: a rename replaces a file at once only within one file system.

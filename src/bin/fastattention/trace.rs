@@ -33,13 +33,13 @@ pub(crate) struct Trace {
     #[arg(long, conflicts_with = "summary")]
     json: bool,
     /// Integers instead of names for cores and pipes in the trace, named by metadata.
-    #[arg(long)]
+    #[arg(long, requires = "output")]
     integer_ids: bool,
     /// Groups of cores to write, for example 0,1 [default: all].
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', requires = "output")]
     cores: Option<Vec<u32>>,
     /// Longest trace in megabytes before compression; cores are left out beyond it, and the file says which.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 100, requires = "output", value_parser = clap::value_parser!(u64).range(1..))]
     max_mb: u64,
     /// Start with an empty L2 instead of one that an earlier run has filled.
     #[arg(long)]

@@ -96,6 +96,8 @@ mod reserved {
     use std::ptr::NonNull;
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+    use rustix::process::{getrlimit, Resource};
+
     /// Bytes of address space that may still stay empty in this process: well below the 1.5 TiB that ThreadSanitizer has for mappings.
     static LEFT: AtomicUsize = AtomicUsize::new(1 << 40);
 
@@ -114,8 +116,12 @@ mod reserved {
     }
 
     impl Reservation {
-        /// `None` when the address space of the process has no room, or the host no memory.
+        /// `None` when the address space of the process has no room or a limit, or the host has no memory.
         pub(super) fn new(bytes: usize) -> Option<Self> {
+            // What stays empty counts for `ulimit -v`, too; the program needs it for other things.
+            if getrlimit(Resource::As).current.is_some() {
+                return None;
+            }
             let part = |left: usize| left / PART / UNIT * UNIT;
             let take = |left: usize| (part(left) > 0).then(|| left - part(left));
             let left = LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;

@@ -20,6 +20,9 @@ use machine::Machine;
 /// Variables that are told besides those that start with one of [`PREFIXES`]: the compiler's.
 const VARIABLES: [&str; 2] = ["CXX", "CXXFLAGS"];
 
+/// Of which only that they are set is told: a report is sent away.
+const SECRETS: [&str; 1] = ["FASTATTENTION_RENDEZVOUS_SECRET"];
+
 /// Of the variables of this crate and of CANN.
 const PREFIXES: [&str; 2] = ["FASTATTENTION_", "ASCEND_"];
 
@@ -296,9 +299,12 @@ impl HostCompiler {
 /// Those that are set, sorted.
 fn variables() -> Vec<Variable> {
     let mut set: Vec<Variable> = std::env::vars_os()
-        .map(|(name, value)| Variable {
-            name: name.to_string_lossy().into_owned(),
-            value: value.to_string_lossy().into_owned(),
+        .map(|(name, value)| {
+            let name = name.to_string_lossy().into_owned();
+            let is_secret = SECRETS.contains(&name.as_str());
+            let value =
+                if is_secret { "(set, not shown)".into() } else { value.to_string_lossy().into_owned() };
+            Variable { name, value }
         })
         .filter(|v| PREFIXES.iter().any(|p| v.name.starts_with(p)) || VARIABLES.contains(&v.name.as_str()))
         .collect();
