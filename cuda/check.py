@@ -1,0 +1,335 @@
+#!/usr/bin/env python3
+"""Runs the Volta kernels on a table of problems and compares them with float64.
+
+  python3 cuda/check.py --device               # through libcuda on an NVIDIA GPU of compute capability 7.0 or newer
+  python3 cuda/check.py --model FOLDER         # in the sm_70 machine-code interpreter of FOLDER (sass70.py, volta_model.py)
+  python3 cuda/check.py --device --only causal # problems whose name contains a word
+  python3 cuda/check.py --list
+
+Needs numpy. On a GPU newer than Volta the results are proof, the times are not: the tensor instruction is emulated there.
+A problem passes if the largest error is at most twice that of the same formula with scores and p rounded to half, if lse is
+within 2e-3, and if nothing outside o and lse was written. Exit code 1 if one fails.
+"""
+import argparse
+import ctypes
+import math
+import os
+import struct
+import sys
+import time
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Kernel by head dims: the first row whose two limits hold.  head_dim, head_dim_v, rows a block, shared bytes, column blocks
+TABLE = [(32, 32, 128, 16384, 1), (64, 64, 128, 32768, 1), (80, 80, 128, 40960, 1), (96, 96, 128, 49152, 1),
+         (128, 128, 128, 49152, 1), (256, 256, 128, 81920, 2)]
+GUARD = 64                              # elements around every output that must stay as they were
+
+
+def problem(name, **changes):
+    p = dict(name=name, batch=1, heads=2, heads_k=2, seqlen_q=128, seqlen_k=128, d=128, dv=None, left=-1, right=-1, scale=None,
+             layout='bhsd', lens_q=None, lens_k=None, values='normal', seed=len(PROBLEMS))
+    unknown = set(changes) - set(p)
+    assert not unknown, unknown
+    p.update(changes)
+    p['dv'] = p['dv'] or p['d']
+    PROBLEMS.append(p)
+
+
+PROBLEMS = []
+for d in (8, 32, 40, 64, 72, 80, 88, 96, 104, 120, 128, 136, 192, 256):
+    problem('d%d' % d, d=d, heads=1, heads_k=1)
+    problem('d%d causal tails' % d, d=d, heads=1, heads_k=1, seqlen_q=77, seqlen_k=203, right=0)
+for d, dv in ((64, 128), (128, 64), (80, 96), (192, 128), (40, 24), (128, 256), (256, 8)):
+    problem('d%d dv%d' % (d, dv), d=d, dv=dv, heads=1, heads_k=1, seqlen_k=150)
+for d in (64, 80, 96, 128):
+    problem('d%d longer' % d, d=d, seqlen_q=384, seqlen_k=640, heads=1, heads_k=1)
+    problem('d%d causal square' % d, d=d, seqlen_q=384, seqlen_k=384, heads=1, heads_k=1, right=0)
+    problem('d%d window' % d, d=d, seqlen_q=300, seqlen_k=500, left=70, right=9, heads=1, heads_k=1)
+for rows, keys in ((1, 1), (1, 64), (1, 65), (2, 63), (31, 33), (129, 127), (128, 1), (200, 5)):
+    problem('lengths %dx%d' % (rows, keys), seqlen_q=rows, seqlen_k=keys)
+    problem('lengths %dx%d causal' % (rows, keys), seqlen_q=rows, seqlen_k=keys, right=0)
+problem('no keys', seqlen_q=5, seqlen_k=0)
+problem('rows without keys', seqlen_q=200, seqlen_k=60, right=0)
+problem('window of one key', seqlen_q=150, seqlen_k=150, left=0, right=0)
+problem('window left only', seqlen_q=260, seqlen_k=260, left=33)
+problem('window right only', seqlen_q=260, seqlen_k=260, right=40)
+problem('window beside the keys', seqlen_q=150, seqlen_k=150, left=3, right=2)
+problem('gqa', heads=6, heads_k=2, seqlen_q=70, seqlen_k=90)
+problem('mqa causal', heads=4, heads_k=1, seqlen_q=70, seqlen_k=90, right=0)
+problem('batches', batch=3, seqlen_q=40, seqlen_k=100)
+problem('layout bshd', batch=2, heads=3, heads_k=3, layout='bshd', seqlen_q=50, seqlen_k=80, d=64)
+problem('layout padded', batch=2, heads=4, heads_k=2, layout='padded', seqlen_q=50, seqlen_k=80, d=80, right=0)
+problem('ragged', batch=4, heads=2, heads_k=1, layout='bshd', lens_q=[3, 0, 130, 64], lens_k=[70, 9, 200, 64], d=64)
+problem('ragged causal', batch=4, heads=2, heads_k=2, layout='bshd', lens_q=[130, 1, 0, 65], lens_k=[130, 90, 0, 20], right=0)
+problem('scale negative', scale=-0.07, seqlen_k=100)
+problem('scale zero', scale=0.0, seqlen_k=100, right=0)
+problem('scale large', scale=2.0, seqlen_k=300, d=64)
+for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
+    problem('values ' + values, values=values, seqlen_k=520, heads=1, heads_k=1, d=64)
+    problem('values %s causal' % values, values=values, seqlen_q=140, seqlen_k=260, heads=1, heads_k=1, right=0)
+
+
+# ------------------------------------------------------------------ data and reference
+def tensors(p):
+    """q k v as [batch][head][row][dim] of half; ragged ones are padded with zeros."""
+    rng = np.random.default_rng(p['seed'])
+    b, s, n = p['batch'], max(p['lens_q'] or [p['seqlen_q']]), max(p['lens_k'] or [p['seqlen_k']])
+    q, k, v = (rng.standard_normal(shape) for shape in ((b, p['heads'], s, p['d']), (b, p['heads_k'], n, p['d']),
+                                                       (b, p['heads_k'], n, p['dv'])))
+    step = np.arange(n)[:, None]
+    if p['values'] in ('rising', 'falling'):            # the running maximum moves in every tile, or never again
+        q, k = np.abs(q), np.abs(k) * (step if p['values'] == 'rising' else n - step) / n * 4
+    elif p['values'] == 'equal':
+        q, k = np.ones_like(q), np.ones_like(k)
+    elif p['values'] == 'sink':
+        k[:, :, 0] = 3 * q[:, :p['heads_k'], 0]
+    elif p['values'] == 'spike':                        # one late key far above everything: exp of the old offset overflows
+        k[:, :, n - 3] = 40 * q[:, :p['heads_k'], -1]
+    elif p['values'] == 'large':
+        q, k, v = q * 12, k * 12, v * 100
+    return [x.astype(np.float16) for x in (q, k, v)]
+
+
+def attention(p, q, k, v, rows, keys, rounded):
+    """o and lse of one head, in float64; `rounded`: the scores, p and o through half, as a plain implementation has them."""
+    q, k, v = (x.astype(np.float64) for x in (q[:rows], k[:keys], v[:keys]))
+    scale = p['scale'] if p['scale'] is not None else 1 / math.sqrt(p['d'])
+    scores = q @ k.T * scale
+    if rounded:
+        scores = scores.astype(np.float16).astype(np.float64)
+    at = np.arange(keys)[None] - np.arange(rows)[:, None] - (keys - rows)
+    seen = np.ones_like(scores, bool)
+    if p['right'] >= 0:
+        seen &= at <= p['right']
+    if p['left'] >= 0:
+        seen &= at >= -p['left']
+    scores = np.where(seen, scores, -np.inf)
+    top = scores.max(1, initial=-np.inf, keepdims=True)
+    weight = np.exp(scores - np.where(np.isfinite(top), top, 0))
+    total = weight.sum(1, keepdims=True)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        lse = (top + np.log(total))[:, 0]
+        if rounded:
+            o = np.where(total > 0, (weight / total).astype(np.float16).astype(np.float64) @ v, 0).astype(np.float16)
+        else:
+            o = np.where(total > 0, weight / total @ v, 0)
+    return o.astype(np.float64), lse
+
+
+def place(x, layout, lens):
+    """Half array in device order, and byte strides (batch, head, row)."""
+    b, h, s, d = x.shape
+    if lens:
+        flat = np.concatenate([x[n, :, :lens[n]].transpose(1, 0, 2) for n in range(b)])
+        return np.ascontiguousarray(flat), (0, d * 2, h * d * 2)
+    if layout == 'bhsd':
+        return np.ascontiguousarray(x), (h * s * d * 2, s * d * 2, d * 2)
+    pad = 16 if layout == 'padded' else 0               # 16 elements of NaN after every row and head
+    out = np.full((b, s, h, d + pad), np.nan, np.float16)
+    out[..., :d] = x.transpose(0, 2, 1, 3)
+    return out, (s * h * (d + pad) * 2, (d + pad) * 2, h * (d + pad) * 2)
+
+
+class Launch:
+    """Buffers, parameters and grid of a problem; `put` makes a device buffer of an array and returns its address."""
+
+    def __init__(self, p, put):
+        q, k, v = self.inputs = tensors(p)
+        self.p = p
+        dims = (p['d'], p['dv'])
+        row = next(r for r in TABLE if dims[0] <= r[0] and dims[1] <= r[1])
+        self.kernel, self.shared, self.threads = 'flash_fwd_f16_d%d' % row[0], row[3], 128
+        s = q.shape[2]
+        template = np.zeros((p['batch'], p['heads'], s, p['dv']), np.float16)
+        o, o_stride = place(template, p['layout'], p['lens_q'])
+        self.o_shape, self.total_q = o.shape, sum(p['lens_q']) if p['lens_q'] else s
+        lse_shape = (p['heads'], self.total_q) if p['lens_q'] else (p['batch'], p['heads'], s)
+        guarded = np.full(o.size + 2 * GUARD, 0x7e77, np.uint16)
+        guarded_lse = np.full(int(np.prod(lse_shape)) + 2 * GUARD, 0x7fc0beef, np.uint32)
+        self.lse_shape = lse_shape
+        placed = [place(x, p['layout'], lens) for x, lens in ((q, p['lens_q']), (k, p['lens_k']), (v, p['lens_k']))]
+        at = [put(x) for x, _ in placed]
+        self.o_at, self.lse_at = put(guarded), put(guarded_lse)
+        cu = [put(np.concatenate([[0], np.cumsum(lens)]).astype(np.int32)) if lens else 0 for lens in (p['lens_q'], p['lens_k'])]
+        scale = p['scale'] if p['scale'] is not None else 1 / math.sqrt(p['d'])
+        strides = [st for _, st in placed] + [o_stride]
+        lse_stride = (0, self.total_q) if p['lens_q'] else (p['heads'] * s, s)
+        self.fields = [('Q', x) for x in at] + [('Q', self.o_at + GUARD * 2), ('Q', self.lse_at + GUARD * 4)]
+        self.fields += [('Q', x) for x in cu]
+        self.fields += [('f', (abs(scale) or 1.0) * math.log2(math.e))]
+        self.fields += [('i', x) for x in (q.shape[2], k.shape[2], p['heads_k'], p['d'], p['dv'], p['left'], p['right'])]
+        self.fields += [('I', st[2]) for st in strides] + [('q', st[0]) for st in strides] + [('q', st[1]) for st in strides]
+        self.fields += [('q', x) for x in lse_stride]
+        self.fields += [('I', 0 if scale == 0 else 0xffffffff), ('I', 0x80008000 if scale < 0 else 0), ('I', 0)]
+        self.grid = (p['heads'], max(1, -(-s // row[2])), p['batch'] * row[4])
+
+    def packed(self):
+        out = bytearray()
+        for code, value in self.fields:
+            size = struct.calcsize(code)
+            out += bytes(-len(out) % size) + struct.pack('<' + code, value)
+        return bytes(out)
+
+    def compare(self, o_words, lse_words):
+        """(passes, text) from the guarded outputs as read back."""
+        p, (q, k, v) = self.p, self.inputs
+        written = [w for w, pattern in ((o_words, 0x7e77), (lse_words, 0x7fc0beef))
+                   if (w[:GUARD] != pattern).any() or (w[-GUARD:] != pattern).any()]
+        if written:
+            return False, 'wrote outside o or lse'
+        o = o_words[GUARD:-GUARD].view(np.float16).reshape(self.o_shape).astype(np.float64)
+        lse = lse_words[GUARD:-GUARD].view(np.float32).reshape(self.lse_shape).astype(np.float64)
+        worst, plain_worst, worst_lse, first = 0.0, 0.0, 0.0, 0
+        for b in range(p['batch']):
+            rows = p['lens_q'][b] if p['lens_q'] else p['seqlen_q']
+            keys = p['lens_k'][b] if p['lens_k'] else p['seqlen_k']
+            for h in range(p['heads']):
+                hk = h // (p['heads'] // p['heads_k'])
+                want, want_lse = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, False)
+                plain, _ = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, True)
+                if p['lens_q']:
+                    got, got_lse = o[first:first + rows, h], lse[h, first:first + rows]
+                elif p['layout'] == 'bhsd':
+                    got, got_lse = o[b, h], lse[b, h]
+                else:
+                    got, got_lse = o[b, :, h, :p['dv']], lse[b, h]
+                    if p['layout'] == 'padded' and not np.isnan(o[b, :, h, p['dv']:]).all():
+                        return False, 'wrote between the rows of o'
+                if rows == 0:
+                    continue
+                if not np.isfinite(got).all():
+                    return False, 'o holds %d values that are not finite' % (~np.isfinite(got)).sum()
+                empty = np.isneginf(want_lse)
+                if (np.isneginf(got_lse) != empty).any() or np.isnan(got_lse).any() or (got[empty] != 0).any():
+                    return False, 'rows without keys are wrong'
+                worst = max(worst, np.abs(got - want).max())
+                plain_worst = max(plain_worst, np.abs(plain - want).max())
+                if (~empty).any():
+                    worst_lse = max(worst_lse, np.abs(got_lse[~empty] - want_lse[~empty]).max())
+            first += rows
+        good = worst <= 2 * plain_worst + 1e-6 and worst_lse <= 2e-3
+        return good, 'error %.1e (plain %.1e), lse %.1e' % (worst, plain_worst, worst_lse)
+
+
+# ------------------------------------------------------------------ where to run
+class Model:
+    """Interpreter of sm_70 machine code."""
+
+    def __init__(self, folder):
+        sys.path.insert(0, folder)
+        import sass70
+        import tempfile
+        import volta_model
+        self.sass70, self.tools, self.folder, self.kernels = sass70, volta_model, tempfile.mkdtemp(), {}
+
+    def run(self, p):
+        memory = self.tools.Memory()
+
+        def put(array):
+            name = 'p%d' % len(memory.arrays)
+            memory.add(name, array)
+            return self.tools.BASE + memory.offsets[name]
+        launch = Launch(p, put)
+        memory.build()
+        if launch.kernel not in self.kernels:
+            cubin, _ = self.tools.to_cubin(os.path.join(HERE, 'ptx', launch.kernel + '.ptx'), self.folder, [])
+            self.kernels[launch.kernel] = self.sass70.Kernel(cubin, None)
+        kernel, params = self.kernels[launch.kernel], launch.packed()
+        for z in range(launch.grid[2]):
+            for y in range(launch.grid[1]):
+                for x in range(launch.grid[0]):
+                    block = self.sass70.Block(kernel, memory.words, self.tools.BASE, params, (x, y, z), (launch.threads, 1, 1),
+                                              launch.grid, launch.shared)
+                    block.smem[:] = 0x7fff7fff          # NaN: what is not written shows
+                    block.run()
+        names = {self.tools.BASE + offset: name for name, offset in memory.offsets.items()}
+        return launch.compare(memory.read(names[launch.o_at]), memory.read(names[launch.lse_at]))
+
+
+class Device:
+    """A GPU, through the driver alone."""
+
+    def __init__(self):
+        self.cu, self.kernels = ctypes.CDLL('libcuda.so.1'), {}
+        device, context, name = ctypes.c_int(), ctypes.c_void_p(), ctypes.create_string_buffer(100)
+        self.call('cuInit', 0)
+        self.call('cuDeviceGet', ctypes.byref(device), 0)
+        self.call('cuDeviceGetName', name, 100, device)
+        self.call('cuDevicePrimaryCtxRetain', ctypes.byref(context), device)
+        self.call('cuCtxSetCurrent', context)
+        print('device: ' + name.value.decode())
+
+    def call(self, name, *args):
+        code = getattr(self.cu, name)(*args)
+        if code:
+            text = ctypes.c_char_p()
+            self.cu.cuGetErrorString(code, ctypes.byref(text))
+            raise RuntimeError('%s: %d %s' % (name, code, (text.value or b'').decode()))
+
+    def kernel(self, launch):
+        if launch.kernel not in self.kernels:
+            with open(os.path.join(HERE, 'ptx', launch.kernel + '.ptx'), 'rb') as handle:
+                text = handle.read() + b'\0'
+            module, function = ctypes.c_void_p(), ctypes.c_void_p()
+            self.call('cuModuleLoadData', ctypes.byref(module), text)
+            self.call('cuModuleGetFunction', ctypes.byref(function), module, launch.kernel.encode())
+            self.call('cuFuncSetAttribute', function, 8, launch.shared)     # largest dynamic shared memory
+            self.kernels[launch.kernel] = function
+        return self.kernels[launch.kernel]
+
+    def run(self, p):
+        pointers, arrays = [], {}
+
+        def put(array):
+            at = ctypes.c_uint64()
+            self.call('cuMemAlloc_v2', ctypes.byref(at), ctypes.c_size_t(max(array.nbytes, 4)))
+            if array.nbytes:
+                self.call('cuMemcpyHtoD_v2', at, array.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(array.nbytes))
+            pointers.append(at)
+            arrays[at.value] = array
+            return at.value
+        launch = Launch(p, put)
+        kinds = {'Q': ctypes.c_uint64, 'q': ctypes.c_int64, 'I': ctypes.c_uint32, 'i': ctypes.c_int32, 'f': ctypes.c_float}
+        values = [kinds[code](value) for code, value in launch.fields]
+        params = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
+        self.call('cuLaunchKernel', self.kernel(launch), *launch.grid, launch.threads, 1, 1, launch.shared, None, params, None)
+        self.call('cuCtxSynchronize')
+        out = []
+        for at in (launch.o_at, launch.lse_at):
+            host = np.empty_like(arrays[at])
+            self.call('cuMemcpyDtoH_v2', host.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(at), ctypes.c_size_t(host.nbytes))
+            out.append(host)
+        for at in pointers:
+            self.call('cuMemFree_v2', at)
+        return launch.compare(*out)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--device', action='store_true')
+    parser.add_argument('--model', metavar='FOLDER')
+    parser.add_argument('--only', default='')
+    parser.add_argument('--list', action='store_true')
+    args = parser.parse_args()
+    chosen = [p for p in PROBLEMS if args.only in p['name']]
+    if args.list:
+        return print('\n'.join(p['name'] for p in chosen))
+    if args.device == bool(args.model):
+        parser.error('--device or --model FOLDER is needed')
+    machine, failed = Device() if args.device else Model(args.model), 0
+    for p in chosen:
+        started = time.time()
+        try:
+            good, text = machine.run(p)
+        except Exception as why:                        # a fault ends this problem, not the table
+            good, text = False, '%s: %s' % (type(why).__name__, why)
+        failed += not good
+        print('%-4s %-30s %s  (%.2f s)' % ('ok' if good else 'FAIL', p['name'], text, time.time() - started), flush=True)
+    print('%d of %d problems failed' % (failed, len(chosen)))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__':
+    main()
