@@ -6,6 +6,8 @@
   python3 cuda/check.py --device --only causal # problems whose name contains a word
   python3 cuda/check.py --list
 
+The wavefronts that --model prints are ncu's l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum and .._op_st.sum.
+
 Needs numpy. On a GPU newer than Volta the results are proof, the times are not: the tensor instruction is emulated there.
 A problem passes if the largest error is at most twice that of the same formula with scores and p rounded to half, if lse is
 within 2e-3, and if nothing outside o and lse was written. Exit code 1 if one fails.
@@ -237,6 +239,7 @@ class Model:
             cubin, _ = self.tools.to_cubin(os.path.join(HERE, 'ptx', launch.kernel + '.ptx'), self.folder, [])
             self.kernels[launch.kernel] = self.sass70.Kernel(cubin, None)
         kernel, params = self.kernels[launch.kernel], launch.packed()
+        counts = dict(lds=0, sts=0, hmma=0)
         for z in range(launch.grid[2]):
             for y in range(launch.grid[1]):
                 for x in range(launch.grid[0]):
@@ -244,8 +247,14 @@ class Model:
                                               launch.grid, launch.shared)
                     block.smem[:] = 0x7fff7fff          # NaN: what is not written shows
                     block.run()
+                    for warp in block.warps:
+                        for number, wavefronts in warp.trace:
+                            kind = kernel.code[number].kind
+                            if kind in counts:
+                                counts[kind] += 0.25 if kind == 'hmma' else wavefronts
         names = {self.tools.BASE + offset: name for name, offset in memory.offsets.items()}
-        return launch.compare(memory.read(names[launch.o_at]), memory.read(names[launch.lse_at]))
+        good, text = launch.compare(memory.read(names[launch.o_at]), memory.read(names[launch.lse_at]))
+        return good, text + ', shared wavefronts: %(lds)d loads %(sts)d stores, %(hmma)d mma' % counts
 
 
 class Device:
