@@ -1,4 +1,4 @@
-//! The layers of the performance section.
+//! The layers of `docs/performance`.
 
 use std::fmt::Write as _;
 

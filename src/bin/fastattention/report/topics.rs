@@ -1,4 +1,4 @@
-//! What the performance section compares, and how.
+//! What `docs/performance` compares, and how.
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -12,7 +12,7 @@ use super::figure::{Chart, Figure, Line, Section};
 use crate::chart::{Axis, Level, Marks};
 use crate::workload::{Op, Workload};
 
-/// A table of the performance section.
+/// A table of `docs/performance`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Topic {
     /// Rate of `flash_fwd` on long sequences, with and without causal mask.
