@@ -45,6 +45,13 @@ fn a_damaged_header_is_an_error_or_changes_nothing() {
 }
 
 #[test]
+fn a_damaged_section_header_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run("sections", folder.path());
+    assert!(said.contains("files refused"), "{said}");
+}
+
+#[test]
 fn a_symbol_that_is_defined_nowhere_is_found_when_the_image_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     compile(&folder.path().join("undefined.so"), &["-DWITH_UNDEFINED"]);
@@ -181,6 +188,36 @@ fn damage(loader: &Loader) {
     }
 }
 
+/// The section headers of `.data` and `.bss`, with places and sizes whose sum is no address.
+fn damage_sections(loader: &Loader) {
+    let whole = image();
+    let number = |at: usize, len: usize| {
+        let bytes = whole[at..at + len].iter().rev();
+        bytes.fold(0, |value, byte| value << 8 | usize::from(*byte))
+    };
+    // e_shoff, e_shnum and e_shstrndx; sh_name, sh_addr, sh_offset and sh_size of a 64-bit little-endian file.
+    let (table, count, names) = (number(40, 8), number(60, 2), number(62, 2));
+    let names = number(table + 64 * names + 24, 8);
+    let mut done = 0;
+    for header in (0..count).map(|i| table + 64 * i) {
+        let name = &whole[names + number(header, 4)..];
+        if !name.starts_with(b".data\0") && !name.starts_with(b".bss\0") {
+            continue;
+        }
+        for (address, size) in [(1, u64::MAX), (u64::MAX, u64::MAX), (u64::MAX, 1), (64, u64::MAX - 63)] {
+            let mut data = whole.to_vec();
+            data[header + 16..header + 24].copy_from_slice(&u64::to_le_bytes(address));
+            data[header + 32..header + 40].copy_from_slice(&u64::to_le_bytes(size));
+            println!("section header at {header}: address {address:#x}, {size:#x} bytes");
+            let text = loader.load_bytes(&data).unwrap_err();
+            assert!(text.contains("the file is damaged"), "{text}");
+            done += 1;
+        }
+    }
+    assert!(done > 0, "no section to damage");
+    println!("{done} files refused");
+}
+
 #[test]
 fn child() {
     let Ok(job) = std::env::var(JOB) else { return };
@@ -189,6 +226,7 @@ fn child() {
     match job.as_str() {
         "cut" => cut(&loader, &folder),
         "damaged" => damage(&loader),
+        "sections" => damage_sections(&loader),
         "undefined" => println!("{}", loader.load_path(&folder.join("undefined.so")).unwrap_err()),
         "tables" => {
             for (i, (define, want)) in WRONG_TABLES.iter().enumerate() {

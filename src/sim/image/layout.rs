@@ -164,9 +164,9 @@ impl File<'_> {
                     let (at, bytes) = (section.sh_addr(endian), section.sh_size(endian));
                     matches!(self.name(section), b".data" | b".bss")
                         && at < end
-                        && at + bytes > start / PAGE * PAGE
+                        && at.saturating_add(bytes) > start / PAGE * PAGE
                 };
-                self.segment(start, 0).is_some_and(|s| s.is_writable && end <= s.end.next_multiple_of(PAGE))
+                self.segment(start, 0).is_some_and(|s| s.is_writable && end.saturating_sub(s.end) < PAGE)
                     && !self.sections.iter().any(stays_writable)
             }
             elf::PT_TLS => {
