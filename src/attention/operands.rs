@@ -6,7 +6,8 @@ use crate::tiling::Shape;
 use crate::Result;
 
 /// The kernel addresses S, P and O in the workspace in whole 512-byte lines: GM serialises cores that share one
-/// (dav-c220.md §1.6), and buffers of the driver start on one anyway.
+/// (dav-c220.md §1.6). Counted from the start of the buffer, which the driver promises to align to 64 bytes only
+/// (acl-runtime.md §1.6): on such a buffer the kernel is slower, not wrong.
 pub(crate) const WORKSPACE_ALIGNMENT: u64 = 512;
 
 /// Where the operands of a launch lie.
