@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::core::CORE_NAMES;
 use super::order::Clock;
-use super::shadow::{page_count, pages, Accessor, Conflict, Page, Record, Refused, Used};
+use super::shadow::{page_count, pages, Accessor, Conflict, Page, Record, Refused, Used, Uses};
 use super::{Access, Gm};
 use crate::sim::addr::Addr;
 use crate::sim::fault::{range_text, AccessRecord, Site};
@@ -113,6 +113,7 @@ impl OrderHandle<'_> {
             epoch: self.epoch,
             slot: u8::try_from(self.slot).unwrap_or(u8::MAX),
             access,
+            before: Uses::default(),
         };
         let exempt = exempt.iter().fold(0, |bits, pipe| bits | 1 << *pipe as u8);
         let new = Accessor { record, clock: self.clock, exempt };

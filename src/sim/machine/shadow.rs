@@ -19,6 +19,8 @@ pub(super) struct Record {
     pub(super) epoch: u32,
     pub(super) slot: u8,
     pub(super) access: Access,
+    /// Of an atomic: how the bytes were used by what was ordered before it and is no longer recorded.
+    pub(super) before: Uses,
 }
 
 impl Record {
@@ -48,6 +50,12 @@ impl Record {
             && self.epoch == other.epoch
             && self.number == other.number
             && self.access == other.access
+            && self.before == other.before
+    }
+
+    /// How the bytes were used, as far as the order of launches depends on it.
+    fn uses(&self) -> Uses {
+        Uses::of(self.access).and(self.before)
     }
 }
 
@@ -114,10 +122,21 @@ impl Accessor<'_> {
     }
 
     fn update(&self, records: &mut Records) {
-        if !self.is_known_read(records) {
-            records.retain(|old| self.keeps(old));
-            records.push(self.record);
+        if self.is_known_read(records) {
+            return;
         }
+        let mut new = self.record;
+        records.retain(|old| {
+            let keeps = self.keeps(old);
+            if !keeps && new.access == Access::Atomic {
+                new.before = new.before.and(match old.access {
+                    Access::Atomic => old.before,
+                    other => Uses::of(other),
+                });
+            }
+            keeps
+        });
+        records.push(new);
     }
 }
 
@@ -172,9 +191,14 @@ impl Uses {
         }
     }
 
+    /// Both of them.
+    pub(crate) fn and(self, other: Uses) -> Uses {
+        Uses(self.0 | other.0)
+    }
+
     /// Does the order matter in which two launches use the same bytes like this?
     pub(crate) fn conflict(self, other: Uses) -> bool {
-        let both = Uses(self.0 | other.0);
+        let both = self.and(other);
         both != Self::READ && both != Self::ATOMIC
     }
 
@@ -295,10 +319,10 @@ impl Page {
         Ok(())
     }
 
-    /// How the bytes were used, as far as later accesses have to know: a write stands for what was ordered before it.
+    /// How the bytes were used, as far as other launches have to know: a write stands for what was ordered before it.
     pub(super) fn append_to(&self, ranges: &mut Vec<Used>) {
         for Interval { start, end, records } in &self.intervals {
-            let uses = Uses(records.iter().fold(0, |uses, r| uses | Uses::of(r.access).0));
+            let uses = records.iter().fold(Uses::default(), |uses, r| uses.and(r.uses()));
             Used::append(ranges, Used { start: *start, end: *end, uses });
         }
     }

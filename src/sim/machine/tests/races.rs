@@ -240,6 +240,36 @@ fn atomics_do_not_conflict_with_each_other() {
     }
 }
 
+/// Other launches are compared with all that a launch has done to the bytes.
+#[test]
+fn what_comes_before_atomics_is_remembered() {
+    let device = Device::new();
+    let at = device.memory.alloc(64).unwrap();
+    let add = move || issue("go_mte3", &[0, 0, at, 64, 1]);
+    let uses = |before: fn(u64) -> Kernel| {
+        let body: Body =
+            Arc::new(move || before(at).and_then(|()| add()).and_then(|()| add()).is_err().into());
+        let kernel = NamedBody { name: "test", kernel_type: KernelType::AivOnly, body, args: &[] };
+        let (_, touched) = run_body(&device.memory, &device.config, kernel, ops(), 1).unwrap();
+        let ranges: Vec<_> = touched.ranges().flat_map(|(_, ranges)| ranges).collect();
+        let [used] = ranges[..] else { panic!("one range wanted: {ranges:?}") };
+        assert_eq!((used.start, used.end), (0, 64));
+        used.uses
+    };
+    let adds = uses(|_| Ok(()));
+    assert!(!adds.conflict(adds), "additions in any order");
+    let zeroed = uses(|at| {
+        run_on(Mte3, NONE, (at, 64))?;
+        barrier(Mte3)
+    });
+    assert!(zeroed.conflict(adds) && adds.conflict(zeroed) && zeroed.conflict(zeroed));
+    let read = uses(|at| {
+        run_on(Mte2, (at, 64), NONE)?;
+        sync(Mte2, Mte3)
+    });
+    assert!(read.conflict(adds) && adds.conflict(read) && read.conflict(read));
+}
+
 #[test]
 fn accesses_that_touch_but_do_not_overlap_are_independent() {
     for device in orders() {
