@@ -1,7 +1,7 @@
 //! Work of two streams that shares memory.
 
 use fastattention::attention::FlashAttention;
-use fastattention::runtime::{Communicator, Event, ReduceOp};
+use fastattention::runtime::{Communicator, Event, HostBuffer, ReduceOp};
 use fastattention::{ErrorKind, Result};
 
 use super::*;
@@ -184,6 +184,57 @@ fn collectives_count() {
     comms[1].all_reduce(&other_stream, &other, &other, (count, DType::F16), ReduceOp::Sum).unwrap();
     races(together.run(), &[" writes them (argument 4); AllReduce on stream "]);
     other_stream.synchronize().unwrap();
+}
+
+/// What an in-place collective reads it also writes.
+#[test]
+fn readers_of_a_part_of_an_in_place_collective() {
+    for reads_first in [true, false] {
+        let devices = [device(), device()];
+        let comms = Communicator::init_all(&devices).unwrap();
+        let count = 4096;
+        let [y, other] = devices.each_ref().map(|device| Buffer::from_slice(device, &ramp(count)).unwrap());
+        let other_stream = Stream::new(&devices[1]).unwrap();
+        let together = Together::new(&devices[0]);
+        let [one, two] = &together.streams;
+        let read = || {
+            let half = HostBuffer::alloc(&devices[0], count).unwrap();
+            one.copy_to_host(&y, half).unwrap()
+        };
+        let early = reads_first.then(read);
+        comms[0].all_reduce(two, &y, &y, (count, DType::F16), ReduceOp::Sum).unwrap();
+        comms[1].all_reduce(&other_stream, &other, &other, (count, DType::F16), ReduceOp::Sum).unwrap();
+        let late = (!reads_first).then(read);
+        let texts = [" writes them (recvBuf)", "a copy on stream ", " reads them (src)"];
+        races(together.run(), &texts);
+        drop((early, late));
+        other_stream.synchronize().unwrap();
+    }
+}
+
+/// A stream that only waits and records passes on what it has waited for.
+#[test]
+fn order_goes_through_streams_without_work() {
+    let device = device();
+    let operator = FlashAttention::new(&device).unwrap();
+    let case = Attention::new(&device);
+    let launch = |stream: &Stream| operator.launch(stream, &case.plan, case.args()).unwrap();
+    let together = Together::new(&device);
+    let [one, two] = &together.streams;
+    let between: Vec<_> = (0..3).map(|_| Stream::new(&device).unwrap()).collect();
+    let order = |from: &Stream, to: &Stream| {
+        let event = Event::new(&device).unwrap();
+        event.record(from).unwrap();
+        to.wait_event(&event).unwrap();
+    };
+    for _ in 0..3 {
+        launch(one);
+        let path = [one, &between[0], &between[1], &between[2], two];
+        path.windows(2).for_each(|pair| order(pair[0], pair[1]));
+        launch(two);
+        order(two, one);
+    }
+    both_pass(together.run());
 }
 
 #[test]

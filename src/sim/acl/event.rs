@@ -98,7 +98,7 @@ impl Work for Wait {
         // Of this record, not of a later one that another stream has reached before.
         let waited = stream.wait_for_event(None, || self.number == 0 || self.clock.get().is_some());
         if let Some(clock) = self.clock.get() {
-            stream.clock().join(clock);
+            stream.clock().join(clock, stream.number());
         }
         if waited == Waited::Ready && self.number > 0 {
             stream.log(|| Step::Wait(self.event.record_id(self.number)));

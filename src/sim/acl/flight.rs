@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{Outcome, Refusal};
 use super::stream::Stream;
@@ -26,6 +26,9 @@ use crate::sim::{FaultKind, Stop};
 /// Work that has ended and is still compared with, at most. Of more, the oldest is forgotten.
 const MAX_ENDED: usize = 256;
 
+/// Ranges of bytes that are compared with, at most: of one operand, and of all work that has ended.
+const MAX_RANGES: usize = 1 << 20;
+
 /// Which work is known to have ended.
 #[derive(Clone, Debug, Default)]
 pub(in crate::sim) struct Clock {
@@ -36,23 +39,36 @@ pub(in crate::sim) struct Clock {
 }
 
 impl Clock {
-    /// Learns what another one knows.
-    pub(in crate::sim) fn join(&mut self, other: &Clock) {
+    /// Learns what another one knows. This one belongs to the stream `own`.
+    pub(super) fn join(&mut self, other: &Clock, own: u64) {
         self.ends = self.ends.max(other.ends);
         for (&stream, &number) in &other.streams {
-            let own = self.streams.entry(stream).or_default();
-            *own = number.max(*own);
+            let known = self.streams.entry(stream).or_default();
+            *known = number.max(*known);
         }
+        self.forget(own, &air());
+    }
+
+    /// Learns that everything has ended that has ended by now.
+    pub(super) fn join_now(&mut self, own: u64) {
+        let air = air();
+        self.ends = air.ends;
+        self.forget(own, &air);
+    }
+
+    /// Forgets streams without work that is still compared with. All work that an entry counts had ended before the entry was
+    /// made, so none of it is still to come. The entry of the own stream counts its work and stays.
+    fn forget(&mut self, own: u64, air: &Air) {
+        let ends = self.ends;
+        self.streams.retain(|&stream, &mut number| {
+            let counts = |ended: &Ended| ended.stream == stream && ended.number <= number;
+            stream == own || air.ended.iter().any(|ended| ended.ends > ends && counts(ended))
+        });
     }
 
     fn knows(&self, ended: &Ended) -> bool {
         ended.ends <= self.ends || self.streams.get(&ended.stream).is_some_and(|&n| n >= ended.number)
     }
-}
-
-/// Everything that has ended by now.
-pub(super) fn now() -> Clock {
-    Clock { ends: air().ends, streams: BTreeMap::new() }
 }
 
 /// What an operand is called.
@@ -97,7 +113,7 @@ impl Part {
         Self::of_rows(device, allocation, std::iter::once(range), uses, name)
     }
 
-    /// Ranges of addresses of one operand.
+    /// Ranges of addresses of one operand. Of more than [`MAX_RANGES`] the first are compared, which finds no race that is none.
     pub(super) fn of_rows(
         device: i32,
         allocation: &Allocation,
@@ -107,6 +123,9 @@ impl Part {
     ) -> Part {
         let (base, mut ranges) = (allocation.base(), Vec::new());
         for row in rows {
+            if ranges.len() == MAX_RANGES || ranges.try_reserve(1).is_err() {
+                break;
+            }
             Used::append(&mut ranges, Used { start: row.start - base, end: row.end - base, uses });
         }
         let start = ranges.first().map_or(0, |used| used.start);
@@ -114,7 +133,7 @@ impl Part {
         Part { allocation, len, ranges, operands: vec![(start, Label::Name(name))] }
     }
 
-    /// The first bytes that both use so that the order matters.
+    /// The first bytes that both use so that the order matters; the ranges of each are as [`merged`] makes them.
     fn conflict(&self, other: &Part) -> Option<(Used, Used)> {
         let (mut own, mut its) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
         while let (Some(&&a), Some(&&b)) = (own.peek(), its.peek()) {
@@ -171,6 +190,12 @@ struct Ended {
     parts: Vec<Part>,
 }
 
+impl Ended {
+    fn num_ranges(&self) -> usize {
+        self.parts.iter().map(|part| part.ranges.len()).sum()
+    }
+}
+
 /// What is in flight in this process.
 #[derive(Default)]
 struct Air {
@@ -179,7 +204,7 @@ struct Air {
     ends: u64,
     /// By stream and ticket: what had ended when it was queued.
     open: Option<HashMap<u64, BTreeMap<u64, u64>>>,
-    ended: VecDeque<Ended>,
+    ended: VecDeque<Arc<Ended>>,
 }
 
 static AIR: Mutex<Air> = Mutex::new(Air { tickets: 0, ends: 0, open: None, ended: VecDeque::new() });
@@ -197,8 +222,9 @@ impl Air {
                 stream != ended.stream && queued.first_key_value().is_some_and(|(_, &ends)| ends < ended.ends)
             })
         });
-        while self.ended.len() > MAX_ENDED {
-            self.ended.pop_front();
+        let mut ranges: usize = self.ended.iter().map(|ended| ended.num_ranges()).sum();
+        while self.ended.len() > MAX_ENDED || ranges > MAX_RANGES {
+            ranges -= self.ended.pop_front().map_or(ranges, |oldest| oldest.num_ranges());
         }
     }
 }
@@ -267,12 +293,14 @@ impl Running {
         let mut air = self::air();
         air.ends += 1;
         let Flight { stream, ticket, .. } = self.flight;
-        let own = Ended { stream, number: self.number, ticket, ends: air.ends, name, parts };
+        let own = Arc::new(Ended { stream, number: self.number, ticket, ends: air.ends, name, parts });
         let unordered = air.ended.iter().filter(|ended| !self.comes_behind(ended));
-        let found = unordered.filter_map(|other| race(other, &own)).next();
-        air.ended.push_back(own);
-        // The flight is dropped behind the lock, and forgets what nobody needs.
+        let unordered: Vec<_> = unordered.cloned().collect();
+        air.ended.push_back(Arc::clone(&own));
+        // Of two pieces of work the later one to come here compares, while other streams go on. The flight is dropped
+        // behind the lock, and forgets what nobody needs.
         drop(air);
+        let found = unordered.iter().find_map(|other| race(other, &own));
         found.map_or(Ok(()), |detail| Err(Stop::fault(FaultKind::Race, detail)))
     }
 
@@ -286,7 +314,7 @@ impl Running {
     }
 }
 
-/// One part for each allocation, with ascending ranges.
+/// One part for each allocation, with ascending ranges that do not overlap.
 fn merged(mut parts: Vec<Part>) -> Vec<Part> {
     parts.sort_by_key(|part| part.allocation);
     let mut merged: Vec<Part> = Vec::new();
@@ -300,12 +328,27 @@ fn merged(mut parts: Vec<Part>) -> Vec<Part> {
         }
     }
     for part in &mut merged {
-        part.ranges.sort_by_key(|used| used.start);
-        let mut ranges = Vec::new();
-        part.ranges.iter().for_each(|used| Used::append(&mut ranges, *used));
-        part.ranges = ranges;
+        if !part.ranges.is_sorted_by(|a, b| a.end <= b.start) {
+            part.ranges = apart(std::mem::take(&mut part.ranges));
+        }
     }
     merged
+}
+
+/// The same uses as ranges that do not overlap, as of an operand that is read and written in place.
+fn apart(mut ranges: Vec<Used>) -> Vec<Used> {
+    ranges.sort_by_key(|used| used.start);
+    let mut cuts: Vec<u64> = ranges.iter().flat_map(|used| [used.start, used.end]).collect();
+    cuts.sort_unstable();
+    let (mut next, mut open, mut apart) = (ranges.into_iter().peekable(), Vec::<Used>::new(), Vec::new());
+    for (start, end) in cuts.iter().copied().zip(cuts.iter().copied().skip(1)).filter(|(a, b)| a < b) {
+        open.retain(|used| used.end > start);
+        open.extend(std::iter::from_fn(|| next.next_if(|used| used.start <= start)));
+        if let Some(uses) = open.iter().map(|used| used.uses).reduce(Uses::and) {
+            Used::append(&mut apart, Used { start, end, uses });
+        }
+    }
+    apart
 }
 
 /// What two pieces of work that nothing orders have in common, if that matters.
@@ -328,4 +371,109 @@ fn race(a: &Ended, b: &Ended) -> Option<String> {
             its.text(its_used)
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::memory::DeviceMemory;
+
+    fn used(start: u64, end: u64, uses: Uses) -> Used {
+        Used { start, end, uses }
+    }
+
+    fn part(ranges: Vec<Used>) -> Part {
+        Part { allocation: (0, 0), len: 100, ranges, operands: Vec::new() }
+    }
+
+    /// Ranges of operands that overlap in every way, against one look at each byte.
+    #[test]
+    fn conflicts_are_those_of_the_bytes() {
+        let ends: Vec<_> = (0..6).flat_map(|start| (start + 1..=6).map(move |end| (start, end))).collect();
+        let at = |byte: u64, parts: &[Used]| {
+            let here = parts.iter().filter(|u| u.start <= byte && byte < u.end);
+            here.map(|u| u.uses).collect::<Vec<_>>()
+        };
+        for (&read, &written) in ends.iter().flat_map(|a| ends.iter().map(move |b| (a, b))) {
+            let ranges = [used(read.0, read.1, Uses::READ), used(written.0, written.1, Uses::WRITE)];
+            let both = merged(ranges.iter().map(|range| part(vec![*range])).collect());
+            assert!(both[0].ranges.is_sorted_by(|a, b| a.end <= b.start), "{:?}", both[0].ranges);
+            for &(start, end) in &ends {
+                for uses in [Uses::READ, Uses::WRITE] {
+                    let other = merged(vec![part(vec![used(start, end, uses)])]);
+                    let meets = |byte: &u64| at(*byte, &ranges).iter().any(|own| own.conflict(uses));
+                    let want = (start..end).find(meets);
+                    for (a, b) in [(&both[0], &other[0]), (&other[0], &both[0])] {
+                        let found = a.conflict(b).map(|(found, _)| found.start);
+                        assert_eq!(
+                            found, want,
+                            "{read:?} read, {written:?} written, {start}..{end} {uses:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_in_flight_are_bounded() {
+        let memory = DeviceMemory::new(1 << 20);
+        let allocation = memory.find(memory.alloc(64).unwrap()).unwrap();
+        let base = allocation.base();
+        let rows = (0..3 << 20).map(|row| base + 2 * row..base + 2 * row + 1);
+        let large = Part::of_rows(0, &allocation, rows, Uses::WRITE, "dst");
+        assert_eq!(large.ranges.len(), MAX_RANGES);
+
+        let mut air = Air::default();
+        air.open.get_or_insert_default().entry(0).or_default().insert(0, 0);
+        let ranges = vec![used(0, 1, Uses::WRITE); MAX_RANGES / 4];
+        for number in 1..=6 {
+            let name = String::new();
+            let ended = Ended {
+                stream: 1,
+                number,
+                ticket: number,
+                ends: number,
+                name,
+                parts: vec![part(ranges.clone())],
+            };
+            air.ended.push_back(ended.into());
+            air.forget();
+        }
+        let left: Vec<_> = air.ended.iter().map(|ended| ended.number).collect();
+        assert_eq!(left, [3, 4, 5, 6], "the oldest is forgotten");
+    }
+
+    /// An event brings all that the other stream has ever waited for.
+    #[test]
+    fn clocks_do_not_grow_with_the_streams_that_they_have_met() {
+        // Numbers that no stream of another test has.
+        let stream = |i: u64| u64::MAX - i;
+        let mut clock = Clock::default();
+        for i in 0..1000 {
+            let mut next = Clock::default();
+            next.streams.insert(stream(i), 1);
+            next.join(&clock, stream(i));
+            clock = next;
+        }
+        assert_eq!(clock.streams, BTreeMap::from([(stream(999), 1)]));
+    }
+
+    #[test]
+    fn clocks_keep_what_is_compared_with() {
+        let ended = |stream, number, ends| {
+            let (name, parts) = (String::new(), Vec::new());
+            Ended { stream, number, ticket: 0, ends, name, parts }
+        };
+        let (needed, later, known) = (ended(1, 3, 6), ended(2, 4, 7), ended(3, 2, 5));
+        let mut clock = Clock { ends: 5, streams: (0..10).map(|stream| (stream, 3)).collect() };
+        let all = [needed, later, known];
+        let before = all.each_ref().map(|ended| clock.knows(ended));
+        let mut air = Air::default();
+        air.ended.extend(all.map(Arc::new));
+        clock.forget(0, &air);
+        assert_eq!(clock.streams, BTreeMap::from([(0, 3), (1, 3)]));
+        assert_eq!(air.ended.iter().map(|ended| clock.knows(ended)).collect::<Vec<_>>(), before);
+        assert_eq!(before, [true, false, true]);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::border::{catch, refuse, thread_number, Outcome, Refusal};
 use super::device::{self, SimDevice};
-use super::flight::{self, Clock};
+use super::flight::Clock;
 use super::{handles, order};
 use crate::driver::codes;
 use crate::sim::time::timeline::Step;
@@ -285,7 +285,7 @@ impl Stream {
     /// In work of this stream that has waited for something, or has run code of the program: work behind it may rely on everything
     /// that has ended by now.
     pub(super) fn knows_what_has_ended(&self) {
-        self.clock().join(&flight::now());
+        self.clock().join_now(self.number);
     }
 
     /// In work of this stream: waits until `ready`, but not beyond `timeout`, nor when the stream is aborted or destroyed
