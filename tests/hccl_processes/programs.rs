@@ -7,6 +7,7 @@ use half::f16;
 
 use crate::job::{device, endpoint_of, lane, Lane};
 use crate::oracle::{is_supported, reduce, values, OPS, REDUCIBLE};
+use crate::users;
 
 const I32: CommDType = CommDType::I32;
 
@@ -14,6 +15,8 @@ pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
     match program {
         "joining" => return joining(root, rank, ranks),
         "mixed" => return mixed(root, rank),
+        "other_users" => return users::other_users(root),
+        "silent_peers" => return users::silent_peers(root),
         "root_infos" => return root_infos(root),
         "forking_alone" => {
             fork_a_child();
@@ -28,6 +31,8 @@ pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
     lane.stream.synchronize().unwrap();
     assert!(!endpoint_of(root).exists(), "all have joined");
     match program {
+        "full_queue" => users::full_queue_is_waited_for(false),
+        "full_queue_of_another" => users::full_queue_is_waited_for(true),
         "operations" => operations(&lane),
         "unwritten" => unwritten(&lane),
         "random" => random(&lane),

@@ -2,46 +2,57 @@
 //! what a thread does counts as its own user's.
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fastattention::runtime::{Communicator, Device, RootInfo};
 use fastattention::sim::{Config, HcclConfig};
 use fastattention::Soc;
+use rustix::io::Errno;
 use rustix::net::{
     bind, connect, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
 };
 use serde_json::json;
 
 use crate::broken::{hear, hello, place, root_to, socket_in, SOON};
-use crate::job::{device, endpoint_named, endpoint_of, lane};
+use crate::job::{device, endpoint_named, endpoint_of, lane, Job};
 
 /// A user who is not the one of the tests.
-pub(crate) const NOBODY: u32 = 65534;
+const NOBODY: u32 = 65534;
 
-/// Can this process do something as another user? Prints what is not run if not.
-fn can_be_another(what: &str) -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("not run: {what}, which root alone can do as another user");
+/// Can this process do something as another user? Prints what is not run if not. The root of a container may have no other
+/// user.
+pub(crate) fn can_be_another(what: &str) -> bool {
+    let can = rustix::process::geteuid().is_root() && try_as_nobody(|| ()).is_some();
+    if !can {
+        println!("not run: {what}, which only root that has other users can do as one of them");
     }
-    is_root
+    can
 }
 
-/// Runs `body` as another user.
+/// Runs `body` as another user, if there is one.
 #[allow(unsafe_code, reason = "changes the user of a thread")]
-fn as_nobody<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+fn try_as_nobody<T: Send>(body: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let [own, other] = [0, NOBODY].map(libc::c_long::from);
             // SAFETY: takes three numbers, and changes the effective user of this thread, which ends with `body`.
             let code = unsafe { libc::syscall(libc::SYS_setresuid, own, other, own) };
-            assert_eq!(code, 0);
-            body()
+            (code == 0).then(body)
         });
         thread.join().unwrap()
     })
+}
+
+fn as_nobody<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    try_as_nobody(body).unwrap()
+}
+
+pub(crate) fn give_to_nobody(path: &Path) {
+    std::os::unix::fs::chown(path, Some(NOBODY), None).unwrap();
 }
 
 fn join(root: &RootInfo) -> String {
@@ -76,13 +87,16 @@ fn is_answered(stream: &UnixStream, root: &RootInfo) -> bool {
     !hear(stream)["No"].is_null()
 }
 
+/// In a process of its own: others do not find its folder open.
 #[test]
 fn processes_of_other_users_are_not_let_in() {
-    if !can_be_another("a connection to the endpoint") {
-        return;
+    if can_be_another("a connection to the endpoint") {
+        Job::start("other_users", 1).finish();
     }
-    let root = RootInfo::new(&device()).unwrap();
-    let endpoint = endpoint_of(&root);
+}
+
+pub(crate) fn other_users(root: &RootInfo) {
+    let endpoint = endpoint_of(root);
     let folder = endpoint.parent().unwrap();
     let mode = |path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let dial = || UnixStream::connect(&endpoint);
@@ -94,10 +108,10 @@ fn processes_of_other_users_are_not_let_in() {
     let stream = as_nobody(|| dial().unwrap());
     mode(folder, 0o700);
     // It may have been hung up on before.
-    let _ = ask(&stream, &root);
+    let _ = ask(&stream, root);
     wait_for_end(&stream);
     let own = dial().unwrap();
-    assert!(is_answered(&own, &root), "the own user is");
+    assert!(is_answered(&own, root), "the own user is");
 }
 
 #[test]
@@ -116,7 +130,7 @@ fn an_endpoint_of_another_user_is_not_talked_to() {
 
     let (folder, root) = place();
     let listener = UnixListener::bind(socket_in(folder.path())).unwrap();
-    std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    give_to_nobody(folder.path());
     let error = join(&root);
     assert!(error.contains("a folder of user 65534 given, one of user 0 wanted"), "{error}");
     listener.set_nonblocking(true).unwrap();
@@ -140,44 +154,61 @@ fn a_root_info_leads_to_private_folders_only() {
     assert!(listener.accept().is_err(), "nobody has connected");
 }
 
-/// Fills the queue of a socket that nobody accepts from.
-fn fill(path: &std::path::Path) -> Vec<std::os::fd::OwnedFd> {
-    let mut waiting = Vec::new();
+/// A socket that nobody accepts from, with a full queue. The longest queue that the system allows would take more
+/// descriptors than a process may have.
+fn full_queue(path: &Path) -> (OwnedFd, Vec<OwnedFd>) {
+    let address = SocketAddrUnix::new(path).unwrap();
+    let socket = |flags| socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+    let (listener, mut waiting) = (socket(SocketFlags::CLOEXEC), Vec::new());
+    bind(&listener, &address).unwrap();
+    listen(&listener, 1).unwrap();
     loop {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
-        if connect(&socket, &SocketAddrUnix::new(path).unwrap()).is_err() {
-            return waiting;
+        let one = socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        match connect(&one, &address) {
+            Ok(()) => waiting.push(one),
+            Err(e) => {
+                assert_eq!(e, Errno::AGAIN);
+                return (listener, waiting);
+            }
         }
-        waiting.push(socket);
     }
 }
 
+/// In a process of its own: only the first root info looks for what is left.
 #[test]
 fn a_full_queue_is_waited_for_so_long() {
+    Job::start("full_queue", 1).finish();
+    if can_be_another("the folder of a full queue") {
+        Job::start("full_queue_of_another", 1).finish();
+    }
+}
+
+/// Where the endpoint of this process is not open.
+pub(crate) fn full_queue_is_waited_for(is_of_another: bool) {
     let (folder, root) = place();
-    let path = socket_in(folder.path());
-    let _listener = UnixListener::bind(&path).unwrap();
-    let _waiting = fill(&path);
+    let _full = full_queue(&socket_in(folder.path()));
     let start = Instant::now();
     let error = join(&root);
     assert!(error.contains("process 4242, which made rootInfo, lets nobody in: waited 500ms"), "{error}");
     // What is left there disturbs nobody who makes a root info.
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
     std::fs::File::open(folder.path()).unwrap().set_modified(long_ago).unwrap();
-    lane(&RootInfo::new(&device()).unwrap(), 0, 1);
-    if can_be_another("the folder of a full queue") {
-        std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-        lane(&RootInfo::new(&device()).unwrap(), 0, 1);
+    if is_of_another {
+        give_to_nobody(folder.path());
     }
+    lane(&RootInfo::new(&device()).unwrap(), 0, 1);
     assert!(folder.path().exists(), "a folder with a listener stays");
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
+/// In a process of its own: the places at its endpoint are all taken.
 #[test]
 fn silent_and_dripping_peers_hold_nobody_up() {
-    let root = RootInfo::new(&device()).unwrap();
-    let endpoint = endpoint_of(&root);
+    Job::start("silent_peers", 1).finish();
+}
+
+pub(crate) fn silent_peers(root: &RootInfo) {
+    let endpoint = endpoint_of(root);
     let start = Instant::now();
     std::thread::scope(|scope| {
         let drip = UnixStream::connect(&endpoint).unwrap();
@@ -205,7 +236,7 @@ fn silent_and_dripping_peers_hold_nobody_up() {
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
         // A peer with the nonce is heard beside those that are left.
         let peer = UnixStream::connect(&endpoint).unwrap();
-        assert!(is_answered(&peer, &root));
+        assert!(is_answered(&peer, root));
         dripping.join().unwrap();
     });
     assert!(start.elapsed() < 2 * SOON, "{:?}", start.elapsed());

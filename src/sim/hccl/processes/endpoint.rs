@@ -225,6 +225,8 @@ extern "C" fn at_process_exit() {
 mod tests {
     use std::time::{Instant, SystemTime};
 
+    use rustix::net::{bind, listen, socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
     use super::*;
 
     fn folder(base: &Path, name: &str) -> PathBuf {
@@ -269,7 +271,11 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let path = folder(base.path(), "fastattention-hccl-full");
         let socket = path.join(SOCKET);
-        let _listener = UnixListener::bind(&socket).unwrap();
+        let listener =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
+        // The longest queue that the system allows takes more descriptors than a process may have.
+        listen(&listener, 1).unwrap();
         let mut waiting = Vec::new();
         while let Ok(stream) = dial(&socket, Duration::ZERO) {
             waiting.push(stream);
