@@ -19,8 +19,11 @@ use std::time::{Duration, Instant};
 use inject::Resource;
 use work::Work;
 
-/// For one run on a busy machine: a run that waits for ever shows here.
-const LIMIT: Duration = Duration::from_secs(120);
+/// For one run on a busy machine: a run that waits for ever shows here. One that waits for a rank until `CONNECT_TIMEOUT`
+/// ends long before.
+const LIMIT: Duration = Duration::from_secs(300);
+/// In seconds; the smallest that there is.
+const CONNECT_TIMEOUT: &str = "120";
 /// What the child is to do, as "Launches Threads 3".
 const JOB: &str = "HOST_LIMITS_JOB";
 
@@ -51,7 +54,7 @@ fn run(job: &str) -> Output {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env(JOB, job)
-        .env("HCCL_CONNECT_TIMEOUT", "120")
+        .env("HCCL_CONNECT_TIMEOUT", CONNECT_TIMEOUT)
         .env(work::MISSING, missing())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
