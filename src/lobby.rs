@@ -45,9 +45,11 @@ impl<C: Connection> Lobby<C> {
         state.guests.push_back(Arc::clone(guest));
     }
 
-    /// It has said who it is, or has gone.
-    pub(crate) fn leave(&self, guest: &Arc<C>) {
-        self.state().guests.retain(|other| !Arc::ptr_eq(other, guest));
+    /// It has said who it is, or has gone. False when it had to go before: its connection has ended then, whatever it said.
+    pub(crate) fn leave(&self, guest: &Arc<C>) -> bool {
+        let mut state = self.state();
+        let place = state.guests.iter().position(|other| Arc::ptr_eq(other, guest));
+        place.and_then(|place| state.guests.remove(place)).is_some()
     }
 
     /// Ends all connections that are here, and those that come later.
@@ -81,9 +83,10 @@ mod tests {
         guests[..PLACES].iter().for_each(|guest| lobby.enter(guest));
         assert!(!gone().contains(&true));
         // The second has said who it is.
-        lobby.leave(&guests[1]);
+        assert!(lobby.leave(&guests[1]) && !lobby.leave(&guests[1]));
         guests[PLACES..PLACES + 2].iter().for_each(|guest| lobby.enter(guest));
         assert_eq!((gone()[0], gone()[1], gone()[2]), (true, false, false), "one place was free");
+        assert!(!lobby.leave(&guests[0]), "it had to go");
         lobby.close();
         lobby.enter(&guests[PLACES + 2]);
         assert_eq!(gone().iter().filter(|gone| !**gone).count(), 1, "all but the one that left");

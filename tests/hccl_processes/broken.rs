@@ -310,8 +310,35 @@ fn what_an_owner_answers_is_checked() {
         let error = with_owner(|stream| say_with(&stream, &welcome(), &memory), join);
         assert!(error.contains(text), "{text:?} is not in: {error}");
     }
-    let error = with_owner(drop, join);
-    assert!(error.contains("process 4242, which made rootInfo, has ended"), "{error}");
+}
+
+/// The process of the root info lives all the time: it is this one.
+#[test]
+fn a_peer_that_is_hung_up_on_before_an_answer_comes_again() {
+    let (folder, root) = place();
+    let listener = UnixListener::bind(socket_in(folder.path())).unwrap();
+    let join = || Communicator::new(&device(), &root, 1, 2).unwrap_err().to_string();
+    let error = std::thread::scope(|scope| {
+        let peer = scope.spawn(join);
+        // Heard, half heard and not heard at all.
+        for words in [2, 1, 0] {
+            let stream = listener.accept().unwrap().0;
+            (0..words).for_each(|_| drop(hear(&stream)));
+        }
+        let stream = listener.accept().unwrap().0;
+        assert_eq!((hear(&stream)["version"].clone(), hear(&stream)["rank"].clone()), (json!(2), json!(1)));
+        say(&stream, &json!({"No": {"code": 5, "text": "not today"}}));
+        peer.join().unwrap()
+    });
+    assert!(error.contains("not today"), "{error}");
+    let error = std::thread::scope(|scope| {
+        let peer = scope.spawn(join);
+        let last = listener.accept().unwrap().0;
+        drop(listener);
+        drop(last);
+        peer.join().unwrap()
+    });
+    assert!(error.contains("rootInfo of process 4242 is used up, or that process has ended"), "{error}");
 }
 
 #[test]

@@ -53,6 +53,11 @@ fn threads_and_processes_are_mixed() {
 }
 
 #[test]
+fn more_ranks_at_once_than_have_places_join() {
+    Job::start("crowd", 2).finish();
+}
+
+#[test]
 fn ranks_that_need_the_first_process_no_more_can_go_on() {
     Job::start("first_leaves", 3).finish();
 }

@@ -1,5 +1,7 @@
 //! What the processes of a job do.
 
+use std::sync::Barrier;
+
 use fastattention::attention::{plan, Args, FlashAttention, Problem};
 use fastattention::runtime::{Buffer, CommDType, Communicator, Operand, ReduceOp, RootInfo, Stream};
 use fastattention::{DType, Error, ErrorKind};
@@ -11,12 +13,16 @@ use crate::users;
 
 const I32: CommDType = CommDType::I32;
 
+/// Ranks of "crowd".
+const CROWD: u32 = 200;
+
 pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
     match program {
         "joining" => return joining(root, rank, ranks),
         "mixed" => return mixed(root, rank),
         "other_users" => return users::other_users(root),
         "silent_peers" => return users::silent_peers(root),
+        "crowd" => return crowd(root, rank),
         "root_infos" => return root_infos(root),
         "forking_alone" => {
             fork_a_child();
@@ -250,6 +256,23 @@ fn mixed(root: &RootInfo, process: u32) {
                 random(&lane);
             });
         }
+    });
+}
+
+/// Process 0 has rank 0, process 1 all others: more than may be there without having said who they are.
+fn crowd(root: &RootInfo, process: u32) {
+    let ranks = [0..1, 1..CROWD][process as usize].clone();
+    let devices: Vec<_> = ranks.clone().map(|_| device()).collect();
+    let (device, start) = (&devices, &Barrier::new(devices.len()));
+    let join = |rank: u32, device| {
+        start.wait();
+        Communicator::new(device, root, rank, CROWD).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            ranks.zip(device).map(|(rank, device)| scope.spawn(move || join(rank, device))).collect();
+        let comms: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert!(comms.iter().all(|comm| comm.ranks() == CROWD));
     });
 }
 

@@ -134,6 +134,14 @@ impl Line {
         Ok(())
     }
 
+    /// Has the process at the other end ended? No where the system cannot tell.
+    pub(super) fn has_ended(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut watched: Vec<_> =
+            self.process.iter().map(|process| PollFd::new(process, PollFlags::IN)).collect();
+        poll(&mut watched, Some(&now)).is_ok_and(|ended| ended > 0)
+    }
+
     /// Waits until something can be read or written.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +28,9 @@ const OPEN: u8 = 0;
 const DONE: u8 = 1;
 const FAILED: u8 = 2;
 
+/// Between attempts to join.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Joins the communicator of another process, and waits for its other ranks.
 pub(in super::super) fn join_remote(root: &Root, request: &JoinRequest) -> Outcome<Box<dyn Membership>> {
     let endpoint = match &root.endpoint {
@@ -38,28 +41,8 @@ pub(in super::super) fn join_remote(root: &Root, request: &JoinRequest) -> Outco
             return refuse(result::NOT_SUPPORT, text);
         }
     };
-    let timeout = request.settings.connect_timeout;
-    // The owner itself ends the wait when the time is over.
-    let deadline = Instant::now().checked_add(timeout.saturating_add(PATIENCE));
     let process = root.process;
-    let stream = connect(endpoint, timeout).map_err(|e| match e.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => refusal(
-            result::NOT_FOUND,
-            format!("rootInfo of process {process} is used up, or that process has ended: {endpoint}: {e}"),
-        ),
-        ErrorKind::WouldBlock => {
-            let text = format!("process {process}, which made rootInfo, lets nobody in: waited {timeout:?}");
-            refusal(result::TIMEOUT, text)
-        }
-        _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {endpoint}: {e}")),
-    })?;
-    let lost = |e: io::Error| {
-        refusal(result::REMOTE, format!("process {process}, which made rootInfo, {}", loss_text(&e)))
-    };
-    let line = Line::new(stream).map_err(lost)?;
-    line.say(&Hello { version: VERSION, number: root.number, nonce: root.nonce });
-    line.say(request);
-    let (answer, memory) = line.hear_with_descriptor(deadline).map_err(lost)?;
+    let (line, answer, memory) = ask(root, endpoint, request)?;
     match answer {
         Answer::No(no) => Err(no.into()),
         Answer::Welcome { name, .. } if name.len() >= COMM_NAME_BYTES => {
@@ -75,6 +58,52 @@ pub(in super::super) fn join_remote(root: &Root, request: &JoinRequest) -> Outco
             let seat = Seat { rank: request.rank, ranks: request.ranks };
             start(OwnerLink { line, seat, name, owner, state: Mutex::default() }, staging)
         }
+    }
+}
+
+/// Asks the owner until it answers.
+fn ask(root: &Root, endpoint: &str, request: &JoinRequest) -> Outcome<(Line, Answer, Option<OwnedFd>)> {
+    let (process, timeout) = (root.process, request.settings.connect_timeout);
+    // The owner itself ends the wait when the time is over.
+    let deadline = Instant::now().checked_add(timeout.saturating_add(PATIENCE));
+    let lost = |e: io::Error| {
+        refusal(result::REMOTE, format!("process {process}, which made rootInfo, {}", loss_text(&e)))
+    };
+    loop {
+        let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let stream =
+            connect(endpoint, left.min(timeout)).map_err(|e| not_let_in(root, endpoint, timeout, &e))?;
+        let line = Line::new(stream).map_err(lost)?;
+        line.say(&Hello { version: VERSION, number: root.number, nonce: root.nonce });
+        line.say(request);
+        let e = match line.hear_with_descriptor(deadline) {
+            Ok((answer, memory)) => return Ok((line, answer, memory)),
+            Err(e) => e,
+        };
+        // The owner lets the oldest go when many come at once. The connection of a process that ends is closed a moment
+        // before its end can be seen.
+        std::thread::sleep(PAUSE);
+        let has_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let is_cut = matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
+        if !is_cut || !has_time || line.has_ended() {
+            return Err(lost(e));
+        }
+    }
+}
+
+/// Why there is no connection to the owner.
+fn not_let_in(root: &Root, endpoint: &str, timeout: Duration, e: &io::Error) -> Refusal {
+    let process = root.process;
+    match e.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => refusal(
+            result::NOT_FOUND,
+            format!("rootInfo of process {process} is used up, or that process has ended: {endpoint}: {e}"),
+        ),
+        ErrorKind::WouldBlock => {
+            let text = format!("process {process}, which made rootInfo, lets nobody in: waited {timeout:?}");
+            refusal(result::TIMEOUT, text)
+        }
+        _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {endpoint}: {e}")),
     }
 }
 
