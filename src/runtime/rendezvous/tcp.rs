@@ -144,7 +144,8 @@ impl Host<'_> {
     }
 
     /// The rank that has the root info now, or why the other side gets none.
-    fn serve(&self, stream: &TcpStream) -> io::Result<std::result::Result<u32, String>> {
+    fn serve(&self, guest: &Arc<TcpStream>) -> io::Result<std::result::Result<u32, String>> {
+        let stream = &**guest;
         // Some systems pass it on from the listener.
         stream.set_nonblocking(false)?;
         let mut line = Timed { stream, deadline: self.deadline.min(Instant::now() + PEER_LIMIT) };
@@ -161,6 +162,10 @@ impl Host<'_> {
                 return Ok(Err(why));
             }
         };
+        // From here on it makes room for nobody: it could take the answer, and its receipt would not come.
+        if !self.lobby.leave(guest) {
+            return Ok(Err(format!("rank {} had to make room for others", request.rank)));
+        }
         line.write_all(&wire::yes(self.own, &challenges, self.root))?;
         let mut receipt = [0];
         line.read_exact(&mut receipt)?;
@@ -254,9 +259,80 @@ fn connect(at: (&str, u16), deadline: Instant) -> io::Result<TcpStream> {
             return Err(Io::TimedOut.into());
         }
         match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => match not_to_itself(stream) {
+                Ok(stream) => return Ok(stream),
+                Err(e) => last = e,
+            },
             Err(e) => last = e,
         }
     }
     Err(last)
+}
+
+/// A system that picks the port of rank 0 for this end, while nobody listens there, connects this end with itself. It
+/// is closed without the wait that follows a connection, which would keep the port from rank 0.
+fn not_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? != stream.peer_addr()? {
+        return Ok(stream);
+    }
+    #[cfg(unix)]
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+    Err(io::Error::new(Io::ConnectionRefused, "nobody listens, the connection was to itself"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MeetingPoint;
+    use super::*;
+
+    fn own(rank: u32, port: u16) -> Rendezvous {
+        let own = Rendezvous::new(rank, 2, MeetingPoint::Tcp { host: "127.0.0.1".into(), port }).unwrap();
+        own.with_timeout(Duration::from_secs(20))
+    }
+
+    fn free_port() -> u16 {
+        TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_rank_that_has_its_answer_makes_room_for_nobody() {
+        let (port, root) = (free_port(), RootInfo::from_bytes(&[9; RootInfo::BYTES]).unwrap());
+        let (first, second) = (own(0, port), own(1, port));
+        let deadline = Instant::now() + first.timeout;
+        let at = ("127.0.0.1", port);
+        std::thread::scope(|scope| {
+            let given = scope.spawn(|| give(&first, at, &root, deadline));
+            let connect = || loop {
+                if let Ok(stream) = connect(at, deadline) {
+                    return stream;
+                }
+                assert!(Instant::now() < deadline);
+            };
+            let rank = connect();
+            let challenges = [wire::read_challenge(&rank).unwrap(), wire::challenge().unwrap()];
+            (&rank).write_all(&Request::new(&second, &challenges).to_bytes()).unwrap();
+            assert!(wire::read_answer(&second, &challenges, &rank).unwrap().is_some());
+            // Each is in when it has its challenge; they are more than there are places.
+            let silent: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
+            silent.iter().for_each(|stream| drop(wire::read_challenge(stream)));
+            (&rank).write_all(&[RECEIPT]).unwrap();
+            given.join().unwrap().unwrap();
+        });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_connection_to_itself_is_none_and_leaves_the_port() {
+        use rustix::net::{bind, connect, socket, AddressFamily, SocketType};
+
+        let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let stream = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&stream, &at).unwrap();
+        connect(&stream, &at).unwrap();
+        let error = not_to_itself(stream.into()).unwrap_err();
+        assert!(error.to_string().contains("to itself"), "{error}");
+        let listener = TcpListener::bind(at).unwrap();
+        not_to_itself(TcpStream::connect(at).unwrap()).unwrap();
+        drop(listener);
+    }
 }
