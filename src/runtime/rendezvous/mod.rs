@@ -133,13 +133,15 @@ impl Rendezvous {
     /// A secret of the job, which keeps others from taking part where they reach its point. All ranks have the same: a rank
     /// with another one, or with none, is refused. It is not sent: each side proves that it knows it. Random text of 16
     /// characters or more wanted, since short ones can be guessed from a recorded meeting. What follows on the links of an
-    /// NPU is not protected by it. Empty is none.
+    /// NPU is not protected by it. A refusal proves nothing: whoever listens at the point in the place of rank 0 can end the
+    /// ranks that ask there, though not take part. Empty is none.
     #[must_use]
     pub fn with_secret(self, secret: impl Into<String>) -> Rendezvous {
         Rendezvous { secret: Secret(secret.into()), ..self }
     }
 
-    /// How long ranks wait for each other here; 120 s if not set. HCCL's own limits come on top.
+    /// How long ranks wait for each other here; 120 s if not set. HCCL's own limits come on top, and so does the time that
+    /// the system takes to find the address of a host's name, which it does without a limit: an address needs none.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Rendezvous {
         Rendezvous { timeout, ..self }
