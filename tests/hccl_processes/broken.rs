@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use fastattention::runtime::{Communicator, RootInfo, Stream};
@@ -317,28 +318,34 @@ fn what_an_owner_answers_is_checked() {
 fn a_peer_that_is_hung_up_on_before_an_answer_comes_again() {
     let (folder, root) = place();
     let listener = UnixListener::bind(socket_in(folder.path())).unwrap();
-    let join = || Communicator::new(&device(), &root, 1, 2).unwrap_err().to_string();
-    let error = std::thread::scope(|scope| {
-        let peer = scope.spawn(join);
+    listener.set_nonblocking(true).unwrap();
+    std::thread::scope(|scope| {
+        let join = || scope.spawn(|| Communicator::new(&device(), &root, 1, 2).unwrap_err().to_string());
+        let mut peer = join();
+        let accept = |peer: &ScopedJoinHandle<'_, String>| loop {
+            if let Ok((stream, _)) = listener.accept() {
+                return stream;
+            }
+            assert!(!peer.is_finished(), "it does not come");
+            std::thread::sleep(Duration::from_millis(2));
+        };
         // Heard, half heard and not heard at all.
         for words in [2, 1, 0] {
-            let stream = listener.accept().unwrap().0;
+            let stream = accept(&peer);
             (0..words).for_each(|_| drop(hear(&stream)));
         }
-        let stream = listener.accept().unwrap().0;
+        let stream = accept(&peer);
         assert_eq!((hear(&stream)["version"].clone(), hear(&stream)["rank"].clone()), (json!(2), json!(1)));
         say(&stream, &json!({"No": {"code": 5, "text": "not today"}}));
-        peer.join().unwrap()
-    });
-    assert!(error.contains("not today"), "{error}");
-    let error = std::thread::scope(|scope| {
-        let peer = scope.spawn(join);
-        let last = listener.accept().unwrap().0;
+        let error = peer.join().unwrap();
+        assert!(error.contains("not today"), "{error}");
+        peer = join();
+        let stream = accept(&peer);
         drop(listener);
-        drop(last);
-        peer.join().unwrap()
+        drop(stream);
+        let error = peer.join().unwrap();
+        assert!(error.contains("rootInfo of process 4242 is used up, or that process has ended"), "{error}");
     });
-    assert!(error.contains("rootInfo of process 4242 is used up, or that process has ended"), "{error}");
 }
 
 #[test]
