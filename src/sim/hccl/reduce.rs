@@ -85,19 +85,28 @@ fn elements<E: Element>(bytes: &[u8]) -> impl Iterator<Item = E::Wide> + '_ {
     bytes.chunks_exact(size_of::<E>()).map(|chunk| bytemuck::pod_read_unaligned::<E>(chunk).widen())
 }
 
+/// Elements that are summed at a time: a small block of memory, where a whole collective can have more than the host gives.
+const BLOCK: usize = 4096;
+
 fn typed<E: Element>(op: ReduceOp, rounding: ReduceRounding, inputs: &[&[u8]], out: &mut [u8]) {
     let Some((first, rest)) = inputs.split_first() else { return };
-    let mut sums: Vec<E::Wide> = elements::<E>(first).collect();
-    for input in rest {
-        for (sum, value) in sums.iter_mut().zip(elements::<E>(input)) {
-            *sum = E::combine(op, *sum, value);
-            if rounding == ReduceRounding::EachStep {
-                *sum = E::narrow(*sum).widen();
+    let block = BLOCK * size_of::<E>();
+    let mut sums: Vec<E::Wide> = Vec::with_capacity(BLOCK);
+    for (at, out) in (0..).step_by(block).zip(out.chunks_mut(block)) {
+        let range = at..at + out.len();
+        sums.clear();
+        sums.extend(elements::<E>(&first[range.clone()]));
+        for input in rest {
+            for (sum, value) in sums.iter_mut().zip(elements::<E>(&input[range.clone()])) {
+                *sum = E::combine(op, *sum, value);
+                if rounding == ReduceRounding::EachStep {
+                    *sum = E::narrow(*sum).widen();
+                }
             }
         }
-    }
-    for (place, sum) in out.chunks_exact_mut(size_of::<E>()).zip(sums) {
-        place.copy_from_slice(bytemuck::bytes_of(&E::narrow(sum)));
+        for (place, sum) in out.chunks_exact_mut(size_of::<E>()).zip(&sums) {
+            place.copy_from_slice(bytemuck::bytes_of(&E::narrow(*sum)));
+        }
     }
 }
 
