@@ -4,6 +4,7 @@ mod figure;
 mod readme;
 mod topics;
 
+use std::cell::LazyCell;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -82,7 +83,8 @@ impl Report {
         if let Some(layers) = &layers {
             let _ = write!(markdown, "\n{}", layers.markdown);
         }
-        let made_from = MadeFrom::find();
+        // Asks git only if a CSV file is written.
+        let made_from = LazyCell::new(MadeFrom::find);
         for (section, files) in sections.iter().zip(&files.sections) {
             if let Some(csv) = &files.csv {
                 let rows = String::from_utf8(table::csv(results.of(section)?)?)?;
