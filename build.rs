@@ -11,32 +11,20 @@
 #[cfg(feature = "bindgen")]
 #[path = "build/bindings.rs"]
 mod bindings;
-#[path = "build/cann_roots.rs"]
-mod cann_roots;
-#[path = "build/npu/mod.rs"]
-mod npu;
-#[path = "build/sim_kernels.rs"]
-mod sim_kernels;
-#[path = "build/variants.rs"]
-mod variants;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
-use cann_roots::{cann_roots, ROOT_VARIABLES};
-use npu::config::Config;
-use npu::{Request, Switch, CMAKE_VARIABLE, SWITCH_VARIABLE};
-use sim_kernels::{run, Compiler, SimLibrary};
+use kernel_build::npu::config::Config;
+use kernel_build::npu::{self, Request, Switch, CMAKE_VARIABLE, SWITCH_VARIABLE};
+use kernel_build::sim_kernels::SimLibrary;
+use kernel_build::{cann_roots, Compiler, ROOT_VARIABLES};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=ascendc");
     println!("cargo::rerun-if-env-changed=CXX");
-    if let Ok(target) = env::var("TARGET") {
-        // The tests build kernels of their own.
-        println!("cargo::rustc-env=FA_BUILD_TARGET={target}");
-    }
     // Under a sanitizer `cc` would compile the kernels with that of the C++ compiler, whose run-time library cannot share a
     // process with that of Rust's. Nothing else runs in this process yet.
     env::remove_var("CARGO_CFG_SANITIZE");

@@ -5,12 +5,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Variables that name a root, the strongest first (acl-runtime.md 1.7).
-pub(crate) const ROOT_VARIABLES: [&str; 3] =
-    ["ASCEND_INSTALL_PATH", "ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME"];
+pub const ROOT_VARIABLES: [&str; 3] = ["ASCEND_INSTALL_PATH", "ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME"];
 
 /// Roots to look in, in order and each once: those of [`ROOT_VARIABLES`], then the default folders of CANN's installers.
 /// `variable` reads the environment.
-pub(crate) fn cann_roots(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+pub fn cann_roots(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let mut roots: Vec<PathBuf> = ROOT_VARIABLES.into_iter().filter_map(set).collect();
     if let Some(home) = set("HOME") {
@@ -27,6 +26,6 @@ pub(crate) fn cann_roots(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Pat
 }
 
 /// The folder below a root that holds what is built for this host.
-pub(crate) fn arch_folder() -> String {
+pub fn arch_folder() -> String {
     format!("{}-linux", std::env::consts::ARCH)
 }

@@ -5,9 +5,6 @@
 #![allow(unsafe_code, reason = "loads the compiled recorder")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a failure here fails the test")]
 
-#[path = "../build/sim_kernels.rs"]
-mod sim_kernels;
-
 /// The structures of the machine's C interface, as the library has them.
 #[path = "headers"]
 mod sim {
@@ -29,15 +26,16 @@ use std::path::{Path, PathBuf};
 use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 use fastattention::matmul::MatmulTilingData;
 use fastattention::tiling::FlashFwdTilingData;
+use kernel_build::sim_kernels::{registration, Registration, SimLibrary};
+use kernel_build::{Compiler, TARGET};
 use sim::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType, ABI_VERSION};
-use sim_kernels::{registration, Compiler, Registration, SimLibrary};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn compiler(scratch: &Path) -> Compiler {
-    Compiler::find(env!("FA_BUILD_TARGET"), scratch).unwrap()
+    Compiler::find(TARGET, scratch).unwrap()
 }
 
 /// Builds the recorder and returns what its function `name` says.

@@ -135,7 +135,7 @@ fn kernels_know_only_ascendc_and_fa() {
 
 /// Files whose comments name assumptions and numbered sources.
 fn with_citations() -> Vec<PathBuf> {
-    let dirs = ["src", "ascendc", "build"];
+    let dirs = ["src", "ascendc", "crates", "build"];
     let mut found: Vec<_> = dirs.iter().flat_map(|dir| files(dir, &[".rs", ".h", ".cpp"])).collect();
     found.push(root().join("cann.toml"));
     found

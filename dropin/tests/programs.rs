@@ -13,10 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use sim_kernels::{registration, Compiler, Registration, SimLibrary};
-
-#[path = "../../build/sim_kernels.rs"]
-mod sim_kernels;
+use kernel_build::sim_kernels::{registration, Registration, SimLibrary};
+use kernel_build::{Compiler, TARGET};
 
 mod common;
 
@@ -54,7 +52,7 @@ fn build_image(folder: &Path) -> PathBuf {
         objects: &folder.join("objects"),
         output: &image,
     };
-    library.build(&Compiler::find(env!("FA_BUILD_TARGET"), folder).unwrap()).unwrap();
+    library.build(&Compiler::find(TARGET, folder).unwrap()).unwrap();
     image
 }
 

@@ -11,6 +11,7 @@ use cann_roots::{arch_folder, cann_roots};
 use super::table::FunctionTable;
 use crate::{Error, ErrorKind, Result};
 
+#[allow(unreachable_pub, reason = "shared with the build of the kernels")]
 #[path = "../../build/cann_roots.rs"]
 mod cann_roots;
 

@@ -2,16 +2,14 @@
 //! How they are fetched, and which variables choose others: `docs/bindings.md`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a failure here fails the test")]
 
-#[path = "../../build/compiler.rs"]
-mod compiler;
 mod headers;
 mod program;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use compiler::{run, Compiler};
 use headers::Headers;
+use kernel_build::{run, Compiler, TARGET};
 use program::Program;
 
 fn committed(file: &str) -> PathBuf {
@@ -35,7 +33,7 @@ fn the_bindings_are_those_of_genuine_headers() {
         program.add(&std::fs::read_to_string(committed(file)).unwrap());
     }
     let scratch = tempfile::tempdir().unwrap();
-    let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).unwrap_or_else(|e| panic!("{e}"));
+    let compiler = Compiler::find(TARGET, scratch.path()).unwrap_or_else(|e| panic!("{e}"));
     let check = |text: &str| {
         let source = scratch.path().join("abi.cpp");
         std::fs::write(&source, text).unwrap();

@@ -1,13 +1,11 @@
 //! Images of kernels whose text a test writes.
 
-#[path = "../../build/sim_kernels.rs"]
-mod sim_kernels;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(crate) use sim_kernels::Registration;
-use sim_kernels::{registration, Compiler, SimLibrary};
+pub(crate) use kernel_build::sim_kernels::Registration;
+use kernel_build::sim_kernels::{registration, SimLibrary};
+use kernel_build::{Compiler, TARGET};
 
 /// Where the crate's own kernels are.
 pub(crate) fn ascendc() -> PathBuf {
@@ -26,7 +24,7 @@ pub(crate) fn compile(text: &str, kernels: &[Registration<'_>]) -> Vec<u8> {
         objects: &scratch.path().join("objects"),
         output: &output,
     };
-    let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).unwrap();
+    let compiler = Compiler::find(TARGET, scratch.path()).unwrap();
     library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
     fs::read(output).unwrap()
 }

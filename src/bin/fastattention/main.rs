@@ -3,8 +3,6 @@
 mod bench;
 mod calibrate;
 mod chart;
-#[path = "../../../build/compiler.rs"]
-mod compiler;
 mod doctor;
 mod kernels;
 mod layer;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use fastattention::{acl, runtime};
+use kernel_build::{Compiler, TARGET};
 use serde::Serialize;
 
-use crate::compiler::Compiler;
 use crate::kernels;
 use device::DeviceState;
 use machine::Machine;
@@ -140,7 +140,7 @@ impl Report {
         let kernels = kernels::sources::kernels()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
-            target: env!("FA_BUILD_TARGET"),
+            target: TARGET,
             kernels: Kernels::gather(kernels.into_iter().map(|k| k.name).collect()),
             acl: AclLibrary::gather(),
             machine: Machine::gather(Path::new("/")),
@@ -281,7 +281,7 @@ impl AclLibrary {
 impl HostCompiler {
     fn gather() -> Result<Self> {
         let scratch = tempfile::tempdir().context("creating a temporary folder")?;
-        let compiler = match Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()) {
+        let compiler = match Compiler::find(TARGET, scratch.path()) {
             Ok(compiler) => compiler,
             Err(why) => return Ok(Self { path: None, version: None, error: Some(why) }),
         };

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{bail, Context, Error, Result};
+use kernel_build::{Compiler, TARGET};
 
-use crate::compiler::Compiler;
 use cann::Headers;
 use sources::Kernel;
 
@@ -89,7 +89,7 @@ impl Check {
         let include = self.include.iter().map(absolute).collect::<Result<Vec<_>>>()?;
         let headers = Headers::find(&cann, &include)?;
         let scratch = tempfile::tempdir().context("creating a temporary folder")?;
-        let compiler = Compiler::find(env!("FA_BUILD_TARGET"), scratch.path()).map_err(Error::msg)?;
+        let compiler = Compiler::find(TARGET, scratch.path()).map_err(Error::msg)?;
         crate::print(format_args!("headers: {} ({})", cann.display(), headers.layout))?;
 
         let kernels = sources::kernels()?;
@@ -120,7 +120,7 @@ fn compile(
     headers: &Headers,
     folder: &Path,
 ) -> Result<Result<(), String>> {
-    kernel.write_to(folder)?;
+    sources::write_alone(kernel, folder)?;
     let mut command = twin_command(compiler, headers, folder);
     command.arg("-fsyntax-only").arg(folder.join(&kernel.file));
     let output = command.output().with_context(|| format!("running {command:?}"))?;

@@ -5,10 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 
-pub(crate) use variants::Kernel;
-
-#[path = "../../../../build/variants.rs"]
-mod variants;
+use kernel_build::variants;
+pub(crate) use kernel_build::variants::Kernel;
 
 /// Files of kernel text by their path below `ascendc`.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/kernel_sources.rs"));
@@ -40,15 +38,13 @@ pub(crate) const INTRINSICS_SCALAR: &str = ascendc!("sim/intrinsics_scalar.h");
 /// The list of kernels, which kernel files include to instantiate their templates.
 const VARIANTS: &str = "kernels/variants.def";
 
-impl Kernel {
-    /// Writes the kernel text to a folder, with this kernel as the only one, and so one kernel's errors apart from another's.
-    pub(crate) fn write_to(&self, folder: &Path) -> Result<()> {
-        for (path, text) in FILES {
-            let only = if *path == VARIANTS { &format!("{}\n", self.line) } else { *text };
-            write(folder, path, only)?;
-        }
-        Ok(())
+/// Writes the kernel text to a folder, with one kernel only, so that its errors are apart from those of others.
+pub(crate) fn write_alone(kernel: &Kernel, folder: &Path) -> Result<()> {
+    for (path, text) in FILES {
+        let only = if *path == VARIANTS { &format!("{}\n", kernel.line) } else { *text };
+        write(folder, path, only)?;
     }
+    Ok(())
 }
 
 /// Writes the text of all kernels and of the CPU twin to a folder. Returns the translation units of the kernels, below it.
@@ -118,7 +114,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kernels = kernels().unwrap();
         let kernel = kernels.iter().find(|k| k.name == "fa_flash_fwd_bf16").unwrap();
-        kernel.write_to(folder.path()).unwrap();
+        write_alone(kernel, folder.path()).unwrap();
         let variants = fs::read_to_string(folder.path().join(VARIANTS)).unwrap();
         assert_eq!(variants, "FA_FLASH_FWD(fa_flash_fwd_bf16, bfloat16_t, float)\n");
         assert!(folder.path().join("include/fa/arch.h").is_file());

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
+use kernel_build::Compiler;
 
 use super::cann::Headers;
 use super::declarations::{declarations, lines_of, Declaration};
 use super::sources;
 use super::twin_command;
-use crate::compiler::Compiler;
 
 /// Declares the intrinsics.
 const INTRINSICS: &str = "stub_fun.h";

@@ -4,7 +4,7 @@ use super::{Build, Image, Outcome, SWITCH_VARIABLE};
 
 impl Outcome {
     /// `Ok(NpuBuild { .. })`, or `Err(why)`.
-    pub(crate) fn to_rust(&self) -> String {
+    pub fn to_rust(&self) -> String {
         match self {
             Self::Built(build) => format!("Ok({})\n", npu_build(build)),
             Self::Off => format!("Err({:?})\n", format!("{SWITCH_VARIABLE}=off was set")),

@@ -1,57 +1,75 @@
-//! The tables `[toolchain]` and `[kernels]` of `cann.toml`. The rest of the file is the library's (`src/soc.rs`).
+//! The tables `[toolchain]` and `[kernels]` of `cann.toml`. The rest of the file is the library's.
 
 use serde::Deserialize;
 
 /// How the kernels for an NPU are built. The keys are described in `cann.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Config {
-    pub(crate) toolchain: Toolchain,
-    pub(crate) kernels: Kernels,
+pub struct Config {
+    /// Table `[toolchain]`.
+    pub toolchain: Toolchain,
+    /// Table `[kernels]`.
+    pub kernels: Kernels,
 }
 
+/// How the device compiler is called.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Toolchain {
-    pub(crate) opt_level: u8,
-    pub(crate) asc: Asc,
-    pub(crate) fatbin: Fatbin,
+pub struct Toolchain {
+    /// `-O`, 0 to 3.
+    pub opt_level: u8,
+    /// Route `asc`.
+    pub asc: Asc,
+    /// Route `fatbin`.
+    pub fatbin: Fatbin,
 }
 
 /// Of the route `bisheng -x asc`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Asc {
-    pub(crate) npu_arch: String,
-    pub(crate) aicore_stack_bytes: u32,
-    pub(crate) flags: Vec<String>,
+pub struct Asc {
+    /// `--npu-arch`.
+    pub npu_arch: String,
+    /// Stack of a core, and of one function.
+    pub aicore_stack_bytes: u32,
+    /// Further arguments, one word each.
+    pub flags: Vec<String>,
 }
 
 /// Of the route `ascendc_fatbin_library`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Fatbin {
-    pub(crate) soc_version: String,
-    pub(crate) build_type: String,
-    pub(crate) flags: Vec<String>,
+pub struct Fatbin {
+    /// `SOC_VERSION`.
+    pub soc_version: String,
+    /// `CMAKE_BUILD_TYPE`.
+    pub build_type: String,
+    /// Further options of the compiler.
+    pub flags: Vec<String>,
 }
 
+/// What is built.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Kernels {
-    pub(crate) families: Families,
+pub struct Kernels {
+    /// The families.
+    pub families: Families,
 }
 
 /// Which families are built.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "\"all\" or a list of names wanted")]
-pub(crate) enum Families {
+pub enum Families {
+    /// `"all"`.
     All(All),
+    /// Some, by their names.
     Listed(Vec<String>),
 }
 
+/// The word `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum All {
+pub enum All {
+    /// `all`.
     All,
 }
 
@@ -60,7 +78,7 @@ impl Config {
     ///
     /// # Errors
     /// Names the file, the key, the value and what is wanted.
-    pub(crate) fn parse(file: &str, text: &str) -> Result<Self, String> {
+    pub fn parse(file: &str, text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|e| format!("{file}: {e}"))?;
         let Toolchain { opt_level, asc, fatbin } = &config.toolchain;
         let wrong = |key: &str, given: &dyn std::fmt::Debug, wanted: &str| {

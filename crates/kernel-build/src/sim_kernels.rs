@@ -1,15 +1,11 @@
-//! Compiles kernels for the simulator into one shared library. Used by `build.rs` for our kernels and by the tests for
-//! theirs, so that both are built alike.
+//! Compiles kernels for the simulator into one shared library: ours and those of tests alike.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) use compiler::{run, Compiler};
-
-#[path = "compiler.rs"]
-mod compiler;
+use crate::compiler::{run, Compiler};
 
 /// Flags beside the include paths. Warnings are errors: a narrowing in kernel text is a wrong operand on the chip.
 const FLAGS: &[&str] = &[
@@ -26,15 +22,15 @@ const FLAGS: &[&str] = &[
 
 /// What to build a kernel library from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SimLibrary<'a> {
+pub struct SimLibrary<'a> {
     /// The folder `ascendc` of this crate.
-    pub(crate) ascendc: &'a Path,
+    pub ascendc: &'a Path,
     /// Translation units: the kernels and one registration file (see [`registration`]).
-    pub(crate) sources: &'a [PathBuf],
+    pub sources: &'a [PathBuf],
     /// Where object files go.
-    pub(crate) objects: &'a Path,
+    pub objects: &'a Path,
     /// The shared library to write.
-    pub(crate) output: &'a Path,
+    pub output: &'a Path,
 }
 
 impl SimLibrary<'_> {
@@ -42,7 +38,7 @@ impl SimLibrary<'_> {
     ///
     /// # Errors
     /// Says which command failed and what it printed, or that there is no C++17 compiler.
-    pub(crate) fn build(&self, compiler: &Compiler) -> Result<(), String> {
+    pub fn build(&self, compiler: &Compiler) -> Result<(), String> {
         fs::create_dir_all(self.objects)
             .map_err(|e| format!("cannot create {}: {e}", self.objects.display()))?;
         let mut objects = Vec::new();
@@ -73,8 +69,7 @@ impl Compiler {
     ///
     /// # Errors
     /// What the compiler printed.
-    #[allow(dead_code, reason = "build.rs compiles for real; the tests use this")]
-    pub(crate) fn check_syntax(&self, ascendc: &Path, source: &Path) -> Result<(), String> {
+    pub fn check_syntax(&self, ascendc: &Path, source: &Path) -> Result<(), String> {
         let mut command = kernel_command(self, ascendc);
         command.arg("-fsyntax-only").arg(source);
         run(command)
@@ -82,20 +77,18 @@ impl Compiler {
 }
 
 /// A kernel as its registration names it.
-#[allow(dead_code, reason = "build.rs registers through entries.cpp; the tests use this")]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Registration<'a> {
+pub struct Registration<'a> {
     /// The `extern "C"` function.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// Its parameter list as C++ text, `GM_ADDR dst, uint64_t bytes`.
-    pub(crate) params: &'a str,
+    pub params: &'a str,
     /// An enumerator of `fasim::KernelType`: `kAivOnly`, `kAicOnly`, `kMixAic1Aiv2`, `kMixAic1Aiv1`.
-    pub(crate) kernel_type: &'a str,
+    pub kernel_type: &'a str,
 }
 
 /// The text of a registration file for these kernels.
-#[allow(dead_code, reason = "build.rs registers through entries.cpp; the tests use this")]
-pub(crate) fn registration(kernels: &[Registration<'_>]) -> String {
+pub fn registration(kernels: &[Registration<'_>]) -> String {
     let mut text = String::from("#include \"kernel_operator.h\"\n#include \"register.h\"\n");
     for k in kernels {
         text += &format!("extern \"C\" __global__ __aicore__ void {}({});\n", k.name, k.params);

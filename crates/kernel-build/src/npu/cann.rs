@@ -3,28 +3,28 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cann_roots::arch_folder;
+use crate::arch_folder;
 
 /// CANN with what the build needs of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cann {
+pub struct Cann {
     /// The folder that `ASCEND_HOME_PATH` names.
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
     /// What the installation calls itself. Only told, never decided by.
-    pub(crate) version: String,
+    pub version: String,
     /// `bisheng`.
-    pub(crate) compiler: Option<PathBuf>,
+    pub compiler: Option<PathBuf>,
     /// `ld.lld`, which knows AI cores.
-    pub(crate) linker: Option<PathBuf>,
+    pub linker: Option<PathBuf>,
     /// `ascendc.cmake`.
-    pub(crate) cmake_package: Option<PathBuf>,
+    pub cmake_package: Option<PathBuf>,
 }
 
 /// A root without a compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Attempt {
-    pub(crate) root: PathBuf,
-    pub(crate) reason: String,
+pub struct Attempt {
+    pub root: PathBuf,
+    pub reason: String,
 }
 
 impl Cann {
@@ -32,7 +32,7 @@ impl Cann {
     ///
     /// # Errors
     /// Every root that was tried, and why it is none.
-    pub(crate) fn find(roots: &[PathBuf]) -> Result<Self, Vec<Attempt>> {
+    pub fn find(roots: &[PathBuf]) -> Result<Self, Vec<Attempt>> {
         let mut attempts = Vec::new();
         for root in roots {
             // The tools run in other folders.

@@ -18,11 +18,11 @@ const FFTS_ADDRESS: u32 = 2;
 
 /// What an image says beyond what was demanded of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Checked {
+pub struct Checked {
     /// Does the loader write the address of the cross-core flags into the image? If not, MIX kernels take it as argument.
-    pub(crate) patches_ffts_address: bool,
+    pub patches_ffts_address: bool,
     /// Entry symbols of each kernel, in the order of the kernels.
-    pub(crate) symbols: Vec<Vec<String>>,
+    pub symbols: Vec<Vec<String>>,
 }
 
 /// What the image must say of one symbol.
@@ -39,7 +39,7 @@ struct Wanted {
 ///
 /// # Errors
 /// Everything that is missing or different, by name.
-pub(crate) fn check(bytes: &[u8], kernels: &[Kernel]) -> Result<Checked, String> {
+pub fn check(bytes: &[u8], kernels: &[Kernel]) -> Result<Checked, String> {
     let file = object::File::parse(bytes).map_err(|e| format!("not an ELF file: {e}"))?;
     let mut problems = Vec::new();
     let mut symbols = Vec::new();

@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use crate::cann_roots::arch_folder;
 use crate::image::Image;
-use crate::npu::config::Config;
-use crate::npu::{Outcome, Route, Switch};
-use crate::{ascendc, flash_fwd_image, Setup, CANN_TOML};
+use crate::{ascendc, fastattention, flash_fwd_image, Setup, CANN_TOML};
+use fastattention_kernel_build::arch_folder;
+use fastattention_kernel_build::npu::config::Config;
+use fastattention_kernel_build::npu::{Outcome, Route, Switch};
 
 /// What acl-runtime.md 2.4 and 2.1 give for compiler and linker of the newer route.
 fn asc_commands(family: &str) -> [String; 2] {
@@ -68,7 +68,7 @@ fn a_compiler_that_does_not_know_asc_is_used_through_cmake() {
     let lists = fs::read_to_string(setup.out().join("fatbin/CMakeLists.txt")).unwrap();
     let lists = lists
         .replace(&*setup.folder.path().to_string_lossy(), "$TMP")
-        .replace(env!("CARGO_MANIFEST_DIR"), "$CRATE");
+        .replace(&*fastattention().to_string_lossy(), "$CRATE");
     assert_eq!(
         lists,
         "# Written by the build script of fastattention.\n\

@@ -1,10 +1,10 @@
 //! Builds the kernels for an NPU where CANN is installed: one device image per family, checked, with what is known of its making
-//! (acl-runtime.md 2; docs/ascend.md). Used by `build.rs`, and by `tests/toolchain.rs` with tools that only record.
+//! (acl-runtime.md 2; docs/ascend.md).
 
 mod asc;
 mod cann;
-pub(crate) mod config;
-pub(crate) mod elf;
+pub mod config;
+pub mod elf;
 mod emit;
 mod fatbin;
 
@@ -15,25 +15,27 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::variants::{self, Kernel};
-pub(crate) use cann::Cann;
+pub use cann::Cann;
 use config::{Config, Families};
 
 /// The variable that chooses; its values are those of [`Switch::parse`].
-pub(crate) const SWITCH_VARIABLE: &str = "FASTATTENTION_NPU_KERNELS";
+pub const SWITCH_VARIABLE: &str = "FASTATTENTION_NPU_KERNELS";
 
 /// The variable that names the CMake program.
-#[allow(dead_code, reason = "only the build script reads the environment")]
-pub(crate) const CMAKE_VARIABLE: &str = "CMAKE";
+pub const CMAKE_VARIABLE: &str = "CMAKE";
 
 /// How a device image is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub enum Route {
+    /// `bisheng -x asc`.
     Asc,
+    /// `ascendc_fatbin_library` of CANN's CMake package.
     Fatbin,
 }
 
 impl Route {
-    pub(crate) fn name(self) -> &'static str {
+    /// The word that [`Switch::parse`] takes for it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Asc => "asc",
             Self::Fatbin => "fatbin",
@@ -43,7 +45,7 @@ impl Route {
 
 /// What the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Switch {
+pub enum Switch {
     /// Kernels where there is a CANN that can build them.
     Auto,
     /// None.
@@ -57,7 +59,7 @@ impl Switch {
     ///
     /// # Errors
     /// For any other value.
-    pub(crate) fn parse(value: Option<&str>) -> Result<Self, String> {
+    pub fn parse(value: Option<&str>) -> Result<Self, String> {
         match value {
             None | Some("auto" | "") => Ok(Self::Auto),
             Some("off") => Ok(Self::Off),
@@ -70,49 +72,64 @@ impl Switch {
 
 /// Kernels of one translation unit, which become one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Family {
-    pub(crate) name: String,
-    pub(crate) source: PathBuf,
-    pub(crate) kernels: Vec<Kernel>,
+pub struct Family {
+    /// Its file in `kernels`, without `.cpp`.
+    pub name: String,
+    /// That file.
+    pub source: PathBuf,
+    /// In the order of `variants.def`.
+    pub kernels: Vec<Kernel>,
 }
 
 /// Everything that decides a build.
 #[derive(Clone, Debug)]
-pub(crate) struct Request<'a> {
+pub struct Request<'a> {
     /// The folder `ascendc` of this crate.
-    pub(crate) ascendc: &'a Path,
+    pub ascendc: &'a Path,
     /// An existing folder for everything that is written.
-    pub(crate) out: &'a Path,
-    pub(crate) config: &'a Config,
-    pub(crate) families: &'a [Family],
-    pub(crate) switch: Switch,
+    pub out: &'a Path,
+    /// The build's part of `cann.toml`.
+    pub config: &'a Config,
+    /// What to build.
+    pub families: &'a [Family],
+    /// What the user wants.
+    pub switch: Switch,
     /// Where CANN may be, in order.
-    pub(crate) roots: &'a [PathBuf],
+    pub roots: &'a [PathBuf],
     /// The CMake program.
-    pub(crate) cmake: &'a Path,
+    pub cmake: &'a Path,
 }
 
 /// The images.
 #[derive(Clone, Debug)]
-pub(crate) struct Build {
-    pub(crate) route: Route,
-    pub(crate) cann: Cann,
-    pub(crate) flags: Vec<String>,
-    pub(crate) sources_sha256: String,
-    pub(crate) images: Vec<Image>,
+pub struct Build {
+    /// How they were made.
+    pub route: Route,
+    /// By which CANN.
+    pub cann: Cann,
+    /// Flags of the compiler that `cann.toml` decides.
+    pub flags: Vec<String>,
+    /// SHA-256 of all kernel text, in hexadecimal.
+    pub sources_sha256: String,
+    /// One for each family.
+    pub images: Vec<Image>,
 }
 
 /// The image of one family.
 #[derive(Clone, Debug)]
-pub(crate) struct Image {
-    pub(crate) family: Family,
-    pub(crate) path: PathBuf,
-    pub(crate) checked: elf::Checked,
+pub struct Image {
+    /// The family.
+    pub family: Family,
+    /// The file.
+    pub path: PathBuf,
+    /// What the file says of itself.
+    pub checked: elf::Checked,
 }
 
 /// What came of a request that did not fail.
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// The images.
     Built(Build),
     /// None were wanted.
     Off,
@@ -127,7 +144,7 @@ const NOTE_LENGTH: usize = 500;
 
 impl Outcome {
     /// One line for who expects kernels and gets none. `named`: a variable says where CANN is.
-    pub(crate) fn note(&self, named: bool) -> Option<String> {
+    pub fn note(&self, named: bool) -> Option<String> {
         let why = match self {
             Self::Built(_) | Self::Off => return None,
             Self::NoCann(_) if !named => return None,
@@ -140,7 +157,7 @@ impl Outcome {
     }
 
     /// Files of CANN whose change makes another build necessary.
-    pub(crate) fn depends_on(&self) -> Vec<&Path> {
+    pub fn depends_on(&self) -> Vec<&Path> {
         let Self::Built(Build { cann, .. }) = self else { return Vec::new() };
         [&cann.compiler, &cann.linker, &cann.cmake_package]
             .into_iter()
@@ -153,7 +170,7 @@ impl Outcome {
 ///
 /// # Errors
 /// A family that does not exist, or a defect of `variants.def`.
-pub(crate) fn families(ascendc: &Path, config: &Config) -> Result<Vec<Family>, String> {
+pub fn families(ascendc: &Path, config: &Config) -> Result<Vec<Family>, String> {
     let path = ascendc.join("kernels/variants.def");
     let list = fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let mut all: BTreeMap<String, Vec<Kernel>> = BTreeMap::new();
@@ -184,7 +201,7 @@ impl Request<'_> {
     /// # Errors
     /// A tool of CANN that fails, with its command line and output; an image that lacks something, by name; a forced
     /// route that is not there.
-    pub(crate) fn build(&self) -> Result<Outcome, String> {
+    pub fn build(&self) -> Result<Outcome, String> {
         if self.switch == Switch::Off {
             return Ok(Outcome::Off);
         }
@@ -277,7 +294,7 @@ fn asc_tools(cann: &Cann) -> Result<asc::Tools<'_>, String> {
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub(crate) fn source_files(ascendc: &Path) -> Result<Vec<PathBuf>, String> {
+pub fn source_files(ascendc: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for folder in ["include/fa", "kernels"] {
         let folder = ascendc.join(folder);

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::ascendc;
-use crate::compiler::Compiler;
+use fastattention_kernel_build::{Compiler, TARGET};
 
 /// The text after preprocessing, with CANN's header replaced by `main_header`.
 fn preprocessed(folder: &Path, main_header: &str, source: &Path, macros: &[&str]) -> Result<String, String> {
     fs::write(folder.join("kernel_operator.h"), main_header).unwrap();
-    let mut command = Compiler::find(env!("FA_BUILD_TARGET"), folder).unwrap().command();
+    let mut command = Compiler::find(TARGET, folder).unwrap().command();
     command.arg("-I").arg(folder).arg("-I").arg(ascendc().join("include")).arg("-E").args(macros).arg(source);
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -1,28 +1,25 @@
-//! Reads `variants.def`, the list of kernels, and what the file that defines a kernel says of it. Used by the build script and by
-//! the command line tool.
+//! Reads `variants.def`, the list of kernels, and what the file that defines a kernel says of it.
 
 /// A kernel: a line of `variants.def`, and what the file that defines it says.
-#[allow(dead_code, reason = "the build script and the command line tool each need some of the fields")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Kernel {
+pub struct Kernel {
     /// Name of the entry.
-    pub(crate) name: String,
+    pub name: String,
     /// `f16`, `bf16`, `f32`, or `-` for a kernel of bytes.
-    pub(crate) dtype: String,
+    pub dtype: String,
     /// Which cores it runs on, as `KERNEL_TASK_TYPE_DEFAULT` names it.
-    pub(crate) kernel_type: String,
+    pub kernel_type: String,
     /// Type and name of each argument.
-    pub(crate) args: Vec<String>,
+    pub args: Vec<String>,
     /// The translation unit below `ascendc`: `FA_FLASH_FWD` is defined in `kernels/flash_fwd.cpp`.
-    pub(crate) file: String,
+    pub file: String,
     /// Its line in `variants.def`.
-    pub(crate) line: String,
+    pub line: String,
 }
 
 impl Kernel {
     /// Kernels of one translation unit are a family: `flash_fwd`.
-    #[allow(dead_code, reason = "the command line tool does not need it")]
-    pub(crate) fn family(&self) -> &str {
+    pub fn family(&self) -> &str {
         self.file.trim_start_matches("kernels/").trim_end_matches(".cpp")
     }
 }
@@ -31,10 +28,7 @@ impl Kernel {
 ///
 /// # Errors
 /// A line that does not follow the form of the others, or whose kernel is not found: a defect of this crate.
-pub(crate) fn kernels(
-    variants: &str,
-    text_of: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<Kernel>, String> {
+pub fn kernels(variants: &str, text_of: impl Fn(&str) -> Option<String>) -> Result<Vec<Kernel>, String> {
     variants
         .lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with("//"))
@@ -45,7 +39,7 @@ pub(crate) fn kernels(
 }
 
 /// The kernel of one line.
-pub(crate) fn parse(line: &str, text_of: impl Fn(&str) -> Option<String>) -> Option<Kernel> {
+pub fn parse(line: &str, text_of: impl Fn(&str) -> Option<String>) -> Option<Kernel> {
     let (family, rest) = line.split_once('(')?;
     let mut fields = rest.trim_end().strip_suffix(')')?.split(',').map(str::trim);
     let name = fields.next()?.to_owned();

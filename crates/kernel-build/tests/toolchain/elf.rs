@@ -1,8 +1,8 @@
 //! The check of images.
 
 use crate::image::{kernel_records, record, Image, AIC, AIV, MIX_AIC_MAIN, MIX_AIV_MAIN};
-use crate::npu::elf;
-use crate::variants::Kernel;
+use fastattention_kernel_build::npu::elf;
+use fastattention_kernel_build::variants::Kernel;
 
 fn kernel(name: &str, kernel_type: &str) -> Kernel {
     Kernel {

@@ -1,5 +1,4 @@
-//! Finds the host's C++ compiler. Used by `build.rs`, by the tests that build kernels of their own, and by the command line
-//! tool, so that all find the same one.
+//! Finds the host's C++ compiler, for all who compile kernels the same one.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::Command;
 
 /// A C++ compiler that accepts `-std=c++17`.
 #[derive(Clone, Debug)]
-pub(crate) struct Compiler {
+pub struct Compiler {
     tool: cc::Tool,
 }
 
@@ -17,7 +16,7 @@ impl Compiler {
     ///
     /// # Errors
     /// When there is none, or it does not speak C++17.
-    pub(crate) fn find(target: &str, scratch: &Path) -> Result<Compiler, String> {
+    pub fn find(target: &str, scratch: &Path) -> Result<Compiler, String> {
         let found = cc::Build::new()
             .cpp(true)
             .target(target)
@@ -35,13 +34,12 @@ impl Compiler {
     }
 
     /// The compiler with the host's flags.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         self.tool.to_command()
     }
 
     /// Is it clang, or does it take clang's options?
-    #[allow(dead_code, reason = "the command line tool uses this")]
-    pub(crate) fn is_like_clang(&self) -> bool {
+    pub fn is_like_clang(&self) -> bool {
         self.tool.is_like_clang()
     }
 
@@ -66,7 +64,10 @@ fn missing(why: &str) -> String {
 }
 
 /// Runs a compiler, silent unless it fails.
-pub(crate) fn run(mut command: Command) -> Result<(), String> {
+///
+/// # Errors
+/// The command line, how it ended, and all that it printed.
+pub fn run(mut command: Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
     if output.status.success() {
         return Ok(());

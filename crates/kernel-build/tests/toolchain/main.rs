@@ -3,37 +3,32 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
-#[path = "../../build/cann_roots.rs"]
-mod cann_roots;
-#[allow(dead_code, reason = "the command line tool asks for more")]
-#[path = "../../build/compiler.rs"]
-mod compiler;
 mod elf;
 mod embed;
 mod entry;
 mod image;
 mod inputs;
-#[path = "../../build/npu/mod.rs"]
-mod npu;
 mod routes;
-#[path = "../../build/variants.rs"]
-mod variants;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use cann_roots::arch_folder;
-use compiler::run;
+use fastattention_kernel_build::arch_folder;
+use fastattention_kernel_build::npu::config::{Config, Families};
+use fastattention_kernel_build::npu::{self, Outcome, Request, Switch};
 use image::Image;
-use npu::config::{Config, Families};
-use npu::{Outcome, Request, Switch};
 use tempfile::TempDir;
 
-const CANN_TOML: &str = include_str!("../../cann.toml");
+const CANN_TOML: &str = include_str!("../../../../cann.toml");
+
+/// The folder of the crate whose kernels these are.
+fn fastattention() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
 
 fn ascendc() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("ascendc")
+    fastattention().join("ascendc")
 }
 
 fn config() -> Config {
@@ -152,7 +147,7 @@ impl Setup {
             folders.iter().filter_map(|folder| fs::read_to_string(folder.join("log")).ok()).collect();
         let logs = logs
             .replace(&*self.folder.path().to_string_lossy(), "$TMP")
-            .replace(env!("CARGO_MANIFEST_DIR"), "$CRATE");
+            .replace(&*fastattention().to_string_lossy(), "$CRATE");
         logs.trim_end().split("\n\n").map(|words| words.replace('\n', " ")).collect()
     }
 }
