@@ -4,13 +4,6 @@
 //! reads from `FA_BUILD_SIM_KERNELS`. For an NPU, where CANN is installed: each file becomes a device image, which the
 //! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded by the command
 //! line tool, from the list `kernel_sources.rs` there.
-//!
-//! `FA_BUILD_BINDINGS` is the folder of the bindings to CANN: the committed ones, or with feature `bindgen` those that
-//! `build/bindings.rs` makes of installed headers.
-
-#[cfg(feature = "bindgen")]
-#[path = "build/bindings.rs"]
-mod bindings;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
@@ -22,7 +15,6 @@ use kernel_build::{cann_roots, Compiler, ROOT_VARIABLES};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=ascendc");
     println!("cargo::rerun-if-env-changed=CXX");
     // Under a sanitizer `cc` would compile the kernels with that of the C++ compiler, whose run-time library cannot share a
@@ -38,21 +30,7 @@ fn build() -> Result<(), String> {
     write_source_list()?;
     build_npu_kernels()?;
     println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());
-    println!("cargo::rustc-env=FA_BUILD_BINDINGS={}", bindings_folder()?.display());
     Ok(())
-}
-
-fn bindings_folder() -> Result<PathBuf, String> {
-    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    #[cfg(feature = "bindgen")]
-    match bindings::generate(&root, Path::new(&variable("OUT_DIR")?))? {
-        Some(folder) => return Ok(folder),
-        None => println!(
-            "cargo::warning=feature bindgen: no CANN headers found (FASTATTENTION_CANN_INCLUDE names their folders); \
-             using the committed bindings"
-        ),
-    }
-    Ok(root.join("src/driver/bindings"))
 }
 
 fn build_sim_kernels() -> Result<PathBuf, String> {

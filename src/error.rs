@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::driver::codes;
+use ascend_sys::{codes, AclError, LoadError, LoadErrorKind};
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,6 +43,23 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// Kind of a failed ACL call without knowledge of its text.
+    pub(crate) fn of_acl_code(code: AclError) -> Self {
+        if codes::is_out_of_memory(code) {
+            Self::OutOfMemory
+        } else if matches!(code, codes::RT_INVALID_DEVICE | codes::RT_NO_DEVICE) {
+            Self::NoDevice
+        } else if codes::is_sticky(code) {
+            Self::DeviceLost
+        } else if codes::is_timeout(code) {
+            Self::Timeout
+        } else {
+            Self::Driver
+        }
+    }
+}
+
 /// An error of this crate: operation, argument, value given, value wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -65,6 +82,15 @@ impl Error {
     /// An ACL call that returned `code`, with the text that the driver gave.
     pub fn driver(kind: ErrorKind, code: i32, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), driver_code: Some(code) }
+    }
+
+    /// A library that could not be loaded.
+    pub(crate) fn of_loading(error: &LoadError) -> Self {
+        let kind = match error.kind() {
+            LoadErrorKind::DriverNotFound => ErrorKind::DriverNotFound,
+            _ => ErrorKind::LibraryNotFound,
+        };
+        Self::new(kind, error.to_string())
     }
 
     /// The kind of the error.
@@ -127,7 +153,7 @@ mod tests {
             (207_002, ErrorKind::Driver, [false, false, false]),
             (599_999, ErrorKind::Driver, [false, false, false]),
         ] {
-            let error = Error::driver(codes::kind(code), code, "aclrtX failed");
+            let error = Error::driver(ErrorKind::of_acl_code(code), code, "aclrtX failed");
             assert_eq!(error.kind(), kind, "{code}");
             let classes = [error.is_out_of_memory(), error.is_timeout(), error.is_device_lost()];
             assert_eq!(classes, [memory, timeout, lost], "{code}");

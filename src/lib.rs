@@ -45,8 +45,6 @@
 pub mod acl;
 pub mod attention;
 pub mod baseline;
-#[doc(hidden)]
-pub mod driver;
 mod dtype;
 mod environment;
 mod error;
@@ -61,6 +59,9 @@ pub mod sim;
 pub mod soc;
 pub mod tiling;
 
+/// The C interfaces behind [`runtime`], for tests that misuse them.
+#[doc(hidden)]
+pub use ascend_sys as driver;
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
 pub use soc::Soc;

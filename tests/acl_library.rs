@@ -21,7 +21,7 @@ fn build(path: &Path, special: &[(&str, &str)]) {
             })*
         };
     }
-    fastattention::acl_functions!(define);
+    ascend_sys::acl_functions!(define);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     compile(path, &source, &[]);
 }

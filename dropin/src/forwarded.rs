@@ -2,8 +2,8 @@
 
 use std::ffi::{c_char, c_void};
 
-use fastattention::driver::hccl::*;
-use fastattention::driver::*;
+use ascend_sys::hccl::*;
+use ascend_sys::*;
 use fastattention::sim::{acl_table, client_table, hccl_table};
 
 use crate::prepare;
@@ -37,6 +37,6 @@ macro_rules! export {
 }
 
 // What is optional in the ACL lists came after CANN 8.1; every HCCL function was there.
-fastattention::acl_functions!(export(acl_table, if feature = "cann-8-5"));
-fastattention::client_functions!(export(client_table, if feature = "cann-8-5"));
-fastattention::hccl_functions!(export(hccl_table, if all()));
+ascend_sys::acl_functions!(export(acl_table, if feature = "cann-8-5"));
+ascend_sys::client_functions!(export(client_table, if feature = "cann-8-5"));
+ascend_sys::hccl_functions!(export(hccl_table, if all()));

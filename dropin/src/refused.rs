@@ -8,7 +8,7 @@
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use fastattention::driver::{hccl, AclError};
+use ascend_sys::{hccl, AclError};
 use fastattention::sim::refuse_call;
 
 use crate::prepare;

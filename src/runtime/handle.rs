@@ -173,7 +173,7 @@ pub(super) fn check(table: &AclTable, is_simulated: bool, name: &str, code: AclE
         return Ok(());
     }
     let text = recent_text(table);
-    let kind = if is_simulated { simulated_kind(code, &text) } else { codes::kind(code) };
+    let kind = if is_simulated { simulated_kind(code, &text) } else { ErrorKind::of_acl_code(code) };
     let meaning = codes::meaning(code).unwrap_or("a code unknown to this version");
     let mut message = format!("{name} failed with code {code} ({meaning})");
     if !text.is_empty() {
@@ -212,7 +212,7 @@ fn simulated_kind(code: AclError, text: &str) -> ErrorKind {
     } else if names_variable(text) {
         ErrorKind::InvalidArgument
     } else {
-        codes::kind(code)
+        ErrorKind::of_acl_code(code)
     }
 }
 

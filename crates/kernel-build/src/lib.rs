@@ -6,14 +6,12 @@
 //!
 //! The build script of `fastattention` uses all of it, its command line tool and its tests a part.
 
-#[path = "../../../build/cann_roots.rs"]
-mod cann_roots;
 mod compiler;
 pub mod npu;
 pub mod sim_kernels;
 pub mod variants;
 
-pub use cann_roots::{arch_folder, cann_roots, ROOT_VARIABLES};
+pub use ascend_sys::{arch_folder, cann_roots, ROOT_VARIABLES};
 pub use compiler::{run, Compiler};
 
 /// The target that this crate was compiled for, as `cc` names it: what tests and tools compile for, too.

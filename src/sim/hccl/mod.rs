@@ -30,8 +30,8 @@ pub use config::{HcclConfig, ReduceOrder, ReduceRounding};
 pub(super) use operation::{DataType, ReduceOp};
 pub(super) use reduce::reduce;
 
-use crate::driver::hccl::{hccl_functions, HcclTable};
-use crate::driver::table_from_module;
+use ascend_sys::hccl::HcclTable;
+use ascend_sys::{hccl_functions, table_from_module};
 
 /// The simulated functions.
 pub(crate) fn table() -> &'static HcclTable {

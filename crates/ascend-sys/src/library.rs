@@ -6,9 +6,8 @@ use std::ffi::{c_char, c_void, CStr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::driver::load::{fill, Attempt, Loaded, Search, Wanted};
-use crate::driver::{codes, AclError, AclTable};
-use crate::{Error, Result};
+use crate::load::{fill, Loaded, Search, Wanted};
+use crate::{codes, AclError, AclTable, Attempt, LoadError};
 
 /// The first file works from CANN 8.0 to 9.1, the second is the implementation behind it from 8.5 on.
 const WANTED: Wanted =
@@ -38,7 +37,8 @@ const MAX_VERSION: usize = 128;
 const PACKAGES: [&CStr; 3] = [c"driver", c"firmware", c"runtime"];
 
 impl Library {
-    pub(crate) fn table(&self) -> &AclTable {
+    /// The functions.
+    pub fn table(&self) -> &AclTable {
         &self.table
     }
 
@@ -83,8 +83,8 @@ fn search() -> &'static Search<Library> {
 ///
 /// # Errors
 /// `LibraryNotFound`, or `DriverNotFound` where only the NPU's driver is missing, with every path tried and why it failed.
-pub fn library() -> Result<&'static Library> {
-    search().outcome.as_ref().map_err(Error::clone)
+pub fn library() -> Result<&'static Library, &'static LoadError> {
+    search().outcome.as_ref()
 }
 
 /// The files that [`library`] tried before the one it loaded, or all of them if it found none.
@@ -99,7 +99,7 @@ pub fn attempts() -> &'static [Attempt] {
 ///
 /// # Safety
 /// Loading runs the library's initialisers, and its functions must have the signatures of the CANN headers.
-pub unsafe fn load_from(path: &Path) -> Result<Library> {
+pub unsafe fn load_from(path: &Path) -> Result<Library, LoadError> {
     Search::among(&WANTED, vec![path.to_path_buf()], open).outcome
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::driver::load::tests::build;
+    use crate::load::tests::build;
 
     fn refused(source: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ mod tests {
                 $(writeln!(source, "int {}() {{ return 100039; }}", stringify!($name)).unwrap();)*
             };
         }
-        crate::driver::acl_functions!(names);
+        crate::acl_functions!(names);
         let text = refused(&source);
         assert!(text.contains("100039"), "{text}");
     }

@@ -125,7 +125,6 @@ macro_rules! acl_functions {
         }
     };
 }
-pub(crate) use acl_functions;
 
 acl_functions!(define_table(AclTable, "The ACL functions."));
 acl_functions!(check_signatures(acl, later));

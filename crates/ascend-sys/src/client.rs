@@ -65,7 +65,6 @@ macro_rules! client_functions {
         }
     };
 }
-pub(crate) use client_functions;
 
 client_functions!(define_table(ClientTable, "The ACL functions that this crate does not call."));
 client_functions!(check_signatures(acl, later));

@@ -1,8 +1,8 @@
 //! Result codes of the HCCL functions (acl-runtime.md 4.1).
 
 use super::HcclResult;
-use crate::driver::bindings::hccl::*;
-use crate::driver::codes::codes;
+use crate::bindings::hccl::*;
+use crate::codes::codes;
 
 codes! { HcclResult;
     /// Success.

@@ -1,6 +1,6 @@
-//! Generates `src/driver/bindings/*.rs` from the headers of a CANN installation (cargo feature `bindgen`).
+//! Generates `src/bindings/*.rs` from the headers of a CANN installation (cargo feature `bindgen`).
 //!
-//! What is generated follows from `src/driver`: every C name there that the headers know. A function is added to its
+//! What is generated follows from `src`: every C name there that the headers know. A function is added to its
 //! list, a constant is used, and the next generation has it.
 
 use std::collections::BTreeSet;
@@ -28,24 +28,24 @@ pub(crate) fn generate(crate_root: &Path, out_dir: &Path) -> Result<Option<PathB
     for variable in ROOT_VARIABLES.iter().chain([&VARIABLE]) {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    println!("cargo::rerun-if-changed=src/driver");
+    println!("cargo::rerun-if-changed=src");
     let Some(includes) = include_folders()? else { return Ok(None) };
-    let driver = crate_root.join("src/driver");
+    let src = crate_root.join("src");
     let folder = out_dir.join("bindings");
     fs::create_dir_all(&folder).map_err(|e| format!("cannot create {}: {e}", folder.display()))?;
     let acl = Header { text: "#include <acl/acl.h>\n", language: "c", includes: &includes };
     let hccl = Header { text: "#include <hccl/hccl.h>\n", language: "c++", includes: &includes };
 
-    let core = names(&driver, &["codes.rs", "types.rs"], "ACL_")?;
-    let (required, optional) = lists(&driver, &["acl.rs", "client.rs"])?;
+    let core = names(&src, &["codes.rs", "types.rs"], "ACL_")?;
+    let (required, optional) = lists(&src, &["acl.rs", "client.rs"])?;
     let builder = allow_vars(acl.builder(), &core);
     write(&folder.join("acl.rs"), allow_functions(builder, &required))?;
 
     let communication = ["hccl/codes.rs", "hccl/types.rs", "hccl/functions.rs"];
     let builder = hccl.builder().derive_default(true).blocklist_type("acl.*").raw_line("use super::acl::*;");
-    let builder = allow_vars(builder, &names(&driver, &communication, "HCCL_")?);
-    let builder = allow_vars(builder, &names(&driver, &communication, "COMM_")?);
-    write(&folder.join("hccl.rs"), allow_functions(builder, &names(&driver, &communication, "Hccl")?))?;
+    let builder = allow_vars(builder, &names(&src, &communication, "HCCL_")?);
+    let builder = allow_vars(builder, &names(&src, &communication, "COMM_")?);
+    write(&folder.join("hccl.rs"), allow_functions(builder, &names(&src, &communication, "Hccl")?))?;
 
     // What the functions of 8.1 already brought is not made twice.
     let core = read(&folder.join("acl.rs"))?;
@@ -55,7 +55,7 @@ pub(crate) fn generate(crate_root: &Path, out_dir: &Path) -> Result<Option<PathB
     write(&later, allow_functions(builder, &optional))?;
     let text = read(&later)?;
     if !optional.iter().all(|name| text.contains(&format!("fn {name}("))) {
-        let committed = driver.join("bindings/later.rs");
+        let committed = src.join("bindings/later.rs");
         fs::copy(&committed, later).map_err(|e| format!("cannot copy {}: {e}", committed.display()))?;
     }
     Ok(Some(folder))

@@ -6,8 +6,8 @@
 use std::ffi::{c_char, c_void};
 
 use super::types::*;
-use crate::driver::table::{check_signatures, define_table};
-use crate::driver::AclStream;
+use crate::table::{check_signatures, define_table};
+use crate::AclStream;
 
 /// Calls a macro with the list of functions; tokens after its name are passed before the list.
 #[doc(hidden)]
@@ -54,7 +54,6 @@ macro_rules! hccl_functions {
         }
     };
 }
-pub(crate) use hccl_functions;
 
 hccl_functions!(define_table(HcclTable, "The HCCL functions."));
 hccl_functions!(check_signatures(hccl, hccl));

@@ -1,4 +1,4 @@
-//! What a table of C functions is, for any list of names and signatures ([`super::acl`], [`super::hccl`]).
+//! What a table of C functions is, for any list of names and signatures (ACL, HCCL).
 
 #![allow(unsafe_code, reason = "turns addresses from a dynamic loader into C function pointers")]
 
@@ -37,7 +37,7 @@ macro_rules! define_table {
         }
 
         #[allow(unsafe_code, reason = "turns addresses from a dynamic loader into C function pointers")]
-        impl $crate::driver::table::FunctionTable for $table {
+        impl $crate::table::FunctionTable for $table {
             unsafe fn from_lookup(
                 lookup: impl Fn(&'static str) -> Option<*mut c_void>,
             ) -> Result<$table, Vec<&'static str>> {
@@ -84,13 +84,15 @@ macro_rules! check_signatures {
         required { $($name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)* }
         optional { $($later:ident($($larg:ident: $ltype:ty),*) -> $lret:ty;)* }
     ) => {
-        $(const _: unsafe extern "C" fn($($type),*) -> $ret = $crate::driver::bindings::$core::$name;)*
-        $(const _: unsafe extern "C" fn($($ltype),*) -> $lret = $crate::driver::bindings::$after::$later;)*
+        $(const _: unsafe extern "C" fn($($type),*) -> $ret = $crate::bindings::$core::$name;)*
+        $(const _: unsafe extern "C" fn($($ltype),*) -> $lret = $crate::bindings::$after::$later;)*
     };
 }
 pub(crate) use check_signatures;
 
 /// A table of the functions of a module that have the C names: `list!(table_from_module(Table: module))`.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! table_from_module {
     (
         ($table:ident: $($module:tt)*)
@@ -104,4 +106,3 @@ macro_rules! table_from_module {
         }
     }};
 }
-pub(crate) use table_from_module;

@@ -2,8 +2,8 @@
 
 use std::ffi::c_char;
 
-use crate::driver::bindings::hccl as c;
-pub use crate::driver::bindings::hccl::{
+use crate::bindings::hccl as c;
+pub use crate::bindings::hccl::{
     HcclComm, HcclCommConfig, HcclDataType, HcclReduceOp, HcclResult, HcclRootInfo,
 };
 

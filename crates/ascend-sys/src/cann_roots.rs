@@ -1,5 +1,5 @@
-//! Where CANN may be installed. Used by the build script, which looks for its compiler, and by `src/acl/load.rs`, which looks for
-//! its library, so that both find the same one.
+//! Where CANN may be installed: for a build script that looks for its compiler, and for [`crate::library`], which looks
+//! for its library, so that both find the same one.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,19 +1,14 @@
-//! Finds and loads the shared libraries of a CANN installation, for [`crate::acl`] and [`crate::hccl`].
+//! Finds and loads the shared libraries of a CANN installation, for [`crate::library`] and [`crate::hccl::library`].
 
 #![allow(unsafe_code, reason = "dynamic loading of a C library")]
 
 use std::collections::HashSet;
 use std::ffi::{c_void, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use cann_roots::{arch_folder, cann_roots};
-
 use super::table::FunctionTable;
-use crate::{Error, ErrorKind, Result};
-
-#[allow(unreachable_pub, reason = "shared with the build of the kernels")]
-#[path = "../../build/cann_roots.rs"]
-mod cann_roots;
+use crate::{arch_folder, cann_roots};
 
 /// A library of the NPU's driver, which those of CANN need: a loader that misses it names it (acl-runtime.md 1.7).
 const DRIVER_FILE: &str = "libascend_hal.so";
@@ -27,6 +22,38 @@ pub struct Attempt {
     /// What the loader said, or what is wrong with the library.
     pub reason: String,
 }
+
+/// What keeps a library from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadErrorKind {
+    /// The library was not found, or is not loadable.
+    LibraryNotFound,
+    /// CANN is there, but libraries of the NPU's driver that it needs are not.
+    DriverNotFound,
+}
+
+/// No library could be loaded: the text lists every path tried, and why it failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    kind: LoadErrorKind,
+    message: String,
+}
+
+impl LoadError {
+    /// What is missing.
+    pub fn kind(&self) -> LoadErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for LoadError {}
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +88,7 @@ impl Wanted {
 /// A search and its outcome.
 #[derive(Debug)]
 pub(crate) struct Search<L> {
-    pub(crate) outcome: Result<L>,
+    pub(crate) outcome: Result<L, LoadError>,
     /// What was tried before the one that loaded, or everything.
     pub(crate) attempts: Vec<Attempt>,
 }
@@ -87,12 +114,12 @@ impl<L> Search<L> {
             let advice = "CANN is there, but libraries of the NPU's driver that it needs are not: install the driver, or \
                           let the container see /usr/local/Ascend/driver, with its lib64/driver and lib64/common in \
                           LD_LIBRARY_PATH";
-            (ErrorKind::DriverNotFound, advice.to_owned())
+            (LoadErrorKind::DriverNotFound, advice.to_owned())
         } else {
-            (ErrorKind::LibraryNotFound, format!("set {} to its path, or install CANN", wanted.variable))
+            (LoadErrorKind::LibraryNotFound, format!("set {} to its path, or install CANN", wanted.variable))
         };
         let message = format!("no {} library could be loaded ({advice}); tried:{tried}", wanted.name);
-        Self { outcome: Err(Error::new(kind, message)), attempts }
+        Self { outcome: Err(LoadError { kind, message }), attempts }
     }
 }
 
@@ -199,7 +226,7 @@ pub(crate) mod tests {
         let candidates = vec!["/nowhere/x.so".into(), "libfastattention_none.so".into()];
         let search = Search::among(&WANTED, candidates, |path| Loaded::open(path).map(drop));
         let error = search.outcome.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LibraryNotFound);
+        assert_eq!(error.kind(), LoadErrorKind::LibraryNotFound);
         let text = error.to_string();
         assert!(text.contains("no X library could be loaded (set X_LIB to its path"), "{text}");
         assert!(text.contains("/nowhere/x.so: no such file"), "{text}");
@@ -224,7 +251,7 @@ pub(crate) mod tests {
         std::fs::remove_file(&hal).unwrap();
         let search = Search::among(&WANTED, vec![x.clone()], |path| Loaded::open(path).map(drop));
         let error = search.outcome.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::DriverNotFound);
+        assert_eq!(error.kind(), LoadErrorKind::DriverNotFound);
         let tried = format!("{}: libascend_hal.so: cannot open", x.display());
         let text = error.to_string();
         assert!(text.contains("/usr/local/Ascend/driver") && text.contains(&tried), "{text}");

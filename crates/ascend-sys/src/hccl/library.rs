@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::acl;
-use crate::driver::hccl::HcclTable;
-use crate::driver::load::{fill, Attempt, Loaded, Search, Wanted};
-use crate::{Error, Result};
+use super::HcclTable;
+use crate::load::{fill, Loaded, Search, Wanted};
+use crate::{library as acl, Attempt, LoadError};
 
 const FILE: &str = "libhccl.so";
 
@@ -24,7 +23,6 @@ pub struct Library {
 
 impl Library {
     /// The functions.
-    #[doc(hidden)]
     pub fn table(&self) -> &HcclTable {
         &self.table
     }
@@ -55,14 +53,14 @@ fn prefer_beside(acl: Option<&Path>, candidates: &mut Vec<PathBuf>) {
     candidates.insert(0, beside);
 }
 
-/// The HCCL library of this process: from `FASTATTENTION_HCCL_LIB`, else beside the ACL library ([`acl::library`]), else
+/// The HCCL library of this process: from `FASTATTENTION_HCCL_LIB`, else beside the ACL library ([`crate::library::library`]), else
 /// by name through the system's search, else from the places where CANN is installed. Searched once; the outcome is
 /// kept.
 ///
 /// # Errors
 /// `LibraryNotFound`, with every path tried and why it failed.
-pub fn library() -> Result<&'static Library> {
-    search().outcome.as_ref().map_err(Error::clone)
+pub fn library() -> Result<&'static Library, &'static LoadError> {
+    search().outcome.as_ref()
 }
 
 /// The files that [`library`] tried before the one it loaded, or all of them if it found none.
@@ -78,7 +76,7 @@ pub fn attempts() -> &'static [Attempt] {
 /// # Safety
 /// Loading runs the library's initialisers, and its functions must have the signatures of the CANN headers.
 #[allow(unsafe_code, reason = "its caller vouches for the file")]
-pub unsafe fn load_from(path: &Path) -> Result<Library> {
+pub unsafe fn load_from(path: &Path) -> Result<Library, LoadError> {
     Search::among(&WANTED, vec![path.to_path_buf()], open).outcome
 }
 
@@ -97,7 +95,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::driver::load::tests::build;
+    use crate::load::tests::build;
 
     /// Functions that return their position in the list plus one, for the names that `wanted` takes.
     fn numbered(wanted: impl Fn(&str) -> bool) -> String {
@@ -113,7 +111,7 @@ mod tests {
                 )*
             };
         }
-        crate::driver::hccl::hccl_functions!(define);
+        crate::hccl_functions!(define);
         source
     }
 

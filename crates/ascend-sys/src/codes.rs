@@ -1,8 +1,7 @@
 //! Error codes of the ACL functions (acl-runtime.md 1.5) and the classes this crate acts on.
 
-use super::bindings::acl::*;
-use super::AclError;
-use crate::ErrorKind;
+use crate::bindings::acl::*;
+use crate::AclError;
 
 /// Constants of a return type, and what they mean.
 macro_rules! codes {
@@ -144,21 +143,6 @@ pub fn is_timeout(code: AclError) -> bool {
 /// ASSUMPTION(sticky-codes): the vendor publishes no list; this is the reading of acl-runtime.md 1.5.
 pub fn is_sticky(code: AclError) -> bool {
     matches!(code, 507_010..=507_018 | 507_034..=507_036 | 507_049..=507_057)
-}
-
-/// Kind of a failed call without knowledge of its text.
-pub(crate) fn kind(code: AclError) -> ErrorKind {
-    if is_out_of_memory(code) {
-        ErrorKind::OutOfMemory
-    } else if matches!(code, RT_INVALID_DEVICE | RT_NO_DEVICE) {
-        ErrorKind::NoDevice
-    } else if is_sticky(code) {
-        ErrorKind::DeviceLost
-    } else if is_timeout(code) {
-        ErrorKind::Timeout
-    } else {
-        ErrorKind::Driver
-    }
 }
 
 #[cfg(test)]
