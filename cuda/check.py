@@ -26,12 +26,17 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # Kernel by head dims: the first row whose two limits hold.  head_dim, head_dim_v, rows a block, shared bytes, column blocks
 TABLE = [(32, 32, 128, 16384, 1), (64, 64, 128, 32768, 1), (80, 80, 128, 40960, 1), (96, 96, 128, 49152, 1),
          (128, 128, 128, 49152, 1), (256, 256, 128, 81920, 2)]
+# Decode: head_dim and head_dim_v at most, packed rows a block. The first row whose limits hold, or the last of its head dims.
+DECODE_TABLE = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)]
+THREADS = 128                           # a block
 GUARD = 64                              # elements around every output that must stay as they were
 
 
 def problem(name, **changes):
     p = dict(name=name, batch=1, heads=2, heads_k=2, seqlen_q=128, seqlen_k=128, d=128, dv=None, left=-1, right=-1, scale=None,
-             layout='bhsd', lens_q=None, lens_k=None, values='normal', seed=len(PROBLEMS))
+             layout='bhsd', lens_q=None, lens_k=None, values='normal', seed=len(PROBLEMS),
+             splits=None, page=None, lost=False)        # splits: the decode kernel with so many; page: keys a page of K and V;
+                                                                    # lost: the table names a page that the cache does not have
     unknown = set(changes) - set(p)
     assert not unknown, unknown
     p.update(changes)
@@ -72,6 +77,33 @@ for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
     problem('values ' + values, values=values, seqlen_k=520, heads=1, heads_k=1, d=64)
     problem('values %s causal' % values, values=values, seqlen_q=140, seqlen_k=260, heads=1, heads_k=1, right=0)
 
+# Few rows, many keys: the decode kernel.
+for d in (8, 40, 64, 72, 80, 96, 128, 136, 256):
+    problem('decode d%d' % d, d=d, heads=2, heads_k=2, seqlen_q=1, seqlen_k=200, splits=1)
+    problem('decode d%d gqa split causal' % d, d=d, heads=8, heads_k=2, seqlen_q=3, seqlen_k=333, right=0, splits=3)
+for d, dv in ((64, 128), (128, 64), (256, 64), (72, 136)):
+    problem('decode d%d dv%d' % (d, dv), d=d, dv=dv, heads=4, heads_k=1, seqlen_q=2, seqlen_k=100, splits=2)
+for page in (8, 16, 128, 512):
+    problem('decode pages of %d' % page, heads=8, heads_k=2, seqlen_q=1, batch=3, lens_k=[520, 3, 131], page=page, splits=2)
+    problem('decode pages of %d causal' % page, heads=4, heads_k=2, seqlen_q=5, batch=2, lens_k=[300, 77], right=0, page=page, splits=4, d=64)
+problem('decode page that no cache has', heads=2, heads_k=1, seqlen_q=1, lens_k=[100], page=16, splits=2, lost=True)
+for rows, keys in ((1, 1), (1, 7), (1, 8), (1, 9), (16, 5), (16, 31), (4, 33), (1, 0), (7, 64)):
+    problem('decode lengths %dx%d' % (rows, keys), seqlen_q=rows, seqlen_k=keys, right=0, splits=2, d=64)
+problem('decode mha 16 rows', seqlen_q=16, seqlen_k=150, right=0, splits=2)
+problem('decode mqa 32 heads', heads=32, heads_k=1, seqlen_q=1, seqlen_k=300, splits=3)
+problem('decode group of 5', heads=10, heads_k=2, seqlen_q=3, seqlen_k=130, right=0, splits=2)
+problem('decode window', heads=4, heads_k=1, seqlen_q=4, seqlen_k=400, left=70, right=0, splits=3)
+problem('decode window beside the keys', heads=2, heads_k=1, seqlen_q=16, seqlen_k=4, left=3, right=0, splits=2)
+problem('decode more splits than keys', heads=2, heads_k=1, seqlen_q=1, seqlen_k=20, splits=40)
+problem('decode batches', batch=4, heads=4, heads_k=2, seqlen_q=2, seqlen_k=90, right=0, splits=2, layout='bshd')
+problem('decode padded', batch=2, heads=4, heads_k=2, seqlen_q=2, seqlen_k=90, splits=2, layout='padded', d=80)
+problem('decode ragged', batch=4, heads=4, heads_k=2, layout='bshd', lens_q=[1, 0, 4, 2], lens_k=[70, 9, 200, 0], right=0, splits=2)
+problem('decode scale negative', seqlen_q=1, scale=-0.07, seqlen_k=100, splits=2)
+problem('decode scale zero', seqlen_q=2, scale=0.0, seqlen_k=100, splits=1)
+problem('decode scale large', seqlen_q=2, scale=2.0, seqlen_k=300, d=64, splits=2)
+for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
+    problem('decode values %s' % values, values=values, heads=4, heads_k=4, seqlen_q=2, seqlen_k=700, splits=3)
+
 
 # ------------------------------------------------------------------ data and reference
 def tensors(p):
@@ -91,6 +123,8 @@ def tensors(p):
         k[:, :, n - 3] = 40 * q[:, :p['heads_k'], -1]
     elif p['values'] == 'large':
         q, k, v = q * 12, k * 12, v * 100
+    if p['lost']:                                       # what is not there is read as zero
+        k[0, :, p['page']:2 * p['page']] = v[0, :, p['page']:2 * p['page']] = 0
     return [x.astype(np.float16) for x in (q, k, v)]
 
 
@@ -135,84 +169,146 @@ def place(x, layout, lens):
 
 
 class Launch:
-    """Buffers, parameters and grid of a problem; `put` makes a device buffer of an array and returns its address."""
+    """Buffers, parameters and grids of a problem; `put` makes a device buffer of an array and returns its address."""
 
     def __init__(self, p, put):
         q, k, v = self.inputs = tensors(p)
-        self.p = p
-        dims = (p['d'], p['dv'])
-        row = next(r for r in TABLE if dims[0] <= r[0] and dims[1] <= r[1])
-        self.kernel, self.shared, self.threads = 'flash_fwd_f16_d%d' % row[0], row[3], 128
+        self.p, self.put = p, put
         s = q.shape[2]
         template = np.zeros((p['batch'], p['heads'], s, p['dv']), np.float16)
         o, o_stride = place(template, p['layout'], p['lens_q'])
         self.o_shape, self.total_q = o.shape, sum(p['lens_q']) if p['lens_q'] else s
-        lse_shape = (p['heads'], self.total_q) if p['lens_q'] else (p['batch'], p['heads'], s)
+        self.lse_shape = (p['heads'], self.total_q) if p['lens_q'] else (p['batch'], p['heads'], s)
         guarded = np.full(o.size + 2 * GUARD, 0x7e77, np.uint16)
-        guarded_lse = np.full(int(np.prod(lse_shape)) + 2 * GUARD, 0x7fc0beef, np.uint32)
-        self.lse_shape = lse_shape
-        placed = [place(x, p['layout'], lens) for x, lens in ((q, p['lens_q']), (k, p['lens_k']), (v, p['lens_k']))]
+        guarded_lse = np.full(int(np.prod(self.lse_shape)) + 2 * GUARD, 0x7fc0beef, np.uint32)
+        ragged_k = p['lens_k'] if not p['page'] else None
+        placed = [place(q, p['layout'], p['lens_q'])]
+        placed += [pages(x, p) if p['page'] else place(x, p['layout'], ragged_k) for x in (k, v)]
         at = [put(x) for x, _ in placed]
         self.o_at, self.lse_at = put(guarded), put(guarded_lse)
-        cu = [put(np.concatenate([[0], np.cumsum(lens)]).astype(np.int32)) if lens else 0 for lens in (p['lens_q'], p['lens_k'])]
+        cu = [put(np.concatenate([[0], np.cumsum(lens)]).astype(np.int32)) if lens else 0 for lens in (p['lens_q'], ragged_k)]
         scale = p['scale'] if p['scale'] is not None else 1 / math.sqrt(p['d'])
         strides = [st for _, st in placed] + [o_stride]
         lse_stride = (0, self.total_q) if p['lens_q'] else (p['heads'] * s, s)
-        self.fields = [('Q', x) for x in at] + [('Q', self.o_at + GUARD * 2), ('Q', self.lse_at + GUARD * 4)]
-        self.fields += [('Q', x) for x in cu]
-        self.fields += [('f', (abs(scale) or 1.0) * math.log2(math.e))]
-        self.fields += [('i', x) for x in (q.shape[2], k.shape[2], p['heads_k'], p['d'], p['dv'], p['left'], p['right'])]
-        self.fields += [('I', st[2]) for st in strides] + [('q', st[0]) for st in strides] + [('q', st[1]) for st in strides]
-        self.fields += [('q', x) for x in lse_stride]
-        self.fields += [('I', 0 if scale == 0 else 0xffffffff), ('I', 0x80008000 if scale < 0 else 0), ('I', 0)]
-        self.grid = (p['heads'], max(1, -(-s // row[2])), p['batch'] * row[4])
+        tensors_at = [('Q', x) for x in at] + [('Q', self.o_at + GUARD * 2), ('Q', self.lse_at + GUARD * 4)]
+        scale_field = [('f', (abs(scale) or 1.0) * math.log2(math.e))]
+        lengths = [('i', q.shape[2]), ('i', k.shape[2])]
+        heads = [('i', x) for x in (p['heads_k'], p['d'], p['dv'], p['left'], p['right'])]
+        tail = [('I', st[2]) for st in strides] + [('q', st[0]) for st in strides] + [('q', st[1]) for st in strides]
+        tail += [('q', x) for x in lse_stride]
+        tail += [('I', 0 if scale == 0 else 0xffffffff), ('I', 0x80008000 if scale < 0 else 0)]
+        if p['splits']:
+            self.runs = self.decode(tensors_at, cu, scale_field, lengths, heads, tail)
+        else:
+            row = next(r for r in TABLE if p['d'] <= r[0] and p['dv'] <= r[1])
+            fields = tensors_at + [('Q', x) for x in cu] + scale_field + lengths + heads + tail + [('I', 0)]
+            grid = (p['heads'], max(1, -(-s // row[2])), p['batch'] * row[4])
+            self.runs = [('flash_fwd_f16_d%d' % row[0], grid, row[3], fields)]
 
-    def packed(self):
-        out = bytearray()
-        for code, value in self.fields:
-            size = struct.calcsize(code)
-            out += bytes(-len(out) % size) + struct.pack('<' + code, value)
-        return bytes(out)
+    def decode(self, tensors_at, cu, scale_field, lengths, heads, tail):
+        """The runs of a decode step: (kernel, grid, shared bytes, fields)."""
+        p, put = self.p, self.put
+        group, queries = p['heads'] // p['heads_k'], max(p['lens_q'] or [p['seqlen_q']])
+        wide = max(p['d'], p['dv'])
+        fitting = [r for r in DECODE_TABLE if wide <= r[0]]
+        d, rows = next((r for r in fitting if r[0] == fitting[0][0] and group * queries <= r[1]),
+                       [r for r in fitting if r[0] == fitting[0][0]][-1])
+        keys = max(p['lens_k'] or [p['seqlen_k']])
+        per_split = -(-max(1, -(-keys // p['splits'])) // 8) * 8
+        parts = p['batch'] * p['heads'] * queries * p['splits']
+        partial = [put(np.full(max(1, parts * n), 0x7fc0dead, np.uint32)) if p['splits'] > 1 else 0 for n in (p['dv'], 1)]
+        used = put(np.array(p['lens_k'], np.int32)) if p['page'] else 0
+        table = put(self.table()) if p['page'] else 0
+        shift = p['page'].bit_length() - 1 if p['page'] else 31
+        max_pages, count = (self.table().shape[1], page_count(p)) if p['page'] else (0, 0)
+        fields = tensors_at + [('Q', x) for x in partial + cu + [used, table]] + scale_field + lengths + [('i', p['heads'])] + heads
+        fields += [('i', x) for x in (max_pages, count, shift, per_split)] + tail
+        blocks = -(-group * queries // rows)
+        runs = [('flash_decode_f16_d%d_r%d' % (d, rows), (p['heads_k'] * blocks, p['splits'], p['batch']),
+                 4 * rows * (d + 6) * 4, fields)]
+        if p['splits'] > 1:
+            runs.append(('flash_decode_combine', (p['heads'], -(-queries // 4), p['batch']), 0,
+                         fields + [('i', p['splits']), ('i', rows)]))
+        return runs
 
-    def compare(self, o_words, lse_words):
-        """(passes, text) from the guarded outputs as read back."""
-        p, (q, k, v) = self.p, self.inputs
-        written = [w for w, pattern in ((o_words, 0x7e77), (lse_words, 0x7fc0beef))
-                   if (w[:GUARD] != pattern).any() or (w[-GUARD:] != pattern).any()]
-        if written:
-            return False, 'wrote outside o or lse'
-        o = o_words[GUARD:-GUARD].view(np.float16).reshape(self.o_shape).astype(np.float64)
-        lse = lse_words[GUARD:-GUARD].view(np.float32).reshape(self.lse_shape).astype(np.float64)
-        worst, plain_worst, worst_lse, first = 0.0, 0.0, 0.0, 0
-        for b in range(p['batch']):
-            rows = p['lens_q'][b] if p['lens_q'] else p['seqlen_q']
-            keys = p['lens_k'][b] if p['lens_k'] else p['seqlen_k']
-            for h in range(p['heads']):
-                hk = h // (p['heads'] // p['heads_k'])
-                want, want_lse = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, False)
-                plain, _ = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, True)
-                if p['lens_q']:
-                    got, got_lse = o[first:first + rows, h], lse[h, first:first + rows]
-                elif p['layout'] == 'bhsd':
-                    got, got_lse = o[b, h], lse[b, h]
-                else:
-                    got, got_lse = o[b, :, h, :p['dv']], lse[b, h]
-                    if p['layout'] == 'padded' and not np.isnan(o[b, :, h, p['dv']:]).all():
-                        return False, 'wrote between the rows of o'
-                if rows == 0:
-                    continue
-                if not np.isfinite(got).all():
-                    return False, 'o holds %d values that are not finite' % (~np.isfinite(got)).sum()
-                empty = np.isneginf(want_lse)
-                if (np.isneginf(got_lse) != empty).any() or np.isnan(got_lse).any() or (got[empty] != 0).any():
-                    return False, 'rows without keys are wrong'
-                worst = max(worst, np.abs(got - want).max())
-                plain_worst = max(plain_worst, np.abs(plain - want).max())
-                if (~empty).any():
-                    worst_lse = max(worst_lse, np.abs(got_lse[~empty] - want_lse[~empty]).max())
-            first += rows
-        good = worst <= 2 * plain_worst + 1e-6 and worst_lse <= 2e-3
-        return good, 'error %.1e (plain %.1e), lse %.1e' % (worst, plain_worst, worst_lse)
+    def table(self):
+        """Pages of each sequence, shuffled; entries behind its end are -1 or a page that no cache has."""
+        p = self.p
+        need = [-(-n // p['page']) for n in p['lens_k']]
+        table = np.full((p['batch'], max(need) + 2), -1, np.int32)
+        table[:, -1] = 0x7fffffff
+        ids = np.random.default_rng(7).permutation(page_count(p))
+        for b, n in enumerate(need):
+            table[b, :n], ids = ids[:n], ids[n:]
+        if p['lost']:
+            table[0, 1] = page_count(p)
+        return table
+
+
+def page_count(p):
+    return sum(-(-n // p['page']) for n in p['lens_k']) + 3
+
+
+def pages(x, p):
+    """[page][row][head][dim] of half, NaN where no key lies, and byte strides (page, head, row)."""
+    b, h, _, d = x.shape
+    out = np.full((page_count(p), p['page'], h, d), np.nan, np.float16)
+    ids = np.random.default_rng(7).permutation(page_count(p))
+    for n in range(b):
+        for first in range(0, p['lens_k'][n], p['page']):
+            rows = min(p['page'], p['lens_k'][n] - first)
+            out[ids[0], :rows] = x[n, :, first:first + rows].transpose(1, 0, 2)
+            ids = ids[1:]
+    return out, (p['page'] * h * d * 2, d * 2, h * d * 2)
+
+
+def packed(fields):
+    out = bytearray()
+    for code, value in fields:
+        size = struct.calcsize(code)
+        out += bytes(-len(out) % size) + struct.pack('<' + code, value)
+    return bytes(out)
+
+
+def compare(launch, o_words, lse_words):
+    """(passes, text) from the guarded outputs of a launch as read back."""
+    p, (q, k, v) = launch.p, launch.inputs
+    written = [w for w, pattern in ((o_words, 0x7e77), (lse_words, 0x7fc0beef))
+               if (w[:GUARD] != pattern).any() or (w[-GUARD:] != pattern).any()]
+    if written:
+        return False, 'wrote outside o or lse'
+    o = o_words[GUARD:-GUARD].view(np.float16).reshape(launch.o_shape).astype(np.float64)
+    lse = lse_words[GUARD:-GUARD].view(np.float32).reshape(launch.lse_shape).astype(np.float64)
+    worst, plain_worst, worst_lse, first = 0.0, 0.0, 0.0, 0
+    for b in range(p['batch']):
+        rows = p['lens_q'][b] if p['lens_q'] else p['seqlen_q']
+        keys = p['lens_k'][b] if p['lens_k'] else p['seqlen_k']
+        for h in range(p['heads']):
+            hk = h // (p['heads'] // p['heads_k'])
+            want, want_lse = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, False)
+            plain, _ = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, True)
+            if p['lens_q']:
+                got, got_lse = o[first:first + rows, h], lse[h, first:first + rows]
+            elif p['layout'] == 'bhsd':
+                got, got_lse = o[b, h], lse[b, h]
+            else:
+                got, got_lse = o[b, :, h, :p['dv']], lse[b, h]
+                if p['layout'] == 'padded' and not np.isnan(o[b, :, h, p['dv']:]).all():
+                    return False, 'wrote between the rows of o'
+            if rows == 0:
+                continue
+            if not np.isfinite(got).all():
+                return False, 'o holds %d values that are not finite' % (~np.isfinite(got)).sum()
+            empty = np.isneginf(want_lse)
+            if (np.isneginf(got_lse) != empty).any() or np.isnan(got_lse).any() or (got[empty] != 0).any():
+                return False, 'rows without keys are wrong'
+            worst = max(worst, np.abs(got - want).max())
+            plain_worst = max(plain_worst, np.abs(plain - want).max())
+            if (~empty).any():
+                worst_lse = max(worst_lse, np.abs(got_lse[~empty] - want_lse[~empty]).max())
+        first += rows
+    good = worst <= 2 * plain_worst + 1e-6 and worst_lse <= 2e-3
+    return good, 'error %.1e (plain %.1e), lse %.1e' % (worst, plain_worst, worst_lse)
 
 
 # ------------------------------------------------------------------ where to run
@@ -235,16 +331,22 @@ class Model:
             return self.tools.BASE + memory.offsets[name]
         launch = Launch(p, put)
         memory.build()
-        if launch.kernel not in self.kernels:
-            cubin, _ = self.tools.to_cubin(os.path.join(HERE, 'ptx', launch.kernel + '.ptx'), self.folder, [])
-            self.kernels[launch.kernel] = self.sass70.Kernel(cubin, None)
-        kernel, params = self.kernels[launch.kernel], launch.packed()
         counts = dict(lds=0, sts=0, hmma=0)
-        for z in range(launch.grid[2]):
-            for y in range(launch.grid[1]):
-                for x in range(launch.grid[0]):
-                    block = self.sass70.Block(kernel, memory.words, self.tools.BASE, params, (x, y, z), (launch.threads, 1, 1),
-                                              launch.grid, launch.shared)
+        for run in launch.runs:
+            self.run_kernel(memory, counts, *run)
+        names = {self.tools.BASE + offset: name for name, offset in memory.offsets.items()}
+        good, text = compare(launch, memory.read(names[launch.o_at]), memory.read(names[launch.lse_at]))
+        return good, text + ', shared wavefronts: %(lds)d loads %(sts)d stores, %(hmma)d mma' % counts
+
+    def run_kernel(self, memory, counts, name, grid, shared, fields):
+        if name not in self.kernels:
+            cubin, _ = self.tools.to_cubin(os.path.join(HERE, 'ptx', name + '.ptx'), self.folder, [])
+            self.kernels[name] = self.sass70.Kernel(cubin, None)
+        kernel, params = self.kernels[name], packed(fields)
+        for z in range(grid[2]):
+            for y in range(grid[1]):
+                for x in range(grid[0]):
+                    block = self.sass70.Block(kernel, memory.words, self.tools.BASE, params, (x, y, z), (THREADS, 1, 1), grid, shared)
                     block.smem[:] = 0x7fff7fff          # NaN: what is not written shows
                     block.run()
                     for warp in block.warps:
@@ -252,9 +354,6 @@ class Model:
                             kind = kernel.code[number].kind
                             if kind in counts:
                                 counts[kind] += 0.25 if kind == 'hmma' else wavefronts
-        names = {self.tools.BASE + offset: name for name, offset in memory.offsets.items()}
-        good, text = launch.compare(memory.read(names[launch.o_at]), memory.read(names[launch.lse_at]))
-        return good, text + ', shared wavefronts: %(lds)d loads %(sts)d stores, %(hmma)d mma' % counts
 
 
 class Device:
@@ -277,16 +376,16 @@ class Device:
             self.cu.cuGetErrorString(code, ctypes.byref(text))
             raise RuntimeError('%s: %d %s' % (name, code, (text.value or b'').decode()))
 
-    def kernel(self, launch):
-        if launch.kernel not in self.kernels:
-            with open(os.path.join(HERE, 'ptx', launch.kernel + '.ptx'), 'rb') as handle:
+    def kernel(self, name, shared):
+        if name not in self.kernels:
+            with open(os.path.join(HERE, 'ptx', name + '.ptx'), 'rb') as handle:
                 text = handle.read() + b'\0'
             module, function = ctypes.c_void_p(), ctypes.c_void_p()
             self.call('cuModuleLoadData', ctypes.byref(module), text)
-            self.call('cuModuleGetFunction', ctypes.byref(function), module, launch.kernel.encode())
-            self.call('cuFuncSetAttribute', function, 8, launch.shared)     # largest dynamic shared memory
-            self.kernels[launch.kernel] = function
-        return self.kernels[launch.kernel]
+            self.call('cuModuleGetFunction', ctypes.byref(function), module, name.encode())
+            self.call('cuFuncSetAttribute', function, 8, shared)     # largest dynamic shared memory
+            self.kernels[name] = function
+        return self.kernels[name]
 
     def run(self, p):
         pointers, arrays = [], {}
@@ -301,9 +400,10 @@ class Device:
             return at.value
         launch = Launch(p, put)
         kinds = {'Q': ctypes.c_uint64, 'q': ctypes.c_int64, 'I': ctypes.c_uint32, 'i': ctypes.c_int32, 'f': ctypes.c_float}
-        values = [kinds[code](value) for code, value in launch.fields]
-        params = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
-        self.call('cuLaunchKernel', self.kernel(launch), *launch.grid, launch.threads, 1, 1, launch.shared, None, params, None)
+        for name, grid, shared, fields in launch.runs:
+            values = [kinds[code](value) for code, value in fields]
+            params = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
+            self.call('cuLaunchKernel', self.kernel(name, shared), *grid, THREADS, 1, 1, shared, None, params, None)
         self.call('cuCtxSynchronize')
         out = []
         for at in (launch.o_at, launch.lse_at):
@@ -312,7 +412,7 @@ class Device:
             out.append(host)
         for at in pointers:
             self.call('cuMemFree_v2', at)
-        return launch.compare(*out)
+        return compare(launch, *out)
 
 
 def main():

@@ -20,10 +20,16 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Kernel: source and options.
 KERNELS = {'flash_fwd_f16_d%d' % d: ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d]) for d in (32, 64, 80, 96, 128, 256)}
+KERNELS.update(('flash_decode_f16_d%d_r%d' % shape, ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % shape[0], '-DKERNEL_ROWS=%d' % shape[1]]))
+               for shape in ((64, 8), (64, 16), (128, 8), (128, 16), (256, 8)))
+KERNELS['flash_decode_combine'] = ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=0', '-DKERNEL_ROWS=0'])
 OPTIONS = ['-arch=compute_70', '-std=c++17']
 VERSION = (12, 9)
-# What ptxas may use: registers a thread (128 threads a block, 65536 registers an SM: 255 is two blocks, 168 three), bytes spilled.
-LIMITS = {32: (168, 0), 64: (255, 0), 80: (255, 0), 96: (255, 0), 128: (255, 0), 256: (255, 8)}
+# What ptxas may use: registers a thread (128 threads a block, 65536 registers an SM: 255 is two blocks, 168 three, 128 four),
+# bytes spilled.
+LIMITS = {'flash_fwd_f16_d32': (168, 0), 'flash_fwd_f16_d256': (255, 8), 'flash_decode_f16_d64_r8': (128, 0),
+          'flash_decode_f16_d64_r16': (168, 0), 'flash_decode_f16_d128_r8': (168, 0)}
+LIMITS = {kernel: LIMITS.get(kernel, (255, 0)) for kernel in KERNELS}
 NOT_FOUND = 77
 
 
@@ -92,8 +98,7 @@ def manifest(outputs):
 def beyond_limits():
     """Kernels for which ptxas needs more than LIMITS, as text; empty where ptxas is not installed."""
     ptxas, wrong = installed('nvidia/cuda_nvcc/bin/ptxas'), []
-    for head_dim, (registers, spills) in LIMITS.items() if ptxas else ():
-        name = 'flash_fwd_f16_d%d' % head_dim
+    for name, (registers, spills) in LIMITS.items() if ptxas else ():
         with tempfile.NamedTemporaryFile() as cubin:
             run = subprocess.run([ptxas, '-arch=sm_70', '-v', os.path.join(HERE, 'ptx', name + '.ptx'), '-o', cubin.name],
                                  capture_output=True, text=True)
