@@ -7,9 +7,9 @@
 use std::time::Instant;
 
 use anyhow::{ensure, Result};
-use fastattention::attention::{plan, Args, FlashAttention, Problem};
+use fastattention::attention::{plan, Buffers, FlashAttention, Problem};
 use fastattention::reference::{self, Params, Tensor};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::{Device, Stream};
 use fastattention::{sim, DType, Soc};
 use half::f16;
 
@@ -22,7 +22,7 @@ const ROUNDS: usize = 7;
 struct Bench {
     stream: Stream,
     operator: FlashAttention,
-    buffers: [Buffer; 5],
+    buffers: Buffers,
     plan: fastattention::attention::Plan,
 }
 
@@ -32,25 +32,14 @@ impl Bench {
         config.check_races = check_races;
         let device = Device::simulated(config)?;
         let plan = plan(&Problem::new(DType::F16, [BATCH, SEQLEN, HEADS, HEAD_DIM]), device.soc())?;
-        let [q, k, v] = data.map(|d| Buffer::from_slice(&device, d));
-        let o = Buffer::alloc(&device, data[0].len() * 2)?;
-        let workspace = Buffer::alloc(&device, usize::try_from(plan.workspace_bytes())?)?;
+        let buffers = Buffers::from_slices(&device, &plan, data)?;
         let operator = FlashAttention::new(&device)?;
-        Ok(Self { stream: Stream::new(&device)?, operator, buffers: [q?, k?, v?, o, workspace], plan })
+        Ok(Self { stream: Stream::new(&device)?, operator, buffers, plan })
     }
 
     fn run(&self) -> Result<f64> {
-        let [q, k, v, o, workspace] = &self.buffers;
-        let args = Args {
-            q: q.into(),
-            k: k.into(),
-            v: v.into(),
-            o: o.into(),
-            lse: None,
-            workspace: workspace.into(),
-        };
         let start = Instant::now();
-        self.operator.launch(&self.stream, &self.plan, args)?;
+        self.operator.launch(&self.stream, &self.plan, self.buffers.args())?;
         self.stream.synchronize()?;
         Ok(start.elapsed().as_secs_f64())
     }
@@ -97,8 +86,7 @@ fn main() -> Result<()> {
 /// The first rows of head 0 against f64.
 fn check(bench: &Bench, data: [&[f16]; 3]) -> Result<()> {
     bench.run()?;
-    let mut o = vec![f16::ZERO; data[0].len()];
-    bench.buffers[3].copy_to_host(&mut o)?;
+    let o: Vec<f16> = bench.buffers.o.to_vec()?;
     let rows = 4;
     let params = Params {
         batch: 1,

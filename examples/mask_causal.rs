@@ -9,8 +9,8 @@ mod check;
 
 use anyhow::Result;
 use clap::Parser;
-use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::attention::{plan, Buffers, FlashAttention, Mask, Problem};
+use fastattention::runtime::{Device, Stream};
 use fastattention::DType;
 use half::f16;
 
@@ -43,24 +43,9 @@ fn main() -> Result<()> {
     let q = check::normal::<f16>(elements(SEQLEN_Q), 1);
     let k = check::normal::<f16>(elements(SEQLEN_K), 2);
     let v = check::normal::<f16>(elements(SEQLEN_K), 3);
-    let q_buffer = Buffer::from_slice(&device, &q)?;
-    let k_buffer = Buffer::from_slice(&device, &k)?;
-    let v_buffer = Buffer::from_slice(&device, &v)?;
-    let [_, _, _, o_bytes, lse_bytes] = plan.shape().operand_bytes();
-    let o = Buffer::alloc(&device, o_bytes.try_into()?)?;
-    let lse = Buffer::alloc(&device, lse_bytes.try_into()?)?;
-    let workspace = Buffer::alloc(&device, plan.workspace_bytes().try_into()?)?;
-    let args = Args {
-        q: (&q_buffer).into(),
-        k: (&k_buffer).into(),
-        v: (&v_buffer).into(),
-        o: (&o).into(),
-        lse: Some((&lse).into()),
-        workspace: (&workspace).into(),
-    };
-
+    let buffers = Buffers::from_slices(&device, &plan, [&q, &k, &v])?;
     let stream = Stream::new(&device)?;
-    FlashAttention::new(&device)?.launch(&stream, &plan, args)?;
+    FlashAttention::new(&device)?.launch(&stream, &plan, buffers.args())?;
     stream.synchronize()?;
-    check::against_f64(&plan, [&q, &k, &v, &check::download(&o)?], &check::download(&lse)?)
+    check::against_f64(&plan, [&q, &k, &v], &buffers)
 }

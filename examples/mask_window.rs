@@ -9,8 +9,8 @@ mod check;
 
 use anyhow::Result;
 use clap::Parser;
-use fastattention::attention::{plan, Args, FlashAttention, Mask, Plan, Problem};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::attention::{plan, Buffers, FlashAttention, Mask, Plan, Problem};
+use fastattention::runtime::{Device, Stream};
 use fastattention::DType;
 use half::bf16;
 
@@ -34,26 +34,11 @@ fn main() -> Result<()> {
     println!("{} of {all} key blocks skipped in each head ({})", all - visited, plan.chosen());
 
     let [q, k, v] = [1, 2, 3].map(|seed| check::normal::<bf16>(ELEMENTS, seed));
-    let q_buffer = Buffer::from_slice(&device, &q)?;
-    let k_buffer = Buffer::from_slice(&device, &k)?;
-    let v_buffer = Buffer::from_slice(&device, &v)?;
-    let [_, _, _, o_bytes, lse_bytes] = plan.shape().operand_bytes();
-    let o = Buffer::alloc(&device, o_bytes.try_into()?)?;
-    let lse = Buffer::alloc(&device, lse_bytes.try_into()?)?;
-    let workspace = Buffer::alloc(&device, plan.workspace_bytes().try_into()?)?;
-    let args = Args {
-        q: (&q_buffer).into(),
-        k: (&k_buffer).into(),
-        v: (&v_buffer).into(),
-        o: (&o).into(),
-        lse: Some((&lse).into()),
-        workspace: (&workspace).into(),
-    };
-
+    let buffers = Buffers::from_slices(&device, &plan, [&q, &k, &v])?;
     let stream = Stream::new(&device)?;
-    FlashAttention::new(&device)?.launch(&stream, &plan, args)?;
+    FlashAttention::new(&device)?.launch(&stream, &plan, buffers.args())?;
     stream.synchronize()?;
-    check::against_f64(&plan, [&q, &k, &v, &check::download(&o)?], &check::download(&lse)?)
+    check::against_f64(&plan, [&q, &k, &v], &buffers)
 }
 
 /// Key blocks that the row blocks of a head visit, and what they would visit without a mask.

@@ -136,22 +136,11 @@ fn launch(operator: &mut TilingAllReduce, plan: &Plan, shard: &Tensors) -> Resul
     let [.., o_bytes, y_bytes] = plan.operand_bytes();
     let (q, k, v, weight) = (upload(&shard.q)?, upload(&shard.k)?, upload(&shard.v)?, upload(&shard.weight)?);
     let (o, y, workspace) = (alloc(o_bytes)?, alloc(y_bytes)?, alloc(plan.workspace_bytes())?);
-    let args = Args {
-        attention: Some(AttentionArgs {
-            q: (&q).into(),
-            k: (&k).into(),
-            v: (&v).into(),
-            workspace: (&workspace).into(),
-        }),
-        o: (&o).into(),
-        linear: LinearArgs::Weight((&weight).into()),
-        y: (&y).into(),
-    };
+    let linear = LinearArgs::Weight((&weight).into());
+    let args = Args::new(&o, linear, &y).with_attention(AttentionArgs::new(&q, &k, &v, &workspace));
     operator.launch(&stream, plan, args)?;
     stream.synchronize()?;
-    let mut values = vec![f16::ZERO; y.len_bytes() / size_of::<f16>()];
-    y.copy_to_host(&mut values)?;
-    Ok(values)
+    Ok(y.to_vec()?)
 }
 
 /// q `[rows, heads, head_dim]`, k and v, and the weight `[heads * head_dim, hidden]`.

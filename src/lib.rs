@@ -8,8 +8,8 @@
 //! **Nothing in this crate has run on an NPU yet**; what is verified, and how, is in the README.
 //!
 //! ```
-//! use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
-//! use fastattention::runtime::{Buffer, Device, Stream};
+//! use fastattention::attention::{plan, Buffers, FlashAttention, Mask, Problem};
+//! use fastattention::runtime::{Device, Stream};
 //! use fastattention::DType;
 //! use half::f16;
 //!
@@ -19,25 +19,13 @@
 //! let problem = Problem::new(DType::F16, [1, 100, 4, 64]).with_seqlen_k(150).with_num_heads_k(2).with_mask(Mask::Causal);
 //! let plan = plan(&problem, device.soc())?;
 //!
-//! let q = Buffer::from_slice(&device, &[f16::ONE; 100 * 4 * 64])?;
-//! let k = Buffer::from_slice(&device, &[f16::ONE; 150 * 2 * 64])?;
-//! let v = Buffer::from_slice(&device, &[f16::ONE; 150 * 2 * 64])?;
-//! let o = Buffer::alloc(&device, 100 * 4 * 64 * 2)?;
-//! let workspace = Buffer::alloc(&device, plan.workspace_bytes() as usize)?;
+//! let (q, k, v) = ([f16::ONE; 100 * 4 * 64], [f16::ONE; 150 * 2 * 64], [f16::ONE; 150 * 2 * 64]);
+//! let buffers = Buffers::from_slices(&device, &plan, [&q, &k, &v])?;
 //! let stream = Stream::new(&device)?;
-//! let args = Args {
-//!     q: (&q).into(),
-//!     k: (&k).into(),
-//!     v: (&v).into(),
-//!     o: (&o).into(),
-//!     lse: None,
-//!     workspace: (&workspace).into(),
-//! };
-//! attention.launch(&stream, &plan, args)?;
+//! attention.launch(&stream, &plan, buffers.args())?;
 //! stream.synchronize()?;
 //!
-//! let mut out = [f16::ZERO; 100 * 4 * 64];
-//! o.copy_to_host(&mut out)?;
+//! let out: Vec<f16> = buffers.o.to_vec()?;
 //! assert!(out.iter().all(|&x| x == f16::ONE));
 //! # Ok::<(), fastattention::Error>(())
 //! ```

@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
-use fastattention::attention::{host, plan, Args, FlashAttention, Mask, Plan, Problem};
+use fastattention::attention::{host, plan, Args, Buffers, FlashAttention, Mask, Plan, Problem};
 use fastattention::reference::{self, Params, Tensor};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::{Device, Stream};
 use fastattention::{DType, ErrorKind, Soc};
 use half::{bf16, f16};
 
@@ -28,35 +28,13 @@ fn ramp(len: usize, step: f32) -> Vec<f16> {
     (0..len).map(|_| next()).collect()
 }
 
-struct Buffers {
-    q: Buffer,
-    k: Buffer,
-    v: Buffer,
-    o: Buffer,
-    workspace: Buffer,
-}
-
-impl Buffers {
-    fn new(device: &Device, plan: &Plan) -> Self {
-        let [q, k, v, o, _] = plan.shape().operand_bytes();
-        let buffer = |bytes: u64| {
-            let buffer = Buffer::alloc(device, usize::try_from(bytes).unwrap()).unwrap();
-            buffer.zero().unwrap();
-            buffer
-        };
-        Self {
-            q: buffer(q),
-            k: buffer(k),
-            v: buffer(v),
-            o: buffer(o),
-            workspace: buffer(plan.workspace_bytes()),
-        }
+/// Buffers of zeros.
+fn zeros(device: &Device, plan: &Plan) -> Buffers {
+    let buffers = Buffers::alloc(device, plan).unwrap();
+    for buffer in [&buffers.q, &buffers.k, &buffers.v, &buffers.o, &buffers.workspace] {
+        buffer.zero().unwrap();
     }
-
-    fn args(&self) -> Args<'_> {
-        let Self { q, k, v, o, workspace } = self;
-        Args { q: q.into(), k: k.into(), v: v.into(), o: o.into(), lse: None, workspace: workspace.into() }
-    }
+    buffers
 }
 
 #[test]
@@ -93,7 +71,7 @@ fn one_call_gives_the_reference() {
 fn a_plan_is_launched_again_and_again() {
     let operator = operator();
     let plan = plan(&problem(), operator.device().soc()).unwrap();
-    let buffers = Buffers::new(operator.device(), &plan);
+    let buffers = zeros(operator.device(), &plan);
     let stream = Stream::new(operator.device()).unwrap();
     for value in [1.0f32, 2.0] {
         buffers.v.copy_from_host(&[f16::from_f32(value); 40 * 2 * 32]).unwrap();
@@ -152,7 +130,7 @@ fn a_plan_for_another_soc_is_refused() {
     let operator = operator();
     let other = Soc::all().iter().find(|s| *s != operator.device().soc()).unwrap();
     let plan = plan(&problem(), other).unwrap();
-    let buffers = Buffers::new(operator.device(), &plan);
+    let buffers = zeros(operator.device(), &plan);
     let stream = Stream::new(operator.device()).unwrap();
     let error = operator.launch(&stream, &plan, buffers.args()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
@@ -167,7 +145,7 @@ fn a_plan_for_another_soc_is_refused() {
 fn small_and_foreign_buffers_are_refused() {
     let operator = operator();
     let plan = plan(&problem(), operator.device().soc()).unwrap();
-    let buffers = Buffers::new(operator.device(), &plan);
+    let buffers = zeros(operator.device(), &plan);
     let stream = Stream::new(operator.device()).unwrap();
     let small = Args { o: (&buffers.workspace).into(), workspace: (&buffers.o).into(), ..buffers.args() };
     let error = operator.launch(&stream, &plan, small).unwrap_err();
@@ -176,7 +154,7 @@ fn small_and_foreign_buffers_are_refused() {
     assert_eq!(error.to_string(), text);
 
     let device = Device::simulated(fastattention::sim::Config::new(operator.device().soc())).unwrap();
-    let foreign = Buffers::new(&device, &plan);
+    let foreign = zeros(&device, &plan);
     let mixed = Args { k: (&foreign.k).into(), ..buffers.args() };
     assert_eq!(operator.launch(&stream, &plan, mixed).unwrap_err().kind(), ErrorKind::InvalidArgument);
     let elsewhere = Stream::new(&device).unwrap();

@@ -51,14 +51,7 @@ impl Launcher<'_> {
         let stream = Stream::new(device).unwrap();
         let [q, k, v] = &self.inputs;
         for plan in plans {
-            let args = Args {
-                q: q.into(),
-                k: k.into(),
-                v: v.into(),
-                o: (&o).into(),
-                lse: Some((&lse).into()),
-                workspace: (&workspace).into(),
-            };
+            let args = Args::new(q, k, v, &o, &workspace).with_lse(&lse);
             self.bench.operator.launch(&stream, plan, args).unwrap();
         }
         stream.synchronize().unwrap();

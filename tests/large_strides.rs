@@ -139,14 +139,7 @@ fn attend(problem: &Problem, seed: u64) {
         place.put(buffer, data);
     }
     let stream = Stream::new(device).unwrap();
-    let args = Args {
-        q: (&q_gm).into(),
-        k: (&k_gm).into(),
-        v: (&v_gm).into(),
-        o: (&o_gm).into(),
-        lse: None,
-        workspace: (&workspace).into(),
-    };
+    let args = Args::new(&q_gm, &k_gm, &v_gm, &o_gm, &workspace);
     operator.launch(&stream, &plan, args).unwrap();
     stream.synchronize().unwrap();
     bystanders.check();
@@ -355,7 +348,7 @@ fn multiply(p: &matmul::Problem, seed: u64) {
         })
         .collect();
     let stream = Stream::new(device).unwrap();
-    let args = matmul::Args { a: (&a_gm).into(), b: (&b_gm).into(), c: (&c_gm).into() };
+    let args = matmul::Args::new(&a_gm, &b_gm, &c_gm);
     operator.launch(&stream, &plan, args).unwrap();
     stream.synchronize().unwrap();
     bystanders.check();

@@ -76,7 +76,7 @@ fn check(matmul: &Matmul, problem: &Problem, tiling: Option<Tiling>) {
     let b_gm = Buffer::from_slice(device, &b_data).unwrap();
     let c_gm = Buffer::from_slice(device, &vec![UNTOUCHED; c_bytes]).unwrap();
     let stream = Stream::new(device).unwrap();
-    let args = Args { a: (&a_gm).into(), b: (&b_gm).into(), c: (&c_gm).into() };
+    let args = Args::new(&a_gm, &b_gm, &c_gm);
     matmul.launch(&stream, &plan, args).unwrap();
     stream.synchronize().unwrap_or_else(|e| panic!("{plan}\n{e}"));
     let mut got = vec![0u8; c_bytes];
@@ -288,7 +288,7 @@ fn a_launch_refuses_operands_that_do_not_fit() {
     let stream = Stream::new(device).unwrap();
     let plan = plan(&Problem::new(DType::F16, [4, 5, 6]), soc()).unwrap();
     let (small, large) = (Buffer::alloc(device, 47).unwrap(), Buffer::alloc(device, 100).unwrap());
-    let mut args = Args { a: (&small).into(), b: (&large).into(), c: (&large).into() };
+    let mut args = Args::new(&small, &large, &large);
     args.c.offset_bytes = 61;
     let error = matmul.launch(&stream, &plan, args).unwrap_err();
     assert_eq!(
@@ -317,7 +317,7 @@ fn simulated(plan: &Plan) -> f64 {
     let (a, b, c) = (alloc(m * k), alloc(k * n), alloc(m * n));
     let (operator, stream) = (Matmul::new(&device).unwrap(), Stream::new(&device).unwrap());
     for _ in 0..2 {
-        let args = Args { a: (&a).into(), b: (&b).into(), c: (&c).into() };
+        let args = Args::new(&a, &b, &c);
         operator.launch(&stream, plan, args).unwrap();
         stream.synchronize().unwrap();
     }

@@ -86,14 +86,7 @@ fn nothing_has_the_size_of_the_scores() {
     let plan = plan(&problem(SEQLEN), device.soc()).unwrap();
     let workspace = usize::try_from(plan.workspace_bytes()).unwrap();
     let scratch = Buffer::alloc(&device, workspace).unwrap();
-    let args = Args {
-        q: (&q).into(),
-        k: (&k).into(),
-        v: (&v).into(),
-        o: (&o).into(),
-        lse: None,
-        workspace: (&scratch).into(),
-    };
+    let args = Args::new(&q, &k, &v, &o, &scratch);
     let (is_done, least_free) = (AtomicBool::new(false), AtomicUsize::new(free()));
     std::thread::scope(|scope| {
         scope.spawn(|| {

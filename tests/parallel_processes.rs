@@ -144,14 +144,8 @@ fn run_rank(job: &Rendezvous) {
         }
         Ok(())
     };
-    let attention =
-        AttentionArgs { q: (&q).into(), k: (&k).into(), v: (&v).into(), workspace: (&workspace).into() };
-    let args = Args {
-        attention: Some(attention),
-        o: (&o).into(),
-        linear: LinearArgs::Caller(&mut linear),
-        y: (&y).into(),
-    };
+    let attention = AttentionArgs::new(&q, &k, &v, &workspace);
+    let args = Args::new(&o, LinearArgs::Caller(&mut linear), &y).with_attention(attention);
     let stream = Stream::new(&device).unwrap();
     let mut operator = TilingAllReduce::new(job.communicator(&device).unwrap()).unwrap();
     let launched = operator.launch(&stream, &plan, args);

@@ -70,14 +70,8 @@ fn check_typed<T: Element + reference::Element>(
     assert!(case.mask == Mask::None || size_of_val(&mask[..]) as u64 == plan.mask_bytes());
     let mask_gm = Buffer::from_slice(device, &mask).unwrap();
     let stream = Stream::new(device).unwrap();
-    let args = StandardArgs {
-        q: (&q_gm).into(),
-        k: (&k_gm).into(),
-        v: (&v_gm).into(),
-        o: (&o_gm).into(),
-        mask: (case.mask == Mask::Causal).then_some((&mask_gm).into()),
-        workspace: (&workspace).into(),
-    };
+    let args = StandardArgs::new(&q_gm, &k_gm, &v_gm, &o_gm, &workspace);
+    let args = if case.mask == Mask::Causal { args.with_mask(&mask_gm) } else { args };
     operator.launch(&stream, &plan, args).unwrap();
     stream.synchronize().unwrap_or_else(|e| panic!("{case:?}: {e}"));
     let mut out = vec![T::round(0.0); o_len];

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fastattention::attention::{plan, Args, FlashAttention, Mask, Plan, Problem};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::attention::{plan, Buffers, FlashAttention, Mask, Plan, Problem};
+use fastattention::runtime::{Device, Stream};
 use fastattention::sim::time::{Cause, LaunchReport, ModelTime, TraceDialect, TraceOptions};
 use fastattention::sim::{Config, Pipe};
 use fastattention::{DType, Soc};
@@ -37,24 +37,14 @@ fn launch(problem: &Problem, model_time: &ModelTime, threads: usize, rounds: usi
     config.model_time = Some(model_time.clone());
     let device = Device::simulated(config).unwrap();
     let plan = plan(problem, device.soc()).unwrap();
-    let [q_bytes, k_bytes, v_bytes, o_bytes, _] = plan.shape().operand_bytes();
-    let [q, k, v, o] = [q_bytes, k_bytes, v_bytes, o_bytes].map(|bytes| {
-        let ones = vec![f16::from_f32(0.01); bytes as usize / 2];
-        Buffer::from_slice(&device, &ones).unwrap()
-    });
-    let workspace = Buffer::alloc(&device, plan.workspace_bytes() as usize).unwrap();
+    let buffers = Buffers::alloc(&device, &plan).unwrap();
+    for buffer in [&buffers.q, &buffers.k, &buffers.v, &buffers.o] {
+        buffer.copy_from_host(&vec![f16::from_f32(0.01); buffer.len_bytes() / 2]).unwrap();
+    }
     let operator = FlashAttention::new(&device).unwrap();
     let stream = Stream::new(&device).unwrap();
     for _ in 0..rounds {
-        let args = Args {
-            q: (&q).into(),
-            k: (&k).into(),
-            v: (&v).into(),
-            o: (&o).into(),
-            lse: None,
-            workspace: (&workspace).into(),
-        };
-        operator.launch(&stream, &plan, args).unwrap();
+        operator.launch(&stream, &plan, buffers.args()).unwrap();
         stream.synchronize().unwrap();
     }
     model_time.take_reports()

@@ -5,8 +5,8 @@
 use std::fs;
 use std::process::Command;
 
-use fastattention::attention::{plan, plan_tuned, plan_with, Args, FlashAttention, Layout, Mask, Problem};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::attention::{plan, plan_tuned, plan_with, Buffers, FlashAttention, Layout, Mask, Problem};
+use fastattention::runtime::{Device, Stream};
 use fastattention::sim::time::ModelTime;
 use fastattention::tiling::{Candidate, Timed, Tuned};
 use fastattention::{sim, DType, ErrorKind, Soc};
@@ -31,15 +31,11 @@ fn simulated(problem: &Problem, candidate: Candidate) -> f64 {
     config.model_time = Some(model_time.clone());
     let device = Device::simulated(config).unwrap();
     let plan = plan_with(problem, soc(), candidate).unwrap();
-    let alloc = |bytes: u64| Buffer::alloc(&device, usize::try_from(bytes.max(1)).unwrap()).unwrap();
-    let [q, k, v, o, _] = plan.shape().operand_bytes().map(alloc);
-    let workspace = alloc(plan.workspace_bytes());
+    let buffers = Buffers::alloc(&device, &plan).unwrap();
     let attention = FlashAttention::new(&device).unwrap();
     let stream = Stream::new(&device).unwrap();
     for _ in 0..2 {
-        let (q, k, v, o) = ((&q).into(), (&k).into(), (&v).into(), (&o).into());
-        let args = Args { q, k, v, o, lse: None, workspace: (&workspace).into() };
-        attention.launch(&stream, &plan, args).unwrap();
+        attention.launch(&stream, &plan, buffers.args()).unwrap();
         stream.synchronize().unwrap();
     }
     model_time.take_reports().pop().unwrap().core_us()

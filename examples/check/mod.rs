@@ -1,10 +1,9 @@
 //! What the examples share: random operands, and the check of a result against attention in f64.
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use bytemuck::Pod;
-use fastattention::attention::Plan;
+use fastattention::attention::{Buffers, Plan};
 use fastattention::reference::{attention, same_precision, Element, Params, Tensor};
-use fastattention::runtime::Buffer;
 use fastattention::DType;
 
 /// Normally distributed elements (Box-Muller), the same for the same seed.
@@ -17,20 +16,13 @@ pub(crate) fn normal<T: Element>(len: usize, seed: u64) -> Vec<T> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Elements of a buffer.
-pub(crate) fn download<T: Pod>(buffer: &Buffer) -> Result<Vec<T>> {
-    let mut data = vec![T::zeroed(); buffer.len_bytes() / size_of::<T>()];
-    buffer.copy_to_host(&mut data)?;
-    Ok(data)
-}
-
-/// Compares o and lse with attention in f64, for dense operands. The bound of o is that of FlashAttention's tests: twice the
+/// Compares o and lse, which a launch has written, with attention in f64, for dense operands. The bound of o is that of FlashAttention's tests: twice the
 /// error of a plain implementation in the operands' dtype, and the rounding of o itself. The bound of lse is 1e-5, of the
 /// larger of 1 and the largest |lse|.
-pub(crate) fn against_f64<T: Element + Into<f64>>(
+pub(crate) fn against_f64<T: Element + Into<f64> + Pod>(
     plan: &Plan,
-    [q, k, v, o]: [&[T]; 4],
-    lse: &[f32],
+    [q, k, v]: [&[T]; 3],
+    buffers: &Buffers,
 ) -> Result<()> {
     let s = plan.shape();
     let params = Params {
@@ -53,12 +45,13 @@ pub(crate) fn against_f64<T: Element + Into<f64>>(
     // Half the distance of neighbours at 1.
     let unit = if s.dtype == DType::F16 { 2f64.powi(-11) } else { 2f64.powi(-8) };
     let bound = 2.0 * largest_error(&plain.o, &exact.o) + unit * largest(&exact.o);
-    let o: Vec<f64> = o.iter().map(|&x| x.into()).collect();
+    let o: Vec<f64> = buffers.o.to_vec::<T>()?.into_iter().map(Into::into).collect();
     let error = largest_error(&o, &exact.o);
     println!("o:   largest error against f64 {error:.2e}, bound {bound:.2e}");
 
     let lse_bound = 1e-5 * largest(&exact.lse).max(1.0);
-    let lse: Vec<f64> = lse.iter().map(|&x| x.into()).collect();
+    let lse = buffers.lse.as_ref().context("the plan writes no lse")?;
+    let lse: Vec<f64> = lse.to_vec::<f32>()?.into_iter().map(f64::from).collect();
     let lse_error = largest_error(&lse, &exact.lse);
     println!("lse: largest error against f64 {lse_error:.2e}, bound {lse_bound:.2e}");
 

@@ -4,7 +4,7 @@
 
 use bytemuck::Pod;
 
-use super::{plan, Args, FlashAttention, Plan, Problem};
+use super::{plan, Buffers, FlashAttention, Plan, Problem};
 use crate::runtime::{Buffer, Device, Stream};
 use crate::{DType, Error, Result, Soc};
 
@@ -94,39 +94,13 @@ fn prepare<T: Element>(problem: &Problem, soc: &Soc, [q, k, v]: [&[T]; 3]) -> Re
     Ok(plan)
 }
 
-fn run<T: Element>(operator: &FlashAttention, plan: &Plan, [q, k, v]: [&[T]; 3]) -> Result<Output<T>> {
+fn run<T: Element>(operator: &FlashAttention, plan: &Plan, inputs: [&[T]; 3]) -> Result<Output<T>> {
     let device = operator.device();
-    let [.., o_bytes, lse_bytes] = plan.shape().operand_bytes();
-    let upload = |slice: &[T]| Buffer::from_slice(device, slice);
-    let (q, k, v) = (upload(q)?, upload(k)?, upload(v)?);
-    let (o, lse) = (alloc(device, o_bytes)?, alloc(device, lse_bytes)?);
-    o.zero()?;
-    let workspace = alloc(device, plan.workspace_bytes())?;
+    let buffers = Buffers::from_slices(device, plan, inputs)?;
+    buffers.o.zero()?;
     let stream = Stream::new(device)?;
-    let args = Args {
-        q: (&q).into(),
-        k: (&k).into(),
-        v: (&v).into(),
-        o: (&o).into(),
-        lse: Some((&lse).into()),
-        workspace: (&workspace).into(),
-    };
-    operator.launch(&stream, plan, args)?;
+    operator.launch(&stream, plan, buffers.args())?;
     stream.synchronize()?;
-    Ok(Output { o: download(&o, o_bytes)?, lse: download(&lse, lse_bytes)? })
-}
-
-/// A buffer of that many bytes.
-fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
-    let bytes = usize::try_from(bytes)
-        .map_err(|_| Error::invalid(format!("attention: {bytes} bytes are more than this host addresses")))?;
-    Buffer::alloc(device, bytes)
-}
-
-fn download<T: Pod>(buffer: &Buffer, bytes: u64) -> Result<Vec<T>> {
-    // `alloc` has made the buffer from this number, so it fits.
-    let len = usize::try_from(bytes).unwrap_or(buffer.len_bytes()) / size_of::<T>();
-    let mut data = vec![T::zeroed(); len];
-    buffer.copy_to_host(&mut data)?;
-    Ok(data)
+    let lse = buffers.lse.as_ref().map_or(Ok(Vec::new()), Buffer::to_vec)?;
+    Ok(Output { o: buffers.o.to_vec()?, lse })
 }

@@ -68,6 +68,25 @@ pub struct Args<'a> {
     pub workspace: Operand<'a>,
 }
 
+impl<'a> Args<'a> {
+    /// Operands of a plan that writes no lse. Each is a buffer, or an [`Operand`] that starts somewhere in one.
+    pub fn new(
+        q: impl Into<Operand<'a>>,
+        k: impl Into<Operand<'a>>,
+        v: impl Into<Operand<'a>>,
+        o: impl Into<Operand<'a>>,
+        workspace: impl Into<Operand<'a>>,
+    ) -> Self {
+        Self { q: q.into(), k: k.into(), v: v.into(), o: o.into(), lse: None, workspace: workspace.into() }
+    }
+
+    /// Adds the log-sum-exp.
+    #[must_use]
+    pub fn with_lse(self, lse: impl Into<Operand<'a>>) -> Self {
+        Self { lse: Some(lse.into()), ..self }
+    }
+}
+
 impl FlashAttention {
     /// Loads the kernels and uploads the M-mask (512 KiB). On an NPU the first call for an opened device launches the
     /// self-test and waits for it; on the simulator, whose kernels and runtime are of one build, it is left to

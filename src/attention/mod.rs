@@ -11,12 +11,14 @@
 //! bring it back. With scores in f16 the dot product counts from 65520 on ([`Problem::with_score_dtype`]). See
 //! [`reference`](crate::reference) for special values.
 
+mod buffers;
 pub mod host;
 mod launch;
 pub(crate) mod operands;
 mod problem;
 mod self_test;
 
+pub use buffers::Buffers;
 pub(crate) use launch::Variants;
 pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};

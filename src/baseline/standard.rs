@@ -49,6 +49,25 @@ pub struct StandardArgs<'a> {
     pub workspace: Operand<'a>,
 }
 
+impl<'a> StandardArgs<'a> {
+    /// Operands of a problem without a mask. Each is a buffer, or an [`Operand`] that starts somewhere in one.
+    pub fn new(
+        q: impl Into<Operand<'a>>,
+        k: impl Into<Operand<'a>>,
+        v: impl Into<Operand<'a>>,
+        o: impl Into<Operand<'a>>,
+        workspace: impl Into<Operand<'a>>,
+    ) -> Self {
+        Self { q: q.into(), k: k.into(), v: v.into(), o: o.into(), mask: None, workspace: workspace.into() }
+    }
+
+    /// Adds the dense mask.
+    #[must_use]
+    pub fn with_mask(self, mask: impl Into<Operand<'a>>) -> Self {
+        Self { mask: Some(mask.into()), ..self }
+    }
+}
+
 /// Unfused attention on one device: `S = q k^T`, `P = softmax(softmax_scale * S + mask)`, `o = P v`, a launch each.
 ///
 /// Scores are f32 or of the operands' type, P is of the operands' type, sums are f32. A row that sees no key gives 0.
@@ -222,7 +241,7 @@ impl StandardAttention {
         let p_offset = usize::try_from(plan.scores_bytes).unwrap_or(usize::MAX);
         let p = Operand { offset_bytes: scores.offset_bytes.saturating_add(p_offset), ..scores };
         if let Some((product, tiling)) = &launches.scores {
-            self.matmul.launch(stream, product, matmul::Args { a: args.q, b: args.k, c: scores })?;
+            self.matmul.launch(stream, product, matmul::Args::new(args.q, args.k, scores))?;
             let softmax = &self.softmax[usize::from(plan.problem.dtype == DType::Bf16)]
                 [usize::from(launches.scores_dtype == DType::F32)];
             // The kernel touches no mask that the plan does not read; the scores stand in as a valid address.
@@ -230,7 +249,7 @@ impl StandardAttention {
             let list = KernelArgs::new().operands([scores, mask, p])?;
             softmax.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(tiling)))?;
         }
-        self.matmul.launch(stream, &launches.output, matmul::Args { a: p, b: args.v, c: args.o })
+        self.matmul.launch(stream, &launches.output, matmul::Args::new(p, args.v, args.o))
     }
 }
 

@@ -29,6 +29,13 @@ pub struct Args<'a> {
     pub c: Operand<'a>,
 }
 
+impl<'a> Args<'a> {
+    /// Each is a buffer, or an [`Operand`] that starts somewhere in one.
+    pub fn new(a: impl Into<Operand<'a>>, b: impl Into<Operand<'a>>, c: impl Into<Operand<'a>>) -> Self {
+        Self { a: a.into(), b: b.into(), c: c.into() }
+    }
+}
+
 impl Matmul {
     /// Loads the kernels.
     ///

@@ -24,11 +24,9 @@
 //! let b = Buffer::from_slice(&device, &[f16::from_f32(0.5); 20 * 40])?;
 //! let c = Buffer::alloc(&device, 3 * 40 * 4)?;
 //! let stream = Stream::new(&device)?;
-//! matmul.launch(&stream, &plan, Args { a: (&a).into(), b: (&b).into(), c: (&c).into() })?;
+//! matmul.launch(&stream, &plan, Args::new(&a, &b, &c))?;
 //! stream.synchronize()?;
-//! let mut out = [0.0f32; 3 * 40];
-//! c.copy_to_host(&mut out)?;
-//! assert_eq!(out, [10.0; 3 * 40]);
+//! assert_eq!(c.to_vec::<f32>()?, [10.0; 3 * 40]);
 //! # Ok::<(), fastattention::Error>(())
 //! ```
 //!

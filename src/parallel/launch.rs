@@ -44,6 +44,18 @@ pub struct AttentionArgs<'a> {
     pub workspace: Operand<'a>,
 }
 
+impl<'a> AttentionArgs<'a> {
+    /// Each is a buffer, or an [`Operand`] that starts somewhere in one.
+    pub fn new(
+        q: impl Into<Operand<'a>>,
+        k: impl Into<Operand<'a>>,
+        v: impl Into<Operand<'a>>,
+        workspace: impl Into<Operand<'a>>,
+    ) -> Self {
+        Self { q: q.into(), k: k.into(), v: v.into(), workspace: workspace.into() }
+    }
+}
+
 /// The projection of this rank.
 pub enum LinearArgs<'a> {
     /// This rank's part of the weight.
@@ -76,6 +88,19 @@ pub struct Args<'a> {
     pub linear: LinearArgs<'a>,
     /// Output of the layer, `[rows, hidden]`; on every rank the same bits in the end.
     pub y: Operand<'a>,
+}
+
+impl<'a> Args<'a> {
+    /// Operands of a layer whose attention has been computed: `o` is given.
+    pub fn new(o: impl Into<Operand<'a>>, linear: LinearArgs<'a>, y: impl Into<Operand<'a>>) -> Self {
+        Self { attention: None, o: o.into(), linear, y: y.into() }
+    }
+
+    /// Adds the operands of the attention, which writes `o`.
+    #[must_use]
+    pub fn with_attention(self, attention: AttentionArgs<'a>) -> Self {
+        Self { attention: Some(attention), ..self }
+    }
 }
 
 impl TilingAllReduce {
@@ -192,7 +217,7 @@ impl TilingAllReduce {
         let product = match (&args.linear, &launches.product) {
             (LinearArgs::Weight(weight), Some(product)) => {
                 let (a, c) = product_rows(plan, rows.start, args.o, args.y)?;
-                Some((product, matmul::Args { a, b: *weight, c }))
+                Some((product, matmul::Args::new(a, *weight, c)))
             }
             _ => None,
         };
@@ -247,14 +272,8 @@ fn run_args<'a>(
     o: Operand<'a>,
 ) -> Result<attention::Args<'a>> {
     let [q, k, v, o_start] = plan.work.run_offsets(planned);
-    Ok(attention::Args {
-        q: behind(a.q, q)?,
-        k: behind(a.k, k)?,
-        v: behind(a.v, v)?,
-        o: behind(o, o_start)?,
-        lse: None,
-        workspace: a.workspace,
-    })
+    let (q, k, v) = (behind(a.q, q)?, behind(a.k, k)?, behind(a.v, v)?);
+    Ok(attention::Args::new(q, k, v, behind(o, o_start)?, a.workspace))
 }
 
 /// Where the rows of o and y from `row` on start.

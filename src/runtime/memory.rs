@@ -136,6 +136,22 @@ impl Buffer {
         })
     }
 
+    /// The whole buffer, as elements on the host.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the buffer is not a whole number of elements.
+    pub fn to_vec<T: NoUninit + AnyBitPattern>(&self) -> Result<Vec<T>> {
+        let (len, size) = (self.inner.len, size_of::<T>());
+        if size == 0 || len % size != 0 {
+            return Err(Error::invalid(format!(
+                "Buffer::to_vec: elements of {size} bytes given, ones that divide the {len} bytes of the buffer wanted"
+            )));
+        }
+        let mut data = vec![T::zeroed(); len / size];
+        self.copy_to_host(&mut data)?;
+        Ok(data)
+    }
+
     /// Fills the buffer with zeros.
     ///
     /// # Errors
@@ -294,5 +310,21 @@ impl Drop for HostInner {
         let address = self.address.0;
         // SAFETY: the last use of the memory: streams that copy from or to it keep it.
         self.device.driver().release("aclrtFreeHost", |t| unsafe { (t.aclrtFreeHost)(address) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_a_whole_number_of_elements_or_refused() {
+        let buffer = Buffer::from_slice(&Device::open("sim").unwrap(), &[1u16, 2, 3]).unwrap();
+        assert_eq!(buffer.to_vec::<u16>().unwrap(), [1, 2, 3]);
+        let error = buffer.to_vec::<f32>().unwrap_err();
+        let text =
+            "Buffer::to_vec: elements of 4 bytes given, ones that divide the 6 bytes of the buffer wanted";
+        assert_eq!(error.to_string(), text);
+        assert!(buffer.to_vec::<()>().is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::time::Duration;
 
-use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
+use fastattention::attention::{plan, Buffers, FlashAttention, Mask, Problem};
 use fastattention::parallel::AttentionMatmul;
 use fastattention::runtime::{Buffer, Device, Event, HostBuffer, KernelArgs, Module, Schedule, Stream};
 use fastattention::{DType, Error, Result};
@@ -100,21 +100,9 @@ fn attention(device: &Device) -> Result<()> {
     drop(FlashAttention::with_kernels(device, |name| module.kernel(name))?);
     let problem = Problem::new(DType::Bf16, [1, 100, 2, 64]).with_mask(Mask::Causal).with_lse();
     let plan = plan(&problem, device.soc())?;
-    let [q, k, v, o] = [(); 4].map(|()| Buffer::alloc(device, 100 * 2 * 64 * 2));
-    let (q, k, v, o) = (q?, k?, v?, o?);
-    let lse = Buffer::alloc(device, 100 * 2 * 4)?;
-    let bytes = usize::try_from(plan.workspace_bytes()).map_err(|e| Error::invalid(e.to_string()))?;
-    let workspace = Buffer::alloc(device, bytes)?;
+    let buffers = Buffers::alloc(device, &plan)?;
     let stream = Stream::new(device)?;
-    let args = Args {
-        q: (&q).into(),
-        k: (&k).into(),
-        v: (&v).into(),
-        o: (&o).into(),
-        lse: Some((&lse).into()),
-        workspace: (&workspace).into(),
-    };
-    attention.launch(&stream, &plan, args)?;
+    attention.launch(&stream, &plan, buffers.args())?;
     stream.synchronize()
 }
 

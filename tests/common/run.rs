@@ -166,14 +166,7 @@ fn launch_with<T: host::Element>(
     let workspace = alloc(usize::try_from(plan.workspace_bytes()).expect("small"))?;
     o.zero()?;
     let stream = Stream::new(device)?;
-    let args = Args {
-        q: (&q).into(),
-        k: (&k).into(),
-        v: (&v).into(),
-        o: (&o).into(),
-        lse: Some((&lse).into()),
-        workspace: (&workspace).into(),
-    };
+    let args = Args::new(&q, &k, &v, &o, &workspace).with_lse(&lse);
     bench.operator.launch(&stream, &plan, args)?;
     stream.synchronize()?;
     let mut out =

@@ -68,14 +68,7 @@ fn a_kernel_before_an_all_reduce_has_ended() {
         let (q, k, v, o) = (tensor(f16::ONE), tensor(f16::ONE), tensor(value), tensor(f16::ZERO));
         let workspace = Buffer::alloc(device, plan.workspace_bytes() as usize).unwrap();
         for _ in 0..5 {
-            let args = Args {
-                q: (&q).into(),
-                k: (&k).into(),
-                v: (&v).into(),
-                o: (&o).into(),
-                lse: None,
-                workspace: (&workspace).into(),
-            };
+            let args = Args::new(&q, &k, &v, &o, &workspace);
             attention.launch(stream, &plan, args).unwrap();
             lane.comm.all_reduce(stream, &o, &o, (256, DType::F16), ReduceOp::Sum).unwrap();
         }

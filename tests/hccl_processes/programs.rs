@@ -201,14 +201,7 @@ fn unwritten(lane: &Lane) {
             };
             let stream = Stream::new(&lane.device).unwrap();
             lane.comm.broadcast(&stream, &q, (256, DType::F16), root as u32).unwrap();
-            let operands = Args {
-                q: (&q).into(),
-                k: (&k).into(),
-                v: (&v).into(),
-                o: (&o).into(),
-                lse: None,
-                workspace: (&workspace).into(),
-            };
+            let operands = Args::new(&q, &k, &v, &o, &workspace);
             attention.launch(&stream, &plan, operands).unwrap();
             let kind = stream.synchronize().map_err(|e| e.kind());
             let want = if is_whole { Ok(()) } else { Err(ErrorKind::SimFault) };

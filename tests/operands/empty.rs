@@ -82,7 +82,7 @@ fn products() {
             let [a, b, c] = problem
                 .operand_bytes()
                 .map(|len| Buffer::from_slice(&device, &vec![f16::NAN; bytes(len) / 2]).unwrap());
-            let args = matmul::Args { a: (&a).into(), b: (&b).into(), c: (&c).into() };
+            let args = matmul::Args::new(&a, &b, &c);
             product.launch(&stream, &plan, args).unwrap();
             stream.synchronize().unwrap();
             let mut out = vec![f16::NAN; c.len_bytes() / 2];
@@ -103,7 +103,7 @@ fn attention_with_a_product() {
     let (b, c) = (tensor(), tensor());
     for extents in [[0, 32, 64], [64, 32, 0], [64, 0, 64]] {
         let plan = matmul::plan(&matmul::Problem::new(DType::F16, extents), soc()).unwrap();
-        let product = matmul::Args { a: (&case.o).into(), b: (&b).into(), c: (&c).into() };
+        let product = matmul::Args::new(&case.o, &b, &c);
         case.o.copy_from_host(&[f16::ONE; 64 * 64]).unwrap();
         both.launch(&stream, (&case.plan, case.args()), (&plan, product)).unwrap();
         stream.synchronize().unwrap();
@@ -129,10 +129,9 @@ fn layers() {
             let plan = plan.unwrap();
             assert!(plan.blocks().is_empty() && !plan.to_string().contains("NaN"), "{plan}");
             assert_eq!((plan.operand_bytes(), plan.workspace_bytes()), ([0; 5], 0));
-            let operand = || Operand::from(&none);
-            let attention = AttentionArgs { q: operand(), k: operand(), v: operand(), workspace: operand() };
+            let attention = AttentionArgs::new(&none, &none, &none, &none);
             let linear = LinearArgs::Weight((&weight).into());
-            let args = parallel::Args { attention: Some(attention), o: operand(), linear, y: operand() };
+            let args = parallel::Args::new(&none, linear, &none).with_attention(attention);
             layer.launch(&stream, &plan, args).unwrap();
         }
     }
@@ -159,9 +158,7 @@ fn what_attention_is_compared_with() {
         let [q, k, v, o, _] = problem.shape().operand_bytes().map(|len| ramp(bytes(len) / 2));
         let [q, k, v, o] = [q, k, v, o].map(|data| Buffer::from_slice(&device, &data).unwrap());
         let workspace = Buffer::alloc(&device, bytes(plan.workspace_bytes())).unwrap();
-        let workspace = Operand::from(&workspace);
-        let args =
-            StandardArgs { q: (&q).into(), k: (&k).into(), v: (&v).into(), o: (&o).into(), mask, workspace };
+        let args = StandardArgs { mask, ..StandardArgs::new(&q, &k, &v, &o, &workspace) };
         unfused.launch(&stream, &plan, args).unwrap();
         stream.synchronize().unwrap();
         let mut out = vec![f16::ONE; o.len_bytes() / 2];

@@ -59,14 +59,7 @@ impl Attention {
     }
 
     fn args(&self) -> Args<'_> {
-        Args {
-            q: (&self.q).into(),
-            k: (&self.k).into(),
-            v: (&self.v).into(),
-            o: (&self.o).into(),
-            lse: Some((&self.lse).into()),
-            workspace: (&self.workspace).into(),
-        }
+        Args::new(&self.q, &self.k, &self.v, &self.o, &self.workspace).with_lse(&self.lse)
     }
 }
 

@@ -68,7 +68,7 @@ fn packed_rows_are_no_overlap() {
     let plan_packed = plan(&packed, soc()).unwrap();
     let workspace = Buffer::alloc(&device, bytes(plan_packed.workspace_bytes())).unwrap();
     let part = |i: usize| at(&all, i * width * 2);
-    let args = |o| Args { q: part(0), k: part(1), v: part(2), o, lse: None, workspace: (&workspace).into() };
+    let args = |o| Args::new(part(0), part(1), part(2), o, &workspace);
     operator.launch(&stream, &plan_packed, args(part(3))).unwrap();
     stream.synchronize().unwrap();
     refused(operator.launch(&stream, &plan_packed, args(at(&all, 3 * width * 2 - 2))), "o", "v");
@@ -120,7 +120,7 @@ fn products_and_what_is_compared_with_refuse_them() {
     let unfused = StandardAttention::new(&device).unwrap();
     let workspace = Buffer::alloc(&device, bytes(plan.workspace_bytes())).unwrap();
     let (q, v, w) = (at(&x, 0), at(&y, 0), at(&workspace, 0));
-    let args = |o, workspace| StandardArgs { q, k: q, v, o, mask: None, workspace };
+    let args = |o, workspace| StandardArgs::new(q, q, v, o, workspace);
     refused(unfused.launch(&stream, &plan, args(at(&y, 32), w)), "o", "v");
     refused(unfused.launch(&stream, &plan, args(w, w)), "o", "workspace");
     stream.synchronize().unwrap();
@@ -155,8 +155,8 @@ fn layers_refuse_them() {
     let (q, weight, o, y) = (tensor(), tensor(), tensor(), tensor());
     let workspace = Buffer::alloc(&device, bytes(plan.workspace_bytes())).unwrap();
     let mut launch = |k, o, weight, y| {
-        let attention = AttentionArgs { q: at(&q, 0), k, v: at(&q, 0), workspace: at(&workspace, 0) };
-        let args = parallel::Args { attention: Some(attention), o, linear: LinearArgs::Weight(weight), y };
+        let attention = AttentionArgs::new(&q, k, &q, &workspace);
+        let args = parallel::Args::new(o, LinearArgs::Weight(weight), y).with_attention(attention);
         layer.launch(&stream, &plan, args)
     };
     let (q, weight, o, y, w) = (at(&q, 0), at(&weight, 0), at(&o, 0), at(&y, 0), at(&workspace, 0));

@@ -59,15 +59,8 @@ impl<T: Values> Fused<T> {
             (self.attention.shape().operand_bytes(), self.product.problem().operand_bytes());
         let [q, k, v, b] = [&shard.q, &shard.k, &shard.v, &shard.weight].map(|values| upload(values));
         let (o, c, workspace) = (alloc(o), alloc(c), alloc(self.attention.workspace_bytes()));
-        let attention = attention::Args {
-            q: (&q).into(),
-            k: (&k).into(),
-            v: (&v).into(),
-            o: (&o).into(),
-            lse: None,
-            workspace: (&workspace).into(),
-        };
-        let product = matmul::Args { a: (&o).into(), b: (&b).into(), c: (&c).into() };
+        let attention = attention::Args::new(&q, &k, &v, &o, &workspace);
+        let product = matmul::Args::new(&o, &b, &c);
         let stream = Stream::new(device).unwrap();
         if in_one {
             operator.launch(&stream, (&self.attention, attention), (&self.product, product)).unwrap();
@@ -135,10 +128,10 @@ fn a_product_of_another_type_is_refused() {
     let operator = AttentionMatmul::new(&device(None)).unwrap();
     let product = matmul::plan(&wide, operator.device().soc()).unwrap();
     let buffer = Buffer::alloc(operator.device(), 1 << 20).unwrap();
-    let at = || (&buffer).into();
-    let attention = attention::Args { q: at(), k: at(), v: at(), o: at(), lse: None, workspace: at() };
+    let at = &buffer;
+    let attention = attention::Args::new(at, at, at, at, at);
     let stream = Stream::new(operator.device()).unwrap();
-    let product_args = matmul::Args { a: at(), b: at(), c: at() };
+    let product_args = matmul::Args::new(at, at, at);
     let error =
         operator.launch(&stream, (&fused.attention, attention), (&product, product_args)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

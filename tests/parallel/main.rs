@@ -99,16 +99,10 @@ impl Buffers {
     }
 
     fn args(&self, plan: &Plan) -> Args<'_> {
-        Args {
-            attention: plan.problem().has_attention.then(|| AttentionArgs {
-                q: (&self.q).into(),
-                k: (&self.k).into(),
-                v: (&self.v).into(),
-                workspace: (&self.workspace).into(),
-            }),
-            o: (&self.o).into(),
-            linear: LinearArgs::Weight((&self.weight).into()),
-            y: (&self.y).into(),
+        let args = Args::new(&self.o, LinearArgs::Weight((&self.weight).into()), &self.y);
+        match plan.problem().has_attention {
+            true => args.with_attention(AttentionArgs::new(&self.q, &self.k, &self.v, &self.workspace)),
+            false => args,
         }
     }
 }

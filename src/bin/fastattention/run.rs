@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use fastattention::attention::{self, Args, FlashAttention, Layout, Mask};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::attention::{self, Buffers, FlashAttention, Layout, Mask};
+use fastattention::runtime::{Device, Stream};
 use fastattention::DType;
 use safetensors::SafeTensors;
 
@@ -77,35 +77,14 @@ impl Run {
 fn compute(device: &Device, plan: &attention::Plan, operands: &Operands<'_>) -> Result<Computed> {
     let operator = FlashAttention::new(device)?;
     let stream = Stream::new(device)?;
-    let [.., o_bytes, lse_bytes] = plan.shape().operand_bytes();
-    let [q, k, v] = [&operands.q, &operands.k, &operands.v].map(|x| Buffer::from_slice(device, x.bytes));
-    let (q, k, v) = (q?, k?, v?);
-    let (o, lse) = (alloc(device, o_bytes)?, alloc(device, lse_bytes)?);
-    let workspace = alloc(device, plan.workspace_bytes())?;
-    let args = Args {
-        q: (&q).into(),
-        k: (&k).into(),
-        v: (&v).into(),
-        o: (&o).into(),
-        lse: Some((&lse).into()),
-        workspace: (&workspace).into(),
-    };
+    let inputs = [&operands.q, &operands.k, &operands.v].map(|x| x.bytes);
+    let buffers = Buffers::from_slices(device, plan, inputs)?;
     let start = Instant::now();
-    operator.launch(&stream, plan, args)?;
+    operator.launch(&stream, plan, buffers.args())?;
     stream.synchronize()?;
     let host_time = start.elapsed();
-    Ok(Computed { o: download(&o)?, lse: download(&lse)?, host_time })
-}
-
-fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
-    let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
-    Ok(Buffer::alloc(device, bytes)?)
-}
-
-fn download(buffer: &Buffer) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; buffer.len_bytes()];
-    buffer.copy_to_host(&mut bytes)?;
-    Ok(bytes)
+    let lse = buffers.lse.as_ref().context("the plan writes no lse")?;
+    Ok(Computed { o: buffers.o.to_vec()?, lse: lse.to_vec()?, host_time })
 }
 
 fn summary(device: &Device, plan: &attention::Plan, layout: Layout, host_time: Duration) -> String {

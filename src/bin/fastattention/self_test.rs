@@ -1,9 +1,9 @@
 //! A small attention problem on a device, compared with attention in f64.
 
 use anyhow::{ensure, Result};
-use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
+use fastattention::attention::{plan, Buffers, FlashAttention, Mask, Problem};
 use fastattention::reference::{attention, same_precision, Params, Tensor};
-use fastattention::runtime::{Buffer, Stream};
+use fastattention::runtime::Stream;
 use fastattention::DType;
 use half::f16;
 
@@ -72,28 +72,14 @@ fn operands() -> [Vec<f16>; 3] {
         .map(|rows| (0..rows * HEAD_DIM).map(|_| f16::from_f32(2.0 * random.f32() - 1.0)).collect())
 }
 
-fn on_device(operator: &FlashAttention, problem: &Problem, [q, k, v]: [&[f16]; 3]) -> Result<Vec<f64>> {
+fn on_device(operator: &FlashAttention, problem: &Problem, inputs: [&[f16]; 3]) -> Result<Vec<f64>> {
     let device = operator.device();
     let plan = plan(problem, device.soc())?;
     let stream = Stream::new(device)?;
-    let q_buffer = Buffer::from_slice(device, q)?;
-    let k_buffer = Buffer::from_slice(device, k)?;
-    let v_buffer = Buffer::from_slice(device, v)?;
-    let o_buffer = Buffer::alloc(device, size_of_val(q))?;
-    let workspace = Buffer::alloc(device, usize::try_from(plan.workspace_bytes())?)?;
-    let args = Args {
-        q: (&q_buffer).into(),
-        k: (&k_buffer).into(),
-        v: (&v_buffer).into(),
-        o: (&o_buffer).into(),
-        lse: None,
-        workspace: (&workspace).into(),
-    };
-    operator.launch(&stream, &plan, args)?;
+    let buffers = Buffers::from_slices(device, &plan, inputs)?;
+    operator.launch(&stream, &plan, buffers.args())?;
     stream.synchronize()?;
-    let mut o = vec![f16::ZERO; q.len()];
-    o_buffer.copy_to_host(&mut o)?;
-    Ok(o.into_iter().map(f64::from).collect())
+    Ok(buffers.o.to_vec::<f16>()?.into_iter().map(f64::from).collect())
 }
 
 /// NaN if any difference is, so that no bound holds.

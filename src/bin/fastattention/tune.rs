@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
-use fastattention::attention::{plan, plan_with, Args, FlashAttention, Problem};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::attention::{plan, plan_with, Buffers, FlashAttention, Problem};
+use fastattention::runtime::{Device, Stream};
 use fastattention::sim::{time::ModelTime, Config};
 use fastattention::tiling::{Candidate, Timed, Tuned};
 use fastattention::Soc;
@@ -116,16 +116,11 @@ fn simulate(problem: &Problem, soc: &'static Soc, candidate: Candidate) -> Resul
     config.model_time = Some(model_time.clone());
     let device = Device::simulated(config)?;
     let plan = plan_with(problem, soc, candidate)?;
-    let alloc = |bytes: u64| -> Result<Buffer> { Ok(Buffer::alloc(&device, usize::try_from(bytes)?)?) };
-    let [q, k, v, o, lse] = plan.shape().operand_bytes();
-    let (q, k, v, o, lse) = (alloc(q)?, alloc(k)?, alloc(v)?, alloc(o)?, alloc(lse)?);
-    let workspace = alloc(plan.workspace_bytes())?;
+    let buffers = Buffers::alloc(&device, &plan)?;
     let attention = FlashAttention::new(&device)?;
     let stream = Stream::new(&device)?;
     for _ in 0..2 {
-        let lse = plan.shape().want_lse.then_some((&lse).into());
-        let (q, k, v, o) = ((&q).into(), (&k).into(), (&v).into(), (&o).into());
-        attention.launch(&stream, &plan, Args { q, k, v, o, lse, workspace: (&workspace).into() })?;
+        attention.launch(&stream, &plan, buffers.args())?;
         stream.synchronize()?;
     }
     let last = model_time.take_reports().pop().context("the simulated launch left no report")?;

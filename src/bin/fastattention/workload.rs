@@ -2,7 +2,7 @@
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
-use fastattention::attention::{self, Args, FlashAttention, Layout, Mask, Problem};
+use fastattention::attention::{self, Buffers, FlashAttention, Layout, Mask, Problem};
 use fastattention::baseline::{self, MemoryCopy, Read, ReadFrom, ReadTo, StandardArgs, StandardAttention};
 use fastattention::matmul::{self, Matmul};
 use fastattention::runtime::{Buffer, Device, Stream};
@@ -241,18 +241,8 @@ impl Workload {
         let plan = self.plan()?;
         let operator = FlashAttention::new(device)?;
         let stream = Stream::new(device)?;
-        let [q, k, v, o, _] = plan.shape().operand_bytes();
-        let (q, k, v, o) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, o)?);
-        let workspace = alloc(device, plan.workspace_bytes())?;
-        let args = Args {
-            q: (&q).into(),
-            k: (&k).into(),
-            v: (&v).into(),
-            o: (&o).into(),
-            lse: None,
-            workspace: (&workspace).into(),
-        };
-        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, args)?))
+        let buffers = Buffers::alloc(device, &plan)?;
+        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, buffers.args())?))
     }
 
     fn standard(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
@@ -266,14 +256,8 @@ impl Workload {
         let has_mask = problem.mask == Mask::Causal;
         let mask = has_mask.then(|| alloc(device, plan.mask_bytes())).transpose()?;
         let workspace = alloc(device, plan.workspace_bytes())?;
-        let args = StandardArgs {
-            q: (&q).into(),
-            k: (&k).into(),
-            v: (&v).into(),
-            o: (&o).into(),
-            mask: mask.as_ref().map(Into::into),
-            workspace: (&workspace).into(),
-        };
+        let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
+        let args = mask.iter().fold(args, StandardArgs::with_mask);
         repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, args)?))
     }
 
@@ -284,7 +268,7 @@ impl Workload {
         let stream = Stream::new(device)?;
         let [a, b, c] = problem.operand_bytes();
         let (a, b, c) = (alloc(device, a)?, alloc(device, b)?, alloc(device, c)?);
-        let args = matmul::Args { a: (&a).into(), b: (&b).into(), c: (&c).into() };
+        let args = matmul::Args::new(&a, &b, &c);
         repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, args)?))
     }
 

@@ -1,7 +1,7 @@
 //! Runs kernels of the crate on a simulated device that keeps model time only.
 
 use anyhow::{anyhow, Context, Result};
-use fastattention::attention::{self, FlashAttention};
+use fastattention::attention::{self, Buffers, FlashAttention};
 use fastattention::baseline::{
     Add, AddTiling, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
@@ -106,7 +106,7 @@ fn product(bench: &Bench, run: &Run) -> Result<LaunchReport> {
     let plan = matmul::plan_with(&problem, bench.device.soc(), tiling)?;
     let [a, b, c] = problem.operand_bytes();
     let (a, b, c) = (bench.alloc(a)?, bench.alloc(b)?, bench.alloc(c)?);
-    let args = matmul::Args { a: (&a).into(), b: (&b).into(), c: (&c).into() };
+    let args = matmul::Args::new(&a, &b, &c);
     let operator = Matmul::new(&bench.device)?;
     bench.last(run.launches, || operator.launch(&bench.stream, &plan, args))
 }
@@ -130,19 +130,9 @@ fn attend(bench: &Bench, run: &Run) -> Result<LaunchReport> {
     let candidate = Candidate { block_m: 128, block_n: 256, chunk_n: 256, num_stages: 4, preload: 2 };
     // On as many cores as the row says.
     let plan = attention::plan_with(&problem, bench.device.soc(), candidate)?.with_whole_items();
-    let [q, k, v, o, _] = plan.shape().operand_bytes();
-    let (q, k, v, o) = (bench.alloc(q)?, bench.alloc(k)?, bench.alloc(v)?, bench.alloc(o)?);
-    let workspace = bench.alloc(plan.workspace_bytes())?;
-    let args = attention::Args {
-        q: (&q).into(),
-        k: (&k).into(),
-        v: (&v).into(),
-        o: (&o).into(),
-        lse: None,
-        workspace: (&workspace).into(),
-    };
+    let buffers = Buffers::alloc(&bench.device, &plan)?;
     let operator = FlashAttention::new(&bench.device)?;
-    bench.last(run.launches, || operator.launch(&bench.stream, &plan, args))
+    bench.last(run.launches, || operator.launch(&bench.stream, &plan, buffers.args()))
 }
 
 /// The instructions, less a launch without them.

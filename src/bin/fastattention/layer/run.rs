@@ -30,9 +30,9 @@ impl Rank {
 
     fn launch(&mut self, plan: &Plan) -> Result<()> {
         let [q, k, v, o, y, weight, workspace] = &self.buffers;
-        let attention = AttentionArgs { q: q.into(), k: k.into(), v: v.into(), workspace: workspace.into() };
+        let attention = AttentionArgs::new(q, k, v, workspace);
         let linear = LinearArgs::Weight(weight.into());
-        let args = Args { attention: Some(attention), o: o.into(), linear, y: y.into() };
+        let args = Args::new(o, linear, y).with_attention(attention);
         Ok(self.operator.launch(&self.stream, plan, args)?)
     }
 }

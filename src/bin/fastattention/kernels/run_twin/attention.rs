@@ -49,13 +49,6 @@ fn attention<T: Element + NoUninit>(
     };
     let (q, k, v) = (upload(&q)?, upload(&k)?, upload(&v)?);
     let (o, lse, workspace) = (alloc(o_bytes)?, alloc(lse_bytes)?, alloc(plan.workspace_bytes())?);
-    let args = Args {
-        q: (&q).into(),
-        k: (&k).into(),
-        v: (&v).into(),
-        o: (&o).into(),
-        lse: Some((&lse).into()),
-        workspace: (&workspace).into(),
-    };
+    let args = Args::new(&q, &k, &v, &o, &workspace).with_lse(&lse);
     bench.side_by_side(&[&o, &lse], |stream, side| operators[side].launch(stream, &plan, args))
 }

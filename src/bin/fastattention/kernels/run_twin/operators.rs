@@ -182,7 +182,7 @@ fn matmuls(bench: &mut Bench) -> Result<()> {
             let plan = matmul::plan(problem, bench.device.soc())?;
             let [a, b, c] = problem.operand_bytes();
             let (a, b, c) = (normal(bench, dtype, a)?, normal(bench, dtype, b)?, alloc(bench, c)?);
-            let args = matmul::Args { a: (&a).into(), b: (&b).into(), c: (&c).into() };
+            let args = matmul::Args::new(&a, &b, &c);
             bench.side_by_side(&[&c], |stream, side| operators[side].launch(stream, &plan, args))
         })?;
     }
@@ -211,15 +211,8 @@ fn attention_matmuls(bench: &mut Bench) -> Result<()> {
             let (q, k, v, b) = (q?, k?, v?, b?);
             let (o, c) = (alloc(bench, o)?, alloc(bench, c)?);
             let workspace = alloc(bench, attention.workspace_bytes())?;
-            let args = attention::Args {
-                q: (&q).into(),
-                k: (&k).into(),
-                v: (&v).into(),
-                o: (&o).into(),
-                lse: None,
-                workspace: (&workspace).into(),
-            };
-            let product_args = matmul::Args { a: (&o).into(), b: (&b).into(), c: (&c).into() };
+            let args = attention::Args::new(&q, &k, &v, &o, &workspace);
+            let product_args = matmul::Args::new(&o, &b, &c);
             bench.side_by_side(&[&o, &c], |stream, side| {
                 operators[side].launch(stream, (&attention, args), (&product, product_args))
             })
@@ -250,14 +243,8 @@ fn softmaxes(bench: &mut Bench) -> Result<()> {
                 };
                 let dense =
                     Buffer::from_slice(&bench.device, &dense_causal_mask([seqlen_q, seqlen_k], &0, &hidden))?;
-                let args = StandardArgs {
-                    q: (&q).into(),
-                    k: (&k).into(),
-                    v: (&v).into(),
-                    o: (&o).into(),
-                    mask: (mask == Mask::Causal).then_some((&dense).into()),
-                    workspace: (&workspace).into(),
-                };
+                let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
+                let args = if mask == Mask::Causal { args.with_mask(&dense) } else { args };
                 bench.side_by_side(&[&o, &workspace], |stream, side| {
                     operators[side].launch(stream, &plan, args)
                 })
