@@ -2,8 +2,8 @@
 //!
 //! For the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library, whose path the crate
 //! reads from `FA_BUILD_SIM_KERNELS`. For an NPU, where CANN is installed: each file becomes a device image, which the
-//! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded by the command
-//! line tool, from the list `kernel_sources.rs` there.
+//! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded from the
+//! list `kernel_sources.rs` there.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};

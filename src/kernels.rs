@@ -13,8 +13,21 @@ use crate::{Error, ErrorKind, Result};
 /// Shared library built from `ascendc/kernels` by the host compiler.
 static SIMULATOR: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
 
+/// Files of kernel text with their paths below `ascendc`.
+static SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/kernel_sources.rs"));
+
 /// The images for an NPU, or why there are none.
 static NPU: std::result::Result<NpuBuild, &str> = include!(concat!(env!("OUT_DIR"), "/npu_kernels.rs"));
+
+/// The text of the kernels: each file with its path below `ascendc`, sorted.
+pub fn sources() -> &'static [(&'static str, &'static str)] {
+    SOURCES
+}
+
+/// The image for the simulator: a shared library, which [`Module::load`] takes.
+pub fn simulator_image() -> &'static [u8] {
+    SIMULATOR
+}
 
 /// What the build script made for an NPU.
 ///

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::fs;
-use std::process::Command;
-
 use fastattention::attention::{plan, plan_tuned, plan_with, Buffers, FlashAttention, Layout, Mask, Problem};
 use fastattention::runtime::{Device, Stream};
 use fastattention::sim::time::ModelTime;
@@ -281,31 +278,4 @@ fn a_file_has_each_class_once_and_its_order_does_not_matter() {
     let shape = *plan(&problem(500, 2, 64), soc()).unwrap().shape();
     let times: Vec<f64> = read.results(&shape).iter().map(|timed| timed.model_us).collect();
     assert_eq!(times, [20.0, 30.0, 90.0], "the fastest first, however the file has them");
-}
-
-#[cfg(feature = "cli")]
-#[test]
-fn tune_writes_what_plan_reads() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("tuned.toml");
-    let run = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_fastattention")).args(args).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let path = file.to_str().unwrap();
-    let shape = ["--num-heads", "1", "--head-dim", "64"];
-    let tune = ["tune", "--seqlen-q", "128,300", "--candidates", "3", "--output", path];
-    let printed = run(&[&tune[..], &shape].concat());
-    assert!(printed.contains("seqlen_q 128") && printed.contains("seqlen_q 300"), "{printed}");
-    let tuned = Tuned::from_toml(&fs::read_to_string(&file).unwrap(), soc()).unwrap();
-    let shape_of = |seqlen| *plan(&problem(seqlen, 1, 64), soc()).unwrap().shape();
-    for seqlen in [128, 300] {
-        let results = tuned.results(&shape_of(seqlen));
-        assert_eq!(results.len(), 3, "losers are kept, too");
-        assert!(results.is_sorted_by(|a, b| a.model_us <= b.model_us));
-    }
-    let chosen = tuned.results(&shape_of(300))[0].candidate.to_string();
-    let plan = run(&[&["plan", "--seqlen-q", "300", "--tuned", path][..], &shape].concat());
-    assert!(plan.contains(&chosen) && plan.contains("from tuning results"), "{plan}");
 }

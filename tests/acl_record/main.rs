@@ -6,61 +6,25 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
-#[cfg(feature = "cli")]
-mod doctor;
+mod libraries;
 mod scenarios;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use libraries::libraries;
+
+/// The recorder's text.
+const RECORDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/acl_record/recorder/recorder.c");
 
 /// `RT_DRV_INTERNAL`: of no class that the crate treats apart.
 const CODE: i32 = 507_899;
 
 /// Longest time of a child on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The recorder as CANN 9 has its functions, and as 8.1 has them.
-struct Libraries {
-    newest: PathBuf,
-    cann81: PathBuf,
-}
-
-fn libraries() -> &'static Libraries {
-    static LIBRARIES: OnceLock<Libraries> = OnceLock::new();
-    LIBRARIES.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acl_record");
-        fs::create_dir_all(&folder).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/acl_record/recorder/recorder.c");
-        let others = folder.join("others.c");
-        fs::write(&others, "").unwrap();
-        let build = |name: &str, flag: &str| {
-            let library = folder.join(name);
-            let flags = ["-std=gnu11", "-shared", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Werror", flag];
-            let status = Command::new("cc")
-                .args(flags)
-                .args(["-Wno-format-zero-length", "-o"])
-                .args([&library, &source, &others])
-                .status()
-                .unwrap();
-            assert!(status.success());
-            library
-        };
-        #[allow(unsafe_code, reason = "loads a library")]
-        // SAFETY: the recorder has no initialisers.
-        let refused = unsafe { fastattention::acl::load_from(&build("probe.so", "-DWITHOUT_LATER")) };
-        // Functions that the crate asks for and no scenario calls.
-        let refused = refused.unwrap_err().to_string();
-        let (_, names) = refused.split_once("it lacks ").unwrap();
-        let text: String =
-            names.split(", ").map(|name| format!("int {name}(void) {{ return 207000; }}\n")).collect();
-        fs::write(&others, text).unwrap();
-        Libraries { newest: build("newest.so", "-DNEWEST"), cann81: build("cann81.so", "-DWITHOUT_LATER") }
-    })
-}
 
 /// What a child left behind.
 #[derive(Debug)]

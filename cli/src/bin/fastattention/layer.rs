@@ -1,0 +1,119 @@
+//! `fastattention layer`: a tensor-parallel layer with tiling-AllReduce, planned and in model time.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use fastattention::attention::Mask;
+use fastattention::parallel::{plan, plan_with, Problem};
+use fastattention::{DType, Soc};
+use fastattention_cli::output::Output;
+use fastattention_cli::progress::Progress;
+use fastattention_cli::ranks;
+use fastattention_cli::shape::{parse_dtype, parse_score_dtype};
+
+/// The layer, and what to do with it.
+#[derive(clap::Args)]
+pub(crate) struct Layer {
+    /// Rows of each sequence.
+    #[arg(long)]
+    seqlen: u32,
+    /// Sequences.
+    #[arg(long, default_value_t = 1)]
+    batch: u32,
+    /// Heads of q of the whole layer.
+    #[arg(long, default_value_t = 40)]
+    num_heads: u32,
+    /// Heads of k and v of the whole layer [default: num_heads].
+    #[arg(long)]
+    num_heads_k: Option<u32>,
+    /// Elements of a row of q, k and v.
+    #[arg(long, default_value_t = 128)]
+    head_dim: u32,
+    /// Columns of the layer's output.
+    #[arg(long, default_value_t = 5120)]
+    hidden: u32,
+    /// Devices that share the layer.
+    #[arg(long, default_value_t = 8)]
+    ranks: u32,
+    /// f16 or bf16.
+    #[arg(long, default_value = "f16", value_parser = parse_dtype)]
+    dtype: DType,
+    /// Type in which scores go from the Cube to the vector cores: f32 or f16.
+    #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
+    score_dtype: DType,
+    /// none, causal or window:L,R.
+    #[arg(long, default_value = "causal", value_parser = fastattention_cli::mask::parse_mask)]
+    mask: Mask,
+    /// Rows of each block [default: chosen].
+    #[arg(long, value_delimiter = ',')]
+    block_rows: Option<Vec<u32>>,
+    /// SoC of the devices: Ascend910B1 to B4, or without Ascend.
+    #[arg(long, default_value = "Ascend910B2")]
+    soc: String,
+    /// Run all ranks on simulated devices in model time, and compare with everything as one block.
+    #[arg(long)]
+    simulate: bool,
+    /// Chrome trace of all ranks to write, with a process for each.
+    #[arg(long, requires = "simulate")]
+    trace: Option<PathBuf>,
+}
+
+impl Layer {
+    pub(crate) fn execute(self) -> Result<()> {
+        let output = self.trace.as_deref().map(|path| Output::check(path, None)).transpose()?;
+        let soc = Soc::by_name(&self.soc)?;
+        let problem = self.problem();
+        let plan = match &self.block_rows {
+            Some(rows) => plan_with(&problem, soc, rows)?,
+            None => plan(&problem, soc)?,
+        };
+        fastattention_cli::print(plan.to_string().trim_end())?;
+        if !self.simulate {
+            return Ok(());
+        }
+        let serial = ranks::one_block(&plan, soc)?;
+        let progress =
+            Progress::of("devices, operators and kernels of all ranks", ranks::num_steps(&[&plan, &serial]));
+        let on_ranks = |plan| ranks::on_ranks(plan, &progress);
+        let schedules = on_ranks(&plan).and_then(|blocks| Ok((blocks, on_ranks(&serial)?)));
+        progress.finish();
+        let (blocks, serial) = schedules?;
+        if let (Some(path), Some(output)) = (&self.trace, output) {
+            output.replace(|file: &mut File| {
+                let mut to = BufWriter::new(file);
+                blocks.write_trace(&mut to)?;
+                Ok(to.flush()?)
+            })?;
+            fastattention_cli::print(format_args!(
+                "{}: {} spans, {} arrows",
+                path.display(),
+                blocks.spans.len(),
+                blocks.edges.len()
+            ))?;
+        }
+        let (us, serial_us) = (blocks.makespan_us, serial.makespan_us);
+        // Nothing takes no time, whatever its blocks.
+        let gain = if us > 0.0 { serial_us / us } else { 1.0 };
+        fastattention_cli::print(format_args!(
+            "model time of {} ranks: {us:.1} us, as one block {serial_us:.1} us: {gain:.3} times as fast",
+            problem.ranks
+        ))?;
+        for device in &blocks.devices {
+            fastattention_cli::print(format_args!(
+                "device {}: computing {:.1} us, transferring {:.1} us, both {:.1} us",
+                device.device, device.computing_us, device.transferring_us, device.overlap_us
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn problem(&self) -> Problem {
+        let shape = [self.batch, self.seqlen, self.num_heads, self.head_dim];
+        Problem::new(self.dtype, shape, self.hidden, self.ranks)
+            .with_num_heads_k(self.num_heads_k.unwrap_or(self.num_heads))
+            .with_score_dtype(self.score_dtype)
+            .with_mask(self.mask)
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line tool: run attention on files, print plans, list devices, find out what a launch costs in model time.
+
+mod bench;
+mod doctor;
+mod layer;
+mod plan;
+mod run;
+mod self_test;
+mod tensors;
+mod trace;
+mod tune;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use fastattention::runtime;
+use fastattention_cli::kernels::Kernels;
+use fastattention_cli::{main_of, print};
+
+#[derive(Parser)]
+#[command(
+    name = "fastattention",
+    version,
+    about = "Exact attention on Huawei Ascend 910B, or on its simulator"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compute attention from a safetensors file with q, k and v; write o and lse.
+    Run(run::Run),
+    /// Print tiling, buffer maps and workspace for a shape, without a device.
+    Plan(plan::Plan),
+    /// Run a kernel in model time and write a Chrome trace of every instruction, or a summary.
+    Trace(trace::Trace),
+    /// Run operators in model time over sweeps of shapes: a table, and CSV.
+    Bench(bench::Bench),
+    /// Plan a tensor-parallel layer with tiling-AllReduce, and run its ranks in model time.
+    Layer(layer::Layer),
+    /// Simulate the most promising tilings of shapes in model time, and write the results to a file for `plan --tuned`.
+    Tune(tune::Tune),
+    /// List the devices found, and why something was not found.
+    Devices,
+    /// Tell what was found and what works: kernels, ACL library, devices with tests, compiler, variables.
+    ///
+    /// The exit code is 0 if at least one device passes its tests.
+    Doctor(doctor::Doctor),
+    /// List the kernels, or check them with the headers of an installed CANN.
+    #[command(subcommand)]
+    Kernels(Kernels),
+}
+
+fn main() -> ExitCode {
+    main_of(|cli: Cli| match cli.command {
+        Command::Run(run) => run.execute(),
+        Command::Plan(plan) => plan.execute(),
+        Command::Trace(trace) => trace.execute(),
+        Command::Bench(bench) => bench.execute(),
+        Command::Layer(layer) => layer.execute(),
+        Command::Tune(tune) => tune.execute(),
+        Command::Devices => devices(),
+        Command::Doctor(doctor) => doctor.execute(),
+        Command::Kernels(kernels) => kernels.execute(),
+    })
+}
+
+fn devices() -> Result<()> {
+    for report in runtime::devices() {
+        let name = &report.name;
+        match report.soc {
+            Ok(soc) => {
+                let kind = if report.is_simulated { "simulator of " } else { "" };
+                print(format_args!(
+                    "{name:<6} {kind}{}: {} Cube cores, {} Vector cores, {} GiB",
+                    soc.name,
+                    soc.cube_cores,
+                    soc.vector_cores,
+                    soc.hbm_bytes >> 30
+                ))?;
+            }
+            Err(reason) => print(format_args!("{name:<6} not usable: {reason}"))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,127 @@
+//! `fastattention tune`: the fastest tilings by simulation.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+use fastattention::attention::{plan, plan_with, Buffers, FlashAttention, Problem};
+use fastattention::runtime::{Device, Stream};
+use fastattention::sim::{time::ModelTime, Config};
+use fastattention::tiling::{Candidate, Timed, Tuned};
+use fastattention::Soc;
+
+use fastattention_cli::output::Output;
+use fastattention_cli::progress::Progress;
+use fastattention_cli::shape::ShapeFlags;
+
+/// Shapes to tune for.
+#[derive(clap::Args)]
+pub(crate) struct Tune {
+    /// Rows of q; several lengths with commas between them. One that fails is told at the end; the results of the others are kept.
+    #[arg(long, required = true, value_delimiter = ',')]
+    seqlen_q: Vec<u32>,
+    #[command(flatten)]
+    shape: ShapeFlags,
+    /// Candidates to simulate for each shape, the best ones by prediction.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    candidates: u32,
+    /// File to write; results for other shapes that it holds stay.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+/// Reads results for `soc`.
+pub(crate) fn read(path: &Path, soc: &Soc) -> Result<Tuned> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    parsed(&text, path, soc)
+}
+
+fn parsed(text: &str, path: &Path, soc: &Soc) -> Result<Tuned> {
+    Tuned::from_toml(text, soc).with_context(|| format!("{}", path.display()))
+}
+
+impl Tune {
+    pub(crate) fn execute(self) -> Result<()> {
+        let soc = self.shape.soc()?;
+        let output = Output::check(&self.output, None)?;
+        let mut tuned = match output.earlier()? {
+            Some(text) => parsed(&text, &self.output, soc)?,
+            None => Tuned::new(soc),
+        };
+        let mut failed = Vec::new();
+        for &seqlen_q in &self.seqlen_q {
+            let problem = self.shape.problem(seqlen_q).with_lse();
+            let results = match self.simulate_all(&problem, soc) {
+                Ok(results) => results,
+                Err(error) => {
+                    failed.push(format!("seqlen_q {seqlen_q}: {}", fastattention_cli::told(&error)));
+                    continue;
+                }
+            };
+            if results.is_empty() {
+                fastattention_cli::print(format_args!(
+                    "seqlen_q {seqlen_q}: no rows, so there is no launch to tune"
+                ))?;
+                continue;
+            }
+            let mut text = format!("seqlen_q {seqlen_q}: model time in us, predicted in brackets\n");
+            for (timed, predicted_us) in &results {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{:12.1} ({predicted_us:.1})  {}", timed.model_us, timed.candidate);
+            }
+            fastattention_cli::print(text.trim_end())?;
+            tuned.insert(plan(&problem, soc)?.shape(), results.into_iter().map(|(timed, _)| timed).collect());
+            // What is done stays when a later shape fails.
+            if output.is_replaced() {
+                output.write_bytes(tuned.to_toml()?.as_bytes())?;
+            }
+        }
+        if !output.is_replaced() {
+            output.write_bytes(tuned.to_toml()?.as_bytes())?;
+        }
+        if !failed.is_empty() {
+            bail!("{} of {} lengths failed\n{}", failed.len(), self.seqlen_q.len(), failed.join("\n"));
+        }
+        Ok(())
+    }
+
+    /// Results of the best candidates by prediction, the fastest first, each with its prediction; none when there is nothing to launch.
+    fn simulate_all(&self, problem: &Problem, soc: &'static Soc) -> Result<Vec<(Timed, f64)>> {
+        let plan = plan(problem, soc)?;
+        if plan.num_items() == 0 {
+            return Ok(Vec::new());
+        }
+        let mut candidates = plan.candidates().to_vec();
+        candidates.sort_by(|a, b| a.cycles.total_cmp(&b.cycles));
+        candidates.truncate(self.candidates as usize);
+        let progress = Progress::of("candidates in model time", candidates.len() as u64);
+        let mut results = Vec::new();
+        for c in candidates {
+            let model_us = simulate(problem, soc, c.candidate)?;
+            results.push((Timed { model_us, candidate: c.candidate }, c.cycles / f64::from(soc.clock_mhz)));
+            progress.add(1);
+        }
+        results.sort_by(|a, b| a.0.model_us.total_cmp(&b.0.model_us));
+        Ok(results)
+    }
+}
+
+/// Model time of a launch in microseconds, the second of two, so that L2 holds what fits.
+fn simulate(problem: &Problem, soc: &'static Soc, candidate: Candidate) -> Result<f64> {
+    let model_time = ModelTime::only();
+    let mut config = Config::new(soc);
+    config.check_races = false;
+    config.model_time = Some(model_time.clone());
+    let device = Device::simulated(config)?;
+    let plan = plan_with(problem, soc, candidate)?;
+    let buffers = Buffers::alloc(&device, &plan)?;
+    let attention = FlashAttention::new(&device)?;
+    let stream = Stream::new(&device)?;
+    for _ in 0..2 {
+        attention.launch(&stream, &plan, buffers.args())?;
+        stream.synchronize()?;
+    }
+    let last = model_time.take_reports().pop().context("the simulated launch left no report")?;
+    Ok(last.core_us())
+}

@@ -1,0 +1,16 @@
+//! Parts of the command line tool that the laboratory (`lab/`) needs, too. They follow the needs of both and are no interface for
+//! others: what programs call is crate `fastattention`.
+
+pub mod kernels;
+pub mod mask;
+pub mod output;
+pub mod pool;
+pub mod progress;
+pub mod ranks;
+pub mod shape;
+pub mod sweep;
+pub mod table;
+mod terminal;
+pub mod workload;
+
+pub use terminal::{main_of, print, told};

@@ -1,0 +1,380 @@
+//! Operators in model time: what the commands `trace` and `bench` run.
+
+use anyhow::{bail, ensure, Context, Result};
+use clap::ValueEnum;
+use fastattention::attention::{self, Buffers, FlashAttention, Layout, Mask, Problem};
+use fastattention::baseline::{self, MemoryCopy, Read, ReadFrom, ReadTo, StandardArgs, StandardAttention};
+use fastattention::matmul::{self, Matmul};
+use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::sim::time::{LaunchReport, ModelTime};
+use fastattention::sim::Config;
+use fastattention::tiling::Candidate;
+use fastattention::{DType, Soc};
+
+/// An operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Op {
+    /// Attention forward.
+    #[value(name = "flash_fwd")]
+    FlashFwd,
+    /// Unfused attention in three launches, with scores in device memory, of the operands' type unless another one is given.
+    Standard,
+    /// Matrix product of a linear layer: batch * seqlen_q rows, num_heads * head_dim columns and sums.
+    Matmul,
+    /// Copy of a tensor of the shape of q.
+    Copy,
+    /// Read of a dense mask of one byte for each query and key, once for every head, by all vector cores and nothing else.
+    ReadMask,
+}
+
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Op::FlashFwd => "flash_fwd",
+            Op::Standard => "standard",
+            Op::Matmul => "matmul",
+            Op::Copy => "copy",
+            Op::ReadMask => "read-mask",
+        })
+    }
+}
+
+impl Op {
+    /// The type of scores that was given, or the operator's usual one.
+    pub fn scores(self, given: Option<DType>, dtype: DType) -> DType {
+        given.unwrap_or(if self == Op::Standard { dtype } else { DType::F32 })
+    }
+}
+
+/// Rounds of work items that a sample has at least.
+const SAMPLE_ROUNDS: u64 = 16;
+
+/// Columns of a mask that a core reads for every head before it goes on, so that L2 still holds them for the next head.
+const MASK_SLICE_COLS: u32 = 512;
+
+/// An operator on a problem and a SoC.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Workload {
+    /// What is run.
+    pub op: Op,
+    /// Its sizes, as attention has them.
+    pub problem: Problem,
+    /// The chip that is simulated.
+    pub soc: &'static Soc,
+    /// Tiling of `flash_fwd`; `None` is the planner's choice.
+    pub tiling: Option<Candidate>,
+    /// Run `flash_fwd` only on so many of the rows of q.
+    pub sample_rows: Option<u32>,
+    /// Run once before, so that L2 holds what a run leaves there.
+    pub is_warm: bool,
+}
+
+impl std::fmt::Display for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Workload { op, problem: p, soc, .. } = self;
+        write!(
+            f,
+            "{op} on {}: {} q [{}, {}, {}, {}]",
+            soc.name, p.dtype, p.batch, p.seqlen_q, p.num_heads, p.head_dim
+        )?;
+        write!(f, ", seqlen_k {}, num_heads_k {}, mask {}", p.seqlen_k, p.num_heads_k, p.mask)?;
+        write!(f, ", scores {}, layout {}", p.score_dtype, p.layout)?;
+        if let Some(tiling) = self.tiling {
+            write!(f, ", {tiling}")?;
+        }
+        self.sample_rows.map_or(Ok(()), |rows| write!(f, ", only {rows} rows"))
+    }
+}
+
+impl Workload {
+    /// Refuses what the operator has no use for.
+    ///
+    /// # Errors
+    /// The first of these.
+    pub fn check(&self) -> Result<()> {
+        let p = &self.problem;
+        if matches!(self.op, Op::FlashFwd | Op::Standard) {
+            return Ok(());
+        }
+        ensure!(p.mask == Mask::None, "{}: mask {} given; it has none, wanted --mask none", self.op, p.mask);
+        let scores = p.score_dtype;
+        ensure!(
+            scores == DType::F32,
+            "{}: score_dtype = {scores} given; it has no scores, wanted none",
+            self.op
+        );
+        ensure!(
+            p.layout == Layout::Bsnd,
+            "{}: layout {} given; it has no choice, wanted --layout bsnd",
+            self.op,
+            p.layout
+        );
+        if let Some(scale) = p.softmax_scale {
+            bail!("{}: softmax_scale = {scale} given; it has no scores, wanted none", self.op);
+        }
+        for (name, given, wanted) in [
+            ("seqlen_k", p.seqlen_k, p.seqlen_q),
+            ("num_heads_k", p.num_heads_k, p.num_heads),
+            ("head_dim_v", p.head_dim_v, p.head_dim),
+        ] {
+            let is_used = self.op == Op::ReadMask && name == "seqlen_k";
+            ensure!(
+                given == wanted || is_used,
+                "{}: {name} = {given} given; it has no k and v, wanted none",
+                self.op
+            );
+        }
+        let has_dtype = self.op != Op::ReadMask || p.dtype == DType::F16;
+        ensure!(has_dtype, "{}: dtype = {} given; a mask has bytes, wanted none", self.op, p.dtype);
+        Ok(())
+    }
+
+    /// Floating-point operations that the result needs: of attention, those of pairs that no mask hides.
+    pub fn flops(&self) -> f64 {
+        match self.op {
+            Op::FlashFwd | Op::Standard => {
+                let shape = self.launched().shape();
+                let keys = |row| shape.visible_keys(row..row + 1).len() as f64;
+                let pairs: f64 = (0..shape.seqlen_q).map(keys).sum();
+                let heads = f64::from(shape.batch) * f64::from(shape.num_heads);
+                2.0 * pairs * heads * (f64::from(shape.head_dim) + f64::from(shape.head_dim_v))
+            }
+            Op::Matmul => self.linear().map_or(0.0, |problem| problem.flops()),
+            Op::Copy | Op::ReadMask => 0.0,
+        }
+    }
+
+    /// The problem that is run.
+    fn launched(&self) -> Problem {
+        let mut problem = self.problem;
+        problem.seqlen_q = self.sample_rows.unwrap_or(problem.seqlen_q);
+        problem
+    }
+
+    /// Is it run only in part?
+    pub fn is_sample(&self) -> bool {
+        self.sample_rows.is_some()
+    }
+
+    /// The same on the first rows of q, for a problem without mask, where every row costs the same: with the tiling of the whole, and as
+    /// many rows as make whole rounds of work items on all cores.
+    ///
+    /// # Errors
+    /// It cannot be planned.
+    pub fn sample(&self) -> Result<Self> {
+        let tiling = self.plan()?.chosen();
+        // A plan has fewer than 2^31 heads, so products with them are far from 2^64.
+        let heads = u64::from(self.problem.batch) * u64::from(self.problem.num_heads);
+        let cores = u64::from(self.soc.cube_cores);
+        let is_whole =
+            |blocks: &u64| (heads * blocks).is_multiple_of(cores) && heads * blocks >= SAMPLE_ROUNDS * cores;
+        let blocks =
+            (1..=SAMPLE_ROUNDS * cores).find(is_whole).context("no number of rows makes whole rounds")?;
+        match u32::try_from(blocks * u64::from(tiling.block_m)) {
+            Ok(rows) if rows < self.problem.seqlen_q => {
+                Ok(Self { tiling: Some(tiling), sample_rows: Some(rows), ..*self })
+            }
+            _ => Ok(*self),
+        }
+    }
+
+    /// What a simulation costs the host, in pairs of query and key of `flash_fwd`.
+    pub fn host_cost(&self) -> f64 {
+        let p = self.launched();
+        let rows = f64::from(p.batch) * f64::from(p.num_heads) * f64::from(p.seqlen_q);
+        let hidden = if p.mask == Mask::Causal && self.op == Op::FlashFwd { 0.5 } else { 1.0 };
+        let columns = match self.op {
+            Op::FlashFwd | Op::Standard => hidden * f64::from(p.seqlen_k),
+            Op::ReadMask => 0.1 * f64::from(p.seqlen_k),
+            Op::Matmul => f64::from(p.num_heads) * f64::from(p.head_dim),
+            Op::Copy => f64::from(p.head_dim),
+        };
+        rows * columns * if self.is_warm { 2.0 } else { 1.0 }
+    }
+
+    fn linear(&self) -> Result<matmul::Problem> {
+        let p = &self.problem;
+        let rows = self.product(("batch", p.batch), ("seqlen_q", p.seqlen_q))?;
+        let width = self.product(("num_heads", p.num_heads), ("head_dim", p.head_dim))?;
+        Ok(matmul::Problem::new(p.dtype, [rows, width, width]))
+    }
+
+    /// Bytes of q.
+    fn copied_bytes(&self) -> Result<u64> {
+        let p = &self.problem;
+        let sizes = [p.batch, p.seqlen_q, p.num_heads, p.head_dim];
+        let bytes = sizes.iter().try_fold(p.dtype.size_bytes() as u64, |all, &n| all.checked_mul(n.into()));
+        let bytes = bytes.filter(|&bytes| bytes <= self.soc.hbm_bytes);
+        bytes.with_context(|| {
+            format!(
+                "copy: {} [batch, seqlen_q, num_heads, head_dim] = {sizes:?} does not fit the {} bytes of {}",
+                p.dtype, self.soc.hbm_bytes, self.soc.name
+            )
+        })
+    }
+
+    fn product(&self, (a_name, a): (&str, u32), (b_name, b): (&str, u32)) -> Result<u32> {
+        a.checked_mul(b).with_context(|| {
+            format!("{}: {a_name} * {b_name} = {a} * {b} is more than {}", self.op, u32::MAX)
+        })
+    }
+
+    /// Runs it on a device of its own, without results; reports of all its launches, in their order.
+    ///
+    /// # Errors
+    /// Why it cannot be run.
+    pub fn time(&self, has_trace: bool) -> Result<Vec<LaunchReport>> {
+        let model_time = ModelTime::only();
+        let model_time = if has_trace { model_time.with_trace() } else { model_time };
+        let mut config = Config::new(self.soc);
+        // Races are the concern of tests; here they would only cost host time.
+        config.check_races = false;
+        config.model_time = Some(model_time.clone());
+        let device = Device::simulated(config)?;
+        let rounds = if self.is_warm { 2 } else { 1 };
+        match self.op {
+            Op::FlashFwd => self.flash_fwd(&device, &model_time, rounds),
+            Op::Standard => self.standard(&device, &model_time, rounds),
+            Op::Matmul => self.matmul(&device, &model_time, rounds),
+            Op::Copy => self.copy(&device, &model_time, rounds),
+            Op::ReadMask => self.read_mask(&device, &model_time, rounds),
+        }
+    }
+
+    /// The plan of `flash_fwd`.
+    ///
+    /// # Errors
+    /// Why it cannot be planned.
+    pub fn plan(&self) -> Result<attention::Plan> {
+        Ok(match self.tiling {
+            Some(tiling) => attention::plan_with(&self.launched(), self.soc, tiling)?,
+            None => attention::plan(&self.launched(), self.soc)?,
+        })
+    }
+
+    fn flash_fwd(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
+        let plan = self.plan()?;
+        let operator = FlashAttention::new(device)?;
+        let stream = Stream::new(device)?;
+        let buffers = Buffers::alloc(device, &plan)?;
+        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, buffers.args())?))
+    }
+
+    fn standard(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
+        // The limits of `flash_fwd` on types of scores are not those of the softmax kernel, which has its own.
+        let problem = self.problem.with_score_dtype(DType::F32);
+        let plan = baseline::plan(&problem, self.problem.score_dtype, self.soc)?;
+        let operator = StandardAttention::new(device)?;
+        let stream = Stream::new(device)?;
+        let [q, k, v, o, _] = self.problem.shape().operand_bytes();
+        let (q, k, v, o) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, o)?);
+        let has_mask = problem.mask == Mask::Causal;
+        let mask = has_mask.then(|| alloc(device, plan.mask_bytes())).transpose()?;
+        let workspace = alloc(device, plan.workspace_bytes())?;
+        let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
+        let args = mask.iter().fold(args, StandardArgs::with_mask);
+        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, args)?))
+    }
+
+    fn matmul(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
+        let problem = self.linear()?;
+        let plan = matmul::plan(&problem, self.soc)?;
+        let operator = Matmul::new(device)?;
+        let stream = Stream::new(device)?;
+        let [a, b, c] = problem.operand_bytes();
+        let (a, b, c) = (alloc(device, a)?, alloc(device, b)?, alloc(device, c)?);
+        let args = matmul::Args::new(&a, &b, &c);
+        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, args)?))
+    }
+
+    fn copy(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
+        let operator = MemoryCopy::new(device)?;
+        let stream = Stream::new(device)?;
+        let bytes = self.copied_bytes()?;
+        let (dst, src) = (alloc(device, bytes)?, alloc(device, bytes)?);
+        repeated(model_time, &stream, rounds, || {
+            Ok(operator.launch(&stream, self.soc.vector_cores, bytes, (&dst).into(), (&src).into())?)
+        })
+    }
+
+    fn read_mask(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
+        let p = &self.problem;
+        let passes = self.product(("batch", p.batch), ("num_heads", p.num_heads))?;
+        if passes == 0 || p.seqlen_q == 0 || p.seqlen_k == 0 {
+            return Ok(Vec::new());
+        }
+        let operator = Read::new(device)?;
+        let stream = Stream::new(device)?;
+        // The kernel counts in elements of two bytes.
+        let cols = p.seqlen_k.div_ceil(2);
+        let slice_cols = cols.min(MASK_SLICE_COLS);
+        let rows_per_core = p.seqlen_q.div_ceil(self.soc.vector_cores);
+        let num_cores = p.seqlen_q.div_ceil(rows_per_core);
+        let from = ReadFrom {
+            slice_cols,
+            passes,
+            ..ReadFrom::new([p.seqlen_q, cols], [rows_per_core.min(16), slice_cols], num_cores)
+        };
+        // Before any memory is asked for.
+        from.tiling_data(ReadTo::Ub, self.soc)?;
+        let mask = alloc(device, from.span_bytes())?;
+        repeated(model_time, &stream, rounds, || {
+            Ok(operator.launch(&stream, &from, ReadTo::Ub, (&mask).into())?)
+        })
+    }
+}
+
+/// Launches `rounds` times; the reports of the last round.
+fn repeated(
+    model_time: &ModelTime,
+    stream: &Stream,
+    rounds: u32,
+    launch: impl Fn() -> Result<()>,
+) -> Result<Vec<LaunchReport>> {
+    let mut reports = Vec::new();
+    for _ in 0..rounds {
+        launch()?;
+        stream.synchronize()?;
+        reports = model_time.take_reports();
+    }
+    Ok(reports)
+}
+
+fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
+    let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
+    Ok(Buffer::alloc(device, bytes)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_the_tiling_of_the_whole_and_as_many_items_on_every_core() {
+        let soc = Soc::by_name("Ascend910B2").unwrap();
+        for (heads, seqlen) in [(32, 32768), (8, 32768), (5, 65536)] {
+            let problem = Problem::new(DType::F16, [1, seqlen, heads, 128]);
+            let whole =
+                Workload { op: Op::FlashFwd, problem, soc, tiling: None, sample_rows: None, is_warm: false };
+            let sample = whole.sample().unwrap();
+            assert!(sample.is_sample() && sample.flops() < whole.flops());
+            let (whole, sample) = (whole.plan().unwrap(), sample.plan().unwrap());
+            assert_eq!(whole.chosen(), sample.chosen());
+            let items: Vec<_> = (0..soc.cube_cores).map(|core| sample.work_items(core).count()).collect();
+            assert!(items[0] >= 16 && items.iter().all(|n| *n == items[0]), "{items:?}");
+            let keys = sample.key_range(sample.rows(0));
+            assert_eq!(keys, whole.key_range(whole.rows(0)), "each item reads what it reads in the whole");
+        }
+        let short = Problem::new(DType::F16, [1, 512, 1, 128]);
+        let short = Workload {
+            op: Op::FlashFwd,
+            problem: short,
+            soc,
+            tiling: None,
+            sample_rows: None,
+            is_warm: false,
+        };
+        assert_eq!(short.sample().unwrap(), short, "too short to be sampled");
+    }
+}

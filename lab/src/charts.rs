@@ -1,0 +1,32 @@
+//! `fastattention-lab charts`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use fastattention_cli::sweep::{self, Sweep};
+
+use crate::chart::Files;
+
+/// Every combination of the lists, which have commas between their values, is run.
+///
+/// A case that fails is told at the end; the others are in the charts.
+#[derive(clap::Args)]
+pub(crate) struct Charts {
+    #[command(flatten)]
+    sweep: Sweep,
+    /// Folder for the charts.
+    #[arg(long)]
+    svg: PathBuf,
+}
+
+impl Charts {
+    pub(crate) fn execute(self) -> Result<()> {
+        let workloads = self.sweep.workloads()?;
+        let files = Files::check(&self.svg, &workloads)?;
+        let outcome = sweep::run(&workloads);
+        if !outcome.rows.is_empty() {
+            files.write(&outcome.rows)?;
+        }
+        outcome.check()
+    }
+}

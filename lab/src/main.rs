@@ -1,0 +1,64 @@
+//! Commands for work on fastattention itself: the tables of `docs/performance`, the model against published measurements, twin runs.
+
+mod calibrate;
+mod chart;
+mod charts;
+mod report;
+mod twin;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use fastattention_cli::{main_of, print};
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Lab {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the tables, CSV files and charts of docs/performance, in model time.
+    Report(report::Report),
+    /// Draw what `fastattention bench` tells: charts of time, pipes and roofline.
+    Charts(charts::Charts),
+    /// Run published measurements of the 910B series in model time, and compare.
+    Calibrate(calibrate::Calibrate),
+    /// Run the kernels as CANN's own headers compile them, on the simulator's instructions, and compare with ours.
+    Twin(twin::Twin),
+    /// List the instructions that the simulator models, and where their semantics come from.
+    Isa,
+}
+
+fn main() -> ExitCode {
+    main_of(|lab: Lab| match lab.command {
+        Command::Report(report) => report.execute(),
+        Command::Charts(charts) => charts.execute(),
+        Command::Calibrate(calibrate) => calibrate.execute(),
+        Command::Twin(twin) => twin.execute(),
+        Command::Isa => isa(),
+    })
+}
+
+fn isa() -> Result<()> {
+    for i in fastattention::sim::instructions() {
+        let pipe = i.pipe.map_or_else(|| "-".to_owned(), |pipe| pipe.to_string());
+        print(format_args!("{:36} {pipe:4} ({})  {}", i.mnemonic, i.operands.join(", "), i.source))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Lab::command().debug_assert();
+    }
+}

@@ -1,0 +1,38 @@
+//! `fastattention-lab twin`: the kernels as CANN's own headers compile them, against the kernels as ours do.
+
+mod attention;
+mod compare;
+mod declarations;
+mod image;
+mod operators;
+mod side_by_side;
+
+#[path = "../../../tests/common/cases.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod cases;
+#[path = "../../../tests/common/data.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+mod data;
+
+use anyhow::{Context, Result};
+use fastattention_cli::kernels::Check;
+
+/// Compiles every kernel with CANN's headers and runs it on the simulator's instructions. Every instruction and result must be that
+/// of the kernel compiled with the simulator's headers.
+#[derive(clap::Args)]
+pub(crate) struct Twin {
+    #[command(flatten)]
+    check: Check,
+    /// Of the attention table, run every N-th case only.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    every: u16,
+}
+
+impl Twin {
+    pub(crate) fn execute(self) -> Result<()> {
+        let compiler = self.check.execute()?;
+        let scratch = tempfile::tempdir().context("creating a temporary folder")?;
+        let image = image::build(&compiler, scratch.path())?;
+        side_by_side::run(&image, usize::from(self.every))
+    }
+}

@@ -1,0 +1,256 @@
+//! Cases of every other kernel: both sides of tiles, tails, masks, batches and strides of each.
+
+use anyhow::Result;
+use fastattention::attention::{self, Mask, Problem};
+use fastattention::baseline::{
+    self, add_kernel_name, dense_causal_mask, softmax_kernel_name, Add, AddTiling, MemoryCopy, Read,
+    ReadFrom, ReadOrder, ReadTo, StandardArgs, StandardAttention, VectorOp, VectorOperand, VectorStream,
+    VectorStreamTiling,
+};
+use fastattention::matmul::{self, BLayout, Matmul, Strides};
+use fastattention::parallel::{self, AttentionMatmul};
+use fastattention::runtime::{Buffer, KernelArgs};
+use fastattention::DType;
+use fastrand::Rng;
+use half::{bf16, f16};
+
+use super::data;
+use super::side_by_side::Bench;
+
+/// (bytes, blocks) of copies: less than a chunk, a chunk, ends inside a 32-byte block, more blocks than chunks.
+const COPIES: [(usize, u32); 5] = [(1, 1), (32 * 1024, 1), (65_537, 2), (300_001, 3), (100, 4)];
+
+/// Element type of the operands, and of the result (matmul) or the scores (softmax).
+const TYPES: [(DType, DType); 4] = [
+    (DType::F16, DType::F16),
+    (DType::Bf16, DType::Bf16),
+    (DType::F16, DType::F32),
+    (DType::Bf16, DType::F32),
+];
+
+/// Queries, keys and mask of unfused attention: a row, tails, rows without a key, several chunks of a row.
+const SOFTMAXES: [(u32, u32, Mask); 5] = [
+    (1, 1, Mask::None),
+    (40, 70, Mask::Causal),
+    (70, 40, Mask::Causal),
+    (65, 128, Mask::None),
+    (5, 2100, Mask::Causal),
+];
+
+pub(super) fn run(bench: &mut Bench) -> Result<()> {
+    copies(bench)?;
+    self_test(bench)?;
+    sums(bench)?;
+    reads(bench)?;
+    vector_streams(bench)?;
+    matmuls(bench)?;
+    attention_matmuls(bench)?;
+    softmaxes(bench)
+}
+
+/// Device memory with normal numbers.
+fn normal(bench: &Bench, dtype: DType, bytes: u64) -> Result<Buffer> {
+    let bytes = usize::try_from(bytes)?;
+    let mut rng = Rng::with_seed(bytes as u64);
+    let mut data = Vec::with_capacity(bytes);
+    while data.len() < bytes {
+        let x = data::normal(&mut rng);
+        match dtype {
+            DType::F16 => data.extend(f16::from_f32(x).to_le_bytes()),
+            DType::Bf16 => data.extend(bf16::from_f32(x).to_le_bytes()),
+            _ => data.extend(x.to_le_bytes()),
+        }
+    }
+    Ok(Buffer::from_slice(&bench.device, &data)?)
+}
+
+fn alloc(bench: &Bench, bytes: u64) -> Result<Buffer> {
+    Ok(Buffer::alloc(&bench.device, usize::try_from(bytes)?)?)
+}
+
+fn copies(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(MemoryCopy::from_module)?;
+    bench.cases("fa_copy", COPIES, |bench, &(bytes, blocks)| {
+        let data: Vec<u8> = (0..=u8::MAX).cycle().take(bytes).collect();
+        let src = Buffer::from_slice(&bench.device, &data)?;
+        let dst = Buffer::alloc(&bench.device, bytes)?;
+        bench.side_by_side(&[&dst], |stream, side| {
+            operators[side].launch(stream, blocks, bytes as u64, (&dst).into(), (&src).into())
+        })
+    })
+}
+
+/// Launched as `FlashAttention::self_test` and `AttentionMatmul::self_test` do, which compare the result and keep it.
+fn self_test(bench: &mut Bench) -> Result<()> {
+    let kernels = bench.both(|module| module.kernel("fa_self_test"))?;
+    let cores = bench.device.soc().cube_cores;
+    bench.cases("fa_self_test", [(1, 0), (cores, 0), (cores, 1)], |bench, &(blocks, partner_distance)| {
+        let [out, workspace] = [4, 2 + 4].map(|element| alloc(bench, u64::from(blocks) * 16 * 16 * element));
+        let (out, workspace) = (out?, workspace?);
+        let data = [1.5f32.to_le_bytes(), u32::to_le_bytes(partner_distance)].concat();
+        let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(&data);
+        bench.side_by_side(&[&out, &workspace], |stream, side| kernels[side].launch(stream, blocks, &args))
+    })
+}
+
+fn sums(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(Add::from_module)?;
+    let small = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0 };
+    let cases = [
+        (1, small),
+        (5000, small),
+        (5000, AddTiling { buffers: 1, ..small }),
+        (5001, AddTiling { y_gap_bytes: 256, num_cores: 48, ..small }),
+        (40_001, AddTiling { tile: 4096, num_cores: 3, ..small }),
+    ];
+    for dtype in [DType::F16, DType::F32] {
+        bench.cases(add_kernel_name(dtype)?, cases, |bench, &(n, tiling)| {
+            let bytes = n * dtype.size_bytes() as u64;
+            let (x, y, z) =
+                (normal(bench, dtype, bytes)?, normal(bench, dtype, bytes)?, alloc(bench, bytes)?);
+            bench.side_by_side(&[&z], |stream, side| {
+                operators[side].launch(stream, tiling, dtype, n, [&x, &y, &z].map(Into::into))
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Nothing comes out of a read: its instructions are all that can be compared.
+fn reads(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(Read::from_module)?;
+    let whole = ReadFrom::new([100, 130], [16, 64], 3);
+    let cases = [
+        whole,
+        ReadFrom { pitch: 137, ..whole },
+        ReadFrom { pitch: 70_000, shape: [6, 40], num_cores: 2, slice_cols: 40, ..whole },
+        ReadFrom { slice_cols: 50, passes: 3, ..whole },
+        ReadFrom { order: ReadOrder::AllRows, ..whole },
+        ReadFrom { order: ReadOrder::Rotated, passes: 2, ..whole },
+    ];
+    for (kernel, to) in [("fa_read_ub", ReadTo::Ub), ("fa_read_l1", ReadTo::L1)] {
+        bench.cases(kernel, cases, |bench, from| {
+            let src = normal(bench, DType::F16, from.span_bytes())?;
+            bench.side_by_side(&[], |stream, side| operators[side].launch(stream, from, to, (&src).into()))
+        })?;
+    }
+    Ok(())
+}
+
+fn vector_streams(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(VectorStream::from_module)?;
+    let dense = |op| VectorStreamTiling {
+        op,
+        count: 3,
+        repeat: 4,
+        barrier: true,
+        scalar: 0.5,
+        dst: VectorOperand::contiguous(0),
+        src0: VectorOperand::contiguous(8192),
+        src1: VectorOperand::contiguous(16_384),
+    };
+    let strided = |op| VectorStreamTiling {
+        src0: VectorOperand { offset_bytes: 8192, block_stride: 2, repeat_stride: 17 },
+        src1: VectorOperand { offset_bytes: 32_768, block_stride: 3, repeat_stride: 0 },
+        ..dense(op)
+    };
+    for (kernel, dtype) in [("fa_vector_stream_f16", DType::F16), ("fa_vector_stream_f32", DType::F32)] {
+        let cases = VectorOp::ALL.into_iter().flat_map(|op| [dense(op), strided(op)]);
+        bench.cases(kernel, cases, |bench, tiling| {
+            let out = alloc(bench, tiling.out_bytes())?;
+            bench.side_by_side(&[&out], |stream, side| {
+                operators[side].launch(stream, tiling, dtype, (&out).into())
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn matmuls(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(Matmul::from_module)?;
+    for (dtype, dtype_out) in TYPES {
+        let problem = |mnk| matmul::Problem::new(dtype, mnk).with_dtype_out(dtype_out);
+        let repeated = Strides { batch: [2 * 33 * 31, 33 * 31, 0], row: 31 };
+        let cases = [
+            problem([1, 1, 1]),
+            problem([33, 48, 40]).with_b_layout(BLayout::Nk),
+            problem([129, 257, 200]),
+            problem([129, 257, 200]).with_b_layout(BLayout::Nk),
+            problem([300, 40, 700]),
+            matmul::Problem { b_strides: Some(repeated), ..problem([17, 31, 33]).with_batch([2, 2, 3]) },
+        ];
+        bench.cases(matmul::kernel_name(dtype, dtype_out)?, cases, |bench, problem| {
+            let plan = matmul::plan(problem, bench.device.soc())?;
+            let [a, b, c] = problem.operand_bytes();
+            let (a, b, c) = (normal(bench, dtype, a)?, normal(bench, dtype, b)?, alloc(bench, c)?);
+            let args = matmul::Args::new(&a, &b, &c);
+            bench.side_by_side(&[&c], |stream, side| operators[side].launch(stream, &plan, args))
+        })?;
+    }
+    Ok(())
+}
+
+/// Columns of the result behind attention: of the first problem a part of what its cores could do, of the second more than the
+/// attention's few cores do.
+fn attention_matmuls(bench: &mut Bench) -> Result<()> {
+    let operator = AttentionMatmul::new(&bench.device)?;
+    let operators = bench.both(|module| operator.with_kernels_of(module))?;
+    for (dtype, scores) in [(DType::F16, DType::F32), (DType::Bf16, DType::F32), (DType::F16, DType::F16)] {
+        let problem = |shape| Problem::new(dtype, shape).with_score_dtype(scores).with_mask(Mask::Causal);
+        let cases = [
+            (problem([2, 133, 4, 32]).with_num_heads_k(2), 48, BLayout::Kn),
+            (problem([1, 50, 2, 48]).with_seqlen_k(40), 1000, BLayout::Nk),
+        ];
+        bench.cases(parallel::kernel_name(dtype, scores)?, cases, |bench, (problem, columns, layout)| {
+            let shape = problem.shape();
+            let mnk = [shape.batch * shape.seqlen_q, *columns, shape.num_heads * shape.head_dim_v];
+            let product = matmul::Problem::new(dtype, mnk).with_b_layout(*layout);
+            let soc = bench.device.soc();
+            let (attention, product) = (attention::plan(problem, soc)?, matmul::plan(&product, soc)?);
+            let ([q, k, v, o, _], [_, b, c]) = (shape.operand_bytes(), product.problem().operand_bytes());
+            let [q, k, v, b] = [q, k, v, b].map(|bytes| normal(bench, dtype, bytes));
+            let (q, k, v, b) = (q?, k?, v?, b?);
+            let (o, c) = (alloc(bench, o)?, alloc(bench, c)?);
+            let workspace = alloc(bench, attention.workspace_bytes())?;
+            let args = attention::Args::new(&q, &k, &v, &o, &workspace);
+            let product_args = matmul::Args::new(&o, &b, &c);
+            bench.side_by_side(&[&o, &c], |stream, side| {
+                operators[side].launch(stream, (&attention, args), (&product, product_args))
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Softmax as unfused attention launches it, between two products.
+fn softmaxes(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(StandardAttention::from_module)?;
+    for (dtype, scores) in TYPES {
+        bench.cases(
+            softmax_kernel_name(dtype, scores)?,
+            SOFTMAXES,
+            |bench, &(seqlen_q, seqlen_k, mask)| {
+                let problem = Problem::new(dtype, [1, seqlen_q, 2, 32]).with_num_heads_k(1);
+                let problem = problem.with_seqlen_k(seqlen_k).with_mask(mask);
+                let plan = baseline::plan(&problem, scores, bench.device.soc())?;
+                let [q, k, v, o, _] = problem.shape().operand_bytes();
+                let (q, k, v) =
+                    (normal(bench, dtype, q)?, normal(bench, dtype, k)?, normal(bench, dtype, v)?);
+                let (o, workspace) = (alloc(bench, o)?, alloc(bench, plan.workspace_bytes())?);
+                let hidden = if dtype == DType::F16 {
+                    f16::NEG_INFINITY.to_bits()
+                } else {
+                    bf16::NEG_INFINITY.to_bits()
+                };
+                let dense =
+                    Buffer::from_slice(&bench.device, &dense_causal_mask([seqlen_q, seqlen_k], &0, &hidden))?;
+                let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
+                let args = if mask == Mask::Causal { args.with_mask(&dense) } else { args };
+                bench.side_by_side(&[&o, &workspace], |stream, side| {
+                    operators[side].launch(stream, &plan, args)
+                })
+            },
+        )?;
+    }
+    Ok(())
+}
