@@ -2,27 +2,23 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
-#[path = "../../tests/acl_record/libraries.rs"]
-#[allow(dead_code, reason = "shared with the tests of the library")]
-mod libraries;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use fastattention_testkit::recorder;
 use serde_json::{json, Value};
 
-use libraries::libraries;
-
-/// The recorder's text.
-const RECORDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/acl_record/recorder/recorder.c");
+fn library() -> &'static Path {
+    &recorder::libraries(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("doctor_recorded")).newest
+}
 
 fn report(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fastattention"))
         .args(["doctor", "--report"])
         .arg(folder.join("report"))
         .args(args)
-        .env("FASTATTENTION_ACL_LIB", &libraries().newest)
+        .env("FASTATTENTION_ACL_LIB", library())
         .env("RECORD_LOG", folder.join("log"))
         .envs(variables.iter().copied())
         .output()
@@ -45,7 +41,7 @@ fn a_report_holds_everything_to_send_back() {
         assert!(folder.path().join("report").join(name).exists(), "{name}");
     }
     let doctor: Value = serde_json::from_str(&read(folder.path(), "doctor.json")).unwrap();
-    assert_eq!(doctor["acl"]["loaded"], libraries().newest.to_str().unwrap());
+    assert_eq!(doctor["acl"]["loaded"], library().to_str().unwrap());
     let packages = json!([
         { "name": "driver", "version": "25.0.rc1" },
         { "name": "runtime", "version": "9.1.0" },

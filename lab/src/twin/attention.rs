@@ -6,10 +6,10 @@ use fastattention::attention::{kernel_name, plan, Args, FlashAttention};
 use fastattention::reference::Element;
 use fastattention::runtime::Buffer;
 use fastattention::DType;
+use fastattention_testkit::cases::{self, Case};
+use fastattention_testkit::data;
 use half::{bf16, f16};
 
-use super::cases::{self, Case};
-use super::data;
 use super::side_by_side::Bench;
 
 /// Runs every `every`-th case of each kernel.

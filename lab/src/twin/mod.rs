@@ -7,13 +7,6 @@ mod image;
 mod operators;
 mod side_by_side;
 
-#[path = "../../../tests/common/cases.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
-mod cases;
-#[path = "../../../tests/common/data.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
-mod data;
-
 use anyhow::{Context, Result};
 use fastattention_cli::kernels::Check;
 

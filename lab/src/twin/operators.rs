@@ -11,10 +11,10 @@ use fastattention::matmul::{self, BLayout, Matmul, Strides};
 use fastattention::parallel::{self, AttentionMatmul};
 use fastattention::runtime::{Buffer, KernelArgs};
 use fastattention::DType;
+use fastattention_testkit::data;
 use fastrand::Rng;
 use half::{bf16, f16};
 
-use super::data;
 use super::side_by_side::Bench;
 
 /// (bytes, blocks) of copies: less than a chunk, a chunk, ends inside a 32-byte block, more blocks than chunks.

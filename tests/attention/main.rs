@@ -1,0 +1,25 @@
+//! The operators: attention, products, sums and their sharded layers, against f64 and against themselves; and what the planner promises.
+//!
+//! Results are those of the simulator, or of the NPU that `FA_DEVICE=npu:0` names.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test that cannot go on fails; its tensors are small"
+)]
+
+mod baseline;
+mod determinism;
+mod large_strides;
+mod launch;
+mod matmul;
+mod parallel;
+mod parts;
+mod reference_data;
+mod scores_f16;
+mod special;
+mod standard;
+mod sweep;
+mod tiling_order;
+mod tiling_props;
+mod tilings;

@@ -1,0 +1,323 @@
+//! Every flag and every barrier of `flash_fwd` is needed, and the machine reports the absence of each.
+//!
+//! A mutant is the kernel's own text with one thing taken out: the full or the free edge of a ring (both its set and its wait, so
+//! that flags still balance), one cross-core flag, or one barrier. Each must be reported as a race or as a use of data that
+//! was never written, in the default order, by one of the problems of [`cases`]. What a mutant survives for a good reason is
+//! listed in [`REDUNDANT`].
+
+#![allow(unsafe_code, reason = "loads the compiled mutants")]
+
+use std::fmt::Write as _;
+use std::fs;
+
+use fastattention::attention::{plan_with, Problem};
+use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
+use fastattention::tiling::mask::{m_mask, MASK_DIM};
+use fastattention::tiling::{Candidate, Mask};
+use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention_testkit::kernels::{ascendc, Registration};
+use half::f16;
+
+/// The kernel's text in the order of its includes.
+const SOURCES: &[&str] = &[
+    "include/fa/arch.h",
+    "include/fa/tiling_data.h",
+    "include/fa/sync.h",
+    "include/fa/seqlen.h",
+    "include/fa/copy.h",
+    "include/fa/mmad.h",
+    "include/fa/mask.h",
+    "include/fa/memory.h",
+    "include/fa/row_ops.h",
+    "kernels/flash_fwd_workspace.h",
+    "kernels/flash_fwd_cube.h",
+    "include/fa/row_tree_f16.h",
+    "kernels/flash_fwd_state.h",
+    "kernels/flash_fwd_softmax_f32.h",
+    "kernels/flash_fwd_softmax_f16.h",
+    "kernels/flash_fwd_vector.h",
+    "kernels/flash_fwd.cpp",
+];
+
+const RINGS: &[&str] = &[
+    "q_ring_",
+    "k_ring_",
+    "v_ring_",
+    "p_ring_",
+    "l0_ring_",
+    "l0c_ring_",
+    "load_ring",
+    "mask_ring",
+    "out_ring",
+    "lse_ring_",
+];
+/// Buffers lent to another pipe, and the methods of the way there and of the way back.
+const LOAN: &str = "store_loan_";
+const LOAN_EDGES: [(&str, [&str; 2]); 2] = [("full", ["lend", "await"]), ("free", ["give_back", "reclaim"])];
+const CROSS_FLAGS: &[&str] = &["kQkReady", "kSoftmaxReady", "kPvReady"];
+
+/// Synchronisation that something else covers today, and why it stays.
+const REDUNDANT: &[(&str, &str)] = &[
+    ("full edge of q_ring_", "K is copied by the same pipe later and its flag covers Q; a ring has both edges"),
+    ("full edge of v_ring_", "P is copied by the same pipe later and its flag covers V; a ring has both edges"),
+    (
+        "after: AscendC::And(right_bits",
+        "Select has a barrier of its own before it reads the bits, which is not documented and not relied upon",
+    ),
+];
+
+/// Groups that run a mutant: few, so that each has several items and every buffer is used again.
+const CORES: u32 = 2;
+/// Translation units that the mutants are spread over; the compiler takes them in parallel.
+const UNITS: usize = 2;
+
+struct Mutant {
+    what: String,
+    text: String,
+}
+
+/// The kernel as one text without includes, up to its entry points.
+fn kernel_text() -> String {
+    let mut text = String::new();
+    for source in SOURCES {
+        let file = fs::read_to_string(ascendc().join(source)).unwrap();
+        let body = file.split("\n#include \"families.h\"").next().unwrap();
+        for line in body.lines().filter(|l| !l.starts_with("#include") && !l.starts_with("#pragma")) {
+            text += line;
+            text.push('\n');
+        }
+    }
+    // A way to take a buffer of a ring without waiting until it is free, for the mutants.
+    let publish = "    __aicore__ inline void publish(";
+    assert!(text.contains(publish));
+    let take = "    __aicore__ inline uint32_t take() {\n        const uint32_t slot = next_;\n        \
+                next_ = (next_ + 1) % kCount;\n        return slot;\n    }\n";
+    text.replacen(publish, &format!("{take}{publish}"), 1)
+}
+
+/// Takes out every statement that `is_out` picks from the lines; the line keeps what stands before it (an `if`).
+fn without(text: &str, mut is_out: impl FnMut(&str) -> Option<usize>) -> (String, usize) {
+    let mut out = String::new();
+    let mut count = 0;
+    for line in text.lines() {
+        match is_out(line).filter(|_| !line.trim_start().starts_with("//")) {
+            Some(at) => {
+                count += 1;
+                out += &line[..at];
+                out += "{}\n";
+            }
+            None => {
+                out += line;
+                out.push('\n');
+            }
+        }
+    }
+    (out, count)
+}
+
+/// Where the statement starts that calls `method` of `name`, as it is or as a member of something.
+fn call(line: &str, name: &str, method: &str) -> Option<usize> {
+    let at = [" ", "."].iter().find_map(|before| line.find(&format!("{before}{name}.{method}(")))?;
+    Some(line[..=at].rfind(' ')? + 1)
+}
+
+fn mutants() -> Vec<Mutant> {
+    let original = kernel_text();
+    let mut mutants = Vec::new();
+    for name in RINGS {
+        let (text, count) =
+            without(&original, |l| call(l, name, "publish").or_else(|| call(l, name, "await")));
+        assert!(count >= 2, "{name}: {count} statements of its full edge");
+        mutants.push(Mutant { what: format!("full edge of {name}"), text });
+        let (text, count) = without(&original, |l| call(l, name, "release"));
+        assert!(count >= 1, "{name}: nothing releases");
+        let mut taken = text.clone();
+        for before in [" ", "."] {
+            taken = taken.replace(&format!("{before}{name}.acquire("), &format!("{before}{name}.take("));
+        }
+        assert_ne!(taken, text, "{name}: nothing acquires");
+        mutants.push(Mutant { what: format!("free edge of {name}"), text: taken });
+    }
+    for (edge, [first, second]) in LOAN_EDGES {
+        let (text, count) = without(&original, |l| call(l, LOAN, first).or_else(|| call(l, LOAN, second)));
+        assert_eq!(count, 2, "{LOAN}: {first} and {second}");
+        mutants.push(Mutant { what: format!("{edge} edge of {LOAN}"), text });
+    }
+    for flag in CROSS_FLAGS {
+        let argument = format!("({flag});");
+        let (text, count) =
+            without(&original, |l| l.contains(&argument).then(|| l.find("AscendC::CrossCore")).flatten());
+        assert_eq!(count, 2, "{flag}: a set and a wait");
+        mutants.push(Mutant { what: format!("cross-core flag {flag}"), text });
+    }
+    let barrier = "AscendC::PipeBarrier<";
+    let barriers =
+        original.lines().filter(|l| l.contains(barrier) && !l.trim_start().starts_with("//")).count();
+    for number in 0..barriers {
+        let mut seen = 0;
+        let mut before = String::new();
+        let mut context = String::new();
+        let (text, _) = without(&original, |l| {
+            let at = l.find(barrier).filter(|_| !l.trim_start().starts_with("//"));
+            if at.is_some() {
+                seen += 1;
+            }
+            let hit = at.filter(|_| seen == number + 1 && context.is_empty());
+            if hit.is_some() {
+                context = format!("{} // after: {}", l.trim(), before.trim());
+            }
+            before = l.to_owned();
+            hit
+        });
+        mutants.push(Mutant { what: format!("barrier {number}: {context}"), text });
+    }
+    mutants
+}
+
+const PARAMS: &str =
+    "GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace, GM_ADDR tiling";
+
+/// Types of scores, each with a softmax of its own.
+const SCORES: [DType; 2] = [DType::F32, DType::F16];
+
+fn kernel_name(index: usize, scores: DType) -> String {
+    format!("mutant_{index}_{scores}")
+}
+
+/// Compiles mutants into one library, each in a namespace of its own.
+fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
+    let mut text = String::from("#include \"kernel_operator.h\"\n");
+    for (index, mutant) in mutants {
+        let space = format!("fa_{index}");
+        text += &mutant.text.replace("namespace fa {", &format!("namespace {space} {{"));
+        for scores in SCORES {
+            let element = if scores == DType::F16 { "half" } else { "float" };
+            write!(
+                text,
+                "\nextern \"C\" __global__ __aicore__ void {}({PARAMS}) {{ \
+                 {space}::flash_fwd<half, {element}>(q, k, v, mask, o, lse, workspace, tiling); }}\n",
+                kernel_name(*index, scores)
+            )
+            .unwrap();
+        }
+    }
+    let names: Vec<_> =
+        mutants.iter().flat_map(|(index, _)| SCORES.map(|scores| kernel_name(*index, scores))).collect();
+    let registrations: Vec<_> =
+        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kMixAic1Aiv2" }).collect();
+    fastattention_testkit::kernels::compile(&text, &registrations)
+}
+
+/// Problems that reach every statement: both diagonals apart and in one slice, two L0C tiles by rows and by columns, small tiles,
+/// rows that see no key, more chunks of P in a step than L1 has buffers for them.
+fn cases(scores: DType) -> Vec<(Problem, Candidate)> {
+    let problem = |shape, seqlen_k, mask| {
+        Problem::new(DType::F16, shape)
+            .with_seqlen_k(seqlen_k)
+            .with_mask(mask)
+            .with_lse()
+            .with_score_dtype(scores)
+    };
+    let window = |left, right| Mask::Window { left: Some(left), right: Some(right) };
+    let tiling = |block_m, block_n, chunk_n, num_stages, preload| Candidate {
+        block_m,
+        block_n,
+        chunk_n,
+        num_stages,
+        preload,
+    };
+    // Longer rows of f32 do not fit UB.
+    let widest = if scores == DType::F16 { 1024 } else { 512 };
+    vec![
+        (problem([1, 300, 2, 64], 900, window(500, 30)), tiling(128, 256, 128, 3, 2)),
+        (problem([1, 260, 2, 256], 700, Mask::None), tiling(128, 256, 128, 2, 1)),
+        (problem([1, 40, 3, 48], 330, Mask::Causal), tiling(16, 64, 64, 3, 2)),
+        (problem([1, 500, 2, 64], 60, Mask::Causal), tiling(256, 128, 128, 2, 1)),
+        (problem([1, 150, 2, 64], 300, window(20, 10)), tiling(64, 128, 128, 3, 2)),
+        (problem([1, 300, 1, 64], 1100, Mask::None), tiling(256, 512, 256, 2, 1)),
+        (problem([1, 300, 1, 64], 1500, Mask::Causal), tiling(256, widest, 128, 2, 1)),
+    ]
+}
+
+/// The first fault that a mutant meets over all problems.
+fn first_fault(image: &[u8], index: usize) -> Option<String> {
+    SCORES.into_iter().find_map(|scores| fault_with(image, index, scores))
+}
+
+fn fault_with(image: &[u8], index: usize, scores: DType) -> Option<String> {
+    let kernel = kernel_name(index, scores);
+    for (problem, candidate) in cases(scores) {
+        let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
+        config.threads = 1;
+        let device = Device::simulated(config).unwrap();
+        let plan = plan_with(&problem, device.soc(), candidate).unwrap();
+        let mut tiling = plan.tiling_data();
+        tiling.num_cores = CORES;
+        // SAFETY: the library was compiled above from this crate's kernel and its simulator headers.
+        let module = unsafe { Module::load(&device, image) }.unwrap();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let [q, k, v, o, lse] = plan.shape().operand_bytes();
+        let mut random = |bytes: u64| {
+            let data: Vec<f16> = (0..bytes / 2).map(|_| f16::from_f32(rng.f32() - 0.5)).collect();
+            Buffer::from_slice(&device, &data).unwrap()
+        };
+        let (q, k, v) = (random(q), random(k), random(v));
+        let alloc = |bytes: u64| Buffer::alloc(&device, usize::try_from(bytes).unwrap()).unwrap();
+        let (o, lse, workspace) = (alloc(o), alloc(lse), alloc(plan.workspace_bytes()));
+        let mask = Buffer::from_slice(&device, &m_mask(MASK_DIM)).unwrap();
+        let stream = Stream::new(&device).unwrap();
+        let mut args = KernelArgs::new();
+        for buffer in [&q, &k, &v, &mask, &o, &lse, &workspace] {
+            args = args.buffer_at(buffer, 0).unwrap();
+        }
+        let args = args.place_holder(tiling.as_bytes());
+        let kernel = module.kernel(&kernel).unwrap();
+        if let Err(e) = kernel.launch(&stream, CORES, &args).and_then(|()| stream.synchronize()) {
+            assert_eq!(e.kind(), ErrorKind::SimFault, "{e}");
+            return Some(e.to_string().lines().last().unwrap_or_default().to_owned());
+        }
+    }
+    None
+}
+
+#[test]
+fn the_kernel_itself_meets_no_fault() {
+    let original = Mutant { what: "nothing".to_owned(), text: kernel_text() };
+    assert_eq!(first_fault(&compile(&[(0, &original)]), 0), None);
+}
+
+#[test]
+fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
+    let mutants = mutants();
+    let numbered: Vec<_> = mutants.iter().enumerate().collect();
+    let size = numbered.len().div_ceil(UNITS);
+    let outcomes: Vec<(String, Option<String>)> = std::thread::scope(|scope| {
+        let handles: Vec<_> = numbered
+            .chunks(size)
+            .map(|unit| {
+                scope.spawn(move || {
+                    let image = compile(unit);
+                    let run = |(index, m): &(usize, &Mutant)| (m.what.clone(), first_fault(&image, *index));
+                    unit.iter().map(run).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        handles.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    });
+    for (listed, _) in REDUNDANT {
+        assert!(outcomes.iter().any(|(what, _)| what.contains(listed)), "no mutant is called {listed:?}");
+    }
+    let mut wrong = Vec::new();
+    for (what, fault) in outcomes {
+        let is_listed = REDUNDANT.iter().any(|(listed, _)| what.contains(listed));
+        match fault {
+            None if !is_listed => wrong.push(format!("{what}: not reported")),
+            Some(fault) if is_listed => wrong.push(format!("{what}: listed as redundant, but {fault}")),
+            Some(fault) if !fault.contains("Fault: Race") && !fault.contains("Fault: Uninitialised") => {
+                wrong.push(format!("{what}: {fault}"));
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

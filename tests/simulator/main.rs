@@ -1,0 +1,14 @@
+//! The simulated chip: what it reports on broken kernels, what its headers lower to, and its model time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test that cannot go on fails; its numbers are small"
+)]
+
+mod faults;
+mod flash_fwd_matmul_mutants;
+mod flash_fwd_mutants;
+mod headers;
+mod timeline;
+mod trace;
