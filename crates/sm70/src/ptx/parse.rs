@@ -1,0 +1,400 @@
+//! The frame of a PTX text: directives, kernels, registers, labels. [`super::decode`] knows the instructions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::decode::decode;
+use super::lex::{tokens, Token};
+use super::operand::{integer, Operand, Statement};
+use super::{Kernel, Param, Registers, Text};
+use crate::fault::Error;
+use crate::op::{Guard, Instruction, Op};
+
+/// Which file a register is in. 16-bit ones lie in the file of 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Pred,
+    B16,
+    B32,
+    B64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Register {
+    pub(super) class: Class,
+    pub(super) number: u32,
+}
+
+/// Names of one `{ }`.
+#[derive(Debug, Default)]
+struct Scope {
+    single: HashMap<String, Register>,
+    /// `%r<10>`: the first of ten.
+    ranges: HashMap<String, (Register, u32)>,
+}
+
+/// The body of a kernel while it is read.
+#[derive(Debug, Default)]
+struct Body {
+    scopes: Vec<Scope>,
+    registers: Registers,
+    code: Vec<Instruction>,
+    labels: HashMap<String, u32>,
+    /// Branches whose label may come later: instruction and label.
+    branches: Vec<(usize, String)>,
+    loc: (u32, u32),
+}
+
+struct Parser<'a> {
+    tokens: Vec<(Token<'a>, u32)>,
+    next: usize,
+    files: Vec<(u32, String)>,
+    /// `.extern .shared` names: all begin where the block's shared memory does.
+    shared: Vec<&'a str>,
+}
+
+pub(super) fn kernels(text: &str) -> Result<Vec<Kernel>, Error> {
+    let mut parser = Parser { tokens: tokens(text)?, next: 0, files: Vec::new(), shared: Vec::new() };
+    let mut kernels = Vec::new();
+    while !parser.at_end() {
+        let line = parser.line();
+        match parser.word()? {
+            ".version" | ".address_size" => parser.skip(1),
+            ".target" => parser.target()?,
+            ".file" => parser.file()?,
+            ".extern" => parser.extern_shared()?,
+            ".visible" | ".weak" => {}
+            ".entry" => kernels.push(parser.entry()?),
+            other => return Err(Error::unsupported(line, format!("directive {other}"))),
+        }
+    }
+    let lines = text.lines().map(str::to_owned).collect();
+    let text = Arc::new(Text { lines, files: parser.files });
+    kernels.iter_mut().for_each(|kernel| kernel.text = Arc::clone(&text));
+    Ok(kernels)
+}
+
+impl<'a> Parser<'a> {
+    fn at_end(&self) -> bool {
+        self.next >= self.tokens.len()
+    }
+
+    fn line(&self) -> u32 {
+        self.tokens.get(self.next).or(self.tokens.last()).map_or(1, |token| token.1)
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.next += count;
+    }
+
+    fn peek(&self) -> Option<Token<'a>> {
+        self.tokens.get(self.next).map(|token| token.0)
+    }
+
+    fn take(&mut self) -> Result<Token<'a>, Error> {
+        let token = self.peek().ok_or_else(|| Error::invalid(self.line(), "the text ends too early"))?;
+        self.next += 1;
+        Ok(token)
+    }
+
+    fn word(&mut self) -> Result<&'a str, Error> {
+        let line = self.line();
+        match self.take()? {
+            Token::Word(word) => Ok(word),
+            other => Err(Error::invalid(line, format_args!("{other:?}, where a word is wanted"))),
+        }
+    }
+
+    fn take_if(&mut self, mark: char) -> bool {
+        let found = self.peek() == Some(Token::Mark(mark));
+        self.next += usize::from(found);
+        found
+    }
+
+    fn mark(&mut self, mark: char) -> Result<(), Error> {
+        let line = self.line();
+        match self.take()? {
+            Token::Mark(found) if found == mark => Ok(()),
+            other => Err(Error::invalid(line, format_args!("{other:?}, where {mark:?} is wanted"))),
+        }
+    }
+
+    fn number(&mut self) -> Result<u32, Error> {
+        let line = self.line();
+        let word = self.word()?;
+        integer(word)
+            .and_then(|value| u32::try_from(value).ok())
+            .ok_or_else(|| Error::invalid(line, format_args!("{word:?}, where a number is wanted")))
+    }
+
+    fn target(&mut self) -> Result<(), Error> {
+        let line = self.line();
+        match self.word()? {
+            "sm_70" | "sm_72" | "sm_75" => Ok(()),
+            other => Err(Error::unsupported(line, format!("target {other}"))),
+        }
+    }
+
+    /// `.file 1 "name"`, perhaps with two numbers after it.
+    fn file(&mut self) -> Result<(), Error> {
+        let (line, number) = (self.line(), self.number()?);
+        let Token::Text(name) = self.take()? else {
+            return Err(Error::invalid(line, "a .file without name"));
+        };
+        self.files.push((number, name.to_owned()));
+        while self.take_if(',') {
+            self.number()?;
+        }
+        Ok(())
+    }
+
+    /// `.extern .shared .align 16 .b8 name[];`
+    fn extern_shared(&mut self) -> Result<(), Error> {
+        let line = self.line();
+        let words = (self.word()?, self.word()?, self.number()?, self.word()?);
+        if words.0 != ".shared" || words.1 != ".align" {
+            return Err(Error::unsupported(line, format!(".extern {} {}", words.0, words.1)));
+        }
+        let name = self.word()?;
+        self.shared.push(name);
+        self.mark('[')?;
+        self.mark(']')?;
+        self.mark(';')
+    }
+
+    fn entry(&mut self) -> Result<Kernel, Error> {
+        let name = self.word()?.to_owned();
+        let params = self.params()?;
+        let max_threads = self.limits()?;
+        let mut body = Body::default();
+        self.block(&mut body, &params)?;
+        let end = self.line();
+        for (at, label) in std::mem::take(&mut body.branches) {
+            let line = body.code[at].line;
+            let found = body.labels.get(&label).copied();
+            let target =
+                found.ok_or_else(|| Error::invalid(line, format_args!("label {label} is nowhere")))?;
+            body.code[at].op = Op::Branch { target };
+        }
+        body.code.push(Instruction { guard: None, op: Op::Exit, line: end, loc: (0, 0) });
+        let Body { code, registers, .. } = body;
+        Ok(Kernel { name, code, params, registers, max_threads, text: Arc::default() })
+    }
+
+    /// `(.param .u64 name, ...)`: each aligned to its size.
+    fn params(&mut self) -> Result<Vec<Param>, Error> {
+        let mut params: Vec<Param> = Vec::new();
+        if !self.take_if('(') {
+            return Ok(params);
+        }
+        while !self.take_if(')') {
+            let (line, directive, kind) = (self.line(), self.word()?, self.word()?);
+            let bytes = match kind {
+                ".u64" | ".s64" | ".b64" => 8,
+                ".u32" | ".s32" | ".b32" | ".f32" => 4,
+                _ => return Err(Error::unsupported(line, format!("parameter {directive} {kind}"))),
+            };
+            let end = params.last().map_or(0, |last| last.offset + last.bytes);
+            params.push(Param { name: self.word()?.to_owned(), offset: end.next_multiple_of(bytes), bytes });
+            self.take_if(',');
+        }
+        Ok(params)
+    }
+
+    /// `.maxntid 128, 1, 1 .minnctapersm 2`: threads of a block.
+    fn limits(&mut self) -> Result<Option<u32>, Error> {
+        let mut threads = None;
+        while self.peek() != Some(Token::Mark('{')) {
+            let (line, directive) = (self.line(), self.word()?);
+            let mut product = self.number()?;
+            while self.take_if(',') {
+                product = product.saturating_mul(self.number()?);
+            }
+            match directive {
+                ".maxntid" | ".reqntid" => threads = Some(product),
+                ".minnctapersm" | ".maxnreg" => {}
+                other => return Err(Error::unsupported(line, format!("directive {other}"))),
+            }
+        }
+        Ok(threads)
+    }
+
+    /// `{ ... }`, with blocks in it.
+    fn block(&mut self, body: &mut Body, params: &[Param]) -> Result<(), Error> {
+        self.mark('{')?;
+        body.scopes.push(Scope::default());
+        while !self.take_if('}') {
+            let line = self.line();
+            match self.peek() {
+                Some(Token::Mark('{')) => self.block(body, params)?,
+                Some(Token::Mark('@')) => self.instruction(body, params)?,
+                Some(Token::Mark(';')) => self.skip(1),
+                Some(Token::Word(".reg")) => self.declare(body)?,
+                Some(Token::Word(".loc")) => {
+                    self.skip(1);
+                    body.loc = (self.number()?, self.number()?);
+                    self.number()?;
+                }
+                Some(Token::Word(".pragma")) => self.skip(3),
+                Some(Token::Word(word)) if word.starts_with('.') => {
+                    return Err(Error::unsupported(line, format!("directive {word}")));
+                }
+                Some(Token::Word(label))
+                    if self.tokens.get(self.next + 1).map(|t| t.0) == Some(Token::Mark(':')) =>
+                {
+                    self.skip(2);
+                    if body.labels.insert(label.to_owned(), position(&body.code)).is_some() {
+                        return Err(Error::invalid(line, format_args!("label {label} is there twice")));
+                    }
+                }
+                _ => self.instruction(body, params)?,
+            }
+        }
+        body.scopes.pop();
+        Ok(())
+    }
+
+    /// `.reg .b32 %r<10>;` or `.reg .pred a, b;`
+    fn declare(&mut self, body: &mut Body) -> Result<(), Error> {
+        self.skip(1);
+        let (line, kind) = (self.line(), self.word()?);
+        let class = match kind {
+            ".pred" => Class::Pred,
+            ".b16" | ".u16" | ".s16" | ".f16" => Class::B16,
+            ".b32" | ".u32" | ".s32" | ".f32" | ".f16x2" => Class::B32,
+            ".b64" | ".u64" | ".s64" => Class::B64,
+            other => return Err(Error::unsupported(line, format!("registers of type {other}"))),
+        };
+        loop {
+            let name = self.word()?.to_owned();
+            let mut count = 1;
+            let range = self.take_if('<');
+            if range {
+                count = self.number()?;
+                self.mark('>')?;
+            }
+            let file = match class {
+                Class::Pred => &mut body.registers.preds,
+                Class::B16 | Class::B32 => &mut body.registers.b32,
+                Class::B64 => &mut body.registers.b64,
+            };
+            let first = Register { class, number: *file };
+            // A text of a few bytes must not ask for all memory there is.
+            *file = file.checked_add(count).filter(|total| *total <= 1 << 20).ok_or_else(|| {
+                Error::unsupported(line, format!("{count} registers {name}: more than 2^20 of a kind"))
+            })?;
+            let scope = body.scopes.last_mut().expect("a block is open while its statements are read");
+            if range {
+                scope.ranges.insert(name, (first, count));
+            } else {
+                scope.single.insert(name, first);
+            }
+            if !self.take_if(',') {
+                return self.mark(';');
+            }
+        }
+    }
+
+    fn instruction(&mut self, body: &mut Body, params: &[Param]) -> Result<(), Error> {
+        let line = self.line();
+        let mut guard = None;
+        if self.take_if('@') {
+            let negated = self.take_if('!');
+            let name = self.word()?;
+            match body.register(name) {
+                Some(Register { class: Class::Pred, number }) => guard = Some(Guard { p: number, negated }),
+                _ => return Err(Error::invalid(line, format_args!("{name} is no predicate"))),
+            }
+        }
+        let opcode = self.word()?;
+        if matches!(opcode, "bra" | "bra.uni") {
+            body.branches.push((body.code.len(), self.word()?.to_owned()));
+            body.push(guard, Op::Branch { target: 0 }, line);
+            return self.mark(';');
+        }
+        let mut operands = Vec::new();
+        if !self.take_if(';') {
+            loop {
+                operands.push(self.operand(body)?);
+                if self.take_if(';') {
+                    break;
+                }
+                self.mark(',')?;
+            }
+        }
+        let op = decode(&Statement { line, opcode, operands, params })?;
+        body.push(guard, op, line);
+        Ok(())
+    }
+
+    fn operand(&mut self, body: &Body) -> Result<Operand<'a>, Error> {
+        let line = self.line();
+        if self.take_if('{') {
+            let mut items = vec![self.operand(body)?];
+            while self.take_if(',') {
+                items.push(self.operand(body)?);
+            }
+            self.mark('}')?;
+            return Ok(Operand::Vector(items));
+        }
+        if self.take_if('[') {
+            let base = Box::new(self.operand(body)?);
+            let mut offset = 0;
+            if self.take_if('+') {
+                match self.operand(body)? {
+                    Operand::Int(value) => offset = value,
+                    _ => {
+                        return Err(Error::invalid(line, "an address is a register or a name, plus a number"))
+                    }
+                }
+            }
+            self.mark(']')?;
+            return Ok(Operand::Address(base, offset));
+        }
+        if self.take_if('-') {
+            let word = self.word()?;
+            let value = integer(word).and_then(i64::checked_neg);
+            return value
+                .map(Operand::Int)
+                .ok_or_else(|| Error::invalid(line, format_args!("the number -{word}")));
+        }
+        let negated = self.take_if('!');
+        let word = self.word()?;
+        let operand = match body.register(word) {
+            Some(register) if negated => Operand::Not(register),
+            Some(register) => Operand::Register(register),
+            None if self.shared.contains(&word) => Operand::Int(0),
+            None => {
+                Operand::word(word).ok_or_else(|| Error::invalid(line, format_args!("the number {word}")))?
+            }
+        };
+        if self.take_if('|') {
+            return Ok(Operand::Pair(Box::new(operand), Box::new(self.operand(body)?)));
+        }
+        Ok(operand)
+    }
+}
+
+fn position(code: &[Instruction]) -> u32 {
+    u32::try_from(code.len()).expect("a text of less than 2^32 instructions")
+}
+
+impl Body {
+    fn push(&mut self, guard: Option<Guard>, op: Op, line: u32) {
+        self.code.push(Instruction { guard, op, line, loc: self.loc });
+    }
+
+    /// The register of that name, innermost block first.
+    fn register(&self, name: &str) -> Option<Register> {
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let index: Option<u32> = name[stem.len()..].parse().ok();
+        self.scopes.iter().rev().find_map(|scope| {
+            let ranged = || {
+                let (first, count) = scope.ranges.get(stem)?;
+                let index = index.filter(|index| index < count)?;
+                Some(Register { class: first.class, number: first.number + index })
+            };
+            scope.single.get(name).copied().or_else(ranged)
+        })
+    }
+}

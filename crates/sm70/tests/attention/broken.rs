@@ -1,0 +1,205 @@
+//! Wrong versions of the shipped kernels, made by edits of their text: each ends in a fault or a wrong
+//! answer.
+
+use std::collections::BTreeSet;
+
+use fastattention_sm70::{Error, FaultKind, Sums};
+
+use super::launch::{check, kernel_of, ptx, run};
+use super::problem::{inputs, problem, Problem, Values};
+
+/// What became of a wrong kernel.
+#[derive(Debug)]
+enum Verdict {
+    Fault(FaultKind),
+    WrongAnswer,
+}
+
+/// Runs `problem` on an edited text, which must not go unnoticed.
+fn verdict(problem: &Problem, what: &str, text: &str) -> Verdict {
+    assert_ne!(text, ptx(kernel_of(problem)), "{what}: the edit found nothing to change");
+    let inputs = inputs(problem);
+    match run(problem, &inputs, text, Sums::Nearest) {
+        Err(Error::Fault(fault)) => {
+            let race = matches!(fault.kind, FaultKind::SharedRace | FaultKind::GlobalRace);
+            assert_eq!(fault.other.is_some(), race, "a race has two sides: {fault}");
+            Verdict::Fault(fault.kind)
+        }
+        Err(other) => panic!("{what}: {other}"),
+        Ok(outcome) => {
+            check(problem, &inputs, &outcome).expect_err(what);
+            Verdict::WrongAnswer
+        }
+    }
+}
+
+/// The kernels that the edits are tried on, with tails of rows, keys and dims.
+fn problems() -> Vec<Problem> {
+    [24, 64, 72, 96, 120, 256].map(|d| problem(&format!("broken {d}"), d).lengths(100, 203).causal()).to_vec()
+}
+
+/// The lines of a text, `edit` deciding what becomes of each; it sees the one after, too.
+fn edit(text: &str, mut edit: impl FnMut(&str, &str) -> Option<String>) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let next = lines.iter().skip(1).chain(std::iter::once(&""));
+    let edited = lines
+        .iter()
+        .zip(next)
+        .map(|(line, next)| edit(line.trim(), next.trim()).unwrap_or((*line).to_owned()));
+    edited.collect::<Vec<_>>().join("\n")
+}
+
+/// Registers of a line, in their order.
+fn registers(line: &str) -> Vec<&str> {
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '%');
+    line.split(word).filter(|word| word.starts_with('%')).collect()
+}
+
+#[test]
+fn the_same_problems_are_right_without_an_edit() {
+    for problem in problems() {
+        let inputs = inputs(&problem);
+        let outcome = run(&problem, &inputs, &ptx(kernel_of(&problem)), Sums::Nearest).unwrap();
+        check(&problem, &inputs, &outcome).unwrap();
+    }
+}
+
+#[test]
+fn any_barrier_left_out_is_a_fault() {
+    let mut races = 0;
+    for problem in problems() {
+        let text = ptx(kernel_of(&problem));
+        let barriers = text.matches("bar.sync").count();
+        assert!(barriers >= 2);
+        for left_out in 0..barriers {
+            let mut seen = 0..;
+            let broken = edit(&text, |line, _| {
+                (line.starts_with("bar.sync") && seen.next() == Some(left_out)).then(String::new)
+            });
+            let what = format!("{}: barrier {left_out} of {barriers}", problem.name);
+            match verdict(&problem, &what, &broken) {
+                Verdict::Fault(FaultKind::SharedRace) => races += 1,
+                Verdict::Fault(FaultKind::Uninitialised) => {}
+                other => panic!("{what}: {other:?}"),
+            }
+        }
+    }
+    assert!(races > 10, "only {races} were seen as races");
+}
+
+/// Registers that are 0 or 4: bit 0 of something shifted by 2, or bit 2 of something.
+fn fours(text: &str) -> BTreeSet<&str> {
+    let lines = || text.lines().map(str::trim);
+    let of = |opcode: &'static str, number: &'static str| {
+        lines().filter(move |line| line.starts_with(opcode) && line.ends_with(number)).map(registers)
+    };
+    let bits: BTreeSet<&str> = of("and.b32", ", 1;").map(|of| of[0]).collect();
+    let shifted = of("shl.b32", ", 2;").filter(|of| bits.contains(of[1])).map(|of| of[0]);
+    shifted.chain(of("and.b32", ", 4;").map(|of| of[0])).collect()
+}
+
+/// The row index xor 4 for odd chunks, left out at one of the places where a writer or a reader computes it.
+/// All chunks are in use: where zeros lie does not matter.
+#[test]
+fn a_swizzle_left_out() {
+    for d in [32, 64, 80, 96, 128, 256] {
+        let problem = problem(&format!("swizzle {d}"), d).lengths(100, 203);
+        let text = ptx(kernel_of(&problem));
+        let fours = fours(&text);
+        // What is left of a swizzle without its 0 or 4.
+        let without = |line: &str| {
+            let registers = registers(line);
+            let [to, a, b] = registers[..] else { return None };
+            let row = if fours.contains(a) { b } else { a };
+            let found = line.starts_with("xor.b32") && (fours.contains(a) || fours.contains(b));
+            found.then(|| format!("mov.u32 {to}, {row};"))
+        };
+        let places = text.lines().filter(|line| without(line.trim()).is_some()).count();
+        assert!(places >= 2, "{}: {places} places", problem.name);
+        for place in 0..places {
+            let mut seen = 0..;
+            let broken = edit(&text, |line, _| without(line).filter(|_| seen.next() == Some(place)));
+            verdict(&problem, &format!("{}: swizzle {place} of {places}", problem.name), &broken);
+        }
+    }
+}
+
+#[test]
+fn a_mask_off_by_one() {
+    for problem in problems() {
+        // A key is seen if its distance from the first one is below the count of keys.
+        let broken = edit(&ptx(kernel_of(&problem)), |line, _| {
+            line.starts_with("setp.lt.u32").then(|| line.replace("setp.lt", "setp.le"))
+        });
+        let found = verdict(&problem, &format!("{}: mask", problem.name), &broken);
+        assert!(matches!(found, Verdict::WrongAnswer), "{found:?}");
+    }
+}
+
+/// Loads of rows, keys and dims that are not there: without their bounds.
+#[test]
+fn tails_without_bounds() {
+    for problem in problems() {
+        let broken = edit(&ptx(kernel_of(&problem)), |line, next| {
+            (line.starts_with('@') && next.starts_with("ld.global.v4")).then(String::new)
+        });
+        let found = verdict(&problem, &format!("{}: bounds", problem.name), &broken);
+        assert!(matches!(found, Verdict::Fault(FaultKind::OutOfBounds)), "{found:?}");
+    }
+}
+
+/// Loads of what is not there give something else than zero.
+#[test]
+fn tails_without_zeros() {
+    for problem in problems() {
+        let text = ptx(kernel_of(&problem));
+        let loaded: Vec<&str> =
+            text.lines().filter(|line| line.contains("ld.global.v4")).flat_map(registers).collect();
+        for (what, value) in [("nothing", None), ("NaN", Some("0x7e007e00"))] {
+            let broken = edit(&text, |line, _| {
+                let zero = line.starts_with("mov.u32")
+                    && line.ends_with(", 0;")
+                    && loaded.contains(&registers(line)[0]);
+                zero.then(|| {
+                    value.map_or(String::new(), |value| line.replace(", 0;", &format!(", {value};")))
+                })
+            });
+            match (verdict(&problem, &format!("{}: {what} for zeros", problem.name), &broken), value) {
+                (Verdict::Fault(FaultKind::Uninitialised), None) | (Verdict::WrongAnswer, Some(_)) => {}
+                (other, _) => panic!("{}: {what}: {other:?}", problem.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_that_are_not_rescaled() {
+    for mut problem in problems() {
+        problem = problem.values(Values::Rising);
+        // The first multiplication behind the vote is that of a sum or an accumulator by its factor.
+        let mut voted = false;
+        let mut done = false;
+        let broken = edit(&ptx(kernel_of(&problem)), |line, _| {
+            voted |= line.starts_with("vote.sync");
+            let factor = line.starts_with("ex2.approx") && voted && !done;
+            done |= factor;
+            factor.then(|| format!("mov.f32 {}, 0f3F800000;", registers(line)[0]))
+        });
+        let found = verdict(&problem, &format!("{}: factor", problem.name), &broken);
+        assert!(matches!(found, Verdict::WrongAnswer), "{found:?}");
+    }
+}
+
+#[test]
+fn exchange_with_the_wrong_lane_and_the_wrong_map_of_v() {
+    for problem in problems() {
+        let text = ptx(kernel_of(&problem));
+        let maps =
+            edit(&text, |line, _| line.contains("row.row").then(|| line.replace("row.row", "row.col")));
+        let exchange = edit(&text, |line, _| line.contains("shfl").then(|| line.replace(".bfly", ".down")));
+        for (what, broken) in [("map", maps), ("exchange", exchange)] {
+            let found = verdict(&problem, &format!("{}: {what}", problem.name), &broken);
+            assert!(matches!(found, Verdict::WrongAnswer), "{what}: {found:?}");
+        }
+    }
+}

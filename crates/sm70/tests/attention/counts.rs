@@ -1,0 +1,95 @@
+//! What the shipped kernels ask of shared memory, counted.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use fastattention_sm70::{Counters, InstructionCount, Kind, Sums};
+
+use super::launch::{kernel_of, ptx, run_and_check};
+use super::problem::{problem, table, Problem};
+
+/// A problem of several tiles for each kernel.
+fn each_kernel() -> Vec<Problem> {
+    [32, 64, 80, 96, 128, 256].map(|d| problem(&format!("counts {d}"), d).lengths(128, 320)).to_vec()
+}
+
+fn is_shared(count: &&InstructionCount) -> bool {
+    matches!(count.kind, Kind::SharedLoad | Kind::SharedStore)
+}
+
+/// Lines from the label to the backward branch of the loop that holds every tensor instruction.
+fn main_loop(text: &str) -> RangeInclusive<u32> {
+    let lines = || (1..).zip(text.lines().map(str::trim));
+    let labels: HashMap<&str, u32> =
+        lines().filter_map(|(line, text)| Some((text.strip_suffix(':')?, line))).collect();
+    let mma: Vec<u32> = lines().filter(|(_, text)| text.starts_with("mma.")).map(|(line, _)| line).collect();
+    let (first, last) = (mma[0], *mma.last().unwrap());
+    let back = lines().filter(|(line, _)| *line > last).find_map(|(line, text)| {
+        let (_, target) = text.strip_suffix(';')?.split_once("bra")?;
+        let start = *labels.get(target.trim_start_matches(".uni").trim())?;
+        (start < first).then_some(start..=line)
+    });
+    back.expect("a loop around all tensor instructions")
+}
+
+fn run(problem: &Problem) -> Counters {
+    run_and_check(problem, Sums::Nearest).unwrap_or_else(|why| panic!("{}: {why}", problem.name))
+}
+
+#[test]
+fn no_access_of_shared_memory_takes_more_wavefronts_than_its_width_asks_for() {
+    for problem in each_kernel() {
+        let counters = run(&problem);
+        for count in counters.conflicts() {
+            // docs/volta.md, "Layout": with five tiles the loads of the fifth meet in the same banks.
+            let fifth_tile = kernel_of(&problem) == 80 && count.text.starts_with("ld.shared.v2");
+            assert!(
+                fifth_tile && count.wavefronts == 2 * count.least_wavefronts,
+                "{}: {} wavefronts for {}, line {}: {}",
+                problem.name,
+                count.wavefronts,
+                count.least_wavefronts,
+                count.line,
+                count.text
+            );
+        }
+    }
+}
+
+#[test]
+fn the_main_loop_takes_at_most_two_wavefronts_a_tensor_instruction() {
+    for problem in each_kernel() {
+        let lines = main_loop(&ptx(kernel_of(&problem)));
+        let counters = run(&problem);
+        let inside = || counters.instructions.iter().filter(|count| lines.contains(&count.line));
+        let mma: u64 = inside().filter(|count| count.kind == Kind::Mma).map(|count| count.executed).sum();
+        let wavefronts: u64 = inside().filter(is_shared).map(|count| count.wavefronts).sum();
+        assert_eq!(mma, counters.executed(Kind::Mma), "{}: all are in the loop", problem.name);
+        assert!(
+            mma > 0 && wavefronts > 0 && wavefronts <= 2 * mma,
+            "{}: {wavefronts} for {mma}",
+            problem.name
+        );
+    }
+}
+
+/// docs/volta.md, "What is proven": wavefronts of stores and loads that a profiler counted on an H200 (loads
+/// less the conflicts that it reports, which change from run to run), and tensor instructions as the
+/// interpreter of sm_70 machine code counts them.
+#[test]
+fn wavefronts_are_those_that_a_profiler_counted() {
+    let measured = [
+        ("longer 64", 4512, 38400, 30720),
+        ("longer 96 causal", 3312, 23040, 18432),
+        ("longer 128", 8736, 76800, 61440),
+        ("longer 128 window", 3616, 25600, 20480),
+        ("dim 256 causal tails", 4288, 32768, 24576),
+    ];
+    let table = table();
+    for (name, stores, loads, mma) in measured {
+        let problem = table.iter().find(|problem| problem.name == name).unwrap();
+        let counters = run(problem);
+        let wavefronts = [Kind::SharedStore, Kind::SharedLoad].map(|kind| counters.wavefronts(kind));
+        assert_eq!((wavefronts, counters.executed(Kind::Mma)), ([stores, loads], mma), "{name}");
+    }
+}

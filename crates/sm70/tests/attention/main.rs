@@ -1,0 +1,10 @@
+//! The shipped Volta kernels, run from their PTX, against f64.
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a failure here fails the test")]
+
+mod broken;
+mod counts;
+mod launch;
+mod layout;
+mod oracle;
+mod problem;
+mod table;
