@@ -93,6 +93,33 @@ fn the_two_fillers_of_the_function_table_do_not_know_each_other() {
     );
 }
 
+/// The storeys of the simulated machine, from the lowest up.
+const STOREYS: [&str; 5] = ["access", "isa", "time", "machine", "image"];
+
+#[test]
+fn a_storey_of_the_machine_names_only_those_below_it() {
+    let machine = "src/sim/dav_c220";
+    for (i, storey) in STOREYS.iter().enumerate() {
+        let above: Vec<String> = STOREYS[i + 1..].iter().map(|above| format!("dav_c220::{above}")).collect();
+        let above: Vec<&str> = above.iter().map(String::as_str).collect();
+        forbid(&format!("{machine}/{storey}"), &[".rs"], &above, &[]);
+    }
+    // What it does not have itself it has from nobody else of `sim`, and paths of several names are written out.
+    for path in files(machine, &[".rs"]) {
+        for (number, line) in code_lines(&path) {
+            let outside = line.split("crate::sim::").skip(1).find(|rest| !rest.starts_with("dav_c220::"));
+            let outside = outside.filter(|rest| !rest.starts_with("chrome::"));
+            assert!(outside.is_none(), "{}:{number} leaves the machine: {}", path.display(), line.trim());
+            assert!(
+                !line.contains("dav_c220::{"),
+                "{}:{number} hides a storey: {}",
+                path.display(),
+                line.trim()
+            );
+        }
+    }
+}
+
 #[test]
 fn one_file_opens_a_device_and_names_both() {
     let naming_both: Vec<_> = files("src/runtime", &[".rs"])

@@ -1,18 +1,10 @@
 //! What can be chosen about a simulated device.
 
-use super::time::{ModelTime, Timeline};
-use super::Recorder;
+use super::dav_c220::access::CubeAccumulate;
+use super::dav_c220::machine::{self, Recorder};
+use super::dav_c220::time::ModelTime;
+use super::timeline::Timeline;
 use crate::Soc;
-
-/// How the Cube sums the products of one output element. The hardware's order and width are not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CubeAccumulate {
-    /// ASSUMPTION(cube-accumulate): each product rounded to f32 (exact for f16), added in f32 in increasing k.
-    F32Sequential,
-    /// ASSUMPTION(cube-accumulate): the 16 products of a k-fractal summed in f64, rounded once to f32, then added.
-    FractalExact,
-}
 
 /// A simulated device.
 #[derive(Clone, Debug)]
@@ -31,7 +23,6 @@ pub struct Config {
     /// Cube summation model.
     pub cube_accumulate: CubeAccumulate,
     /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
-    /// ASSUMPTION(ctrl48-default): the vendor's pages disagree on the default; INF/NAN is the boundary tables' word.
     pub inf_nan: bool,
     /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` has no effect on it and must
     /// be `None`.
@@ -46,17 +37,27 @@ pub struct Config {
 impl Config {
     /// The default device: checks on, deterministic, all host threads.
     pub fn new(soc: &'static Soc) -> Self {
+        let machine::Config {
+            soc,
+            threads,
+            seed,
+            check_races,
+            cube_accumulate,
+            inf_nan,
+            model_time,
+            recorder,
+        } = machine::Config::new(soc);
         Self {
             soc,
-            threads: 0,
-            seed: None,
-            check_races: true,
+            threads,
+            seed,
+            check_races,
             hccl: super::HcclConfig::default(),
-            cube_accumulate: CubeAccumulate::F32Sequential,
-            inf_nan: true,
-            model_time: None,
+            cube_accumulate,
+            inf_nan,
+            model_time,
             timeline: None,
-            recorder: None,
+            recorder,
         }
     }
 
@@ -75,5 +76,19 @@ impl Config {
     /// Time without results?
     pub(crate) fn is_dry(&self) -> bool {
         self.model_time.as_ref().is_some_and(|t| !t.has_results())
+    }
+
+    /// What of it concerns the machine.
+    pub(crate) fn machine(&self) -> machine::Config {
+        machine::Config {
+            soc: self.soc,
+            threads: self.threads,
+            seed: self.seed,
+            check_races: self.check_races,
+            cube_accumulate: self.cube_accumulate,
+            inf_nan: self.inf_nan,
+            model_time: self.model_time.clone(),
+            recorder: self.recorder.clone(),
+        }
     }
 }

@@ -5,27 +5,26 @@
 //! checks, orders and executes it; a [`Config`] says what is simulated. Three words are never mixed: a [`Fault`] is the kernel's mistake, [`Unsupported`] is something the
 //! simulator does not model, a panic is a defect of the simulator.
 
-pub(crate) mod abi;
 pub(crate) mod acl;
-mod addr;
+mod chrome;
 mod config;
-mod fault;
+mod dav_c220;
 mod hccl;
-mod image;
-mod instr;
-mod isa;
-mod machine;
-mod memory;
-mod record;
-pub mod time;
+mod timeline;
 
-pub use addr::Space;
-pub use config::{Config, CubeAccumulate};
-pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
+/// Model time: of launches, and of streams, events and ranks on one clock.
+pub mod time {
+    pub use super::dav_c220::time::*;
+    pub use super::timeline::{DeviceTime, Edge, Point, Schedule, Span, SpanKind, Timeline};
+}
+
+pub use config::Config;
+pub use dav_c220::access::{
+    AccessRecord, CubeAccumulate, Fault, FaultKind, Pipe, Site, Space, Stop, Unsupported,
+};
+pub use dav_c220::isa::{instructions, Instruction};
+pub use dav_c220::machine::{CoreId, Issued, Recorder};
 pub use hccl::{HcclConfig, ReduceOrder, ReduceRounding};
-pub use instr::Pipe;
-pub use isa::{instructions, Instruction};
-pub use record::{CoreId, Issued, Recorder};
 
 /// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
 /// Device numbers are not used twice.

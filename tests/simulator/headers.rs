@@ -7,12 +7,10 @@
 /// The structures of the machine's C interface, as the library has them.
 #[path = "headers"]
 mod sim {
-    pub(crate) mod instr {
-        /// Checked against `src/sim/instr.rs` by `layouts_are_shared`.
-        pub(crate) const MAX_ARGS: usize = 20;
-    }
+    /// Checked against `src/sim/dav_c220/access/instr.rs` by `layouts_are_shared`.
+    pub(crate) const MAX_ARGS: usize = 20;
     #[allow(dead_code, unreachable_pub, reason = "only layouts are read here")]
-    #[path = "../../../src/sim/abi.rs"]
+    #[path = "../../../src/sim/dav_c220/machine/abi.rs"]
     pub(crate) mod abi;
 }
 
@@ -98,9 +96,9 @@ fn size_of_field<T, F>(_: impl Fn(&T) -> *const F) -> usize {
 
 #[test]
 fn layouts_are_shared() {
-    let instr = fs::read_to_string(root().join("src/sim/instr.rs")).unwrap();
-    let line = format!("const MAX_ARGS: usize = {};", sim::instr::MAX_ARGS);
-    assert!(instr.contains(&line), "src/sim/instr.rs does not say `{line}`");
+    let instr = fs::read_to_string(root().join("src/sim/dav_c220/access/instr.rs")).unwrap();
+    let line = format!("const MAX_ARGS: usize = {};", sim::MAX_ARGS);
+    assert!(instr.contains(&line), "src/sim/dav_c220/access/instr.rs does not say `{line}`");
     let rust = fields! {
         FasimInstr { op elem elem_dst num_args args }
         FasimHooks { abi_version reserved issue scalar_load scalar_store special api_fault }

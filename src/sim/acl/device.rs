@@ -10,7 +10,7 @@ use super::peers::Peers;
 use super::stream::Stream;
 use crate::driver::codes;
 use crate::environment::{text, wrong};
-use crate::sim::memory::DeviceMemory;
+use crate::sim::dav_c220::access::DeviceMemory;
 use crate::sim::Config;
 use crate::{Error, Soc};
 

@@ -8,7 +8,7 @@ use super::border::{refuse, Outcome, Refusal};
 use super::flight::Clock;
 use super::stream::{self, Stream, Waited, Work};
 use crate::driver::{codes, event_flag};
-use crate::sim::time::timeline::{RecordId, Step};
+use crate::sim::timeline::{RecordId, Step};
 
 /// Which function created an event; it decides what the event may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::border::{Outcome, Refusal};
 use super::stream::Stream;
 use crate::driver::codes;
-use crate::sim::machine::{Used, Uses};
-use crate::sim::memory::Allocation;
+use crate::sim::dav_c220::access::Allocation;
+use crate::sim::dav_c220::access::{Used, Uses};
 use crate::sim::{FaultKind, Stop};
 
 #[cfg(test)]

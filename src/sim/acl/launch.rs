@@ -14,10 +14,10 @@ use super::flight::{Flight, Label, Part};
 use super::handles;
 use super::stream::Stream;
 use crate::driver::{codes, launch_attr, LaunchCfg};
-use crate::sim::image::{Image, Kernel};
-use crate::sim::memory::Allocation;
-use crate::sim::time::timeline::Step;
-use crate::sim::{machine, FaultKind, Stop};
+use crate::sim::dav_c220::access::Allocation;
+use crate::sim::dav_c220::image::{Image, Kernel};
+use crate::sim::timeline::Step;
+use crate::sim::{FaultKind, Stop};
 
 /// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
 const MAX_BLOCKS: u32 = 65_535;
@@ -240,7 +240,9 @@ fn run(function: &Function, blocks: u32, slots: &[u64], flight: Flight, stream: 
     let device = &stream.device;
     let _mapped = &function.image;
     let flight = flight.start(stream);
-    let (stats, touched) = machine::launch(&device.memory, stream.config(), &function.kernel, slots, blocks)
+    let (stats, touched) = function
+        .kernel
+        .launch(&device.memory, &stream.config().machine(), slots, blocks)
         .map_err(|stop| failure(function.name(), &stop))?;
     let parts = || {
         let part = |(allocation, ranges): (&Allocation, _)| {

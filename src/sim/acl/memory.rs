@@ -13,9 +13,9 @@ use super::order;
 use super::peers;
 use super::stream::Stream;
 use crate::driver::{codes, mem_attr, memcpy_kind};
-use crate::sim::machine::Uses;
-use crate::sim::memory::{Allocation, NoRoom};
-use crate::sim::time::timeline::Step;
+use crate::sim::dav_c220::access::Uses;
+use crate::sim::dav_c220::access::{Allocation, NoRoom};
+use crate::sim::timeline::Step;
 use crate::soc::Collective;
 use crate::Soc;
 

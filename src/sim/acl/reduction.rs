@@ -7,10 +7,10 @@ use super::flight::{Flight, Part};
 use super::memory;
 use super::stream::Stream;
 use crate::driver::codes;
+use crate::sim::dav_c220::access::Allocation;
+use crate::sim::dav_c220::access::Uses;
 use crate::sim::hccl::{reduce, DataType, ReduceOp, ReduceRounding};
-use crate::sim::machine::Uses;
-use crate::sim::memory::Allocation;
-use crate::sim::time::timeline::Step;
+use crate::sim::timeline::Step;
 
 /// Bytes that are reduced at once; a multiple of every element.
 const CHUNK: usize = 1 << 16;

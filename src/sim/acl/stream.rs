@@ -11,7 +11,7 @@ use super::device::{self, SimDevice};
 use super::flight::Clock;
 use super::{handles, order};
 use crate::driver::codes;
-use crate::sim::time::timeline::Step;
+use crate::sim::timeline::Step;
 use crate::sim::Config;
 
 /// A piece of work.

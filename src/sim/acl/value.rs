@@ -7,7 +7,7 @@ use super::border::{refuse, Outcome};
 use super::memory;
 use super::stream::{self, Stream, Waited};
 use crate::driver::codes;
-use crate::sim::memory::Allocation;
+use crate::sim::dav_c220::access::Allocation;
 
 /// How often a wait looks at the word: kernels and copies that write it ring no bell meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

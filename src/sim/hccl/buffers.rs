@@ -11,8 +11,8 @@ use crate::sim::acl::border::Outcome;
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::flight::Part;
 use crate::sim::acl::memory::find_device;
-use crate::sim::machine::Uses;
-use crate::sim::memory::{Allocation, Contents};
+use crate::sim::dav_c220::access::Uses;
+use crate::sim::dav_c220::access::{Allocation, Contents};
 
 /// A range of device memory. Nothing else knows where it is.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::flight::{Flight, Part};
 use crate::sim::acl::stream::{self, Stream, Waited, Work};
-use crate::sim::time::timeline::{Step, Transfer};
+use crate::sim::timeline::{Step, Transfer};
 
 /// What a handle of HCCL stands for. It belongs to its device, and ends with it.
 pub(in crate::sim) struct Communicator {

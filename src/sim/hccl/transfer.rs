@@ -12,7 +12,7 @@ use super::config::{ReduceOrder, ReduceRounding};
 use super::failure::Failure;
 use super::operation::{Kind, Operation, ReduceOp};
 use super::reduce::reduce;
-use crate::sim::memory::Contents;
+use crate::sim::dav_c220::access::Contents;
 
 /// Bytes that move at once. A multiple of every element.
 const CHUNK: u64 = 1 << 20;

@@ -1,7 +1,7 @@
 //! Clocks, ranges and bounds of work in flight; whole programs are in `tests/operands`.
 
 use super::*;
-use crate::sim::memory::DeviceMemory;
+use crate::sim::dav_c220::access::DeviceMemory;
 
 fn used(start: u64, end: u64, uses: Uses) -> Used {
     Used { start, end, uses }

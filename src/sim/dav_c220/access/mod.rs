@@ -1,0 +1,31 @@
+//! What an instruction touches, and how that is checked: memories and addresses, one instruction in execution ([`Exec`]), the
+//! order of accesses and their races, and what a stop says.
+//!
+//! The lowest of the machine's storeys: `access`, `isa`, `time`, `machine`, `image`. Each names only those before it.
+
+mod addr;
+mod exec;
+mod fault;
+mod gm;
+mod instr;
+mod memory;
+mod op;
+mod order;
+mod race;
+mod shadow;
+
+pub use addr::Space;
+pub use exec::CubeAccumulate;
+pub use fault::{AccessRecord, Fault, FaultKind, Site, Stop, Unsupported};
+pub use instr::Pipe;
+
+pub(crate) use addr::Addr;
+pub(crate) use exec::{Access, Exec, Mode, Touch, VectorState};
+pub(crate) use fault::range_text;
+pub(crate) use gm::Gm;
+pub(crate) use instr::{AtomicOp, Elem, Instr, Registers, MAX_ARGS, QUEUE_DEPTH};
+pub(crate) use memory::{Allocation, Contents, DeviceMemory, LocalMem, NoRoom};
+pub(crate) use op::{Dispatch, OpInfo};
+pub(crate) use order::{Clock, CoreOrder, GlobalClock, CORE_NAMES};
+pub(crate) use race::{GmShadow, LocalShadow, OrderHandle};
+pub(crate) use shadow::{Used, Uses};
