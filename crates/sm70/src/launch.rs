@@ -110,10 +110,7 @@ impl Kernel {
             run_blocks(&Block { watch: Some(&watch), ..block }, &readers)?;
         }
         for (address, value, _) in written.iter().flat_map(|block| &block.words) {
-            let (number, offset) = memory.locate(*address, 4).expect("writes were checked");
-            let allocation = &mut memory.allocations[number];
-            allocation.bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
-            allocation.written[offset..offset + 4].fill(true);
+            memory.write(*address, &value.to_le_bytes()).expect("writes were checked");
         }
         Ok(self.counters(&counts))
     }

@@ -1,5 +1,7 @@
 //! Global memory: allocations far apart, each byte of which is written or not.
 
+use crate::fault::Error;
+
 /// Where the first allocation lies: addresses look like those of a GPU, and small numbers are no addresses.
 const BASE: u64 = 0x7f00_0000_0000;
 /// Allocations begin at multiples of this, as those of a driver do.
@@ -35,6 +37,20 @@ impl Memory {
     /// Panics if the host has not so much memory.
     pub fn allocate(&mut self, name: &str, bytes: usize) -> u64 {
         self.add(name, vec![0; bytes], vec![false; bytes])
+    }
+
+    /// Writes bytes within one allocation, as a copy from the host does.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no allocation holds them all.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        let (number, offset) = self.locate(address, bytes.len() as u64).ok_or_else(|| {
+            Error::Invalid(format!("write of {} bytes at {}", bytes.len(), self.describe(address)))
+        })?;
+        let allocation = &mut self.allocations[number];
+        allocation.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        allocation.written[offset..offset + bytes.len()].fill(true);
+        Ok(())
     }
 
     /// An allocation that holds `bytes`; its address.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use fastattention_sm70::{Error, FaultKind, Sums};
 
-use super::launch::{check, kernel_of, ptx, run};
+use super::compare::check;
+use super::launch::{kernel_of, ptx, run, run_and_check};
 use super::problem::{inputs, problem, Problem, Values};
 
 /// What became of a wrong kernel.
@@ -17,7 +18,7 @@ enum Verdict {
 
 /// Runs `problem` on an edited text, which must not go unnoticed.
 fn verdict(problem: &Problem, what: &str, text: &str) -> Verdict {
-    assert_ne!(text, ptx(kernel_of(problem)), "{what}: the edit found nothing to change");
+    assert_ne!(text, ptx(&kernel_of(problem)), "{what}: the edit found nothing to change");
     let inputs = inputs(problem);
     match run(problem, &inputs, text, Sums::Nearest) {
         Err(Error::Fault(fault)) => {
@@ -26,8 +27,8 @@ fn verdict(problem: &Problem, what: &str, text: &str) -> Verdict {
             Verdict::Fault(fault.kind)
         }
         Err(other) => panic!("{what}: {other}"),
-        Ok(outcome) => {
-            check(problem, &inputs, &outcome).expect_err(what);
+        Ok((tensors, _)) => {
+            check(problem, &inputs, &tensors).expect_err(what);
             Verdict::WrongAnswer
         }
     }
@@ -58,9 +59,7 @@ fn registers(line: &str) -> Vec<&str> {
 #[test]
 fn the_same_problems_are_right_without_an_edit() {
     for problem in problems() {
-        let inputs = inputs(&problem);
-        let outcome = run(&problem, &inputs, &ptx(kernel_of(&problem)), Sums::Nearest).unwrap();
-        check(&problem, &inputs, &outcome).unwrap();
+        run_and_check(&problem, Sums::Nearest).unwrap();
     }
 }
 
@@ -68,7 +67,7 @@ fn the_same_problems_are_right_without_an_edit() {
 fn any_barrier_left_out_is_a_fault() {
     let mut races = 0;
     for problem in problems() {
-        let text = ptx(kernel_of(&problem));
+        let text = ptx(&kernel_of(&problem));
         let barriers = text.matches("bar.sync").count();
         assert!(barriers >= 2);
         for left_out in 0..barriers {
@@ -104,7 +103,7 @@ fn fours(text: &str) -> BTreeSet<&str> {
 fn a_swizzle_left_out() {
     for d in [32, 64, 80, 96, 128, 256] {
         let problem = problem(&format!("swizzle {d}"), d).lengths(100, 203);
-        let text = ptx(kernel_of(&problem));
+        let text = ptx(&kernel_of(&problem));
         let fours = fours(&text);
         // What is left of a swizzle without its 0 or 4.
         let without = |line: &str| {
@@ -128,7 +127,7 @@ fn a_swizzle_left_out() {
 fn a_mask_off_by_one() {
     for problem in problems() {
         // A key is seen if its distance from the first one is below the count of keys.
-        let broken = edit(&ptx(kernel_of(&problem)), |line, _| {
+        let broken = edit(&ptx(&kernel_of(&problem)), |line, _| {
             line.starts_with("setp.lt.u32").then(|| line.replace("setp.lt", "setp.le"))
         });
         let found = verdict(&problem, &format!("{}: mask", problem.name), &broken);
@@ -140,7 +139,7 @@ fn a_mask_off_by_one() {
 #[test]
 fn tails_without_bounds() {
     for problem in problems() {
-        let broken = edit(&ptx(kernel_of(&problem)), |line, next| {
+        let broken = edit(&ptx(&kernel_of(&problem)), |line, next| {
             (line.starts_with('@') && next.starts_with("ld.global.v4")).then(String::new)
         });
         let found = verdict(&problem, &format!("{}: bounds", problem.name), &broken);
@@ -152,7 +151,7 @@ fn tails_without_bounds() {
 #[test]
 fn tails_without_zeros() {
     for problem in problems() {
-        let text = ptx(kernel_of(&problem));
+        let text = ptx(&kernel_of(&problem));
         let loaded: Vec<&str> =
             text.lines().filter(|line| line.contains("ld.global.v4")).flat_map(registers).collect();
         for (what, value) in [("nothing", None), ("NaN", Some("0x7e007e00"))] {
@@ -179,7 +178,7 @@ fn sums_that_are_not_rescaled() {
         // The first multiplication behind the vote is that of a sum or an accumulator by its factor.
         let mut voted = false;
         let mut done = false;
-        let broken = edit(&ptx(kernel_of(&problem)), |line, _| {
+        let broken = edit(&ptx(&kernel_of(&problem)), |line, _| {
             voted |= line.starts_with("vote.sync");
             let factor = line.starts_with("ex2.approx") && voted && !done;
             done |= factor;
@@ -193,7 +192,7 @@ fn sums_that_are_not_rescaled() {
 #[test]
 fn exchange_with_the_wrong_lane_and_the_wrong_map_of_v() {
     for problem in problems() {
-        let text = ptx(kernel_of(&problem));
+        let text = ptx(&kernel_of(&problem));
         let maps =
             edit(&text, |line, _| line.contains("row.row").then(|| line.replace("row.row", "row.col")));
         let exchange = edit(&text, |line, _| line.contains("shfl").then(|| line.replace(".bfly", ".down")));

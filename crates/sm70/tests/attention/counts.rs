@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use fastattention_sm70::{Counters, InstructionCount, Kind, Sums};
 
 use super::launch::{kernel_of, ptx, run_and_check};
-use super::problem::{problem, table, Problem};
+use super::problem::{problem, Problem};
+use super::table::forward;
 
 /// A problem of several tiles for each kernel.
 fn each_kernel() -> Vec<Problem> {
@@ -42,7 +43,7 @@ fn no_access_of_shared_memory_takes_more_wavefronts_than_its_width_asks_for() {
         let counters = run(&problem);
         for count in counters.conflicts() {
             // docs/volta.md, "Layout": with five tiles the loads of the fifth meet in the same banks.
-            let fifth_tile = kernel_of(&problem) == 80 && count.text.starts_with("ld.shared.v2");
+            let fifth_tile = kernel_of(&problem).ends_with("d80") && count.text.starts_with("ld.shared.v2");
             assert!(
                 fifth_tile && count.wavefronts == 2 * count.least_wavefronts,
                 "{}: {} wavefronts for {}, line {}: {}",
@@ -59,7 +60,7 @@ fn no_access_of_shared_memory_takes_more_wavefronts_than_its_width_asks_for() {
 #[test]
 fn the_main_loop_takes_at_most_two_wavefronts_a_tensor_instruction() {
     for problem in each_kernel() {
-        let lines = main_loop(&ptx(kernel_of(&problem)));
+        let lines = main_loop(&ptx(&kernel_of(&problem)));
         let counters = run(&problem);
         let inside = || counters.instructions.iter().filter(|count| lines.contains(&count.line));
         let mma: u64 = inside().filter(|count| count.kind == Kind::Mma).map(|count| count.executed).sum();
@@ -85,7 +86,7 @@ fn wavefronts_are_those_that_a_profiler_counted() {
         ("longer 128 window", 3616, 25600, 20480),
         ("dim 256 causal tails", 4288, 32768, 24576),
     ];
-    let table = table();
+    let table = forward();
     for (name, stores, loads, mma) in measured {
         let problem = table.iter().find(|problem| problem.name == name).unwrap();
         let counters = run(problem);

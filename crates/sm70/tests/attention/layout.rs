@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use fastattention_sm70::Sums;
 use half::f16;
 
-use super::launch::{ptx, run};
+use super::launch::{kernel_of, ptx, run};
 use super::problem::{problem, Inputs};
 
 /// head_dim, head_dim_v, slices of k, slices of v, slots (docs/volta.md; the last lines of
@@ -69,14 +69,14 @@ fn vectors(
         k: vec![vec![numbered(KEYS, head_dim)]],
         v: vec![vec![numbered(KEYS, head_dim_v)]],
     };
-    let text = ptx(kernel);
+    let text = ptx(&kernel_of(&problem));
     let (at, found) = text.match_indices("bar.sync").nth(barrier).unwrap();
     let end = at + found.len() + text[at + found.len()..].find(';').unwrap() + 1;
     let cut = format!("{}{}{}", &text[..end], dump(kernel, start, bytes), &text[end..]);
-    let outcome =
+    let (tensors, _) =
         run(&problem, &inputs, &cut, Sums::Nearest).unwrap_or_else(|error| panic!("d{kernel}: {error}"));
     let place = |bits: &u16| ((usize::from(*bits) - 1) / dims, (usize::from(*bits) - 1) % dims);
-    outcome.o_bits()[..bytes / 2].chunks_exact(8).map(|vector| vector.iter().map(place).collect()).collect()
+    tensors.o_bits()[..bytes / 2].chunks_exact(8).map(|vector| vector.iter().map(place).collect()).collect()
 }
 
 /// Each element of `rows` x `dims` is there once, and nothing else.

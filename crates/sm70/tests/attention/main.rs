@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a failure here fails the test")]
 
 mod broken;
+mod compare;
 mod counts;
 mod launch;
 mod layout;
 mod oracle;
 mod problem;
+mod right;
 mod table;
+mod tensors;

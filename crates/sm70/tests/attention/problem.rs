@@ -1,4 +1,4 @@
-//! The table of problems, and their data. It holds what `cuda/check.py` has and a few more.
+//! What a problem of attention is, and its data.
 
 use half::f16;
 
@@ -53,6 +53,50 @@ pub(crate) struct Problem {
     /// The batches then lie one behind the other.
     pub(crate) ragged: Option<Ragged>,
     pub(crate) values: Values,
+    /// For the decode kernels.
+    pub(crate) decode: Option<Decode>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Decode {
+    pub(crate) splits: usize,
+    pub(crate) pages: Option<Pages>,
+}
+
+/// K and V in pages.
+#[derive(Debug, Clone)]
+pub(crate) struct Pages {
+    /// Keys of a page.
+    pub(crate) keys: usize,
+    /// Keys of each batch.
+    pub(crate) used: Vec<usize>,
+    /// The table names, for the second page of the first batch, one that the cache does not have.
+    pub(crate) lost: bool,
+}
+
+impl Pages {
+    /// Pages of the cache: a few more than are in use.
+    pub(crate) fn count(&self) -> usize {
+        self.used.iter().map(|used| used.div_ceil(self.keys)).sum::<usize>() + 3
+    }
+
+    /// The page of each place of each batch, in no order. Behind the end of a batch are numbers that are no pages.
+    pub(crate) fn table(&self) -> Vec<Vec<i32>> {
+        let mut pages: Vec<i32> = (0..i32::try_from(self.count()).unwrap()).collect();
+        fastrand::Rng::with_seed(7).shuffle(&mut pages);
+        let places = self.used.iter().map(|used| used.div_ceil(self.keys)).max().unwrap() + 2;
+        let mut table: Vec<Vec<i32>> = Vec::new();
+        for used in &self.used {
+            let mut row = pages.split_off(pages.len() - used.div_ceil(self.keys));
+            row.resize(places - 1, -1);
+            row.push(i32::MAX);
+            table.push(row);
+        }
+        if self.lost {
+            table[0][1] = i32::try_from(self.count()).unwrap();
+        }
+        table
+    }
 }
 
 /// One head and 128 rows and keys of `head_dim`.
@@ -71,6 +115,7 @@ pub(crate) fn problem(name: &str, head_dim: usize) -> Problem {
         layout: Layout::Bhsd,
         ragged: None,
         values: Values::Normal,
+        decode: None,
     }
 }
 
@@ -94,17 +139,17 @@ impl Problem {
         self.window(None, Some(0))
     }
 
-    fn dv(mut self, head_dim_v: usize) -> Self {
+    pub(crate) fn dv(mut self, head_dim_v: usize) -> Self {
         self.head_dim_v = head_dim_v;
         self
     }
 
-    fn scale(mut self, scale: f32) -> Self {
+    pub(crate) fn scale(mut self, scale: f32) -> Self {
         self.softmax_scale = Some(scale);
         self
     }
 
-    fn layout(mut self, batch: usize, layout: Layout) -> Self {
+    pub(crate) fn layout(mut self, batch: usize, layout: Layout) -> Self {
         (self.batch, self.layout) = (batch, layout);
         self
     }
@@ -114,7 +159,7 @@ impl Problem {
         self
     }
 
-    fn ragged(mut self, rows: &[usize], keys: &[usize]) -> Self {
+    pub(crate) fn ragged(mut self, rows: &[usize], keys: &[usize]) -> Self {
         self.batch = rows.len();
         self.ragged = Some(Ragged { rows: rows.to_vec(), keys: keys.to_vec() });
         self.seqlen_q = rows.iter().copied().max().unwrap();
@@ -122,8 +167,33 @@ impl Problem {
         self
     }
 
+    pub(crate) fn splits(mut self, splits: usize) -> Self {
+        self.decode = Some(Decode { splits, pages: None });
+        self
+    }
+
+    /// A decode problem with K and V in pages of `keys`; a batch for each number in `used`.
+    pub(crate) fn paged(mut self, keys: usize, used: &[usize], splits: usize) -> Self {
+        (self.batch, self.seqlen_k) = (used.len(), used.iter().copied().max().unwrap());
+        self.decode = Some(Decode { splits, pages: Some(Pages { keys, used: used.to_vec(), lost: false }) });
+        self
+    }
+
+    pub(crate) fn lost(mut self) -> Self {
+        let pages = self.decode.as_mut().and_then(|decode| decode.pages.as_mut());
+        pages.unwrap().lost = true;
+        self
+    }
+
+    pub(crate) fn pages(&self) -> Option<&Pages> {
+        self.decode.as_ref().and_then(|decode| decode.pages.as_ref())
+    }
+
     /// Rows and keys of a batch.
     pub(crate) fn lengths_of(&self, batch: usize) -> (usize, usize) {
+        if let Some(pages) = self.pages() {
+            return (self.seqlen_q, pages.used[batch]);
+        }
         match &self.ragged {
             Some(ragged) => (ragged.rows[batch], ragged.keys[batch]),
             None => (self.seqlen_q, self.seqlen_k),
@@ -134,53 +204,6 @@ impl Problem {
         #[allow(clippy::cast_precision_loss, reason = "at most 256")]
         self.softmax_scale.unwrap_or_else(|| 1.0 / (self.head_dim as f32).sqrt())
     }
-}
-
-/// Every problem. A name's first word is the family.
-pub(crate) fn table() -> Vec<Problem> {
-    let mut all = Vec::new();
-    for d in [8, 32, 40, 64, 72, 80, 88, 96, 104, 120, 128, 136, 192, 256] {
-        all.push(problem(&format!("dim {d}"), d));
-        all.push(problem(&format!("dim {d} causal tails"), d).lengths(77, 203).causal());
-    }
-    for (d, dv) in [(64, 128), (128, 64), (80, 96), (192, 128), (40, 24), (128, 256), (256, 8)] {
-        all.push(problem(&format!("dim {d} and {dv}"), d).dv(dv).lengths(128, 150));
-    }
-    for d in [64, 80, 96, 128] {
-        all.push(problem(&format!("longer {d}"), d).lengths(384, 640));
-        all.push(problem(&format!("longer {d} causal"), d).lengths(384, 384).causal());
-        all.push(problem(&format!("longer {d} window"), d).lengths(300, 500).window(Some(70), Some(9)));
-    }
-    for (rows, keys) in [(1, 1), (1, 64), (1, 65), (2, 63), (31, 33), (129, 127), (128, 1), (200, 5)] {
-        let name = format!("lengths {rows} x {keys}");
-        all.push(problem(&name, 128).lengths(rows, keys).heads(2, 2));
-        all.push(problem(&(name + " causal"), 128).lengths(rows, keys).heads(2, 2).causal());
-    }
-    all.push(problem("empty: no keys", 128).lengths(5, 0));
-    all.push(problem("empty: rows without keys", 128).lengths(200, 60).causal());
-    all.push(problem("window of one key", 128).lengths(150, 150).window(Some(0), Some(0)));
-    all.push(problem("window left only", 128).lengths(260, 260).window(Some(33), None));
-    all.push(problem("window right only", 128).lengths(260, 260).window(None, Some(40)));
-    all.push(problem("window beside the keys", 128).lengths(150, 150).window(Some(3), Some(2)));
-    all.push(problem("heads gqa", 128).lengths(70, 90).heads(6, 2));
-    all.push(problem("heads mqa causal", 128).lengths(70, 90).heads(4, 1).causal());
-    all.push(problem("strides of batches", 128).lengths(40, 100).heads(2, 2).layout(3, Layout::Bhsd));
-    all.push(problem("strides bshd", 64).lengths(50, 80).heads(3, 3).layout(2, Layout::Bshd));
-    all.push(problem("strides padded", 80).lengths(50, 80).heads(4, 2).layout(2, Layout::Padded).causal());
-    all.push(problem("ragged", 64).heads(2, 1).ragged(&[3, 0, 130, 64], &[70, 9, 200, 64]));
-    all.push(problem("ragged causal", 128).heads(2, 2).ragged(&[130, 1, 0, 65], &[130, 90, 0, 20]).causal());
-    all.push(problem("ragged 256", 256).ragged(&[20, 140], &[70, 1]));
-    all.push(problem("scale negative", 128).lengths(128, 100).scale(-0.07));
-    all.push(problem("scale zero", 128).lengths(128, 100).scale(0.0).causal());
-    all.push(problem("scale large", 64).lengths(128, 300).scale(2.0));
-    for values in [Values::Rising, Values::Falling, Values::Equal, Values::Sink, Values::Spike, Values::Large]
-    {
-        all.push(problem(&format!("values {values:?}"), 64).lengths(128, 520).values(values));
-        all.push(
-            problem(&format!("values {values:?} causal"), 128).lengths(140, 260).values(values).causal(),
-        );
-    }
-    all
 }
 
 /// Rows of a head, `head_dim` numbers each.
@@ -237,6 +260,13 @@ pub(crate) fn inputs(problem: &Problem) -> Inputs {
             every(&mut q, &|_, x| x * 12.0);
             every(&mut k, &|_, x| x * 12.0);
             every(&mut v, &|_, x| x * 100.0);
+        }
+    }
+    if let Some(pages) = p.pages().filter(|pages| pages.lost) {
+        // What is not there is read as zero.
+        let lost = |row: usize| row / pages.keys == 1;
+        for x in [&mut k, &mut v] {
+            every(x, &|row, value| if lost(row) { 0.0 } else { value });
         }
     }
     let halves = |x: Vec<Vec<Vec<Vec<f32>>>>| {

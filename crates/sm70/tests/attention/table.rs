@@ -1,36 +1,92 @@
-//! The table of problems.
+//! The table of problems: what `cuda/check.py` has, and a few more.
 
-use fastattention_sm70::Sums;
+use super::problem::{problem, Layout, Problem, Values};
 
-use super::launch::run_and_check;
-use super::problem::{table, Problem};
+const VALUES: [Values; 6] =
+    [Values::Rising, Values::Falling, Values::Equal, Values::Sink, Values::Spike, Values::Large];
 
-fn assert_right(problems: &[Problem], sums: Sums) {
-    let wrong = problems.iter().filter_map(|problem| {
-        let why = run_and_check(problem, sums).err()?;
-        Some(format!("{}: {why}", problem.name))
-    });
-    let wrong: Vec<_> = wrong.collect();
-    assert!(wrong.is_empty(), "{} of {} problems:\n{}", wrong.len(), problems.len(), wrong.join("\n"));
+/// Forward: many rows.
+pub(crate) fn forward() -> Vec<Problem> {
+    let mut all = Vec::new();
+    for d in [8, 32, 40, 64, 72, 80, 88, 96, 104, 120, 128, 136, 192, 256] {
+        all.push(problem(&format!("dim {d}"), d));
+        all.push(problem(&format!("dim {d} causal tails"), d).lengths(77, 203).causal());
+    }
+    for (d, dv) in [(64, 128), (128, 64), (80, 96), (192, 128), (40, 24), (128, 256), (256, 8)] {
+        all.push(problem(&format!("dim {d} and {dv}"), d).dv(dv).lengths(128, 150));
+    }
+    for d in [64, 80, 96, 128] {
+        all.push(problem(&format!("longer {d}"), d).lengths(384, 640));
+        all.push(problem(&format!("longer {d} causal"), d).lengths(384, 384).causal());
+        all.push(problem(&format!("longer {d} window"), d).lengths(300, 500).window(Some(70), Some(9)));
+    }
+    for (rows, keys) in [(1, 1), (1, 64), (1, 65), (2, 63), (31, 33), (129, 127), (128, 1), (200, 5)] {
+        let name = format!("lengths {rows} x {keys}");
+        all.push(problem(&name, 128).lengths(rows, keys).heads(2, 2));
+        all.push(problem(&(name + " causal"), 128).lengths(rows, keys).heads(2, 2).causal());
+    }
+    all.push(problem("empty: no keys", 128).lengths(5, 0));
+    all.push(problem("empty: rows without keys", 128).lengths(200, 60).causal());
+    all.push(problem("window of one key", 128).lengths(150, 150).window(Some(0), Some(0)));
+    all.push(problem("window left only", 128).lengths(260, 260).window(Some(33), None));
+    all.push(problem("window right only", 128).lengths(260, 260).window(None, Some(40)));
+    all.push(problem("window beside the keys", 128).lengths(150, 150).window(Some(3), Some(2)));
+    all.push(problem("heads gqa", 128).lengths(70, 90).heads(6, 2));
+    all.push(problem("heads mqa causal", 128).lengths(70, 90).heads(4, 1).causal());
+    all.push(problem("strides of batches", 128).lengths(40, 100).heads(2, 2).layout(3, Layout::Bhsd));
+    all.push(problem("strides bshd", 64).lengths(50, 80).heads(3, 3).layout(2, Layout::Bshd));
+    all.push(problem("strides padded", 80).lengths(50, 80).heads(4, 2).layout(2, Layout::Padded).causal());
+    all.push(problem("ragged", 64).heads(2, 1).ragged(&[3, 0, 130, 64], &[70, 9, 200, 64]));
+    all.push(problem("ragged causal", 128).heads(2, 2).ragged(&[130, 1, 0, 65], &[130, 90, 0, 20]).causal());
+    all.push(problem("ragged 256", 256).ragged(&[20, 140], &[70, 1]));
+    all.push(problem("scale negative", 128).lengths(128, 100).scale(-0.07));
+    all.push(problem("scale zero", 128).lengths(128, 100).scale(0.0).causal());
+    all.push(problem("scale large", 64).lengths(128, 300).scale(2.0));
+    for values in VALUES {
+        all.push(problem(&format!("values {values:?}"), 64).lengths(128, 520).values(values));
+        all.push(
+            problem(&format!("values {values:?} causal"), 128).lengths(140, 260).values(values).causal(),
+        );
+    }
+    all
 }
 
-#[test]
-fn every_problem_agrees_with_f64() {
-    assert_right(&table(), Sums::Nearest);
-}
-
-/// One problem of each kernel and of each kind of values.
-#[test]
-fn problems_agree_with_f64_if_sums_are_cut() {
-    let sample =
-        |problem: &Problem| problem.name.starts_with("values") || problem.name.ends_with("causal tails");
-    let problems: Vec<_> = table().into_iter().filter(sample).collect();
-    assert!(problems.len() > 20);
-    assert_right(&problems, Sums::Truncated);
-}
-
-#[test]
-#[ignore = "twice the time of the table: cargo test -p fastattention-sm70 -- --ignored"]
-fn every_problem_agrees_with_f64_if_sums_are_cut() {
-    assert_right(&table(), Sums::Truncated);
+/// Decode: few rows on many keys, split over blocks, K and V contiguous or in pages.
+pub(crate) fn decode() -> Vec<Problem> {
+    let one = |name: &str, d: usize, rows: usize, keys: usize| {
+        problem(&format!("decode {name}"), d).lengths(rows, keys)
+    };
+    let mut all = Vec::new();
+    for d in [8, 40, 64, 72, 80, 96, 128, 136, 256] {
+        all.push(one(&format!("dim {d}"), d, 1, 200).heads(2, 2).splits(1));
+        all.push(one(&format!("dim {d} gqa split causal"), d, 3, 333).heads(8, 2).causal().splits(3));
+    }
+    for (d, dv) in [(64, 128), (128, 64), (256, 64), (72, 136)] {
+        all.push(one(&format!("dim {d} and {dv}"), d, 2, 100).dv(dv).heads(4, 1).splits(2));
+    }
+    for page in [8, 16, 128, 512] {
+        let name = format!("pages of {page}");
+        all.push(one(&name, 128, 1, 0).heads(8, 2).paged(page, &[520, 3, 131], 2));
+        all.push(one(&(name + " causal"), 64, 5, 0).heads(4, 2).causal().paged(page, &[300, 77], 4));
+    }
+    all.push(one("page that no cache has", 128, 1, 0).heads(2, 1).paged(16, &[100], 2).lost());
+    for (rows, keys) in [(1, 1), (1, 7), (1, 8), (1, 9), (16, 5), (16, 31), (4, 33), (1, 0), (7, 64)] {
+        all.push(one(&format!("lengths {rows} x {keys}"), 64, rows, keys).heads(2, 2).causal().splits(2));
+    }
+    all.push(one("mha 16 rows", 128, 16, 150).heads(2, 2).causal().splits(2));
+    all.push(one("mqa 32 heads", 128, 1, 300).heads(32, 1).splits(3));
+    all.push(one("group of 5", 128, 3, 130).heads(10, 2).causal().splits(2));
+    all.push(one("window", 128, 4, 400).heads(4, 1).window(Some(70), Some(0)).splits(3));
+    all.push(one("window beside the keys", 128, 16, 4).heads(2, 1).window(Some(3), Some(0)).splits(2));
+    all.push(one("more splits than keys", 128, 1, 20).heads(2, 1).splits(40));
+    all.push(one("batches", 128, 2, 90).heads(4, 2).layout(4, Layout::Bshd).causal().splits(2));
+    all.push(one("padded", 80, 2, 90).heads(4, 2).layout(2, Layout::Padded).splits(2));
+    all.push(one("ragged", 128, 1, 1).heads(4, 2).ragged(&[1, 0, 4, 2], &[70, 9, 200, 0]).causal().splits(2));
+    all.push(one("scale negative", 128, 1, 100).heads(2, 2).scale(-0.07).splits(2));
+    all.push(one("scale zero", 128, 2, 100).heads(2, 2).scale(0.0).splits(1));
+    all.push(one("scale large", 64, 2, 300).heads(2, 2).scale(2.0).splits(2));
+    for values in VALUES {
+        all.push(one(&format!("values {values:?}"), 128, 2, 700).heads(4, 4).values(values).splits(3));
+    }
+    all
 }
