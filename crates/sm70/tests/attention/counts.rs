@@ -7,7 +7,7 @@ use fastattention_sm70::{Counters, InstructionCount, Kind, Sums};
 
 use super::launch::{kernel_of, ptx, run_and_check};
 use super::problem::{problem, Problem};
-use super::table::forward;
+use super::table::{decode, forward};
 
 /// A problem of several tiles for each kernel.
 fn each_kernel() -> Vec<Problem> {
@@ -57,6 +57,36 @@ fn no_access_of_shared_memory_takes_more_wavefronts_than_its_width_asks_for() {
     }
 }
 
+/// Decode has shared memory only for the join of its warps, behind the last tensor instruction. Its loads of
+/// 16 bytes are of two vectors, one behind the other, a lane: twice the wavefronts. Nothing else conflicts.
+#[test]
+fn only_the_loads_of_the_join_conflict_in_decode() {
+    for (d, rows) in [(64, 2), (64, 4), (128, 2), (128, 4), (256, 2)] {
+        let problem = problem(&format!("counts decode {d}"), d).lengths(rows, 200).heads(4, 1).splits(2);
+        let counters = run(&problem);
+        let position =
+            |of: &dyn Fn(&InstructionCount) -> bool| counters.instructions.iter().rposition(of).unwrap();
+        let last = position(&|count| count.kind == Kind::Mma);
+        let (loop_part, join) = counters.instructions.split_at(last);
+        assert!(
+            !loop_part.iter().any(|count| is_shared(&count) && count.executed > 0),
+            "{}",
+            kernel_of(&problem)
+        );
+        assert!(join.iter().any(|count| count.kind == Kind::SharedLoad && count.executed > 0));
+        for count in counters.conflicts() {
+            assert!(count.text.starts_with("ld.shared.v4"), "{}: {}", kernel_of(&problem), count.text);
+            assert_eq!(
+                count.wavefronts,
+                2 * count.least_wavefronts,
+                "{}: {}",
+                kernel_of(&problem),
+                count.text
+            );
+        }
+    }
+}
+
 #[test]
 fn the_main_loop_takes_at_most_two_wavefronts_a_tensor_instruction() {
     for problem in each_kernel() {
@@ -74,23 +104,39 @@ fn the_main_loop_takes_at_most_two_wavefronts_a_tensor_instruction() {
     }
 }
 
-/// docs/volta.md, "What is proven": wavefronts of stores and loads that a profiler counted on an H200 (loads
-/// less the conflicts that it reports, which change from run to run), and tensor instructions as the
-/// interpreter of sm_70 machine code counts them.
+/// Wavefronts of stores and loads, and tensor instructions.
+fn assert_counts(problems: &[Problem], wanted: &[(&str, u64, u64, u64)]) {
+    for (name, stores, loads, mma) in wanted {
+        let problem = problems.iter().find(|problem| problem.name == *name).unwrap();
+        let counters = run(problem);
+        let wavefronts = [Kind::SharedStore, Kind::SharedLoad].map(|kind| counters.wavefronts(kind));
+        assert_eq!((wavefronts, counters.executed(Kind::Mma)), ([*stores, *loads], *mma), "{name}");
+    }
+}
+
+/// docs/volta.md, "What is proven": wavefronts that a profiler counted on an H200 (loads less the conflicts
+/// that it reports, which change from run to run), and tensor instructions as the interpreter of sm_70
+/// machine code counts them.
 #[test]
-fn wavefronts_are_those_that_a_profiler_counted() {
-    let measured = [
+fn wavefronts_of_forward_are_those_that_a_profiler_counted() {
+    let wanted = [
         ("longer 64", 4512, 38400, 30720),
         ("longer 96 causal", 3312, 23040, 18432),
         ("longer 128", 8736, 76800, 61440),
         ("longer 128 window", 3616, 25600, 20480),
         ("dim 256 causal tails", 4288, 32768, 24576),
     ];
-    let table = forward();
-    for (name, stores, loads, mma) in measured {
-        let problem = table.iter().find(|problem| problem.name == name).unwrap();
-        let counters = run(problem);
-        let wavefronts = [Kind::SharedStore, Kind::SharedLoad].map(|kind| counters.wavefronts(kind));
-        assert_eq!((wavefronts, counters.executed(Kind::Mma)), ([stores, loads], mma), "{name}");
-    }
+    assert_counts(&forward(), &wanted);
+}
+
+/// As the interpreter of sm_70 machine code counts all three.
+#[test]
+fn wavefronts_of_decode_are_those_of_the_machine_code() {
+    let wanted = [
+        ("decode dim 64 gqa split causal", 960, 1680, 1344),
+        ("decode dim 128 gqa split causal", 1728, 2976, 2688),
+        ("decode dim 256 gqa split causal", 3264, 5568, 5376),
+        ("decode mha 16 rows", 1152, 2560, 1216),
+    ];
+    assert_counts(&decode(), &wanted);
 }

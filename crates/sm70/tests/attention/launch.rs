@@ -13,8 +13,8 @@ const FORWARD: [(usize, u32, u32); 6] =
     [(32, 16384, 1), (64, 32768, 1), (80, 40960, 1), (96, 49152, 1), (128, 49152, 1), (256, 81920, 2)];
 /// Rows of q that a block of a forward kernel takes.
 const FORWARD_ROWS: usize = 128;
-/// Decode: head_dim and head_dim_v at most, packed rows a block. The first whose limits hold serves, or the last of its head
-/// dims.
+/// Decode: head_dim and head_dim_v at most, packed rows a block. The first whose limits hold serves, or the
+/// last of its head dims.
 const DECODE: [(usize, usize); 5] = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)];
 const COMBINE: &str = "flash_decode_combine";
 const THREADS: [u32; 3] = [128, 1, 1];

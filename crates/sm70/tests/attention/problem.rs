@@ -80,7 +80,8 @@ impl Pages {
         self.used.iter().map(|used| used.div_ceil(self.keys)).sum::<usize>() + 3
     }
 
-    /// The page of each place of each batch, in no order. Behind the end of a batch are numbers that are no pages.
+    /// The page of each place of each batch, in no order. Behind the end of a batch are numbers that are no
+    /// pages.
     pub(crate) fn table(&self) -> Vec<Vec<i32>> {
         let mut pages: Vec<i32> = (0..i32::try_from(self.count()).unwrap()).collect();
         fastrand::Rng::with_seed(7).shuffle(&mut pages);

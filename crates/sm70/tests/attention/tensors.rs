@@ -1,5 +1,5 @@
-//! The tensors of a problem in the memory of the device, and what comes back. What lies between rows, and behind the end of a
-//! sequence in its last page, is never written: a kernel that reads it is at fault.
+//! The tensors of a problem in the memory of the device, and what comes back. What lies between rows, and
+//! behind the end of a sequence in its last page, is never written: a kernel that reads it is at fault.
 
 use fastattention_sm70::{Memory, Params};
 use half::f16;
