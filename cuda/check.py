@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
 """Runs the Volta kernels on a table of problems and compares them with float64.
 
-  python3 cuda/check.py --device               # through libcuda on an NVIDIA GPU of compute capability 7.0 or newer
-  python3 cuda/check.py --model FOLDER         # in the sm_70 machine-code interpreter of FOLDER (sass70.py, volta_model.py)
+  python3 cuda/check.py --device               # through libcuda on an NVIDIA GPU of compute capability 7.0 or
+                                               # newer
+  python3 cuda/check.py --model FOLDER         # in the sm_70 machine-code interpreter of FOLDER (sass70.py,
+                                               # volta_model.py)
   python3 cuda/check.py --device --only causal # problems whose name contains a word
   python3 cuda/check.py --list
 
-The wavefronts that --model prints are ncu's l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum and .._op_st.sum.
+The wavefronts that --model prints are ncu's l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum and
+.._op_st.sum.
 
-Needs numpy. On a GPU newer than Volta the results are proof, the times are not: the tensor instruction is emulated there.
-A problem passes if the largest error is at most twice that of the same formula with scores and p rounded to half, if lse is
-within 2e-3, and if nothing outside o and lse was written. Exit code 1 if one fails.
+Needs numpy. On a GPU newer than Volta the results are proof, the times are not: the tensor instruction is
+emulated there.
+A problem passes if the largest error is at most twice that of the same formula with scores and p rounded to
+half, if lse is within 2e-3, and if nothing outside o and lse was written. Exit code 1 if one fails.
 """
+
 import argparse
 import ctypes
 import math
@@ -23,20 +28,46 @@ import time
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Kernel by head dims: the first row whose two limits hold.  head_dim, head_dim_v, rows a block, shared bytes, column blocks
-TABLE = [(32, 32, 128, 16384, 1), (64, 64, 128, 32768, 1), (80, 80, 128, 40960, 1), (96, 96, 128, 49152, 1),
-         (128, 128, 128, 49152, 1), (256, 256, 128, 81920, 2)]
-# Decode: head_dim and head_dim_v at most, packed rows a block. The first row whose limits hold, or the last of its head dims.
+# Kernel by head dims: the first row whose two limits hold.
+# head_dim, head_dim_v, rows a block, shared bytes, column blocks
+TABLE = [
+    (32, 32, 128, 16384, 1),
+    (64, 64, 128, 32768, 1),
+    (80, 80, 128, 40960, 1),
+    (96, 96, 128, 49152, 1),
+    (128, 128, 128, 49152, 1),
+    (256, 256, 128, 81920, 2),
+]
+# Decode: head_dim and head_dim_v at most, packed rows a block. The first row whose limits hold, or the last
+# of its head dims.
 DECODE_TABLE = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)]
-THREADS = 128                           # a block
-GUARD = 64                              # elements around every output that must stay as they were
+THREADS = 128  # a block
+GUARD = 64  # elements around every output that must stay as they were
 
 
 def problem(name, **changes):
-    p = dict(name=name, batch=1, heads=2, heads_k=2, seqlen_q=128, seqlen_k=128, d=128, dv=None, left=-1, right=-1, scale=None,
-             layout='bhsd', lens_q=None, lens_k=None, values='normal', seed=len(PROBLEMS),
-             splits=None, page=None, lost=False)        # splits: the decode kernel with so many; page: keys a page of K and V;
-                                                                    # lost: the table names a page that the cache does not have
+    p = dict(
+        name=name,
+        batch=1,
+        heads=2,
+        heads_k=2,
+        seqlen_q=128,
+        seqlen_k=128,
+        d=128,
+        dv=None,
+        left=-1,
+        right=-1,
+        scale=None,
+        layout='bhsd',
+        lens_q=None,
+        lens_k=None,
+        values='normal',
+        seed=len(PROBLEMS),
+        splits=None,
+        page=None,
+        lost=False,
+    )  # splits: the decode kernel with so many; page: keys a page of K and V;
+    # lost: the table names a page that the cache does not have
     unknown = set(changes) - set(p)
     assert not unknown, unknown
     p.update(changes)
@@ -67,42 +98,120 @@ problem('gqa', heads=6, heads_k=2, seqlen_q=70, seqlen_k=90)
 problem('mqa causal', heads=4, heads_k=1, seqlen_q=70, seqlen_k=90, right=0)
 problem('batches', batch=3, seqlen_q=40, seqlen_k=100)
 problem('layout bshd', batch=2, heads=3, heads_k=3, layout='bshd', seqlen_q=50, seqlen_k=80, d=64)
-problem('layout padded', batch=2, heads=4, heads_k=2, layout='padded', seqlen_q=50, seqlen_k=80, d=80, right=0)
-problem('ragged', batch=4, heads=2, heads_k=1, layout='bshd', lens_q=[3, 0, 130, 64], lens_k=[70, 9, 200, 64], d=64)
-problem('ragged causal', batch=4, heads=2, heads_k=2, layout='bshd', lens_q=[130, 1, 0, 65], lens_k=[130, 90, 0, 20], right=0)
+problem(
+    'layout padded', batch=2, heads=4, heads_k=2, layout='padded', seqlen_q=50, seqlen_k=80, d=80, right=0
+)
+problem(
+    'ragged',
+    batch=4,
+    heads=2,
+    heads_k=1,
+    layout='bshd',
+    lens_q=[3, 0, 130, 64],
+    lens_k=[70, 9, 200, 64],
+    d=64,
+)
+problem(
+    'ragged causal',
+    batch=4,
+    heads=2,
+    heads_k=2,
+    layout='bshd',
+    lens_q=[130, 1, 0, 65],
+    lens_k=[130, 90, 0, 20],
+    right=0,
+)
 problem('scale negative', scale=-0.07, seqlen_k=100)
 problem('scale zero', scale=0.0, seqlen_k=100, right=0)
 problem('scale large', scale=2.0, seqlen_k=300, d=64)
 for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
     problem('values ' + values, values=values, seqlen_k=520, heads=1, heads_k=1, d=64)
-    problem('values %s causal' % values, values=values, seqlen_q=140, seqlen_k=260, heads=1, heads_k=1, right=0)
+    problem(
+        'values %s causal' % values, values=values, seqlen_q=140, seqlen_k=260, heads=1, heads_k=1, right=0
+    )
 
 # Few rows, many keys: the decode kernel.
 for d in (8, 40, 64, 72, 80, 96, 128, 136, 256):
     problem('decode d%d' % d, d=d, heads=2, heads_k=2, seqlen_q=1, seqlen_k=200, splits=1)
-    problem('decode d%d gqa split causal' % d, d=d, heads=8, heads_k=2, seqlen_q=3, seqlen_k=333, right=0, splits=3)
+    problem(
+        'decode d%d gqa split causal' % d,
+        d=d,
+        heads=8,
+        heads_k=2,
+        seqlen_q=3,
+        seqlen_k=333,
+        right=0,
+        splits=3,
+    )
 for d, dv in ((64, 128), (128, 64), (256, 64), (72, 136)):
     problem('decode d%d dv%d' % (d, dv), d=d, dv=dv, heads=4, heads_k=1, seqlen_q=2, seqlen_k=100, splits=2)
 for page in (8, 16, 128, 512):
-    problem('decode pages of %d' % page, heads=8, heads_k=2, seqlen_q=1, batch=3, lens_k=[520, 3, 131], page=page, splits=2)
-    problem('decode pages of %d causal' % page, heads=4, heads_k=2, seqlen_q=5, batch=2, lens_k=[300, 77], right=0, page=page, splits=4, d=64)
-problem('decode page that no cache has', heads=2, heads_k=1, seqlen_q=1, lens_k=[100], page=16, splits=2, lost=True)
+    problem(
+        'decode pages of %d' % page,
+        heads=8,
+        heads_k=2,
+        seqlen_q=1,
+        batch=3,
+        lens_k=[520, 3, 131],
+        page=page,
+        splits=2,
+    )
+    problem(
+        'decode pages of %d causal' % page,
+        heads=4,
+        heads_k=2,
+        seqlen_q=5,
+        batch=2,
+        lens_k=[300, 77],
+        right=0,
+        page=page,
+        splits=4,
+        d=64,
+    )
+problem(
+    'decode page that no cache has',
+    heads=2,
+    heads_k=1,
+    seqlen_q=1,
+    lens_k=[100],
+    page=16,
+    splits=2,
+    lost=True,
+)
 for rows, keys in ((1, 1), (1, 7), (1, 8), (1, 9), (16, 5), (16, 31), (4, 33), (1, 0), (7, 64)):
     problem('decode lengths %dx%d' % (rows, keys), seqlen_q=rows, seqlen_k=keys, right=0, splits=2, d=64)
 problem('decode mha 16 rows', seqlen_q=16, seqlen_k=150, right=0, splits=2)
 problem('decode mqa 32 heads', heads=32, heads_k=1, seqlen_q=1, seqlen_k=300, splits=3)
 problem('decode group of 5', heads=10, heads_k=2, seqlen_q=3, seqlen_k=130, right=0, splits=2)
 problem('decode window', heads=4, heads_k=1, seqlen_q=4, seqlen_k=400, left=70, right=0, splits=3)
-problem('decode window beside the keys', heads=2, heads_k=1, seqlen_q=16, seqlen_k=4, left=3, right=0, splits=2)
+problem(
+    'decode window beside the keys', heads=2, heads_k=1, seqlen_q=16, seqlen_k=4, left=3, right=0, splits=2
+)
 problem('decode more splits than keys', heads=2, heads_k=1, seqlen_q=1, seqlen_k=20, splits=40)
-problem('decode batches', batch=4, heads=4, heads_k=2, seqlen_q=2, seqlen_k=90, right=0, splits=2, layout='bshd')
-problem('decode padded', batch=2, heads=4, heads_k=2, seqlen_q=2, seqlen_k=90, splits=2, layout='padded', d=80)
-problem('decode ragged', batch=4, heads=4, heads_k=2, layout='bshd', lens_q=[1, 0, 4, 2], lens_k=[70, 9, 200, 0], right=0, splits=2)
+problem(
+    'decode batches', batch=4, heads=4, heads_k=2, seqlen_q=2, seqlen_k=90, right=0, splits=2, layout='bshd'
+)
+problem(
+    'decode padded', batch=2, heads=4, heads_k=2, seqlen_q=2, seqlen_k=90, splits=2, layout='padded', d=80
+)
+problem(
+    'decode ragged',
+    batch=4,
+    heads=4,
+    heads_k=2,
+    layout='bshd',
+    lens_q=[1, 0, 4, 2],
+    lens_k=[70, 9, 200, 0],
+    right=0,
+    splits=2,
+)
 problem('decode scale negative', seqlen_q=1, scale=-0.07, seqlen_k=100, splits=2)
 problem('decode scale zero', seqlen_q=2, scale=0.0, seqlen_k=100, splits=1)
 problem('decode scale large', seqlen_q=2, scale=2.0, seqlen_k=300, d=64, splits=2)
 for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
-    problem('decode values %s' % values, values=values, heads=4, heads_k=4, seqlen_q=2, seqlen_k=700, splits=3)
+    problem(
+        'decode values %s' % values, values=values, heads=4, heads_k=4, seqlen_q=2, seqlen_k=700, splits=3
+    )
 
 
 # ------------------------------------------------------------------ data and reference
@@ -110,26 +219,28 @@ def tensors(p):
     """q k v as [batch][head][row][dim] of half; ragged ones are padded with zeros."""
     rng = np.random.default_rng(p['seed'])
     b, s, n = p['batch'], max(p['lens_q'] or [p['seqlen_q']]), max(p['lens_k'] or [p['seqlen_k']])
-    q, k, v = (rng.standard_normal(shape) for shape in ((b, p['heads'], s, p['d']), (b, p['heads_k'], n, p['d']),
-                                                       (b, p['heads_k'], n, p['dv'])))
+    q, k, v = (
+        rng.standard_normal(shape)
+        for shape in ((b, p['heads'], s, p['d']), (b, p['heads_k'], n, p['d']), (b, p['heads_k'], n, p['dv']))
+    )
     step = np.arange(n)[:, None]
-    if p['values'] in ('rising', 'falling'):            # the running maximum moves in every tile, or never again
+    if p['values'] in ('rising', 'falling'):  # the running maximum moves in every tile, or never again
         q, k = np.abs(q), np.abs(k) * (step if p['values'] == 'rising' else n - step) / n * 4
     elif p['values'] == 'equal':
         q, k = np.ones_like(q), np.ones_like(k)
     elif p['values'] == 'sink':
-        k[:, :, 0] = 3 * q[:, :p['heads_k'], 0]
-    elif p['values'] == 'spike':                        # one late key far above everything: exp of the old offset overflows
-        k[:, :, n - 3] = 40 * q[:, :p['heads_k'], -1]
+        k[:, :, 0] = 3 * q[:, : p['heads_k'], 0]
+    elif p['values'] == 'spike':  # one late key far above everything: exp of the old offset overflows
+        k[:, :, n - 3] = 40 * q[:, : p['heads_k'], -1]
     elif p['values'] == 'large':
         q, k, v = q * 12, k * 12, v * 100
-    if p['lost']:                                       # what is not there is read as zero
-        k[0, :, p['page']:2 * p['page']] = v[0, :, p['page']:2 * p['page']] = 0
+    if p['lost']:  # what is not there is read as zero
+        k[0, :, p['page'] : 2 * p['page']] = v[0, :, p['page'] : 2 * p['page']] = 0
     return [x.astype(np.float16) for x in (q, k, v)]
 
 
 def attention(p, q, k, v, rows, keys, rounded):
-    """o and lse of one head, in float64; `rounded`: the scores, p and o through half, as a plain implementation has them."""
+    """o and lse of one head, in float64; `rounded`: scores, p and o through half, as plain code has them."""
     q, k, v = (x.astype(np.float64) for x in (q[:rows], k[:keys], v[:keys]))
     scale = p['scale'] if p['scale'] is not None else 1 / math.sqrt(p['d'])
     scores = q @ k.T * scale
@@ -148,7 +259,9 @@ def attention(p, q, k, v, rows, keys, rounded):
     with np.errstate(divide='ignore', invalid='ignore'):
         lse = (top + np.log(total))[:, 0]
         if rounded:
-            o = np.where(total > 0, (weight / total).astype(np.float16).astype(np.float64) @ v, 0).astype(np.float16)
+            o = np.where(total > 0, (weight / total).astype(np.float16).astype(np.float64) @ v, 0).astype(
+                np.float16
+            )
         else:
             o = np.where(total > 0, weight / total @ v, 0)
     return o.astype(np.float64), lse
@@ -158,18 +271,18 @@ def place(x, layout, lens):
     """Half array in device order, and byte strides (batch, head, row)."""
     b, h, s, d = x.shape
     if lens:
-        flat = np.concatenate([x[n, :, :lens[n]].transpose(1, 0, 2) for n in range(b)])
+        flat = np.concatenate([x[n, :, : lens[n]].transpose(1, 0, 2) for n in range(b)])
         return np.ascontiguousarray(flat), (0, d * 2, h * d * 2)
     if layout == 'bhsd':
         return np.ascontiguousarray(x), (h * s * d * 2, s * d * 2, d * 2)
-    pad = 16 if layout == 'padded' else 0               # 16 elements of NaN after every row and head
+    pad = 16 if layout == 'padded' else 0  # 16 elements of NaN after every row and head
     out = np.full((b, s, h, d + pad), np.nan, np.float16)
     out[..., :d] = x.transpose(0, 2, 1, 3)
     return out, (s * h * (d + pad) * 2, (d + pad) * 2, h * (d + pad) * 2)
 
 
 class Launch:
-    """Buffers, parameters and grids of a problem; `put` makes a device buffer of an array and returns its address."""
+    """Buffers, parameters and grids of a problem; `put` makes a device buffer and returns its address."""
 
     def __init__(self, p, put):
         q, k, v = self.inputs = tensors(p)
@@ -179,14 +292,17 @@ class Launch:
         o, o_stride = place(template, p['layout'], p['lens_q'])
         self.o_shape, self.total_q = o.shape, sum(p['lens_q']) if p['lens_q'] else s
         self.lse_shape = (p['heads'], self.total_q) if p['lens_q'] else (p['batch'], p['heads'], s)
-        guarded = np.full(o.size + 2 * GUARD, 0x7e77, np.uint16)
-        guarded_lse = np.full(int(np.prod(self.lse_shape)) + 2 * GUARD, 0x7fc0beef, np.uint32)
+        guarded = np.full(o.size + 2 * GUARD, 0x7E77, np.uint16)
+        guarded_lse = np.full(int(np.prod(self.lse_shape)) + 2 * GUARD, 0x7FC0BEEF, np.uint32)
         ragged_k = p['lens_k'] if not p['page'] else None
         placed = [place(q, p['layout'], p['lens_q'])]
         placed += [pages(x, p) if p['page'] else place(x, p['layout'], ragged_k) for x in (k, v)]
         at = [put(x) for x, _ in placed]
         self.o_at, self.lse_at = put(guarded), put(guarded_lse)
-        cu = [put(np.concatenate([[0], np.cumsum(lens)]).astype(np.int32)) if lens else 0 for lens in (p['lens_q'], ragged_k)]
+        cu = [
+            put(np.concatenate([[0], np.cumsum(lens)]).astype(np.int32)) if lens else 0
+            for lens in (p['lens_q'], ragged_k)
+        ]
         scale = p['scale'] if p['scale'] is not None else 1 / math.sqrt(p['d'])
         strides = [st for _, st in placed] + [o_stride]
         lse_stride = (0, self.total_q) if p['lens_q'] else (p['heads'] * s, s)
@@ -194,9 +310,13 @@ class Launch:
         scale_field = [('f', (abs(scale) or 1.0) * math.log2(math.e))]
         lengths = [('i', q.shape[2]), ('i', k.shape[2])]
         heads = [('i', x) for x in (p['heads_k'], p['d'], p['dv'], p['left'], p['right'])]
-        tail = [('I', st[2]) for st in strides] + [('q', st[0]) for st in strides] + [('q', st[1]) for st in strides]
+        tail = (
+            [('I', st[2]) for st in strides]
+            + [('q', st[0]) for st in strides]
+            + [('q', st[1]) for st in strides]
+        )
         tail += [('q', x) for x in lse_stride]
-        tail += [('I', 0 if scale == 0 else 0xffffffff), ('I', 0x80008000 if scale < 0 else 0)]
+        tail += [('I', 0 if scale == 0 else 0xFFFFFFFF), ('I', 0x80008000 if scale < 0 else 0)]
         if p['splits']:
             self.runs = self.decode(tensors_at, cu, scale_field, lengths, heads, tail)
         else:
@@ -211,24 +331,48 @@ class Launch:
         group, queries = p['heads'] // p['heads_k'], max(p['lens_q'] or [p['seqlen_q']])
         wide = max(p['d'], p['dv'])
         fitting = [r for r in DECODE_TABLE if wide <= r[0]]
-        d, rows = next((r for r in fitting if r[0] == fitting[0][0] and group * queries <= r[1]),
-                       [r for r in fitting if r[0] == fitting[0][0]][-1])
+        d, rows = next(
+            (r for r in fitting if r[0] == fitting[0][0] and group * queries <= r[1]),
+            [r for r in fitting if r[0] == fitting[0][0]][-1],
+        )
         keys = max(p['lens_k'] or [p['seqlen_k']])
         per_split = -(-max(1, -(-keys // p['splits'])) // 8) * 8
         parts = p['batch'] * p['heads'] * queries * p['splits']
-        partial = [put(np.full(max(1, parts * n), 0x7fc0dead, np.uint32)) if p['splits'] > 1 else 0 for n in (p['dv'], 1)]
+        partial = [
+            put(np.full(max(1, parts * n), 0x7FC0DEAD, np.uint32)) if p['splits'] > 1 else 0
+            for n in (p['dv'], 1)
+        ]
         used = put(np.array(p['lens_k'], np.int32)) if p['page'] else 0
         table = put(self.table()) if p['page'] else 0
         shift = p['page'].bit_length() - 1 if p['page'] else 31
         max_pages, count = (self.table().shape[1], page_count(p)) if p['page'] else (0, 0)
-        fields = tensors_at + [('Q', x) for x in partial + cu + [used, table]] + scale_field + lengths + [('i', p['heads'])] + heads
+        fields = (
+            tensors_at
+            + [('Q', x) for x in partial + cu + [used, table]]
+            + scale_field
+            + lengths
+            + [('i', p['heads'])]
+            + heads
+        )
         fields += [('i', x) for x in (max_pages, count, shift, per_split)] + tail
         blocks = -(-group * queries // rows)
-        runs = [('flash_decode_f16_d%d_r%d' % (d, rows), (p['heads_k'] * blocks, p['splits'], p['batch']),
-                 4 * rows * (d + 6) * 4, fields)]
+        runs = [
+            (
+                'flash_decode_f16_d%d_r%d' % (d, rows),
+                (p['heads_k'] * blocks, p['splits'], p['batch']),
+                4 * rows * (d + 6) * 4,
+                fields,
+            )
+        ]
         if p['splits'] > 1:
-            runs.append(('flash_decode_combine', (p['heads'], -(-queries // 4), p['batch']), 0,
-                         fields + [('i', p['splits']), ('i', rows)]))
+            runs.append(
+                (
+                    'flash_decode_combine',
+                    (p['heads'], -(-queries // 4), p['batch']),
+                    0,
+                    fields + [('i', p['splits']), ('i', rows)],
+                )
+            )
         return runs
 
     def table(self):
@@ -236,7 +380,7 @@ class Launch:
         p = self.p
         need = [-(-n // p['page']) for n in p['lens_k']]
         table = np.full((p['batch'], max(need) + 2), -1, np.int32)
-        table[:, -1] = 0x7fffffff
+        table[:, -1] = 0x7FFFFFFF
         ids = np.random.default_rng(7).permutation(page_count(p))
         for b, n in enumerate(need):
             table[b, :n], ids = ids[:n], ids[n:]
@@ -257,7 +401,7 @@ def pages(x, p):
     for n in range(b):
         for first in range(0, p['lens_k'][n], p['page']):
             rows = min(p['page'], p['lens_k'][n] - first)
-            out[ids[0], :rows] = x[n, :, first:first + rows].transpose(1, 0, 2)
+            out[ids[0], :rows] = x[n, :, first : first + rows].transpose(1, 0, 2)
             ids = ids[1:]
     return out, (p['page'] * h * d * 2, d * 2, h * d * 2)
 
@@ -273,8 +417,11 @@ def packed(fields):
 def compare(launch, o_words, lse_words):
     """(passes, text) from the guarded outputs of a launch as read back."""
     p, (q, k, v) = launch.p, launch.inputs
-    written = [w for w, pattern in ((o_words, 0x7e77), (lse_words, 0x7fc0beef))
-               if (w[:GUARD] != pattern).any() or (w[-GUARD:] != pattern).any()]
+    written = [
+        w
+        for w, pattern in ((o_words, 0x7E77), (lse_words, 0x7FC0BEEF))
+        if (w[:GUARD] != pattern).any() or (w[-GUARD:] != pattern).any()
+    ]
     if written:
         return False, 'wrote outside o or lse'
     o = o_words[GUARD:-GUARD].view(np.float16).reshape(launch.o_shape).astype(np.float64)
@@ -288,12 +435,12 @@ def compare(launch, o_words, lse_words):
             want, want_lse = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, False)
             plain, _ = attention(p, q[b, h], k[b, hk], v[b, hk], rows, keys, True)
             if p['lens_q']:
-                got, got_lse = o[first:first + rows, h], lse[h, first:first + rows]
+                got, got_lse = o[first : first + rows, h], lse[h, first : first + rows]
             elif p['layout'] == 'bhsd':
                 got, got_lse = o[b, h], lse[b, h]
             else:
-                got, got_lse = o[b, :, h, :p['dv']], lse[b, h]
-                if p['layout'] == 'padded' and not np.isnan(o[b, :, h, p['dv']:]).all():
+                got, got_lse = o[b, :, h, : p['dv']], lse[b, h]
+                if p['layout'] == 'padded' and not np.isnan(o[b, :, h, p['dv'] :]).all():
                     return False, 'wrote between the rows of o'
             if rows == 0:
                 continue
@@ -320,6 +467,7 @@ class Model:
         import sass70
         import tempfile
         import volta_model
+
         self.sass70, self.tools, self.folder, self.kernels = sass70, volta_model, tempfile.mkdtemp(), {}
 
     def run(self, p):
@@ -329,6 +477,7 @@ class Model:
             name = 'p%d' % len(memory.arrays)
             memory.add(name, array)
             return self.tools.BASE + memory.offsets[name]
+
         launch = Launch(p, put)
         memory.build()
         counts = dict(lds=0, sts=0, hmma=0)
@@ -346,8 +495,17 @@ class Model:
         for z in range(grid[2]):
             for y in range(grid[1]):
                 for x in range(grid[0]):
-                    block = self.sass70.Block(kernel, memory.words, self.tools.BASE, params, (x, y, z), (THREADS, 1, 1), grid, shared)
-                    block.smem[:] = 0x7fff7fff          # NaN: what is not written shows
+                    block = self.sass70.Block(
+                        kernel,
+                        memory.words,
+                        self.tools.BASE,
+                        params,
+                        (x, y, z),
+                        (THREADS, 1, 1),
+                        grid,
+                        shared,
+                    )
+                    block.smem[:] = 0x7FFF7FFF  # NaN: what is not written shows
                     block.run()
                     for warp in block.warps:
                         for number, wavefronts in warp.trace:
@@ -383,7 +541,7 @@ class Device:
             module, function = ctypes.c_void_p(), ctypes.c_void_p()
             self.call('cuModuleLoadData', ctypes.byref(module), text)
             self.call('cuModuleGetFunction', ctypes.byref(function), module, name.encode())
-            self.call('cuFuncSetAttribute', function, 8, shared)     # largest dynamic shared memory
+            self.call('cuFuncSetAttribute', function, 8, shared)  # largest dynamic shared memory
             self.kernels[name] = function
         return self.kernels[name]
 
@@ -394,21 +552,40 @@ class Device:
             at = ctypes.c_uint64()
             self.call('cuMemAlloc_v2', ctypes.byref(at), ctypes.c_size_t(max(array.nbytes, 4)))
             if array.nbytes:
-                self.call('cuMemcpyHtoD_v2', at, array.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(array.nbytes))
+                self.call(
+                    'cuMemcpyHtoD_v2',
+                    at,
+                    array.ctypes.data_as(ctypes.c_void_p),
+                    ctypes.c_size_t(array.nbytes),
+                )
             pointers.append(at)
             arrays[at.value] = array
             return at.value
+
         launch = Launch(p, put)
-        kinds = {'Q': ctypes.c_uint64, 'q': ctypes.c_int64, 'I': ctypes.c_uint32, 'i': ctypes.c_int32, 'f': ctypes.c_float}
+        kinds = {
+            'Q': ctypes.c_uint64,
+            'q': ctypes.c_int64,
+            'I': ctypes.c_uint32,
+            'i': ctypes.c_int32,
+            'f': ctypes.c_float,
+        }
         for name, grid, shared, fields in launch.runs:
             values = [kinds[code](value) for code, value in fields]
             params = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
-            self.call('cuLaunchKernel', self.kernel(name, shared), *grid, THREADS, 1, 1, shared, None, params, None)
+            self.call(
+                'cuLaunchKernel', self.kernel(name, shared), *grid, THREADS, 1, 1, shared, None, params, None
+            )
         self.call('cuCtxSynchronize')
         out = []
         for at in (launch.o_at, launch.lse_at):
             host = np.empty_like(arrays[at])
-            self.call('cuMemcpyDtoH_v2', host.ctypes.data_as(ctypes.c_void_p), ctypes.c_uint64(at), ctypes.c_size_t(host.nbytes))
+            self.call(
+                'cuMemcpyDtoH_v2',
+                host.ctypes.data_as(ctypes.c_void_p),
+                ctypes.c_uint64(at),
+                ctypes.c_size_t(host.nbytes),
+            )
             out.append(host)
         for at in pointers:
             self.call('cuMemFree_v2', at)
@@ -416,7 +593,9 @@ class Device:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--device', action='store_true')
     parser.add_argument('--model', metavar='FOLDER')
     parser.add_argument('--only', default='')
@@ -432,10 +611,13 @@ def main():
         started = time.time()
         try:
             good, text = machine.run(p)
-        except Exception as why:                        # a fault ends this problem, not the table
+        except Exception as why:  # a fault ends this problem, not the table
             good, text = False, '%s: %s' % (type(why).__name__, why)
         failed += not good
-        print('%-4s %-30s %s  (%.2f s)' % ('ok' if good else 'FAIL', p['name'], text, time.time() - started), flush=True)
+        print(
+            '%-4s %-30s %s  (%.2f s)' % ('ok' if good else 'FAIL', p['name'], text, time.time() - started),
+            flush=True,
+        )
     print('%d of %d problems failed' % (failed, len(chosen)))
     sys.exit(1 if failed else 0)
 

@@ -1,42 +1,49 @@
-// FlashAttention decode for sm_70 (V100): few rows of q on many keys. docs/volta.md explains it and gives the figures.
+// FlashAttention decode for sm_70 (V100): few rows of q on many keys. docs/volta.md explains it and gives the
+// figures.
 //
-//   o = softmax(softmax_scale q k^T + mask) v,  lse = ln sum exp(softmax_scale q k^T + mask)      f16 in and out, f32 inside
+//   o = softmax(softmax_scale q k^T + mask) v,  lse = ln sum exp(softmax_scale q k^T + mask)      f16 in and
+//   out, f32 inside
 //
-// The rows of all q heads that share a K/V head are packed: row r is head r % group of query r / group. A block takes ROWS
-// of them and one range of keys (a split); its warps take steps of 8 keys in turn and share nothing until the end. With
-// several splits the block writes its part of o and its lse, and `flash_decode_combine` joins the parts in their order.
+// The rows of all q heads that share a K/V head are packed: row r is head r % group of query r / group. A
+// block takes ROWS of them and one range of keys (a split); its warps take steps of 8 keys in turn and share
+// nothing until the end. With several splits the block writes its part of o and its lse, and
+// `flash_decode_combine` joins the parts in their order.
 //
-// K and V go from global memory straight to the operands of the tensor instruction. First product: the four quadpairs of a
-// warp have the same 8 keys and a quarter of the head dims each, so that a load reads 64 bytes of 8 keys, and s is the sum
-// over the quadpairs. Second product: each quadpair has a quarter of the columns, so that a load reads 128 bytes of 4 keys.
+// K and V go from global memory straight to the operands of the tensor instruction. First product: the four
+// quadpairs of a warp have the same 8 keys and a quarter of the head dims each, so that a load reads 64 bytes
+// of 8 keys, and s is the sum over the quadpairs. Second product: each quadpair has a quarter of the columns,
+// so that a load reads 128 bytes of 4 keys.
 #include "sm70/warp.cuh"
 
 namespace {
 struct Problem {
     const char *q, *k, *v;
-    char *o;
-    float *lse;
-    float *partial_o, *partial_lse;             // [batch][head][query][split] and head_dim_v; unused with one split
-    const int *cu_seqlens_q, *cu_seqlens_k;     // null: every batch has seqlen_q queries; its keys start at k_batch, v_batch
-    const int *seqused_k;                       // keys of each batch; null: from cu_seqlens_k, else seqlen_k
-    const int *block_table;                     // [batch][max_pages]; null: K and V are not paged
+    char* o;
+    float* lse;
+    float *partial_o, *partial_lse;  // [batch][head][query][split] and head_dim_v; unused with one split
+    const int *cu_seqlens_q,
+        *cu_seqlens_k;       // null: every batch has seqlen_q queries; its keys start at k_batch, v_batch
+    const int* seqused_k;    // keys of each batch; null: from cu_seqlens_k, else seqlen_k
+    const int* block_table;  // [batch][max_pages]; null: K and V are not paged
     float softmax_scale_log2;
     int seqlen_q, seqlen_k, num_heads, num_heads_k, head_dim, head_dim_v, window_left, window_right;
-    int max_pages, num_pages, page_shift;       // a page holds 2^page_shift keys, at least 8; not paged: 31
-    int keys_per_split;                         // a multiple of 8
-    unsigned q_row, k_row, v_row, o_row;        // strides in bytes
-    long long q_batch, k_batch, v_batch, o_batch, q_head, k_head, v_head, o_head;   // paged: k_batch, v_batch are those of a page
-    long long lse_batch, lse_head;              // in elements
-    unsigned q_and, q_xor;                      // as in flash_fwd_sm70.cu
+    int max_pages, num_pages, page_shift;  // a page holds 2^page_shift keys, at least 8; not paged: 31
+    int keys_per_split;                    // a multiple of 8
+    unsigned q_row, k_row, v_row, o_row;   // strides in bytes
+    long long q_batch, k_batch, v_batch, o_batch, q_head, k_head, v_head,
+        o_head;                     // paged: k_batch, v_batch are those of a page
+    long long lse_batch, lse_head;  // in elements
+    unsigned q_and, q_xor;          // as in flash_fwd_sm70.cu
 };
 
 // The rows and keys of a batch.
 struct Sequence {
     int batch, first_q, first_k, seqlen_q, seqlen_k, group;
-    int low, high;                              // query i sees the keys i + low <= n <= i + high
+    int low, high;  // query i sees the keys i + low <= n <= i + high
     float per_group;
 
-    FA_DEVICE Sequence(const Problem &g, int batch) : batch(batch), first_q(0), first_k(0), seqlen_q(g.seqlen_q), seqlen_k(g.seqlen_k) {
+    FA_DEVICE Sequence(const Problem& g, int batch)
+        : batch(batch), first_q(0), first_k(0), seqlen_q(g.seqlen_q), seqlen_k(g.seqlen_k) {
         if (g.cu_seqlens_q) first_q = g.cu_seqlens_q[batch], seqlen_q = g.cu_seqlens_q[batch + 1] - first_q;
         if (g.cu_seqlens_k) first_k = g.cu_seqlens_k[batch], seqlen_k = g.cu_seqlens_k[batch + 1] - first_k;
         if (g.seqused_k) seqlen_k = g.seqused_k[batch];
@@ -46,7 +53,8 @@ struct Sequence {
         low = seqlen_k - seqlen_q - (int)min((unsigned)g.window_left, everything);
         high = seqlen_k - seqlen_q + (int)min((unsigned)g.window_right, everything);
     }
-    // Query of a packed row. Exact below 2^20 rows: the quotient is 1 / (2 group) away from an integer at least.
+    // Query of a packed row. Exact below 2^20 rows: the quotient is 1 / (2 group) away from an integer at
+    // least.
     FA_DEVICE int query_of(int row) const { return (int)(((float)row + 0.5f) * per_group); }
     FA_DEVICE int first_key(int query) const { return max(0, query + low); }
     FA_DEVICE int end_key(int query) const { return min(seqlen_k, query + high + 1); }
@@ -55,22 +63,28 @@ struct Sequence {
 // Keys of a block of packed rows, and the split of them that is numbered `split`.
 struct Keys {
     int begin, end;
-    FA_DEVICE Keys(const Sequence &s, int row0, int rows, int split, int keys_per_split) {
+    FA_DEVICE Keys(const Sequence& s, int row0, int rows, int split, int keys_per_split) {
         const int last = min(row0 + rows, s.seqlen_q * s.group) - 1;
-        const int all_begin = s.first_key(s.query_of(row0)) & ~7, all_end = max(all_begin, s.end_key(s.query_of(last)));
+        const int all_begin = s.first_key(s.query_of(row0)) & ~7,
+                  all_end = max(all_begin, s.end_key(s.query_of(last)));
         begin = all_begin + split * keys_per_split;
         end = min(all_end, begin + keys_per_split);
     }
 };
 
-template <int HEAD_DIM_, int M_TILES_, bool V_AHEAD_> struct Shape {
+template <int HEAD_DIM_, int M_TILES_, bool V_AHEAD_>
+struct Shape {
     enum : int {
-        HEAD_DIM = HEAD_DIM_, M_TILES = M_TILES_, ROWS = 8 * M_TILES, WARPS = 4, THREADS = 32 * WARPS,
-        V_AHEAD = V_AHEAD_,                     // is V loaded a step ahead, as K always is?
-        K_LOADS = HEAD_DIM / 32,                // of 16 bytes a lane, for 8 keys: chunk 4 load + quadpair
-        V_LOADS = HEAD_DIM / 64,                // for 4 keys: chunk 8 load + 2 quadpair + half
-        TILES = 2 * V_LOADS,                    // of 8 columns, a quadpair
-        ROW_WORDS = HEAD_DIM + 4,               // in shared memory, at the end
+        HEAD_DIM = HEAD_DIM_,
+        M_TILES = M_TILES_,
+        ROWS = 8 * M_TILES,
+        WARPS = 4,
+        THREADS = 32 * WARPS,
+        V_AHEAD = V_AHEAD_,        // is V loaded a step ahead, as K always is?
+        K_LOADS = HEAD_DIM / 32,   // of 16 bytes a lane, for 8 keys: chunk 4 load + quadpair
+        V_LOADS = HEAD_DIM / 64,   // for 4 keys: chunk 8 load + 2 quadpair + half
+        TILES = 2 * V_LOADS,       // of 8 columns, a quadpair
+        ROW_WORDS = HEAD_DIM + 4,  // in shared memory, at the end
         SHARED_BYTES = WARPS * ROWS * (ROW_WORDS + 2) * 4,
     };
 };
@@ -78,10 +92,10 @@ template <int HEAD_DIM_, int M_TILES_, bool V_AHEAD_> struct Shape {
 // Where the 8 keys of a step lie. Keys that are not there and pages that no cache has are read as zero.
 struct Step {
     int key0, end;
-    long long k, v;                             // distance of the first key in bytes
+    long long k, v;  // distance of the first key in bytes
     bool there;
 
-    FA_DEVICE Step(const Problem &g, int first_k, unsigned page, int key0, int end) : key0(key0), end(end) {
+    FA_DEVICE Step(const Problem& g, int first_k, unsigned page, int key0, int end) : key0(key0), end(end) {
         const long long row = first_k + (key0 & (int)((1u << g.page_shift) - 1));
         const bool paged = g.block_table != nullptr;
         there = !paged || page < (unsigned)g.num_pages;
@@ -90,66 +104,78 @@ struct Step {
     }
 
     // Lane t of a quadpair: key t, chunk 4 load + quadpair.
-    template <class T> FA_DEVICE void load_k(uint4 (&to)[T::K_LOADS], const Problem &g, const char *k_head) const {
+    template <class T>
+    FA_DEVICE void load_k(uint4 (&to)[T::K_LOADS], const Problem& g, const char* k_head) const {
         const int lane = threadIdx.x & 31, quadpair = lane >> 2 & 3, n = lane & 3 | lane >> 4 << 2;
         const bool inside = there && key0 + n < end;
-        const char *const from = k_head + k + (long long)n * g.k_row + quadpair * 16;
+        const char* const from = k_head + k + (long long)n * g.k_row + quadpair * 16;
 #pragma unroll
         for (int load = 0; load < T::K_LOADS; load++) {
             to[load] = words(0, 0, 0, 0);
-            if (inside && (4 * load + quadpair) * 8 < g.head_dim) to[load] = *(const uint4 *)(from + load * 64);
+            if (inside && (4 * load + quadpair) * 8 < g.head_dim)
+                to[load] = *(const uint4*)(from + load * 64);
         }
     }
 
     // Keys 4 slice + (lane & 3), chunk 8 load + 2 quadpair + half.
-    template <class T> FA_DEVICE void load_v(uint4 (&to)[2][T::V_LOADS], const Problem &g, const char *v_head) const {
+    template <class T>
+    FA_DEVICE void load_v(uint4 (&to)[2][T::V_LOADS], const Problem& g, const char* v_head) const {
         const int lane = threadIdx.x & 31, chunk = (lane >> 2 & 3) * 2 + (lane >> 4);
 #pragma unroll
         for (int slice = 0; slice < 2; slice++) {
             const int n = (lane & 3) + 4 * slice;
             const bool inside = there && key0 + n < end;
-            const char *const from = v_head + v + (long long)n * g.v_row + chunk * 16;
+            const char* const from = v_head + v + (long long)n * g.v_row + chunk * 16;
 #pragma unroll
             for (int load = 0; load < T::V_LOADS; load++) {
                 to[slice][load] = words(0, 0, 0, 0);
-                if (inside && (8 * load + chunk) * 8 < g.head_dim_v) to[slice][load] = *(const uint4 *)(from + load * 128);
+                if (inside && (8 * load + chunk) * 8 < g.head_dim_v)
+                    to[slice][load] = *(const uint4*)(from + load * 128);
             }
         }
     }
 };
 
-template <class T> FA_DEVICE void flash_decode(const Problem &g) {
+template <class T>
+FA_DEVICE void flash_decode(const Problem& g) {
     const float infinity = __int_as_float(0x7f800000);
-    // As in flash_fwd_sm70.cu: p is kept as half times 2^11, and the maximum in use may lag behind the true one by 2^4.
+    // As in flash_fwd_sm70.cu: p is kept as half times 2^11, and the maximum in use may lag behind the true
+    // one by 2^4.
     const float shift = 11.f - 112.f, lag = 4.f, no_key_yet = 3e38f;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int quadpair = lane >> 2 & 3, t0 = lane & 1, t1 = lane >> 1 & 1, t2 = lane >> 4, t = lane & 3 | t2 << 2;
+    const int quadpair = lane >> 2 & 3, t0 = lane & 1, t1 = lane >> 1 & 1, t2 = lane >> 4,
+              t = lane & 3 | t2 << 2;
 
     const Sequence s(g, blockIdx.z);
     const int row_blocks = (int)gridDim.x / g.num_heads_k;
-    const int head_k = (int)blockIdx.x / row_blocks, row0 = (int)blockIdx.x % row_blocks * T::ROWS, rows = s.seqlen_q * s.group;
+    const int head_k = (int)blockIdx.x / row_blocks, row0 = (int)blockIdx.x % row_blocks * T::ROWS,
+              rows = s.seqlen_q * s.group;
     if (row0 >= rows) return;
     const Keys keys(s, row0, T::ROWS, blockIdx.y, g.keys_per_split);
-    if (keys.begin + (blockIdx.y > 0) > keys.end) return;      // the first split of a row without keys writes that there are none
+    if (keys.begin + (blockIdx.y > 0) > keys.end)
+        return;  // the first split of a row without keys writes that there are none
 
     // ---- q: lane t of a quadpair holds row t of each tile, and the quadpair's head dims
     uint4 q[T::M_TILES][T::K_LOADS];
 #pragma unroll
     for (int m = 0; m < T::M_TILES; m++) {
-        const int row = row0 + 8 * m + t, query = s.query_of(row), head = head_k * s.group + row - query * s.group;
-        const char *const from = g.q + head * g.q_head + (g.cu_seqlens_q ? 0 : s.batch * g.q_batch) + (long long)(s.first_q + query) * g.q_row + quadpair * 16;
+        const int row = row0 + 8 * m + t, query = s.query_of(row),
+                  head = head_k * s.group + row - query * s.group;
+        const char* const from = g.q + head * g.q_head + (g.cu_seqlens_q ? 0 : s.batch * g.q_batch) +
+                                 (long long)(s.first_q + query) * g.q_row + quadpair * 16;
 #pragma unroll
         for (int load = 0; load < T::K_LOADS; load++) {
             uint4 x = words(0, 0, 0, 0);
-            if (row < rows && (4 * load + quadpair) * 8 < g.head_dim) x = *(const uint4 *)(from + load * 64);
-            q[m][load] = words(x.x & g.q_and ^ g.q_xor, x.y & g.q_and ^ g.q_xor, x.z & g.q_and ^ g.q_xor, x.w & g.q_and ^ g.q_xor);
+            if (row < rows && (4 * load + quadpair) * 8 < g.head_dim) x = *(const uint4*)(from + load * 64);
+            q[m][load] = words(x.x & g.q_and ^ g.q_xor, x.y & g.q_and ^ g.q_xor, x.z & g.q_and ^ g.q_xor,
+                               x.w & g.q_and ^ g.q_xor);
         }
     }
 
     float acc[T::M_TILES][T::TILES][8];
     float offset[T::M_TILES][2], sum[T::M_TILES][2];
-    int first[T::M_TILES][2], count[T::M_TILES][2];     // keys of row 8 m + t0 + 4 t2 + 2 v1
-    int full_begin = 0, full_end = s.seqlen_k;          // keys that all rows of this block see
+    int first[T::M_TILES][2], count[T::M_TILES][2];  // keys of row 8 m + t0 + 4 t2 + 2 v1
+    int full_begin = 0, full_end = s.seqlen_k;       // keys that all rows of this block see
 #pragma unroll
     for (int m = 0; m < T::M_TILES; m++)
 #pragma unroll
@@ -168,9 +194,12 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
 
     const long long k_start = g.block_table || g.cu_seqlens_k ? 0 : s.batch * g.k_batch;
     const long long v_start = g.block_table || g.cu_seqlens_k ? 0 : s.batch * g.v_batch;
-    const char *const k_head = g.k + head_k * g.k_head + k_start, *const v_head = g.v + head_k * g.v_head + v_start;
-    const int *const table = g.block_table ? g.block_table + (long long)s.batch * g.max_pages : nullptr;
-    auto page_of = [&](int key) { return table && key < keys.end ? (unsigned)table[key >> g.page_shift] : 0u; };
+    const char *const k_head = g.k + head_k * g.k_head + k_start, *const v_head =
+                                                                      g.v + head_k * g.v_head + v_start;
+    const int* const table = g.block_table ? g.block_table + (long long)s.batch * g.max_pages : nullptr;
+    auto page_of = [&](int key) {
+        return table && key < keys.end ? (unsigned)table[key >> g.page_shift] : 0u;
+    };
 
     // The page of the step after next is known before the loads of the next step are issued.
     int key0 = keys.begin + warp * 8;
@@ -186,7 +215,8 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
         for (int load = 0; load < T::K_LOADS; load++) k[load] = next_k[load];
         if (T::V_AHEAD) {
 #pragma unroll
-            for (int load = 0; load < 2 * T::V_LOADS; load++) v[load & 1][load >> 1] = next_v[load & 1][load >> 1];
+            for (int load = 0; load < 2 * T::V_LOADS; load++)
+                v[load & 1][load >> 1] = next_v[load & 1][load >> 1];
         } else {
             step.load_v<T>(v, g, v_head);
         }
@@ -243,7 +273,8 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
 #pragma unroll
                 for (int v1 = 0; v1 < 2; v1++) {
                     const float largest = fmaxf(top[m][v1], shuffle_xor(top[m][v1], 2));
-                    const float before = offset[m][v1], after = fminf(before, shift - largest * g.softmax_scale_log2);
+                    const float before = offset[m][v1],
+                                after = fminf(before, shift - largest * g.softmax_scale_log2);
                     const float factor = exp2_approx(after - before);
                     offset[m][v1] = after;
                     sum[m][v1] *= factor;
@@ -262,8 +293,10 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
                 unsigned p[2], a[2];
 #pragma unroll
                 for (int v1 = 0; v1 < 2; v1++) {
-                    const float y = exp2_approx(__fmaf_rn(x[m][2 * v1 + 4 * slice], g.softmax_scale_log2, offset[m][v1]));
-                    const float z = exp2_approx(__fmaf_rn(x[m][2 * v1 + 4 * slice + 1], g.softmax_scale_log2, offset[m][v1]));
+                    const float y =
+                        exp2_approx(__fmaf_rn(x[m][2 * v1 + 4 * slice], g.softmax_scale_log2, offset[m][v1]));
+                    const float z = exp2_approx(
+                        __fmaf_rn(x[m][2 * v1 + 4 * slice + 1], g.softmax_scale_log2, offset[m][v1]));
                     sum[m][v1] += y;
                     sum[m][v1] += z;
                     p[v1] = pack_scaled_halves(y, z);
@@ -277,8 +310,10 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
             }
     }
 
-    // ---- the warps join what they have: acc of every warp at the largest maximum of all, then the sum in order of the warps
-    float *const shared = (float *)shared_memory, *const shared_offset = shared + T::WARPS * T::ROWS * T::ROW_WORDS,
+    // ---- the warps join what they have: acc of every warp at the largest maximum of all, then the sum in
+    // order of the warps
+    float *const shared = (float*)shared_memory,
+                 *const shared_offset = shared + T::WARPS * T::ROWS * T::ROW_WORDS,
                  *const shared_sum = shared_offset + T::WARPS * T::ROWS;
 #pragma unroll
     for (int m = 0; m < T::M_TILES; m++)
@@ -303,10 +338,13 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
 #pragma unroll
             for (int tile = 0; tile < T::TILES; tile++)
 #pragma unroll
-                for (int half = 0; half < 2; half++) {          // xor: the sixteen lanes of a phase meet different banks
-                    const int column = 64 * (tile >> 1) + 16 * quadpair + (8 * half ^ (quadpair & 2) << 2) + 4 * (tile & 1) + 2 * t1;
-                    const float *const from = acc[m][tile] + 2 * v1 + 4 * half;
-                    *(float2 *)(shared + (warp * T::ROWS + row) * T::ROW_WORDS + column) = make_float2(from[0] * factor, from[1] * factor);
+                for (int half = 0; half < 2;
+                     half++) {  // xor: the sixteen lanes of a phase meet different banks
+                    const int column = 64 * (tile >> 1) + 16 * quadpair + (8 * half ^ (quadpair & 2) << 2) +
+                                       4 * (tile & 1) + 2 * t1;
+                    const float* const from = acc[m][tile] + 2 * v1 + 4 * half;
+                    *(float2*)(shared + (warp * T::ROWS + row) * T::ROW_WORDS + column) =
+                        make_float2(from[0] * factor, from[1] * factor);
                 }
         }
     __syncthreads();
@@ -314,7 +352,8 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
     // ---- o and lse; a thread writes 8 columns of a row at a time
     const int splits = gridDim.y;
     for (int vector = threadIdx.x; vector < T::ROWS * (T::HEAD_DIM / 8); vector += T::THREADS) {
-        const int local = vector / (T::HEAD_DIM / 8), column = vector % (T::HEAD_DIM / 8) * 8, row = row0 + local;
+        const int local = vector / (T::HEAD_DIM / 8), column = vector % (T::HEAD_DIM / 8) * 8,
+                  row = row0 + local;
         if (row >= rows || column >= g.head_dim_v) continue;
         const int query = s.query_of(row), head = head_k * s.group + row - query * s.group;
         float least = shared_offset[local], total = 0;
@@ -328,18 +367,23 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
 #pragma unroll
             for (int e = 0; e < 8; e++) y[e] += shared[at * T::ROW_WORDS + (column ^ (column & 32) >> 2) + e];
         }
-        total *= 5192296858534827628530496329220096.f;              // 2^112
+        total *= 5192296858534827628530496329220096.f;  // 2^112
         const float inverse = total == 0 ? 0 : rcp_approx(total);
-        const float lse = total == 0 ? -infinity : (log2_approx(total) - 112.f - least) * 0.693147180559945309f;
+        const float lse =
+            total == 0 ? -infinity : (log2_approx(total) - 112.f - least) * 0.693147180559945309f;
 #pragma unroll
         for (int e = 0; e < 8; e++) y[e] *= inverse;
         if (splits == 1) {
-            char *const to = g.o + head * g.o_head + (g.cu_seqlens_q ? 0 : s.batch * g.o_batch) + (long long)(s.first_q + query) * g.o_row;
-            *(uint4 *)(to + column * 2) = words(pack_halves(y[0], y[1]), pack_halves(y[2], y[3]), pack_halves(y[4], y[5]), pack_halves(y[6], y[7]));
-            if (column == 0) g.lse[head * g.lse_head + (g.cu_seqlens_q ? s.first_q : s.batch * g.lse_batch) + query] = lse;
+            char* const to = g.o + head * g.o_head + (g.cu_seqlens_q ? 0 : s.batch * g.o_batch) +
+                             (long long)(s.first_q + query) * g.o_row;
+            *(uint4*)(to + column * 2) = words(pack_halves(y[0], y[1]), pack_halves(y[2], y[3]),
+                                               pack_halves(y[4], y[5]), pack_halves(y[6], y[7]));
+            if (column == 0)
+                g.lse[head * g.lse_head + (g.cu_seqlens_q ? s.first_q : s.batch * g.lse_batch) + query] = lse;
         } else {
-            const long long part = (((long long)s.batch * g.num_heads + head) * g.seqlen_q + query) * splits + blockIdx.y;
-            float4 *const to = (float4 *)(g.partial_o + part * g.head_dim_v + column);
+            const long long part =
+                (((long long)s.batch * g.num_heads + head) * g.seqlen_q + query) * splits + blockIdx.y;
+            float4* const to = (float4*)(g.partial_o + part * g.head_dim_v + column);
             to[0] = make_float4(y[0], y[1], y[2], y[3]);
             to[1] = make_float4(y[4], y[5], y[6], y[7]);
             if (column == 0) g.partial_lse[part] = lse;
@@ -348,7 +392,7 @@ template <class T> FA_DEVICE void flash_decode(const Problem &g) {
 }
 
 // One warp joins the parts of a row of one head, in the order of the splits.
-FA_DEVICE void combine(const Problem &g, int splits, int rows_per_block) {
+FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const float infinity = __int_as_float(0x7f800000);
     const int lane = threadIdx.x & 31;
     const Sequence s(g, blockIdx.z);
@@ -364,47 +408,90 @@ FA_DEVICE void combine(const Problem &g, int splits, int rows_per_block) {
 #pragma unroll
     for (int step = 16; step > 0; step >>= 1) largest = fmaxf(largest, shuffle_xor(largest, step));
     float total = 0;
-    for (int n = 0; n < parts; n++) total += exp2_approx((g.partial_lse[part + n] - largest) * 1.44269504088896341f);
+    for (int n = 0; n < parts; n++)
+        total += exp2_approx((g.partial_lse[part + n] - largest) * 1.44269504088896341f);
     const bool none = largest == -infinity;
     const float inverse = none ? 0 : rcp_approx(total);
 
-    char *const o = g.o + head * g.o_head + (g.cu_seqlens_q ? 0 : s.batch * g.o_batch) + (long long)(s.first_q + query) * g.o_row;
+    char* const o = g.o + head * g.o_head + (g.cu_seqlens_q ? 0 : s.batch * g.o_batch) +
+                    (long long)(s.first_q + query) * g.o_row;
     for (int column = 4 * lane; column < g.head_dim_v; column += 128) {
         float4 y = make_float4(0, 0, 0, 0);
         for (int n = 0; n < parts; n++) {
-            const float weight = none ? 0 : exp2_approx((g.partial_lse[part + n] - largest) * 1.44269504088896341f) * inverse;
-            const float4 z = *(const float4 *)(g.partial_o + (part + n) * g.head_dim_v + column);
+            const float weight =
+                none ? 0 : exp2_approx((g.partial_lse[part + n] - largest) * 1.44269504088896341f) * inverse;
+            const float4 z = *(const float4*)(g.partial_o + (part + n) * g.head_dim_v + column);
             y = make_float4(y.x + weight * z.x, y.y + weight * z.y, y.z + weight * z.z, y.w + weight * z.w);
         }
-        *(uint2 *)(o + column * 2) = make_uint2(pack_halves(y.x, y.y), pack_halves(y.z, y.w));
+        *(uint2*)(o + column * 2) = make_uint2(pack_halves(y.x, y.y), pack_halves(y.z, y.w));
     }
-    if (lane == 0) g.lse[head * g.lse_head + (g.cu_seqlens_q ? s.first_q : s.batch * g.lse_batch) + query] =
-        none ? -infinity : largest + log2_approx(total) * 0.693147180559945309f;
+    if (lane == 0)
+        g.lse[head * g.lse_head + (g.cu_seqlens_q ? s.first_q : s.batch * g.lse_batch) + query] =
+            none ? -infinity : largest + log2_approx(total) * 0.693147180559945309f;
 }
 }  // namespace
 
-#define DECODE_PARAMS                                                                                                        \
-    const char *q, const char *k, const char *v, char *o, float *lse, float *partial_o, float *partial_lse,                 \
-        const int *cu_seqlens_q, const int *cu_seqlens_k, const int *seqused_k, const int *block_table,                      \
-        float softmax_scale_log2, int seqlen_q, int seqlen_k, int num_heads, int num_heads_k, int head_dim, int head_dim_v,  \
-        int window_left, int window_right, int max_pages, int num_pages, int page_shift, int keys_per_split, unsigned q_row, \
-        unsigned k_row, unsigned v_row, unsigned o_row, long long q_batch, long long k_batch, long long v_batch,             \
-        long long o_batch, long long q_head, long long k_head, long long v_head, long long o_head, long long lse_batch,      \
-        long long lse_head, unsigned q_and, unsigned q_xor
-#define DECODE_PROBLEM                                                                                                       \
-    {q, k, v, o, lse, partial_o, partial_lse, cu_seqlens_q, cu_seqlens_k, seqused_k, block_table, softmax_scale_log2,        \
-     seqlen_q, seqlen_k, num_heads, num_heads_k, head_dim, head_dim_v, window_left, window_right, max_pages, num_pages,      \
-     page_shift, keys_per_split, q_row, k_row, v_row, o_row, q_batch, k_batch, v_batch, o_batch, q_head, k_head, v_head,     \
-     o_head, lse_batch, lse_head, q_and, q_xor}
-#define FLASH_DECODE(NAME, BLOCKS, ...)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, BLOCKS) NAME(DECODE_PARAMS) {                  \
-        const Problem g = DECODE_PROBLEM;                                                                                    \
-        flash_decode<Shape<__VA_ARGS__>>(g);                                                                                 \
+#define DECODE_PARAMS                                                                                       \
+    const char *q, const char *k, const char *v, char *o, float *lse, float *partial_o, float *partial_lse, \
+        const int *cu_seqlens_q, const int *cu_seqlens_k, const int *seqused_k, const int *block_table,     \
+        float softmax_scale_log2, int seqlen_q, int seqlen_k, int num_heads, int num_heads_k, int head_dim, \
+        int head_dim_v, int window_left, int window_right, int max_pages, int num_pages, int page_shift,    \
+        int keys_per_split, unsigned q_row, unsigned k_row, unsigned v_row, unsigned o_row,                 \
+        long long q_batch, long long k_batch, long long v_batch, long long o_batch, long long q_head,       \
+        long long k_head, long long v_head, long long o_head, long long lse_batch, long long lse_head,      \
+        unsigned q_and, unsigned q_xor
+#define DECODE_PROBLEM   \
+    {q,                  \
+     k,                  \
+     v,                  \
+     o,                  \
+     lse,                \
+     partial_o,          \
+     partial_lse,        \
+     cu_seqlens_q,       \
+     cu_seqlens_k,       \
+     seqused_k,          \
+     block_table,        \
+     softmax_scale_log2, \
+     seqlen_q,           \
+     seqlen_k,           \
+     num_heads,          \
+     num_heads_k,        \
+     head_dim,           \
+     head_dim_v,         \
+     window_left,        \
+     window_right,       \
+     max_pages,          \
+     num_pages,          \
+     page_shift,         \
+     keys_per_split,     \
+     q_row,              \
+     k_row,              \
+     v_row,              \
+     o_row,              \
+     q_batch,            \
+     k_batch,            \
+     v_batch,            \
+     o_batch,            \
+     q_head,             \
+     k_head,             \
+     v_head,             \
+     o_head,             \
+     lse_batch,          \
+     lse_head,           \
+     q_and,              \
+     q_xor}
+#define FLASH_DECODE(NAME, BLOCKS, ...)                                                                     \
+    extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, BLOCKS) NAME(DECODE_PARAMS) { \
+        const Problem g = DECODE_PROBLEM;                                                                   \
+        flash_decode<Shape<__VA_ARGS__>>(g);                                                                \
     }
 
-//                  kernel               blocks/SM  head_dim, tiles of 8 rows, V ahead.    One text of PTX each: -DKERNEL_HEAD_DIM=... -DKERNEL_ROWS=...
+//                  kernel               blocks/SM  head_dim, tiles of 8 rows, V ahead.    One text of PTX
+//                  each: -DKERNEL_HEAD_DIM=... -DKERNEL_ROWS=...
 #if KERNEL_ROWS == 0
-extern "C" __global__ void __launch_bounds__(128) flash_decode_combine(DECODE_PARAMS, int splits, int rows_per_block) {
+extern "C" __global__ void __launch_bounds__(128)
+    flash_decode_combine(DECODE_PARAMS, int splits, int rows_per_block) {
     const Problem g = DECODE_PROBLEM;
     combine(g, splits, rows_per_block);
 }

@@ -3,12 +3,14 @@
 
   pip install nvidia-cuda-nvrtc-cu12==12.9.86      # the compiler alone: no CUDA toolkit, no GPU
   python3 cuda/make_ptx.py                         # writes cuda/ptx/*.ptx and cuda/ptx/manifest.txt
-  python3 cuda/make_ptx.py --check                 # exit code 1 where a committed file differs, 77 without NVRTC 12.9
+  python3 cuda/make_ptx.py --check         # code 1 where a committed file differs, 77 without NVRTC 12.9
 
-With nvidia-cuda-nvcc-cu12==12.9.86 installed too, --check also assembles for sm_70 and asserts registers and spills.
+With nvidia-cuda-nvcc-cu12==12.9.86 installed too, --check also assembles for sm_70 and asserts registers and
+spills.
 
 The version in the header is set to 6.4, so that drivers since CUDA 10.1 take the text: it uses nothing newer.
 """
+
 import ctypes
 import hashlib
 import os
@@ -19,16 +21,29 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Kernel: source and options.
-KERNELS = {'flash_fwd_f16_d%d' % d: ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d]) for d in (32, 64, 80, 96, 128, 256)}
-KERNELS.update(('flash_decode_f16_d%d_r%d' % shape, ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % shape[0], '-DKERNEL_ROWS=%d' % shape[1]]))
-               for shape in ((64, 8), (64, 16), (128, 8), (128, 16), (256, 8)))
+KERNELS = {
+    'flash_fwd_f16_d%d' % d: ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d])
+    for d in (32, 64, 80, 96, 128, 256)
+}
+KERNELS.update(
+    (
+        'flash_decode_f16_d%d_r%d' % shape,
+        ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % shape[0], '-DKERNEL_ROWS=%d' % shape[1]]),
+    )
+    for shape in ((64, 8), (64, 16), (128, 8), (128, 16), (256, 8))
+)
 KERNELS['flash_decode_combine'] = ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=0', '-DKERNEL_ROWS=0'])
 OPTIONS = ['-arch=compute_70', '-std=c++17']
 VERSION = (12, 9)
-# What ptxas may use: registers a thread (128 threads a block, 65536 registers an SM: 255 is two blocks, 168 three, 128 four),
-# bytes spilled.
-LIMITS = {'flash_fwd_f16_d32': (168, 0), 'flash_fwd_f16_d256': (255, 8), 'flash_decode_f16_d64_r8': (128, 0),
-          'flash_decode_f16_d64_r16': (168, 0), 'flash_decode_f16_d128_r8': (168, 0)}
+# What ptxas may use: registers a thread (128 threads a block, 65536 registers an SM: 255 is two blocks, 168
+# three, 128 four), bytes spilled.
+LIMITS = {
+    'flash_fwd_f16_d32': (168, 0),
+    'flash_fwd_f16_d256': (255, 8),
+    'flash_decode_f16_d64_r8': (128, 0),
+    'flash_decode_f16_d64_r16': (168, 0),
+    'flash_decode_f16_d128_r8': (168, 0),
+}
 LIMITS = {kernel: LIMITS.get(kernel, (255, 0)) for kernel in KERNELS}
 NOT_FOUND = 77
 
@@ -46,13 +61,17 @@ def read(path):
 
 def installed(tail):
     """Path of a file of a pip package, or None."""
-    return next((path for path in (os.path.join(folder, tail) for folder in sys.path) if os.path.exists(path)), None)
+    return next(
+        (path for path in (os.path.join(folder, tail) for folder in sys.path) if os.path.exists(path)), None
+    )
 
 
 def load_nvrtc():
     path = installed('nvidia/cuda_nvrtc/lib/libnvrtc.so.12')
     if not path:
-        print('make_ptx: libnvrtc.so.12 not found: pip install nvidia-cuda-nvrtc-cu12==12.9.86', file=sys.stderr)
+        print(
+            'make_ptx: libnvrtc.so.12 not found: pip install nvidia-cuda-nvrtc-cu12==12.9.86', file=sys.stderr
+        )
         sys.exit(NOT_FOUND)
     return ctypes.CDLL(path)
 
@@ -62,13 +81,19 @@ def compile_ptx(nvrtc, kernel):
     major, minor = ctypes.c_int(), ctypes.c_int()
     nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
     if (major.value, minor.value) != VERSION:
-        print('make_ptx: NVRTC is %d.%d, the committed PTX is made with %d.%d' % (major.value, minor.value, *VERSION), file=sys.stderr)
+        print(
+            'make_ptx: NVRTC is %d.%d, the committed PTX is made with %d.%d'
+            % (major.value, minor.value, *VERSION),
+            file=sys.stderr,
+        )
         sys.exit(NOT_FOUND)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     headers = [name for name in sources() if name.endswith('.cuh')]
     texts = (ctypes.c_char_p * len(headers))(*[read(name) for name in headers])
     names = (ctypes.c_char_p * len(headers))(*[name.encode() for name in headers])
-    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), read(source), source.encode(), len(headers), texts, names):
+    if nvrtc.nvrtcCreateProgram(
+        ctypes.byref(program), read(source), source.encode(), len(headers), texts, names
+    ):
         sys.exit('make_ptx: nvrtcCreateProgram failed')
     options = OPTIONS + defines
     flags = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
@@ -100,11 +125,22 @@ def beyond_limits():
     ptxas, wrong = installed('nvidia/cuda_nvcc/bin/ptxas'), []
     for name, (registers, spills) in LIMITS.items() if ptxas else ():
         with tempfile.NamedTemporaryFile() as cubin:
-            run = subprocess.run([ptxas, '-arch=sm_70', '-v', os.path.join(HERE, 'ptx', name + '.ptx'), '-o', cubin.name],
-                                 capture_output=True, text=True)
-        used = [int(n) for n in re.findall(r'(\d+) bytes spill stores|Used (\d+) registers', run.stderr) for n in n if n]
+            run = subprocess.run(
+                [ptxas, '-arch=sm_70', '-v', os.path.join(HERE, 'ptx', name + '.ptx'), '-o', cubin.name],
+                capture_output=True,
+                text=True,
+            )
+        used = [
+            int(n)
+            for n in re.findall(r'(\d+) bytes spill stores|Used (\d+) registers', run.stderr)
+            for n in n
+            if n
+        ]
         if run.returncode or len(used) != 2 or used[0] > spills or used[1] > registers:
-            wrong.append('%s: at most %d bytes spilled and %d registers wanted, ptxas says:\n%s' % (name, spills, registers, run.stderr))
+            wrong.append(
+                '%s: at most %d bytes spilled and %d registers wanted, ptxas says:\n%s'
+                % (name, spills, registers, run.stderr)
+            )
     return wrong
 
 
@@ -113,7 +149,11 @@ def main():
     outputs = {'ptx/%s.ptx' % kernel: compile_ptx(nvrtc, kernel) for kernel in KERNELS}
     outputs['ptx/manifest.txt'] = manifest(outputs)
     if sys.argv[1:] == ['--check']:
-        wrong = [name for name in outputs if not os.path.exists(os.path.join(HERE, name)) or read(name) != outputs[name]]
+        wrong = [
+            name
+            for name in outputs
+            if not os.path.exists(os.path.join(HERE, name)) or read(name) != outputs[name]
+        ]
         wrong = ['not what the sources give: ' + ', '.join(wrong)] if wrong else beyond_limits()
         sys.exit('make_ptx: ' + '\n'.join(wrong) if wrong else 0)
     os.makedirs(os.path.join(HERE, 'ptx'), exist_ok=True)

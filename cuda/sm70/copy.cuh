@@ -1,5 +1,6 @@
-// Global memory to registers to shared memory. A thread owns one row (K, Q: rows r and r + 16) and every other chunk,
-// so that lanes 2n and 2n + 1 read one 32-byte sector and one bound check a row is enough. What lies outside is zero.
+// Global memory to registers to shared memory. A thread owns one row (K, Q: rows r and r + 16) and every
+// other chunk, so that lanes 2n and 2n + 1 read one 32-byte sector and one bound check a row is enough. What
+// lies outside is zero.
 #pragma once
 
 #include "sm70/shape.cuh"
@@ -7,9 +8,9 @@
 
 namespace {
 
-FA_DEVICE uint4 load_or_zero(const char *from, bool inside) {
+FA_DEVICE uint4 load_or_zero(const char* from, bool inside) {
     uint4 value = words(0, 0, 0, 0);
-    if (inside) value = *(const uint4 *)from;
+    if (inside) value = *(const uint4*)from;
     return value;
 }
 
@@ -19,11 +20,13 @@ FA_DEVICE void store_row_pair(unsigned at, int half_bytes, uint4 a, uint4 b) {
     store_shared16(at + half_bytes, words(a.z, a.w, b.z, b.w));
 }
 
-template <class T> FA_DEVICE void copy_q(const char *q, unsigned row_bytes, int row0, int seqlen_q, int chunks, unsigned keep, unsigned flip) {
+template <class T>
+FA_DEVICE void copy_q(const char* q, unsigned row_bytes, int row0, int seqlen_q, int chunks, unsigned keep,
+                      unsigned flip) {
     const int odd = threadIdx.x & 1, cell = threadIdx.x >> 1;
     const int row = row0 + (cell & 15) + (cell >> 4) * 32;
-    const char *const from = q + (unsigned long long)row * row_bytes + odd * 16;
-    const char *const from16 = from + 16ull * row_bytes;
+    const char* const from = q + (unsigned long long)row * row_bytes + odd * 16;
+    const char* const from16 = from + 16ull * row_bytes;
     const unsigned to = (odd * T::BLOCK_M + (cell ^ odd << 2)) * 16;
 #pragma unroll 2
     for (int pair = 0; pair < T::CHUNKS / 2; pair++) {
@@ -36,27 +39,37 @@ template <class T> FA_DEVICE void copy_q(const char *q, unsigned row_bytes, int 
     }
 }
 
-template <class T> struct Copier {
+template <class T>
+struct Copier {
     enum : int {
-        K_GROUPS = T::THREADS / 64, K_PAIRS = T::SLICE_CHUNKS / 2,
+        K_GROUPS = T::THREADS / 64,
+        K_PAIRS = T::SLICE_CHUNKS / 2,
         K_STEPS = (K_PAIRS + K_GROUPS - 1) / K_GROUPS,
         V_ROWS = T::SLICE_KEYS < T::THREADS / 2 ? T::SLICE_KEYS : T::THREADS / 2,
-        V_PASSES = T::SLICE_KEYS / V_ROWS, V_GROUPS = T::THREADS / 2 / V_ROWS, V_PAIRS = T::CHUNKS_V / 2,
+        V_PASSES = T::SLICE_KEYS / V_ROWS,
+        V_GROUPS = T::THREADS / 2 / V_ROWS,
+        V_PAIRS = T::CHUNKS_V / 2,
         V_STEPS = (V_PAIRS + V_GROUPS - 1) / V_GROUPS,
-        VECTORS = 2 * K_STEPS > V_PASSES * V_STEPS ? 2 * K_STEPS : V_PASSES * V_STEPS,
+        VECTORS = 2 * K_STEPS > V_PASSES* V_STEPS ? 2 * K_STEPS : V_PASSES* V_STEPS,
     };
 
     uint4 held[VECTORS];
     const char *base_k, *base_v;
-    unsigned k, v;                              // first vector of this thread in the tile: distance from the base in vectors
+    unsigned k, v;  // first vector of this thread in the tile: distance from the base in vectors
     unsigned k_stride, v_stride;
-    int keys_k, keys_v;                         // number of keys from this thread's first one of the tile on
-    unsigned inside;                            // a bit per chunk that this thread moves: is it within head_dim?
+    int keys_k, keys_v;  // number of keys from this thread's first one of the tile on
+    unsigned inside;     // a bit per chunk that this thread moves: is it within head_dim?
     int k_group, v_group;
-    unsigned k_to, v_to;                        // byte offset in a slot
+    unsigned k_to, v_to;  // byte offset in a slot
 
-    FA_DEVICE Copier(const char *base_k, const char *base_v, unsigned k, unsigned v, unsigned k_stride, unsigned v_stride, int first_key, int seqlen_k, int chunks_k, int chunks_v)
-        : base_k(base_k), base_v(base_v), k_stride(k_stride), v_stride(v_stride), keys_k(seqlen_k - first_key), keys_v(seqlen_k - first_key) {
+    FA_DEVICE Copier(const char* base_k, const char* base_v, unsigned k, unsigned v, unsigned k_stride,
+                     unsigned v_stride, int first_key, int seqlen_k, int chunks_k, int chunks_v)
+        : base_k(base_k),
+          base_v(base_v),
+          k_stride(k_stride),
+          v_stride(v_stride),
+          keys_k(seqlen_k - first_key),
+          keys_v(seqlen_k - first_key) {
         const int odd = threadIdx.x & 1, cell = threadIdx.x >> 1 & 31;
         const int k_row = (cell & 15) + (cell >> 4) * 32;
         k_group = threadIdx.x >> 6;
@@ -68,15 +81,19 @@ template <class T> struct Copier {
         keys_k -= k_row, keys_v -= v_row;
         inside = 0;
 #pragma unroll
-        for (int n = 0; n < T::K_SLICES * K_STEPS; n++) inside |= (first_k + k_chunk(n / K_STEPS, n % K_STEPS) < chunks_k) << n;
+        for (int n = 0; n < T::K_SLICES * K_STEPS; n++)
+            inside |= (first_k + k_chunk(n / K_STEPS, n % K_STEPS) < chunks_k) << n;
 #pragma unroll
-        for (int n = 0; n < V_STEPS; n++) inside |= (first_v + 2 * n * V_GROUPS < chunks_v) << (T::K_SLICES * K_STEPS + n);
+        for (int n = 0; n < V_STEPS; n++)
+            inside |= (first_v + 2 * n * V_GROUPS < chunks_v) << (T::K_SLICES * K_STEPS + n);
         k_to = (k_group * 64 + (cell >> 4) * 32 + odd * 16 + ((cell & 15) ^ odd << 2)) * 16;
         // With 16 keys a slice of V, both are the same number: a register less.
         v_to = T::SLICE_KEYS == 16 ? k_to : (first_v * T::SLICE_KEYS + (v_row ^ odd << 2)) * 16;
     }
 
-    __device__ static constexpr int k_chunk(int stage, int step) { return stage * T::SLICE_CHUNKS + 2 * step * K_GROUPS; }
+    __device__ static constexpr int k_chunk(int stage, int step) {
+        return stage * T::SLICE_CHUNKS + 2 * step * K_GROUPS;
+    }
 
     // The stages come in order, tile after tile.
     FA_DEVICE void load(int stage) {
@@ -84,10 +101,12 @@ template <class T> struct Copier {
 #pragma unroll
             for (int pass = 0; pass < 2; pass++) {
                 const int row = 16 * pass;
-                const char *const from = base_k + (k + row * k_stride) * 16ull;
+                const char* const from = base_k + (k + row * k_stride) * 16ull;
 #pragma unroll
                 for (int step = 0; step < K_STEPS; step++) {
-                    held[2 * step + pass] = load_or_zero(from + k_chunk(stage, step) * 16, row < keys_k && inside >> (stage * K_STEPS + step) & 1);
+                    held[2 * step + pass] =
+                        load_or_zero(from + k_chunk(stage, step) * 16,
+                                     row < keys_k && inside >> (stage * K_STEPS + step) & 1);
                 }
             }
             if (stage == T::K_SLICES - 1) k += T::BLOCK_N * k_stride, keys_k -= T::BLOCK_N;
@@ -95,11 +114,12 @@ template <class T> struct Copier {
 #pragma unroll
             for (int pass = 0; pass < V_PASSES; pass++) {
                 const int row = (stage - T::K_SLICES) * T::SLICE_KEYS + pass * V_ROWS;
-                const char *const from = base_v + (v + row * v_stride) * 16ull;
+                const char* const from = base_v + (v + row * v_stride) * 16ull;
 #pragma unroll
                 for (int step = 0; step < V_STEPS; step++) {
                     const int chunk = 2 * step * V_GROUPS;
-                    held[pass * V_STEPS + step] = load_or_zero(from + chunk * 16, row < keys_v && inside >> (T::K_SLICES * K_STEPS + step) & 1);
+                    held[pass * V_STEPS + step] = load_or_zero(
+                        from + chunk * 16, row < keys_v && inside >> (T::K_SLICES * K_STEPS + step) & 1);
                 }
             }
             if (stage == T::STAGES - 1) v += T::BLOCK_N * v_stride, keys_v -= T::BLOCK_N;
@@ -119,7 +139,8 @@ template <class T> struct Copier {
 #pragma unroll
                 for (int step = 0; step < V_STEPS; step++)
                     if (V_PAIRS % V_GROUPS == 0 || step * V_GROUPS + v_group < V_PAIRS)
-                        store_shared16(T::slot(stage) + v_to + (2 * step * V_GROUPS * T::SLICE_KEYS + pass * V_ROWS) * 16,
+                        store_shared16(T::slot(stage) + v_to +
+                                           (2 * step * V_GROUPS * T::SLICE_KEYS + pass * V_ROWS) * 16,
                                        held[pass * V_STEPS + step]);
         }
     }

@@ -3,33 +3,48 @@
 
 namespace {
 
-// One block: 32 rows of q a warp, 64 keys a tile. K and V of a tile come in slices, K by head_dim and V by keys; each
-// slice is one stage (K_SLICES, then V_SLICES, tile after tile), and SLOTS stages are in shared memory at a time.
+// One block: 32 rows of q a warp, 64 keys a tile. K and V of a tile come in slices, K by head_dim and V by
+// keys; each slice is one stage (K_SLICES, then V_SLICES, tile after tile), and SLOTS stages are in shared
+// memory at a time.
 //
-// Layout. A "vector" is 16 bytes. Lanes read 4 or 8 neighbouring vectors, so no swizzle is needed for reads; writers
-// hold two neighbouring chunks of four rows, and the row index xor 4 (chunk & 1) puts those on different banks.
-//   q   [chunk of 8 head dims][half of the chunk][warp][16]     vector = 4 dims of row r and 4 dims of row r + 16
-//   k   [half of a chunk][pair of chunks of 8 head dims][2][chunk of the pair][16]    vector = 4 dims of keys r and r + 16
-//   v   [chunk of 8 head dims][key]                             vector = 8 dims of one key
-template <int HEAD_DIM, int HEAD_DIM_V_, int WARPS_, int K_SLICES_, int V_SLICES_, int SLOTS_> struct Shape {
-    enum : int {                // an enumeration, because static constants would be variables in the PTX
-        HEAD_DIM_V = HEAD_DIM_V_, COLUMN_BLOCKS = HEAD_DIM / HEAD_DIM_V, // of v and o, by blockIdx.z
-        WARPS = WARPS_, THREADS = 32 * WARPS, BLOCK_M = 32 * WARPS, BLOCK_N = 64,
-        K_SLICES = K_SLICES_, V_SLICES = V_SLICES_, STAGES = K_SLICES + V_SLICES, SLOTS = SLOTS_,
-        CHUNKS = HEAD_DIM / 8, CHUNKS_V = HEAD_DIM_V / 8,
-        SLICE_CHUNKS = CHUNKS / K_SLICES,              // of K
-        SLICE_KEYS = BLOCK_N / V_SLICES,               // of V
-        K_SLICE_BYTES = SLICE_CHUNKS * BLOCK_N * 16, V_SLICE_BYTES = SLICE_KEYS * CHUNKS_V * 16,
+// Layout. A "vector" is 16 bytes. Lanes read 4 or 8 neighbouring vectors, so no swizzle is needed for reads;
+// writers hold two neighbouring chunks of four rows, and the row index xor 4 (chunk & 1) puts those on
+// different banks.
+//   q   [chunk of 8 head dims][half of the chunk][warp][16]     vector = 4 dims of row r and 4 dims of row r
+//   + 16 k   [half of a chunk][pair of chunks of 8 head dims][2][chunk of the pair][16]    vector = 4 dims of
+//   keys r and r + 16 v   [chunk of 8 head dims][key]                             vector = 8 dims of one key
+template <int HEAD_DIM, int HEAD_DIM_V_, int WARPS_, int K_SLICES_, int V_SLICES_, int SLOTS_>
+struct Shape {
+    enum : int {  // an enumeration, because static constants would be variables in the PTX
+        HEAD_DIM_V = HEAD_DIM_V_,
+        COLUMN_BLOCKS = HEAD_DIM / HEAD_DIM_V,  // of v and o, by blockIdx.z
+        WARPS = WARPS_,
+        THREADS = 32 * WARPS,
+        BLOCK_M = 32 * WARPS,
+        BLOCK_N = 64,
+        K_SLICES = K_SLICES_,
+        V_SLICES = V_SLICES_,
+        STAGES = K_SLICES + V_SLICES,
+        SLOTS = SLOTS_,
+        CHUNKS = HEAD_DIM / 8,
+        CHUNKS_V = HEAD_DIM_V / 8,
+        SLICE_CHUNKS = CHUNKS / K_SLICES,  // of K
+        SLICE_KEYS = BLOCK_N / V_SLICES,   // of V
+        K_SLICE_BYTES = SLICE_CHUNKS * BLOCK_N * 16,
+        V_SLICE_BYTES = SLICE_KEYS * CHUNKS_V * 16,
         Q_BYTES = BLOCK_M * CHUNKS * 16,
-        SHARED_BYTES =
-            Q_BYTES + (SLOTS == STAGES ? K_SLICES * K_SLICE_BYTES + V_SLICES * V_SLICE_BYTES : SLOTS * K_SLICE_BYTES),
-        READ_AHEAD = SLOTS >= 3,        // may operands of a stage be read before the barrier that opens it?
+        SHARED_BYTES = Q_BYTES + (SLOTS == STAGES ? K_SLICES * K_SLICE_BYTES + V_SLICES * V_SLICE_BYTES
+                                                  : SLOTS * K_SLICE_BYTES),
+        READ_AHEAD = SLOTS >= 3,  // may operands of a stage be read before the barrier that opens it?
     };
-    static_assert(SLOTS == STAGES || (STAGES % SLOTS == 0 && K_SLICE_BYTES == V_SLICE_BYTES), "slots change their place");
-    static_assert(SLICE_CHUNKS % 2 == 0 && SLICE_KEYS % 16 == 0 && CHUNKS % K_SLICES == 0 && CHUNKS_V % 2 == 0, "uneven slices");
+    static_assert(SLOTS == STAGES || (STAGES % SLOTS == 0 && K_SLICE_BYTES == V_SLICE_BYTES),
+                  "slots change their place");
+    static_assert(SLICE_CHUNKS % 2 == 0 && SLICE_KEYS % 16 == 0 && CHUNKS % K_SLICES == 0 &&
+                      CHUNKS_V % 2 == 0,
+                  "uneven slices");
 
-    __device__ static constexpr int slot(int stage) {           // byte offset of a stage
-        return Q_BYTES + (SLOTS < STAGES ? stage % SLOTS * K_SLICE_BYTES
+    __device__ static constexpr int slot(int stage) {  // byte offset of a stage
+        return Q_BYTES + (SLOTS < STAGES     ? stage % SLOTS * K_SLICE_BYTES
                           : stage < K_SLICES ? stage * K_SLICE_BYTES
                                              : K_SLICES * K_SLICE_BYTES + (stage - K_SLICES) * V_SLICE_BYTES);
     }
