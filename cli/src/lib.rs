@@ -1,5 +1,5 @@
-//! Parts of the command line tool that the laboratory (`lab/`) needs, too. They follow the needs of both and are no interface for
-//! others: what programs call is crate `fastattention`.
+//! Parts of the command line tool that the laboratory (`lab/`) needs, too. They follow the needs of both and
+//! are no interface for others: what programs call is crate `fastattention`.
 
 pub mod kernels;
 pub mod mask;

@@ -37,9 +37,11 @@ enum Place {
 }
 
 impl Output {
-    /// Refuses, before hours of computing, a path that could not be written at the end, or that is the input. Leaves nothing behind.
+    /// Refuses, before hours of computing, a path that could not be written at the end, or that is the input.
+    /// Leaves nothing behind.
     ///
-    /// Links are followed, also those to a file that is not there yet: the file at their end is written, and the links stay.
+    /// Links are followed, also those to a file that is not there yet: the file at their end is written, and
+    /// the links stay.
     ///
     /// # Errors
     /// Why the path is refused.
@@ -163,12 +165,13 @@ fn place(path: &Path, target: PathBuf) -> Result<Place> {
             opened.with_context(|| format!("output {shown} cannot be written"))?;
             if is_kept_by_its_folder(&target, &found)? {
                 bail!(
-                    "output {shown} belongs to another user and lies in a folder whose files only their owners replace; \
-                     wanted another path"
+                    "output {shown} belongs to another user and lies in a folder whose files only their \
+                     owners replace; wanted another path"
                 );
             }
         }
-        // Other kinds are never opened: a FIFO would wait for a reader, and a block device holds a file system.
+        // Other kinds are never opened: a FIFO would wait for a reader, and a block device holds a file
+        // system.
         Ok(found) if is_character_device(&found) => {
             let opened = OpenOptions::new().write(true).open(&target);
             return Ok(Place::Open(opened.with_context(|| format!("output {shown} cannot be written"))?));
@@ -186,7 +189,8 @@ fn place(path: &Path, target: PathBuf) -> Result<Place> {
     Ok(Place::File(target))
 }
 
-/// Stdout or stderr as it is open in this process, whatever is behind it: opened a second time it would be written from the start.
+/// Stdout or stderr as it is open in this process, whatever is behind it: opened a second time it would be
+/// written from the start.
 #[cfg(unix)]
 fn standard_stream(target: &Path) -> Option<io::Result<File>> {
     use std::os::fd::AsFd;
@@ -236,7 +240,8 @@ fn is_kept_by_its_folder(_target: &Path, _found: &Metadata) -> Result<bool> {
     Ok(false)
 }
 
-/// A new file beside the target, of a name that no file has: a rename replaces a file at once only within one file system.
+/// A new file beside the target, of a name that no file has: a rename replaces a file at once only within one
+/// file system.
 fn temporary(target: &Path) -> Result<NamedTempFile> {
     let folder = target.parent().unwrap_or(Path::new("."));
     let mut builder = Builder::new();
@@ -259,7 +264,8 @@ fn replace<T>(target: &Path, fill: impl FnOnce(&mut File) -> Result<T>) -> Resul
     Ok(value)
 }
 
-/// Gives the file to the owner of the one that it replaces. Only root can; for others the file is theirs, as any file they make.
+/// Gives the file to the owner of the one that it replaces. Only root can; for others the file is theirs, as
+/// any file they make.
 #[cfg(unix)]
 fn keep_owner(file: &File, found: &Metadata) {
     use std::os::unix::fs::{fchown, MetadataExt};

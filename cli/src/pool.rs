@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, Result};
 
-/// Runs `work` on every case, on up to `threads` threads, those of the highest `cost` first, so that no thread is left with a long one at the end. Results are in the
-/// order of the cases; `show` gets the share of the cost that is done. The first error ends it all.
+/// Runs `work` on every case, on up to `threads` threads, those of the highest `cost` first, so that no
+/// thread is left with a long one at the end. Results are in the order of the cases; `show` gets the share of
+/// the cost that is done. The first error ends it all.
 ///
 /// # Errors
 /// That one.

@@ -108,8 +108,8 @@ pub fn on_ranks(plan: &Plan, progress: &Progress) -> Result<Schedule> {
     Ok(timeline.solve()?)
 }
 
-/// What every block takes: its kernels in model time on one device, the heads of one rank, and its transfer as the links say. All ranks do the same
-/// on other data, so one stands for all.
+/// What every block takes: its kernels in model time on one device, the heads of one rank, and its transfer
+/// as the links say. All ranks do the same on other data, so one stands for all.
 ///
 /// # Errors
 /// What the device could not do.

@@ -3,6 +3,9 @@
 use fastattention::attention::{Layout, Mask, Problem};
 use fastattention::{DType, Soc};
 
+/// Elements of a row where none are given.
+pub const HEAD_DIM: u32 = 128;
+
 /// Flags of a problem and the SoC to solve it on.
 #[derive(Debug, clap::Args)]
 pub struct ShapeArgs {
@@ -16,7 +19,7 @@ pub struct ShapeArgs {
 /// The same but for the rows of q.
 #[derive(Debug, clap::Args)]
 pub struct ShapeFlags {
-    /// Batch size.
+    /// Sequences.
     #[arg(long, default_value_t = 1)]
     batch: u32,
     /// Rows of k and v [default: seqlen_q].
@@ -29,28 +32,29 @@ pub struct ShapeFlags {
     #[arg(long)]
     num_heads_k: Option<u32>,
     /// Elements of a row of q and k.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = HEAD_DIM)]
     head_dim: u32,
     /// Elements of a row of v [default: head_dim].
     #[arg(long)]
     head_dim_v: Option<u32>,
-    /// f16 or bf16.
+    /// Element type of q, k, v and o: f16 or bf16.
     #[arg(long, default_value = "f16", value_parser = parse_dtype)]
     dtype: DType,
-    /// Type in which scores go from the Cube to the vector cores: f32 or f16 [default: f32; of unfused attention that of the
-    /// operands].
+    /// Type in which scores go from the Cube to the vector cores: f32 or f16 [default: f32; of unfused
+    /// attention that of the operands].
     #[arg(long, value_parser = parse_score_dtype)]
     score_dtype: Option<DType>,
-    /// Order of the dimensions: bsnd or bnsd.
+    /// Order of the dimensions: bsnd (rows before heads) or bnsd (heads before rows).
     #[arg(long, default_value = "bsnd", value_parser = parse_layout)]
     layout: Layout,
-    /// none, causal or window:L,R.
+    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
+    /// limit.
     #[arg(long, default_value = "none", value_parser = crate::mask::parse_mask)]
     mask: Mask,
     /// Factor of the scores [default: 1/sqrt(head_dim)].
     #[arg(long, allow_hyphen_values = true, value_parser = parse_scale)]
     softmax_scale: Option<f32>,
-    /// SoC to plan for: Ascend910B1 to B4, or without Ascend.
+    /// SoC: Ascend910B1 to Ascend910B4. The maker's name may be left out: 910B2.
     #[arg(long, default_value = "Ascend910B2")]
     soc: String,
 }
@@ -91,7 +95,8 @@ pub fn parse_layout(text: &str) -> Result<Layout, String> {
     }
 }
 
-/// A number of f32; what is not near one is refused, where the standard library's parser would take infinity or 0 for it.
+/// A number of f32; what is not near one is refused, where the standard library's parser would take infinity
+/// or 0 for it.
 pub fn parse_scale(text: &str) -> Result<f32, String> {
     let Ok(scale) = text.parse::<f32>() else {
         return Err(format!("softmax scale {text:?} is not a number"));

@@ -6,7 +6,7 @@ use fastattention::{DType, Soc};
 
 use crate::mask::{parse_masks, Masks};
 use crate::progress::Progress;
-use crate::shape::{parse_dtype, parse_layout, parse_score_dtype};
+use crate::shape::{parse_dtype, parse_layout, parse_score_dtype, HEAD_DIM};
 use crate::table::Row;
 use crate::workload::{Op, Workload};
 
@@ -22,7 +22,7 @@ pub struct Sweep {
     /// Rows of k and v [default: seqlen_q].
     #[arg(long, value_delimiter = ',')]
     seqlen_k: Vec<u32>,
-    /// Batch sizes.
+    /// Sequences.
     #[arg(long, value_delimiter = ',', default_values_t = [1])]
     batch: Vec<u32>,
     /// Heads of q.
@@ -31,23 +31,24 @@ pub struct Sweep {
     /// Heads of k and v [default: num_heads].
     #[arg(long)]
     num_heads_k: Option<u32>,
-    /// Elements of a row.
-    #[arg(long, default_value_t = 128)]
+    /// Elements of a row of q, k and v.
+    #[arg(long, default_value_t = HEAD_DIM)]
     head_dim: u32,
-    /// f16 or bf16.
+    /// Element type of all operands: f16 or bf16.
     #[arg(long, default_value = "f16", value_parser = parse_dtype)]
     dtype: DType,
-    /// Masks: none, causal or window:L,R.
+    /// Masks: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
+    /// limit.
     #[arg(long, num_args = 1.., default_values = ["none,causal"], value_parser = parse_masks)]
     mask: Vec<Masks>,
-    /// Types in which scores go from the Cube to the vector cores: f32 or f16 [default: f32; of unfused attention that of the
-    /// operands].
+    /// Types in which scores go from the Cube to the vector cores: f32 or f16 [default: f32; of unfused
+    /// attention that of the operands].
     #[arg(long, value_delimiter = ',', value_parser = parse_score_dtype)]
     score_dtype: Vec<DType>,
-    /// Orders of the dimensions: bsnd or bnsd.
+    /// Orders of the dimensions: bsnd (rows before heads) or bnsd (heads before rows).
     #[arg(long, value_delimiter = ',', default_values = ["bsnd"], value_parser = parse_layout)]
     layout: Vec<Layout>,
-    /// SoCs: Ascend910B1 to B4, or without Ascend.
+    /// SoCs: Ascend910B1 to Ascend910B4. The maker's name may be left out: 910B2.
     #[arg(long, value_delimiter = ',', default_values = ["Ascend910B2"])]
     soc: Vec<String>,
     /// Start every case with an empty L2 instead of one that the same case has filled before.

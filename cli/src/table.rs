@@ -120,8 +120,8 @@ fn busy_us(report: &LaunchReport, kind: &str, pipe: Pipe) -> f64 {
         / f64::from(report.soc.clock_mhz)
 }
 
-/// What every row has in common, and the parts of the case in which the rows differ, seqlen_q among them. Lengths of k that are
-/// those of q are told once, not in every row.
+/// What every row has in common, and the parts of the case in which the rows differ, seqlen_q among them.
+/// Lengths of k that are those of q are told once, not in every row.
 pub fn split_case(rows: &[Row]) -> (String, Vec<Vec<(&'static str, String)>>) {
     let cases: Vec<_> = rows.iter().map(Row::case).collect();
     let is_self = |row: &Row| row.workload.problem.seqlen_k == row.workload.problem.seqlen_q;
@@ -192,7 +192,8 @@ pub fn csv<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
     text
 }
 
-/// A line of CSV (RFC 4180): fields with a comma, a quote or a line break stand in quotes, in which quotes are doubled.
+/// A line of CSV (RFC 4180): fields with a comma, a quote or a line break stand in quotes, in which quotes
+/// are doubled.
 pub fn csv_line(fields: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let field = |field: &str| match field.contains([',', '"', '\r', '\n']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),

@@ -23,7 +23,8 @@ pub fn main_of<C: Parser>(execute: impl FnOnce(C) -> Result<()>) -> ExitCode {
     }
 }
 
-/// An error with its causes. A cause that the text already has is left out: the errors of some libraries tell theirs themselves.
+/// An error with its causes. A cause that the text already has is left out: the errors of some libraries tell
+/// theirs themselves.
 pub fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -43,8 +44,8 @@ fn with_negative_values(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_values)
 }
 
-/// Writes a line to stdout, or to stderr when an output file goes to stdout. A reader that has gone (`| head`) has seen what it
-/// wanted.
+/// Writes a line to stdout, or to stderr when an output file goes to stdout. A reader that has gone (`|
+/// head`) has seen what it wanted.
 ///
 /// # Errors
 /// The stream cannot be written.

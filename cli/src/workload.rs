@@ -11,19 +11,23 @@ use fastattention::sim::Config;
 use fastattention::tiling::Candidate;
 use fastattention::{DType, Soc};
 
+use crate::shape::HEAD_DIM;
+
 /// An operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Op {
     /// Attention forward.
     #[value(name = "flash_fwd")]
     FlashFwd,
-    /// Unfused attention in three launches, with scores in device memory, of the operands' type unless another one is given.
+    /// Unfused attention in three launches, with scores in device memory, of the operands' type unless
+    /// another one is given.
     Standard,
     /// Matrix product of a linear layer: batch * seqlen_q rows, num_heads * head_dim columns and sums.
     Matmul,
     /// Copy of a tensor of the shape of q.
     Copy,
-    /// Read of a dense mask of one byte for each query and key, once for every head, by all vector cores and nothing else.
+    /// Read of a dense mask of one byte for each query and key, once for every head, by all vector cores and
+    /// nothing else.
     ReadMask,
 }
 
@@ -49,7 +53,8 @@ impl Op {
 /// Rounds of work items that a sample has at least.
 const SAMPLE_ROUNDS: u64 = 16;
 
-/// Columns of a mask that a core reads for every head before it goes on, so that L2 still holds them for the next head.
+/// Columns of a mask that a core reads for every head before it goes on, so that L2 still holds them for the
+/// next head.
 const MASK_SLICE_COLS: u32 = 512;
 
 /// An operator on a problem and a SoC.
@@ -124,8 +129,14 @@ impl Workload {
                 self.op
             );
         }
-        let has_dtype = self.op != Op::ReadMask || p.dtype == DType::F16;
-        ensure!(has_dtype, "{}: dtype = {} given; a mask has bytes, wanted none", self.op, p.dtype);
+        if self.op == Op::ReadMask {
+            let (dtype, head_dim) = (p.dtype, p.head_dim);
+            ensure!(dtype == DType::F16, "read-mask: dtype = {dtype} given; a mask has bytes, wanted none");
+            ensure!(
+                head_dim == HEAD_DIM,
+                "read-mask: head_dim = {head_dim} given; a mask has no elements of heads, wanted none"
+            );
+        }
         Ok(())
     }
 
@@ -156,8 +167,8 @@ impl Workload {
         self.sample_rows.is_some()
     }
 
-    /// The same on the first rows of q, for a problem without mask, where every row costs the same: with the tiling of the whole, and as
-    /// many rows as make whole rounds of work items on all cores.
+    /// The same on the first rows of q, for a problem without mask, where every row costs the same: with the
+    /// tiling of the whole, and as many rows as make whole rounds of work items on all cores.
     ///
     /// # Errors
     /// It cannot be planned.
@@ -261,7 +272,8 @@ impl Workload {
     }
 
     fn standard(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        // The limits of `flash_fwd` on types of scores are not those of the softmax kernel, which has its own.
+        // The limits of `flash_fwd` on types of scores are not those of the softmax kernel, which has its
+        // own.
         let problem = self.problem.with_score_dtype(DType::F32);
         let plan = baseline::plan(&problem, self.problem.score_dtype, self.soc)?;
         let operator = StandardAttention::new(device)?;

@@ -7,9 +7,7 @@ use fastattention_cli::sweep::{self, Sweep};
 
 use crate::chart::Files;
 
-/// Every combination of the lists, which have commas between their values, is run.
-///
-/// A case that fails is told at the end; the others are in the charts.
+/// What to run, and where to draw it.
 #[derive(clap::Args)]
 pub(crate) struct Charts {
     #[command(flatten)]

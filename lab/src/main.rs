@@ -1,4 +1,5 @@
-//! Commands for work on fastattention itself: the tables of `docs/performance`, the model against published measurements, twin runs.
+//! Commands for work on fastattention itself: the tables of `docs/performance`, the model against published
+//! measurements, twin runs.
 
 mod calibrate;
 mod chart;
@@ -24,10 +25,15 @@ enum Command {
     /// Make the tables, CSV files and charts of docs/performance, in model time.
     Report(report::Report),
     /// Draw what `fastattention bench` tells: charts of time, pipes and roofline.
+    ///
+    /// Lists have commas between their values. Every combination of them is run. A case that fails is told at
+    /// the end; the others are in the charts.
     Charts(charts::Charts),
     /// Run published measurements of the 910B series in model time, and compare.
     Calibrate(calibrate::Calibrate),
-    /// Run the kernels as CANN's own headers compile them, on the simulator's instructions, and compare with ours.
+    /// Compile the kernels with CANN's own headers, run them on the simulator, and compare with ours.
+    ///
+    /// Every instruction and every result must be that of the kernel compiled with the simulator's headers.
     Twin(twin::Twin),
     /// List the instructions that the simulator models, and where their semantics come from.
     Isa,

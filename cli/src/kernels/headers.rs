@@ -1,4 +1,5 @@
-//! AscendC's headers in a CANN installation, a copy of one, or a source checkout: which folders a compiler must search.
+//! AscendC's headers in a CANN installation, a copy of one, or a source checkout: which folders a compiler
+//! must search.
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,9 @@ struct Layout {
     needed: &'static [&'static str],
 }
 
-/// CANN 8.x: installed tree of 8.1.RC1. 9.x: install rules and compiler settings of the open AscendC repository (9.1.0), and its
-/// source tree as it is checked out. The last serves any folder that holds the main header.
+/// CANN 8.x: installed tree of 8.1.RC1. 9.x: install rules and compiler settings of the open AscendC
+/// repository (9.1.0), and its source tree as it is checked out. The last serves any folder that holds the
+/// main header.
 const LAYOUTS: [Layout; 4] = [
     Layout {
         name: "CANN 8",

@@ -1,4 +1,5 @@
-//! `fastattention kernels`: the kernels of the crate, and what a compiler makes of them with the headers of an installed CANN.
+//! `fastattention kernels`: the kernels of the crate, and what a compiler makes of them with the headers of
+//! an installed CANN.
 
 mod headers;
 mod sources;
@@ -25,7 +26,8 @@ pub enum Kernels {
 /// Where the headers are.
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    /// Root of a CANN installation (what ASCEND_HOME_PATH names), a folder with its headers, or an AscendC source checkout.
+    /// Root of a CANN installation (what ASCEND_HOME_PATH names), a folder with its headers, or an AscendC
+    /// source checkout.
     #[arg(long, value_name = "DIR")]
     cann: PathBuf,
     /// A further folder of headers, searched after those of CANN; may be given several times.

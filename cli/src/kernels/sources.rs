@@ -11,7 +11,8 @@ use kernel_build::variants::{self, Kernel};
 /// The list of kernels, which kernel files include to instantiate their templates.
 const VARIANTS: &str = "kernels/variants.def";
 
-/// Writes the kernel text to a folder, with one kernel only, so that its errors are apart from those of others.
+/// Writes the kernel text to a folder, with one kernel only, so that its errors are apart from those of
+/// others.
 pub(super) fn write_alone(kernel: &Kernel, folder: &Path) -> Result<()> {
     for (path, text) in sources() {
         let only = if *path == VARIANTS { &format!("{}\n", kernel.line) } else { *text };
@@ -20,7 +21,8 @@ pub(super) fn write_alone(kernel: &Kernel, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the text of all kernels to a folder, and these files besides. Returns the translation units of the kernels, below it.
+/// Writes the text of all kernels to a folder, and these files besides. Returns the translation units of the
+/// kernels, below it.
 ///
 /// # Errors
 /// A file that could not be written.

@@ -8,7 +8,8 @@ use kernel_build::{Compiler, TARGET};
 
 use super::headers::Headers;
 
-/// Macros of CPU-twin mode for dav-c220, of CANN 8 (acl-runtime.md 5.1) and 9 (`__NPU_ARCH__`); neither minds the other's.
+/// Macros of CPU-twin mode for dav-c220, of CANN 8 (acl-runtime.md 5.1) and 9 (`__NPU_ARCH__`); neither minds
+/// the other's.
 const MACROS: [&str; 7] = [
     "-DASCENDC_CPU_DEBUG=1",
     "-DASCENDC_DEBUG=1",
@@ -30,7 +31,8 @@ pub struct TwinMode {
 }
 
 impl TwinMode {
-    /// With the headers below `cann`, and those of the folders `include` behind them. `scratch` is a folder for a file.
+    /// With the headers below `cann`, and those of the folders `include` behind them. `scratch` is a folder
+    /// for a file.
     ///
     /// # Errors
     /// What was looked for and not found.
@@ -48,7 +50,8 @@ impl TwinMode {
     /// A call for kernel text below `folder`.
     pub fn command(&self, folder: &Path) -> Command {
         let mut command = self.compiler.command();
-        // Without warnings: nearly all would be about CANN's headers, and the simulator's build makes ours errors.
+        // Without warnings: nearly all would be about CANN's headers, and the simulator's build makes ours
+        // errors.
         command.args(["-std=c++17", "-w"]).args(MACROS);
         if self.compiler.is_like_clang() {
             // CANN's headers narrow variables in braces, which g++ only warns of.

@@ -1,4 +1,5 @@
-//! `fastattention-lab calibrate`: published measurements of the 910B series next to the simulator's model time.
+//! `fastattention-lab calibrate`: published measurements of the 910B series next to the simulator's model
+//! time.
 
 mod rows;
 mod runs;
@@ -101,7 +102,8 @@ impl Calibrate {
     }
 }
 
-/// Median and worst error, and what is not reproduced. Rows of other kernels than the published ones do not count.
+/// Median and worst error, and what is not reproduced. Rows of other kernels than the published ones do not
+/// count.
 fn summary(table: &Table, compared: &[Compared<'_>]) -> Result<()> {
     let own: Vec<&Compared<'_>> = compared.iter().filter(|c| !c.run.is_other_kernel).collect();
     let error = |c: &Compared<'_>| (c.ratio() - 1.0).abs();

@@ -144,14 +144,17 @@ fn pipes(rows: &[Row]) -> Result<String> {
     Ok(svg)
 }
 
+/// What launches reached below one ceiling: operations a byte, and TFLOPS. Those that used nothing of it are
+/// left out.
+fn below(launches: &[Roofline], ceiling: fn(&Roofline) -> Ceiling) -> Points {
+    let place = |r: &Roofline| ceiling(r).flops_per_byte.map(|i| (i, r.tflops));
+    launches.iter().filter_map(place).filter(|(i, tflops)| *i > 0.0 && *tflops > 0.0).collect()
+}
+
 /// TFLOPS of the Cube against its operations for each byte of L2 and of HBM, below their roofs.
 fn roofline(soc: &str, rows: &[&Row]) -> Result<String> {
     let all: Vec<Roofline> = rows.iter().flat_map(|r| r.rooflines.iter().copied()).collect();
-    let of = |ceiling: fn(&Roofline) -> Ceiling| -> Points {
-        let place = |r: &Roofline| ceiling(r).flops_per_byte.map(|i| (i, r.tflops));
-        all.iter().filter_map(place).filter(|(i, tflops)| *i > 0.0 && *tflops > 0.0).collect()
-    };
-    let (l2, hbm) = (of(|r| r.l2), of(|r| r.hbm));
+    let (l2, hbm) = (below(&all, |r| r.l2), below(&all, |r| r.hbm));
     let places = || l2.iter().chain(&hbm).copied();
     let peak = all.first().map_or(1.0, |r| r.peak_tflops);
     let x = around(places().map(|p| p.0).chain([1.0, 1000.0]));

@@ -142,15 +142,17 @@ fn time(soc: &Soc, case: &Case) -> Result<Row> {
 
 fn written(rows: &[Row], soc: &Soc) -> Table {
     let mut markdown = format!(
-        "### Tiling-AllReduce\n\nAttention, output projection and AllReduce of a layer: {HEADS} heads of 128, hidden {HIDDEN}, f16, on {RANKS} {}. The kernels \
-         are simulated on one rank, which stands for all. \\* marks what the planner predicted instead. AllReduce takes what was published for \
-         8 ranks.\n\n\
+        "### Tiling-AllReduce\n\n\
+         Attention, output projection and AllReduce of a layer: {HEADS} heads of 128, hidden {HIDDEN}, f16, \
+         on {RANKS} {}. The kernels are simulated on one rank, which stands for all. \\* marks what the \
+         planner predicted instead. AllReduce takes what was published for 8 ranks.\n\n\
          - *serial*: everything as one block; all computing, then one AllReduce.\n\
-         - *overlapped*: the blocks of `parallel::plan`. While a rank computes and transfers, both take {} times as long.\n\
+         - *overlapped*: the blocks of `parallel::plan`. While a rank computes and transfers, both take {} \
+         times as long.\n\
          - *bound*: the longer of the two phases alone.\n\
          - *hidden*: how much of the shorter phase, as it runs in blocks, has the other phase beside it.\n\
-         - *saved*: the time that blocks save, as a share of the shorter phase as one block. Contention alone costs {:.0} % of that phase where \
-         it is hidden entirely.\n\n",
+         - *saved*: the time that blocks save, as a share of the shorter phase as one block. Contention \
+         alone costs {:.0} % of that phase where it is hidden entirely.\n\n",
         soc.name,
         soc.links.contention,
         100.0 * (soc.links.contention - 1.0),

@@ -17,6 +17,7 @@ use fastattention_cli::progress::Progress;
 
 use fastattention_cli::output::{Folder, Output};
 use fastattention_cli::pool;
+use fastattention_cli::print;
 use fastattention_cli::table::{self, Row};
 use fastattention_cli::workload::Workload;
 use figure::{Results, Section};
@@ -26,7 +27,7 @@ use topics::Topic;
 /// Where the files lie that the tables are made of.
 #[derive(clap::Args)]
 pub(crate) struct Report {
-    /// Topics [default: all].
+    /// Topics, with commas between them [default: all].
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Topic>,
     /// Leave out what takes more rows of q or k.
@@ -35,13 +36,14 @@ pub(crate) struct Report {
     /// Leave out what takes more than 4096 rows of q or k: seconds instead of minutes.
     #[arg(long, conflicts_with = "max_seqlen")]
     quick: bool,
-    /// SoC.
+    /// SoC: Ascend910B1 to Ascend910B4. The maker's name may be left out: 910B2.
     #[arg(long, default_value = "Ascend910B2")]
     soc: String,
     /// Cases simulated at a time [default: one for each core of the host].
     #[arg(long)]
     threads: Option<NonZeroUsize>,
-    /// Markdown file whose lines between `<!-- model-time:begin -->` and `<!-- model-time:end -->` are replaced by the tables; with
+    /// Markdown file whose lines between `<!-- model-time:begin -->` and `<!-- model-time:end -->` are
+    /// replaced by the tables; with
     /// `--only` the sections of other topics stay.
     #[arg(long)]
     readme: Option<PathBuf>,
@@ -82,20 +84,7 @@ impl Report {
         if let Some(layers) = &layers {
             let _ = write!(markdown, "\n{}", layers.markdown);
         }
-        // Asks git only if a CSV file is written.
-        let made_from = LazyCell::new(MadeFrom::find);
-        for (section, files) in sections.iter().zip(&files.sections) {
-            if let Some(csv) = &files.csv {
-                let rows = table::csv(results.of(section)?);
-                csv.write_bytes(made_from.stamped(&rows).as_bytes())?;
-            }
-            if let Some(svg) = &files.svg {
-                svg.write_bytes(section.svg(&results)?.as_bytes())?;
-            }
-        }
-        if let Some((csv, layers)) = files.layer_csv.as_ref().zip(layers.as_ref()) {
-            csv.write_bytes(made_from.stamped(&layers.csv).as_bytes())?;
-        }
+        files.write(&sections, &results, layers.as_ref())?;
         if let Some(readme) = readme {
             if self.only.is_empty() {
                 readme.replace(&markdown)?;
@@ -103,7 +92,7 @@ impl Report {
                 readme.update(&markdown)?;
             }
         }
-        fastattention_cli::print(markdown.trim_end())
+        print(markdown.trim_end())
     }
 
     fn max_seqlen(&self) -> u32 {
@@ -132,6 +121,8 @@ impl Report {
 
     /// The files to write, checked before the work begins.
     fn files(&self, sections: &[Section]) -> Result<Files> {
+        let has_charts = self.topics().iter().any(|topic| *topic != Topic::Layer);
+        ensure!(self.svg.is_none() || has_charts, "--svg given; the topic layer has no chart, wanted none");
         let [csv, svg] = [&self.csv, &self.svg].map(|path| path.as_deref().map(Folder::make).transpose());
         let (csv, svg) = (csv?, svg?);
         let file = |folder: &Option<Folder>, name: String| -> Result<Option<Output>> {
@@ -163,6 +154,26 @@ struct Files {
     /// In the order of the sections.
     sections: Vec<SectionFiles>,
     layer_csv: Option<Output>,
+}
+
+impl Files {
+    fn write(&self, sections: &[Section], results: &Results, layers: Option<&layers::Table>) -> Result<()> {
+        // Asks git only if a CSV file is written.
+        let made_from = LazyCell::new(MadeFrom::find);
+        for (section, files) in sections.iter().zip(&self.sections) {
+            if let Some(csv) = &files.csv {
+                let rows = table::csv(results.of(section)?);
+                csv.write_bytes(made_from.stamped(&rows).as_bytes())?;
+            }
+            if let Some(svg) = &files.svg {
+                svg.write_bytes(section.svg(results)?.as_bytes())?;
+            }
+        }
+        if let Some((csv, layers)) = self.layer_csv.as_ref().zip(layers) {
+            csv.write_bytes(made_from.stamped(&layers.csv).as_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 /// Files of one section.

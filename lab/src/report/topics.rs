@@ -39,8 +39,9 @@ const SAMPLED_ABOVE: u64 = 1 << 32;
 /// Longest sequence of a comparison with more heads than [`HEADS`].
 const MANY_HEADS_UP_TO: u32 = 4096;
 
-/// Shares of the peak. The bounds are those of docs/timing.md, "What bounds `flash_fwd`"; the published figure is of causal prefill with
-/// the vendor's operator on a 910B (XY-Serve, ASPLOS 2026, doi 10.1145/3760250.3762228), which gives no length.
+/// Shares of the peak. The bounds are those of docs/timing.md, "What bounds `flash_fwd`"; the published
+/// figure is of causal prefill with the vendor's operator on a 910B (XY-Serve, ASPLOS 2026, doi
+/// 10.1145/3760250.3762228), which gives no length.
 const RATES: Chart = Chart {
     y_desc: "% of the Cubes' peak",
     axis: Axis::Percent,
@@ -55,8 +56,8 @@ const RATES: Chart = Chart {
     marks: &[],
 };
 
-/// The published times are of whole launches on 16 cores of a 910B2, f16, head_dim 128, no mask (pto-isa, torch_jit/flash_atten, both
-/// of its hosts), for 2048 rows of q and of k.
+/// The published times are of whole launches on 16 cores of a 910B2, f16, head_dim 128, no mask (pto-isa,
+/// torch_jit/flash_atten, both of its hosts), for 2048 rows of q and of k.
 const ONE_HEAD: Chart = Chart {
     marks: &[Marks {
         label: "measured by others: PTO kernel, 16 cores of a 910B2, launch included (pto-isa)",
@@ -174,10 +175,12 @@ impl Table {
             )?);
         }
         let about = format!(
-            "`flash_fwd` on the {}: f16, batch 1, {heads} heads, head_dim 128. L2 is empty at the start. The peak is that of 16-bit operands. \
-             Only pairs of query and key that no mask hides count as work.\n\n\
-             \\* marks a sample: the first rows of q of every head against all keys, with the tiling of the whole problem. Every core then runs at \
-             least 16 whole rounds of work items. Without a mask all rows cost the same, so the rate of the sample stands for the whole.",
+            "`flash_fwd` on the {}: f16, batch 1, {heads} heads, head_dim 128. L2 is empty at the start. The \
+             peak is that of 16-bit operands. Only pairs of query and key that no mask hides count as \
+             work.\n\n\
+             \\* marks a sample: the first rows of q of every head against all keys, with the tiling of the \
+             whole problem. Every core then runs at least 16 whole rounds of work items. Without a mask all \
+             rows cost the same, so the rate of the sample stands for the whole.",
             self.soc.name
         );
         let title = "Rate on long sequences";
@@ -195,8 +198,9 @@ impl Table {
             self.charted("f32 scores, causal, us", 1, |s| case(s, DType::F32, Mask::Causal))?,
         ];
         let about = format!(
-            "`flash_fwd` on one head, otherwise as above. The time runs from the first instruction to the last result. A launch adds {} us. \
-             Every case is the second of two launches, as in the tables below, so that L2 holds what fits it.",
+            "`flash_fwd` on one head, otherwise as above. The time runs from the first instruction to the \
+             last result. A launch adds {} us. Every case is the second of two launches, as in the tables \
+             below, so that L2 holds what fits it.",
             self.soc.timing.control.launch_us
         );
         let title = "One head";
@@ -216,9 +220,10 @@ impl Table {
             self.line("gain", 2, |s| Ok(Some(Figure::Us(one(s)?).over(Figure::Us(two(s))))))?,
         ];
         let about = format!(
-            "{HEADS} heads, no mask, f32 scores. *Two levels* is the planner's choice. *One level* is the same kernel with blocks of 128 x 128 \
-             scores. Such a block is one tile of the Cube, and it costs one hand-over to the vector cores. The number of buffers and of \
-             steps that run ahead is the same in both."
+            "{HEADS} heads, no mask, f32 scores. *Two levels* is the planner's choice. *One level* is the \
+             same kernel with blocks of 128 x 128 scores. Such a block is one tile of the Cube, and it costs \
+             one hand-over to the vector cores. The number of buffers and of steps that run ahead is the \
+             same in both."
         );
         let title = "Two-level tiling against one level";
         Ok(Section { file: "tiling", title, about, chart: Chart::US, seqlens: self.seqlens, lines })
@@ -249,12 +254,14 @@ impl Table {
             self.line("M-mask, MB", 2, |_| Ok(Some(small.clone())))?,
         ];
         let about = format!(
-            "{HEADS} heads, causal. A kernel that takes a dense mask cannot skip blocks, and it reads one byte for each pair of query and key, once \
-             for every head. The crate has no such kernel, so its time is bounded from both sides by two that it has: `flash_fwd` without a \
-             mask computes all blocks, and `read_ub` reads the mask and does nothing else. If all of these reads hide behind the computation, \
-             the gain is the smaller figure; if none of them does, it is the larger one.\n\n\
-             The two rows on unfused attention show one softmax kernel, once without a mask and once with a dense mask of f16. It computes all \
-             pairs in both."
+            "{HEADS} heads, causal. A kernel that takes a dense mask cannot skip blocks, and it reads one \
+             byte for each pair of query and key, once for every head. The crate has no such kernel, so its \
+             time is bounded from both sides by two that it has: `flash_fwd` without a mask computes all \
+             blocks, and `read_ub` reads the mask and does nothing else. If all of these reads hide behind \
+             the computation, the gain is the smaller figure; if none of them does, it is the larger \
+             one.\n\n\
+             The two rows on unfused attention show one softmax kernel, once without a mask and once with a \
+             dense mask of f16. It computes all pairs in both."
         );
         let title = "Tiling-mask against a dense mask";
         Ok(Section { file: "mask", title, about, chart: Chart::US, seqlens: self.seqlens, lines })
@@ -294,9 +301,10 @@ impl Table {
             let plan = self.warm(Op::FlashFwd, problem(1, HEADS, s)).plan()?;
             Ok(Some(Figure::Given(plan.workspace_bytes() as f64 / 1e6)))
         })?);
-        let about = "`flash_fwd` with f32 scores against unfused attention. The latter is two matrix products and a softmax kernel, each a launch of its \
-                     own, with scores and P in f16 in device memory. Times are those of the cores: the two further launches are not counted. The \
-                     paper's abstract names up to 10.7 times; its baseline is not public. Ours has none of the passes that a framework adds."
+        let about = "`flash_fwd` with f32 scores against unfused attention. The latter is two matrix \
+         products and a softmax kernel, each a launch of its own, with scores and P in f16 in device memory. \
+         Times are those of the cores: the two further launches are not counted. The paper's abstract names \
+         up to 10.7 times; its baseline is not public. Ours has none of the passes that a framework adds."
             .to_owned();
         let title = "Against unfused attention";
         Ok(Section { file: "standard", title, about, chart: Chart::US, seqlens: self.seqlens, lines })

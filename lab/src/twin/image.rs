@@ -1,7 +1,9 @@
-//! An image of all kernels, compiled with CANN's own headers in CPU-twin mode, whose intrinsics are those of the simulator.
+//! An image of all kernels, compiled with CANN's own headers in CPU-twin mode, whose intrinsics are those of
+//! the simulator.
 //!
-//! CANN declares the intrinsics of the twin as C++ functions (`stub_fun.h`) and keeps their definitions in a closed library.
-//! Here each declaration of an intrinsic that the simulator has gets a definition that forwards to it (`ascendc/twin/twin.h`).
+//! CANN declares the intrinsics of the twin as C++ functions (`stub_fun.h`) and keeps their definitions in a
+//! closed library. Here each declaration of an intrinsic that the simulator has gets a definition that
+//! forwards to it (`ascendc/twin/twin.h`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +30,8 @@ macro_rules! files {
 /// The CPU twin, and what it takes from the simulator's headers: all that stands below AscendC.
 const TWIN_FILES: &[(&str, &str)] = files![
     "sim/casts.def" "sim/entries.cpp" "sim/float_bits.h" "sim/intrinsics_move.h" "sim/intrinsics_scalar.h"
-    "sim/intrinsics_vector.h" "sim/isa.def" "sim/issue.h" "sim/machine_abi.h" "sim/register.h" "twin/twin.cpp" "twin/twin.h"
+    "sim/intrinsics_vector.h" "sim/isa.def" "sim/issue.h" "sim/machine_abi.h" "sim/register.h"
+    "twin/twin.cpp" "twin/twin.h"
 ];
 
 /// The list of instructions: `X(name)`.
@@ -43,9 +46,9 @@ const INTRINSICS: &str = "stub_fun.h";
 /// In the names of headers, in folders `utils`, that declare functions of CANN's checking tool.
 const CHECKS: &str = "_check_";
 
-/// Options with which automatic variables start as 0, also where a constructor begins (g++, clang++ from 16, clang++ before). CANN's
-/// headers read bytes that they never wrote: `GetScalarBitcodeValue` returns the 64 bits of a union after writing the 16 or 32
-/// of an element.
+/// Options with which automatic variables start as 0, also where a constructor begins (g++, clang++ from 16,
+/// clang++ before). CANN's headers read bytes that they never wrote: `GetScalarBitcodeValue` returns the 64
+/// bits of a union after writing the 16 or 32 of an element.
 const ZEROING: [&[&str]; 3] = [
     &["-ftrivial-auto-var-init=zero", "-fno-lifetime-dse"],
     &["-ftrivial-auto-var-init=zero"],
@@ -112,7 +115,8 @@ fn run(what: &str, mut command: Command) -> Result<String> {
     bail!("{what}: {}\n{}", output.status, shortened(&String::from_utf8_lossy(&output.stderr)))
 }
 
-/// The text of a unit that defines the intrinsics, and the checks: they find nothing, the machine checks for itself.
+/// The text of a unit that defines the intrinsics, and the checks: they find nothing, the machine checks for
+/// itself.
 fn definitions(preprocessed: &str) -> String {
     let modelled = modelled_names();
     let mut text = String::from("#include \"twin.h\"\n");

@@ -10,8 +10,7 @@ mod side_by_side;
 use anyhow::{Context, Result};
 use fastattention_cli::kernels::Check;
 
-/// Compiles every kernel with CANN's headers and runs it on the simulator's instructions. Every instruction and result must be that
-/// of the kernel compiled with the simulator's headers.
+/// Where the headers are, and which cases to run.
 #[derive(clap::Args)]
 pub(crate) struct Twin {
     #[command(flatten)]

@@ -17,7 +17,8 @@ use half::{bf16, f16};
 
 use super::side_by_side::Bench;
 
-/// (bytes, blocks) of copies: less than a chunk, a chunk, ends inside a 32-byte block, more blocks than chunks.
+/// (bytes, blocks) of copies: less than a chunk, a chunk, ends inside a 32-byte block, more blocks than
+/// chunks.
 const COPIES: [(usize, u32); 5] = [(1, 1), (32 * 1024, 1), (65_537, 2), (300_001, 3), (100, 4)];
 
 /// Element type of the operands, and of the result (matmul) or the scores (softmax).
@@ -80,7 +81,8 @@ fn copies(bench: &mut Bench) -> Result<()> {
     })
 }
 
-/// Launched as `FlashAttention::self_test` and `AttentionMatmul::self_test` do, which compare the result and keep it.
+/// Launched as `FlashAttention::self_test` and `AttentionMatmul::self_test` do, which compare the result and
+/// keep it.
 fn self_test(bench: &mut Bench) -> Result<()> {
     let kernels = bench.both(|module| module.kernel("fa_self_test"))?;
     let cores = bench.device.soc().cube_cores;
@@ -190,8 +192,8 @@ fn matmuls(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// Columns of the result behind attention: of the first problem a part of what its cores could do, of the second more than the
-/// attention's few cores do.
+/// Columns of the result behind attention: of the first problem a part of what its cores could do, of the
+/// second more than the attention's few cores do.
 fn attention_matmuls(bench: &mut Bench) -> Result<()> {
     let operator = AttentionMatmul::new(&bench.device)?;
     let operators = bench.both(|module| operator.with_kernels_of(module))?;

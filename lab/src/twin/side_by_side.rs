@@ -93,7 +93,8 @@ impl Bench {
         print(format_args!("{kernel}: {count} cases, same results and instructions"))
     }
 
-    /// Calls `launch` with the number of each image, and compares what it leaves in `results`, and the instructions.
+    /// Calls `launch` with the number of each image, and compares what it leaves in `results`, and the
+    /// instructions.
     pub(super) fn side_by_side(
         &mut self,
         results: &[&Buffer],

@@ -1,6 +1,7 @@
 //! `fastattention-lab report`.
 
 use std::fs;
+use std::path::Path;
 
 use tempfile::tempdir;
 
@@ -68,6 +69,9 @@ fn numbers_that_leave_nothing_to_run_are_refused() {
         let message = fails(&["report", "--only", only, "--max-seqlen", most]);
         assert_eq!(message, format!("no topic has a case with at most {most} rows of q and k"));
     }
+    let message = fails(&["report", "--only", "layer", "--svg", "unused"]);
+    assert_eq!(message, "--svg given; the topic layer has no chart, wanted none");
+    assert!(!Path::new("unused").exists());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `fastattention-lab twin`, without CANN: the headers are those of the simulator, in the folders where a CANN has its own.
+//! `fastattention-lab twin`, without CANN: the headers are those of the simulator, in the folders where a
+//! CANN has its own.
 
 use std::fs;
 use std::path::Path;
@@ -47,7 +48,8 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Root of a CANN for the test below, which is skipped without, and folders for `--include`, separated as in PATH.
+/// Root of a CANN for the test below, which is skipped without, and folders for `--include`, separated as in
+/// PATH.
 const CANN: &str = "FA_TEST_CANN";
 const CANN_INCLUDE: &str = "FA_TEST_CANN_INCLUDE";
 

@@ -7,14 +7,12 @@ use fastattention_cli::output::Output;
 use fastattention_cli::sweep::{self, Sweep};
 use fastattention_cli::{print, table};
 
-/// Every combination of the lists, which have commas between their values, is run.
-///
-/// A case that fails is told at the end; the others are in the table and in the file.
+/// What to run, and where to write it.
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     #[command(flatten)]
     sweep: Sweep,
-    /// File for all columns.
+    /// CSV file for all columns.
     #[arg(long)]
     csv: Option<PathBuf>,
 }

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use fastattention::attention::Mask;
 use fastattention::parallel::{plan, plan_with, Problem};
+use fastattention::sim::time::Schedule;
 use fastattention::{DType, Soc};
 use fastattention_cli::output::Output;
+use fastattention_cli::print;
 use fastattention_cli::progress::Progress;
 use fastattention_cli::ranks;
 use fastattention_cli::shape::{parse_dtype, parse_score_dtype};
@@ -37,19 +39,20 @@ pub(crate) struct Layer {
     /// Devices that share the layer.
     #[arg(long, default_value_t = 8)]
     ranks: u32,
-    /// f16 or bf16.
+    /// Element type of all operands: f16 or bf16.
     #[arg(long, default_value = "f16", value_parser = parse_dtype)]
     dtype: DType,
     /// Type in which scores go from the Cube to the vector cores: f32 or f16.
     #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
     score_dtype: DType,
-    /// none, causal or window:L,R.
+    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
+    /// limit.
     #[arg(long, default_value = "causal", value_parser = fastattention_cli::mask::parse_mask)]
     mask: Mask,
-    /// Rows of each block [default: chosen].
+    /// Rows of each block, with commas between them [default: chosen].
     #[arg(long, value_delimiter = ',')]
     block_rows: Option<Vec<u32>>,
-    /// SoC of the devices: Ascend910B1 to B4, or without Ascend.
+    /// SoC of the devices: Ascend910B1 to Ascend910B4. The maker's name may be left out: 910B2.
     #[arg(long, default_value = "Ascend910B2")]
     soc: String,
     /// Run all ranks on simulated devices in model time, and compare with everything as one block.
@@ -69,7 +72,7 @@ impl Layer {
             Some(rows) => plan_with(&problem, soc, rows)?,
             None => plan(&problem, soc)?,
         };
-        fastattention_cli::print(plan.to_string().trim_end())?;
+        print(plan.to_string().trim_end())?;
         if !self.simulate {
             return Ok(());
         }
@@ -86,27 +89,10 @@ impl Layer {
                 blocks.write_trace(&mut to)?;
                 Ok(to.flush()?)
             })?;
-            fastattention_cli::print(format_args!(
-                "{}: {} spans, {} arrows",
-                path.display(),
-                blocks.spans.len(),
-                blocks.edges.len()
-            ))?;
+            let (spans, edges) = (blocks.spans.len(), blocks.edges.len());
+            print(format_args!("{}: {spans} spans, {edges} arrows", path.display()))?;
         }
-        let (us, serial_us) = (blocks.makespan_us, serial.makespan_us);
-        // Nothing takes no time, whatever its blocks.
-        let gain = if us > 0.0 { serial_us / us } else { 1.0 };
-        fastattention_cli::print(format_args!(
-            "model time of {} ranks: {us:.1} us, as one block {serial_us:.1} us: {gain:.3} times as fast",
-            problem.ranks
-        ))?;
-        for device in &blocks.devices {
-            fastattention_cli::print(format_args!(
-                "device {}: computing {:.1} us, transferring {:.1} us, both {:.1} us",
-                device.device, device.computing_us, device.transferring_us, device.overlap_us
-            ))?;
-        }
-        Ok(())
+        compare(&blocks, &serial, problem.ranks)
     }
 
     fn problem(&self) -> Problem {
@@ -116,4 +102,21 @@ impl Layer {
             .with_score_dtype(self.score_dtype)
             .with_mask(self.mask)
     }
+}
+
+/// Tells how long the blocks take, against everything as one block.
+fn compare(blocks: &Schedule, serial: &Schedule, ranks: u32) -> Result<()> {
+    let (us, serial_us) = (blocks.makespan_us, serial.makespan_us);
+    // Nothing takes no time, whatever its blocks.
+    let gain = if us > 0.0 { serial_us / us } else { 1.0 };
+    print(format_args!(
+        "model time of {ranks} ranks: {us:.1} us, as one block {serial_us:.1} us: {gain:.3} times as fast"
+    ))?;
+    for device in &blocks.devices {
+        print(format_args!(
+            "device {}: computing {:.1} us, transferring {:.1} us, both {:.1} us",
+            device.device, device.computing_us, device.transferring_us, device.overlap_us
+        ))?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use fastattention::attention;
+use fastattention_cli::print;
 use fastattention_cli::shape::ShapeArgs;
 
 /// A plan to print.
@@ -40,6 +41,6 @@ impl Plan {
                 text.push_str(&format!("  {}: {}\n", r.candidate, r.reason));
             }
         }
-        fastattention_cli::print(text.trim_end())
+        print(text.trim_end())
     }
 }

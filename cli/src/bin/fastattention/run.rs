@@ -10,6 +10,7 @@ use fastattention::attention::{self, Buffers, FlashAttention, Layout, Mask};
 use fastattention::runtime::{Device, Stream};
 use fastattention::DType;
 use fastattention_cli::output::Output;
+use fastattention_cli::print;
 use fastattention_cli::progress::Progress;
 use fastattention_cli::shape::{parse_layout, parse_scale, parse_score_dtype};
 use safetensors::SafeTensors;
@@ -17,25 +18,28 @@ use safetensors::SafeTensors;
 /// Files and options.
 #[derive(clap::Args)]
 pub(crate) struct Run {
-    /// Safetensors file with q, k and v: [seqlen, heads, dim] or [batch, seqlen, heads, dim], f16 or bf16; other orders by --layout.
+    /// Safetensors file with q, k and v: [seqlen, heads, dim] or [batch, seqlen, heads, dim], f16 or bf16;
+    /// other orders by --layout.
     #[arg(long, short)]
     input: PathBuf,
     /// Safetensors file for o (as q) and lse (f32, [heads, seqlen_q] or [batch, heads, seqlen_q]).
     #[arg(long, short)]
     output: PathBuf,
-    /// Order of the dimensions of q, k, v and o: bsnd ([batch, seqlen, heads, dim]) or bnsd ([batch, heads, seqlen, dim]).
+    /// Order of the dimensions of q, k, v and o: bsnd ([batch, seqlen, heads, dim]) or bnsd ([batch, heads,
+    /// seqlen, dim]).
     #[arg(long, default_value = "bsnd", value_parser = parse_layout)]
     layout: Layout,
     /// Type in which scores go from the Cube to the vector cores: f32 or f16.
     #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
     score_dtype: DType,
-    /// none, causal or window:L,R (keys to the left and right of the diagonal, * = no limit).
+    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
+    /// limit.
     #[arg(long, default_value = "none", value_parser = fastattention_cli::mask::parse_mask)]
     mask: Mask,
     /// Factor of the scores [default: 1/sqrt(head_dim)].
     #[arg(long, allow_hyphen_values = true, value_parser = parse_scale)]
     softmax_scale: Option<f32>,
-    /// sim, sim:N or npu:N.
+    /// Device: sim, sim:N or npu:N.
     #[arg(long, default_value = "sim")]
     device: String,
 }
@@ -70,7 +74,7 @@ impl Run {
         let (dtype, layout, is_unbatched) = (problem.dtype, self.layout, operands.q.is_unbatched);
         let results = Results { dtype, shape, layout, is_unbatched, o: &o, lse: &lse };
         output.write_bytes(&results.file()?)?;
-        fastattention_cli::print(summary(&device, &plan, self.layout, host_time))
+        print(summary(&device, &plan, self.layout, host_time))
     }
 }
 
@@ -95,8 +99,8 @@ fn summary(device: &Device, plan: &attention::Plan, layout: Layout, host_time: D
         "host time from launch to result"
     };
     format!(
-        "{} ({}): {} as {layout}, batch {}, seqlen_q {}, seqlen_k {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, \
-         mask {}, softmax_scale {}, scores {}; {}; {} items on {} cores; {:.3} s {time}",
+        "{} ({}): {} as {layout}, batch {}, seqlen_q {}, seqlen_k {}, num_heads {}, num_heads_k {}, head_dim \
+         {}, head_dim_v {}, mask {}, softmax_scale {}, scores {}; {}; {} items on {} cores; {:.3} s {time}",
         device.name(),
         device.soc().name,
         s.dtype,

@@ -20,7 +20,8 @@ const ROUNDING: f64 = 1.0 / 4096.0;
 pub(crate) struct Comparison {
     /// Largest difference of an element of o from f64.
     pub(crate) error: f64,
-    /// What FlashAttention's tests allow: twice the error of a plain implementation in f16, and the rounding of o.
+    /// What FlashAttention's tests allow: twice the error of a plain implementation in f16, and the rounding
+    /// of o.
     pub(crate) bound: f64,
 }
 

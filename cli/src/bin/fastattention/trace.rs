@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Result};
 use fastattention::sim::time::{LaunchReport, Summary, TraceDialect, TraceOptions, TraceWritten};
 use fastattention_cli::output::Output;
+use fastattention_cli::print;
 use fastattention_cli::progress::Progress;
 use fastattention_cli::shape::ShapeArgs;
 use fastattention_cli::workload::{Op, Workload};
@@ -38,7 +39,12 @@ pub(crate) struct Trace {
     #[arg(long, value_delimiter = ',', requires = "output")]
     cores: Option<Vec<u32>>,
     /// Longest trace in megabytes before compression; cores are left out beyond it, and the file says which.
-    #[arg(long, default_value_t = 100, requires = "output", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 100,
+        requires = "output",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     max_mb: u64,
     /// Start with an empty L2 instead of one that an earlier run has filled.
     #[arg(long)]
@@ -70,17 +76,17 @@ impl Trace {
             let written = self.write(only(&reports)?, path, &output)?;
             // JSON on stdout stays JSON.
             if !self.json {
-                fastattention_cli::print(format_args!("{}: {}", path.display(), told(&written)))?;
+                print(format_args!("{}: {}", path.display(), told(&written)))?;
             }
         }
         let summaries: Vec<Summary> = reports.iter().map(LaunchReport::summary).collect();
         if self.json {
-            fastattention_cli::print(serde_json::to_string_pretty(&summaries)?)?;
+            print(serde_json::to_string_pretty(&summaries)?)?;
         }
         if self.summary {
             let texts: Vec<String> = summaries.iter().map(Summary::to_string).collect();
             let text = if texts.is_empty() { NO_LAUNCH.to_owned() } else { texts.join("\n") };
-            fastattention_cli::print(text.trim_end())?;
+            print(text.trim_end())?;
         }
         Ok(())
     }

@@ -12,13 +12,15 @@ use fastattention::tiling::{Candidate, Timed, Tuned};
 use fastattention::Soc;
 
 use fastattention_cli::output::Output;
+use fastattention_cli::print;
 use fastattention_cli::progress::Progress;
 use fastattention_cli::shape::ShapeFlags;
 
 /// Shapes to tune for.
 #[derive(clap::Args)]
 pub(crate) struct Tune {
-    /// Rows of q; several lengths with commas between them. One that fails is told at the end; the results of the others are kept.
+    /// Rows of q; several lengths with commas between them. One that fails is told at the end; the results of
+    /// the others are kept.
     #[arg(long, required = true, value_delimiter = ',')]
     seqlen_q: Vec<u32>,
     #[command(flatten)]
@@ -60,9 +62,7 @@ impl Tune {
                 }
             };
             if results.is_empty() {
-                fastattention_cli::print(format_args!(
-                    "seqlen_q {seqlen_q}: no rows, so there is no launch to tune"
-                ))?;
+                print(format_args!("seqlen_q {seqlen_q}: no rows, so there is no launch to tune"))?;
                 continue;
             }
             let mut text = format!("seqlen_q {seqlen_q}: model time in us, predicted in brackets\n");
@@ -70,7 +70,7 @@ impl Tune {
                 // Writing to a String cannot fail.
                 let _ = writeln!(text, "{:12.1} ({predicted_us:.1})  {}", timed.model_us, timed.candidate);
             }
-            fastattention_cli::print(text.trim_end())?;
+            print(text.trim_end())?;
             tuned.insert(plan(&problem, soc)?.shape(), results.into_iter().map(|(timed, _)| timed).collect());
             // What is done stays when a later shape fails.
             if output.is_replaced() {
@@ -86,7 +86,8 @@ impl Tune {
         Ok(())
     }
 
-    /// Results of the best candidates by prediction, the fastest first, each with its prediction; none when there is nothing to launch.
+    /// Results of the best candidates by prediction, the fastest first, each with its prediction; none when
+    /// there is nothing to launch.
     fn simulate_all(&self, problem: &Problem, soc: &'static Soc) -> Result<Vec<(Timed, f64)>> {
         let plan = plan(problem, soc)?;
         if plan.num_items() == 0 {

@@ -1,4 +1,5 @@
-//! `fastattention doctor --report DIR`: everything to send back from a machine where something fails, in one folder.
+//! `fastattention doctor --report DIR`: everything to send back from a machine where something fails, in one
+//! folder.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use fastattention_cli::output::Folder;
+use fastattention_cli::print;
 
 /// How often a child is looked after.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -14,11 +16,12 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// Longest time of `npu-smi info`, which takes seconds where a driver answers.
 const NPU_SMI_LIMIT: Duration = Duration::from_secs(60);
 
-/// Writes the folder. The doctor runs in a child process, because a driver can hang or crash, with CANN's own log going
-/// to the folder.
+/// Writes the folder. The doctor runs in a child process, because a driver can hang or crash, with CANN's own
+/// log going to the folder.
 ///
 /// # Errors
-/// When the folder is not empty or cannot be written, and, after writing it, when the doctor found no device that works.
+/// When the folder is not empty or cannot be written, and, after writing it, when the doctor found no device
+/// that works.
 pub(super) fn write(folder: &Path, limit: Duration) -> Result<()> {
     let files = Folder::make(folder)?;
     let folder = files.path();
@@ -41,7 +44,7 @@ pub(super) fn write(folder: &Path, limit: Duration) -> Result<()> {
     let status = format!("doctor: {}\nnpu-smi: {smi}\n", outcome.text());
     status_file.write_bytes(status.as_bytes())?;
 
-    fastattention_cli::print(format_args!("{}written to {}: pack and send it", status, folder.display()))?;
+    print(format_args!("{}written to {}: pack and send it", status, folder.display()))?;
     match outcome {
         Ended::Exited(status) if status.success() => Ok(()),
         _ => bail!("no device is usable and passes its tests; the folder tells why"),

@@ -1,4 +1,5 @@
-//! What the machine itself shows of an NPU and of CANN, without loading anything: device files and version files.
+//! What the machine itself shows of an NPU and of CANN, without loading anything: device files and version
+//! files.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;

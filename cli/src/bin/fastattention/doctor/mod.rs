@@ -12,6 +12,7 @@ use anyhow::{bail, Context, Result};
 use device::DeviceState;
 use fastattention::{acl, runtime};
 use fastattention_cli::kernels;
+use fastattention_cli::print;
 use kernel_build::{Compiler, TARGET};
 use machine::Machine;
 use serde::Serialize;
@@ -31,12 +32,18 @@ pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Write everything to send back when something fails on an NPU to this new or empty folder: this report, the log of
-    /// CANN's libraries, what npu-smi says.
+    /// Write everything to send back when something fails on an NPU to this new or empty folder: this report,
+    /// the log of CANN's libraries, what npu-smi says.
     #[arg(long, value_name = "DIR", conflicts_with = "json")]
     report: Option<PathBuf>,
     /// Longest time of the checks behind --report: a driver can hang.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "report", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        requires = "report",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     time_limit: u64,
 }
 
@@ -126,7 +133,7 @@ impl Doctor {
         }
         let report = Report::gather()?;
         let text = if self.json { serde_json::to_string_pretty(&report)? } else { report.text() };
-        fastattention_cli::print(text.trim_end())?;
+        print(text.trim_end())?;
         if !report.devices.iter().any(DeviceState::passes) {
             bail!("no device is usable and passes its tests");
         }

@@ -1,5 +1,5 @@
-//! `fastattention kernels`, without CANN: the headers are those of the simulator, in the folders where a CANN has its own.
-#![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+//! `fastattention kernels`, without CANN: the headers are those of the simulator, in the folders where a CANN
+//! has its own.
 
 use std::fs;
 use std::path::Path;
@@ -7,11 +7,9 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-const TWIN: &str = "tools/tikicpulib/lib/include";
+use super::tool;
 
-fn tool() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_fastattention"))
-}
+const TWIN: &str = "tools/tikicpulib/lib/include";
 
 fn check(cann: &Path) -> Command {
     let mut command = tool();
@@ -30,7 +28,8 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// A folder that looks like a CANN: the main header in `main`, `text` after what it includes, and the twin's headers, empty.
+/// A folder that looks like a CANN: the main header in `main`, `text` after what it includes, and the twin's
+/// headers, empty.
 fn fake_cann(main: &str, text: &str) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let sim = concat!(env!("CARGO_MANIFEST_DIR"), "/../ascendc/sim/kernel_operator.h");

@@ -1,5 +1,4 @@
 //! `fastattention doctor`, as text and as JSON, on machines made up with variables.
-#![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
 use std::fs;
 use std::path::Path;
@@ -7,15 +6,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::tool_without;
+
 /// Exit code, stdout, stderr, with these variables and no other of the crate, of CANN or for compilers.
 fn doctor(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fastattention"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["FASTATTENTION_", "ASCEND_", "CXX"].iter().any(|prefix| text.starts_with(prefix)) {
-            command.env_remove(name);
-        }
-    }
+    let mut command = tool_without(&["FASTATTENTION_", "ASCEND_", "CXX"]);
     let output = command.arg("doctor").args(args).envs(variables.iter().copied()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))

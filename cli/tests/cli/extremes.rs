@@ -1,13 +1,15 @@
-//! Every command with sizes at the ends of their ranges: a clear error or an answer, within a bound of time and memory, never a panic.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+//! Every command with sizes at the ends of their ranges: a clear error or an answer, within a bound of time
+//! and memory, never a panic.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
+use fastattention_testkit::child;
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::tempdir;
+
+use super::TOOL;
 
 /// Far from what a loaded machine needs for a refusal.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -17,28 +19,17 @@ const ADDRESS_SPACE: &str = "4000000";
 
 /// Runs a program with limited memory, at most so long.
 fn limited(program: &Path, args: &[&str]) -> Output {
-    let mut child = Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", "ulimit -v \"$1\" && shift && exec \"$@\"", "sh", ADDRESS_SPACE])
         .arg(program)
         .args(args)
-        .env_remove("RANK")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let start = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if start.elapsed() > LIMIT {
-            child.kill().unwrap();
-            panic!("{args:?} does not end");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
+        .env_remove("RANK");
+    child::run(&mut command, LIMIT)
 }
 
 fn fastattention(args: &[&str]) -> Output {
-    limited(Path::new(env!("CARGO_BIN_EXE_fastattention")), args)
+    limited(Path::new(TOOL), args)
 }
 
 /// An error with all of `parts`, by a code that is neither a panic's nor a signal's.

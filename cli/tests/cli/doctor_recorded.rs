@@ -1,6 +1,5 @@
-//! `fastattention doctor` on a machine whose driver is the recorder: one NPU, and faults that only a child survives.
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+//! `fastattention doctor` on a machine whose driver is the recorder: one NPU, and faults that only a child
+//! survives.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +8,14 @@ use std::process::{Command, Output};
 use fastattention_testkit::recorder;
 use serde_json::{json, Value};
 
+use super::TOOL;
+
 fn library() -> &'static Path {
     &recorder::libraries(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("doctor_recorded")).newest
 }
 
 fn report(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fastattention"))
+    Command::new(TOOL)
         .args(["doctor", "--report"])
         .arg(folder.join("report"))
         .args(args)
@@ -50,7 +51,8 @@ fn a_report_holds_everything_to_send_back() {
     let npu = &doctor["devices"][1];
     assert_eq!((&npu["name"], &npu["soc"]), (&json!("npu:0"), &json!("Ascend910B2")));
     assert_eq!((&npu["free_bytes"], &npu["total_bytes"]), (&json!(3), &json!(4)));
-    // Without kernels for an NPU nothing is launched; with them the recorder, which runs none, fails one of the tests.
+    // Without kernels for an NPU nothing is launched; with them the recorder, which runs none, fails one of
+    // the tests.
     assert!(npu["launch_test"]["passed"] == false || npu["self_test"]["passed"] == false, "{npu}");
     let variable = |v: &Value| v["name"] == "ASCEND_PROCESS_LOG_PATH";
     assert!(doctor["variables"].as_array().unwrap().iter().any(variable), "{doctor}");

@@ -1,6 +1,5 @@
-//! What is found where CANN is installed, and what is said when it cannot be used: libraries made of C text, in folders
-//! made up with variables.
-#![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+//! What is found where CANN is installed, and what is said when it cannot be used: libraries made of C text,
+//! in folders made up with variables.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+use super::tool_without;
 
 /// A library with all required functions: they succeed, except for those in `special`.
 fn build(path: &Path, special: &[(&str, &str)]) {
@@ -35,13 +36,7 @@ fn compile(path: &Path, source: &str, link: &[&str]) {
 
 /// The report on a machine with these variables and no others of the crate or of CANN.
 fn report(variables: &[(&str, &Path)]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fastattention"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if ["FASTATTENTION_", "ASCEND_", "LD_LIBRARY_PATH"].iter().any(|prefix| text.starts_with(prefix)) {
-            command.env_remove(name);
-        }
-    }
+    let mut command = tool_without(&["FASTATTENTION_", "ASCEND_", "LD_LIBRARY_PATH"]);
     let output = command.args(["doctor", "--json"]).envs(variables.iter().copied()).output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
 }
@@ -100,7 +95,8 @@ fn a_driver_that_is_not_installed_is_told_apart_from_a_missing_cann() {
     assert!(reason.contains("the NPU driver, which is not installed"), "{reason}");
 }
 
-/// Where a library was found that is in `lib64` of the folder that the variable names, and the paths tried before.
+/// Where a library was found that is in `lib64` of the folder that the variable names, and the paths tried
+/// before.
 fn found(variable: &str, file: &str) -> (tempfile::TempDir, Value, Vec<PathBuf>) {
     let root = tempfile::tempdir().unwrap();
     build(&root.path().join("lib64").join(file), &[]);

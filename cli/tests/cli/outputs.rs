@@ -1,21 +1,23 @@
-//! Files that the commands write: real files, links, FIFOs, devices, folders. A path that cannot be written is refused before the work
-//! begins, what is not the output stays as it is, and nothing waits for ever.
+//! Files that the commands write: real files, links, FIFOs, devices, folders. A path that cannot be written
+//! is refused before the work begins, what is not the output stays as it is, and nothing waits for ever.
 //!
-//! Tests may run as root, who ignores permissions: what cannot be written is a folder that is none, or lies in /proc.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+//! Tests may run as root, who ignores permissions: what cannot be written is a folder that is none, or lies
+//! in /proc.
 
 use std::fs::{self, Permissions};
 use std::io::Read as _;
 use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastattention::tiling::Tuned;
 use fastattention::Soc;
+use fastattention_testkit::child;
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
+
+use super::{tool, TOOL};
 
 /// Far from what a loaded machine needs for the commands of these tests.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -24,33 +26,20 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SHAPE: [&str; 4] = ["--num-heads", "1", "--head-dim", "16"];
 
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fastattention"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("FASTATTENTION_") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = tool();
     command.args(args).stdin(Stdio::null());
     command
 }
 
 /// The outcome of a process that ends by itself.
 #[track_caller]
-fn ended(mut child: Child) -> Output {
-    let start = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if start.elapsed() > LIMIT {
-            child.kill().unwrap();
-            panic!("still running after {LIMIT:?}: {:?}", child.wait_with_output().unwrap());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
+fn ended(child: Child) -> Output {
+    child::finish(child, LIMIT)
 }
 
 #[track_caller]
 fn fastattention(args: &[&str]) -> Output {
-    ended(command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    child::run(&mut command(args), LIMIT)
 }
 
 /// Stdout and stderr.
@@ -104,7 +93,8 @@ impl Scratch {
 /// Name and arguments of a command that writes one file, whose path comes last.
 type Writer = (&'static str, Vec<String>);
 
-/// Every option of every command that names one output file; `head_dim` 17 and `input` "missing" make work that fails when it begins.
+/// Every option of every command that names one output file; `head_dim` 17 and `input` "missing" make work
+/// that fails when it begins.
 fn writers(scratch: &Scratch, input: &str, head_dim: u32) -> Vec<Writer> {
     let shape = format!("--num-heads 1 --head-dim {head_dim}");
     let lines = [
@@ -208,13 +198,12 @@ fn links_are_followed_and_everything_beside_the_output_stays() {
 #[test]
 fn a_new_file_has_the_permissions_that_the_user_gives_new_files() {
     let scratch = Scratch::new();
-    let tool = env!("CARGO_BIN_EXE_fastattention");
     let line = "umask 027; exec \"$@\"";
     let writers = writers(&scratch, "in", 16);
     for writer in &writers {
         let output = scratch.arg(writer.0);
         let status =
-            Command::new("sh").args(["-c", line, "sh", tool]).args(with(writer, &output)).output().unwrap();
+            Command::new("sh").args(["-c", line, "sh", TOOL]).args(with(writer, &output)).output().unwrap();
         assert!(status.status.success(), "{status:?}");
         assert_eq!(mode(Path::new(&output)), 0o640, "{}", writer.0);
     }
@@ -318,7 +307,8 @@ fn tune_adds_to_a_file_and_refuses_one_that_it_would_spoil() {
     assert_eq!(fs::read_to_string(&output).unwrap(), spoilt);
 }
 
-/// In a folder like /tmp only its owner may replace a file, though all may write to it: found before the work, not after.
+/// In a folder like /tmp only its owner may replace a file, though all may write to it: found before the
+/// work, not after.
 #[test]
 fn a_file_of_another_user_in_a_sticky_folder_is_refused() {
     use std::os::unix::process::CommandExt as _;
