@@ -72,7 +72,11 @@ fn the_committed_files_are_up_to_date() {
         } else if bless {
             std::fs::write(committed(file), made).unwrap();
         } else {
-            assert!(made == kept, "{file} differs from what bindgen makes; FA_BLESS=1 writes it");
+            fastattention_testkit::compare::assert_same_text(
+                &kept,
+                &made,
+                &format!("{file}; FA_BLESS=1 writes what bindgen makes"),
+            );
             println!("{file}: as made from the headers");
         }
     }

@@ -7,17 +7,19 @@ use fastattention::baseline::{
 };
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention_testkit::compare::{assert_all, assert_same};
+use fastattention_testkit::device::device;
 use half::f16;
 
-fn sim() -> (Device, Stream) {
-    let device = Device::open("sim").unwrap();
+/// A device and a stream of it.
+fn lane(device: Device) -> (Device, Stream) {
     let stream = Stream::new(&device).unwrap();
     (device, stream)
 }
 
 #[test]
 fn sums_are_exact_for_any_length_and_tiling() {
-    let (device, stream) = sim();
+    let (device, stream) = lane(device(|_| ()));
     let add = Add::new(&device).unwrap();
     let small = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0 };
     for (n, tiling) in [
@@ -39,8 +41,9 @@ fn sums_are_exact_for_any_length_and_tiling() {
             stream.synchronize().unwrap();
             let mut z = vec![0.0f32; n + 16];
             z_gm.copy_to_host(&mut z).unwrap();
-            assert!((0..n).all(|i| z[i] == x[i] + y[i]), "{n} {tiling:?}");
-            assert!(z[n..].iter().all(|&z| z == -1.0), "{n} {tiling:?}: wrote behind the end");
+            let sums: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+            assert_same(&z[..n], &sums, &format!("{tiling:?}"));
+            assert_all(&z[n..], &-1.0, &format!("behind the end of {n}, {tiling:?}"));
         }
         let [x, y] = [x, y].map(|data| data.into_iter().map(f16::from_f32).collect::<Vec<_>>());
         let [x_gm, y_gm] = [&x, &y].map(|data| Buffer::from_slice(&device, data).unwrap());
@@ -82,7 +85,7 @@ fn tilings_of_sums_that_do_not_work_are_refused() {
 
 #[test]
 fn copies() {
-    let (device, stream) = sim();
+    let (device, stream) = lane(device(|_| ()));
     let data: Vec<u8> = (0..100_003u32).map(|i| (i * 7 % 251) as u8).collect();
     let src = Buffer::from_slice(&device, &data).unwrap();
     let dst = Buffer::alloc(&device, data.len()).unwrap();
@@ -105,7 +108,7 @@ static SIM_KERNELS: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
 /// before it; that it goes no further, from the absence of one where the memory ends behind it.
 #[test]
 fn reads_reach_the_last_element_and_stay_inside() {
-    let (device, stream) = sim();
+    let (device, stream) = lane(Device::open("sim").unwrap());
     let read = Read::new(&device).unwrap();
     let whole = ReadFrom::new([100, 130], [16, 64], 3);
     let shapes = [
@@ -178,7 +181,7 @@ fn stream_of(op: VectorOp) -> VectorStreamTiling {
 
 #[test]
 fn vector_instructions_on_ones() {
-    let (device, stream) = sim();
+    let (device, stream) = lane(device(|_| ()));
     let vector = VectorStream::new(&device).unwrap();
     let out = Buffer::alloc(&device, 5 * 256).unwrap();
     for (op, want) in [
@@ -203,13 +206,13 @@ fn vector_instructions_on_ones() {
         stream.synchronize().unwrap();
         let mut got = [f16::ZERO; 640];
         out.copy_to_host(&mut got).unwrap();
-        assert!(got.iter().all(|&x| x == f16::from_f32(want)), "{op:?}: {}", got[0]);
+        assert_all(&got, &f16::from_f32(want), &format!("{op:?}"));
     }
 }
 
 #[test]
 fn vector_instructions_without_barriers_race_where_races_are_checked() {
-    let (device, stream) = sim();
+    let (device, stream) = lane(Device::open("sim").unwrap());
     let out = Buffer::alloc(&device, 5 * 256).unwrap();
     let tiling = VectorStreamTiling { barrier: false, ..stream_of(VectorOp::Add) };
     VectorStream::new(&device).unwrap().launch(&stream, &tiling, DType::F32, (&out).into()).unwrap();

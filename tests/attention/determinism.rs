@@ -4,6 +4,7 @@
 use fastattention::tiling::Mask;
 use fastattention::DType;
 use fastattention_testkit::cases::{Case, Layout, Values};
+use fastattention_testkit::compare::assert_same;
 use fastattention_testkit::device::attention;
 use fastattention_testkit::run::run;
 
@@ -48,10 +49,8 @@ fn bits_do_not_depend_on_interleaving_or_threads() {
         reference.check().unwrap();
         for threads in [2, 5] {
             let operator = attention(|config| config.threads = threads);
-            assert!(
-                run(&operator, &case, None).unwrap().bits == reference.bits,
-                "{threads} threads: {case:?}"
-            );
+            let result = run(&operator, &case, None).unwrap();
+            assert_same(&result.bits, &reference.bits, &format!("{threads} threads: {case:?}"));
         }
         for seed in 0..SEEDS {
             let operator = attention(|config| {
@@ -59,7 +58,7 @@ fn bits_do_not_depend_on_interleaving_or_threads() {
                 config.threads = 1 + usize::try_from(seed % 3).unwrap();
             });
             let result = run(&operator, &case, None).unwrap_or_else(|e| panic!("seed {seed}: {e}: {case:?}"));
-            assert!(result.bits == reference.bits, "seed {seed} gives other bits: {case:?}");
+            assert_same(&result.bits, &reference.bits, &format!("seed {seed}: {case:?}"));
         }
     }
 }

@@ -23,3 +23,4 @@ mod sweep;
 mod tiling_order;
 mod tiling_props;
 mod tilings;
+mod tuning;

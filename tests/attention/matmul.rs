@@ -5,6 +5,7 @@ use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::ModelTime;
 use fastattention::{sim, DType, Soc};
 use fastattention_testkit::compare::product_error;
+use fastattention_testkit::device::device;
 use fastrand::Rng;
 use half::{bf16, f16};
 
@@ -16,7 +17,7 @@ fn soc() -> &'static Soc {
 }
 
 fn matmul() -> Matmul {
-    Matmul::new(&Device::open("sim").unwrap()).unwrap()
+    Matmul::new(&device(|_| ())).unwrap()
 }
 
 /// Values of the operands' type, as f64 and as bytes. Sums of 1000 products stay within f16.
@@ -259,9 +260,7 @@ fn given_tilings() {
 fn results_do_not_depend_on_the_interleaving_or_the_number_of_cores() {
     let problem = Problem::new(DType::F16, [100, 120, 90]);
     for seed in 0..4 {
-        let mut config = sim::Config::new(soc());
-        config.seed = Some(seed);
-        let matmul = Matmul::new(&Device::simulated(config).unwrap()).unwrap();
+        let matmul = Matmul::new(&device(|config| config.seed = Some(seed))).unwrap();
         for num_cores in [1, 2, 24] {
             check(&matmul, &problem, Some(Tiling { num_cores, ..tiling() }));
         }
@@ -275,7 +274,7 @@ fn results_do_not_depend_on_the_interleaving_or_the_number_of_cores() {
 
 #[test]
 fn a_launch_refuses_operands_that_do_not_fit() {
-    let matmul = matmul();
+    let matmul = Matmul::new(&Device::open("sim").unwrap()).unwrap();
     let device = matmul.device();
     let stream = Stream::new(device).unwrap();
     let plan = plan(&Problem::new(DType::F16, [4, 5, 6]), soc()).unwrap();

@@ -5,6 +5,7 @@ use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::{Candidate, Mask};
 use fastattention::DType;
 use fastattention_testkit::cases::{Case, Layout, Values};
+use fastattention_testkit::compare::assert_same;
 use fastattention_testkit::data::{operands, problem};
 use fastattention_testkit::device::attention;
 use half::f16;
@@ -83,9 +84,9 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
         {
             let mut parts: Vec<Plan> =
                 cuts.windows(2).map(|cut| plan.part(cut[0]..cut[1]).unwrap()).collect();
-            assert!(launcher.run(&parts) == whole, "{mask}: bits differ");
+            assert_same(&launcher.run(&parts), &whole, &format!("{mask}: bits"));
             parts.reverse();
-            assert!(launcher.run(&parts) == whole, "{mask}: bits differ");
+            assert_same(&launcher.run(&parts), &whole, &format!("{mask}: bits"));
         }
 
         // Of one part alone, the rest is as it was: row blocks 1 and 2 of batch 1, but for head 3 in the second one.
@@ -99,7 +100,7 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
                 for bytes in [at..at + 64, at_lse..at_lse + 4] {
                     let given = &alone[bytes.clone()];
                     if batch == 1 && (32..if head == 3 { 64 } else { 96 }).contains(&row) {
-                        assert!(given == &whole[bytes], "{mask}: row {row} of head {head}");
+                        assert_same(given, &whole[bytes], &format!("{mask}: row {row} of head {head}"));
                     } else {
                         assert!(
                             given.iter().all(|&b| b == UNTOUCHED),
@@ -132,7 +133,7 @@ fn groups_of_heads_give_the_bits_of_single_items() {
     let inputs = operands::<f16>(&case).map(|o| Buffer::from_slice(operator.device(), &o.data).unwrap());
     let launcher = Launcher { operator: &operator, inputs, plan: plan.clone() };
     let items: Vec<Plan> = (0..60).map(|item| plan.part(item..item + 1).unwrap()).collect();
-    assert!(launcher.run(&[plan]) == launcher.run(&items));
+    assert_same(&launcher.run(&items), &launcher.run(&[plan]), "one item at a time");
 }
 
 #[test]

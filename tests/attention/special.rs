@@ -5,6 +5,7 @@ use fastattention::attention::{host, Problem};
 use fastattention::tiling::Mask;
 use fastattention::DType;
 use fastattention_testkit::cases::{Case, Layout, Values};
+use fastattention_testkit::compare::assert_all;
 use fastattention_testkit::data::{operands, Operand};
 use fastattention_testkit::device::attention;
 use fastattention_testkit::run::{run_typed, Results};
@@ -90,8 +91,8 @@ fn a_row_whose_scores_are_all_minus_infinity_is_empty() {
             row(q, i, 0, 32)[0] = f16::ONE;
         }
     });
-    assert!(results.lse[..70].iter().all(|&x| x == f64::NEG_INFINITY));
-    assert!((0..70).all(|i| results.o[i * 96..i * 96 + 48].iter().all(|&x| x == 0.0)));
+    assert_all(&results.lse[..70], &f64::NEG_INFINITY, "lse");
+    (0..70).for_each(|i| assert_all(&results.o[i * 96..i * 96 + 48], &0.0, &format!("row {i}")));
 }
 
 #[test]
@@ -120,8 +121,8 @@ fn no_keys_give_zero_and_minus_infinity() {
     for mask in [Mask::None, Mask::Causal] {
         let case = Case { seqlen_k: 0, ..case(mask) };
         let results = check(&case, |_| ());
-        assert!(results.o.iter().all(|&x| x == 0.0));
-        assert!(results.lse.iter().all(|&x| x == f64::NEG_INFINITY));
+        assert_all(&results.o, &0.0, "o");
+        assert_all(&results.lse, &f64::NEG_INFINITY, "lse");
     }
 }
 

@@ -3,12 +3,13 @@
 use fastattention::attention::host::Element;
 use fastattention::baseline::{dense_causal_mask, plan, StandardArgs, StandardAttention};
 use fastattention::reference::{self, Params};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::Mask;
-use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention::{DType, ErrorKind, Soc};
 use fastattention_testkit::cases::{Case, Layout, Values};
 use fastattention_testkit::compare::{check_o, unit};
 use fastattention_testkit::data::{operands, problem, Operand};
+use fastattention_testkit::device::device;
 use half::{bf16, f16};
 
 fn soc() -> &'static Soc {
@@ -103,7 +104,7 @@ fn check_typed<T: Element + reference::Element>(operator: &StandardAttention, ca
 
 #[test]
 fn lengths_heads_masks_and_types() {
-    let operator = StandardAttention::new(&Device::open("sim").unwrap()).unwrap();
+    let operator = StandardAttention::new(&device(|_| ())).unwrap();
     let mut turn = 0;
     for seqlens in [[1, 1], [3, 2], [7, 65], [64, 64], [130, 70], [100, 200], [90, 1030]] {
         for mask in [Mask::None, Mask::Causal] {
@@ -121,7 +122,7 @@ fn lengths_heads_masks_and_types() {
 
 #[test]
 fn rows_longer_than_a_chunk_and_large_scores() {
-    let operator = StandardAttention::new(&Device::open("sim").unwrap()).unwrap();
+    let operator = StandardAttention::new(&device(|_| ())).unwrap();
     let mut long = case(DType::F16, [5, 5000], [1, 1], [16, 16], Mask::Causal);
     long.batch = 1;
     check(&operator, &long, DType::F32);
@@ -135,9 +136,7 @@ fn rows_longer_than_a_chunk_and_large_scores() {
 #[test]
 fn interleavings() {
     for seed in 0..3 {
-        let mut config = sim::Config::new(soc());
-        config.seed = Some(seed);
-        let operator = StandardAttention::new(&Device::simulated(config).unwrap()).unwrap();
+        let operator = StandardAttention::new(&device(|config| config.seed = Some(seed))).unwrap();
         check(&operator, &case(DType::F16, [100, 1100], [2, 1], [32, 32], Mask::Causal), DType::F32);
     }
 }

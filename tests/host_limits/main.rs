@@ -12,10 +12,11 @@ mod inject;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use fastattention_testkit::child;
 use inject::Resource;
 use work::Work;
 
@@ -51,24 +52,9 @@ fn missing() -> &'static Path {
 
 /// Runs a job in a process of its own.
 fn run(job: &str) -> Output {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(JOB, job)
-        .env("HCCL_CONNECT_TIMEOUT", CONNECT_TIMEOUT)
-        .env(work::MISSING, missing())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            panic!("{job}: hangs: {:?}", child.wait_with_output());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
+    let mut command = child::test(module_path!(), "child");
+    command.env(JOB, job).env("HCCL_CONNECT_TIMEOUT", CONNECT_TIMEOUT).env(work::MISSING, missing());
+    child::run(&mut command, LIMIT)
 }
 
 /// Runs a job and returns its last words.

@@ -6,6 +6,7 @@ use std::io::Read;
 use fastattention::attention::{plan, Problem};
 use fastattention::tiling::Tuned;
 use fastattention::{DType, Soc};
+use fastattention_testkit::compare::assert_same_text;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -27,7 +28,7 @@ fn traces_are_written_plain_and_compressed() {
     let plain = fs::read_to_string(&plain).unwrap();
     let mut unpacked = String::new();
     flate2::read::GzDecoder::new(fs::File::open(&packed).unwrap()).read_to_string(&mut unpacked).unwrap();
-    assert!(plain == unpacked, "the same launch gives the same trace");
+    assert_same_text(&unpacked, &plain, "the same launch gives the same trace");
     let json: Value = serde_json::from_str(&plain).unwrap();
     assert_eq!(json["otherData"]["kernel"], "fa_flash_fwd_f16");
     assert!(json["traceEvents"].as_array().unwrap().iter().any(|e| e["tid"] == "CUBE"));

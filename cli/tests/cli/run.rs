@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fastattention_testkit::compare::assert_same;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
@@ -209,8 +210,8 @@ fn a_file_with_heads_first_is_read_and_written_in_that_order() {
     succeeds(&["run", "-i", &smollm2(), "-o", &output, "--mask", "causal"]);
     let bsnd = fs::read(&output).unwrap();
     let bsnd = SafeTensors::deserialize(&bsnd).unwrap();
-    assert!(o.data() == heads_first(bsnd.tensor("o").unwrap().data(), dims("q")), "the same bits");
-    assert!(lse.data() == bsnd.tensor("lse").unwrap().data(), "lse has one order");
+    assert_same(o.data(), &heads_first(bsnd.tensor("o").unwrap().data(), dims("q")), "o");
+    assert_same(lse.data(), bsnd.tensor("lse").unwrap().data(), "lse has one order");
 
     // Batches stand in front of both.
     let bench = Bench::new(&qkv(&[2, 3, 4, 16], &[2, 1, 5, 16], &[2, 1, 5, 32]));

@@ -119,3 +119,64 @@ pub fn assert_same<T: PartialEq + Debug>(got: &[T], want: &[T], what: &str) {
         panic!("{what}: {count} of {len} differ; first [{at}]: got {:?}, want {:?}", got[at], want[at]);
     }
 }
+
+/// Each element is `want`.
+///
+/// # Panics
+/// One is not.
+#[track_caller]
+pub fn assert_all<T: PartialEq + Debug>(got: &[T], want: &T, what: &str) {
+    if let Some(at) = got.iter().position(|value| value != want) {
+        panic!("{what}: [{at}] of {} is {:?}, want {want:?}", got.len(), got[at]);
+    }
+}
+
+/// As [`assert_same`], for texts: the first line that differs, on both sides.
+///
+/// # Panics
+/// They differ.
+#[track_caller]
+pub fn assert_same_text(got: &str, want: &str, what: &str) {
+    let [got, want] = [got, want].map(|text| text.split('\n').collect::<Vec<_>>());
+    let first = got.iter().zip(&want).position(|(got, want)| got != want);
+    if let Some(at) = first.or((got.len() != want.len()).then_some(got.len().min(want.len()))) {
+        panic!("{what}: line {}: got {:?}, want {:?}", at + 1, got.get(at), want.get(at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: impl FnOnce() + std::panic::UnwindSafe) -> Option<String> {
+        std::panic::catch_unwind(body).err().map(|payload| *payload.downcast::<String>().unwrap())
+    }
+
+    #[test]
+    fn what_differs_is_named_on_both_sides() {
+        assert_eq!(message(|| assert_same(&[1, 2, 3], &[1, 2, 3], "sums")), None);
+        let text = message(|| assert_same(&[1, 5, 3, 7], &[1, 2, 3, 4], "sums")).unwrap();
+        assert_eq!(text, "sums: 2 of 4 differ; first [1]: got 5, want 2");
+        assert!(message(|| assert_same(&[1], &[1, 2], "sums")).unwrap().contains("sums: lengths"));
+        assert_eq!(message(|| assert_same_text("a\nb", "a\nb", "text")), None);
+        let text = message(|| assert_same_text("a\nb\n", "a\nc", "text")).unwrap();
+        assert_eq!(text, "text: line 2: got Some(\"b\"), want Some(\"c\")");
+        let text = message(|| assert_same_text("a", "a\nc", "text")).unwrap();
+        assert_eq!(text, "text: line 2: got None, want Some(\"c\")");
+    }
+
+    /// One element of four is off, by as much as `check_o` allows and by more.
+    #[test]
+    fn the_error_may_be_twice_that_of_a_plain_implementation() {
+        let (want, plain) = ([1.0, 2.0, -4.0, f64::NAN], [1.0, 2.0, -3.75, f64::NAN]);
+        let unit = unit(DType::F16);
+        let check = |got: [f64; 4]| check_o(&got, &want, &plain, unit, [1, 2, 1, 2]);
+        let allowed = 2.0 * 0.25 + 4.0 * unit;
+        assert_eq!(check([1.0, 2.0 + allowed, -4.0, f64::NAN]), Ok(()));
+        let error = check([1.0, 2.0, -4.0 - allowed - 1e-9, f64::NAN]).unwrap_err();
+        assert!(error.starts_with("o: 1 of 4 wrong; first at [0, 1, 0, 0]: got -4.5"), "{error}");
+        assert!(check([1.0, 2.0, -4.0, 0.0]).is_err(), "NaN is wanted");
+        assert!(check([f64::NAN, 2.0, -4.0, f64::NAN]).is_err(), "NaN is not wanted");
+        assert!(check([f64::INFINITY, 2.0, -4.0, f64::NAN]).is_err());
+    }
+}

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use fastattention::parallel::{plan, plan_with, Args, Linear, LinearArgs, Problem};
 use fastattention::runtime::Stream;
 use fastattention::{DType, Error, Result, Soc};
+use fastattention_testkit::compare::assert_same;
 use half::f16;
 
 use super::layer::Layer;
-use super::{ranks, Rank, PATIENT};
+use super::{simulated_ranks, Rank, PATIENT};
 
 fn soc() -> &'static Soc {
     Soc::by_name("Ascend910B2").unwrap()
@@ -22,7 +23,7 @@ fn layer(ranks: u32) -> Layer<f16> {
 fn buffers_are_valid(rank: &Rank, layer: &Layer<f16>, number: u32) {
     let mut q = vec![f16::ZERO; layer.shard(number).q.len()];
     rank.buffers.q.copy_to_host(&mut q).unwrap();
-    assert!(q == layer.shard(number).q, "q of rank {number} has changed");
+    assert_same(&q, &layer.shard(number).q, &format!("q of rank {number}"));
     rank.buffers.y.zero().unwrap();
     assert!(rank.y().iter().all(|&b| b == 0));
 }
@@ -38,7 +39,7 @@ fn ranks_with_other_blocks_all_get_an_error() {
     let layer = layer(4);
     let [same, other] = [&[128, 172], &[256, 44]].map(|rows| plan_with(&layer.problem, soc(), rows).unwrap());
     // The larger workspace is that of the larger block.
-    let mut ranks = ranks(&layer, &other, PATIENT);
+    let mut ranks = simulated_ranks(&layer, &other, PATIENT);
     let start = Instant::now();
     let launched: Vec<_> = ranks
         .iter_mut()
@@ -57,7 +58,7 @@ fn ranks_with_other_blocks_all_get_an_error() {
 fn a_rank_that_leaves_is_missed_at_once() {
     let layer = layer(2);
     let plan = plan_with(&layer.problem, soc(), &[128, 172]).unwrap();
-    let mut ranks = ranks(&layer, &plan, PATIENT);
+    let mut ranks = simulated_ranks(&layer, &plan, PATIENT);
     let start = Instant::now();
     drop(ranks.pop());
     let launched = ranks[0].launch(&plan);
@@ -71,7 +72,7 @@ fn a_rank_that_leaves_is_missed_at_once() {
 fn a_rank_that_does_not_come_is_waited_for_no_longer_than_the_timeout() {
     let layer = layer(2);
     let plan = plan(&layer.problem, soc()).unwrap();
-    let mut ranks = ranks(&layer, &plan, Duration::from_millis(300));
+    let mut ranks = simulated_ranks(&layer, &plan, Duration::from_millis(300));
     let launched = ranks[0].launch(&plan);
     let error = told(&ranks[0], launched, 0);
     assert!(error.to_string().contains("rank 1") && error.to_string().contains("not issued"), "{error}");
@@ -88,7 +89,7 @@ fn an_error_of_the_callers_projection_comes_back_and_the_other_rank_gets_one_too
     let layer =
         Layer::<f16>::new(layer(2).problem.with_linear(Linear::Caller { launch_us: 1.0, row_us: 0.0 }), 2);
     let plan = plan_with(&layer.problem, soc(), &[128, 172]).unwrap();
-    let mut ranks = ranks(&layer, &plan, Duration::from_secs(5));
+    let mut ranks = simulated_ranks(&layer, &plan, Duration::from_secs(5));
     for (number, last) in [(0, 128), (1, 300)] {
         let mut linear = |_: &Stream, rows: std::ops::Range<u32>| {
             if rows.end <= last {
@@ -115,7 +116,7 @@ fn an_error_of_the_callers_projection_comes_back_and_the_other_rank_gets_one_too
 fn wrong_operands_are_refused_before_anything_is_queued() {
     let layer = layer(2);
     let plan = plan(&layer.problem, soc()).unwrap();
-    let mut ranks = ranks(&layer, &plan, PATIENT);
+    let mut ranks = simulated_ranks(&layer, &plan, PATIENT);
     let rank = &mut ranks[0];
     let alone = fastattention::parallel::plan(&self::layer(1).problem, soc()).unwrap();
     let refusal = |rank: &mut Rank, plan, change: fn(&mut Args<'_>)| {

@@ -3,23 +3,17 @@
 use fastattention::attention::{self, Mask};
 use fastattention::matmul::{self, BLayout};
 use fastattention::parallel::{plan_with, AttentionMatmul, Problem, Sequence, TilingAllReduce};
-use fastattention::runtime::{Buffer, Device, Stream};
-use fastattention::sim::Config;
+use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::Candidate;
 use fastattention::{DType, ErrorKind, Soc};
+use fastattention_testkit::compare::assert_same;
+use fastattention_testkit::device::device;
 use half::{bf16, f16};
 
 use super::layer::{Layer, Values};
 use super::{Buffers, Rank};
 
 const SEEDS: [Option<u64>; 3] = [None, Some(1), Some(2)];
-
-fn device(seed: Option<u64>) -> Device {
-    let mut config = Config::new(Soc::by_name("Ascend910B2").unwrap());
-    config.check_races = true;
-    config.seed = seed;
-    Device::simulated(config).unwrap()
-}
 
 /// A layer of equally long sequences, its row blocks small enough for some of every kind.
 struct Fused<T> {
@@ -83,10 +77,10 @@ impl<T: Values> Fused<T> {
 
     #[track_caller]
     fn check(&self) {
-        let expected = self.run(&AttentionMatmul::new(&device(None)).unwrap(), false);
+        let expected = self.run(&AttentionMatmul::new(&device(|config| config.seed = None)).unwrap(), false);
         for seed in SEEDS {
-            let got = self.run(&AttentionMatmul::new(&device(seed)).unwrap(), true);
-            assert!(got == expected, "bits differ with seed {seed:?}: {}\n{}", self.attention, self.product);
+            let got = self.run(&AttentionMatmul::new(&device(|config| config.seed = seed)).unwrap(), true);
+            assert_same(&got, &expected, &format!("seed {seed:?}: {}\n{}", self.attention, self.product));
         }
     }
 }
@@ -125,7 +119,7 @@ fn types_masks_and_weights_of_the_two_kernels_are_those_of_the_one() {
 fn a_product_of_another_type_is_refused() {
     let fused = Fused::<f16>::new(Problem::new(DType::F16, [1, 20, 1, 32], 16, 1), 16, BLayout::Kn);
     let wide = matmul::Problem::new(DType::F16, [20, 16, 32]).with_dtype_out(DType::F32);
-    let operator = AttentionMatmul::new(&device(None)).unwrap();
+    let operator = AttentionMatmul::new(&device(|config| config.seed = None)).unwrap();
     let product = matmul::plan(&wide, operator.device().soc()).unwrap();
     let buffer = Buffer::alloc(operator.device(), 1 << 20).unwrap();
     let at = &buffer;
@@ -151,7 +145,7 @@ fn blocks_of_any_number_of_launches_give_the_same_bits() {
     let soc = Soc::by_name("Ascend910B2").unwrap();
     let run = |seed, block_rows: &[u32]| {
         let plan = plan_with(&layer.problem, soc, block_rows).unwrap();
-        let operator = TilingAllReduce::alone(&device(seed)).unwrap();
+        let operator = TilingAllReduce::alone(&device(|config| config.seed = seed)).unwrap();
         let mut rank = Rank {
             buffers: Buffers::new(operator.device(), &layer, &plan, 0),
             stream: Stream::new(operator.device()).unwrap(),
@@ -168,6 +162,6 @@ fn blocks_of_any_number_of_launches_give_the_same_bits() {
     for seed in SEEDS {
         let (launches, y) = run(seed, &[128, 172, 70, 110]);
         assert!(launches.contains(&1) && launches.iter().any(|&count| count > 1), "{launches:?}");
-        assert!(y == expected, "{seed:?}");
+        assert_same(&y, &expected, &format!("seed {seed:?}"));
     }
 }

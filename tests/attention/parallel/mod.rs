@@ -13,30 +13,29 @@ use fastattention::parallel::{Args, AttentionArgs, LinearArgs, Plan, TilingAllRe
 use fastattention::runtime::{Buffer, Communicator, Device, Stream};
 use fastattention::sim::{Config, HcclConfig};
 use fastattention::{Result, Soc};
+use fastattention_testkit::device::devices;
 
 use layer::{Layer, Values};
 
 /// How long ranks wait for each other where they need not.
 const PATIENT: Duration = Duration::from_secs(60);
 
-fn device(exec_timeout: Duration) -> Device {
-    let mut config = Config::new(Soc::by_name("Ascend910B2").unwrap());
+/// Ranks that wait for each other so long, and are not looked at for races.
+fn configure(config: &mut Config, exec_timeout: Duration) {
     config.check_races = false;
     config.hccl = HcclConfig {
         exec_timeout: Some(exec_timeout),
         connect_timeout: Some(PATIENT),
         ..HcclConfig::default()
     };
-    Device::simulated(config).unwrap()
 }
 
 /// One operator a rank, each on a device of its own.
-fn operators(ranks: u32, exec_timeout: Duration) -> Vec<TilingAllReduce> {
-    if ranks == 1 {
-        return vec![TilingAllReduce::alone(&device(exec_timeout)).unwrap()];
+fn operators(devices: &[Device]) -> Vec<TilingAllReduce> {
+    if let [device] = devices {
+        return vec![TilingAllReduce::alone(device).unwrap()];
     }
-    let devices: Vec<Device> = (0..ranks).map(|_| device(exec_timeout)).collect();
-    let communicators = Communicator::init_all(&devices).unwrap();
+    let communicators = Communicator::init_all(devices).unwrap();
     communicators.into_iter().map(|c| TilingAllReduce::new(c).unwrap()).collect()
 }
 
@@ -111,8 +110,22 @@ impl Rank {
 }
 
 /// All ranks of a layer, ready to launch.
-fn ranks<T: Values>(layer: &Layer<T>, plan: &Plan, exec_timeout: Duration) -> Vec<Rank> {
-    let operators = operators(layer.problem.ranks, exec_timeout).into_iter().zip(0..);
+fn ranks<T: Values>(layer: &Layer<T>, plan: &Plan) -> Vec<Rank> {
+    ranks_on(&devices(layer.problem.ranks, |config| configure(config, PATIENT)), layer, plan)
+}
+
+/// As [`ranks`], on the simulator, where an operation may take so long.
+fn simulated_ranks<T: Values>(layer: &Layer<T>, plan: &Plan, exec_timeout: Duration) -> Vec<Rank> {
+    let device = |_| {
+        let mut config = Config::new(Soc::by_name("Ascend910B2").unwrap());
+        configure(&mut config, exec_timeout);
+        Device::simulated(config).unwrap()
+    };
+    ranks_on(&(0..layer.problem.ranks).map(device).collect::<Vec<_>>(), layer, plan)
+}
+
+fn ranks_on<T: Values>(devices: &[Device], layer: &Layer<T>, plan: &Plan) -> Vec<Rank> {
+    let operators = operators(devices).into_iter().zip(0..);
     let of = |(operator, rank): (TilingAllReduce, u32)| Rank {
         buffers: Buffers::new(operator.device(), layer, plan, rank),
         stream: Stream::new(operator.device()).unwrap(),

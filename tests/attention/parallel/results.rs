@@ -5,10 +5,11 @@ use fastattention::matmul::BLayout;
 use fastattention::parallel::{plan, plan_with, Args, Linear, LinearArgs, Problem, Sequence};
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::{DType, Soc};
+use fastattention_testkit::compare::assert_same;
 use half::{bf16, f16};
 
 use super::layer::{Layer, Values};
-use super::{ranks, run, Rank, PATIENT};
+use super::{ranks, run, Rank};
 
 fn soc() -> &'static Soc {
     Soc::by_name("Ascend910B2").unwrap()
@@ -23,11 +24,11 @@ fn check<T: Values>(problem: Problem) {
     let text = format!("{problem:?}");
     let layer = Layer::<T>::new(problem, 11);
     let plan = plan(&layer.problem, soc()).unwrap();
-    let mut ranks = ranks(&layer, &plan, PATIENT);
+    let mut ranks = ranks(&layer, &plan);
     let first = run(&mut ranks, &plan);
     layer.check(&first[0]).unwrap_or_else(|e| panic!("{e}\n{text}\n{plan}"));
-    assert!(first.iter().all(|y| *y == first[0]), "ranks differ: {text}");
-    assert!(run(&mut ranks, &plan) == first, "the second launch differs: {text}");
+    first.iter().for_each(|y| assert_same(y, &first[0], &format!("ranks: {text}")));
+    assert_same(&run(&mut ranks, &plan).concat(), &first.concat(), &format!("the second launch: {text}"));
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn strided_tensors_and_a_given_factor() {
     let mut fused = dense.problem.clone();
     (fused.q_stride, fused.k_stride, fused.v_stride) = (stride, stride, stride);
     let (plan_dense, plan) = (plan(&dense.problem, soc()).unwrap(), plan(&fused, soc()).unwrap());
-    let mut ranks = ranks(&dense, &plan_dense, PATIENT);
+    let mut ranks = ranks(&dense, &plan_dense);
     let expected = run(&mut ranks, &plan_dense);
     dense.check(&expected[0]).unwrap();
     for (rank, at) in ranks.iter_mut().zip(0..) {
@@ -85,7 +86,7 @@ fn strided_tensors_and_a_given_factor() {
         let from = |part: usize| Buffer::from_slice(&device, &rows[part * 64..]).unwrap();
         (rank.buffers.q, rank.buffers.k, rank.buffers.v) = (from(0), from(1), from(2));
     }
-    assert!(run(&mut ranks, &plan) == expected);
+    assert_same(&run(&mut ranks, &plan).concat(), &expected.concat(), "y");
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn the_projection_may_be_the_callers() {
     let problem = Problem::new(DType::F16, [1, 300, 4, 32], 128, 2);
     let layer = Layer::<f16>::new(problem.clone(), 5);
     let given = plan(&layer.problem, soc()).unwrap();
-    let mut ranks = ranks(&layer, &given, PATIENT);
+    let mut ranks = ranks(&layer, &given);
     let expected = run(&mut ranks, &given);
 
     // This "projection" copies y as it was, so the AllReduce doubles what both ranks hold.

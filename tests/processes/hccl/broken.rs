@@ -67,15 +67,27 @@ pub(crate) fn hear(mut from: &UnixStream) -> Value {
 
 /// The first words of rank 1 of 2.
 pub(crate) fn hello(root: &RootInfo) -> [Value; 2] {
+    hello_of(root, 2, &json!({"device": 0, "process": 4242}))
+}
+
+/// Those of rank 1 of `ranks` on a device.
+fn hello_of(root: &RootInfo, ranks: u32, home: &Value) -> [Value; 2] {
     let field = |at: usize| u64::from_le_bytes(root.to_bytes()[at..at + 8].try_into().unwrap());
     let (number, nonce) = (field(20), field(28));
     let limit = json!({"secs": 60, "nanos": 0});
     let settings =
         json!({"exec_timeout": limit, "connect_timeout": limit, "rounding": "EachStep", "order": "Rank"});
     let config = json!({"name": null, "deterministic": null});
-    let home = json!({"device": 0, "process": 4242});
-    let request = json!({"ranks": 2, "rank": 1, "home": home, "settings": settings, "config": config});
+    let request = json!({"ranks": ranks, "rank": 1, "home": home, "settings": settings, "config": config});
     [json!({"version": 2, "number": number, "nonce": nonce}), request]
+}
+
+/// As rank 1 of `ranks`, on device 2 of this process: says its first words.
+pub(crate) fn join_by_hand(root: &RootInfo, ranks: u32) -> UnixStream {
+    let peer = UnixStream::connect(endpoint_of(root)).unwrap();
+    let home = json!({"device": 2, "process": std::process::id()});
+    hello_of(root, ranks, &home).iter().for_each(|word| say(&peer, word));
+    peer
 }
 
 /// Rank 0, here, and a rank 1 that is written by hand.

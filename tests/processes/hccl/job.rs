@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::time::Duration;
 
 use fastattention::runtime::{Buffer, Communicator, Device, MeetingPoint, Rendezvous, RootInfo, Stream};
 use fastattention::sim::{Config, HcclConfig};
@@ -31,6 +31,22 @@ struct Process {
     child: Child,
     stdout: BufReader<ChildStdout>,
     heard: String,
+}
+
+impl Process {
+    /// Waits for the end. Rank, how it ended (`None`: it did not), and all that it printed.
+    fn end(self) -> (usize, Option<ExitStatus>, String) {
+        let Process { rank, child, mut stdout, mut heard } = self;
+        let rest = std::thread::spawn(move || {
+            stdout.read_to_string(&mut heard).unwrap();
+            heard
+        });
+        let (status, output) = match child::wait(child, LIMIT) {
+            Ok(output) => (Some(output.status), output),
+            Err(output) => (None, output),
+        };
+        (rank, status, rest.join().unwrap() + &child::text(&output))
+    }
 }
 
 /// What a process printed.
@@ -107,20 +123,13 @@ impl Job {
 
     /// As [`Self::finish`], except that one rank may fail.
     pub(crate) fn finish_all_but(mut self, victim: usize) -> Vec<Output> {
-        let deadline = Instant::now() + LIMIT;
-        let is_running = |process: &mut Process| process.child.try_wait().unwrap().is_none();
-        while self.processes.iter_mut().any(is_running) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let processes = std::mem::take(&mut self.processes);
+        let ends: Vec<_> =
+            processes.into_iter().map(|process| std::thread::spawn(|| process.end())).collect();
         let mut outputs = Vec::new();
-        for mut process in std::mem::take(&mut self.processes) {
-            let hangs = is_running(&mut process);
-            process.child.kill().unwrap();
-            let status = process.child.wait().unwrap();
-            let (rank, mut text) = (process.rank, process.heard);
-            process.stdout.read_to_string(&mut text).unwrap();
-            process.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-            assert!(!hangs, "rank {rank} hangs: {text}");
+        for end in ends {
+            let (rank, status, text) = end.join().unwrap();
+            let status = status.unwrap_or_else(|| panic!("rank {rank} hangs: {text}"));
             assert!(rank == victim || status.success(), "rank {rank} fails: {text}");
             // The folder of the communicator is gone.
             for endpoint in text.lines().filter_map(|line| line.strip_prefix("endpoint ")) {

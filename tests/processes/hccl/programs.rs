@@ -5,11 +5,11 @@ use std::sync::Barrier;
 use fastattention::attention::{plan, Args, FlashAttention, Problem};
 use fastattention::runtime::{Buffer, CommDType, Communicator, Operand, ReduceOp, RootInfo, Stream};
 use fastattention::{DType, Error, ErrorKind};
+use fastattention_testkit::collectives::{is_supported, reduce, values, OPS, REDUCIBLE};
 use half::f16;
 
 use super::job::{device, endpoint_of, lane, Lane};
-use super::users;
-use fastattention_testkit::collectives::{is_supported, reduce, values, OPS, REDUCIBLE};
+use super::{broken, users};
 
 const I32: CommDType = CommDType::I32;
 
@@ -19,6 +19,12 @@ const CROWD: u32 = 200;
 pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
     match program {
         "joining" => return joining(root, rank, ranks),
+        "joining_by_hand" if rank == 1 => {
+            let _peer = broken::join_by_hand(root, ranks);
+            println!("joined");
+            return drop(sleep());
+        }
+        "joining_by_hand" => return joining(root, rank, ranks),
         "mixed" => return mixed(root, rank),
         "other_users" => return users::other_users(root),
         "silent_peers" => return users::silent_peers(root),

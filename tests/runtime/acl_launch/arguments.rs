@@ -10,7 +10,7 @@ use fastattention::driver::{
 };
 use fastattention::sim;
 
-use super::raw::Bench;
+use super::launcher::Launcher;
 
 /// A value at the end of a page, before one that cannot be read.
 struct Fenced {
@@ -54,7 +54,7 @@ const SIZES: [usize; 5] = [(64 << 10) + 8, 1 << 20, 1 << 40, 1 << 63, usize::MAX
 
 #[test]
 fn sizes_of_kernel_arguments() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let (f, word) = (b.function(c"add_words"), Fenced::with(7_u64));
     let (list, mut param) = (b.args(f), null_mut());
     let first = b.append(list, 1);
@@ -78,7 +78,7 @@ fn sizes_of_kernel_arguments() {
 
 #[test]
 fn memory_of_a_list_is_zeroed_as_far_as_the_list_goes() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let (f, memory, mut handle) = (b.function(c"add_words"), Fenced::new(64 << 10), [0_u64; 8]);
     for size in SIZES {
         let list = handle.as_mut_ptr().cast::<c_void>();
@@ -98,7 +98,7 @@ fn memory_of_a_list_is_zeroed_as_far_as_the_list_goes() {
 
 #[test]
 fn sizes_of_images_options_and_attributes() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let mut module = null_mut();
     let load = b.t.aclrtBinaryLoadFromData.unwrap();
     let image = Fenced::with(*b"\x7fELF");
@@ -128,7 +128,7 @@ fn sizes_of_images_options_and_attributes() {
 /// Rows are not looked at one by one: any number takes as long.
 #[test]
 fn rows_of_copies() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let (device, word) = (b.words(&[0; 2]), Fenced::with(7_u64));
     for height in [4, 1 << 20, 1 << 40, usize::MAX] {
         for (pitch, kind) in [(8, 1), (1 << 40, 1), (usize::MAX, 1), (usize::MAX / 2, 0)] {
@@ -142,7 +142,7 @@ fn rows_of_copies() {
 
 #[test]
 fn numbers_of_devices() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let (mut comms, device) = ([null_mut::<c_void>() as HcclComm; 1], Fenced::with(b.id));
     for count in [1 << 20, u32::MAX] {
         let code =
@@ -169,7 +169,7 @@ fn calls_in_the_destructor_of_a_thread_key() {
             assert!((t.aclGetRecentErrMsg)().is_null());
         }
     }
-    let b = Bench::new();
+    let b = Launcher::new();
     let (f, id) = (b.function(c"add_words").addr(), b.id);
     std::thread::spawn(move || {
         let (t, mut key) = (sim::acl_table(), 0);

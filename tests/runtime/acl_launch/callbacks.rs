@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastattention::sim;
 use fastattention_testkit::child;
 
-use super::raw::Bench;
+use super::launcher::Launcher;
 
 type Function = unsafe extern "C" fn(*mut c_void);
 
@@ -25,7 +25,7 @@ fn as_c(function: unsafe extern "C-unwind" fn(*mut c_void)) -> Function {
 
 #[test]
 fn a_panic_is_an_error_of_the_stream() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let code = unsafe { (b.t.aclrtLaunchHostFunc.unwrap())(b.stream, Some(as_c(panics)), null_mut()) };
     assert_eq!(code, 0);
     b.refused(
@@ -42,7 +42,7 @@ fn a_panic_is_an_error_of_the_stream() {
 
 #[test]
 fn a_panic_is_an_error_of_the_thread_that_handles_callbacks() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let client = sim::client_table();
     unsafe {
         let thread = libc::pthread_self();
@@ -87,7 +87,7 @@ fn child() {
     let (function, library) = job.split_once(' ').unwrap();
     let library = unsafe { libloading::Library::new(Path::new(library)) }.unwrap();
     let function = *unsafe { library.get::<Function>(function.as_bytes()) }.unwrap();
-    let b = Bench::new();
+    let b = Launcher::new();
     assert_eq!(unsafe { (b.t.aclrtLaunchHostFunc.unwrap())(b.stream, Some(function), null_mut()) }, 0);
     assert_eq!(b.synchronize(), 0);
 }

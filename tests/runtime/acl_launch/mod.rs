@@ -12,6 +12,7 @@ mod arguments;
 mod callbacks;
 #[cfg(target_os = "linux")]
 mod images;
+mod launcher;
 mod raw;
 mod safe;
 mod threads;

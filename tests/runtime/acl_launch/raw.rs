@@ -1,124 +1,17 @@
 //! Through the raw table.
 
-use std::ffi::{c_void, CStr, CString};
+use std::ffi::{c_void, CString};
 use std::io::Write;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
-use fastattention::driver::{AclTable, LaunchAttr, LaunchAttrValue, LaunchCfg, PlaceHolderInfo};
-use fastattention::{sim, Soc};
+use fastattention::driver::{LaunchAttr, LaunchAttrValue, LaunchCfg, PlaceHolderInfo};
 
 use super::image;
-
-/// A fresh device with the image loaded and a stream.
-pub(crate) struct Bench {
-    pub(crate) t: &'static AclTable,
-    pub(crate) id: i32,
-    module: *mut c_void,
-    pub(crate) stream: *mut c_void,
-}
-
-impl Bench {
-    pub(crate) fn new() -> Self {
-        let id = sim::add_device(sim::Config::new(Soc::by_name("Ascend910B2").unwrap()));
-        let t = sim::acl_table();
-        let (mut module, mut stream) = (null_mut(), null_mut());
-        unsafe {
-            assert_eq!((t.aclrtSetDevice)(id), 0);
-            let load = t.aclrtBinaryLoadFromData.unwrap();
-            assert_eq!(load(image().as_ptr().cast(), image().len(), null(), &mut module), 0);
-            assert_eq!((t.aclrtCreateStream)(&mut stream), 0);
-        }
-        Self { t, id, module, stream }
-    }
-
-    pub(crate) fn text(&self) -> String {
-        let text = unsafe { (self.t.aclGetRecentErrMsg)() };
-        if text.is_null() {
-            return String::new();
-        }
-        unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned()
-    }
-
-    #[track_caller]
-    pub(crate) fn refused(&self, code: i32, want: i32, parts: &[&str]) {
-        let text = self.text();
-        assert_eq!(code, want, "{text}");
-        for part in parts {
-            assert!(text.contains(part), "{part:?} is not in {text:?}");
-        }
-    }
-
-    pub(crate) fn function(&self, name: &CStr) -> *mut c_void {
-        let mut f = null_mut();
-        assert_eq!(unsafe { (self.t.aclrtBinaryGetFunction)(self.module, name.as_ptr(), &mut f) }, 0);
-        f
-    }
-
-    /// Device memory with these words.
-    pub(crate) fn words(&self, words: &[u64]) -> *mut c_void {
-        let mut p = null_mut();
-        let len = size_of_val(words);
-        unsafe {
-            assert_eq!((self.t.aclrtMalloc)(&mut p, len, 0), 0);
-            assert_eq!((self.t.aclrtMemcpy)(p, len, words.as_ptr().cast(), len, 1), 0);
-        }
-        p
-    }
-
-    fn read<const N: usize>(&self, p: *mut c_void) -> [u64; N] {
-        let mut out = [0; N];
-        assert_eq!(unsafe { (self.t.aclrtMemcpy)(out.as_mut_ptr().cast(), 8 * N, p, 8 * N, 2) }, 0);
-        out
-    }
-
-    pub(crate) fn args(&self, function: *mut c_void) -> *mut c_void {
-        let mut list = null_mut();
-        assert_eq!(unsafe { (self.t.aclrtKernelArgsInit)(function, &mut list) }, 0);
-        list
-    }
-
-    pub(crate) fn append(&self, list: *mut c_void, value: u64) -> *mut c_void {
-        let (mut param, mut value) = (null_mut(), value);
-        assert_eq!(
-            unsafe { (self.t.aclrtKernelArgsAppend)(list, (&raw mut value).cast(), 8, &mut param) },
-            0,
-            "{}",
-            self.text()
-        );
-        param
-    }
-
-    fn launch(&self, function: *mut c_void, blocks: u32, list: *mut c_void) -> i32 {
-        unsafe {
-            (self.t.aclrtLaunchKernelWithConfig)(function, blocks, self.stream, null_mut(), list, null_mut())
-        }
-    }
-
-    pub(crate) fn synchronize(&self) -> i32 {
-        unsafe { (self.t.aclrtSynchronizeStream)(self.stream) }
-    }
-
-    /// A finalised list for `add_words`.
-    fn add_list(
-        &self,
-        f: *mut c_void,
-        dst: *mut c_void,
-        src: *mut c_void,
-        words: u64,
-        add: u64,
-    ) -> *mut c_void {
-        let list = self.args(f);
-        for value in [dst.addr() as u64, src.addr() as u64, words, add] {
-            self.append(list, value);
-        }
-        assert_eq!(unsafe { (self.t.aclrtKernelArgsFinalize)(list) }, 0);
-        list
-    }
-}
+use super::launcher::Launcher;
 
 #[test]
 fn an_image_is_loaded_by_a_relative_path() {
-    let b = Bench::new();
+    let b = Launcher::new();
     // In the current folder: its name alone is a path.
     let mut file = tempfile::Builder::new().suffix(".so").tempfile_in(".").unwrap();
     file.write_all(image()).unwrap();
@@ -137,7 +30,7 @@ fn an_image_is_loaded_by_a_relative_path() {
 
 #[test]
 fn a_list_launches_and_launches_again_after_an_update() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let f = b.function(c"add_words");
     let (src, dst) = (b.words(&[10, 20, 30]), b.words(&[0; 3]));
     let list = b.args(f);
@@ -166,7 +59,7 @@ fn a_list_launches_and_launches_again_after_an_update() {
 
 #[test]
 fn wrong_launches() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let (f, other) = (b.function(c"add_words"), b.function(c"per_block"));
     let data = b.words(&[0]);
     let list = b.add_list(f, data, data, 1, 1);
@@ -225,7 +118,7 @@ unsafe impl<T> Send for SendPtr<'_, T> {}
 
 #[test]
 fn lists_have_limits() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let list = b.args(b.function(c"add_words"));
     let (mut param, mut buffer) = (null_mut(), null_mut());
     let t = b.t;
@@ -282,7 +175,7 @@ fn lists_have_limits() {
 
 #[test]
 fn placeholders_are_patched_and_belong_to_their_launch() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let f = b.function(c"per_block");
     let (first, second) = (b.words(&[0; 4]), b.words(&[0; 4]));
     let (mut free, mut after, mut total) = (0, 0, 0);
@@ -308,7 +201,7 @@ fn placeholders_are_patched_and_belong_to_their_launch() {
 
 #[test]
 fn lists_in_user_memory() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let f = b.function(c"per_block");
     let dst = b.words(&[0; 2]);
     let (mut handle_size, mut size) = (0, 0);
@@ -337,7 +230,7 @@ fn lists_in_user_memory() {
 
 #[test]
 fn arguments_from_device_memory_and_from_a_host_block() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let (f, g) = (b.function(c"add_words"), b.function(c"per_block"));
     let (src, dst) = (b.words(&[1, 2]), b.words(&[0; 2]));
     let args = b.words(&[dst.addr() as u64, src.addr() as u64, 2, 40]);
@@ -371,7 +264,7 @@ fn arguments_from_device_memory_and_from_a_host_block() {
 
 #[test]
 fn a_fault_sticks_to_its_stream() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let f = b.function(c"add_words");
     let (src, dst) = (b.words(&[1, 2]), b.words(&[0; 2]));
     let mut other = null_mut();
@@ -394,7 +287,7 @@ fn a_fault_sticks_to_its_stream() {
 
 #[test]
 fn a_failed_stream_fails_those_that_wait_for_it() {
-    let b = Bench::new();
+    let b = Launcher::new();
     let f = b.function(c"not_modelled");
     let (mut other, mut event) = (null_mut(), null_mut());
     let list = b.args(f);

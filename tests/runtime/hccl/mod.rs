@@ -13,6 +13,7 @@
 
 mod collectives;
 mod failures;
+mod joining;
 mod order;
 mod raw;
 

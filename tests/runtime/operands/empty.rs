@@ -7,6 +7,7 @@ use fastattention::baseline::{self, Add, AddTiling, MemoryCopy, StandardArgs, St
 use fastattention::matmul::{self, Matmul};
 use fastattention::parallel::{self, AttentionArgs, AttentionMatmul, LinearArgs, TilingAllReduce};
 use fastattention::runtime::{Communicator, HostBuffer, ReduceOp};
+use fastattention_testkit::compare::assert_all;
 
 use super::*;
 
@@ -62,8 +63,8 @@ fn attention() {
             let (q, k) = (ramp(elements(seqlen_q)), ramp(elements(seqlen_k)));
             let out = host::attention_on(&operator, &problem, &q, &k, &k).unwrap();
             assert_eq!((out.o.len(), out.lse.len()), (elements(seqlen_q), elements(seqlen_q) / 16));
-            assert!(out.o.iter().all(|&o| o == f16::ZERO));
-            assert!(out.lse.iter().all(|&lse| lse == f32::NEG_INFINITY));
+            assert_all(&out.o, &f16::ZERO, "o");
+            assert_all(&out.lse, &f32::NEG_INFINITY, "lse");
         }
     }
 }
@@ -163,7 +164,7 @@ fn what_attention_is_compared_with() {
         stream.synchronize().unwrap();
         let mut out = vec![f16::ONE; o.len_bytes() / 2];
         o.copy_to_host(&mut out).unwrap();
-        assert!(out.iter().all(|&o| o == f16::ZERO));
+        assert_all(&out, &f16::ZERO, "o");
     }
 }
 

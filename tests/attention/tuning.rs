@@ -1,6 +1,4 @@
-//! Predictions against simulated model time, tuning results, and the command that makes them.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Predictions against simulated model time, and tuning results.
 
 use fastattention::attention::{plan, plan_tuned, plan_with, Buffers, FlashAttention, Layout, Mask, Problem};
 use fastattention::runtime::{Device, Stream};
