@@ -2,7 +2,7 @@
 
 use super::oracle::{attention, Precision};
 use super::problem::{Inputs, Problem};
-use super::tensors::Tensors;
+use super::tensors::{Outputs, Tensors};
 
 /// The largest errors seen.
 #[derive(Debug, Default)]
@@ -16,16 +16,16 @@ struct Errors {
 /// Compares o and lse with f64, and looks at what lies around them; the text says what is wrong first.
 pub(crate) fn check(problem: &Problem, inputs: &Inputs, tensors: &Tensors) -> Result<(), String> {
     let p = problem;
+    let outputs = tensors.outputs();
     let mut errors = Errors::default();
     let mut rows_seen = 0;
     for batch in 0..p.batch {
         for head in 0..p.num_heads {
-            compare_head(p, inputs, tensors, batch, head, &mut errors)?;
+            compare_head(p, inputs, &outputs, batch, head, &mut errors)?;
             rows_seen += p.lengths_of(batch).0;
         }
     }
-    let (o, lse) = tensors.sizes();
-    if tensors.untouched() != (o - rows_seen * p.head_dim_v, lse - rows_seen) {
+    if outputs.written() != (rows_seen * p.head_dim_v, rows_seen) {
         return Err("what lies around o or lse was written".to_owned());
     }
     // The rule and the two numbers are those of cuda/check.py.
@@ -38,7 +38,7 @@ pub(crate) fn check(problem: &Problem, inputs: &Inputs, tensors: &Tensors) -> Re
 fn compare_head(
     problem: &Problem,
     inputs: &Inputs,
-    tensors: &Tensors,
+    outputs: &Outputs<'_>,
     batch: usize,
     head: usize,
     errors: &mut Errors,
@@ -52,7 +52,7 @@ fn compare_head(
     for row in 0..rows {
         let place = format!("[batch {batch}][head {head}][row {row}]");
         let empty = want.lse[row] == f64::NEG_INFINITY;
-        let got = tensors.o_row(batch, head, row, problem.head_dim_v);
+        let got = outputs.o_row(batch, head, row, problem.head_dim_v);
         for (n, ((got, want), plain)) in got.iter().zip(&want.o[row]).zip(&plain.o[row]).enumerate() {
             if !got.is_finite() || (empty && *got != 0.0) {
                 return Err(format!("o{place}[{n}] is {got}, wanted {want}"));
@@ -60,7 +60,7 @@ fn compare_head(
             errors.o = errors.o.max((got - want).abs());
             errors.plain = errors.plain.max((plain - want).abs());
         }
-        let (got, want) = (tensors.lse_of(problem, batch, head, row), want.lse[row]);
+        let (got, want) = (outputs.lse_of(problem, batch, head, row), want.lse[row]);
         if got.is_nan() || (got != want && (empty || got.is_infinite())) {
             return Err(format!("lse{place} is {got}, wanted {want}"));
         }

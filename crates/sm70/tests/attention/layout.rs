@@ -76,7 +76,10 @@ fn vectors(
     let (tensors, _) =
         run(&problem, &inputs, &cut, Sums::Nearest).unwrap_or_else(|error| panic!("d{kernel}: {error}"));
     let place = |bits: &u16| ((usize::from(*bits) - 1) / dims, (usize::from(*bits) - 1) % dims);
-    tensors.o_bits()[..bytes / 2].chunks_exact(8).map(|vector| vector.iter().map(place).collect()).collect()
+    tensors.outputs().o_bits()[..bytes / 2]
+        .chunks_exact(8)
+        .map(|vector| vector.iter().map(place).collect())
+        .collect()
 }
 
 /// Each element of `rows` x `dims` is there once, and nothing else.

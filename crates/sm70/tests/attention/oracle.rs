@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use super::problem::{Head, Problem};
+use super::problem::Problem;
 
 /// o row by row, and lse (natural logarithm) of each row.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) fn attention(
     problem: &Problem,
     q: &[Vec<f16>],
     k: &[Vec<f16>],
-    v: &Head,
+    v: &[Vec<f16>],
     precision: Precision,
 ) -> Answer {
     let round = |x: f64| match precision {
@@ -37,10 +37,11 @@ pub(crate) fn attention(
             && problem.window.1.is_none_or(|right| distance <= i64::from(right))
     };
     let scale = f64::from(problem.scale_value());
+    let [q, k, v] = [q, k, v].map(wide);
     let mut answer = Answer { o: Vec::new(), lse: Vec::new() };
     for (row, q) in q.iter().enumerate() {
         let keys: Vec<usize> = (0..k.len()).filter(|key| sees(row, *key)).collect();
-        let dot = |key: usize| q.iter().zip(&k[key]).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
+        let dot = |key: usize| q.iter().zip(&k[key]).map(|(x, y)| x * y).sum::<f64>();
         let scores: Vec<f64> = keys.iter().map(|key| round(dot(*key) * scale)).collect();
         let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = scores.iter().map(|score| (score - top).exp()).collect();
@@ -48,10 +49,14 @@ pub(crate) fn attention(
         let mut o = vec![0.0; problem.head_dim_v];
         for (key, weight) in keys.iter().zip(&weights) {
             let p = round(weight / total);
-            o.iter_mut().zip(&v[*key]).for_each(|(sum, v)| *sum += p * v.to_f64());
+            o.iter_mut().zip(&v[*key]).for_each(|(sum, v)| *sum += p * v);
         }
         answer.o.push(o.into_iter().map(round).collect());
         answer.lse.push(if keys.is_empty() { f64::NEG_INFINITY } else { top + total.ln() });
     }
     answer
+}
+
+fn wide(rows: &[Vec<f16>]) -> Vec<Vec<f64>> {
+    rows.iter().map(|row| row.iter().map(|x| x.to_f64()).collect()).collect()
 }

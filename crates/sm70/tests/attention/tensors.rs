@@ -164,40 +164,48 @@ impl Tensors {
         self.memory.upload(name, &bytes)
     }
 
+    /// What the device holds after a run.
+    pub(crate) fn outputs(&self) -> Outputs<'_> {
+        let [o, lse] = [self.o, self.lse].map(|address| self.memory.read(address).unwrap());
+        Outputs { tensors: self, o, lse }
+    }
+}
+
+/// Outputs with what lies around them.
+#[derive(Debug)]
+pub(crate) struct Outputs<'a> {
+    tensors: &'a Tensors,
+    o: &'a [u8],
+    lse: &'a [u8],
+}
+
+impl Outputs<'_> {
     /// The halves from the first element of o on.
     pub(crate) fn o_bits(&self) -> Vec<u16> {
-        let bytes = self.memory.read(self.o).unwrap()[2 * GUARD..].chunks_exact(2);
+        let bytes = self.o[2 * GUARD..].chunks_exact(2);
         bytes.map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]])).collect()
     }
 
     /// A row of o.
     pub(crate) fn o_row(&self, batch: usize, head: usize, row: usize, dim: usize) -> Vec<f64> {
-        let at = usize::try_from(self.places[3].offset(batch, head, row).unwrap()).unwrap() + 2 * GUARD;
-        let bytes = &self.memory.read(self.o).unwrap()[at..at + 2 * dim];
-        bytes.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f64()).collect()
+        let offset = self.tensors.places[3].offset(batch, head, row).unwrap();
+        let bytes = self.o[usize::try_from(offset).unwrap() + 2 * GUARD..][..2 * dim].chunks_exact(2);
+        bytes.map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f64()).collect()
     }
 
     pub(crate) fn lse_of(&self, problem: &Problem, batch: usize, head: usize, row: usize) -> f64 {
-        let at = match (&self.places[0].ragged, self.total_q) {
+        let at = match (&self.tensors.places[0].ragged, self.tensors.total_q) {
             (Some(rows), Some(total)) => head * total + rows[..batch].iter().sum::<usize>() + row,
             _ => (batch * problem.num_heads + head) * problem.seqlen_q + row,
         };
-        let bytes = &self.memory.read(self.lse).unwrap()[4 * (GUARD + at)..][..4];
-        f64::from(f32::from_le_bytes(bytes.try_into().unwrap()))
+        f64::from(f32::from_le_bytes(self.lse[4 * (GUARD + at)..][..4].try_into().unwrap()))
     }
 
-    /// Elements of o's and of lse's buffer that are as they were.
-    pub(crate) fn untouched(&self) -> (usize, usize) {
-        let (o, lse) = (self.memory.read(self.o).unwrap(), self.memory.read(self.lse).unwrap());
+    /// Elements of o's and of lse's buffer that were written, if each has changed its value.
+    pub(crate) fn written(&self) -> (usize, usize) {
         (
-            o.chunks_exact(2).filter(|bytes| **bytes == NOTHING.to_le_bytes()).count(),
-            lse.chunks_exact(4).filter(|bytes| **bytes == NOTHING_LSE.to_le_bytes()).count(),
+            self.o.chunks_exact(2).filter(|bytes| **bytes != NOTHING.to_le_bytes()).count(),
+            self.lse.chunks_exact(4).filter(|bytes| **bytes != NOTHING_LSE.to_le_bytes()).count(),
         )
-    }
-
-    /// Elements of o's and of lse's buffer.
-    pub(crate) fn sizes(&self) -> (usize, usize) {
-        let bytes = |address| self.memory.read(address).unwrap().len();
-        (bytes(self.o) / 2, bytes(self.lse) / 4)
     }
 }
