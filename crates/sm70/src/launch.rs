@@ -1,6 +1,6 @@
 //! A grid: blocks spread over the threads of the host, and what one block's writes mean to another.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
 use crate::counters::{Counters, InstructionCount, Kind};
@@ -102,12 +102,11 @@ impl Kernel {
             sums: launch.sums,
             watch: None,
         };
-        let all: Vec<u32> = (0..blocks).collect();
-        let (written, counts) = run_blocks(&block, &all)?;
+        let (written, counts) = run_blocks(&block, blocks, |index| index)?;
         let watch = owners(&block, &written)?;
         let readers = readers(memory, &written, &watch);
-        if !readers.is_empty() {
-            run_blocks(&Block { watch: Some(&watch), ..block }, &readers)?;
+        if let Ok(count @ 1..) = u32::try_from(readers.len()) {
+            run_blocks(&Block { watch: Some(&watch), ..block }, count, |index| readers[index as usize])?;
         }
         for (address, value, _) in written.iter().flat_map(|block| &block.words) {
             memory.write(*address, &value.to_le_bytes()).expect("writes were checked");
@@ -161,23 +160,27 @@ impl Kernel {
     }
 }
 
-/// Runs those blocks. Of several faults the one of the lowest block is returned: blocks are taken in order,
-/// and none is taken after a fault.
-fn run_blocks(block: &Block<'_>, numbers: &[u32]) -> Result<(Vec<Written>, Vec<Count>), Error> {
-    let hosts = std::thread::available_parallelism().map_or(1, usize::from).min(numbers.len());
-    let (next, stop) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
-    let results = Mutex::new(Vec::with_capacity(numbers.len()));
+/// Runs `count` blocks, the numbers of which rise. Of several faults the one of the lowest block is returned:
+/// blocks are taken in order, and none is taken after a fault.
+fn run_blocks(
+    block: &Block<'_>,
+    count: u32,
+    number: impl Fn(u32) -> u32 + Sync,
+) -> Result<(Vec<Written>, Vec<Count>), Error> {
+    let hosts = std::thread::available_parallelism().map_or(1, usize::from).min(count as usize);
+    let (next, end) = (AtomicU64::new(0), AtomicU64::new(u64::from(count)));
+    let results = Mutex::new(Vec::new());
     let work = || {
         let mut workspace = Workspace::new(block);
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(number) = numbers.get(index as usize) else { break };
-            if index > stop.load(Ordering::Relaxed) {
+            if index >= end.load(Ordering::Relaxed) {
                 break;
             }
-            let result = block.run(*number, &mut workspace);
+            let Ok(index) = u32::try_from(index) else { break };
+            let result = block.run(number(index), &mut workspace);
             if result.is_err() {
-                stop.fetch_min(index, Ordering::Relaxed);
+                end.fetch_min(u64::from(index), Ordering::Relaxed);
             }
             results.lock().expect("no thread panics while it holds the lock").push((index, result));
         }

@@ -1,7 +1,7 @@
 //! Opcodes to [`Op`]. Each family has a table; a new instruction is a line in it.
 
+use super::body::Class;
 use super::operand::{Operand, Statement};
-use super::parse::Class;
 use crate::fault::Error;
 use crate::op::{
     Axis, Bin32, Bin64, Compare, Mma, Number, Op, PredOp, ShuffleMode, Space, Special, Src32, Tri32, Un32,

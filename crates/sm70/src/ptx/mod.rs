@@ -1,5 +1,6 @@
 //! Text of PTX to decoded kernels.
 
+mod body;
 mod decode;
 mod lex;
 mod operand;

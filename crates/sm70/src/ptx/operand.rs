@@ -1,6 +1,6 @@
 //! Operands of a statement, and their checked conversion to what instructions take.
 
-use super::parse::{Class, Register};
+use super::body::{Class, Register};
 use super::Param;
 use crate::fault::Error;
 use crate::op::{Address, Guard, Src32, Src64, P, R32, R64};

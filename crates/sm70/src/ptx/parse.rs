@@ -1,49 +1,14 @@
 //! The frame of a PTX text: directives, kernels, registers, labels. [`super::decode`] knows the instructions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::body::{Body, Class, Register};
 use super::decode::decode;
 use super::lex::{tokens, Token};
 use super::operand::{integer, Operand, Statement};
-use super::{Kernel, Param, Registers, Text};
+use super::{Kernel, Param, Text};
 use crate::fault::Error;
-use crate::op::{Guard, Instruction, Op};
-
-/// Which file a register is in. 16-bit ones lie in the file of 32 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    Pred,
-    B16,
-    B32,
-    B64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Register {
-    pub(super) class: Class,
-    pub(super) number: u32,
-}
-
-/// Names of one `{ }`.
-#[derive(Debug, Default)]
-struct Scope {
-    single: HashMap<String, Register>,
-    /// `%r<10>`: the first of ten.
-    ranges: HashMap<String, (Register, u32)>,
-}
-
-/// The body of a kernel while it is read.
-#[derive(Debug, Default)]
-struct Body {
-    scopes: Vec<Scope>,
-    registers: Registers,
-    code: Vec<Instruction>,
-    labels: HashMap<String, u32>,
-    /// Branches whose label may come later: instruction and label.
-    branches: Vec<(usize, String)>,
-    loc: (u32, u32),
-}
+use crate::op::Guard;
 
 struct Parser<'a> {
     tokens: Vec<(Token<'a>, u32)>,
@@ -168,16 +133,8 @@ impl<'a> Parser<'a> {
         let max_threads = self.limits()?;
         let mut body = Body::default();
         self.block(&mut body, &params)?;
-        let end = self.line();
-        for (at, label) in std::mem::take(&mut body.branches) {
-            let line = body.code[at].line;
-            let found = body.labels.get(&label).copied();
-            let target =
-                found.ok_or_else(|| Error::invalid(line, format_args!("label {label} is nowhere")))?;
-            body.code[at].op = Op::Branch { target };
-        }
-        body.code.push(Instruction { guard: None, op: Op::Exit, line: end, loc: (0, 0) });
-        let Body { code, registers, .. } = body;
+        let registers = body.registers;
+        let code = body.finish(self.line())?;
         Ok(Kernel { name, code, params, registers, max_threads, text: Arc::default() })
     }
 
@@ -221,8 +178,8 @@ impl<'a> Parser<'a> {
 
     /// `{ ... }`, with blocks in it.
     fn block(&mut self, body: &mut Body, params: &[Param]) -> Result<(), Error> {
+        body.open(self.line())?;
         self.mark('{')?;
-        body.scopes.push(Scope::default());
         while !self.take_if('}') {
             let line = self.line();
             match self.peek() {
@@ -243,14 +200,12 @@ impl<'a> Parser<'a> {
                     if self.tokens.get(self.next + 1).map(|t| t.0) == Some(Token::Mark(':')) =>
                 {
                     self.skip(2);
-                    if body.labels.insert(label.to_owned(), position(&body.code)).is_some() {
-                        return Err(Error::invalid(line, format_args!("label {label} is there twice")));
-                    }
+                    body.label(label, line)?;
                 }
                 _ => self.instruction(body, params)?,
             }
         }
-        body.scopes.pop();
+        body.close();
         Ok(())
     }
 
@@ -266,29 +221,13 @@ impl<'a> Parser<'a> {
             other => return Err(Error::unsupported(line, format!("registers of type {other}"))),
         };
         loop {
-            let name = self.word()?.to_owned();
-            let mut count = 1;
-            let range = self.take_if('<');
-            if range {
-                count = self.number()?;
+            let name = self.word()?;
+            let mut range = None;
+            if self.take_if('<') {
+                range = Some(self.number()?);
                 self.mark('>')?;
             }
-            let file = match class {
-                Class::Pred => &mut body.registers.preds,
-                Class::B16 | Class::B32 => &mut body.registers.b32,
-                Class::B64 => &mut body.registers.b64,
-            };
-            let first = Register { class, number: *file };
-            // A text of a few bytes must not ask for all memory there is.
-            *file = file.checked_add(count).filter(|total| *total <= 1 << 20).ok_or_else(|| {
-                Error::unsupported(line, format!("{count} registers {name}: more than 2^20 of a kind"))
-            })?;
-            let scope = body.scopes.last_mut().expect("a block is open while its statements are read");
-            if range {
-                scope.ranges.insert(name, (first, count));
-            } else {
-                scope.single.insert(name, first);
-            }
+            body.declare(class, name, range, line)?;
             if !self.take_if(',') {
                 return self.mark(';');
             }
@@ -308,8 +247,7 @@ impl<'a> Parser<'a> {
         }
         let opcode = self.word()?;
         if matches!(opcode, "bra" | "bra.uni") {
-            body.branches.push((body.code.len(), self.word()?.to_owned()));
-            body.push(guard, Op::Branch { target: 0 }, line);
+            body.branch(guard, self.word()?, line);
             return self.mark(';');
         }
         let mut operands = Vec::new();
@@ -330,18 +268,18 @@ impl<'a> Parser<'a> {
     fn operand(&mut self, body: &Body) -> Result<Operand<'a>, Error> {
         let line = self.line();
         if self.take_if('{') {
-            let mut items = vec![self.operand(body)?];
+            let mut items = vec![self.item(body)?];
             while self.take_if(',') {
-                items.push(self.operand(body)?);
+                items.push(self.item(body)?);
             }
             self.mark('}')?;
             return Ok(Operand::Vector(items));
         }
         if self.take_if('[') {
-            let base = Box::new(self.operand(body)?);
+            let base = Box::new(self.item(body)?);
             let mut offset = 0;
             if self.take_if('+') {
-                match self.operand(body)? {
+                match self.item(body)? {
                     Operand::Int(value) => offset = value,
                     _ => {
                         return Err(Error::invalid(line, "an address is a register or a name, plus a number"))
@@ -351,50 +289,30 @@ impl<'a> Parser<'a> {
             self.mark(']')?;
             return Ok(Operand::Address(base, offset));
         }
-        if self.take_if('-') {
-            let word = self.word()?;
+        let item = self.item(body)?;
+        if self.take_if('|') {
+            return Ok(Operand::Pair(Box::new(item), Box::new(self.item(body)?)));
+        }
+        Ok(item)
+    }
+
+    /// A register, a number or a name.
+    fn item(&mut self, body: &Body) -> Result<Operand<'a>, Error> {
+        let (line, negative, negated) = (self.line(), self.take_if('-'), self.take_if('!'));
+        let word = self.word()?;
+        if negative {
             let value = integer(word).and_then(i64::checked_neg);
             return value
                 .map(Operand::Int)
                 .ok_or_else(|| Error::invalid(line, format_args!("the number -{word}")));
         }
-        let negated = self.take_if('!');
-        let word = self.word()?;
-        let operand = match body.register(word) {
-            Some(register) if negated => Operand::Not(register),
-            Some(register) => Operand::Register(register),
-            None if self.shared.contains(&word) => Operand::Int(0),
+        match body.register(word) {
+            Some(register) if negated => Ok(Operand::Not(register)),
+            Some(register) => Ok(Operand::Register(register)),
+            None if self.shared.contains(&word) => Ok(Operand::Int(0)),
             None => {
-                Operand::word(word).ok_or_else(|| Error::invalid(line, format_args!("the number {word}")))?
+                Operand::word(word).ok_or_else(|| Error::invalid(line, format_args!("the number {word}")))
             }
-        };
-        if self.take_if('|') {
-            return Ok(Operand::Pair(Box::new(operand), Box::new(self.operand(body)?)));
         }
-        Ok(operand)
-    }
-}
-
-fn position(code: &[Instruction]) -> u32 {
-    u32::try_from(code.len()).expect("a text of less than 2^32 instructions")
-}
-
-impl Body {
-    fn push(&mut self, guard: Option<Guard>, op: Op, line: u32) {
-        self.code.push(Instruction { guard, op, line, loc: self.loc });
-    }
-
-    /// The register of that name, innermost block first.
-    fn register(&self, name: &str) -> Option<Register> {
-        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let index: Option<u32> = name[stem.len()..].parse().ok();
-        self.scopes.iter().rev().find_map(|scope| {
-            let ranged = || {
-                let (first, count) = scope.ranges.get(stem)?;
-                let index = index.filter(|index| index < count)?;
-                Some(Register { class: first.class, number: first.number + index })
-            };
-            scope.single.get(name).copied().or_else(ranged)
-        })
     }
 }

@@ -6,6 +6,7 @@ mod compare;
 mod counts;
 mod launch;
 mod layout;
+mod mutated;
 mod oracle;
 mod problem;
 mod right;

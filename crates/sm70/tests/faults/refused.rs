@@ -63,6 +63,17 @@ fn a_text_that_ends_anywhere_is_refused() {
     }
 }
 
+/// Texts that ask for more than their length: of stack, of memory.
+#[test]
+fn texts_that_ask_for_too_much_are_refused() {
+    unsupported(&"{".repeat(100_000), 0, "blocks within each other");
+    unsupported(".reg .b32 %z<4000000000>;", 0, "registers");
+    for open in ["{", "[", "!", "-"] {
+        let text = format!("mov.u32 %r4, {};", open.repeat(100_000));
+        assert!(matches!(run(&text, 1, 1), Err(Error::Invalid(_))));
+    }
+}
+
 #[test]
 fn launches_that_do_not_fit() {
     let module = Module::parse(".visible .entry k(.param .u32 a) .maxntid 64, 1, 1 { ret; }").unwrap();
