@@ -20,7 +20,6 @@ enum FasimElem : uint8_t {
     FASIM_U32 = 9,
     FASIM_S64 = 10,
     FASIM_U64 = 11,
-    FASIM_S4 = 12,
 };
 
 // Address tags of on-chip memories: tag << 48 | byte offset (src/sim/dav_c220/access/addr.rs).

@@ -71,17 +71,16 @@ pub struct Cube {
 pub struct Vector {
     /// Fewest cycles between two instructions.
     pub min_occupancy: u64,
-    /// Instructions that are not listed.
+    /// Instructions without published figures.
     pub other: VectorOp,
-    /// By mnemonic; an entry also serves the mnemonics that it is a prefix of, the longest prefix wins.
+    /// By the name that the instruction set gives the rate: most often the mnemonic.
     pub ops: BTreeMap<String, VectorOp>,
 }
 
 impl Vector {
-    /// The entry of a mnemonic.
-    pub fn op(&self, mnemonic: &str) -> VectorOp {
-        let known = self.ops.iter().filter(|(name, _)| mnemonic.starts_with(name.as_str()));
-        known.max_by_key(|(name, _)| name.len()).map_or(self.other, |(_, op)| *op)
+    /// The rate of that name.
+    pub fn rate(&self, name: &str) -> Option<VectorOp> {
+        self.ops.get(name).copied()
     }
 }
 

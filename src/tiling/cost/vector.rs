@@ -26,7 +26,12 @@ pub(in crate::tiling) struct Ops {
 
 impl Ops {
     pub(in crate::tiling) fn new(timing: &Timing) -> Self {
-        let op = |mnemonic| timing.vector.op(mnemonic);
+        let op = |name| {
+            timing
+                .vector
+                .rate(name)
+                .unwrap_or_else(|| unreachable!("cann.toml has {name}: the planner is tested with it"))
+        };
         Self {
             vadd: op("vadd"),
             vadds: op("vadds"),

@@ -77,20 +77,19 @@ pub(crate) enum Elem {
     U32 = 9,
     S64 = 10,
     U64 = 11,
-    S4 = 12,
 }
 
 impl Elem {
     pub(crate) fn from_abi(value: u8) -> Option<Elem> {
         use Elem::*;
-        [None, F16, Bf16, F32, S8, U8, S16, U16, S32, U32, S64, U64, S4].get(usize::from(value)).copied()
+        [None, F16, Bf16, F32, S8, U8, S16, U16, S32, U32, S64, U64].get(usize::from(value)).copied()
     }
 
-    /// Bytes of one element (S4 counts as its containing byte).
+    /// Bytes of one element.
     pub(crate) fn bytes(self) -> usize {
         match self {
             Elem::None => 0,
-            Elem::S8 | Elem::U8 | Elem::S4 => 1,
+            Elem::S8 | Elem::U8 => 1,
             Elem::F16 | Elem::Bf16 | Elem::S16 | Elem::U16 => 2,
             Elem::F32 | Elem::S32 | Elem::U32 => 4,
             Elem::S64 | Elem::U64 => 8,

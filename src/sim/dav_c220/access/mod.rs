@@ -25,7 +25,7 @@ pub(crate) use fault::range_text;
 pub(crate) use gm::Gm;
 pub(crate) use instr::{AtomicOp, Elem, Instr, Registers, MAX_ARGS, QUEUE_DEPTH};
 pub(crate) use memory::{Allocation, Contents, DeviceMemory, LocalMem, NoRoom};
-pub(crate) use op::{Dispatch, OpInfo};
+pub(crate) use op::{Banks, Dispatch, OpInfo, Rate, Semantic};
 pub(crate) use order::{Clock, CoreOrder, GlobalClock, CORE_NAMES};
 pub(crate) use race::{GmShadow, LocalShadow, OrderHandle};
 pub(crate) use shadow::{Used, Uses};

@@ -5,10 +5,10 @@ use half::{bf16, f16};
 
 use super::fixpipe_quant::{conversion, to_b8, Conversion, Parameter};
 use super::transfer::{
-    bad_operand, bf16_of, distance, expect_operands, f16_of, flag, length, no_such_path, operand, GmStore,
+    bad_operand, bf16_of, distance, expect_operands, f16_of, flag, length, operand, GmStore,
 };
 use crate::sim::dav_c220::access::{
-    Access, Addr, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Space, Stop,
+    Access, Addr, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Rate, Space, Stop,
 };
 
 const OPERANDS: &[&str] = &[
@@ -35,18 +35,14 @@ pub(crate) static OPS: &[OpInfo] = &[
         dispatch: Dispatch::Queued(Pipe::Fix, copy_matrix_cc_to_gm),
         operands: OPERANDS,
         source: "asc-devkit Fixpipe, L0C to GM; dav-c220.md 3.6",
+        rate: Rate::Path,
     },
     OpInfo {
         mnemonic: "copy_matrix_cc_to_cbuf",
         dispatch: Dispatch::Queued(Pipe::Fix, copy_matrix_cc_to_cbuf),
         operands: OPERANDS,
         source: "asc-devkit Fixpipe, L0C to L1; dav-c220.md 3.6",
-    },
-    OpInfo {
-        mnemonic: "copy_matrix_cc_to_ubuf",
-        dispatch: Dispatch::Queued(Pipe::Fix, no_such_path),
-        operands: &["dst", "src", "sid", "nBurst", "lenBurst", "srcStride", "dstStride", "crMode"],
-        source: "dav-c220.md 3.4",
+        rate: Rate::Path,
     },
 ];
 

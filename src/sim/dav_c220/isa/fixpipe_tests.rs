@@ -312,7 +312,4 @@ fn limits_are_faults() {
     Case { n: 0, ..nd.clone() }.run(&mut bench, gm).unwrap();
     bench.regs.quant_pre = 1 << 36;
     expect_unsupported(Case::new(Elem::S8, 9, 16, 16, true).run(&mut bench, gm), "bit 36");
-    let ub = [Bench::at(Space::Ub, 0), Bench::at(Space::L0c, 0), 0, 1, 1, 0, 0, 0];
-    let result = bench.run("copy_matrix_cc_to_ubuf", Elem::F32, Elem::F32, &ub);
-    expect_fault(result, FaultKind::NoSuchPath, "has no path");
 }

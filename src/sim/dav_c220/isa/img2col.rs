@@ -5,7 +5,7 @@
 use super::mte_l1_l0::aligned;
 use super::transfer::{bad_operand, distance, flag, length, operand};
 use crate::sim::dav_c220::access::{
-    Access, Addr, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Space, Stop,
+    Access, Addr, Dispatch, Exec, FaultKind, Instr, OpInfo, Pipe, Rate, Space, Stop,
 };
 
 /// Bytes of C0 channels of one pixel, and of a fractal.
@@ -39,12 +39,14 @@ pub(crate) static OPS: &[OpInfo] = &[
         dispatch: Dispatch::Queued(Pipe::Mte1, img2colv2_cbuf_to_ca),
         operands: OPERANDS,
         source: SOURCE,
+        rate: Rate::PathLoad3d,
     },
     OpInfo {
         mnemonic: "img2colv2_cbuf_to_cb",
         dispatch: Dispatch::Queued(Pipe::Mte1, img2colv2_cbuf_to_cb),
         operands: OPERANDS,
         source: SOURCE,
+        rate: Rate::PathLoad3d,
     },
 ];
 
@@ -350,7 +352,7 @@ fn axis(
 
 fn run(exec: &mut Exec<'_>, to: Space) -> Result<(), Stop> {
     let size = exec.instr.elem.bytes();
-    if !matches!(size, 1 | 2 | 4) || exec.instr.elem == Elem::S4 {
+    if !matches!(size, 1 | 2 | 4) {
         return Err(Stop::unsupported(format!(
             "{} of {:?}; 8, 16 and 32-bit elements are modelled",
             exec.instr.op.mnemonic, exec.instr.elem

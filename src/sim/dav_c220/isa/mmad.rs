@@ -7,7 +7,7 @@ use super::mmad_pack::{hf32_or_f32, unpack_bf16, unpack_f16, unpack_s8, PackPane
 use super::transfer::{distance, flag, length};
 use super::vec_wide::on_widest;
 use crate::sim::dav_c220::access::{
-    Access, Addr, CubeAccumulate, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Space, Stop,
+    Access, Addr, CubeAccumulate, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Rate, Space, Stop,
 };
 
 /// Bytes of a fractal of A and B, and of one of C.
@@ -21,33 +21,13 @@ const SELF_ORDERED_FRACTALS: usize = 10;
 const OPERANDS: &[&str] =
     &["c", "a", "b", "m", "k", "n", "unitFlag", "kDirectionAlign", "cmatrixSource", "cmatrixInitVal"];
 
-pub(crate) static OPS: &[OpInfo] = &[
-    OpInfo {
-        mnemonic: "mad",
-        dispatch: Dispatch::Queued(Pipe::M, mad),
-        operands: OPERANDS,
-        source: "asc-devkit Mmad; dav-c220.md 3.5",
-    },
-    OpInfo {
-        mnemonic: "mad_s4",
-        dispatch: Dispatch::Queued(Pipe::M, not_modelled),
-        operands: OPERANDS,
-        source: "asc-devkit Mmad; dav-c220.md 3.5",
-    },
-    OpInfo {
-        mnemonic: "mad_sp",
-        dispatch: Dispatch::Queued(Pipe::M, not_modelled),
-        operands: &["c", "a", "b", "m", "k", "n", "unitFlag", "cmatrixSource", "cmatrixInitVal"],
-        source: "asc-devkit MmadWithSparse; dav-c220.md 3.5",
-    },
-];
-
-fn not_modelled(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {
-    Err(Stop::unsupported(format!(
-        "{}: 4-bit and sparse products; mad of F16, Bf16, F32 and S8 is modelled",
-        exec.instr.op.mnemonic
-    )))
-}
+pub(crate) static OPS: &[OpInfo] = &[OpInfo {
+    mnemonic: "mad",
+    dispatch: Dispatch::Queued(Pipe::M, mad),
+    operands: OPERANDS,
+    source: "asc-devkit Mmad; dav-c220.md 3.5",
+    rate: Rate::Cube,
+}];
 
 /// Where C starts from.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -384,6 +384,4 @@ fn limits_are_faults() {
     bias.insert(3, Bench::at(Space::L1, 0));
     expect_fault(product.run(&mut bench, &bias), FaultKind::NoSuchPath, "bias lies in L1");
     expect_unsupported(bench.run("mad", Elem::F16, Elem::F16, &base), "F16 into F16");
-    expect_unsupported(bench.run("mad_s4", Elem::S4, Elem::S32, &base), "4-bit");
-    expect_unsupported(bench.run("mad_sp", Elem::S8, Elem::S32, &base), "sparse");
 }

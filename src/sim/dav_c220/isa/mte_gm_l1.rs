@@ -2,7 +2,9 @@
 
 use super::mte_l1_l0::Fractals;
 use super::transfer::{distance, expect_operands, flag, length, operand, Bursts};
-use crate::sim::dav_c220::access::{Access, Addr, Dispatch, Exec, Instr, OpInfo, Pipe, Space, Stop};
+use crate::sim::dav_c220::access::{
+    Access, Addr, Dispatch, Exec, Instr, OpInfo, Pipe, Rate, Semantic, Space, Stop,
+};
 
 /// A DataBlock: one row of a fractal, and the unit of L1 addresses and strides.
 const BLOCK: u64 = 32;
@@ -30,12 +32,14 @@ pub(crate) static OPS: &[OpInfo] = &[
         dispatch: Dispatch::Queued(Pipe::Mte2, copy_gm_to_cbuf),
         operands: &["dst", "src", "sid", "nBurst", "lenBurst", "srcStride", "dstStride", "padMode"],
         source: "asc-devkit DataCopy, GM to L1; dav-c220.md 3.2",
+        rate: Rate::Path,
     },
     OpInfo {
         mnemonic: "copy_cbuf_to_gm",
         dispatch: Dispatch::Queued(Pipe::Mte3, copy_cbuf_to_gm),
         operands: &["dst", "src", "sid", "nBurst", "lenBurst", "srcStride", "dstStride"],
         source: "asc-devkit DataCopy, L1 to GM; dav-c220.md 3.2",
+        rate: Rate::Path,
     },
     nd2nz("copy_gm_to_cbuf_multi_nd2nz_b8", nd2nz_of_size::<1>),
     nd2nz("copy_gm_to_cbuf_multi_nd2nz_b16", nd2nz_of_size::<2>),
@@ -45,10 +49,14 @@ pub(crate) static OPS: &[OpInfo] = &[
     load("load_gm_to_cb", load_gm_to_cb),
 ];
 
-type Semantic = fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>;
-
 const fn nd2nz(mnemonic: &'static str, run: Semantic) -> OpInfo {
-    OpInfo { mnemonic, dispatch: Dispatch::Queued(Pipe::Mte2, run), operands: ND2NZ, source: ND2NZ_SOURCE }
+    OpInfo {
+        mnemonic,
+        dispatch: Dispatch::Queued(Pipe::Mte2, run),
+        operands: ND2NZ,
+        source: ND2NZ_SOURCE,
+        rate: Rate::PathNd2nz,
+    }
 }
 
 const fn load(mnemonic: &'static str, run: Semantic) -> OpInfo {
@@ -57,6 +65,7 @@ const fn load(mnemonic: &'static str, run: Semantic) -> OpInfo {
         dispatch: Dispatch::Queued(Pipe::Mte2, run),
         operands: LOAD_FRACTALS,
         source: "asc-devkit LoadData, 2D, from GM; dav-c220.md 3.2",
+        rate: Rate::Path,
     }
 }
 

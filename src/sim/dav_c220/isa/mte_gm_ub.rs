@@ -1,7 +1,9 @@
 //! GM <-> UB (MTE2, MTE3) and UB -> UB (V). dav-c220.md 3.1.
 
-use super::transfer::{distance, expect_operands, length, no_such_path, operand, Bursts};
-use crate::sim::dav_c220::access::{Access, Addr, Dispatch, Exec, Instr, OpInfo, Pipe, Space, Stop};
+use super::transfer::{distance, expect_operands, length, operand, Bursts};
+use crate::sim::dav_c220::access::{
+    Access, Addr, Dispatch, Exec, Instr, OpInfo, Pipe, Rate, Semantic, Space, Stop,
+};
 
 /// A DataBlock: the unit of UB addresses and of the plain forms' counts.
 const BLOCK: u64 = 32;
@@ -10,8 +12,6 @@ const PLAIN: &[&str] = &["dst", "src", "sid", "nBurst", "lenBurst", "srcStride",
 const ALIGN: &[&str] =
     &["dst", "src", "sid", "nBurst", "lenBurst", "leftPaddingNum", "rightPaddingNum", "srcGap", "dstGap"];
 
-type Semantic = fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>;
-
 const fn op(
     mnemonic: &'static str,
     pipe: Pipe,
@@ -19,7 +19,7 @@ const fn op(
     operands: &'static [&'static str],
     source: &'static str,
 ) -> OpInfo {
-    OpInfo { mnemonic, dispatch: Dispatch::Queued(pipe, run), operands, source }
+    OpInfo { mnemonic, dispatch: Dispatch::Queued(pipe, run), operands, source, rate: Rate::Path }
 }
 
 const LOAD_SOURCE: &str = "asc-devkit DataCopy and DataCopyPad, GM to UB; dav-c220.md 3.1";
@@ -34,15 +34,14 @@ pub(crate) static OPS: &[OpInfo] = &[
         copy_ubuf_to_ubuf,
         PLAIN,
         "asc-devkit DataCopy, UB to UB; dav-c220.md 3.1",
-    ),
+    )
+    .at(Rate::PathUb),
     op("copy_gm_to_ubuf_align_b8", Pipe::Mte2, load_align::<1>, ALIGN, LOAD_SOURCE),
     op("copy_gm_to_ubuf_align_b16", Pipe::Mte2, load_align::<2>, ALIGN, LOAD_SOURCE),
     op("copy_gm_to_ubuf_align_b32", Pipe::Mte2, load_align::<4>, ALIGN, LOAD_SOURCE),
     op("copy_ubuf_to_gm_align_b8", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
     op("copy_ubuf_to_gm_align_b16", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
     op("copy_ubuf_to_gm_align_b32", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
-    op("copy_ubuf_to_cbuf", Pipe::Mte3, no_such_path, PLAIN, "dav-c220.md 3.4"),
-    op("copy_cbuf_to_ubuf", Pipe::Mte1, no_such_path, PLAIN, "dav-c220.md 3.4"),
 ];
 
 fn copy_gm_to_ubuf(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {

@@ -1,7 +1,9 @@
 //! L1 -> L0A, L0B (MTE1), fills of L1, L0A, L0B, L1 -> BT and L1 -> FB. dav-c220.md 3.3. Load3Dv2 is in `img2col`.
 
 use super::transfer::{bad_operand, distance, expect_operands, flag, length, operand};
-use crate::sim::dav_c220::access::{Access, Addr, Dispatch, Elem, Exec, Instr, OpInfo, Pipe, Space, Stop};
+use crate::sim::dav_c220::access::{
+    Access, Addr, Dispatch, Exec, Instr, OpInfo, Pipe, Rate, Semantic, Space, Stop,
+};
 
 /// Bytes of a fractal in L1, L0A and L0B.
 const FRACTAL: u64 = 512;
@@ -13,8 +15,6 @@ const LOAD_SQUARES: &[&str] =
 const LOAD_2D_SOURCE: &str = "asc-devkit LoadData, 2D, and scripts/load2d.py; dav-c220.md 3.3";
 const SQUARES_SOURCE: &str = "asc-devkit LoadDataWithTranspose; dav-c220.md 3.3";
 
-type Semantic = fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>;
-
 const fn op(
     mnemonic: &'static str,
     pipe: Pipe,
@@ -22,7 +22,7 @@ const fn op(
     operands: &'static [&'static str],
     source: &'static str,
 ) -> OpInfo {
-    OpInfo { mnemonic, dispatch: Dispatch::Queued(pipe, run), operands, source }
+    OpInfo { mnemonic, dispatch: Dispatch::Queued(pipe, run), operands, source, rate: Rate::Path }
 }
 
 const fn fill(mnemonic: &'static str, pipe: Pipe, run: Semantic) -> OpInfo {
@@ -266,7 +266,7 @@ fn load_squares(exec: &mut Exec<'_>, to: Space) -> Result<(), Stop> {
     expect_operands(exec)?;
     let (dst, src) = (aligned(exec, 0, to, 512)?, aligned(exec, 1, Space::L1, 32)?);
     let size = exec.instr.elem.bytes();
-    if exec.instr.elem == Elem::S4 || !matches!(size, 1 | 2 | 4) {
+    if !matches!(size, 1 | 2 | 4) {
         return Err(Stop::unsupported(format!(
             "{} of {:?}; 8, 16 and 32-bit elements are modelled",
             exec.instr.op.mnemonic, exec.instr.elem

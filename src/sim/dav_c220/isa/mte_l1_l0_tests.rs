@@ -269,5 +269,5 @@ fn limits_are_faults() {
     expect_fault(load(Elem::F16, &with(0, l0a(65536))), FaultKind::OutOfBounds, "dst writes L0A");
     expect_fault(load(Elem::F16, &with(2, 1024)), FaultKind::OutOfBounds, "src reads L1");
     let squares = [l0b(0), l1(0), 0, 1, 1, 0, 0, 0];
-    expect_unsupported(bench.run("load_cbuf_to_cb_transpose", Elem::S4, Elem::None, &squares), "S4");
+    expect_unsupported(bench.run("load_cbuf_to_cb_transpose", Elem::S64, Elem::None, &squares), "S64");
 }

@@ -1,6 +1,6 @@
 //! Instructions of the scalar unit that set registers (`dav-c220.md` 3.10).
 
-use crate::sim::dav_c220::access::{AtomicOp, Dispatch, Elem, Instr, OpInfo, Registers, Stop};
+use crate::sim::dav_c220::access::{AtomicOp, Dispatch, Elem, Instr, OpInfo, Rate, Registers, Stop};
 
 /// An instruction that sets registers.
 const fn set(
@@ -8,7 +8,13 @@ const fn set(
     operands: &'static [&'static str],
     run: fn(&mut Registers, &Instr) -> Result<(), Stop>,
 ) -> OpInfo {
-    OpInfo { mnemonic, dispatch: Dispatch::Register(run), operands, source: "dav-c220.md 3.10" }
+    OpInfo {
+        mnemonic,
+        dispatch: Dispatch::Register(run),
+        operands,
+        source: "dav-c220.md 3.10",
+        rate: Rate::Scalar,
+    }
 }
 
 /// Stores of MTE3 and FIX become read-modify-write once both the operation and the type are chosen.

@@ -4,9 +4,7 @@ use std::ops::RangeInclusive;
 
 use half::{bf16, f16};
 
-use crate::sim::dav_c220::access::{
-    Access, Addr, AtomicOp, Elem, Exec, FaultKind, Instr, Registers, Space, Stop,
-};
+use crate::sim::dav_c220::access::{Access, Addr, AtomicOp, Elem, Exec, FaultKind, Registers, Space, Stop};
 
 /// Requires the operand list that the table names; the packed forms pass fewer operands.
 pub(super) fn expect_operands(exec: &Exec<'_>) -> Result<(), Stop> {
@@ -49,17 +47,6 @@ pub(super) fn distance(bytes: u64) -> i64 {
 /// A length that `touch` has checked or will check, as `usize`.
 pub(super) fn length(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or_else(|_| unreachable!("operand limits keep lengths small"))
-}
-
-/// An intrinsic of `stub_fun.h` that belongs to other chips (dav-c220.md 3.4).
-pub(super) fn no_such_path(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {
-    Err(Stop::fault(
-        FaultKind::NoSuchPath,
-        format!(
-            "{}: the dav-c220 has no path between the Cube core's memories and UB; pass the data through GM",
-            exec.instr.op.mnemonic
-        ),
-    ))
 }
 
 /// `count` pieces of `len` bytes; pitches are from start to start.

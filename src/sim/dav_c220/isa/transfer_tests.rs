@@ -15,8 +15,6 @@ const COVERED: &[&str] = &[
     "copy_ubuf_to_gm_align_b8",
     "copy_ubuf_to_gm_align_b16",
     "copy_ubuf_to_gm_align_b32",
-    "copy_ubuf_to_cbuf",
-    "copy_cbuf_to_ubuf",
     "copy_gm_to_cbuf",
     "copy_cbuf_to_gm",
     "copy_gm_to_cbuf_multi_nd2nz_b8",
@@ -40,11 +38,8 @@ const COVERED: &[&str] = &[
     "img2colv2_cbuf_to_ca",
     "img2colv2_cbuf_to_cb",
     "mad",
-    "mad_s4",
-    "mad_sp",
     "copy_matrix_cc_to_gm",
     "copy_matrix_cc_to_cbuf",
-    "copy_matrix_cc_to_ubuf",
 ];
 
 #[test]

@@ -3,9 +3,9 @@
 use super::vec_float::{fused, maximum, minimum};
 use super::vec_operand::{F32s, Ints, Lanes, Operand, BINARY_OPERANDS, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
-use super::vec_value::{canonical, extend, finish_int, no_such_type};
+use super::vec_value::{canonical, extend, finish_int, Types};
 use super::vec_wide::{on_widest, Work};
-use crate::sim::dav_c220::access::{Dispatch, Elem, Exec, Instr, OpInfo, Pipe, Stop};
+use crate::sim::dav_c220::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
 
 /// What is computed in each lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,15 @@ enum Op {
 }
 
 impl Op {
-    /// Element types, for reports.
-    fn takes(self) -> &'static str {
+    fn takes(self) -> Types {
         match self {
-            Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => "F16, F32, S16, S32",
-            Op::Div | Op::MulDstAdd | Op::MulDstAddRelu => "F16, F32",
-            Op::And | Op::Or => "S16, U16",
-            Op::AddRelu | Op::SubRelu => "F16, F32, S16",
-            Op::MulAddDst => "F16, F32, F16 to F32",
+            Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => {
+                Types::alike(&[Elem::F16, Elem::F32, Elem::S16, Elem::S32])
+            }
+            Op::Div | Op::MulDstAdd | Op::MulDstAddRelu => Types::FLOATS,
+            Op::And | Op::Or => Types::alike(&[Elem::S16, Elem::U16]),
+            Op::AddRelu | Op::SubRelu => Types::alike(&[Elem::F16, Elem::F32, Elem::S16]),
+            Op::MulAddDst => Types::FLOATS_OR_WIDENING,
         }
     }
 
@@ -77,16 +78,7 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     let elem = instr.elem;
     let elem_dst = if instr.elem_dst == Elem::None { elem } else { instr.elem_dst };
     let is_float = matches!(elem, Elem::F16 | Elem::F32);
-    let known = match op {
-        Op::And | Op::Or => matches!(elem, Elem::S16 | Elem::U16),
-        Op::Div | Op::MulAddDst | Op::MulDstAdd | Op::MulDstAddRelu => is_float,
-        Op::AddRelu | Op::SubRelu => is_float || elem == Elem::S16,
-        Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => is_float || matches!(elem, Elem::S16 | Elem::S32),
-    };
-    let widening = op == Op::MulAddDst && (elem, elem_dst) == (Elem::F16, Elem::F32);
-    if !known || elem != elem_dst && !widening {
-        return Err(no_such_type(instr, op.takes()));
-    }
+    op.takes().check(instr, elem, elem_dst)?;
     let a = &instr.args;
     let lanes = Lanes::new(instr, elem_dst, 3);
     let dst = Operand::new(exec, 0, elem_dst, a[4], a[7])?;
@@ -189,13 +181,8 @@ fn run_int(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, [dst, src0, src1]: [&Oper
     }
 }
 
-const fn op(mnemonic: &'static str, run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>) -> OpInfo {
-    OpInfo {
-        mnemonic,
-        dispatch: Dispatch::Queued(Pipe::V, run),
-        operands: BINARY_OPERANDS,
-        source: "dav-c220.md 3.7, 2.2, 2.3, 6.2",
-    }
+const fn op(mnemonic: &'static str, run: Semantic) -> OpInfo {
+    OpInfo::vector(mnemonic, BINARY_OPERANDS, "dav-c220.md 3.7, 2.2, 2.3, 6.2", run)
 }
 
 pub(crate) static OPS: &[OpInfo] = &[
@@ -207,9 +194,9 @@ pub(crate) static OPS: &[OpInfo] = &[
     op("vmin", |e, i| run(e, i, Op::Min)),
     op("vand", |e, i| run(e, i, Op::And)),
     op("vor", |e, i| run(e, i, Op::Or)),
-    op("vaddrelu", |e, i| run(e, i, Op::AddRelu)),
-    op("vsubrelu", |e, i| run(e, i, Op::SubRelu)),
+    op("vaddrelu", |e, i| run(e, i, Op::AddRelu)).like("vadd"),
+    op("vsubrelu", |e, i| run(e, i, Op::SubRelu)).like("vsub"),
     op("vmla", |e, i| run(e, i, Op::MulAddDst)),
     op("vmadd", |e, i| run(e, i, Op::MulDstAdd)),
-    op("vmaddrelu", |e, i| run(e, i, Op::MulDstAddRelu)),
+    op("vmaddrelu", |e, i| run(e, i, Op::MulDstAddRelu)).like("vmadd"),
 ];

@@ -10,7 +10,7 @@ use super::vec_float::{to_f32, to_f32_odd};
 use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES, UNARY_OPERANDS};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::int_range;
-use crate::sim::dav_c220::access::{Dispatch, Elem, Exec, Instr, OpInfo, Pipe, Stop};
+use crate::sim::dav_c220::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
 
 /// AscendC's `RoundMode`, from the last letter of the mnemonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,13 +203,8 @@ fn run_deq(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Ok(())
 }
 
-const fn op(mnemonic: &'static str, run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>) -> OpInfo {
-    OpInfo {
-        mnemonic,
-        dispatch: Dispatch::Queued(Pipe::V, run),
-        operands: UNARY_OPERANDS,
-        source: "dav-c220.md 2.3, 3.7, 6.3",
-    }
+const fn op(mnemonic: &'static str, run: Semantic) -> OpInfo {
+    OpInfo::vector(mnemonic, UNARY_OPERANDS, "dav-c220.md 2.3, 3.7, 6.3", run).like("vconv")
 }
 
 /// Mnemonic, source type, destination type, mode.
@@ -279,12 +274,6 @@ pub(crate) static OPS: &[OpInfo] = casts! {
     "vconv_f162u8c" F16 U8 Ceil;
     "vconv_f162u8a" F16 U8 Round;
     "vconv_f162u8z" F16 U8 Trunc;
-    "vconv_f162s4" F16 S4 None;
-    "vconv_f162s4r" F16 S4 Rint;
-    "vconv_f162s4f" F16 S4 Floor;
-    "vconv_f162s4c" F16 S4 Ceil;
-    "vconv_f162s4a" F16 S4 Round;
-    "vconv_f162s4z" F16 S4 Trunc;
     "vconv_bf162s32r" Bf16 S32 Rint;
     "vconv_bf162s32f" Bf16 S32 Floor;
     "vconv_bf162s32c" Bf16 S32 Ceil;
@@ -292,7 +281,6 @@ pub(crate) static OPS: &[OpInfo] = casts! {
     "vconv_bf162s32z" Bf16 S32 Trunc;
     "vconv_s82f16" S8 F16 None;
     "vconv_u82f16" U8 F16 None;
-    "vconv_s42f16" S4 F16 None;
     "vconv_s162f16" S16 F16 None;
     "vconv_s162f16r" S16 F16 Rint;
     "vconv_s162f16f" S16 F16 Floor;

@@ -4,9 +4,9 @@
 
 use super::vec_operand::{counted, F32s, Ints, Lanes, Operand, BINARY_OPERANDS, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
-use super::vec_value::{extend, no_such_type, scalar_f32};
+use super::vec_value::{extend, scalar_f32, Types};
 use crate::sim::dav_c220::access::{
-    range_text, Access, Addr, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Space, Stop,
+    range_text, Access, Addr, Banks, Elem, Exec, FaultKind, Instr, OpInfo, Rate, Semantic, Space, Stop,
 };
 
 /// A comparison. With a NaN every one gives 0, `Ne` too (`dav-c220.md` 6.2).
@@ -38,11 +38,11 @@ impl Op {
     }
 
     fn check_type(self, instr: &Instr) -> Result<(), Stop> {
-        match instr.elem {
-            Elem::F16 | Elem::F32 => Ok(()),
-            Elem::S32 if self == Op::Eq => Ok(()),
-            _ => Err(no_such_type(instr, if self == Op::Eq { "F16, F32, S32" } else { "F16, F32" })),
-        }
+        let takes = match self {
+            Op::Eq => Types::alike(&[Elem::F16, Elem::F32, Elem::S32]),
+            _ => Types::FLOATS,
+        };
+        takes.check(instr, instr.elem, instr.elem)
     }
 }
 
@@ -240,11 +240,8 @@ impl Selector {
 /// Modes (`SELMODE`): 0 bits in CMPMASK; 1 `src1` is the address of the bits and CMPMASK holds the scalar taken instead of
 /// src1; 2 CMPMASK holds the address of the bits (AscendC stores it with `vector_dup`, so its low word counts).
 fn run_select(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
-    let elem = match instr.elem {
-        Elem::F16 => Elem::U16,
-        Elem::F32 => Elem::U32,
-        _ => return Err(no_such_type(instr, "F16, F32")),
-    };
+    Types::FLOATS.check(instr, instr.elem, instr.elem)?;
+    let elem = if instr.elem == Elem::F16 { Elem::U16 } else { Elem::U32 };
     let a = &instr.args;
     let mode = a[10];
     let lanes = Lanes::new(instr, elem, 3);
@@ -324,39 +321,40 @@ const SELECT: &[&str] = &[
     "selectMode",
 ];
 
-const fn op(
+const fn op(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
+    OpInfo::vector(mnemonic, operands, "dav-c220.md 3.9, 2.3, 6.2", run)
+}
+
+/// A comparison, whose result is one bit for each lane; the six relations cost the same.
+const fn comparison(
     mnemonic: &'static str,
+    entry: &'static str,
     operands: &'static [&'static str],
-    run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>,
+    run: Semantic,
 ) -> OpInfo {
-    OpInfo {
-        mnemonic,
-        dispatch: Dispatch::Queued(Pipe::V, run),
-        operands,
-        source: "dav-c220.md 3.9, 2.3, 6.2",
-    }
+    op(mnemonic, operands, run).at(Rate::Vector { entry: Some(entry), banks: Banks::Sources })
 }
 
 pub(crate) static OPS: &[OpInfo] = &[
-    op("vcmp_lt", REGISTER, |e, i| run_register(e, i, Op::Lt)),
-    op("vcmp_le", REGISTER, |e, i| run_register(e, i, Op::Le)),
-    op("vcmp_gt", REGISTER, |e, i| run_register(e, i, Op::Gt)),
-    op("vcmp_ge", REGISTER, |e, i| run_register(e, i, Op::Ge)),
-    op("vcmp_eq", REGISTER, |e, i| run_register(e, i, Op::Eq)),
-    op("vcmp_ne", REGISTER, |e, i| run_register(e, i, Op::Ne)),
-    op("vcmpv_lt", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Lt)),
-    op("vcmpv_le", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Le)),
-    op("vcmpv_gt", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Gt)),
-    op("vcmpv_ge", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ge)),
-    op("vcmpv_eq", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Eq)),
-    op("vcmpv_ne", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ne)),
-    op("vcmpvs_lt", SCALAR, |e, i| run_scalar(e, i, Op::Lt)),
-    op("vcmpvs_le", SCALAR, |e, i| run_scalar(e, i, Op::Le)),
-    op("vcmpvs_gt", SCALAR, |e, i| run_scalar(e, i, Op::Gt)),
-    op("vcmpvs_ge", SCALAR, |e, i| run_scalar(e, i, Op::Ge)),
-    op("vcmpvs_eq", SCALAR, |e, i| run_scalar(e, i, Op::Eq)),
-    op("vcmpvs_ne", SCALAR, |e, i| run_scalar(e, i, Op::Ne)),
-    op("set_cmpmask", &["src"], run_set_cmpmask),
-    op("get_cmpmask", &["dst"], run_get_cmpmask),
+    comparison("vcmp_lt", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Lt)),
+    comparison("vcmp_le", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Le)),
+    comparison("vcmp_gt", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Gt)),
+    comparison("vcmp_ge", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Ge)),
+    comparison("vcmp_eq", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Eq)),
+    comparison("vcmp_ne", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Ne)),
+    comparison("vcmpv_lt", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Lt)),
+    comparison("vcmpv_le", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Le)),
+    comparison("vcmpv_gt", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Gt)),
+    comparison("vcmpv_ge", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ge)),
+    comparison("vcmpv_eq", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Eq)),
+    comparison("vcmpv_ne", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ne)),
+    comparison("vcmpvs_lt", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Lt)),
+    comparison("vcmpvs_le", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Le)),
+    comparison("vcmpvs_gt", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Gt)),
+    comparison("vcmpvs_ge", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Ge)),
+    comparison("vcmpvs_eq", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Eq)),
+    comparison("vcmpvs_ne", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Ne)),
+    op("set_cmpmask", &["src"], run_set_cmpmask).unpublished(),
+    op("get_cmpmask", &["dst"], run_get_cmpmask).unpublished(),
     op("vsel", SELECT, run_select),
 ];

@@ -12,7 +12,7 @@ use super::vec_operand::{counted, Ints, Lanes, Operand, BLOCK, LANES};
 use super::vec_overlap::{check_overlap, require_disjoint, Accumulate};
 use super::vec_value::no_such_type;
 use crate::sim::dav_c220::access::{
-    range_text, Access, Addr, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Space, Stop,
+    range_text, Access, Addr, Banks, Elem, Exec, FaultKind, Instr, OpInfo, Rate, Semantic, Space, Stop,
 };
 
 /// The unsigned type of an element's width, for instructions on any 16- or 32-bit data.
@@ -277,17 +277,14 @@ fn run_transpose(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Ok(())
 }
 
-const fn op(
-    mnemonic: &'static str,
-    operands: &'static [&'static str],
-    run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>,
-) -> OpInfo {
-    OpInfo {
-        mnemonic,
-        dispatch: Dispatch::Queued(Pipe::V, run),
-        operands,
-        source: "dav-c220.md 3.7, 3.9, 2.2",
-    }
+const fn op(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
+    OpInfo::vector(mnemonic, operands, "dav-c220.md 3.7, 3.9, 2.2", run)
+}
+
+/// Not all of whose sources are read block by block.
+const fn gather(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
+    let rate = Rate::Vector { entry: Some(mnemonic), banks: Banks::Destination };
+    op(mnemonic, operands, run).at(rate)
 }
 
 const DUP: &[&str] =
@@ -307,9 +304,9 @@ const COMPRESS: &[&str] = &[
 pub(crate) static OPS: &[OpInfo] = &[
     op("vector_dup", DUP, run_dup),
     op("vcopy", COPY, run_copy),
-    op("vbrcb", &["dst", "src", "dstBlockStride", "dstRepeatStride", "repeat"], run_brcb),
-    op("vgather", &["dst", "src", "offsetAddr", "dstRepeatStride", "repeat"], run_gather),
-    op(
+    gather("vbrcb", &["dst", "src", "dstBlockStride", "dstRepeatStride", "repeat"], run_brcb),
+    gather("vgather", &["dst", "src", "offsetAddr", "dstRepeatStride", "repeat"], run_gather),
+    gather(
         "vgatherb",
         &["dst", "src", "offsetAddr", "dstRepeatStride", "dstBlockStride", "repeat"],
         run_gather_blocks,

@@ -179,11 +179,7 @@ impl Operand {
 
     /// Bits of an element in memory.
     pub(super) fn bits(&self) -> usize {
-        if self.elem == Elem::S4 {
-            4
-        } else {
-            self.elem.bytes() * 8
-        }
+        self.elem.bytes() * 8
     }
 
     /// Elements of a block.
@@ -191,9 +187,9 @@ impl Operand {
         256 / self.bits()
     }
 
-    /// Bytes of `lanes` consecutive elements, rounded up.
+    /// Bytes of `lanes` consecutive elements.
     fn packed(&self, lanes: usize) -> usize {
-        (lanes * self.bits()).div_ceil(8)
+        lanes * self.elem.bytes()
     }
 
     /// The one piece of a repeat whose first lanes are active and contiguous in memory: the common case, without a list.
@@ -367,13 +363,8 @@ impl Operand {
     /// Stores single lanes of a block.
     fn store_lanes(&self, bits: u128, to: &mut [u8], data: &[u8]) {
         for lane in (0..128).filter(|lane| bits >> lane & 1 == 1) {
-            if self.elem == Elem::S4 {
-                let nibble = 0xf << (lane % 2 * 4);
-                to[lane / 2] = to[lane / 2] & !nibble | data[lane / 2] & nibble;
-            } else {
-                let size = self.elem.bytes();
-                to[lane * size..][..size].copy_from_slice(&data[lane * size..][..size]);
-            }
+            let size = self.elem.bytes();
+            to[lane * size..][..size].copy_from_slice(&data[lane * size..][..size]);
         }
     }
 
@@ -452,11 +443,6 @@ impl Operand {
         let out = &mut out[..lanes.per_repeat];
         // One loop for each width, so that each has constant sizes.
         match self.elem {
-            Elem::S4 => {
-                for (i, x) in out.iter_mut().enumerate() {
-                    *x = i64::from((raw[i / 2] << (4 - i % 2 * 4)).cast_signed() >> 4);
-                }
-            }
             Elem::S8 => widen(out, &raw, |b: [u8; 1]| i64::from(i8::from_le_bytes(b))),
             Elem::U8 => widen(out, &raw, |b: [u8; 1]| i64::from(u8::from_le_bytes(b))),
             Elem::S16 => widen(out, &raw, |b: [u8; 2]| i64::from(i16::from_le_bytes(b))),
@@ -474,11 +460,6 @@ impl Operand {
         let mut raw = [0; 1024];
         let values = &values[..lanes.per_repeat];
         match self.elem {
-            Elem::S4 => {
-                for (i, x) in values.iter().enumerate() {
-                    raw[i / 2] |= (*x as u8 & 0xf) << (i % 2 * 4);
-                }
-            }
             Elem::S8 | Elem::U8 => narrow::<1>(&mut raw, values),
             Elem::S16 | Elem::U16 | Elem::F16 | Elem::Bf16 => narrow::<2>(&mut raw, values),
             Elem::S32 | Elem::U32 | Elem::F32 => narrow::<4>(&mut raw, values),

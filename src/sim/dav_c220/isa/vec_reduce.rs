@@ -9,9 +9,9 @@ use half::{f16, slice::HalfFloatSliceExt};
 
 use super::vec_float::{maximum, minimum};
 use super::vec_operand::{F32s, Lanes, Operand, LANES};
-use super::vec_value::{canonical, finish_f16, no_such_type};
+use super::vec_value::{canonical, finish_f16, Types};
 use crate::sim::dav_c220::access::{
-    range_text, Access, Addr, Dispatch, Elem, Exec, FaultKind, Instr, OpInfo, Pipe, Space, Stop,
+    range_text, Access, Addr, Banks, Elem, Exec, FaultKind, Instr, OpInfo, Rate, Semantic, Space, Stop,
 };
 
 /// How two lanes become one.
@@ -132,9 +132,7 @@ impl Results {
 
 /// Operands `dst, src, repeat, dstRepeatStride, srcBlockStride, srcRepeatStride`; the source is checked.
 fn source(exec: &mut Exec<'_>, instr: &Instr) -> Result<(Lanes, Operand), Stop> {
-    if !matches!(instr.elem, Elem::F16 | Elem::F32) {
-        return Err(no_such_type(instr, "F16, F32"));
-    }
+    Types::FLOATS.check(instr, instr.elem, instr.elem)?;
     let lanes = Lanes::new(instr, instr.elem, 2);
     let src = Operand::new(exec, 1, instr.elem, instr.args[4], instr.args[5])?;
     Ok((lanes, src))
@@ -314,12 +312,9 @@ fn run_blocks(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
 
 const OPERANDS: &[&str] = &["dst", "src", "repeat", "dstRepeatStride", "srcBlockStride", "srcRepeatStride"];
 
-const fn op(
-    mnemonic: &'static str,
-    operands: &'static [&'static str],
-    run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>,
-) -> OpInfo {
-    OpInfo { mnemonic, dispatch: Dispatch::Queued(Pipe::V, run), operands, source: "dav-c220.md 3.8, 6.2" }
+const fn op(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
+    let rate = Rate::Vector { entry: Some(mnemonic), banks: Banks::Sources };
+    OpInfo::vector(mnemonic, operands, "dav-c220.md 3.8, 6.2", run).at(rate)
 }
 
 const SUM: &[&str] =

@@ -3,9 +3,9 @@
 use super::vec_float::{fused, maximum, minimum};
 use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
-use super::vec_value::{canonical, extend, finish_int, no_such_type, scalar_f32};
+use super::vec_value::{canonical, extend, finish_int, scalar_f32, Types};
 use super::vec_wide::{on_widest, Work};
-use crate::sim::dav_c220::access::{Dispatch, Elem, Exec, Instr, OpInfo, Pipe, Stop};
+use crate::sim::dav_c220::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
 
 /// What is computed in each lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +22,14 @@ enum Op {
 }
 
 impl Op {
-    fn takes(self) -> &'static str {
+    fn takes(self) -> Types {
         match self {
-            Op::Add | Op::Mul | Op::Max | Op::Min => "F16, F32, S16, S32",
-            Op::LeakyRelu => "F16, F32",
-            Op::Axpy => "F16, F32, F16 to F32",
-            Op::ShiftLeft | Op::ShiftRight => "S16, U16, S32, U32",
+            Op::Add | Op::Mul | Op::Max | Op::Min => {
+                Types::alike(&[Elem::F16, Elem::F32, Elem::S16, Elem::S32])
+            }
+            Op::LeakyRelu => Types::FLOATS,
+            Op::Axpy => Types::FLOATS_OR_WIDENING,
+            Op::ShiftLeft | Op::ShiftRight => Types::alike(&[Elem::S16, Elem::U16, Elem::S32, Elem::U32]),
         }
     }
 }
@@ -36,15 +38,7 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     let elem = instr.elem;
     let elem_dst = if instr.elem_dst == Elem::None { elem } else { instr.elem_dst };
     let is_float = matches!(elem, Elem::F16 | Elem::F32);
-    let known = match op {
-        Op::Add | Op::Mul | Op::Max | Op::Min => is_float || matches!(elem, Elem::S16 | Elem::S32),
-        Op::LeakyRelu | Op::Axpy => is_float,
-        Op::ShiftLeft | Op::ShiftRight => matches!(elem, Elem::S16 | Elem::U16 | Elem::S32 | Elem::U32),
-    };
-    let widening = op == Op::Axpy && (elem, elem_dst) == (Elem::F16, Elem::F32);
-    if !known || elem != elem_dst && !widening {
-        return Err(no_such_type(instr, op.takes()));
-    }
+    op.takes().check(instr, elem, elem_dst)?;
     let a = &instr.args;
     let lanes = Lanes::new(instr, elem_dst, 3);
     let dst = Operand::new(exec, 0, elem_dst, a[4], a[6])?;
@@ -180,17 +174,8 @@ const OPERANDS: &[&str] = &[
 ];
 
 /// `operands` is the length of the operand list: only `vshr` has `round`.
-const fn op(
-    mnemonic: &'static str,
-    operands: usize,
-    run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>,
-) -> OpInfo {
-    OpInfo {
-        mnemonic,
-        dispatch: Dispatch::Queued(Pipe::V, run),
-        operands: OPERANDS.split_at(operands).0,
-        source: "dav-c220.md 3.7, 2.2, 2.3, 6.2",
-    }
+const fn op(mnemonic: &'static str, operands: usize, run: Semantic) -> OpInfo {
+    OpInfo::vector(mnemonic, OPERANDS.split_at(operands).0, "dav-c220.md 3.7, 2.2, 2.3, 6.2", run)
 }
 
 pub(crate) static OPS: &[OpInfo] = &[
@@ -200,6 +185,6 @@ pub(crate) static OPS: &[OpInfo] = &[
     op("vmins", 8, |e, i| run(e, i, Op::Min)),
     op("vlrelu", 8, |e, i| run(e, i, Op::LeakyRelu)),
     op("vaxpy", 8, |e, i| run(e, i, Op::Axpy)),
-    op("vshl", 8, |e, i| run(e, i, Op::ShiftLeft)),
-    op("vshr", 9, |e, i| run(e, i, Op::ShiftRight)),
+    op("vshl", 8, |e, i| run(e, i, Op::ShiftLeft)).unpublished(),
+    op("vshr", 9, |e, i| run(e, i, Op::ShiftRight)).unpublished(),
 ];

@@ -4,9 +4,9 @@ use super::vec_float::{approximate, exp, ln, maximum, to_f32, to_f32_odd};
 use super::vec_operand::{Ints, Lanes, Operand, LANES, UNARY_OPERANDS};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_scalar::FloatLanes;
-use super::vec_value::no_such_type;
+use super::vec_value::Types;
 use super::vec_wide::on_widest;
-use crate::sim::dav_c220::access::{Dispatch, Elem, Exec, Instr, OpInfo, Pipe, Stop};
+use crate::sim::dav_c220::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
 
 /// What is computed in each lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,11 @@ enum Op {
 }
 
 impl Op {
-    fn takes(self) -> &'static str {
+    fn takes(self) -> Types {
         match self {
-            Op::Relu => "F16, F32, S32",
-            Op::Not => "S16, U16",
-            _ => "F16, F32",
+            Op::Relu => Types::alike(&[Elem::F16, Elem::F32, Elem::S32]),
+            Op::Not => Types::alike(&[Elem::S16, Elem::U16]),
+            _ => Types::FLOATS,
         }
     }
 }
@@ -58,14 +58,7 @@ fn on_lanes(exec: &mut Exec<'_>, lanes: &Lanes, operands: [&Operand; 2], f: impl
 fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     let elem = instr.elem;
     let is_float = matches!(elem, Elem::F16 | Elem::F32);
-    let known = match op {
-        Op::Relu => is_float || elem == Elem::S32,
-        Op::Not => matches!(elem, Elem::S16 | Elem::U16),
-        _ => is_float,
-    };
-    if !known {
-        return Err(no_such_type(instr, op.takes()));
-    }
+    op.takes().check(instr, elem, elem)?;
     let a = &instr.args;
     let lanes = Lanes::new(instr, elem, 2);
     let dst = Operand::new(exec, 0, elem, a[3], a[5])?;
@@ -88,13 +81,8 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     Ok(())
 }
 
-const fn op(mnemonic: &'static str, run: fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>) -> OpInfo {
-    OpInfo {
-        mnemonic,
-        dispatch: Dispatch::Queued(Pipe::V, run),
-        operands: UNARY_OPERANDS,
-        source: "dav-c220.md 3.7, 2.2, 2.3, 6.2",
-    }
+const fn op(mnemonic: &'static str, run: Semantic) -> OpInfo {
+    OpInfo::vector(mnemonic, UNARY_OPERANDS, "dav-c220.md 3.7, 2.2, 2.3, 6.2", run)
 }
 
 pub(crate) static OPS: &[OpInfo] = &[
@@ -103,7 +91,7 @@ pub(crate) static OPS: &[OpInfo] = &[
     op("vabs", |e, i| run(e, i, Op::Abs)),
     op("vsqrt", |e, i| run(e, i, Op::Sqrt)),
     op("vrsqrt", |e, i| run(e, i, Op::ReciprocalSqrt)),
-    op("vrec", |e, i| run(e, i, Op::Reciprocal)),
+    op("vrec", |e, i| run(e, i, Op::Reciprocal)).unpublished(),
     op("vrelu", |e, i| run(e, i, Op::Relu)),
-    op("vnot", |e, i| run(e, i, Op::Not)),
+    op("vnot", |e, i| run(e, i, Op::Not)).unpublished(),
 ];

@@ -123,7 +123,6 @@ pub(super) fn extend(elem: Elem, raw: u64) -> i64 {
 /// Smallest and largest value of an integer type.
 pub(super) fn int_range(elem: Elem) -> (i64, i64) {
     match elem {
-        Elem::S4 => (-8, 7),
         Elem::S8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
         Elem::U8 => (0, i64::from(u8::MAX)),
         Elem::S16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
@@ -149,6 +148,36 @@ pub(super) fn scalar_f32(elem: Elem, raw: u64) -> f32 {
         Elem::F16 => f16::from_bits(raw as u16).to_f32(),
         Elem::Bf16 => bf16::from_bits(raw as u16).to_f32(),
         _ => f32::from_bits(raw as u32),
+    }
+}
+
+/// Element types that an operation takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Types {
+    /// One of these, of all its operands.
+    alike: &'static [Elem],
+    /// Beside them, F16 sources with an F32 destination.
+    widens: bool,
+}
+
+impl Types {
+    pub(super) const fn alike(alike: &'static [Elem]) -> Self {
+        Self { alike, widens: false }
+    }
+
+    /// F16, F32, and F16 to F32.
+    pub(super) const FLOATS_OR_WIDENING: Self = Self { alike: Self::FLOATS.alike, widens: true };
+    pub(super) const FLOATS: Self = Self::alike(&[Elem::F16, Elem::F32]);
+
+    /// Requires that there is a form of the instruction for these types.
+    pub(super) fn check(self, instr: &Instr, elem: Elem, elem_dst: Elem) -> Result<(), Stop> {
+        let widens = self.widens && (elem, elem_dst) == (Elem::F16, Elem::F32);
+        if widens || elem == elem_dst && self.alike.contains(&elem) {
+            return Ok(());
+        }
+        let mut takes: Vec<String> = self.alike.iter().map(|elem| format!("{elem:?}")).collect();
+        takes.extend(self.widens.then(|| "F16 to F32".to_owned()));
+        Err(no_such_type(instr, &takes.join(", ")))
     }
 }
 

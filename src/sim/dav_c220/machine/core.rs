@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 
+use super::clocks::Dispatched;
 use super::flags::{CrossFlags, CrossMode, FlagId, Flags};
-use crate::sim::dav_c220::access::{Clock, CoreOrder, Exec, LocalShadow, VectorState, CORE_NAMES};
+use crate::sim::dav_c220::access::{Exec, LocalShadow, VectorState, CORE_NAMES};
 use crate::sim::dav_c220::access::{
     Fault, FaultKind, Instr, LocalMem, Pipe, Registers, Site, Space, Stop, Unsupported,
 };
 use crate::sim::dav_c220::machine::abi::KernelType;
 use crate::sim::dav_c220::machine::Config;
-use crate::sim::dav_c220::time::clock::Moment;
+use crate::sim::dav_c220::time::cost::has_bias;
 
 /// Kind of a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,28 +58,28 @@ pub(super) enum Action {
 pub(super) struct Entry {
     pub(super) instr: Instr,
     pub(super) action: Action,
-    /// The scalar unit's clock at issue, where the pipe lacks it.
-    pub(super) dispatch: Option<Box<Clock>>,
-    /// When it was issued, in model time.
-    pub(super) issued: Moment,
+    pub(super) dispatched: Dispatched,
     pub(super) traits: Traits,
 }
 
 /// What decides, beside flags, whether an instruction may execute.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traits {
-    /// See [`has_unit_flag`].
+    /// Of FIX, see [`is_under_unit_flag`].
     pub(super) has_unit_flag: bool,
     /// A transfer with GM in model time: these execute in the order of their starts on all cores.
     pub(super) needs_grant: bool,
 }
 
-/// Does FIX drain accumulators under unitFlag? Then M has to have filled them, and M may not fill them again before
-/// (dav-c220.md 4.4). ASSUMPTION(unit-flag-order): the units are not modelled one by one; such an instruction keeps its
-/// place in program order among all instructions of M.
-pub(super) fn has_unit_flag(pipe: Pipe, instr: &Instr) -> bool {
-    let at = || instr.op.operands.iter().position(|name| *name == "UnitFlagMode");
-    pipe == Pipe::Fix && at().is_some_and(|i| instr.args[i] != 0)
+/// Is this an instruction of the Cube or of the fixpipe under unitFlag? Then M has to have filled the accumulators that FIX drains,
+/// and M may not fill them again before (dav-c220.md 4.4). ASSUMPTION(unit-flag-order): the units are not modelled one by one; such an
+/// instruction of FIX keeps its place in program order among all instructions of M.
+pub(super) fn is_under_unit_flag(pipe: Pipe, instr: &Instr) -> bool {
+    if !matches!(pipe, Pipe::M | Pipe::Fix) {
+        return false;
+    }
+    let at = instr.op.operands.iter().position(|name| matches!(*name, "unitFlag" | "UnitFlagMode"));
+    at.is_some_and(|at| instr.args[at + usize::from(has_bias(instr))] != 0)
 }
 
 /// What the scalar unit waits for.
@@ -106,7 +107,6 @@ pub(super) struct Core {
     pub(super) queues: [VecDeque<Entry>; 7],
     pub(super) flags: Flags,
     pub(super) cross: CrossFlags,
-    pub(super) order: CoreOrder,
     /// Instructions issued so far.
     pub(super) issued: u64,
     /// Scalar loads so far.
@@ -149,7 +149,6 @@ impl Core {
             queues: Default::default(),
             flags: Flags::new(),
             cross: CrossFlags::default(),
-            order: CoreOrder::new(index),
             issued: 0,
             scalar_loads: 0,
             waiting: None,
@@ -170,7 +169,6 @@ impl Core {
         }
         self.flags.reset();
         self.cross = CrossFlags::default();
-        self.order = CoreOrder::new(self.index);
         self.issued = 0;
         self.scalar_loads = 0;
         self.waiting = None;

@@ -1,7 +1,7 @@
 //! Cross-core flags as a group carries them out, and the report of a deadlock.
 
 use super::core::{Action, Core, Wait};
-use super::flags::{overflow, CrossMessage, CrossMode, FlagId, Message, CROSS_MAX};
+use super::flags::{overflow, CrossMessage, CrossMode, FlagId, CROSS_MAX};
 use super::group::Group;
 use crate::sim::dav_c220::access::{FaultKind, Instr, Pipe, Stop};
 use crate::sim::dav_c220::time::clock::Moment;
@@ -16,11 +16,10 @@ impl Group {
         instr: &Instr,
         mode: CrossMode,
         flag: usize,
-        moment: Moment,
+        issued: Moment,
     ) -> Result<(), Stop> {
-        let core = &mut self.cores[c];
-        let from = core.site(self.block, pipe, instr.number, instr.op.mnemonic);
-        let message = Message { clock: core.order.send(pipe), moment };
+        let from = self.cores[c].site(self.block, pipe, instr.number, instr.op.mnemonic);
+        let message = self.clocks.set(c, pipe, issued, Some(mode));
         let message = CrossMessage { message, mode, from };
         match mode {
             CrossMode::Grid => self.set_round(c, flag, &message),
@@ -116,8 +115,7 @@ impl Group {
             self.launch.grid.take(core.kind, flag, round, self.block)
         };
         if let Some(message) = message {
-            core.order.receive(Pipe::S, &message.clock);
-            self.time_scalar_wait(c, message.moment, Cause::Cross);
+            self.clocks.scalar_wait(c, &message, Cause::Cross);
         }
     }
 

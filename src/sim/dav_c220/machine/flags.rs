@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::sim::dav_c220::access::Clock;
+use super::clocks::Message;
 use crate::sim::dav_c220::access::{FaultKind, Pipe, Site, Stop};
-use crate::sim::dav_c220::time::clock::Moment;
 
 /// Events per ordered pair of pipes (dav-c220.md 4.1).
 const EVENTS: usize = 8;
@@ -47,22 +46,6 @@ impl FlagId {
 impl fmt::Display for FlagId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}_{} event {}", self.src, self.dst, self.event)
-    }
-}
-
-/// What a flag carries from its setter to whoever waits for it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Message {
-    /// What is known to be complete.
-    pub(super) clock: Clock,
-    /// When it can be waited for, in model time.
-    pub(super) moment: Moment,
-}
-
-impl Message {
-    pub(super) fn join(&mut self, other: &Message) {
-        self.clock.join(&other.clock);
-        self.moment.join(&other.moment);
     }
 }
 

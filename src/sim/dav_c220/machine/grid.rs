@@ -3,8 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::clocks::Message;
 use super::core::CoreKind;
-use super::flags::{Message, CROSS_FLAGS};
+use super::flags::CROSS_FLAGS;
 use crate::sim::dav_c220::access::{Clock, GlobalClock};
 use crate::sim::dav_c220::time::clock::Moment;
 

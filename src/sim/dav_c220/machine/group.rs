@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::core::{at_site, cores_of, has_unit_flag, Action, Core, CoreKind, Entry, Traits, Wait};
-use super::flags::{decode_cross_config, decode_cross_flag, FlagId, Message};
-use super::timed::{transfers, Timed};
+use super::clocks::{Clocks, Dispatched, Standing};
+use super::core::{at_site, cores_of, is_under_unit_flag, Action, Core, CoreKind, Entry, Traits, Wait};
+use super::flags::{decode_cross_config, decode_cross_flag, FlagId};
+use super::timed::transfers;
 use super::Launch;
 use crate::sim::dav_c220::access::{Dispatch, Elem, Exec, Fault, FaultKind, Instr, Pipe, Stop};
 use crate::sim::dav_c220::access::{OrderHandle, QUEUE_DEPTH};
@@ -25,8 +26,7 @@ pub(super) struct Group {
     pub(super) rng: Option<fastrand::Rng>,
     /// Why the group stopped. Every entry of the machine then tells the kernel to stop.
     pub(super) stop: Option<Stop>,
-    /// Model time, when the device keeps it.
-    pub(super) timed: Option<Timed>,
+    pub(super) clocks: Clocks,
 }
 
 /// What remains of an instruction after its issue.
@@ -43,8 +43,9 @@ impl Group {
     /// When the host has no memory for its cores.
     pub(super) fn new(launch: &Arc<Launch>) -> Result<Self, Stop> {
         let cores = cores_of(launch.kernel_type).iter().map(|index| Core::new(*index, &launch.config));
-        let cores = cores.collect::<Result<_, _>>()?;
-        Ok(Self { launch: Arc::clone(launch), block: 0, cores, rng: None, stop: None, timed: None })
+        let cores = cores.collect::<Result<Vec<_>, _>>()?;
+        let clocks = Clocks::new(&cores);
+        Ok(Self { launch: Arc::clone(launch), block: 0, cores, rng: None, stop: None, clocks })
     }
 
     /// As at the start of `block`.
@@ -57,6 +58,7 @@ impl Group {
         for core in &mut self.cores {
             core.reset(&self.launch.config);
         }
+        self.clocks.reset(&self.cores);
     }
 
     /// Decodes, checks and dispatches one intrinsic.
@@ -109,11 +111,11 @@ impl Group {
         let (pipe, action) = match instr.op.dispatch {
             Dispatch::Register(apply) => {
                 apply(&mut core.regs, instr)?;
-                self.time_register(c);
+                self.clocks.register(c);
                 return Ok(Issued::Done);
             }
             Dispatch::NoEffect => {
-                self.time_register(c);
+                self.clocks.register(c);
                 return Ok(Issued::Done);
             }
             Dispatch::Queued(pipe, run) => {
@@ -157,7 +159,7 @@ impl Group {
             }
         };
         if pipe == Pipe::S {
-            let issued = self.time_dispatch(c, pipe);
+            let issued = self.clocks.dispatch_now(c, pipe);
             self.execute(c, pipe, instr, action, issued)?;
             self.settle(c, action)?;
             return Ok(Issued::Done);
@@ -175,21 +177,21 @@ impl Group {
 
     /// In the default order an instruction that nothing blocks executes now, without a copy in the queue.
     fn enqueue(&mut self, c: usize, pipe: Pipe, instr: &Instr, action: Action) -> Result<Issued, Stop> {
-        let needs_grant = self.timed.is_some() && matches!(action, Action::Run(_)) && transfers(pipe, instr);
+        let needs_grant =
+            self.clocks.time.is_some() && matches!(action, Action::Run(_)) && transfers(pipe, instr);
         let core = &mut self.cores[c];
-        let traits = Traits { has_unit_flag: has_unit_flag(pipe, instr), needs_grant };
+        let traits =
+            Traits { has_unit_flag: pipe == Pipe::Fix && is_under_unit_flag(pipe, instr), needs_grant };
         let free = core.queues[pipe as usize].is_empty()
             && core.is_unblocked(pipe, action, instr.number, traits.has_unit_flag);
         if self.rng.is_none() && free && !needs_grant {
-            core.order.dispatch_now(pipe);
-            let issued = self.time_dispatch(c, pipe);
+            let issued = self.clocks.dispatch_now(c, pipe);
             self.execute(c, pipe, instr, action, issued)?;
             self.settle(c, action)?;
             return Ok(Issued::Done);
         }
-        let dispatch = core.order.dispatch(pipe);
         let is_full = core.queues[pipe as usize].len() == QUEUE_DEPTH;
-        let entry = Entry { instr: *instr, action, dispatch, issued: Moment::default(), traits };
+        let entry = Entry { instr: *instr, action, dispatched: Dispatched::default(), traits };
         if is_full {
             return Ok(Issued::Queue(pipe, Box::new(entry)));
         }
@@ -198,7 +200,7 @@ impl Group {
 
     /// Queues an instruction; there is room. With a seed, some pipes run and another core may go first.
     pub(super) fn push(&mut self, c: usize, pipe: Pipe, mut entry: Entry) -> Result<Issued, Stop> {
-        entry.issued = self.time_dispatch(c, pipe);
+        entry.dispatched = self.clocks.dispatch(c, pipe);
         self.cores[c].queues[pipe as usize].push_back(entry);
         self.shake(c)?;
         let turn = self.rng.as_mut().is_some_and(|rng| rng.u32(..TURN_ODDS) == 0);
@@ -235,12 +237,9 @@ impl Group {
 
     /// Executes the head of a queue, which is ready.
     pub(super) fn step(&mut self, c: usize, pipe: Pipe) -> Result<(), Stop> {
-        let core = &mut self.cores[c];
-        let Some(entry) = core.queues[pipe as usize].pop_front() else { return Ok(()) };
-        if let Some(clock) = &entry.dispatch {
-            core.order.receive(pipe, clock);
-        }
-        self.execute(c, pipe, &entry.instr, entry.action, entry.issued)
+        let Some(entry) = self.cores[c].queues[pipe as usize].pop_front() else { return Ok(()) };
+        self.clocks.begin(c, pipe, &entry.dispatched);
+        self.execute(c, pipe, &entry.instr, entry.action, entry.dispatched.issued)
     }
 
     /// Runs queues as far as they go: in the default order all, with a seed one instruction at random.
@@ -268,36 +267,27 @@ impl Group {
         issued: Moment,
     ) -> Result<(), Stop> {
         let done = match action {
-            Action::Run(run) if self.timed.is_some() => self.run_timed(c, pipe, instr, run, issued),
+            Action::Run(run) if self.clocks.time.is_some() => self.run_timed(c, pipe, instr, run, issued),
             Action::Run(run) => {
-                let slot = self.cores[c].order.slot(pipe);
-                let epoch = self.cores[c].order.epoch(pipe);
-                run(&mut self.exec(c, pipe, instr, (slot, epoch)), instr)
+                let standing = self.clocks.standing(c, pipe);
+                run(&mut self.exec(c, pipe, instr, standing), instr)
             }
             Action::Set(flag) => {
-                let moment = self.time_set(c, pipe, issued);
-                let core = &mut self.cores[c];
-                let clock = core.order.send(pipe);
-                core.flags.set(flag, Message { clock, moment });
+                let message = self.clocks.set(c, pipe, issued, None);
+                self.cores[c].flags.set(flag, message);
                 Ok(())
             }
             Action::Wait(flag) => {
-                let core = &mut self.cores[c];
-                if let Some(message) = core.flags.take(flag) {
-                    core.order.receive(pipe, &message.clock);
-                    self.time_wait(c, pipe, issued, message.moment, Cause::Flag(flag.src));
+                if let Some(message) = self.cores[c].flags.take(flag) {
+                    self.clocks.wait(c, pipe, issued, &message, Cause::Flag(flag.src));
                 }
                 Ok(())
             }
             Action::Barrier => {
-                self.cores[c].order.barrier(pipe);
-                self.time_barrier(c, pipe, issued);
+                self.clocks.barrier(c, pipe, issued);
                 Ok(())
             }
-            Action::CrossSet(mode, flag) => {
-                let moment = self.time_cross_set(c, pipe, issued, mode);
-                self.cross_set(c, pipe, instr, mode, flag, moment)
-            }
+            Action::CrossSet(mode, flag) => self.cross_set(c, pipe, instr, mode, flag, issued),
         };
         done.map_err(|stop| {
             at_site(stop, self.cores[c].site(self.block, pipe, instr.number, instr.op.mnemonic))
@@ -310,12 +300,12 @@ impl Group {
         c: usize,
         pipe: Pipe,
         instr: &'a Instr,
-        (slot, epoch): (usize, u32),
+        (slot, epoch): Standing,
     ) -> Exec<'a> {
         let launch = &*self.launch;
         let core = &mut self.cores[c];
         let order = launch.config.check_races.then(|| OrderHandle {
-            clock: core.order.clock(pipe),
+            clock: self.clocks.known(c, pipe),
             epoch,
             slot,
             block: self.block,
@@ -340,19 +330,14 @@ impl Group {
                 return Ok(false);
             }
         }
-        let core = &mut self.cores[c];
         match wait {
             Wait::Flag(flag) => {
-                if let Some(message) = core.flags.take(flag) {
-                    core.order.receive(Pipe::S, &message.clock);
-                    self.time_scalar_wait(c, message.moment, Cause::Flag(flag.src));
+                if let Some(message) = self.cores[c].flags.take(flag) {
+                    self.clocks.scalar_wait(c, &message, Cause::Flag(flag.src));
                 }
             }
             Wait::Cross(flag) => self.cross_take(c, flag),
-            Wait::Idle => {
-                core.order.barrier_all();
-                self.time_idle(c);
-            }
+            Wait::Idle => self.clocks.barrier_all(c),
             Wait::Room(_) | Wait::Turn => {}
         }
         Ok(true)

@@ -5,6 +5,7 @@
 //! [`order`] and [`shadow`] find accesses that nothing orders, whatever order the pipes happened to run in.
 
 pub(crate) mod abi;
+mod clocks;
 mod config;
 mod core;
 mod cross;

@@ -3,7 +3,7 @@
 use super::core::{at_site, CoreKind};
 use super::group::Group;
 use crate::sim::dav_c220::access::{
-    Access, Addr, Dispatch, Elem, FaultKind, Instr, OpInfo, Pipe, Space, Stop, MAX_ARGS,
+    Access, Addr, Dispatch, Elem, FaultKind, Instr, OpInfo, Pipe, Rate, Space, Stop, MAX_ARGS,
 };
 use crate::sim::dav_c220::machine::abi::{KernelType, Special};
 
@@ -12,12 +12,14 @@ static LOAD: OpInfo = OpInfo {
     dispatch: Dispatch::NoEffect,
     operands: &["address"],
     source: "dav-c220.md 1.4",
+    rate: Rate::Scalar,
 };
 static STORE: OpInfo = OpInfo {
     mnemonic: "scalar_store",
     dispatch: Dispatch::NoEffect,
     operands: &["address"],
     source: "dav-c220.md 1.4",
+    rate: Rate::Scalar,
 };
 
 /// Scalar loads after which another core goes first: a kernel that polls GM for what another core of its group writes
@@ -33,9 +35,7 @@ impl Group {
     /// Loads `bytes` bytes, zero-extended.
     pub(super) fn scalar_load(&mut self, c: usize, address: u64, bytes: u32) -> Result<u64, Stop> {
         self.cores[c].scalar_loads += 1;
-        let value = self.scalar(c, &LOAD, address, bytes, None)?;
-        self.time_scalar_load(c, address);
-        Ok(value)
+        self.scalar(c, &LOAD, address, bytes, None)
     }
 
     /// Stores the low `bytes` bytes of `value`.
@@ -46,7 +46,6 @@ impl Group {
         bytes: u32,
         value: u64,
     ) -> Result<(), Stop> {
-        self.time_register(c);
         self.scalar(c, &STORE, address, bytes, Some(value)).map(|_| ())
     }
 
@@ -77,13 +76,16 @@ impl Group {
         store: Option<u64>,
     ) -> Result<u64, Stop> {
         let addr = scalar_address(self.cores[c].kind, instr.args[0], bytes)?;
-        let order = &mut self.cores[c].order;
-        let slot = match store {
-            None => order.scalar_load(),
-            Some(_) => (order.slot(Pipe::S), order.epoch(Pipe::S)),
+        let standing = match store {
+            None => {
+                let found = self.launch.gm.find(instr.args[0]);
+                let model_address = found.map(|(_, a)| a.model_address(instr.args[0]));
+                self.clocks.scalar_load(c, model_address)
+            }
+            Some(_) => self.clocks.scalar_store(c),
         };
         let len = bytes as usize;
-        let mut exec = self.exec(c, Pipe::S, instr, slot);
+        let mut exec = self.exec(c, Pipe::S, instr, standing);
         exec.require_aligned("address", addr, i64::from(bytes))?;
         let Some(value) = store else {
             exec.touch("address", addr, u64::from(bytes), Access::Read)?;

@@ -10,17 +10,19 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::core::Entry;
+use super::core::{is_under_unit_flag, Entry};
 use super::flags::CrossMode;
 use super::group::Group;
 use super::schedule::{Progress, Runner};
 use super::{Launch, LaunchStats};
-use crate::sim::dav_c220::access::{Access, Addr, Exec, FaultKind, Instr, Pipe, Space, Stop, Touch};
+use crate::sim::dav_c220::access::{
+    Access, Addr, FaultKind, Instr, Pipe, Rate, Semantic, Space, Stop, Touch,
+};
 use crate::sim::dav_c220::time::clock::{CoreClock, Cycles, Moment, PipeClock};
+use crate::sim::dav_c220::time::cost::{self, Costs};
 use crate::sim::dav_c220::time::gm::{Piece, SharedGm, Transfer};
 use crate::sim::dav_c220::time::report::{CoreReport, LaunchReport, Span, TraceEvent};
-use crate::sim::dav_c220::time::vector::VectorCosts;
-use crate::sim::dav_c220::time::{cost, Cause, ModelTime};
+use crate::sim::dav_c220::time::{Cause, ModelTime};
 use crate::soc::Timing;
 
 /// Does the instruction move data between GM and the core?
@@ -34,7 +36,7 @@ pub(super) fn transfers(pipe: Pipe, instr: &Instr) -> bool {
 /// What the groups of a launch share in model time.
 pub(super) struct TimedLaunch {
     gm: SharedGm,
-    vector: VectorCosts,
+    costs: Costs,
     trace: Option<Vec<TraceEvent>>,
     cube_macs: u64,
     /// Scratch: accesses and bursts of the instruction that executes.
@@ -45,7 +47,7 @@ pub(super) struct TimedLaunch {
 /// Model time of one group.
 pub(super) struct Timed {
     timing: &'static Timing,
-    clocks: Vec<CoreClock>,
+    cores: Vec<CoreClock>,
     shared: Rc<RefCell<TimedLaunch>>,
     /// Place of the group on the chip.
     place: u32,
@@ -53,69 +55,51 @@ pub(super) struct Timed {
     unit_flag: Vec<(Moment, Moment)>,
 }
 
-type Semantic = fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>;
+impl Timed {
+    pub(super) fn register(&mut self, c: usize) {
+        self.cores[c].scalar(self.timing.control.register);
+    }
+
+    pub(super) fn scalar_load(&mut self, c: usize, model_address: Option<u64>) {
+        match model_address {
+            Some(address) => self.cores[c].scalar_load(address, self.timing),
+            None => self.register(c),
+        }
+    }
+
+    pub(super) fn issue(&mut self, c: usize, pipe: Pipe) -> Moment {
+        self.cores[c].dispatch(pipe, self.timing)
+    }
+
+    pub(super) fn set(&mut self, c: usize, pipe: Pipe, issued: Moment, cross: Option<CrossMode>) -> Moment {
+        let control = &self.timing.control;
+        let latency = match cross {
+            None => control.flag,
+            Some(CrossMode::Grid) => control.cross_all,
+            Some(CrossMode::AivPair | CrossMode::Group) => control.cross_group,
+        };
+        self.cores[c].pipe(pipe).complete(issued).after(latency)
+    }
+
+    pub(super) fn wait(&mut self, c: usize, pipe: Pipe, issued: Moment, moment: Moment, cause: Cause) {
+        self.cores[c].pipe(pipe).wait(issued, moment, cause);
+    }
+
+    pub(super) fn scalar_wait(&mut self, c: usize, moment: Moment, cause: Cause) {
+        self.cores[c].wait(moment, cause);
+    }
+
+    pub(super) fn barrier(&mut self, c: usize, pipe: Pipe, issued: Moment) {
+        self.cores[c].pipe(pipe).barrier(issued);
+    }
+
+    pub(super) fn barrier_all(&mut self, c: usize) {
+        let end = self.cores[c].end();
+        self.cores[c].wait(end, Cause::AllPipes);
+    }
+}
 
 impl Group {
-    /// The scalar unit sets a register.
-    pub(super) fn time_register(&mut self, c: usize) {
-        if let Some(timed) = &mut self.timed {
-            timed.clocks[c].scalar(timed.timing.control.register);
-        }
-    }
-
-    /// The scalar unit has loaded from `address`.
-    pub(super) fn time_scalar_load(&mut self, c: usize, address: u64) {
-        let Some(timed) = &mut self.timed else { return };
-        let timing = timed.timing;
-        match self.launch.gm.find(address) {
-            Some((_, a)) => timed.clocks[c].scalar_load(a.model_address(address), timing),
-            None => timed.clocks[c].scalar(timing.control.register),
-        }
-    }
-
-    /// The scalar unit puts an instruction into a queue.
-    pub(super) fn time_dispatch(&mut self, c: usize, pipe: Pipe) -> Moment {
-        let Some(timed) = &mut self.timed else { return Moment::default() };
-        timed.clocks[c].dispatch(pipe, timed.timing)
-    }
-
-    pub(super) fn time_set(&mut self, c: usize, pipe: Pipe, issued: Moment) -> Moment {
-        let Some(timed) = &mut self.timed else { return Moment::default() };
-        timed.clocks[c].pipe(pipe).complete(issued).after(timed.timing.control.flag)
-    }
-
-    pub(super) fn time_cross_set(&mut self, c: usize, pipe: Pipe, issued: Moment, mode: CrossMode) -> Moment {
-        let Some(timed) = &mut self.timed else { return Moment::default() };
-        let control = &timed.timing.control;
-        let latency = if mode == CrossMode::Grid { control.cross_all } else { control.cross_group };
-        timed.clocks[c].pipe(pipe).complete(issued).after(latency)
-    }
-
-    pub(super) fn time_wait(&mut self, c: usize, pipe: Pipe, issued: Moment, moment: Moment, cause: Cause) {
-        if let Some(timed) = &mut self.timed {
-            timed.clocks[c].pipe(pipe).wait(issued, moment, cause);
-        }
-    }
-
-    pub(super) fn time_barrier(&mut self, c: usize, pipe: Pipe, issued: Moment) {
-        if let Some(timed) = &mut self.timed {
-            timed.clocks[c].pipe(pipe).barrier(issued);
-        }
-    }
-
-    pub(super) fn time_scalar_wait(&mut self, c: usize, moment: Moment, cause: Cause) {
-        if let Some(timed) = &mut self.timed {
-            timed.clocks[c].wait(moment, cause);
-        }
-    }
-
-    pub(super) fn time_idle(&mut self, c: usize) {
-        if let Some(timed) = &mut self.timed {
-            let end = timed.clocks[c].end();
-            timed.clocks[c].wait(end, Cause::AllPipes);
-        }
-    }
-
     /// Executes an instruction and gives it its time.
     pub(super) fn run_timed(
         &mut self,
@@ -125,38 +109,33 @@ impl Group {
         run: Semantic,
         issued: Moment,
     ) -> Result<(), Stop> {
-        let Some(shared) = self.timed.as_ref().map(|t| Rc::clone(&t.shared)) else { return Ok(()) };
+        let Some(shared) = self.clocks.time.as_ref().map(|t| Rc::clone(&t.shared)) else { return Ok(()) };
         let shared = &mut *shared.borrow_mut();
         shared.touched.clear();
         let is_moving = !matches!(pipe, Pipe::V | Pipe::M);
         // Without results, what M and V would do is told by their operands alone.
         if is_moving || !self.launch.mode.is_dry {
-            let order = &self.cores[c].order;
-            let at = (order.slot(pipe), order.epoch(pipe));
-            let mut exec = self.exec(c, pipe, instr, at);
+            let mut exec = self.exec(c, pipe, instr, self.clocks.standing(c, pipe));
             exec.touched = is_moving.then_some(&mut shared.touched);
             run(&mut exec, instr)?;
         }
         shared.find_pieces(&self.launch);
-        let Some(timed) = &mut self.timed else { return Ok(()) };
+        let Some(timed) = &mut self.clocks.time else { return Ok(()) };
         let issued = timed.unit_flag_wait(c, pipe, instr, issued);
         let span = if shared.pieces.is_empty() {
-            let cost = match pipe {
-                Pipe::V => shared.vector.cost(instr),
-                _ => cost::local(timed.timing, instr, pipe, &shared.touched),
-            };
-            if pipe == Pipe::M {
+            let cost = shared.costs.of(instr, &shared.touched)?;
+            if instr.op.rate == Rate::Cube {
                 shared.cube_macs += cost::cube_extents(instr).iter().product::<u64>();
             }
-            timed.clocks[c].pipe(pipe).run(issued, cost)
+            timed.cores[c].pipe(pipe).run(issued, cost)
         } else {
-            shared.transfer(timed.timing, timed.clocks[c].pipe(pipe), instr, issued)
+            shared.transfer(timed.timing, timed.cores[c].pipe(pipe), instr, issued)
         };
         let gm_bytes = shared.pieces.iter().map(|p| p.len * p.count).sum();
-        timed.clocks[c].pipe(pipe).report.gm_bytes += gm_bytes;
+        timed.cores[c].pipe(pipe).report.gm_bytes += gm_bytes;
         let number = shared.record(&Site { group: self, c, pipe }, instr, &span, gm_bytes)?;
-        if let Some(timed) = &mut self.timed {
-            timed.clocks[c].pipe(pipe).mark(number, span.done);
+        if let Some(timed) = &mut self.clocks.time {
+            timed.cores[c].pipe(pipe).mark(number, span.done);
             timed.unit_flag_note(c, pipe, instr, &span, number);
         }
         Ok(())
@@ -164,13 +143,13 @@ impl Group {
 
     /// The transfer of this group that can start first: when, core and pipe.
     pub(super) fn next_transfer(&self) -> Option<(Cycles, usize, Pipe)> {
-        let timed = self.timed.as_ref()?;
+        let timed = self.clocks.time.as_ref()?;
         let mut first: Option<(Cycles, usize, Pipe)> = None;
         for (c, core) in self.cores.iter().enumerate() {
             for pipe in [Pipe::Mte2, Pipe::Mte3, Pipe::Fix] {
                 let is_waiting = |e: &&Entry| e.traits.needs_grant && core.may_execute(pipe, e);
                 let Some(head) = core.queues[pipe as usize].front().filter(is_waiting) else { continue };
-                let start = timed.clocks[c].ready(pipe, head.issued);
+                let start = timed.cores[c].ready(pipe, head.dispatched.issued);
                 if first.is_none_or(|(best, ..)| start < best) {
                     first = Some((start, c, pipe));
                 }
@@ -190,30 +169,19 @@ impl Group {
     fn start_timed(&mut self, shared: &Rc<RefCell<TimedLaunch>>, place: u32, start: Moment) {
         let timing = &self.launch.config.soc.timing;
         let cores = self.cores.len();
-        let mut timed = self.timed.take().unwrap_or_else(|| Timed {
+        let mut timed = self.clocks.time.take().unwrap_or_else(|| Timed {
             timing,
-            clocks: (0..cores).map(|_| CoreClock::new(timing)).collect(),
+            cores: (0..cores).map(|_| CoreClock::new(timing)).collect(),
             shared: Rc::clone(shared),
             place,
             unit_flag: vec![Default::default(); cores],
         });
-        for clock in &mut timed.clocks {
+        for clock in &mut timed.cores {
             clock.reset(timing, start);
         }
         timed.unit_flag.fill(Default::default());
-        self.timed = Some(timed);
+        self.clocks.time = Some(timed);
     }
-}
-
-/// Is this an instruction of the Cube or of the fixpipe under unitFlag?
-fn unit_flag(pipe: Pipe, instr: &Instr) -> bool {
-    if !matches!(pipe, Pipe::M | Pipe::Fix) {
-        return false;
-    }
-    let named = |name: &&str| matches!(*name, "unitFlag" | "UnitFlagMode");
-    let at = instr.op.operands.iter().position(named);
-    let shift = usize::from(instr.op.mnemonic == "mad" && instr.num_args == 11);
-    at.is_some_and(|at| instr.args[at + shift] != 0)
 }
 
 impl Timed {
@@ -222,7 +190,7 @@ impl Timed {
     fn unit_flag_wait(&self, c: usize, pipe: Pipe, instr: &Instr, issued: Moment) -> Moment {
         let (mmad, fixpipe) = self.unit_flag[c];
         let mut start = issued;
-        if unit_flag(pipe, instr) {
+        if is_under_unit_flag(pipe, instr) {
             match pipe {
                 Pipe::Fix => start.join(&mmad),
                 Pipe::M => start.join(&fixpipe),
@@ -234,7 +202,7 @@ impl Timed {
 
     /// Keeps what later instructions under unitFlag wait for; `number` is that of the instruction in the trace.
     fn unit_flag_note(&mut self, c: usize, pipe: Pipe, instr: &Instr, span: &Span, number: Option<u32>) {
-        if unit_flag(pipe, instr) {
+        if is_under_unit_flag(pipe, instr) {
             match pipe {
                 Pipe::M => self.unit_flag[c].0 = Moment { at: span.done, span: number },
                 Pipe::Fix => self.unit_flag[c].1 = Moment { at: span.start, span: number },
@@ -299,7 +267,7 @@ impl TimedLaunch {
         let Ok(number) = u32::try_from(trace.len()) else { return Ok(None) };
         trace.try_reserve(1).map_err(|_| Stop::no_memory("the trace"))?;
         trace.push(TraceEvent {
-            group: site.group.timed.as_ref().map_or(0, |t| t.place),
+            group: site.group.clocks.time.as_ref().map_or(0, |t| t.place),
             block: site.group.block,
             core: site.group.cores[site.c].name(),
             pipe: site.pipe,
@@ -341,7 +309,7 @@ pub(super) fn run_blocks(
     let soc = launch.config.soc;
     let shared = Rc::new(RefCell::new(TimedLaunch {
         gm: model_time.start(soc)?,
-        vector: VectorCosts::new(&soc.timing),
+        costs: Costs::new(&soc.timing),
         trace: model_time.has_trace().then(Vec::new),
         cube_macs: 0,
         touched: Vec::new(),
@@ -353,7 +321,7 @@ pub(super) fn run_blocks(
         if let Err(stop) = &result {
             place.runner.abort(stop);
         }
-        place.runner.group().borrow_mut().timed = None;
+        place.runner.group().borrow_mut().clocks.time = None;
     }
     let instructions = places.iter().map(|p| p.instructions).sum();
     let cores: Vec<CoreReport> = places.into_iter().flat_map(|p| p.cores.into_values()).collect();
@@ -452,8 +420,8 @@ impl Place {
         self.instructions += self.runner.issued();
         let group = self.runner.group().borrow();
         let mut last = Moment::default();
-        let Some(timed) = &group.timed else { return last };
-        for (c, clock) in timed.clocks.iter().enumerate() {
+        let Some(timed) = &group.clocks.time else { return last };
+        for (c, clock) in timed.cores.iter().enumerate() {
             let end = clock.end();
             last.join(&end);
             let core = self.cores.entry(c).or_insert_with(|| CoreReport {

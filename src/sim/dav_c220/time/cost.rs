@@ -1,6 +1,7 @@
 //! What an instruction costs its own core (dav-c220.md 5).
 
-use crate::sim::dav_c220::access::{Access, Elem, Instr, Pipe, Space, Touch};
+use super::vector::VectorCosts;
+use crate::sim::dav_c220::access::{Access, Elem, Instr, Rate, Space, Stop, Touch};
 use crate::soc::{GmPath, LocalPath, Timing};
 
 /// Cycles until the pipe takes the next instruction, and from then to the result.
@@ -10,18 +11,45 @@ pub(crate) struct Cost {
     pub(crate) latency: f64,
 }
 
-/// Cost of an instruction of a pipe other than V that does not touch GM. `touched` are its accesses; M does without.
-pub(crate) fn local(timing: &Timing, instr: &Instr, pipe: Pipe, touched: &[Touch]) -> Cost {
-    match pipe {
-        Pipe::M => cube(timing, instr),
-        _ => path(timing, instr, touched),
+/// Operands m, k and n of a Cube instruction.
+pub(crate) fn cube_extents(instr: &Instr) -> [u64; 3] {
+    let first = 3 + usize::from(has_bias(instr));
+    [instr.args[first], instr.args[first + 1], instr.args[first + 2]]
+}
+
+/// The costs of the instructions of one kernel.
+#[derive(Debug)]
+pub(crate) struct Costs {
+    timing: &'static Timing,
+    vector: VectorCosts,
+}
+
+impl Costs {
+    pub(crate) fn new(timing: &'static Timing) -> Self {
+        Self { timing, vector: VectorCosts::new(timing) }
+    }
+
+    /// Cost of an instruction that does not touch GM. `touched` are its accesses; only those of transfers count.
+    ///
+    /// # Errors
+    /// When the SoC's description has no rate for it.
+    pub(crate) fn of(&mut self, instr: &Instr, touched: &[Touch]) -> Result<Cost, Stop> {
+        Ok(match instr.op.rate {
+            Rate::Vector { entry, banks } => self.vector.cost(instr, entry, banks)?,
+            Rate::Cube => cube(self.timing, instr),
+            Rate::Path | Rate::PathNd2nz | Rate::PathLoad3d => path(self.timing, instr, touched),
+            Rate::PathUb => path_ub(self.timing, instr),
+            Rate::Scalar => {
+                let mnemonic = instr.op.mnemonic;
+                return Err(Stop::Defect(format!("{mnemonic} is queued at a rate of the scalar unit")));
+            }
+        })
     }
 }
 
-/// Operands m, k and n of a Cube instruction; the form with a bias table has an address more before them.
-pub(crate) fn cube_extents(instr: &Instr) -> [u64; 3] {
-    let first = if instr.num_args == 11 { 4 } else { 3 };
-    [instr.args[first], instr.args[first + 1], instr.args[first + 2]]
+/// Does the instruction of the Cube have a bias table, whose address comes before the extents?
+pub(crate) fn has_bias(instr: &Instr) -> bool {
+    instr.op.rate == Rate::Cube && instr.num_args == 11
 }
 
 /// `mad`: products of 16 x 16 x 16; f32 takes four cycles for each (cube_k 4), int8 half a cycle.
@@ -38,7 +66,7 @@ fn cube(timing: &Timing, instr: &Instr) -> Cost {
 }
 
 /// A transfer of `bytes` on a path.
-pub(super) fn path_cost(path: &LocalPath, bytes: u64) -> Cost {
+fn path_cost(path: &LocalPath, bytes: u64) -> Cost {
     Cost { occupancy: (bytes as f64 / path.bytes_per_cycle).max(1.0), latency: path.latency as f64 }
 }
 
@@ -58,17 +86,22 @@ fn path(timing: &Timing, instr: &Instr, touched: &[Touch]) -> Cost {
         Space::L1 => path_cost(&local.l0c_to_l1, bytes),
         Space::Ub | Space::L0c | Space::Gm => path_cost(&local.ub_to_ub, bytes),
     };
-    if instr.op.mnemonic.starts_with("img2col") {
+    if instr.op.rate == Rate::PathLoad3d {
         cost.latency = local.load3d_latency as f64;
     }
     cost
+}
+
+/// A copy within UB, by the bursts that its operands name: it is known without executing it.
+fn path_ub(timing: &Timing, instr: &Instr) -> Cost {
+    path_cost(&timing.local.ub_to_ub, instr.args[3] * instr.args[4] * 32)
 }
 
 /// The path of a transfer with GM.
 pub(crate) fn gm_path(timing: &Timing, instr: &Instr, write: bool, core_side: Space) -> GmPath {
     let gm = &timing.gm;
     match (write, core_side) {
-        (false, Space::L1) if instr.op.mnemonic.contains("nd2nz") => gm.to_l1_nd2nz,
+        (false, Space::L1) if instr.op.rate == Rate::PathNd2nz => gm.to_l1_nd2nz,
         (false, Space::L1) => gm.to_l1,
         (false, Space::L0a | Space::L0b) => gm.to_l0,
         (false, _) => gm.to_ub,

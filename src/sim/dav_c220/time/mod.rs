@@ -15,7 +15,7 @@ mod path;
 pub(super) mod report;
 mod summary;
 mod trace;
-pub(super) mod vector;
+mod vector;
 
 use crate::sim::dav_c220::access::Stop;
 use std::fmt;

@@ -4,16 +4,16 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::bank::{self, Blocks};
-use super::cost::{path_cost, Cost};
-use crate::sim::dav_c220::access::{Addr, Elem, Instr, OpInfo, Space};
-use crate::soc::Timing;
+use super::cost::Cost;
+use crate::sim::dav_c220::access::{Addr, Banks, Elem, Instr, OpInfo, Space, Stop};
+use crate::soc::{Timing, VectorOp};
 
 /// Costs that are kept. A kernel issues the same instructions on the same buffers over and over.
 const KEPT: usize = 1 << 16;
 
 /// The costs of vector instructions of one kernel, each computed once: banks make it long.
 #[derive(Debug)]
-pub(crate) struct VectorCosts {
+pub(super) struct VectorCosts {
     timing: &'static Timing,
     known: FxHashMap<Key, Cost>,
 }
@@ -41,22 +41,32 @@ impl Key {
 }
 
 impl VectorCosts {
-    pub(crate) fn new(timing: &'static Timing) -> Self {
+    pub(super) fn new(timing: &'static Timing) -> Self {
         Self { timing, known: FxHashMap::default() }
     }
 
-    /// Cost of an instruction of V.
-    pub(crate) fn cost(&mut self, instr: &Instr) -> Cost {
+    /// Cost of a vector instruction at the rate of an entry of `timing.vector.ops`; `None`: of `timing.vector.other`.
+    pub(super) fn cost(&mut self, instr: &Instr, entry: Option<&str>, banks: Banks) -> Result<Cost, Stop> {
         let key = Key::new(instr);
         if let Some(cost) = self.known.get(&key) {
-            return *cost;
+            return Ok(*cost);
         }
+        let vector = &self.timing.vector;
+        let op = match entry {
+            None => vector.other,
+            Some(entry) => vector.rate(entry).ok_or_else(|| {
+                let mnemonic = instr.op.mnemonic;
+                Stop::unsupported(format!(
+                    "model time of {mnemonic}: timing.vector.ops has no entry {entry:?}"
+                ))
+            })?,
+        };
         if self.known.len() == KEPT {
             self.known.clear();
         }
-        let cost = vector(self.timing, instr);
+        let cost = cost(self.timing, instr, op, banks);
         self.known.insert(key, cost);
-        cost
+        Ok(cost)
     }
 }
 
@@ -89,12 +99,7 @@ fn active_lanes(instr: &Instr, lanes: usize) -> usize {
     lanes.min(128 - mask.leading_zeros() as usize)
 }
 
-fn vector(timing: &Timing, instr: &Instr) -> Cost {
-    let op = timing.vector.op(instr.op.mnemonic);
-    if instr.op.mnemonic == "copy_ubuf_to_ubuf" {
-        let bytes = instr.args[3] * instr.args[4] * 32;
-        return path_cost(&timing.local.ub_to_ub, bytes);
-    }
+fn cost(timing: &Timing, instr: &Instr, op: VectorOp, banks: Banks) -> Cost {
     let narrow = |elem: Elem| elem.bytes().max(1);
     let src_size = narrow(instr.elem);
     let dst_size = if instr.elem_dst == Elem::None { src_size } else { narrow(instr.elem_dst) };
@@ -113,18 +118,16 @@ fn vector(timing: &Timing, instr: &Instr) -> Cost {
         })
     };
     let dst_block_stride: &[&str] = &["dstBlockStride", "dstStride"];
-    let reduces = instr.op.mnemonic.starts_with("vc") && any_operand(instr, dst_block_stride).is_none();
-    let dst = if reduces || instr.op.mnemonic.starts_with("vcmp") {
-        None // Less than a block a repeat.
-    } else {
-        blocks("dst", dst_size, [dst_block_stride, &["dstRepeatStride", "dstRepeatSize"]])
+    let dst = match banks {
+        Banks::Sources => None,
+        Banks::All | Banks::Destination => {
+            blocks("dst", dst_size, [dst_block_stride, &["dstRepeatStride", "dstRepeatSize"]])
+        }
     };
     let one = [&["srcBlockStride", "srcStride"] as &[&str], &["srcRepeatStride", "srcRepeatSize"]];
     let two = |a: &'static [&'static str], b: &'static [&'static str]| [a, b];
     let sources: Vec<Blocks> = [
-        (!matches!(instr.op.mnemonic, "vbrcb" | "vgather" | "vgatherb"))
-            .then(|| blocks("src", src_size, one))
-            .flatten(),
+        (banks != Banks::Destination).then(|| blocks("src", src_size, one)).flatten(),
         blocks("src0", src_size, two(&["src0BlockStride"], &["src0RepeatStride"])),
         blocks("src1", src_size, two(&["src1BlockStride"], &["src1RepeatStride"])),
     ]
@@ -137,8 +140,10 @@ fn vector(timing: &Timing, instr: &Instr) -> Cost {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::sim::dav_c220::access::{Registers, MAX_ARGS};
+    use crate::sim::dav_c220::access::{Rate, Registers, MAX_ARGS};
     use crate::sim::dav_c220::isa;
     use crate::Soc;
 
@@ -158,11 +163,40 @@ mod tests {
         Instr { op, elem, elem_dst: Elem::None, args, num_args, regs, number: 0 }
     }
 
+    /// As it is without anything kept.
+    fn computed(instr: &Instr) -> Cost {
+        let Rate::Vector { entry, banks } = instr.op.rate else {
+            panic!("{instr:?} is no vector instruction")
+        };
+        VectorCosts::new(timing()).cost(instr, entry, banks).unwrap()
+    }
+
+    #[test]
+    fn every_rate_has_an_instruction_and_every_instruction_a_rate() {
+        let entry = |op: &OpInfo| match op.rate {
+            Rate::Vector { entry, .. } => entry,
+            _ => None,
+        };
+        let used: BTreeSet<&str> = isa::table().filter_map(entry).collect();
+        for soc in Soc::all() {
+            let listed: BTreeSet<&str> = soc.timing.vector.ops.keys().map(String::as_str).collect();
+            assert_eq!(listed, used, "{}", soc.name);
+        }
+    }
+
+    #[test]
+    fn an_instruction_without_a_rate_is_refused() {
+        let add = instr("vadd", Elem::F32, &[ub(0), ub(0), ub(0), 1, 1, 1, 1, 8, 8, 8]);
+        let refused = VectorCosts::new(timing()).cost(&add, Some("vfoo"), Banks::All).unwrap_err();
+        let text = "Unsupported: model time of vadd: timing.vector.ops has no entry \"vfoo\"";
+        assert_eq!(refused.to_string(), text);
+    }
+
     #[test]
     fn blocks_that_a_copy_writes_to_one_group_of_banks_follow_one_by_one() {
         let occupancy = |dst_stride: u64, src_stride: u64| {
             let args = [ub(0x10000), ub(0), 64, dst_stride, src_stride, 8, 8];
-            vector(timing(), &instr("vcopy", Elem::U32, &args)).occupancy
+            computed(&instr("vcopy", Elem::U32, &args)).occupancy
         };
         assert_eq!(occupancy(1, 1), 64.0);
         assert_eq!(occupancy(1, 16), 8.0 * 64.0, "reads");
@@ -173,7 +207,7 @@ mod tests {
     fn a_reduction_writes_less_than_a_block_a_repeat() {
         let occupancy = |dst_repeat_stride: u64| {
             let args = [ub(0x10000), ub(0), 64, dst_repeat_stride, 1, 8];
-            vector(timing(), &instr("vcgmax", Elem::F32, &args)).occupancy
+            computed(&instr("vcgmax", Elem::F32, &args)).occupancy
         };
         assert_eq!(occupancy(1), occupancy(16));
     }
@@ -193,7 +227,9 @@ mod tests {
         let all = [add(0x10000, 64), add(0x10000, 32), add(0x4020, 64), half, counted, f16, f32];
         for round in 0..2 {
             for (i, one) in all.iter().enumerate() {
-                assert_eq!(costs.cost(one), vector(timing(), one), "instruction {i} in round {round}");
+                let Rate::Vector { entry, banks } = one.op.rate else { unreachable!("all are of V") };
+                let kept = costs.cost(one, entry, banks).unwrap();
+                assert_eq!(kept, computed(one), "instruction {i} in round {round}");
             }
         }
         assert_eq!(costs.known.len(), all.len());

@@ -62,12 +62,6 @@ pub(super) const COVERED: &[&str] = &[
     "vconv_f162u8c",
     "vconv_f162u8a",
     "vconv_f162u8z",
-    "vconv_f162s4",
-    "vconv_f162s4r",
-    "vconv_f162s4f",
-    "vconv_f162s4c",
-    "vconv_f162s4a",
-    "vconv_f162s4z",
     "vconv_bf162s32r",
     "vconv_bf162s32f",
     "vconv_bf162s32c",
@@ -75,7 +69,6 @@ pub(super) const COVERED: &[&str] = &[
     "vconv_bf162s32z",
     "vconv_s82f16",
     "vconv_u82f16",
-    "vconv_s42f16",
     "vconv_s162f16",
     "vconv_s162f16r",
     "vconv_s162f16f",
@@ -111,7 +104,6 @@ fn parse(name: &str) -> (Elem, Elem, char) {
         ("s64", Elem::S64),
         ("s8", Elem::S8),
         ("u8", Elem::U8),
-        ("s4", Elem::S4),
     ];
     let rest = name.strip_prefix("vconv_").unwrap();
     for (from_name, from) in types {
@@ -181,9 +173,8 @@ fn integer_to_float(to: Elem, x: i128, mode: char, inf_nan: bool) -> u64 {
 
 /// One element: raw bits to raw bits.
 fn convert(from: Elem, to: Elem, mode: char, raw: u64, inf_nan: bool) -> u64 {
-    let mask = |x: i128| (x as u128 & ((1u128 << if to == Elem::S4 { 4 } else { 8 * size(to) }) - 1)) as u64;
+    let mask = |x: i128| (x as u128 & ((1u128 << (8 * size(to))) - 1)) as u64;
     let (min, max) = match to {
-        Elem::S4 => (-8, 7),
         Elem::U8 => (0, 255),
         _ if is_float(to) => (0, 0),
         _ => (-(1i128 << (8 * size(to) - 1)), (1i128 << (8 * size(to) - 1)) - 1),
@@ -211,7 +202,7 @@ fn convert(from: Elem, to: Elem, mode: char, raw: u64, inf_nan: bool) -> u64 {
         };
         return mask(y.clamp(min, max));
     }
-    let x = if from == Elem::S4 { i128::from((raw as i8) << 4 >> 4) } else { integer(from, raw) };
+    let x = integer(from, raw);
     if is_float(to) {
         integer_to_float(to, x, mode, inf_nan)
     } else {
@@ -221,19 +212,11 @@ fn convert(from: Elem, to: Elem, mode: char, raw: u64, inf_nan: bool) -> u64 {
 
 /// Packed bits of element `i`.
 fn get(data: &[u8], elem: Elem, i: usize) -> u64 {
-    if elem == Elem::S4 {
-        u64::from(data[i / 2] >> (i % 2 * 4) & 0xf)
-    } else {
-        read(data, i * size(elem), elem)
-    }
+    read(data, i * size(elem), elem)
 }
 
 fn bits(elem: Elem) -> usize {
-    if elem == Elem::S4 {
-        4
-    } else {
-        8 * size(elem)
-    }
+    8 * size(elem)
 }
 
 /// Converts all of `data` densely, in instructions of up to 64 repeats, and compares each element.
@@ -264,7 +247,7 @@ fn names(from: impl Fn(Elem) -> bool) -> impl Iterator<Item = &'static str> {
 #[test]
 fn all_16_bit_and_narrower_inputs() {
     let data: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-    for name in names(|e| e == Elem::S4 || size(e) <= 2) {
+    for name in names(|e| size(e) <= 2) {
         check_all(name, &data, true);
         check_all(name, &data, false);
     }
@@ -327,7 +310,7 @@ fn other_f32_and_integer_inputs() {
 #[test]
 fn strides_and_masks() {
     let mut rng = fastrand::Rng::with_seed(4);
-    for name in COVERED.iter().copied().filter(|n| *n != "vconv_deq" && !n.contains("s4")) {
+    for name in COVERED.iter().copied().filter(|n| *n != "vconv_deq") {
         let (from, to, mode) = parse(name);
         let mut bench = filled(&mut rng, from);
         for _ in 0..10 {

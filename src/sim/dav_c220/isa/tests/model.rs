@@ -11,7 +11,7 @@ pub(super) fn size(elem: Elem) -> usize {
         Elem::F16 | Elem::Bf16 | Elem::S16 | Elem::U16 => 2,
         Elem::F32 | Elem::S32 | Elem::U32 => 4,
         Elem::S64 | Elem::U64 => 8,
-        Elem::None | Elem::S4 => panic!("no whole bytes"),
+        Elem::None => panic!("no whole bytes"),
     }
 }
 

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use super::{launch, Body, Function, LaunchStats, HOOKS};
 use crate::sim::dav_c220::access::{
-    Access, Addr, DeviceMemory, Dispatch, Exec, Fault, FaultKind, Instr, OpInfo, Pipe, Space, Stop, MAX_ARGS,
+    Access, Addr, Banks, DeviceMemory, Dispatch, Exec, Fault, FaultKind, Instr, OpInfo, Pipe, Rate, Space,
+    Stop, MAX_ARGS,
 };
 use crate::sim::dav_c220::isa;
 use crate::sim::dav_c220::machine::abi::{FasimInstr, KernelType, Special};
@@ -60,6 +61,11 @@ const fn go(mnemonic: &'static str, pipe: Pipe) -> OpInfo {
         dispatch: Dispatch::Queued(pipe, run_go),
         operands: GO_OPERANDS,
         source: "invented for these tests",
+        rate: match pipe {
+            Pipe::V => Rate::Vector { entry: None, banks: Banks::All },
+            Pipe::M => Rate::Cube,
+            _ => Rate::Path,
+        },
     }
 }
 
@@ -69,6 +75,7 @@ static GO: [OpInfo; 7] = [
         dispatch: Dispatch::Queued(Pipe::Mte2, |_, _| panic!("a bug of the simulator")),
         operands: &[],
         source: "invented for these tests",
+        rate: Rate::Path,
     },
     go("go_v", Pipe::V),
     go("go_m", Pipe::M),
