@@ -32,29 +32,12 @@ impl Warp {
             // Whoever comes here later joins, and then all is tried again.
             return if self.paths.wait() { Ok(Next::Set) } else { Err(self.stuck(needed & !active, active)) };
         }
-        if let Some(lane) = lanes(active & !needed).next() {
-            let message = format!("lane {lane} is not in the member mask {needed:#010x}");
-            return Err(Trouble::new(FaultKind::Divergence, lane, message));
-        }
         match *op {
             Op::Mma(ref op) => self.mma(op, sums)?,
-            Op::Shuffle { mode, d, p, a, by, clamp, .. } => {
-                let (a, by, clamp) =
-                    (self.read32(a, active)?, self.read32(by, active)?, self.read32(clamp, active)?);
-                let (value, from_within) = shuffle(mode, &a, &by, &clamp, active)?;
-                self.write32(d, &value, active);
-                if let Some(p) = p {
-                    self.write_pred(p, from_within, active);
+            Op::Shuffle { members, .. } | Op::Vote { members, .. } => {
+                for group in self.groups(members, active)? {
+                    self.exchange(op, group)?;
                 }
-            }
-            Op::Vote { mode, d, a, .. } => {
-                let votes = self.truth(a, active)? & active;
-                let holds = match mode {
-                    VoteMode::Any => votes != 0,
-                    VoteMode::All => votes == active,
-                    VoteMode::Uni => votes == 0 || votes == active,
-                };
-                self.write_pred(d, if holds { Mask::MAX } else { 0 }, active);
             }
             Op::Barrier { id } => {
                 self.paths.advance();
@@ -68,23 +51,62 @@ impl Warp {
     /// The lanes that an instruction waits for.
     fn needed(&self, op: &Op, active: Mask) -> Result<Mask, Box<Trouble>> {
         match *op {
-            Op::Shuffle { members, .. } | Op::Vote { members, .. } => self.members(members, active),
+            Op::Shuffle { members, .. } | Op::Vote { members, .. } => {
+                let masks = self.read32(members, active)?;
+                Ok(lanes(active).fold(active, |all, lane| all | masks[lane as usize]))
+            }
             Op::Barrier { .. } => Ok(self.paths.threads()),
             _ => Ok(Mask::MAX),
         }
     }
 
-    fn members(&self, source: Src32, active: Mask) -> Result<Mask, Box<Trouble>> {
-        let masks = self.read32(source, active)?;
-        let first = masks[active.trailing_zeros() as usize];
-        match lanes(active).find(|lane| masks[*lane as usize] != first) {
-            None => Ok(first),
-            Some(lane) => {
+    /// The member masks of lanes that are all there. Several may be at one instruction; each lane is in its
+    /// own mask, and so are only lanes that give the same one.
+    fn groups(&self, members: Src32, active: Mask) -> Result<Vec<Mask>, Box<Trouble>> {
+        let masks = self.read32(members, active)?;
+        let mut groups = Vec::new();
+        for lane in lanes(active) {
+            let mask = masks[lane as usize];
+            if mask >> lane & 1 == 0 {
+                let message = format!("lane {lane} is not in its member mask {mask:#010x}");
+                return Err(Trouble::new(FaultKind::Divergence, lane, message));
+            }
+            if let Some(other) = lanes(mask).find(|other| masks[*other as usize] != mask) {
+                let theirs = masks[other as usize];
                 let message =
-                    format!("member masks differ: {first:#010x} and {:#010x}", masks[lane as usize]);
-                Err(Trouble::new(FaultKind::Divergence, lane, message))
+                    format!("the member mask of lane {lane} is {mask:#010x}, of lane {other} {theirs:#010x}");
+                return Err(Trouble::new(FaultKind::Divergence, lane, message));
+            }
+            if lane == mask.trailing_zeros() {
+                groups.push(mask);
             }
         }
+        Ok(groups)
+    }
+
+    /// An exchange or a vote among `members`.
+    fn exchange(&mut self, op: &Op, members: Mask) -> Result<(), Box<Trouble>> {
+        match *op {
+            Op::Shuffle { mode, d, p, a, by, clamp, .. } => {
+                let (a, by) = (self.read32(a, members)?, self.read32(by, members)?);
+                let (value, within) = shuffle(mode, &a, &by, &self.read32(clamp, members)?, members)?;
+                self.write32(d, &value, members);
+                if let Some(p) = p {
+                    self.write_pred(p, within, members);
+                }
+            }
+            Op::Vote { mode, d, a, .. } => {
+                let votes = self.truth(a, members)? & members;
+                let holds = match mode {
+                    VoteMode::Any => votes != 0,
+                    VoteMode::All => votes == members,
+                    VoteMode::Uni => votes == 0 || votes == members,
+                };
+                self.write_pred(d, if holds { Mask::MAX } else { 0 }, members);
+            }
+            _ => unreachable!("together() sends exchanges and votes here, not {op:?}"),
+        }
+        Ok(())
     }
 
     /// The fault of lanes that wait for others that cannot come.

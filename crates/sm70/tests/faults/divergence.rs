@@ -58,7 +58,30 @@ fn shuffle_that_some_lanes_do_not_reach() {
 fn lane_outside_of_its_own_mask() {
     let body = format!("{SHUFFLE}mov.u32 %r12, 0x7fffffff;\nshfl.sync.bfly.b32 %r5, %r2, %r10, %r11, %r12;");
     let found = fault(&body, 1, 32);
-    assert_fault(&found, Divergence, 2, None, "lane 31 is not in the member mask");
+    assert_fault(&found, Divergence, 2, None, "lane 31 is not in its member mask");
+}
+
+/// Halves of a warp at one instruction, each with a mask of its own; and lanes whose masks overlap.
+#[test]
+fn several_member_masks_at_one_instruction() {
+    let body = format!(
+        "{SHUFFLE}setp.lt.u32 %p1, %r2, 16;\nselp.b32 %r12, 0xffff, 0xffff0000, %p1;\n\
+         shfl.sync.bfly.b32 %r5|%p2, %r2, %r10, %r11, %r12;\n\
+         setp.eq.s32 %p3, %r2, 3;\nvote.sync.any.pred %p4, %p3, %r12;\n@!%p4 bra END;\n\
+         vote.sync.all.pred %p5, %p4, %r12;\nEND:"
+    );
+    right(&body, 1, 32);
+    let found = fault(&body.replace("0xffff,", "0x1ffff,"), 1, 32);
+    assert_fault(
+        &found,
+        Divergence,
+        3,
+        None,
+        "the member mask of lane 0 is 0x0001ffff, of lane 16 0xffff0000",
+    );
+    // All lanes vote with the mask of the lower half.
+    let found = fault(&body.replace("0xffff0000", "0xffff"), 1, 32);
+    assert_fault(&found, Divergence, 3, None, "lane 16 is not in its member mask");
 }
 
 #[test]
