@@ -4,6 +4,9 @@
 //! reads from `FA_BUILD_SIM_KERNELS`. For an NPU, where CANN is installed: each file becomes a device image, which the
 //! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded from the
 //! list `kernel_sources.rs` there.
+//!
+//! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs` is for the
+//! test that compares both.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
@@ -11,7 +14,7 @@ use std::{env, fs, process};
 use kernel_build::npu::config::Config;
 use kernel_build::npu::{self, Request, Switch, CMAKE_VARIABLE, SWITCH_VARIABLE};
 use kernel_build::sim_kernels::SimLibrary;
-use kernel_build::{cann_roots, Compiler, ROOT_VARIABLES};
+use kernel_build::{cann_roots, tiling_data, Compiler, ROOT_VARIABLES};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -28,6 +31,7 @@ fn main() {
 
 fn build() -> Result<(), String> {
     write_source_list()?;
+    write_tiling_data()?;
     build_npu_kernels()?;
     println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());
     Ok(())
@@ -59,8 +63,7 @@ fn build_npu_kernels() -> Result<(), String> {
     }
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let ascendc = manifest.join("ascendc");
-    let out_dir = PathBuf::from(variable("OUT_DIR")?);
-    let out = out_dir.join("npu_kernels");
+    let out = PathBuf::from(variable("OUT_DIR")?).join("npu_kernels");
     fs::create_dir_all(&out).map_err(|e| format!("cannot create {}: {e}", out.display()))?;
     let file = manifest.join("cann.toml");
     let text = fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
@@ -85,8 +88,7 @@ fn build_npu_kernels() -> Result<(), String> {
     for path in outcome.depends_on() {
         println!("cargo::rerun-if-changed={}", path.display());
     }
-    let list = out_dir.join("npu_kernels.rs");
-    fs::write(&list, outcome.to_rust()).map_err(|e| format!("cannot write {}: {e}", list.display()))
+    write("npu_kernels.rs", outcome.to_rust())
 }
 
 /// Writes a Rust expression: every file of kernel text with its path below `ascendc`, sorted.
@@ -99,8 +101,25 @@ fn write_source_list() -> Result<(), String> {
         let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
         text += &format!("({:?}, include_str!({:?})),\n", parts.join("/"), path);
     }
-    let list = Path::new(&variable("OUT_DIR")?).join("kernel_sources.rs");
-    fs::write(&list, text + "]\n").map_err(|e| format!("cannot write {}: {e}", list.display()))
+    write("kernel_sources.rs", text + "]\n")
+}
+
+/// Writes a Rust structure for each of C++, and a list of their layouts.
+fn write_tiling_data() -> Result<(), String> {
+    let header = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("ascendc/include/fa/tiling_data.h");
+    let text = fs::read_to_string(&header).map_err(|e| format!("cannot read {}: {e}", header.display()))?;
+    let structures = tiling_data::structures(&text)?;
+    for structure in &structures {
+        write(&format!("{}.rs", structure.name), structure.to_rust())?;
+    }
+    let layouts: String = structures.iter().map(tiling_data::Structure::layout_to_rust).collect();
+    write("tiling_data_layouts.rs", format!("&[\n{layouts}]\n"))
+}
+
+/// Writes a file in cargo's output folder.
+fn write(name: &str, text: String) -> Result<(), String> {
+    let path = Path::new(&variable("OUT_DIR")?).join(name);
+    fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -4,8 +4,10 @@
 //! them; [`npu_build`] tells how they were made, or why there are none.
 
 mod npu_build;
+mod tiling_data;
 
 pub use npu_build::{NpuBuild, NpuImage, NpuKernel};
+pub use tiling_data::SelfTestTilingData;
 
 use crate::runtime::{Device, Module};
 use crate::{Error, ErrorKind, Result};

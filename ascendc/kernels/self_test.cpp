@@ -13,12 +13,13 @@
 //            AIC FIX  --kProductReady--> AIV: C is in the workspace; each AIV adds the magic number to its 8 rows
 //            so every kind of flag that flash_fwd crosses is crossed once in each direction, and with a partner the one at
 //            which the groups of flash_fwd_matmul meet.
-// Limits     MIX 1:2. tiling is SelfTestData. With a partner all groups run at the same time.
+// Limits     MIX 1:2. tiling is SelfTestTilingData. With a partner all groups run at the same time.
 #include "fa/copy.h"
 #include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/mmad.h"
 #include "fa/sync.h"
+#include "fa/tiling_data.h"
 
 namespace fa {
 namespace {
@@ -31,11 +32,6 @@ constexpr uint32_t kHalfElements = kElements / 2;  // an AIV's rows
 constexpr uint32_t kOperandBytes = kElements * sizeof(half);
 constexpr uint32_t kProductBytes = kElements * sizeof(float);
 constexpr uint32_t kLateTurns = 512;  // some 10 us of the last block's vector cores
-
-struct SelfTestData {
-    float magic;
-    uint32_t partner_distance;  // 0: no group waits for another
-};
 
 template <AscendC::HardEvent kEvent>
 __aicore__ inline void hand_over() {
@@ -114,7 +110,7 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
 extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void fa_self_test(GM_ADDR out, GM_ADDR workspace,
                                                                        GM_ADDR tiling) {
     KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-    const auto data = fa::load_tiling<fa::SelfTestData>(tiling);
+    const auto data = fa::load_tiling<fa::SelfTestTilingData>(tiling);
     if ASCEND_IS_AIC {
         fa::run_aic(workspace, data.partner_distance);
     }

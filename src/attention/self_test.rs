@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use crate::kernels::SelfTestTilingData;
 use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Schedule, Stream};
 use crate::{Error, ErrorKind, Result};
 
@@ -85,8 +86,8 @@ pub(super) fn run(kernel: &Kernel, device: &Device, flags: Flags) -> Result<()> 
     // What an earlier launch has left there would be right.
     workspace.zero()?;
     out.zero()?;
-    let data = [MAGIC.to_le_bytes(), flags.partner_distance().to_le_bytes()].concat();
-    let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(&data);
+    let data = SelfTestTilingData { magic: MAGIC, partner_distance: flags.partner_distance() };
+    let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(data.as_bytes());
     let kernel = match flags {
         Flags::OfGroups => kernel.clone(),
         Flags::OfAllCores => kernel.clone().with_schedule(Schedule::Batch),

@@ -21,6 +21,7 @@ use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 
 use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
+use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::MatmulTilingData;
 use fastattention::tiling::FlashFwdTilingData;
 use kernel_build::sim_kernels::{registration, Registration, SimLibrary};
@@ -104,46 +105,43 @@ fn layouts_are_shared() {
         FasimHooks { abi_version reserved issue scalar_load scalar_store special api_fault }
         FasimKernel { name launch num_args kernel_type }
         FasimImage { abi_version num_ops ops num_kernels reserved kernels bind }
-        FlashFwdTilingData {
-            batch num_heads num_heads_k head_dim head_dim_v seqlen_q seqlen_k block_m block_n chunk_n chunk_p tile_m tile_n
-            tile_k slice_rows slice_bytes num_stages preload num_cores num_blocks_m window_left window_right
-            softmax_scale want_lse mask_dim rows_v l1_q_offset_bytes l1_q_bytes l1_k_offset_bytes l1_k_bytes
-            l1_v_offset_bytes l1_v_bytes l1_p_offset_bytes l1_p_bytes ub_s_offset_bytes ub_p_offset_bytes
-            ub_acc_offset_bytes ub_tmp_offset_bytes ub_tmp_bytes ub_brcb_offset_bytes ub_stats_offset_bytes ub_mask_offset_bytes
-            ub_mask_bytes group_heads first_item num_items tail_parts reserved workspace_core_bytes workspace_p_offset_bytes workspace_o_offset_bytes q_stride k_stride v_stride o_stride
-        }
-        MatmulTilingData {
-            m n k batch b_is_nk block_m block_n tile_m tile_n tile_k step_k_a step_k_b l1_buffers l0_buffers
-            l0c_buffers unit_flag num_cores swizzle swizzle_along_n l1_a_offset_bytes l1_b_offset_bytes reserved
-            a_stride b_stride c_stride a_batch_stride b_batch_stride c_batch_stride
-        }
-        SoftmaxTilingData {
-            num_heads rows cols pitch chunk slice_rows num_cores has_mask softmax_scale ub_in_offset_bytes
-            ub_mask_offset_bytes ub_out_offset_bytes ub_x_offset_bytes ub_tmp_offset_bytes ub_spread_offset_bytes
-            ub_stats_offset_bytes
-        }
-        AddTilingData {
-            n core_elements tile buffers x_offset_bytes y_offset_bytes z_offset_bytes
-        }
-        ReadTilingData {
-            pitch rows cols core_rows slice_cols tile_rows tile_cols passes order num_cores buffers buffer_bytes
-            reserved
-        }
-        VectorStreamTilingData {
-            op count repeat barrier scalar dst_offset_bytes src0_offset_bytes src1_offset_bytes block_stride
-            repeat_stride
-        }
     };
     assert_eq!(recorded("headers_layout"), rust);
-    let ends = [
-        (offset_of!(FlashFwdTilingData, o_stride) + size_of::<[u64; 3]>(), size_of::<FlashFwdTilingData>()),
-        (offset_of!(MatmulTilingData, c_batch_stride) + size_of::<[u64; 3]>(), size_of::<MatmulTilingData>()),
-        (offset_of!(SoftmaxTilingData, ub_stats_offset_bytes) + 4, size_of::<SoftmaxTilingData>()),
-        (offset_of!(AddTilingData, z_offset_bytes) + 8, size_of::<AddTilingData>()),
-        (offset_of!(ReadTilingData, reserved) + 4, size_of::<ReadTilingData>()),
-        (offset_of!(VectorStreamTilingData, repeat_stride) + 12, size_of::<VectorStreamTilingData>()),
-    ];
-    assert!(ends.iter().all(|(end, size)| end == size), "a field is missing from the list: {ends:?}");
+}
+
+/// Name and size of a structure, and name, offset and size of each field.
+type Layout = (&'static str, usize, &'static [(&'static str, usize, usize)]);
+
+/// What the Rust compiler makes of the structures of tiling data.
+const TILING_DATA: &[Layout] = include!(concat!(env!("OUT_DIR"), "/tiling_data_layouts.rs"));
+
+/// The C++ compiler is asked about each field.
+#[test]
+fn tiling_data_is_the_same_in_both_languages() {
+    let assertions = |layouts: &[Layout]| {
+        let mut text = String::from("#include <cstddef>\n#include \"fa/tiling_data.h\"\n");
+        for (name, size, fields) in layouts {
+            text += &format!("static_assert(sizeof(fa::{name}) == {size});\n");
+            for (field, offset, size) in *fields {
+                text += &format!(
+                    "static_assert(offsetof(fa::{name}, {field}) == {offset} && sizeof(fa::{name}::{field}) == {size});\n"
+                );
+            }
+        }
+        text
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let compiler = compiler(scratch.path());
+    let check = |text: &str| {
+        let unit = scratch.path().join("unit.cpp");
+        fs::write(&unit, text).unwrap();
+        compiler.check_syntax(&root().join("ascendc"), &unit)
+    };
+    let text = assertions(TILING_DATA);
+    assert!(text.matches("static_assert").count() > 100, "{text}");
+    check(&text).unwrap_or_else(|e| panic!("{e}"));
+    let wrong = text.replace("batch) == 0", "batch) == 4");
+    assert!(check(&wrong).unwrap_err().contains("FlashFwdTilingData"), "the check cannot fail");
 }
 
 #[test]

@@ -1,156 +1,317 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What the planners hand to the kernels. Every field is described in the Rust structure of the same name
-// (src/tiling/tiling_data.rs, src/matmul/tiling_data.rs, src/baseline/tiling_data.rs); a test compares sizes and offsets.
+// What the planners hand to the kernels. From this text the build makes the Rust structures of the same names
+// (crates/kernel-build/src/tiling_data.rs). So a field is a line `type name;` or `type name[count];`, with its
+// meaning in the comment above it; types are uint32_t, int32_t, uint64_t and float. There is no padding: where
+// alignment would bring some, a field fills the place.
 #pragma once
 #include <cstdint>
 
 namespace fa {
 
+// Tiling data of `flash_fwd`. Offsets and sizes are bytes where the name says so, else elements.
+//
+// Work order: `C = num_cores`, `BH = batch * num_heads`, `G = group_heads`, `I = G * num_blocks_m` items a
+// group. The k-th item of core `c` has position `p = k*C + (if k is even { c } else { C - 1 - c })`. Of `W =
+// num_items / C * C` items each has one position; every item behind them has `tail_parts` positions, for its
+// parts of `block_m / tail_parts` rows. The `p`-th item dealt is `i = first_item + num_items - 1 - p`, or the
+// one that mirrors it among those of its group that are launched, if an odd number of groups lies between `i`
+// and `first_item`. With `g = i / I`, and `n = min(G, BH - g*G)` heads in that group, item `i` is row block
+// `i % I / n` of head `h % num_heads` of batch `h / num_heads`, where `h = g*G + i % I % n`. Later row blocks
+// see more keys under a causal mask, so costs fall and rise without a jump, and are dealt back and forth. K
+// and V of a group stay in L2 meanwhile.
 struct FlashFwdTilingData {
+    // Batches.
     uint32_t batch;
+    // Heads of q and o.
     uint32_t num_heads;
+    // Heads of k and v; divides `num_heads`.
     uint32_t num_heads_k;
+    // Elements of a q or k row, a multiple of 16.
     uint32_t head_dim;
+    // Elements of a v or o row, a multiple of 16.
     uint32_t head_dim_v;
+    // Rows of q.
     uint32_t seqlen_q;
+    // Rows of k and v.
     uint32_t seqlen_k;
+    // Level 1: query rows of a work item; a multiple of 16.
     uint32_t block_m;
+    // Level 1: keys of one Cube/Vector hand-over; a multiple of `chunk_n`, at most `mask_dim`.
     uint32_t block_n;
+    // Keys of one K buffer in L1; a multiple of `tile_n`.
     uint32_t chunk_n;
+    // Keys of one P buffer and of one V buffer in L1; a multiple of `tile_k`.
     uint32_t chunk_p;
+    // Level 2 (Cube): rows of one Mmad; `block_m / tile_m` is whole.
     uint32_t tile_m;
+    // Level 2 (Cube): columns of one Mmad, keys in QK^T and value columns in PV; 128.
     uint32_t tile_n;
+    // Level 2 (Cube): depth of one Mmad; 128.
     uint32_t tile_k;
+    // Level 2 (Vector): most rows of a score slice in UB; a multiple of 8.
     uint32_t slice_rows;
+    // Level 2 (Vector): bytes of a score slice in UB, of f32 or, with f16 scores, f16.
     uint32_t slice_bytes;
+    // Ring slots of S, P and O in the workspace; at least `preload + 1`.
     uint32_t num_stages;
+    // QK^T blocks that the Cube issues ahead of PV.
     uint32_t preload;
+    // Groups launched.
     uint32_t num_cores;
+    // Row blocks per head: `ceil(seqlen_q / block_m)`.
     uint32_t num_blocks_m;
+    // Keys visible to the left of the diagonal; -1 = all.
     int32_t window_left;
+    // Keys visible to the right of the diagonal; -1 = all. Causal is 0.
     int32_t window_right;
+    // Scale of the scores before the softmax.
     float softmax_scale;
+    // 1 when `lse` is written.
     uint32_t want_lse;
+    // M of the M-mask, which has 2M rows of 2M bits.
     uint32_t mask_dim;
+    // Query rows of an item that one AIV holds: `ceil(block_m / 2)` rounded up to 8.
     uint32_t rows_v;
+    // L1: two Q buffers of `l1_q_bytes` from here.
     uint32_t l1_q_offset_bytes;
+    // `block_m * head_dim * 2`.
     uint32_t l1_q_bytes;
+    // L1: two K buffers.
     uint32_t l1_k_offset_bytes;
+    // `chunk_n * head_dim * 2`.
     uint32_t l1_k_bytes;
+    // L1: two V buffers.
     uint32_t l1_v_offset_bytes;
+    // `chunk_p * head_dim_v * 2`.
     uint32_t l1_v_bytes;
+    // L1: two P buffers.
     uint32_t l1_p_offset_bytes;
+    // `tile_m * chunk_p * 2`.
     uint32_t l1_p_bytes;
+    // UB: five score slices of `slice_bytes`; four with f16 scores.
     uint32_t ub_s_offset_bytes;
+    // UB: two 16-bit output slices of `slice_bytes / 2`; `slice_bytes / 4` with f16 scores.
     uint32_t ub_p_offset_bytes;
+    // UB: accumulator, `rows_v * head_dim_v` f32; 256 modulo 512.
     uint32_t ub_acc_offset_bytes;
+    // UB: scratch of two row reductions, `ub_tmp_bytes` each: an eighth of a slice, and an eighth of that;
+    // with f16 scores half a slice, and half of that.
     uint32_t ub_tmp_offset_bytes;
+    // Bytes of one scratch.
     uint32_t ub_tmp_bytes;
+    // UB: two copies of `rows_v` blocks of 32 bytes for row values spread over a block, 256 bytes apart
+    // modulo 512.
     uint32_t ub_brcb_offset_bytes;
+    // UB: `num_stages + 9` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch.
     uint32_t ub_stats_offset_bytes;
+    // UB: two mask windows of `ub_mask_bytes`: a bit for each score of a slice, rows in whole blocks of 32
+    // bytes.
     uint32_t ub_mask_offset_bytes;
+    // Bytes of one mask window.
     uint32_t ub_mask_bytes;
+    // Heads, of all batches, that are worked on together.
     uint32_t group_heads;
+    // First item of the launch.
     uint32_t first_item;
+    // Items of the launch.
     uint32_t num_items;
+    // Parts of each item of the last round; 1 when they are dealt whole.
     uint32_t tail_parts;
+    // 0; keeps the 64-bit fields aligned.
     uint32_t reserved;
+    // Workspace: bytes of one core. Slot `s` of S is at `core * this + s * block_m * block_n *` bytes of a
+    // score (4 or 2).
     uint64_t workspace_core_bytes;
+    // Workspace: offset of the P ring in a core's part; slots of `block_m * block_n * 2` bytes.
     uint64_t workspace_p_offset_bytes;
+    // Workspace: offset of the O ring in a core's part; slots of `block_m * head_dim_v * 4` bytes.
     uint64_t workspace_o_offset_bytes;
+    // q: elements between batches, rows, heads.
     uint64_t q_stride[3];
+    // k: elements between batches, rows, heads.
     uint64_t k_stride[3];
+    // v: elements between batches, rows, heads.
     uint64_t v_stride[3];
+    // o: elements between batches, rows, heads.
     uint64_t o_stride[3];
 };
 
+// Tiling data of `matmul`. Offsets and sizes are bytes where the name says so, else elements.
+//
+// The order of blocks is described in `ascendc/kernels/matmul_tiles.h`.
 struct MatmulTilingData {
+    // Rows of A and C.
     uint32_t m;
+    // Columns of B and C.
     uint32_t n;
+    // Columns of A, rows of B.
     uint32_t k;
+    // Extents of the three batch dimensions.
     uint32_t batch[3];
+    // 1 when B lies as `[n, k]`.
     uint32_t b_is_nk;
+    // Rows of a block, the unit that cores are dealt.
     uint32_t block_m;
+    // Columns of a block.
     uint32_t block_n;
+    // Rows of a tile, what stays in L0C while k runs; a multiple of 16.
     uint32_t tile_m;
+    // Columns of a tile; a multiple of 16.
     uint32_t tile_n;
+    // Depth of one Mmad; a multiple of 16.
     uint32_t tile_k;
+    // Steps of `tile_k` that one copy brings to L1, of A.
     uint32_t step_k_a;
+    // The same, of B.
     uint32_t step_k_b;
+    // Buffers of A and of B in L1: 1 or 2.
     uint32_t l1_buffers;
+    // Buffers in L0A and L0B: 1 or 2.
     uint32_t l0_buffers;
+    // Tiles in L0C: 1 or 2.
     uint32_t l0c_buffers;
+    // 1 when unitFlag orders M and FIX.
     uint32_t unit_flag;
+    // Blocks launched.
     uint32_t num_cores;
+    // Block rows, or columns, of a band.
     uint32_t swizzle;
+    // 1 when bands are made of block columns.
     uint32_t swizzle_along_n;
+    // L1: the buffers of A.
     uint32_t l1_a_offset_bytes[2];
+    // L1: the buffers of B.
     uint32_t l1_b_offset_bytes[2];
+    // 0; the next field is aligned to 8 bytes.
     uint32_t reserved;
+    // A: elements between rows.
     uint64_t a_stride;
+    // B as it lies: elements between rows.
     uint64_t b_stride;
+    // C: elements between rows.
     uint64_t c_stride;
+    // A: elements between batches.
     uint64_t a_batch_stride[3];
+    // B: elements between batches.
     uint64_t b_batch_stride[3];
+    // C: elements between batches.
     uint64_t c_batch_stride[3];
 };
 
+// Tiling data of `softmax`.
 struct SoftmaxTilingData {
+    // Matrices of scores: batch times heads.
     uint32_t num_heads;
+    // Rows of one matrix.
     uint32_t rows;
+    // Columns.
     uint32_t cols;
+    // Elements between rows, of scores and of P.
     uint32_t pitch;
+    // Columns of a chunk, a multiple of 64.
     uint32_t chunk;
+    // Rows of a slice.
     uint32_t slice_rows;
+    // Vector cores launched.
     uint32_t num_cores;
+    // 1 when there is a mask.
     uint32_t has_mask;
+    // Factor of the scores.
     float softmax_scale;
+    // UB: two chunks of scores.
     uint32_t ub_in_offset_bytes;
+    // UB: two chunks of the mask, behind the scores.
     uint32_t ub_mask_offset_bytes;
+    // UB: two chunks of P, behind the mask.
     uint32_t ub_out_offset_bytes;
+    // UB: the slice in f32, chunk by chunk.
     uint32_t ub_x_offset_bytes;
+    // UB: one chunk in f32 of scratch.
     uint32_t ub_tmp_offset_bytes;
+    // UB: 32 bytes a row, a row's value repeated.
     uint32_t ub_spread_offset_bytes;
+    // UB: three arrays of 64 f32.
     uint32_t ub_stats_offset_bytes;
 };
 
+// Tiling data of `add`.
 struct AddTilingData {
+    // Elements.
     uint64_t n;
+    // Elements of one core.
     uint64_t core_elements;
+    // Elements of one tile.
     uint32_t tile;
+    // Buffers of each operand: 1 or 2.
     uint32_t buffers;
+    // UB: buffers of x.
     uint32_t x_offset_bytes[2];
+    // UB: buffers of y.
     uint32_t y_offset_bytes[2];
+    // UB: buffers of z.
     uint32_t z_offset_bytes[2];
 };
 
+// Tiling data of `read_ub` and `read_l1`.
 struct ReadTilingData {
+    // Elements between rows in GM.
     uint64_t pitch;
+    // Rows of the matrix.
     uint32_t rows;
+    // Columns of the matrix.
     uint32_t cols;
+    // Rows of a group, what one core reads when each has its own.
     uint32_t core_rows;
+    // Columns that are read `passes` times before the next are.
     uint32_t slice_cols;
+    // Rows of one copy.
     uint32_t tile_rows;
+    // Columns of one copy.
     uint32_t tile_cols;
+    // Times that each slice is read.
     uint32_t passes;
+    // `ReadOrder` as a number.
     uint32_t order;
+    // Cores launched.
     uint32_t num_cores;
+    // Buffers on chip.
     uint32_t buffers;
+    // Bytes of a buffer.
     uint32_t buffer_bytes;
+    // 0; the structure is whole words of 8 bytes.
     uint32_t reserved;
 };
 
+// Tiling data of `vector_stream`.
 struct VectorStreamTilingData {
+    // `VectorOp` as a number.
     uint32_t op;
+    // Instructions.
     uint32_t count;
+    // Repeats of one instruction.
     uint32_t repeat;
+    // 1 for a barrier behind each instruction.
     uint32_t barrier;
+    // Scalar operand.
     float scalar;
+    // UB: destination.
     uint32_t dst_offset_bytes;
+    // UB: first source.
     uint32_t src0_offset_bytes;
+    // UB: second source.
     uint32_t src1_offset_bytes;
+    // Blocks of 32 bytes between the blocks of a repeat: destination, first and second source.
     uint32_t block_stride[3];
+    // Blocks of 32 bytes between repeats, likewise.
     uint32_t repeat_stride[3];
+};
+
+// Tiling data of `self_test`.
+struct SelfTestTilingData {
+    // Added to every element of the result.
+    float magic;
+    // Each group multiplies by the operand of the group so far behind it; 0: no group waits for another.
+    uint32_t partner_distance;
 };
 
 }  // namespace fa

@@ -7,6 +7,7 @@ use fastattention::baseline::{
     ReadFrom, ReadOrder, ReadTo, StandardArgs, StandardAttention, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
 };
+use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::{self, BLayout, Matmul, Strides};
 use fastattention::parallel::{self, AttentionMatmul};
 use fastattention::runtime::{Buffer, KernelArgs};
@@ -89,8 +90,8 @@ fn self_test(bench: &mut Bench) -> Result<()> {
     bench.cases("fa_self_test", [(1, 0), (cores, 0), (cores, 1)], |bench, &(blocks, partner_distance)| {
         let [out, workspace] = [4, 2 + 4].map(|element| alloc(bench, u64::from(blocks) * 16 * 16 * element));
         let (out, workspace) = (out?, workspace?);
-        let data = [1.5f32.to_le_bytes(), u32::to_le_bytes(partner_distance)].concat();
-        let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(&data);
+        let data = SelfTestTilingData { magic: 1.5, partner_distance };
+        let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(data.as_bytes());
         bench.side_by_side(&[&out, &workspace], |stream, side| kernels[side].launch(stream, blocks, &args))
     })
 }

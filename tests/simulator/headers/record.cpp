@@ -7,7 +7,6 @@
 #include <cstring>
 #include <string>
 
-#include "fa/tiling_data.h"
 #include "kernel_operator.h"
 #include "register.h"
 
@@ -200,23 +199,11 @@ extern "C" __attribute__((visibility("default"))) const char* headers_record(voi
 #define FIELD(type, name) append("%s.%s %zu %zu\n", #type, #name, offsetof(type, name), sizeof(type::name));
 
 extern "C" __attribute__((visibility("default"))) const char* headers_layout(void) {
-    using fa::FlashFwdTilingData;
-    using fa::MatmulTilingData;
-    using fa::SoftmaxTilingData;
-    using fa::AddTilingData;
-    using fa::ReadTilingData;
-    using fa::VectorStreamTilingData;
     lines.clear();
     append("FasimInstr %zu\n", sizeof(FasimInstr));
     append("FasimHooks %zu\n", sizeof(FasimHooks));
     append("FasimKernel %zu\n", sizeof(FasimKernel));
     append("FasimImage %zu\n", sizeof(FasimImage));
-    append("FlashFwdTilingData %zu\n", sizeof(FlashFwdTilingData));
-    append("MatmulTilingData %zu\n", sizeof(MatmulTilingData));
-    append("SoftmaxTilingData %zu\n", sizeof(SoftmaxTilingData));
-    append("AddTilingData %zu\n", sizeof(AddTilingData));
-    append("ReadTilingData %zu\n", sizeof(ReadTilingData));
-    append("VectorStreamTilingData %zu\n", sizeof(VectorStreamTilingData));
 #include "fields.def"
     return lines.c_str();
 }
