@@ -5,8 +5,8 @@
 //! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded from the
 //! list `kernel_sources.rs` there.
 //!
-//! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs` is for the
-//! test that compares both.
+//! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs` is for
+//! the test that compares both. The operands of each family of kernels become a Rust structure in `operands.rs`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
@@ -14,7 +14,7 @@ use std::{env, fs, process};
 use kernel_build::npu::config::Config;
 use kernel_build::npu::{self, Request, Switch, CMAKE_VARIABLE, SWITCH_VARIABLE};
 use kernel_build::sim_kernels::SimLibrary;
-use kernel_build::{cann_roots, tiling_data, Compiler, ROOT_VARIABLES};
+use kernel_build::{cann_roots, interfaces, tiling_data, Compiler, ROOT_VARIABLES};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -32,6 +32,7 @@ fn main() {
 fn build() -> Result<(), String> {
     write_source_list()?;
     write_tiling_data()?;
+    write_operands()?;
     build_npu_kernels()?;
     println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());
     Ok(())
@@ -61,13 +62,10 @@ fn build_npu_kernels() -> Result<(), String> {
     for name in ROOT_VARIABLES.into_iter().chain(["HOME", SWITCH_VARIABLE, CMAKE_VARIABLE]) {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let ascendc = manifest.join("ascendc");
+    let ascendc = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("ascendc");
     let out = PathBuf::from(variable("OUT_DIR")?).join("npu_kernels");
     fs::create_dir_all(&out).map_err(|e| format!("cannot create {}: {e}", out.display()))?;
-    let file = manifest.join("cann.toml");
-    let text = fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-    let config = Config::parse("cann.toml", &text)?;
+    let config = Config::parse("cann.toml", &read("cann.toml")?)?;
     let request = Request {
         ascendc: &ascendc,
         out: &out,
@@ -106,14 +104,24 @@ fn write_source_list() -> Result<(), String> {
 
 /// Writes a Rust structure for each of C++, and a list of their layouts.
 fn write_tiling_data() -> Result<(), String> {
-    let header = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("ascendc/include/fa/tiling_data.h");
-    let text = fs::read_to_string(&header).map_err(|e| format!("cannot read {}: {e}", header.display()))?;
-    let structures = tiling_data::structures(&text)?;
+    let structures = tiling_data::structures(&read("ascendc/include/fa/tiling_data.h")?)?;
     for structure in &structures {
         write(&format!("{}.rs", structure.name), structure.to_rust())?;
     }
     let layouts: String = structures.iter().map(tiling_data::Structure::layout_to_rust).collect();
     write("tiling_data_layouts.rs", format!("&[\n{layouts}]\n"))
+}
+
+/// Writes a Rust structure for the operands of each family of kernels.
+fn write_operands() -> Result<(), String> {
+    let interfaces = interfaces::interfaces(&read("ascendc/kernels/families.h")?)?;
+    write("operands.rs", interfaces.iter().map(interfaces::Interface::to_rust).collect())
+}
+
+/// Reads a file of this package.
+fn read(path: &str) -> Result<String, String> {
+    let path = Path::new(&variable("CARGO_MANIFEST_DIR")?).join(path);
+    fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 
 /// Writes a file in cargo's output folder.

@@ -4,6 +4,7 @@
 //! them; [`npu_build`] tells how they were made, or why there are none.
 
 mod npu_build;
+pub mod operands;
 mod tiling_data;
 
 pub use npu_build::{NpuBuild, NpuImage, NpuKernel};

@@ -8,21 +8,20 @@
 //            With one buffer the pipes of a core take turns; with two, loads, sums and stores of three tiles overlap.
 // Limits     AIV only. Any number of elements; z overlaps with nothing.
 #include "fa/copy.h"
-#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/sync.h"
-#include "fa/tiling_data.h"
+#include "families.h"
 
 namespace fa {
 
 template <typename T>
 class AddKernel {
   public:
-    __aicore__ inline AddKernel(const AddTilingData& t, GM_ADDR x, GM_ADDR y, GM_ADDR z)
+    __aicore__ inline AddKernel(const AddTilingData& t, const AddOperands& gm)
         : t_(t), in_ring_(t.buffers), out_ring_(t.buffers) {
-        x_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(x));
-        y_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(y));
-        z_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(z));
+        x_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.x));
+        y_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.y));
+        z_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.z));
         for (uint32_t i = 0; i < 2; ++i) {
             x_ub_[i] = memory_.ub[t.x_offset_bytes[i]].template ReinterpretCast<T>();
             y_ub_[i] = memory_.ub[t.y_offset_bytes[i]].template ReinterpretCast<T>();
@@ -68,15 +67,15 @@ class AddKernel {
     Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 0, 2> out_ring_;
 };
 
+template <typename T>
+__aicore__ inline void add(const AddOperands& gm) {
+    const auto data = load_tiling<AddTilingData>(gm.tiling);
+    AddKernel<T> kernel(data, gm);
+    kernel.run();
+}
+
 }  // namespace fa
 
-#include "families.h"
 #undef FA_ADD
-#define FA_ADD(name, T)                                                                           \
-    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR x, GM_ADDR y, GM_ADDR z, GM_ADDR tiling) { \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                                           \
-        const auto data = fa::load_tiling<fa::AddTilingData>(tiling);                             \
-        fa::AddKernel<T> kernel(data, x, y, z);                                                   \
-        kernel.run();                                                                             \
-    }
+#define FA_ADD(name, T) FA_ENTRY(ADD, name, fa::add<T>)
 #include "variants.def"

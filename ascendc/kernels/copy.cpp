@@ -8,7 +8,7 @@
 //            MTE3 store(i)  waits MTE2_MTE3[i % 2]: load(i) has filled it
 //            so load(i + 1) runs beside store(i).
 // Limits     AIV only. src and dst do not overlap. Any size and alignment; 512-byte alignment is fastest.
-#include "fa/entry.h"
+#include "families.h"
 
 namespace fa {
 namespace {
@@ -21,10 +21,10 @@ static_assert(kChunkBytes % 32 == 0, "a UB buffer is whole 32-byte blocks");
 
 class CopyKernel {
    public:
-    __aicore__ inline void init(GM_ADDR dst, GM_ADDR src, uint64_t bytes) {
-        dst_gm_.SetGlobalBuffer(dst);
-        src_gm_.SetGlobalBuffer(src);
-        bytes_ = bytes;
+    __aicore__ inline void init(const CopyOperands& gm) {
+        dst_gm_.SetGlobalBuffer(gm.dst);
+        src_gm_.SetGlobalBuffer(gm.src);
+        bytes_ = gm.bytes;
         pipe_.InitBuffer(io_, kNumBuffers, kChunkBytes);
     }
 
@@ -56,12 +56,15 @@ class CopyKernel {
     uint64_t bytes_ = 0;
 };
 
+__aicore__ inline void copy(const CopyOperands& gm) {
+    CopyKernel kernel;
+    kernel.init(gm);
+    kernel.run();
+}
+
 }  // namespace
 }  // namespace fa
 
-extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void fa_copy(GM_ADDR dst, GM_ADDR src, uint64_t bytes) {
-    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
-    fa::CopyKernel kernel;
-    kernel.init(dst, src, bytes);
-    kernel.run();
-}
+#undef FA_COPY
+#define FA_COPY(name) FA_ENTRY(COPY, name, fa::copy)
+#include "variants.def"

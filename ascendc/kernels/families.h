@@ -1,13 +1,111 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Every family of kernels in variants.def, as nothing: a file that instantiates templates redefines its own family.
+// The interfaces of the kernels. Of each family:
+//
+//   FA_X_CORES              the cores it runs on, as FA_TYPE_... (fa/entry.h) and KERNEL_TYPE_... (CANN) end
+//   FA_X_OPERANDS(X, SEP)   X(type, name, role) for each operand in order, SEP between two. Roles are in,
+//                           out, workspace, value, and for tiling data the structure that lies there
+//                           (fa/tiling_data.h)
+//   XOperands               the operands as one structure
+//   FA_X(name, types...)    what variants.def makes of a kernel: nothing, but in x.cpp its entry point
+//
+// Entry points, the launch table (sim/entries.cpp) and what Rust launches kernels with
+// (crates/kernel-build/src/interfaces.rs) are made of these lists, so their form is strict.
 #pragma once
+#include "fa/entry.h"
+#include "fa/tiling_data.h"
+
+namespace fa {
+
+#define FA_ADD_CORES AIV_ONLY
+#define FA_ADD_OPERANDS(X, SEP)                                                                     \
+    X(GM_ADDR, x, in) SEP X(GM_ADDR, y, in) SEP X(GM_ADDR, z, out) SEP                              \
+    X(GM_ADDR, tiling, AddTilingData)
 #define FA_ADD(...)
+struct AddOperands {
+    FA_ADD_OPERANDS(FA_FIELD, )
+};
+
+#define FA_COPY_CORES AIV_ONLY
+#define FA_COPY_OPERANDS(X, SEP)                                                                    \
+    X(GM_ADDR, dst, out) SEP X(GM_ADDR, src, in) SEP X(uint64_t, bytes, value)
 #define FA_COPY(...)
+struct CopyOperands {
+    FA_COPY_OPERANDS(FA_FIELD, )
+};
+
+#define FA_FLASH_FWD_CORES MIX_AIC_1_2
+#define FA_FLASH_FWD_OPERANDS(X, SEP)                                                               \
+    X(GM_ADDR, q, in) SEP X(GM_ADDR, k, in) SEP X(GM_ADDR, v, in) SEP X(GM_ADDR, mask, in) SEP      \
+    X(GM_ADDR, o, out) SEP X(GM_ADDR, lse, out) SEP X(GM_ADDR, workspace, workspace) SEP            \
+    X(GM_ADDR, tiling, FlashFwdTilingData)
 #define FA_FLASH_FWD(...)
+struct FlashFwdOperands {
+    FA_FLASH_FWD_OPERANDS(FA_FIELD, )
+};
+
+#define FA_FLASH_FWD_MATMUL_CORES MIX_AIC_1_2
+#define FA_FLASH_FWD_MATMUL_OPERANDS(X, SEP)                                                        \
+    X(GM_ADDR, q, in) SEP X(GM_ADDR, k, in) SEP X(GM_ADDR, v, in) SEP X(GM_ADDR, mask, in) SEP      \
+    X(GM_ADDR, o, out) SEP X(GM_ADDR, lse, out) SEP X(GM_ADDR, workspace, workspace) SEP            \
+    X(GM_ADDR, a, in) SEP X(GM_ADDR, b, in) SEP X(GM_ADDR, c, out) SEP                              \
+    X(GM_ADDR, tiling, FlashFwdTilingData) SEP X(GM_ADDR, matmul_tiling, MatmulTilingData)
 #define FA_FLASH_FWD_MATMUL(...)
+struct FlashFwdMatmulOperands {
+    FA_FLASH_FWD_MATMUL_OPERANDS(FA_FIELD, )
+};
+
+#define FA_MATMUL_CORES AIC_ONLY
+#define FA_MATMUL_OPERANDS(X, SEP)                                                                  \
+    X(GM_ADDR, a, in) SEP X(GM_ADDR, b, in) SEP X(GM_ADDR, c, out) SEP                              \
+    X(GM_ADDR, tiling, MatmulTilingData)
 #define FA_MATMUL(...)
+struct MatmulOperands {
+    FA_MATMUL_OPERANDS(FA_FIELD, )
+};
+
+#define FA_READ_L1_CORES AIC_ONLY
+#define FA_READ_L1_OPERANDS(X, SEP)                                                                 \
+    X(GM_ADDR, src, in) SEP X(GM_ADDR, tiling, ReadTilingData)
 #define FA_READ_L1(...)
+struct ReadL1Operands {
+    FA_READ_L1_OPERANDS(FA_FIELD, )
+};
+
+#define FA_READ_UB_CORES AIV_ONLY
+#define FA_READ_UB_OPERANDS(X, SEP)                                                                 \
+    X(GM_ADDR, src, in) SEP X(GM_ADDR, tiling, ReadTilingData)
 #define FA_READ_UB(...)
+struct ReadUbOperands {
+    FA_READ_UB_OPERANDS(FA_FIELD, )
+};
+
+#define FA_SELF_TEST_CORES MIX_AIC_1_2
+#define FA_SELF_TEST_OPERANDS(X, SEP)                                                               \
+    X(GM_ADDR, out, out) SEP X(GM_ADDR, workspace, workspace) SEP                                   \
+    X(GM_ADDR, tiling, SelfTestTilingData)
 #define FA_SELF_TEST(...)
+struct SelfTestOperands {
+    FA_SELF_TEST_OPERANDS(FA_FIELD, )
+};
+
+#define FA_SOFTMAX_CORES AIV_ONLY
+#define FA_SOFTMAX_OPERANDS(X, SEP)                                                                 \
+    X(GM_ADDR, scores, in) SEP X(GM_ADDR, mask, in) SEP X(GM_ADDR, p, out) SEP                      \
+    X(GM_ADDR, tiling, SoftmaxTilingData)
 #define FA_SOFTMAX(...)
+struct SoftmaxOperands {
+    FA_SOFTMAX_OPERANDS(FA_FIELD, )
+};
+
+#define FA_VECTOR_STREAM_CORES AIV_ONLY
+#define FA_VECTOR_STREAM_OPERANDS(X, SEP)                                                           \
+    X(GM_ADDR, out, out) SEP X(GM_ADDR, tiling, VectorStreamTilingData)
 #define FA_VECTOR_STREAM(...)
+struct VectorStreamOperands {
+    FA_VECTOR_STREAM_OPERANDS(FA_FIELD, )
+};
+
+// A kernel of variants.def.
+#define FA_KERNEL(family, ...) FA_##family(__VA_ARGS__)
+
+}  // namespace fa

@@ -37,35 +37,27 @@
 //   of the step that used it has been waited for by then, so no flag runs backwards.
 //
 // Limits: head_dim and head_dim_v multiples of 16 up to 256; the planner refuses the rest.
+#include "families.h"
 #include "flash_fwd_cube.h"
 #include "flash_fwd_vector.h"
-#include "fa/entry.h"
 
 namespace fa {
 
 template <typename T, typename S>
-__aicore__ inline void flash_fwd(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
-                                 GM_ADDR workspace, GM_ADDR tiling) {
-    const auto data = load_tiling<FlashFwdTilingData>(tiling);
+__aicore__ inline void flash_fwd(const FlashFwdOperands& gm) {
+    const auto data = load_tiling<FlashFwdTilingData>(gm.tiling);
     if ASCEND_IS_AIC {
-        FlashFwdCube<T, S> cube(data, q, k, v, workspace);
+        FlashFwdCube<T, S> cube(data, gm.q, gm.k, gm.v, gm.workspace);
         cube.run();
     }
     if ASCEND_IS_AIV {
-        FlashFwdVector<T, S> vector(data, mask, o, lse, workspace);
+        FlashFwdVector<T, S> vector(data, gm.mask, gm.o, gm.lse, gm.workspace);
         vector.run();
     }
 }
 
 }  // namespace fa
 
-#include "families.h"
 #undef FA_FLASH_FWD
-#define FA_FLASH_FWD(name, T, S)                                                                                   \
-    extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void name(                                             \
-        GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace,               \
-        GM_ADDR tiling) {                                                                                       \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);                                                      \
-        fa::flash_fwd<T, S>(q, k, v, mask, o, lse, workspace, tiling);                                             \
-    }
+#define FA_FLASH_FWD(name, T, S) FA_ENTRY(FLASH_FWD, name, fa::flash_fwd<T, S>)
 #include "variants.def"

@@ -13,10 +13,10 @@
 //            A tile of the product reads heads of any group. Tiling data of the product and the first pieces of B, which
 //            no group writes, are read before, while the vector cores finish.
 // Limits     those of the two kernels; for the mode 0 flag all groups of a launch run at the same time.
+#include "families.h"
 #include "flash_fwd_cube.h"
 #include "flash_fwd_vector.h"
 #include "matmul_kernel.h"
-#include "fa/entry.h"
 
 namespace fa {
 
@@ -30,33 +30,31 @@ __aicore__ inline void await_all_outputs() {
 }
 
 template <typename T>
-__aicore__ inline void multiply_output(GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR matmul_tiling) {
-    const auto data = load_tiling<MatmulTilingData>(matmul_tiling);
+__aicore__ inline void multiply_output(const FlashFwdMatmulOperands& gm) {
+    const auto data = load_tiling<MatmulTilingData>(gm.matmul_tiling);
     if (block_index() >= data.num_cores) {
         await_all_outputs();
         return;
     }
-    MatmulKernel<T, T> product(data, a, b, c);
+    MatmulKernel<T, T> product(data, gm.a, gm.b, gm.c);
     product.start_b();
     await_all_outputs();
     product.run();
 }
 
 template <typename T, typename S>
-__aicore__ inline void flash_fwd_matmul(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
-                                        GM_ADDR workspace, GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling,
-                                        GM_ADDR matmul_tiling) {
-    const auto data = load_tiling<FlashFwdTilingData>(tiling);
+__aicore__ inline void flash_fwd_matmul(const FlashFwdMatmulOperands& gm) {
+    const auto data = load_tiling<FlashFwdTilingData>(gm.tiling);
     if ASCEND_IS_AIC {
         if (block_index() < data.num_cores) {
-            FlashFwdCube<T, S> cube(data, q, k, v, workspace);
+            FlashFwdCube<T, S> cube(data, gm.q, gm.k, gm.v, gm.workspace);
             cube.run();
         }
-        multiply_output<T>(a, b, c, matmul_tiling);
+        multiply_output<T>(gm);
     }
     if ASCEND_IS_AIV {
         if (block_index() / 2 < data.num_cores) {
-            FlashFwdVector<T, S> vector(data, mask, o, lse, workspace);
+            FlashFwdVector<T, S> vector(data, gm.mask, gm.o, gm.lse, gm.workspace);
             vector.run();
         }
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kOutputReady);
@@ -65,13 +63,6 @@ __aicore__ inline void flash_fwd_matmul(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR
 
 }  // namespace fa
 
-#include "families.h"
 #undef FA_FLASH_FWD_MATMUL
-#define FA_FLASH_FWD_MATMUL(name, T, S)                                                                            \
-    extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void name(                                                \
-        GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace, GM_ADDR a,       \
-        GM_ADDR b, GM_ADDR c, GM_ADDR tiling, GM_ADDR matmul_tiling) {                                             \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);                                                         \
-        fa::flash_fwd_matmul<T, S>(q, k, v, mask, o, lse, workspace, a, b, c, tiling, matmul_tiling);              \
-    }
+#define FA_FLASH_FWD_MATMUL(name, T, S) FA_ENTRY(FLASH_FWD_MATMUL, name, fa::flash_fwd_matmul<T, S>)
 #include "variants.def"

@@ -18,17 +18,21 @@
 //   the Cube starts a tile while FIX still drains the one before from the same place.
 // Limits     AIC only. tile_* multiples of 16; unit_flag needs whole fractals (m, n, blocks multiples of 16), because M fills
 //            whole fractals and FIX has to drain as much. The planner refuses the rest.
-#include "matmul_kernel.h"
-#include "fa/entry.h"
-
 #include "families.h"
+#include "matmul_kernel.h"
+
+namespace fa {
+
+template <typename T, typename Out>
+__aicore__ inline void matmul(const MatmulOperands& gm) {
+    const auto data = load_tiling<MatmulTilingData>(gm.tiling);
+    MatmulKernel<T, Out> kernel(data, gm.a, gm.b, gm.c);
+    kernel.start_b();
+    kernel.run();
+}
+
+}  // namespace fa
+
 #undef FA_MATMUL
-#define FA_MATMUL(name, T, Out)                                                                     \
-    extern "C" FA_TYPE_AIC_ONLY __global__ __aicore__ void name(GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling) {   \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);                                             \
-        const auto data = fa::load_tiling<fa::MatmulTilingData>(tiling);                            \
-        fa::MatmulKernel<T, Out> kernel(data, a, b, c);                                             \
-        kernel.start_b();                                                                           \
-        kernel.run();                                                                               \
-    }
+#define FA_MATMUL(name, T, Out) FA_ENTRY(MATMUL, name, fa::matmul<T, Out>)
 #include "variants.def"

@@ -6,16 +6,17 @@
 // Pipeline   MTE2 alone, one copy a tile (one a row where the pitch exceeds 16 bits), a barrier each time round the buffers
 // Limits     AIC only. For calibration and benches.
 #include "fa/copy.h"
-#include "fa/entry.h"
 #include "fa/memory.h"
+#include "families.h"
 #include "read_tiles.h"
 
 namespace fa {
 
-__aicore__ inline void read_l1(const ReadTilingData& t, GM_ADDR src) {
+__aicore__ inline void read_l1(const ReadL1Operands& gm) {
+    const auto t = load_tiling<ReadTilingData>(gm.tiling);
     const CubeMemory<half> memory;
     AscendC::GlobalTensor<half> src_gm;
-    src_gm.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(src));
+    src_gm.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(gm.src));
     read_tiles(t, [&](uint32_t buffer, const ReadCursor& tile) {
         const auto dst = memory.l1[buffer * t.buffer_bytes].template ReinterpretCast<half>();
         copy_gm_to_l1_nz(dst, src_gm[tile.offset()], tile.rows(), tile.cols(), t.pitch);
@@ -24,11 +25,6 @@ __aicore__ inline void read_l1(const ReadTilingData& t, GM_ADDR src) {
 
 }  // namespace fa
 
-#include "families.h"
 #undef FA_READ_L1
-#define FA_READ_L1(name)                                                       \
-    extern "C" FA_TYPE_AIC_ONLY __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling) {  \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);                        \
-        fa::read_l1(fa::load_tiling<fa::ReadTilingData>(tiling), src);         \
-    }
+#define FA_READ_L1(name) FA_ENTRY(READ_L1, name, fa::read_l1)
 #include "variants.def"

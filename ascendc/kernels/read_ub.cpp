@@ -6,16 +6,17 @@
 // Pipeline   MTE2 alone, one copy a tile, a barrier each time round the buffers
 // Limits     AIV only. For calibration and benches.
 #include "fa/copy.h"
-#include "fa/entry.h"
 #include "fa/memory.h"
+#include "families.h"
 #include "read_tiles.h"
 
 namespace fa {
 
-__aicore__ inline void read_ub(const ReadTilingData& t, GM_ADDR src) {
+__aicore__ inline void read_ub(const ReadUbOperands& gm) {
+    const auto t = load_tiling<ReadTilingData>(gm.tiling);
     const VectorMemory memory;
     AscendC::GlobalTensor<uint16_t> src_gm;
-    src_gm.SetGlobalBuffer(reinterpret_cast<__gm__ uint16_t*>(src));
+    src_gm.SetGlobalBuffer(reinterpret_cast<__gm__ uint16_t*>(gm.src));
     read_tiles(t, [&](uint32_t buffer, const ReadCursor& tile) {
         AscendC::DataCopyExtParams params;
         params.blockCount = static_cast<uint16_t>(tile.rows());
@@ -31,11 +32,6 @@ __aicore__ inline void read_ub(const ReadTilingData& t, GM_ADDR src) {
 
 }  // namespace fa
 
-#include "families.h"
 #undef FA_READ_UB
-#define FA_READ_UB(name)                                                       \
-    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR src, GM_ADDR tiling) {  \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                        \
-        fa::read_ub(fa::load_tiling<fa::ReadTilingData>(tiling), src);         \
-    }
+#define FA_READ_UB(name) FA_ENTRY(READ_UB, name, fa::read_ub)
 #include "variants.def"

@@ -15,11 +15,10 @@
 //            which the groups of flash_fwd_matmul meet.
 // Limits     MIX 1:2. tiling is SelfTestTilingData. With a partner all groups run at the same time.
 #include "fa/copy.h"
-#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/mmad.h"
 #include "fa/sync.h"
-#include "fa/tiling_data.h"
+#include "families.h"
 
 namespace fa {
 namespace {
@@ -104,17 +103,19 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
     AscendC::DataCopy(out_gm[first], c_ub, kHalfElements);
 }
 
+__aicore__ inline void self_test(const SelfTestOperands& gm) {
+    const auto data = load_tiling<SelfTestTilingData>(gm.tiling);
+    if ASCEND_IS_AIC {
+        run_aic(gm.workspace, data.partner_distance);
+    }
+    if ASCEND_IS_AIV {
+        run_aiv(gm.out, gm.workspace, data.magic);
+    }
+}
+
 }  // namespace
 }  // namespace fa
 
-extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void fa_self_test(GM_ADDR out, GM_ADDR workspace,
-                                                                       GM_ADDR tiling) {
-    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
-    const auto data = fa::load_tiling<fa::SelfTestTilingData>(tiling);
-    if ASCEND_IS_AIC {
-        fa::run_aic(workspace, data.partner_distance);
-    }
-    if ASCEND_IS_AIV {
-        fa::run_aiv(out, workspace, data.magic);
-    }
-}
+#undef FA_SELF_TEST
+#define FA_SELF_TEST(name) FA_ENTRY(SELF_TEST, name, fa::self_test)
+#include "variants.def"

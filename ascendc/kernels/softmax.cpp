@@ -14,11 +14,10 @@
 //            Loads of the next chunk, and of the next slice, run beside the arithmetic.
 // Limits     AIV only; cols up to 24 576; the planner refuses more.
 #include "fa/copy.h"
-#include "fa/entry.h"
 #include "fa/memory.h"
 #include "fa/row_ops.h"
 #include "fa/sync.h"
-#include "fa/tiling_data.h"
+#include "families.h"
 
 namespace fa {
 
@@ -26,10 +25,10 @@ namespace fa {
 template <typename T, typename S>
 class SoftmaxKernel {
   public:
-    __aicore__ inline SoftmaxKernel(const SoftmaxTilingData& t, GM_ADDR scores, GM_ADDR mask, GM_ADDR p) : t_(t) {
-        scores_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ S*>(scores));
-        mask_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(mask));
-        p_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(p));
+    __aicore__ inline SoftmaxKernel(const SoftmaxTilingData& t, const SoftmaxOperands& gm) : t_(t) {
+        scores_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ S*>(gm.scores));
+        mask_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.mask));
+        p_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.p));
         const auto ub = memory_.ub;
         const uint32_t elements = t.slice_rows * t.chunk;
         for (uint32_t i = 0; i < 2; ++i) {
@@ -208,15 +207,15 @@ class SoftmaxKernel {
     Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 0, 2> p_ring_;
 };
 
+template <typename T, typename S>
+__aicore__ inline void softmax(const SoftmaxOperands& gm) {
+    const auto data = load_tiling<SoftmaxTilingData>(gm.tiling);
+    SoftmaxKernel<T, S> kernel(data, gm);
+    kernel.run();
+}
+
 }  // namespace fa
 
-#include "families.h"
 #undef FA_SOFTMAX
-#define FA_SOFTMAX(name, T, S)                                                                          \
-    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR scores, GM_ADDR mask, GM_ADDR p, GM_ADDR tiling) { \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                                                 \
-        const auto data = fa::load_tiling<fa::SoftmaxTilingData>(tiling);                               \
-        fa::SoftmaxKernel<T, S> kernel(data, scores, mask, p);                                          \
-        kernel.run();                                                                                   \
-    }
+#define FA_SOFTMAX(name, T, S) FA_ENTRY(SOFTMAX, name, fa::softmax<T, S>)
 #include "variants.def"

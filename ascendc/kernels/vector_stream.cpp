@@ -8,9 +8,8 @@
 //            write the same bytes are unordered, which a simulator that checks races reports.
 // Limits     AIV only, one core. For calibration.
 #include "fa/copy.h"
-#include "fa/entry.h"
 #include "fa/memory.h"
-#include "fa/tiling_data.h"
+#include "families.h"
 
 namespace fa {
 
@@ -82,15 +81,15 @@ class VectorStreamKernel {
     AscendC::LocalTensor<T> src1_ub_;
 };
 
+template <typename T>
+__aicore__ inline void vector_stream(const VectorStreamOperands& gm) {
+    const auto data = load_tiling<VectorStreamTilingData>(gm.tiling);
+    VectorStreamKernel<T> kernel(data);
+    kernel.run(gm.out);
+}
+
 }  // namespace fa
 
-#include "families.h"
 #undef FA_VECTOR_STREAM
-#define FA_VECTOR_STREAM(name, T)                                                  \
-    extern "C" FA_TYPE_AIV_ONLY __global__ __aicore__ void name(GM_ADDR out, GM_ADDR tiling) {      \
-        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);                            \
-        const auto data = fa::load_tiling<fa::VectorStreamTilingData>(tiling);     \
-        fa::VectorStreamKernel<T> kernel(data);                                    \
-        kernel.run(out);                                                           \
-    }
+#define FA_VECTOR_STREAM(name, T) FA_ENTRY(VECTOR_STREAM, name, fa::vector_stream<T>)
 #include "variants.def"

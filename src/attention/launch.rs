@@ -2,9 +2,10 @@
 
 use super::operands::Places;
 use super::{kernel_name, self_test, Flags, Plan};
-use crate::kernels;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Module, Stream};
+use crate::kernels::{self, operands::FlashFwdOperands};
+use crate::runtime::{Buffer, Device, Kernel, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
+use crate::tiling::FlashFwdTilingData;
 use crate::{DType, Result};
 
 pub use crate::runtime::Operand;
@@ -158,22 +159,28 @@ impl FlashAttention {
     /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small, of another
     /// device, or written while another one lies there. What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
-        let operands = self.operands(plan, &args)?;
+        let tiling = plan.tiling_data();
+        let args = self.operands(plan, &args, &tiling)?.args()?;
         if plan.num_items() == 0 {
             return Ok(());
         }
-        let operands = operands.place_holder(plan.tiling_data().as_bytes());
-        self.kernels.of(plan).launch(stream, plan.num_cores(), &operands)
+        self.kernels.of(plan).launch(stream, plan.num_cores(), &args)
     }
 
-    /// Checks a launch; what its kernel takes before the tiling data.
-    pub(crate) fn operands(&self, plan: &Plan, args: &Args<'_>) -> Result<KernelArgs> {
+    /// Checks a launch; what its kernel takes.
+    pub(crate) fn operands<'a>(
+        &'a self,
+        plan: &Plan,
+        args: &Args<'a>,
+        tiling: &'a FlashFwdTilingData,
+    ) -> Result<FlashFwdOperands<'a>> {
         self.device.require_planned_for(plan.soc(), "attention launch")?;
         self.places(args).check(plan)?;
         // The kernel touches no lse that the plan does not want; the workspace stands in as a valid address.
         let lse = args.lse.unwrap_or(args.workspace);
         let mask = Operand::from(&self.mask);
-        KernelArgs::new().operands([args.q, args.k, args.v, mask, args.o, lse, args.workspace])
+        let Args { q, k, v, o, workspace, .. } = *args;
+        Ok(FlashFwdOperands { q, k, v, mask, o, lse, workspace, tiling })
     }
 
     /// Where the operands of a launch lie.

@@ -11,8 +11,9 @@
 
 use std::time::Duration;
 
+use crate::kernels::operands::SelfTestOperands;
 use crate::kernels::SelfTestTilingData;
-use crate::runtime::{Buffer, Device, Kernel, KernelArgs, Schedule, Stream};
+use crate::runtime::{Buffer, Device, Kernel, Schedule, Stream};
 use crate::{Error, ErrorKind, Result};
 
 /// Name in the image.
@@ -87,7 +88,8 @@ pub(super) fn run(kernel: &Kernel, device: &Device, flags: Flags) -> Result<()> 
     workspace.zero()?;
     out.zero()?;
     let data = SelfTestTilingData { magic: MAGIC, partner_distance: flags.partner_distance() };
-    let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(data.as_bytes());
+    let args =
+        SelfTestOperands { out: (&out).into(), workspace: (&workspace).into(), tiling: &data }.args()?;
     let kernel = match flags {
         Flags::OfGroups => kernel.clone(),
         Flags::OfAllCores => kernel.clone().with_schedule(Schedule::Batch),

@@ -1,5 +1,6 @@
 use super::*;
-use crate::runtime::{Buffer, Device, KernelArgs, Stream};
+use crate::kernels::operands::FlashFwdOperands;
+use crate::runtime::{Buffer, Device, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::{kernels, DType};
 
@@ -181,11 +182,14 @@ fn a_row_behind_the_limit_of_the_gap_is_a_fault_on_the_machine() {
     let mask = Buffer::from_slice(&device, &m_mask(MASK_DIM)).unwrap();
     let [o, workspace] = [o + 2, plan.workspace_bytes()].map(alloc);
     let bystanders = [1 << 10, 4 << 30, 1 << 20].map(alloc);
-    let args =
-        inputs.iter().chain([&mask, &o, &workspace, &workspace]).fold(KernelArgs::new(), KernelArgs::buffer);
+    let operands = {
+        let [q, k, v] = inputs.each_ref().map(Operand::from);
+        let [mask, o, lse, workspace] = [&mask, &o, &workspace, &workspace].map(Operand::from);
+        FlashFwdOperands { q, k, v, mask, o, lse, workspace, tiling: &tiling }
+    };
     let kernel = kernels::load(&device).unwrap().kernel("fa_flash_fwd_f16").unwrap();
     let stream = Stream::new(&device).unwrap();
-    kernel.launch(&stream, plan.num_cores(), &args.place_holder(tiling.as_bytes())).unwrap();
+    kernel.launch(&stream, plan.num_cores(), &operands.args().unwrap()).unwrap();
     let error = stream.synchronize().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SimFault, "{error}");
     let text = error.to_string();

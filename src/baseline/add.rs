@@ -3,7 +3,8 @@
 use super::{usable_ub, AddTilingData};
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
+use crate::kernels::operands::AddOperands;
+use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
 use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// Name of the kernel for elements of type `dtype`.
@@ -141,8 +142,7 @@ impl Add {
             return Ok(());
         }
         let kernel = if dtype == DType::F32 { &self.f32 } else { &self.f16 };
-        let list = KernelArgs::new().operands([x, y, z])?;
-        kernel.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
+        kernel.launch(stream, tiling.num_cores, &AddOperands { x, y, z, tiling: &data }.args()?)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
+use crate::kernels::operands::CopyOperands;
+use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
 use crate::Result;
 
 /// `dst = src`, through UB with double buffering (`ascendc/kernels/copy.cpp`).
@@ -44,7 +45,6 @@ impl MemoryCopy {
         if bytes == 0 {
             return Ok(());
         }
-        let args = KernelArgs::new().operands([dst, src])?.u64(bytes);
-        self.kernel.launch(stream, num_cores, &args)
+        self.kernel.launch(stream, num_cores, &CopyOperands { dst, src, bytes }.args()?)
     }
 }

@@ -3,7 +3,8 @@
 use super::{usable_l1, usable_ub, ReadTilingData};
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
+use crate::kernels::operands::{ReadL1Operands, ReadUbOperands};
+use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
 use crate::tiling::MAX_GM_GAP_BYTES;
 use crate::{Error, ErrorKind, Result, Soc};
 
@@ -198,12 +199,11 @@ impl Read {
     pub fn launch(&self, stream: &Stream, from: &ReadFrom, to: ReadTo, src: Operand<'_>) -> Result<()> {
         let data = from.tiling_data(to, self.device.soc())?;
         refuse("read launch", &[Named::read("src", src, from.span_bytes(), 2)])?;
-        let kernel = match to {
-            ReadTo::Ub => &self.ub,
-            ReadTo::L1 => &self.l1,
+        let (kernel, args) = match to {
+            ReadTo::Ub => (&self.ub, ReadUbOperands { src, tiling: &data }.args()?),
+            ReadTo::L1 => (&self.l1, ReadL1Operands { src, tiling: &data }.args()?),
         };
-        let list = KernelArgs::new().operands([src])?;
-        kernel.launch(stream, from.num_cores, &list.place_holder(bytemuck::bytes_of(&data)))
+        kernel.launch(stream, from.num_cores, &args)
     }
 }
 

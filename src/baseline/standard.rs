@@ -4,8 +4,9 @@ use super::softmax::{self, softmax_kernel_name, Scores, MAX_SEQLEN_K};
 use super::SoftmaxTilingData;
 use crate::attention::operands::tensors;
 use crate::attention::{Mask, Operand, Problem};
+use crate::kernels::operands::SoftmaxOperands;
 use crate::matmul::{self, BLayout, Matmul, Strides};
-use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
+use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
 use crate::tiling::Reason;
 use crate::{kernels, DType, Error, ErrorKind, Result, Soc};
 
@@ -246,8 +247,8 @@ impl StandardAttention {
                 [usize::from(launches.scores_dtype == DType::F32)];
             // The kernel touches no mask that the plan does not read; the scores stand in as a valid address.
             let mask = args.mask.unwrap_or(scores);
-            let list = KernelArgs::new().operands([scores, mask, p])?;
-            softmax.launch(stream, tiling.num_cores, &list.place_holder(bytemuck::bytes_of(tiling)))?;
+            let operands = SoftmaxOperands { scores, mask, p, tiling };
+            softmax.launch(stream, tiling.num_cores, &operands.args()?)?;
         }
         self.matmul.launch(stream, &launches.output, matmul::Args::new(p, args.v, args.o))
     }

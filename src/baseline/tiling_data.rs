@@ -1,4 +1,4 @@
-//! What the planners hand to the kernels, byte for byte: made of `ascendc/include/fa/tiling_data.h` by the build.
+//! What kernels are told besides their tensors, made of `ascendc/include/fa/tiling_data.h` by the build.
 
 include!(concat!(env!("OUT_DIR"), "/AddTilingData.rs"));
 include!(concat!(env!("OUT_DIR"), "/ReadTilingData.rs"));

@@ -3,7 +3,8 @@
 use super::{usable_ub, VectorStreamTilingData};
 use crate::attention::Operand;
 use crate::kernels;
-use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
+use crate::kernels::operands::VectorStreamOperands;
+use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
 use crate::{DType, Error, Result, Soc};
 
 /// The instruction, in the order of `ascendc/kernels/vector_stream.cpp`.
@@ -182,7 +183,6 @@ impl VectorStream {
         };
         let data = tiling.tiling_data(self.device.soc())?;
         refuse("vector stream launch", &[Named::written("out", out, tiling.out_bytes(), 32)])?;
-        let list = KernelArgs::new().operands([out])?;
-        kernel.launch(stream, 1, &list.place_holder(bytemuck::bytes_of(&data)))
+        kernel.launch(stream, 1, &VectorStreamOperands { out, tiling: &data }.args()?)
     }
 }

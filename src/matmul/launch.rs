@@ -1,8 +1,9 @@
 //! Launching a plan.
 
-use super::{kernel_name, Operand, Plan};
+use super::{kernel_name, MatmulTilingData, Operand, Plan};
 use crate::kernels;
-use crate::runtime::{refuse, Device, Kernel, KernelArgs, Module, Named, Stream};
+use crate::kernels::operands::MatmulOperands;
+use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
 use crate::{DType, Error, Result};
 
 /// The operator on one device.
@@ -67,7 +68,8 @@ impl Matmul {
     /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small, of another device, or
     /// written while another one lies there. What goes wrong while the kernel runs is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
-        let operands = self.operands(plan, &args)?;
+        let tiling = plan.tiling_data();
+        let list = self.operands(plan, &args, &tiling)?.args()?;
         let problem = plan.problem();
         if problem.is_empty() {
             return Ok(());
@@ -77,14 +79,20 @@ impl Matmul {
         }
         let kernel = &self.kernels[usize::from(problem.dtype == DType::Bf16)]
             [usize::from(problem.dtype_out == DType::F32)];
-        kernel.launch(stream, plan.num_cores(), &operands.place_holder(plan.tiling_data().as_bytes()))
+        kernel.launch(stream, plan.num_cores(), &list)
     }
 
-    /// Checks a launch; what its kernel takes before the tiling data.
-    pub(crate) fn operands(&self, plan: &Plan, args: &Args<'_>) -> Result<KernelArgs> {
+    /// Checks a launch; what its kernel takes.
+    pub(crate) fn operands<'a>(
+        &self,
+        plan: &Plan,
+        args: &Args<'a>,
+        tiling: &'a MatmulTilingData,
+    ) -> Result<MatmulOperands<'a>> {
         self.device.require_planned_for(plan.soc(), "matmul launch")?;
         refuse("matmul launch", &named(plan, args))?;
-        KernelArgs::new().operands([args.a, args.b, args.c])
+        let Args { a, b, c } = *args;
+        Ok(MatmulOperands { a, b, c, tiling })
     }
 }
 

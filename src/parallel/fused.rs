@@ -1,6 +1,7 @@
 //! Attention, and the product that reads its output, in one launch.
 
 use crate::attention::{self, FlashAttention, Variants};
+use crate::kernels::operands::{FlashFwdMatmulOperands, FlashFwdOperands, MatmulOperands};
 use crate::matmul::{self, Matmul};
 use crate::runtime::{refuse, Device, Module, Schedule, Stream};
 use crate::{kernels, DType, Error, ErrorKind, Result};
@@ -109,8 +110,14 @@ impl AttentionMatmul {
                 problem.dtype, problem.dtype_out
             )));
         }
-        let operands = self.attention.operands(attention, &attention_args)?;
-        let operands = operands.followed_by(self.matmul.operands(product, &product_args)?);
+        let (tiling, matmul_tiling) = (attention.tiling_data(), product.tiling_data());
+        let FlashFwdOperands { q, k, v, mask, o, lse, workspace, tiling } =
+            self.attention.operands(attention, &attention_args, &tiling)?;
+        let MatmulOperands { a, b, c, tiling: matmul_tiling } =
+            self.matmul.operands(product, &product_args, &matmul_tiling)?;
+        let args =
+            FlashFwdMatmulOperands { q, k, v, mask, o, lse, workspace, a, b, c, tiling, matmul_tiling }
+                .args()?;
         let mut named = self.attention.places(&attention_args).named(attention);
         let [a, b, c] = matmul::named(product, &product_args);
         // The cores meet between the two.
@@ -120,11 +127,8 @@ impl AttentionMatmul {
             self.attention.launch(stream, attention, attention_args)?;
             return self.matmul.launch(stream, product, product_args);
         }
-        let operands = operands
-            .place_holder(attention.tiling_data().as_bytes())
-            .place_holder(product.tiling_data().as_bytes());
         let groups = attention.num_cores().max(product.num_cores());
-        self.kernels.of(attention).launch(stream, groups, &operands)
+        self.kernels.of(attention).launch(stream, groups, &args)
     }
 }
 

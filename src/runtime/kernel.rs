@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::handle::{Entered, Handle};
 use super::stream::Keep;
-use super::{Buffer, Device, Operand, Stream};
+use super::{Buffer, Device, Stream};
 use crate::driver::{
     launch_attr, load_option, LaunchAttr, LaunchAttrValue, LaunchCfg, LoadOption, LoadOptionValue,
     LoadOptions,
@@ -346,19 +346,6 @@ impl KernelArgs {
     fn with(mut self, arg: Arg) -> Self {
         self.args.push(arg);
         self
-    }
-
-    /// These, and behind them those of `other`.
-    pub(crate) fn followed_by(mut self, other: Self) -> Self {
-        self.args.extend(other.args);
-        self
-    }
-
-    /// The addresses of tensors.
-    pub(crate) fn operands<'a>(self, operands: impl IntoIterator<Item = Operand<'a>>) -> Result<Self> {
-        operands
-            .into_iter()
-            .try_fold(self, |args, operand| args.buffer_at(operand.buffer, operand.offset_bytes))
     }
 
     /// The address of a buffer.

@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
+use fastattention::kernels::operands::FlashFwdMatmulOperands;
+use fastattention::runtime::{Buffer, Device, Module, Stream};
 use fastattention::tiling::mask::{m_mask, MASK_DIM};
 use fastattention::tiling::Candidate;
 use fastattention::{attention, matmul, sim, DType, ErrorKind, Soc};
@@ -43,20 +44,19 @@ const MUTANTS: [(&str, &[&str], &str, [u32; 2]); 5] = [
     ("groups without tiles", &["block_index() >= data.num_cores"], "false", [3, 2]),
 ];
 
-const PARAMS: &str =
-    "GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace, \
-     GM_ADDR a, GM_ADDR b, GM_ADDR c, GM_ADDR tiling, GM_ADDR matmul_tiling";
+/// From families.h, which the mutants include.
+const PARAMS: &str = "FA_FLASH_FWD_MATMUL_OPERANDS(FA_PARAMETER, FA_COMMA)";
 
 /// All mutants as one library, each in a namespace of its own.
 fn compile() -> Vec<u8> {
     let kernels = ascendc().join("kernels");
     let text = fs::read_to_string(kernels.join("flash_fwd_matmul.cpp")).unwrap();
-    let original = text.split("\n#include \"families.h\"").next().unwrap();
+    let original = text.split("\n#undef FA_").next().unwrap();
     let mut unit = String::new();
     for (index, (what, out, replacement, _)) in MUTANTS.iter().enumerate() {
         let space = format!("namespace mutant_{index} {{ using namespace fa;");
         let mut mutant = original.replace("namespace fa {", &space);
-        for include in ["flash_fwd_cube.h", "flash_fwd_vector.h", "matmul_kernel.h"] {
+        for include in ["families.h", "flash_fwd_cube.h", "flash_fwd_vector.h", "matmul_kernel.h"] {
             mutant = mutant.replace(&format!("\"{include}\""), &format!("{:?}", kernels.join(include)));
         }
         for statement in *out {
@@ -65,8 +65,7 @@ fn compile() -> Vec<u8> {
         }
         write!(
             unit,
-            "{mutant}\nextern \"C\" __global__ __aicore__ void kernel_{index}({PARAMS}) {{ \
-             mutant_{index}::flash_fwd_matmul<half, float>(q, k, v, mask, o, lse, workspace, a, b, c, tiling, matmul_tiling); }}\n"
+            "{mutant}\nFA_ENTRY(FLASH_FWD_MATMUL, kernel_{index}, mutant_{index}::flash_fwd_matmul<half, float>)\n"
         )
         .unwrap();
     }
@@ -103,11 +102,22 @@ fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2])
     // A product that comes too early is a race, not a use of what nothing has written.
     o.zero().unwrap();
     let mask = Buffer::from_slice(&device, &m_mask(MASK_DIM)).unwrap();
-    let mut args = KernelArgs::new();
-    for buffer in [&q, &k, &v, &mask, &o, &workspace, &workspace, &o, &b, &c] {
-        args = args.buffer(buffer);
-    }
-    let args = args.place_holder(tiling.as_bytes()).place_holder(product_tiling.as_bytes());
+    let [a, lse] = [&o, &workspace].map(Into::into);
+    let args = FlashFwdMatmulOperands {
+        q: (&q).into(),
+        k: (&k).into(),
+        v: (&v).into(),
+        mask: (&mask).into(),
+        o: (&o).into(),
+        lse,
+        workspace: (&workspace).into(),
+        a,
+        b: (&b).into(),
+        c: (&c).into(),
+        tiling: &tiling,
+        matmul_tiling: &product_tiling,
+    };
+    let args = args.args().unwrap();
     let (kernel, stream) =
         (module.kernel(&format!("kernel_{index}")).unwrap(), Stream::new(&device).unwrap());
     let launched = kernel.launch(&stream, attention_cores.max(product_cores), &args);

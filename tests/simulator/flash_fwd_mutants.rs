@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 use std::fs;
 
 use fastattention::attention::{plan_with, Problem};
-use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
+use fastattention::kernels::operands::FlashFwdOperands;
+use fastattention::runtime::{Buffer, Device, Module, Stream};
 use fastattention::tiling::mask::{m_mask, MASK_DIM};
 use fastattention::tiling::{Candidate, Mask};
 use fastattention::{sim, DType, ErrorKind, Soc};
@@ -22,6 +23,7 @@ use half::f16;
 const SOURCES: &[&str] = &[
     "include/fa/arch.h",
     "include/fa/tiling_data.h",
+    "kernels/families.h",
     "include/fa/sync.h",
     "include/fa/seqlen.h",
     "include/fa/copy.h",
@@ -81,7 +83,7 @@ fn kernel_text() -> String {
     let mut text = String::new();
     for source in SOURCES {
         let file = fs::read_to_string(ascendc().join(source)).unwrap();
-        let body = file.split("\n#include \"families.h\"").next().unwrap();
+        let body = file.split("\n#undef FA_").next().unwrap();
         for line in body.lines().filter(|l| !l.starts_with("#include") && !l.starts_with("#pragma")) {
             text += line;
             text.push('\n');
@@ -174,8 +176,8 @@ fn mutants() -> Vec<Mutant> {
     mutants
 }
 
-const PARAMS: &str =
-    "GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR mask, GM_ADDR o, GM_ADDR lse, GM_ADDR workspace, GM_ADDR tiling";
+/// From families.h, which is part of the text.
+const PARAMS: &str = "FA_FLASH_FWD_OPERANDS(FA_PARAMETER, FA_COMMA)";
 
 /// Types of scores, each with a softmax of its own.
 const SCORES: [DType; 2] = [DType::F32, DType::F16];
@@ -186,7 +188,7 @@ fn kernel_name(index: usize, scores: DType) -> String {
 
 /// Compiles mutants into one library, each in a namespace of its own.
 fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
-    let mut text = String::from("#include \"kernel_operator.h\"\n");
+    let mut text = String::from("#include \"fa/entry.h\"\n");
     for (index, mutant) in mutants {
         let space = format!("fa_{index}");
         text += &mutant.text.replace("namespace fa {", &format!("namespace {space} {{"));
@@ -194,8 +196,7 @@ fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
             let element = if scores == DType::F16 { "half" } else { "float" };
             write!(
                 text,
-                "\nextern \"C\" __global__ __aicore__ void {}({PARAMS}) {{ \
-                 {space}::flash_fwd<half, {element}>(q, k, v, mask, o, lse, workspace, tiling); }}\n",
+                "\nFA_ENTRY(FLASH_FWD, {}, {space}::flash_fwd<half, {element}>)\n",
                 kernel_name(*index, scores)
             )
             .unwrap();
@@ -266,11 +267,17 @@ fn fault_with(image: &[u8], index: usize, scores: DType) -> Option<String> {
         let (o, lse, workspace) = (alloc(o), alloc(lse), alloc(plan.workspace_bytes()));
         let mask = Buffer::from_slice(&device, &m_mask(MASK_DIM)).unwrap();
         let stream = Stream::new(&device).unwrap();
-        let mut args = KernelArgs::new();
-        for buffer in [&q, &k, &v, &mask, &o, &lse, &workspace] {
-            args = args.buffer_at(buffer, 0).unwrap();
-        }
-        let args = args.place_holder(tiling.as_bytes());
+        let args = FlashFwdOperands {
+            q: (&q).into(),
+            k: (&k).into(),
+            v: (&v).into(),
+            mask: (&mask).into(),
+            o: (&o).into(),
+            lse: (&lse).into(),
+            workspace: (&workspace).into(),
+            tiling: &tiling,
+        };
+        let args = args.args().unwrap();
         let kernel = module.kernel(&kernel).unwrap();
         if let Err(e) = kernel.launch(&stream, CORES, &args).and_then(|()| stream.synchronize()) {
             assert_eq!(e.kind(), ErrorKind::SimFault, "{e}");

@@ -24,8 +24,9 @@ use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, 
 use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::MatmulTilingData;
 use fastattention::tiling::FlashFwdTilingData;
+use kernel_build::interfaces::interfaces;
 use kernel_build::sim_kernels::{registration, Registration, SimLibrary};
-use kernel_build::{Compiler, TARGET};
+use kernel_build::{variants, Compiler, TARGET};
 use sim::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType, ABI_VERSION};
 
 fn root() -> PathBuf {
@@ -198,23 +199,30 @@ fn image_contents(path: &Path) -> (Vec<String>, Vec<(String, u32, u32)>) {
 fn our_image_lists_the_variants() {
     let (ops, kernels) = image_contents(Path::new(env!("FA_BUILD_SIM_KERNELS")));
     assert_eq!(ops.iter().collect::<BTreeSet<_>>().len(), ops.len(), "a mnemonic is listed twice");
-    let variants = fs::read_to_string(root().join("ascendc/kernels/variants.def")).unwrap();
-    let mut wanted = Vec::new();
-    for line in variants.lines() {
-        let Some((family, rest)) = line.split_once('(').filter(|_| line.starts_with("FA_")) else { continue };
-        let (kernel_type, num_args) = match family {
-            "FA_ADD" | "FA_SOFTMAX" => (KernelType::AivOnly, 4),
-            "FA_COPY" => (KernelType::AivOnly, 3),
-            "FA_FLASH_FWD" => (KernelType::MixAic1Aiv2, 8),
-            "FA_FLASH_FWD_MATMUL" => (KernelType::MixAic1Aiv2, 12),
-            "FA_MATMUL" => (KernelType::AicOnly, 4),
-            "FA_READ_L1" => (KernelType::AicOnly, 2),
-            "FA_SELF_TEST" => (KernelType::MixAic1Aiv2, 3),
-            "FA_READ_UB" | "FA_VECTOR_STREAM" => (KernelType::AivOnly, 2),
-            other => panic!("{other} is not a family that this test knows"),
-        };
-        let name = rest.split([',', ')']).next().unwrap().to_owned();
-        wanted.push((name, kernel_type as u32, num_args));
+    let text = |file: &str| fs::read_to_string(root().join("ascendc/kernels").join(file)).unwrap();
+    // Read by the build, not by the C++ compiler that made the image.
+    let interfaces = interfaces(&text("families.h")).unwrap();
+    let listed = variants::kernels(&text("variants.def"), &interfaces).unwrap();
+    let wanted: Vec<_> = listed
+        .into_iter()
+        .map(|kernel| {
+            let kernel_type = match &*kernel.kernel_type {
+                "KERNEL_TYPE_AIV_ONLY" => KernelType::AivOnly,
+                "KERNEL_TYPE_AIC_ONLY" => KernelType::AicOnly,
+                "KERNEL_TYPE_MIX_AIC_1_2" => KernelType::MixAic1Aiv2,
+                other => panic!("{other} is not a type that this test knows"),
+            };
+            (kernel.name, kernel_type as u32, u32::try_from(kernel.args.len()).unwrap())
+        })
+        .collect();
+    // By hand, one of each type.
+    for (name, kernel_type, num_args) in [
+        ("fa_copy", KernelType::AivOnly, 3),
+        ("fa_matmul_f16", KernelType::AicOnly, 4),
+        ("fa_flash_fwd_f16", KernelType::MixAic1Aiv2, 8),
+        ("fa_flash_fwd_matmul_f16", KernelType::MixAic1Aiv2, 12),
+    ] {
+        assert!(wanted.contains(&(name.to_owned(), kernel_type as u32, num_args)), "{name}: {wanted:?}");
     }
     assert_eq!(kernels, wanted);
 }

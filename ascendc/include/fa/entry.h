@@ -10,9 +10,6 @@
 #error "these kernels are written for dav-c220 (NPU architecture 2201) only"
 #endif
 
-// An entry states its kernel type twice, because each compiler knows one of the ways:
-//     extern "C" FA_TYPE_MIX_AIC_1_2 __global__ __aicore__ void name(...) {
-//         KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);
 // Qualifiers are a feature of `bisheng -x asc`, for which the build defines FA_TYPE_QUALIFIERS (acl-runtime.md 2.4).
 #if defined(FA_TYPE_QUALIFIERS)
 #define FA_TYPE_AIC_ONLY __cube__
@@ -29,3 +26,21 @@
 #define FA_TYPE_MIX_AIC_1_1
 #define FA_TYPE_MIX_AIC_1_2
 #endif
+
+// Uses of the operand lists of kernels/families.h.
+#define FA_COMMA ,
+#define FA_PARAMETER(type, name, role) type name
+#define FA_FIELD(type, name, role) type name;
+#define FA_NAME(type, name, role) name
+
+// An entry point: it hands its operands, as one structure, to the function that is named last, which may
+// have template arguments. The entry itself has a parameter for each operand: CANN's build scans the
+// preprocessed text for such entries (acl-runtime.md 2.3). It states its core type twice, because each
+// compiler knows one of the ways.
+#define FA_ENTRY(family, name, ...) FA_ENTRY_OF(FA_##family##_CORES, FA_##family##_OPERANDS, name, __VA_ARGS__)
+#define FA_ENTRY_OF(cores, operands, name, ...) FA_ENTRY_ON(cores, operands, name, __VA_ARGS__)
+#define FA_ENTRY_ON(cores, operands, name, ...)                                                        \
+    extern "C" FA_TYPE_##cores __global__ __aicore__ void name(operands(FA_PARAMETER, FA_COMMA)) {     \
+        KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_##cores);                                                 \
+        __VA_ARGS__({operands(FA_NAME, FA_COMMA)});                                                    \
+    }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What the planners hand to the kernels. From this text the build makes the Rust structures of the same names
-// (crates/kernel-build/src/tiling_data.rs). So a field is a line `type name;` or `type name[count];`, with its
-// meaning in the comment above it; types are uint32_t, int32_t, uint64_t and float. There is no padding: where
-// alignment would bring some, a field fills the place.
+// What the planners hand to the kernels. From this text the build makes the Rust structures of the same
+// names (crates/kernel-build/src/tiling_data.rs). So a field is a line `type name;` or `type name[count];`,
+// with its meaning in the comment above it; types are uint32_t, int32_t, uint64_t and float. There is no
+// padding: where alignment would bring some, a field fills the place.
 #pragma once
 #include <cstdint>
 

@@ -6,10 +6,14 @@ use std::path::Path;
 use anyhow::{Context, Error, Result};
 use fastattention::kernels::sources;
 
+use kernel_build::interfaces::interfaces;
 use kernel_build::variants::{self, Kernel};
 
 /// The list of kernels, which kernel files include to instantiate their templates.
 const VARIANTS: &str = "kernels/variants.def";
+
+/// What the kernels of each family take.
+const FAMILIES: &str = "kernels/families.h";
 
 /// Writes the kernel text to a folder, with one kernel only, so that its errors are apart from those of
 /// others.
@@ -43,10 +47,11 @@ fn write(folder: &Path, path: &str, text: &str) -> Result<()> {
 /// Every kernel, in the order of `variants.def`.
 ///
 /// # Errors
-/// A line of `variants.def` that does not follow the form of the others: a defect of this crate.
+/// A line of either list that is not of its form: a defect of this crate.
 pub(super) fn kernels() -> Result<Vec<Kernel>> {
-    let list = text_of(VARIANTS).with_context(|| format!("{VARIANTS} is not embedded"))?;
-    variants::kernels(list, owned_text_of).map_err(Error::msg)
+    let text = |file: &str| text_of(file).with_context(|| format!("{file} is not embedded"));
+    let interfaces = interfaces(text(FAMILIES)?).map_err(Error::msg)?;
+    variants::kernels(text(VARIANTS)?, &interfaces).map_err(Error::msg)
 }
 
 /// Names of the kernels, in the same order.
@@ -59,10 +64,6 @@ pub fn names() -> Result<Vec<String>> {
 
 fn text_of(path: &str) -> Option<&'static str> {
     sources().iter().find(|(name, _)| *name == path).map(|(_, text)| *text)
-}
-
-fn owned_text_of(path: &str) -> Option<String> {
-    text_of(path).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -102,14 +103,7 @@ mod tests {
         let kernel = kernels.iter().find(|k| k.name == "fa_flash_fwd_bf16").unwrap();
         write_alone(kernel, folder.path()).unwrap();
         let variants = fs::read_to_string(folder.path().join(VARIANTS)).unwrap();
-        assert_eq!(variants, "FA_FLASH_FWD(fa_flash_fwd_bf16, bfloat16_t, float)\n");
+        assert_eq!(variants, "FA_KERNEL(FLASH_FWD, fa_flash_fwd_bf16, bfloat16_t, float)\n");
         assert!(folder.path().join("include/fa/arch.h").is_file());
-    }
-
-    #[test]
-    fn a_line_of_another_form_is_no_kernel() {
-        for line in ["FA_COPY", "FA_COPY(fa_copy", "COPY(fa_copy)", "FA_NO_SUCH_FILE(fa_x)"] {
-            assert_eq!(variants::parse(line, owned_text_of), None, "{line}");
-        }
     }
 }

@@ -1,13 +1,14 @@
 //! Builds the AscendC kernels of `fastattention`.
 //!
 //! - For the simulator ([`sim_kernels`]): the host's C++ compiler makes a shared library of kernel text.
-//! - For an NPU ([`npu`]): CANN's compiler makes one device image per family of kernels, and the images are checked.
-//! - [`variants`] reads the list of kernels.
-//! - [`tiling_data`] makes the Rust structures that go with the kernels.
+//! - For an NPU ([`npu`]): CANN's compiler makes one device image per family of kernels; they are checked.
+//! - [`interfaces`] reads what each family of kernels takes, [`variants`] the list of kernels.
+//! - [`interfaces`] and [`tiling_data`] make the Rust structures that kernels are launched with.
 //!
 //! The build script of `fastattention` uses all of it, its command line tool and its tests a part.
 
 mod compiler;
+pub mod interfaces;
 pub mod npu;
 pub mod sim_kernels;
 pub mod tiling_data;

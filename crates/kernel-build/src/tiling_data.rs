@@ -1,5 +1,5 @@
-//! Tiling data: what a planner hands to a kernel. C++ defines the structures (`ascendc/include/fa/tiling_data.h`), and
-//! this module makes the Rust structures of them.
+//! Tiling data: what a planner hands to a kernel. C++ defines the structures
+//! (`ascendc/include/fa/tiling_data.h`), and this module makes the Rust structures of them.
 //!
 //! The header has a strict form, which it describes itself, so that nothing in it can be passed over.
 
@@ -93,7 +93,7 @@ fn field(line: &str, docs: Vec<String>) -> Option<Field> {
 }
 
 impl Structure {
-    /// The Rust structure, as bytes the same. `bytemuck` refuses one with padding, of which C++ would have as much.
+    /// The Rust structure, as bytes the same. `bytemuck` refuses one with padding.
     pub fn to_rust(&self) -> String {
         // A float has no total equality.
         let eq = if self.fields.iter().any(|f| f.rust_type.contains("f32")) { "" } else { "Eq, " };
@@ -116,8 +116,8 @@ impl Structure {
         text
     }
 
-    /// A Rust expression of the layout that the Rust compiler gives the structure: name, size, and of each field name,
-    /// offset and size.
+    /// A Rust expression of the layout that the Rust compiler gives the structure: name, size, and of each
+    /// field name, offset and size.
     pub fn layout_to_rust(&self) -> String {
         let name = &self.name;
         let fields: String = self

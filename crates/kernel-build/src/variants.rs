@@ -1,6 +1,8 @@
-//! Reads `variants.def`, the list of kernels, and what the file that defines a kernel says of it.
+//! Reads `variants.def`, the list of kernels.
 
-/// A kernel: a line of `variants.def`, and what the file that defines it says.
+use crate::interfaces::Interface;
+
+/// A kernel: a line of `variants.def`, and what is known of its family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// Name of the entry.
@@ -11,7 +13,7 @@ pub struct Kernel {
     pub kernel_type: String,
     /// Type and name of each argument.
     pub args: Vec<String>,
-    /// The translation unit below `ascendc`: `FA_FLASH_FWD` is defined in `kernels/flash_fwd.cpp`.
+    /// The translation unit below `ascendc`: kernels of `FLASH_FWD` are defined in `kernels/flash_fwd.cpp`.
     pub file: String,
     /// Its line in `variants.def`.
     pub line: String,
@@ -24,24 +26,30 @@ impl Kernel {
     }
 }
 
-/// Every kernel, in the order of `variants`, the text of `variants.def`. `text_of` gives a file below `ascendc`.
+/// Every kernel, in the order of `variants`, the text of `variants.def`.
 ///
 /// # Errors
-/// A line that does not follow the form of the others, or whose kernel is not found: a defect of this crate.
-pub fn kernels(variants: &str, text_of: impl Fn(&str) -> Option<String>) -> Result<Vec<Kernel>, String> {
+/// A line of another form, or of a family that is not there: a defect of this crate.
+pub fn kernels(variants: &str, interfaces: &[Interface]) -> Result<Vec<Kernel>, String> {
     variants
         .lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with("//"))
         .map(|line| {
-            parse(line, &text_of).ok_or_else(|| format!("variants.def: no kernel found for `{line}`"))
+            parse(line, interfaces).ok_or_else(|| {
+                format!(
+                    "variants.def: `{line}` given, FA_KERNEL(FAMILY, name, types) with a family of families.h \
+                     wanted"
+                )
+            })
         })
         .collect()
 }
 
 /// The kernel of one line.
-pub fn parse(line: &str, text_of: impl Fn(&str) -> Option<String>) -> Option<Kernel> {
-    let (family, rest) = line.split_once('(')?;
-    let mut fields = rest.trim_end().strip_suffix(')')?.split(',').map(str::trim);
+fn parse(line: &str, interfaces: &[Interface]) -> Option<Kernel> {
+    let mut fields = line.trim_end().strip_prefix("FA_KERNEL(")?.strip_suffix(')')?.split(',').map(str::trim);
+    let family = fields.next()?.to_lowercase();
+    let interface = interfaces.iter().find(|i| i.name == family)?;
     let name = fields.next()?.to_owned();
     let dtype = match fields.next() {
         None => "-",
@@ -50,20 +58,34 @@ pub fn parse(line: &str, text_of: impl Fn(&str) -> Option<String>) -> Option<Ker
         Some("float") => "f32",
         Some(other) => other,
     };
-    let file = format!("kernels/{}.cpp", family.strip_prefix("FA_")?.to_lowercase());
-    // Macro definitions continue over lines; the blanks between words say nothing.
-    let text = text_of(&file)?.replace("\\\n", " ");
-    let (_, entry) = text.split_once("__global__ __aicore__ void ")?;
-    let (_, entry) = entry.split_once('(')?;
-    let (args, entry) = entry.split_once(')')?;
-    let (_, entry) = entry.split_once("KERNEL_TASK_TYPE_DEFAULT(")?;
-    let (kernel_type, _) = entry.split_once(')')?;
     Some(Kernel {
         name,
         dtype: dtype.to_owned(),
-        kernel_type: kernel_type.to_owned(),
-        args: args.split(',').map(|arg| arg.split_whitespace().collect::<Vec<_>>().join(" ")).collect(),
-        file,
+        kernel_type: interface.kernel_type(),
+        args: interface.args(),
+        file: format!("kernels/{}.cpp", interface.name),
         line: line.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_another_form_is_no_kernel() {
+        let interfaces = [Interface { name: "copy".into(), cores: "AIV_ONLY".into(), operands: Vec::new() }];
+        let kernel = kernels("// List\nFA_KERNEL(COPY, fa_copy)\n", &interfaces).unwrap().remove(0);
+        assert_eq!((kernel.family(), &*kernel.name, &*kernel.dtype), ("copy", "fa_copy", "-"));
+        for line in [
+            "FA_KERNEL",
+            "FA_KERNEL(COPY, fa_copy",
+            "KERNEL(COPY, fa_copy)",
+            "FA_KERNEL(COPY)",
+            "FA_KERNEL(NONE, fa_x)",
+        ] {
+            let error = kernels(line, &interfaces).unwrap_err();
+            assert!(error.starts_with(&format!("variants.def: `{line}` given, ")), "{error}");
+        }
+    }
 }

@@ -107,8 +107,9 @@ fn difference(names: [&str; 2], streams: [&[Issued]; 2], at: usize) -> String {
 #[allow(unsafe_code, reason = "loads the image that the build script made")]
 #[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 mod tests {
+    use fastattention::kernels::operands::CopyOperands;
     use fastattention::kernels::simulator_image;
-    use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
+    use fastattention::runtime::{Buffer, Device, Module, Stream};
     use fastattention::sim::{Config, Recorder};
     use fastattention::Soc;
 
@@ -128,7 +129,7 @@ mod tests {
         let stream = Stream::new(&device).unwrap();
         let [src, dst] = [1, 2].map(|fill| Buffer::from_slice(&device, &[fill; 100_000]).unwrap());
         let record = |&(bytes, blocks): &(u64, u32)| {
-            let args = KernelArgs::new().buffer(&dst).buffer(&src).u64(bytes);
+            let args = CopyOperands { dst: (&dst).into(), src: (&src).into(), bytes }.args().unwrap();
             kernel.launch(&stream, blocks, &args).unwrap();
             stream.synchronize().unwrap();
             recorder.take()

@@ -7,10 +7,11 @@ use fastattention::baseline::{
     ReadFrom, ReadOrder, ReadTo, StandardArgs, StandardAttention, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
 };
+use fastattention::kernels::operands::SelfTestOperands;
 use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::{self, BLayout, Matmul, Strides};
 use fastattention::parallel::{self, AttentionMatmul};
-use fastattention::runtime::{Buffer, KernelArgs};
+use fastattention::runtime::Buffer;
 use fastattention::DType;
 use fastattention_testkit::data;
 use fastrand::Rng;
@@ -91,7 +92,8 @@ fn self_test(bench: &mut Bench) -> Result<()> {
         let [out, workspace] = [4, 2 + 4].map(|element| alloc(bench, u64::from(blocks) * 16 * 16 * element));
         let (out, workspace) = (out?, workspace?);
         let data = SelfTestTilingData { magic: 1.5, partner_distance };
-        let args = KernelArgs::new().buffer(&out).buffer(&workspace).place_holder(data.as_bytes());
+        let operands = SelfTestOperands { out: (&out).into(), workspace: (&workspace).into(), tiling: &data };
+        let args = operands.args()?;
         bench.side_by_side(&[&out, &workspace], |stream, side| kernels[side].launch(stream, blocks, &args))
     })
 }

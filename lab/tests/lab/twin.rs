@@ -43,7 +43,7 @@ fn names() -> Vec<String> {
     let text =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../ascendc/kernels/variants.def")).unwrap();
     let names = text.lines().filter(|line| line.starts_with("FA_"));
-    let names: Vec<_> = names.map(|line| line.split(['(', ',', ')']).nth(1).unwrap().to_owned()).collect();
+    let names: Vec<_> = names.map(|line| line.split([',', ')']).nth(1).unwrap().trim().to_owned()).collect();
     assert!(names.len() >= 3, "{names:?}");
     names
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::interfaces;
 use crate::variants::{self, Kernel};
 pub use cann::Cann;
 use config::{Config, Families};
@@ -169,12 +170,15 @@ impl Outcome {
 /// The families that `cann.toml` names, from `variants.def`.
 ///
 /// # Errors
-/// A family that does not exist, or a defect of `variants.def`.
+/// A family that does not exist, or a defect of `families.h` or `variants.def`.
 pub fn families(ascendc: &Path, config: &Config) -> Result<Vec<Family>, String> {
-    let path = ascendc.join("kernels/variants.def");
-    let list = fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let read = |file: &str| {
+        let path = ascendc.join(file);
+        fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+    };
+    let interfaces = interfaces::interfaces(&read("kernels/families.h")?)?;
     let mut all: BTreeMap<String, Vec<Kernel>> = BTreeMap::new();
-    for kernel in variants::kernels(&list, |file| fs::read_to_string(ascendc.join(file)).ok())? {
+    for kernel in variants::kernels(&read("kernels/variants.def")?, &interfaces)? {
         all.entry(kernel.family().to_owned()).or_default().push(kernel);
     }
     if let Families::Listed(wanted) = &config.kernels.families {

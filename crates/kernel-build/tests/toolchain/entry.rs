@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::ascendc;
+use crate::{ascendc, config};
+use fastattention_kernel_build::npu::{self, Family};
 use fastattention_kernel_build::{Compiler, TARGET};
 
 /// The text after preprocessing, with CANN's header replaced by `main_header`.
@@ -50,5 +51,37 @@ fn qualifiers_are_said_only_to_a_compiler_that_knows_them() {
     {
         assert_eq!(entry(source, &[]), "__global__ __aicore__ void");
         assert_eq!(entry(source, &known), format!("{qualifier} __global__ __aicore__ void"));
+    }
+}
+
+/// `bisheng -x asc` knows the qualifier, CANN's CMake package the macro; both are in the preprocessed text.
+#[test]
+fn every_entry_has_its_parameters_and_states_its_kernel_type_in_both_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let macros = ["-D__NPU_ARCH__=2201", "-DFA_TYPE_QUALIFIERS", "-P"];
+    for Family { source, kernels, .. } in npu::families(&ascendc(), &config()).unwrap() {
+        let text = preprocessed(folder.path(), "", &source, &macros).unwrap();
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ").replace(" ,", ",");
+        assert_eq!(
+            words.matches("__global__ __aicore__ void ").count(),
+            kernels.len(),
+            "{}",
+            source.display()
+        );
+        for kernel in kernels {
+            let qualifier = match &*kernel.kernel_type {
+                "KERNEL_TYPE_AIC_ONLY" => "__cube__",
+                "KERNEL_TYPE_AIV_ONLY" => "__vector__",
+                "KERNEL_TYPE_MIX_AIC_1_2" => "__mix__(1, 2)",
+                other => panic!("{other} is not a type that this test knows"),
+            };
+            let entry = format!(
+                "extern \"C\" {qualifier} __global__ __aicore__ void {}({}) {{ KERNEL_TASK_TYPE_DEFAULT({});",
+                kernel.name,
+                kernel.args.join(", "),
+                kernel.kernel_type
+            );
+            assert!(words.contains(&entry), "{}: `{entry}` wanted", source.display());
+        }
     }
 }

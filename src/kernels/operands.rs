@@ -1,0 +1,12 @@
+//! What each family of kernels takes: made of `ascendc/kernels/families.h` by the build.
+//!
+//! The operators of this crate launch its kernels with these; so can who loads an image of the same kernels.
+
+use super::SelfTestTilingData;
+use crate::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
+use crate::matmul::MatmulTilingData;
+use crate::runtime::{KernelArgs, Operand};
+use crate::tiling::FlashFwdTilingData;
+use crate::Result;
+
+include!(concat!(env!("OUT_DIR"), "/operands.rs"));
