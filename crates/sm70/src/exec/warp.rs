@@ -9,7 +9,8 @@ use crate::fault::FaultKind;
 use crate::op::{Axis, Bin32, Guard, Mma, Op, PredOp, Special, Src32, Src64, P, R32, R64};
 use crate::ptx::Registers;
 
-/// Warp instructions after which a warp counts as endless: a row block with a million keys needs a tenth.
+/// Warp instructions after which a warp counts as endless. The forward kernels take some 5000 for a tile of
+/// 64 keys, so this is enough for a million keys.
 const LIMIT: u64 = 1 << 27;
 
 /// Registers and where the lanes are.
