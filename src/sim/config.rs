@@ -61,25 +61,20 @@ impl Config {
         }
     }
 
-    /// As the launches of one stream have it.
-    ///
-    /// ASSUMPTION(timeline-l2): on a timeline a kernel finds in L2 what earlier kernels of its own stream left there. What other streams
-    /// left would depend on which of them the host ran first.
-    pub(crate) fn for_stream(&self) -> Config {
-        let mut config = self.clone();
-        if self.timeline.is_some() {
-            config.model_time = self.model_time.as_ref().map(ModelTime::with_own_l2);
-        }
-        config
-    }
-
     /// Time without results?
-    pub(crate) fn is_dry(&self) -> bool {
+    pub(super) fn is_dry(&self) -> bool {
         self.model_time.as_ref().is_some_and(|t| !t.has_results())
     }
 
-    /// What of it concerns the machine.
-    pub(crate) fn machine(&self) -> machine::Config {
+    /// What of it concerns the machine, as the launches of one stream have it.
+    ///
+    /// ASSUMPTION(timeline-l2): on a timeline a kernel finds in L2 what earlier kernels of its own stream left there. What
+    /// other streams left would depend on which of them the host ran first.
+    pub(super) fn of_stream(&self) -> machine::Config {
+        let model_time = match (&self.model_time, &self.timeline) {
+            (Some(model_time), Some(_)) => Some(model_time.with_own_l2()),
+            (model_time, _) => model_time.clone(),
+        };
         machine::Config {
             soc: self.soc,
             threads: self.threads,
@@ -87,7 +82,7 @@ impl Config {
             check_races: self.check_races,
             cube_accumulate: self.cube_accumulate,
             inf_nan: self.inf_nan,
-            model_time: self.model_time.clone(),
+            model_time,
             recorder: self.recorder.clone(),
         }
     }

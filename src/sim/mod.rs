@@ -9,7 +9,14 @@ pub(crate) mod acl;
 mod chrome;
 mod config;
 mod dav_c220;
+mod device;
+mod device_config;
+#[allow(unreachable_pub, reason = "the interface of what is to be a crate")]
+mod engine;
 mod hccl;
+#[cfg(test)]
+mod plain;
+mod reduce;
 mod timeline;
 
 /// Model time: of launches, and of streams, events and ranks on one clock.
@@ -24,25 +31,28 @@ pub use dav_c220::access::{
 };
 pub use dav_c220::isa::{instructions, Instruction};
 pub use dav_c220::machine::{CoreId, Issued, Recorder};
-pub use hccl::{HcclConfig, ReduceOrder, ReduceRounding};
+pub use device_config::{HcclConfig, ReduceOrder};
+pub use reduce::ReduceRounding;
 
 /// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
 /// Device numbers are not used twice.
 pub fn add_device(config: Config) -> i32 {
-    acl::add_device(config)
+    device::add(config)
 }
 
-pub(crate) use acl::check_environment;
+pub(crate) use device::check_environment;
 
 /// The simulated ACL functions, for tests that misuse them.
 #[doc(hidden)]
 pub fn acl_table() -> &'static crate::driver::AclTable {
+    device::describe();
     acl::table()
 }
 
 /// As [`acl_table`], the functions that only other people's programs need.
 #[doc(hidden)]
-pub fn client_table() -> &'static acl::ClientTable {
+pub fn client_table() -> &'static crate::driver::ClientTable {
+    device::describe();
     acl::client_table()
 }
 
@@ -61,5 +71,6 @@ pub fn refuse_call(name: &'static str) -> crate::driver::AclError {
 /// The simulated HCCL functions, for tests that misuse them.
 #[doc(hidden)]
 pub fn hccl_table() -> &'static crate::driver::hccl::HcclTable {
+    device::describe();
     hccl::table()
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{refuse, thread_number, Outcome, Refusal};
 use super::device::SimDevice;
-use super::handles;
+use super::handles::{self, Handled};
 use super::launch::Function;
 use super::memory;
 use crate::driver::{codes, PlaceHolderInfo};
@@ -107,7 +107,14 @@ struct DeviceBlock {
 
 impl Drop for DeviceBlock {
     fn drop(&mut self) {
-        self.device.memory.free(self.base);
+        self.device.engine().free(self.base);
+    }
+}
+
+/// It ends with its thread, or with the program's memory.
+impl Handled for Args {
+    fn kind() -> &'static str {
+        "an argument list"
     }
 }
 
@@ -342,7 +349,7 @@ fn pack_bytes(
     if !place_holders.is_empty() {
         let base = memory::alloc_on(device, bytes.len() as u64)
             .map_err(|r| Refusal { text: format!("argument block: {}", r.text), ..r })?;
-        let Some(allocation) = device.memory.find(base) else {
+        let Some(allocation) = device.engine().find(base) else {
             return refuse(codes::RT_MEMORY_ALLOCATION, "argument block: freed by another thread");
         };
         block = Some(DeviceBlock { device: Arc::clone(device), base });

@@ -5,21 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::border::{self, refuse, Outcome, Refusal};
-use super::handles::{self, Object};
+use super::handles::{self, Handled};
 use super::peers::Peers;
 use super::stream::Stream;
 use crate::driver::codes;
 use crate::environment::{text, wrong};
-use crate::sim::dav_c220::access::DeviceMemory;
-use crate::sim::Config;
-use crate::{Error, Soc};
+use crate::sim::device_config::Config;
+use crate::sim::engine::Engine;
+use crate::Soc;
 
 /// A simulated device. It lives as long as the process: device numbers are not used twice.
 pub(in crate::sim) struct SimDevice {
     id: i32,
     config: Config,
     soc_name: std::ffi::CString,
-    pub(super) memory: DeviceMemory,
     /// Advances by one for each timestamp: an order, not a time.
     ticks: AtomicU64,
     pub(super) peers: Peers,
@@ -52,11 +51,13 @@ const MAX_DESCRIBED: usize = 64;
 /// The first devices are described by the environment, so their description can be wrong; the others were added by the
 /// program.
 struct Registry {
+    describe: OnceLock<Describe>,
     described: OnceLock<Outcome<Vec<Arc<SimDevice>>>>,
     added: Mutex<Vec<Arc<SimDevice>>>,
 }
 
-static REGISTRY: Registry = Registry { described: OnceLock::new(), added: Mutex::new(Vec::new()) };
+static REGISTRY: Registry =
+    Registry { describe: OnceLock::new(), described: OnceLock::new(), added: Mutex::new(Vec::new()) };
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,7 +65,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SimDevice {
     fn new(id: i32, config: Config) -> Arc<Self> {
-        let memory = DeviceMemory::new(config.soc.hbm_bytes);
         if let Some(timeline) = &config.timeline {
             timeline.add_device(id, config.soc);
         }
@@ -73,7 +73,6 @@ impl SimDevice {
             id,
             config,
             soc_name,
-            memory,
             ticks: AtomicU64::new(0),
             peers: Peers::default(),
             primary: Mutex::default(),
@@ -88,6 +87,14 @@ impl SimDevice {
         &self.config
     }
 
+    pub(in crate::sim) fn soc(&self) -> &'static Soc {
+        self.config.soc
+    }
+
+    pub(in crate::sim) fn engine(&self) -> &dyn Engine {
+        self.config.engine.as_ref()
+    }
+
     pub(super) fn soc_name(&self) -> &std::ffi::CStr {
         &self.soc_name
     }
@@ -100,7 +107,7 @@ impl SimDevice {
 
 impl Context {
     fn open(device: Arc<SimDevice>, is_primary: bool) -> Outcome<(Arc<Context>, usize)> {
-        if device.config.timeline.is_some() && device.config.model_time.is_none() {
+        if device.config.timeline.is_some() && !device.engine().keeps_time() {
             return refuse(
                 codes::RT_PARAM_INVALID,
                 format!("device {}: timeline given without model_time, which tells how long kernels take; both wanted", device.id),
@@ -128,86 +135,64 @@ impl Context {
 
     /// Ends what belongs to the context. Its own handle must be gone already.
     fn close(&self) {
-        for object in handles::take_of_context(self.number) {
-            if let Object::Stream(stream) = object {
-                stream.close_now();
-            }
+        for object in handles::take_where(|object| object.context() == Some(self.number)) {
+            object.end();
         }
         self.default_stream.close_now();
     }
 }
 
+impl Handled for Context {
+    fn kind() -> &'static str {
+        "a context"
+    }
+}
+
 /// Adds a device to this process and returns its number.
-pub(crate) fn add_device(config: Config) -> i32 {
+pub(in crate::sim) fn add_device(config: Config) -> i32 {
     let mut added = locked(&REGISTRY.added);
     let id = i32::try_from(num_described() + added.len()).unwrap_or(i32::MAX);
     added.push(SimDevice::new(id, config));
     id
 }
 
-/// Configuration of the devices that the environment describes.
-///
-/// # Errors
-/// `InvalidArgument` for a variable with a wrong value.
-fn config_from(variable: impl Fn(&str) -> Option<OsString>) -> crate::Result<Config> {
-    let variable = |name: &str| text(&variable, name);
-    let name = variable("FASTATTENTION_SIM_SOC")?.unwrap_or_else(|| "Ascend910B2".into());
-    let soc = Soc::by_name(&name)
-        .map_err(|e| Error::invalid(format!("environment variable FASTATTENTION_SIM_SOC: {e}")))?;
-    let mut config = Config::new(soc);
-    if let Some(value) = variable("FASTATTENTION_SIM_SEED")? {
-        let seed =
-            value.parse().map_err(|_| wrong("FASTATTENTION_SIM_SEED", &value, "a number below 2^64"))?;
-        config.seed = Some(seed);
-    }
-    if let Some(value) = variable("FASTATTENTION_SIM_THREADS")? {
-        config.threads = value
-            .parse()
-            .map_err(|_| wrong("FASTATTENTION_SIM_THREADS", &value, "a number of threads (0 = all)"))?;
-    }
-    if let Some(value) = variable("FASTATTENTION_SIM_RACES")? {
-        config.check_races = match value.as_str() {
-            "0" => false,
-            "1" => true,
-            _ => return Err(wrong("FASTATTENTION_SIM_RACES", &value, "0 or 1")),
-        };
-    }
-    Ok(config)
+/// Makes a device as the environment describes it, or says which variable has a wrong value.
+pub(in crate::sim) type Describe = fn() -> Result<Config, String>;
+
+/// Says how devices are made that the environment describes. The first call of a process counts; before it there are none.
+pub(in crate::sim) fn describe_with(describe: Describe) {
+    REGISTRY.describe.get_or_init(|| describe);
 }
 
 /// How many devices the environment describes, numbered from 0.
 ///
 /// # Errors
-/// `InvalidArgument` for a wrong value.
-fn count_from(variable: impl Fn(&str) -> Option<OsString>) -> crate::Result<usize> {
-    let Some(value) = text(variable, DEVICES)? else { return Ok(1) };
+/// A text about a wrong value.
+fn count_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<usize, String> {
+    let Some(value) = text(variable, DEVICES).map_err(|e| e.to_string())? else { return Ok(1) };
     match value.parse() {
         Ok(count) if (1..=MAX_DESCRIBED).contains(&count) => Ok(count),
-        _ => Err(wrong(DEVICES, value, format_args!("1 to {MAX_DESCRIBED}"))),
+        _ => Err(wrong(DEVICES, value, format_args!("1 to {MAX_DESCRIBED}")).to_string()),
     }
 }
 
 /// The devices that the environment describes.
 fn described() -> &'static Outcome<Vec<Arc<SimDevice>>> {
     REGISTRY.described.get_or_init(|| {
-        let variable = |name: &str| std::env::var_os(name);
-        let numbered = count_from(variable).and_then(|count| Ok((count, config_from(variable)?)));
-        match numbered {
-            Ok((count, config)) => {
-                Ok((0..).take(count).map(|id| SimDevice::new(id, config.clone())).collect())
-            }
-            Err(e) => refuse(codes::RT_PARAM_INVALID, e.to_string()),
-        }
+        let Some(describe) = REGISTRY.describe.get() else { return Ok(Vec::new()) };
+        let make = |id| Ok(SimDevice::new(id, describe()?));
+        let made = count_from(|name| std::env::var_os(name)).and_then(|n| (0..).take(n).map(make).collect());
+        made.or_else(|text: String| refuse(codes::RT_PARAM_INVALID, text))
     })
 }
 
 /// Refuses a device that the program has not added, when a variable that should describe it has a wrong value.
 ///
 /// # Errors
-/// `InvalidArgument` with the variable, its value and what is wanted.
-pub(crate) fn check_environment(id: i32) -> crate::Result<()> {
+/// A text with the variable, its value and what is wanted.
+pub(in crate::sim) fn check_environment(id: i32) -> Result<(), String> {
     match (described(), device(id)) {
-        (Err(refusal), Err(_)) => Err(Error::invalid(refusal.text.clone())),
+        (Err(refusal), Err(_)) => Err(refusal.text.clone()),
         _ => Ok(()),
     }
 }
@@ -227,6 +212,9 @@ pub(in crate::sim) fn device(id: i32) -> Outcome<Arc<SimDevice>> {
     }
     match added.get(index - count) {
         Some(device) => Ok(Arc::clone(device)),
+        None if count + added.len() == 0 => {
+            refuse(codes::RT_INVALID_DEVICE, format!("device {id} given; this process has no simulated device"))
+        }
         None => refuse(
             codes::RT_INVALID_DEVICE,
             format!(
@@ -283,20 +271,16 @@ pub(super) fn reset_device(id: i32, at_once: bool) -> Outcome {
     primary.context = None;
     // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory does. All of
     // it is chosen under the lock: another thread may set the device again while this one still cleans up.
-    let contexts = handles::take_where(|o| matches!(o, Object::Context(c) if c.device.id == id));
-    let communicators = handles::take_where(|o| matches!(o, Object::Communicator(c) if c.device().id == id));
-    let allocations = device.memory.snapshot();
+    let contexts = handles::take_of_kind::<Context>(|context| context.device.id == id);
+    let others = handles::take_where(|object| object.device() == Some(id));
+    let allocations = device.engine().bases();
     device.peers.clear();
     drop(primary);
-    // The other ranks learn of it, instead of waiting for this one.
-    drop(communicators);
-    for object in contexts {
-        if let Object::Context(context) = object {
-            context.close();
-        }
-    }
-    for allocation in allocations {
-        device.memory.free(allocation.base());
+    // The other ranks of a communicator learn of it, instead of waiting for this one.
+    drop(others);
+    contexts.iter().for_each(|context| context.close());
+    for base in allocations {
+        device.engine().free(base);
     }
     Ok(())
 }
@@ -329,35 +313,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn environment_describes_device_0() {
-        let config = config_from(|name| match name {
-            "FASTATTENTION_SIM_SOC" => Some("Ascend910B4".into()),
-            "FASTATTENTION_SIM_SEED" => Some("7".into()),
-            "FASTATTENTION_SIM_THREADS" => Some("3".into()),
-            "FASTATTENTION_SIM_RACES" => Some("0".into()),
-            _ => None,
-        })
-        .unwrap();
-        assert_eq!((config.soc.name.as_str(), config.seed, config.threads), ("Ascend910B4", Some(7), 3));
-        assert!(!config.check_races);
-    }
-
-    #[test]
-    fn a_wrong_value_names_the_variable() {
-        let text = |variable: &'static str, value: &'static str| {
-            config_from(|name| (name == variable).then(|| value.into())).unwrap_err().to_string()
-        };
-        assert_eq!(
-            text("FASTATTENTION_SIM_RACES", "yes"),
-            "environment variable FASTATTENTION_SIM_RACES = \"yes\" given, 0 or 1 wanted"
-        );
+    fn the_number_of_devices_is_from_1_to_64() {
         let count = |value: &str| count_from(|_| Some(value.into()));
         assert_eq!(count("8"), Ok(8));
         assert_eq!(
-            count("0").unwrap_err().to_string(),
+            count("0").unwrap_err(),
             "environment variable FASTATTENTION_SIM_DEVICES = \"0\" given, 1 to 64 wanted"
         );
-        assert!(text("FASTATTENTION_SIM_SEED", "-1").contains("FASTATTENTION_SIM_SEED = \"-1\""));
-        assert!(text("FASTATTENTION_SIM_SOC", "Ascend310").contains("known: Ascend910B1"));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::border::{refuse, Outcome, Refusal};
 use super::flight::Clock;
+use super::handles::Handled;
 use super::stream::{self, Stream, Waited, Work};
 use crate::driver::{codes, event_flag};
 use crate::sim::timeline::{RecordId, Step};
@@ -117,6 +118,16 @@ impl Work for Wait {
     }
 }
 
+impl Handled for Event {
+    fn kind() -> &'static str {
+        "an event"
+    }
+
+    fn context(&self) -> Option<u64> {
+        Some(self.context)
+    }
+}
+
 impl Event {
     pub(super) fn new(origin: Origin, flags: u32, context: u64) -> Outcome<Arc<Event>> {
         if flags & !KNOWN_FLAGS != 0 || (origin != Origin::Plain && flags == 0) {
@@ -133,11 +144,6 @@ impl Event {
 
     fn record_id(&self, record: u64) -> RecordId {
         RecordId { event: self.number, record }
-    }
-
-    /// Number of the context that the event was created in.
-    pub(super) fn context(&self) -> u64 {
-        self.context
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -8,8 +8,8 @@
 //!   collective, a function of the program.
 //!
 //! The last two may hide a race where the host was slow; they never report work that the program has ordered. Which bytes a
-//! kernel used is taken from the race check inside it (`machine::race`), so disjoint parts of an allocation and reads of the
-//! same bytes are no race; without [`Config::check_races`](crate::sim::Config::check_races) nothing is reported. What is not in
+//! kernel used is told by its engine, so disjoint parts of an allocation and reads of the
+//! same bytes are no race; without [`Config::check_races`](crate::sim::device_config::Config::check_races) nothing is reported. What is not in
 //! a stream (`aclrtMemcpy`, the host's own accesses to pinned memory) is not followed.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,9 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::border::{Outcome, Refusal};
 use super::stream::Stream;
 use crate::driver::codes;
-use crate::sim::dav_c220::access::Allocation;
-use crate::sim::dav_c220::access::{Used, Uses};
-use crate::sim::{FaultKind, Stop};
+use crate::sim::engine::{Allocation, Used, Uses};
 
 #[cfg(test)]
 mod tests;
@@ -84,7 +82,7 @@ pub(in crate::sim) enum Label {
 /// What a piece of work uses of an allocation; bytes are counted from its start.
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Part {
-    /// Device and model address, which no other allocation ever has.
+    /// Device and number, which no other allocation ever has.
     allocation: (i32, u64),
     len: u64,
     ranges: Vec<Used>,
@@ -95,20 +93,20 @@ impl Part {
     /// With the addresses of operands, of which some lie in the allocation.
     pub(super) fn new(
         device: i32,
-        allocation: &Allocation,
+        allocation: &dyn Allocation,
         ranges: Vec<Used>,
         operands: impl Iterator<Item = (u64, Label)>,
     ) -> Part {
-        let (base, len) = (allocation.base(), allocation.len());
+        let (base, len) = (allocation.base(), allocation.size());
         let inside = operands.filter_map(|(address, label)| Some((address.checked_sub(base)?, label)));
         let operands = inside.filter(|&(at, _)| at < len).collect();
-        Part { allocation: (device, allocation.model_address(base)), len, ranges, operands }
+        Part { allocation: (device, allocation.number()), len, ranges, operands }
     }
 
     /// One range of addresses.
     pub(in crate::sim) fn of_range(
         device: i32,
-        allocation: &Allocation,
+        allocation: &dyn Allocation,
         range: Range<u64>,
         uses: Uses,
         name: &'static str,
@@ -119,7 +117,7 @@ impl Part {
     /// Ranges of addresses of one operand. Of more than [`MAX_RANGES`] the first are compared, which finds no race that is none.
     pub(super) fn of_rows(
         device: i32,
-        allocation: &Allocation,
+        allocation: &dyn Allocation,
         rows: impl Iterator<Item = Range<u64>>,
         uses: Uses,
         name: &'static str,
@@ -132,7 +130,7 @@ impl Part {
             Used::append(&mut ranges, Used { start: row.start - base, end: row.end - base, uses });
         }
         let start = ranges.first().map_or(0, |used| used.start);
-        let (allocation, len) = ((device, allocation.model_address(base)), allocation.len());
+        let (allocation, len) = ((device, allocation.number()), allocation.size());
         Part { allocation, len, ranges, operands: vec![(start, Label::Name(name))] }
     }
 
@@ -249,7 +247,7 @@ impl Flight {
         let number = clock.streams.entry(self.stream).or_default();
         *number += 1;
         let number = *number;
-        Running { flight: self, number, clock: clock.clone(), is_checked: stream.config().check_races }
+        Running { flight: self, number, clock: clock.clone(), is_checked: stream.device.config().check_races }
     }
 }
 
@@ -280,11 +278,14 @@ impl Running {
     }
 
     /// The work has ended; `parts` is asked for when something else may have been in flight with it.
+    ///
+    /// # Errors
+    /// The race with other work, in the words in which a kernel's faults are told.
     pub(super) fn end(
         self,
         name: impl FnOnce() -> String,
         parts: impl FnOnce() -> Vec<Part>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), String> {
         let mut air = air();
         if !self.is_checked || !self.has_company(&air) {
             air.ends += 1;
@@ -304,14 +305,14 @@ impl Running {
         // behind the lock, and forgets what nobody needs.
         drop(air);
         let found = unordered.iter().find_map(|other| race(other, &own));
-        found.map_or(Ok(()), |detail| Err(Stop::fault(FaultKind::Race, detail)))
+        found.map_or(Ok(()), |detail| Err(format!("Fault: Race: {detail}")))
     }
 
     /// As [`Self::end`], of work that is no kernel.
     pub(in crate::sim) fn end_of(self, name: &str, parts: impl FnOnce() -> Vec<Part>) -> Outcome {
         let outcome = self.end(|| name.to_owned(), parts);
-        outcome.map_err(|stop| {
-            let text = format!("{name} went wrong\n{stop}");
+        outcome.map_err(|race| {
+            let text = format!("{name} went wrong\n{race}");
             Refusal { code: codes::RT_AICORE_EXCEPTION, text }
         })
     }

@@ -11,13 +11,11 @@ use super::args::Packed;
 use super::border::{refuse, Outcome, Refusal};
 use super::device::Context;
 use super::flight::{Flight, Label, Part};
-use super::handles;
+use super::handles::{self, Handled};
 use super::stream::Stream;
 use crate::driver::{codes, launch_attr, LaunchCfg};
-use crate::sim::dav_c220::access::Allocation;
-use crate::sim::dav_c220::image::{Image, Kernel};
+use crate::sim::engine::{Allocation, Image, Kernel, Launched, Stopped};
 use crate::sim::timeline::Step;
-use crate::sim::{FaultKind, Stop};
 
 /// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
 const MAX_BLOCKS: u32 = 65_535;
@@ -33,7 +31,7 @@ pub(in crate::sim) struct Binary {
 /// A loaded image.
 pub(in crate::sim) struct Module {
     context: u64,
-    image: Arc<Image>,
+    image: Arc<dyn Image>,
     /// Handles given out, by kernel name.
     functions: Mutex<HashMap<String, usize>>,
 }
@@ -41,38 +39,53 @@ pub(in crate::sim) struct Module {
 /// A kernel of a loaded image.
 pub(in crate::sim) struct Function {
     context: u64,
-    kernel: Kernel,
-    /// Keeps the code mapped while a launch is queued, also after the binary was unloaded.
-    image: Arc<Image>,
+    /// Keeps its code while a launch is queued, also after the binary was unloaded.
+    kernel: Arc<dyn Kernel>,
 }
 
-impl Module {
-    pub(super) fn context(&self) -> u64 {
-        self.context
+impl Handled for Binary {
+    fn kind() -> &'static str {
+        "a binary"
+    }
+}
+
+impl Handled for Module {
+    fn kind() -> &'static str {
+        "a loaded binary"
+    }
+
+    fn context(&self) -> Option<u64> {
+        Some(self.context)
+    }
+}
+
+impl Handled for Function {
+    fn kind() -> &'static str {
+        "a function"
+    }
+
+    fn context(&self) -> Option<u64> {
+        Some(self.context)
     }
 }
 
 impl Function {
-    pub(super) fn context(&self) -> u64 {
-        self.context
-    }
-
     pub(super) fn name(&self) -> &str {
-        &self.kernel.name
+        self.kernel.name()
     }
 
     pub(super) fn num_slots(&self) -> usize {
-        self.kernel.num_args as usize
+        self.kernel.num_args()
     }
 }
 
-fn insert_module(context: &Context, image: Arc<Image>) -> Outcome<*mut c_void> {
+fn insert_module(context: &Context, image: Arc<dyn Image>) -> Outcome<*mut c_void> {
     handles::insert(Arc::new(Module { context: context.number(), image, functions: Mutex::default() }))
 }
 
 /// Loads an image from memory.
 pub(super) fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void> {
-    match Image::load_bytes(data) {
+    match context.device.engine().load_bytes(data) {
         Ok(image) => insert_module(context, image),
         Err(text) => {
             refuse(codes::RT_PARAM_INVALID, format!("{} bytes that are no kernel image: {text}", data.len()))
@@ -87,7 +100,7 @@ pub(super) fn load_file(context: &Context, path: &str) -> Outcome<*mut c_void> {
     let Some(file) = file else {
         return refuse(codes::RT_FILE_OPEN, format!("binPath = {path:?} is no file that can be opened"));
     };
-    match Image::load_file(&file) {
+    match context.device.engine().load_file(&file) {
         Ok(image) => insert_module(context, image),
         Err(text) => refuse(codes::INVALID_FILE, format!("binPath = {path:?} is no kernel image: {text}")),
     }
@@ -112,13 +125,13 @@ pub(super) fn function(handle: *mut c_void, name: &str) -> Outcome<*mut c_void> 
         return Ok(std::ptr::without_provenance_mut(function));
     }
     let Some(kernel) = module.image.find(name) else {
-        let known: Vec<_> = module.image.kernels().iter().map(|k| k.name.as_str()).collect();
+        let known = module.image.names();
         return refuse(
             codes::KERNEL_NOT_FOUND,
             format!("kernel {name:?} is not in this image; it has: {}", known.join(", ")),
         );
     };
-    let function = Function { context: module.context, kernel, image: Arc::clone(&module.image) };
+    let function = Function { context: module.context, kernel };
     let function = handles::insert(Arc::new(function))?;
     functions.insert(name.to_owned(), function.addr());
     Ok(function)
@@ -215,8 +228,8 @@ pub(super) fn launch_from_device(
             format!("kernel {:?}: argsSize = {size} given, {wanted} wanted", function.name()),
         );
     }
-    let allocation = stream.device.memory.find(args);
-    let Some(allocation) = allocation.filter(|a| size as u64 <= a.base() + a.len() - args) else {
+    let allocation = stream.device.engine().find(args);
+    let Some(allocation) = allocation.filter(|a| size as u64 <= a.base() + a.size() - args) else {
         return refuse(
             codes::RT_PARAM_INVALID,
             format!("argsData = {args:#x} given, {size} bytes of device memory wanted"),
@@ -237,41 +250,32 @@ pub(super) fn launch_from_device(
 
 /// Runs the kernel on the stream's thread.
 fn run(function: &Function, blocks: u32, slots: &[u64], flight: Flight, stream: &Stream) -> Outcome {
-    let device = &stream.device;
-    let _mapped = &function.image;
     let flight = flight.start(stream);
-    let (stats, touched) = function
-        .kernel
-        .launch(&device.memory, &stream.config().machine(), slots, blocks)
-        .map_err(|stop| failure(function.name(), &stop))?;
+    let launched = stream.launcher().launch(function.kernel.as_ref(), slots, blocks);
+    let Launched { launch_us, core_us, touched } =
+        launched.map_err(|stopped| failure(function.name(), stopped))?;
     let parts = || {
-        let part = |(allocation, ranges): (&Allocation, _)| {
+        let part = |(allocation, ranges): (Arc<dyn Allocation>, _)| {
             let arguments = slots.iter().enumerate().map(|(i, &slot)| (slot, Label::Argument(i)));
-            Part::new(device.id(), allocation, ranges, arguments)
+            Part::new(stream.device.id(), allocation.as_ref(), ranges, arguments)
         };
-        touched.ranges().map(part).collect()
+        touched.map_or_else(Vec::new, |touched| touched().into_iter().map(part).collect())
     };
     let name = || format!("kernel {:?}", function.name());
-    flight.end(name, parts).map_err(|stop| failure(function.name(), &stop))?;
-    // ASSUMPTION(timeline-launch): what a task takes beside its cores comes before them, and needs no cores. Published is the difference
-    // of task and core time only ([bw-copy-*] in docs/timing.md).
-    stream.log(|| Step::Kernel {
-        name: function.name().to_owned(),
-        launch_us: stream.config().soc.timing.control.launch_us,
-        core_us: stats.core_us,
-    });
+    flight.end(name, parts).map_err(|race| failure(function.name(), Stopped::Exception(race)))?;
+    stream.log(|| Step::Kernel { name: function.name().to_owned(), launch_us, core_us });
     Ok(())
 }
 
-/// A stop as the driver tells it. The stop's own text is a line of its own, so that clients can find it.
-fn failure(kernel: &str, stop: &Stop) -> Refusal {
-    let code = match stop {
-        Stop::Fault(fault) if fault.kind == FaultKind::Deadlock => codes::RT_AICORE_TIMEOUT,
-        Stop::Fault(_) | Stop::Unsupported(_) => codes::RT_AICORE_EXCEPTION,
-        Stop::Host(_) => codes::RT_MEMORY_ALLOCATION,
-        Stop::Defect(_) => codes::INTERNAL_ERROR,
+/// A stop as the driver tells it. The engine's own text is a line of its own, so that clients can find it.
+fn failure(kernel: &str, stopped: Stopped) -> Refusal {
+    let (code, text) = match stopped {
+        Stopped::Exception(text) => (codes::RT_AICORE_EXCEPTION, text),
+        Stopped::Endless(text) => (codes::RT_AICORE_TIMEOUT, text),
+        Stopped::NoMemory(text) => (codes::RT_MEMORY_ALLOCATION, text),
+        Stopped::Defect(text) => (codes::INTERNAL_ERROR, text),
     };
-    Refusal { code, text: format!("kernel {kernel:?} was stopped\n{stop}") }
+    Refusal { code, text: format!("kernel {kernel:?} was stopped\n{text}") }
 }
 
 #[cfg(test)]
@@ -281,14 +285,17 @@ mod tests {
     #[test]
     fn a_stop_keeps_its_text_on_a_line_and_its_class_in_the_code() {
         let cases = [
-            (Stop::fault(FaultKind::Race, "x"), 507_015, "Fault: Race: x"),
-            (Stop::fault(FaultKind::Deadlock, "y"), 507_014, "Fault: Deadlock: y"),
-            (Stop::unsupported("z"), 507_015, "Unsupported: z"),
-            (Stop::no_memory("v"), 207_001, "the host has no memory for v"),
-            (Stop::Defect("w".into()), 500_000, "defect of the simulator: w"),
+            (Stopped::Exception("Fault: Race: x".into()), 507_015, "Fault: Race: x"),
+            (Stopped::Endless("Fault: Deadlock: y".into()), 507_014, "Fault: Deadlock: y"),
+            (
+                Stopped::NoMemory("the host has no memory for v".into()),
+                207_001,
+                "the host has no memory for v",
+            ),
+            (Stopped::Defect("defect of the simulator: w".into()), 500_000, "defect of the simulator: w"),
         ];
-        for (stop, code, line) in cases {
-            let failure = failure("k", &stop);
+        for (stopped, code, line) in cases {
+            let failure = failure("k", stopped);
             assert_eq!(failure.code, code);
             assert_eq!(failure.text, format!("kernel \"k\" was stopped\n{line}"));
         }

@@ -21,12 +21,13 @@ pub(crate) mod presented;
 mod reduction;
 mod report;
 pub(super) mod stream;
+#[cfg(test)]
+mod tests;
 mod value;
 
-pub(crate) use crate::driver::ClientTable;
-pub(crate) use device::{add_device, check_environment};
-
-use crate::driver::{acl_functions, client_functions, codes, table_from_module, AclError, AclTable};
+use crate::driver::{
+    acl_functions, client_functions, codes, table_from_module, AclError, AclTable, ClientTable,
+};
 
 /// The simulated functions.
 pub(crate) fn table() -> &'static AclTable {

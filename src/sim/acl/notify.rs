@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::border::{refuse, Outcome};
+use super::handles::Handled;
 use super::stream::{self, Stream, Waited};
 use crate::driver::codes;
 
@@ -12,6 +13,16 @@ pub(in crate::sim) struct Notify {
     id: u32,
     context: u64,
     is_raised: AtomicBool,
+}
+
+impl Handled for Notify {
+    fn kind() -> &'static str {
+        "a notify"
+    }
+
+    fn context(&self) -> Option<u64> {
+        Some(self.context)
+    }
 }
 
 impl Notify {
@@ -23,11 +34,6 @@ impl Notify {
 
     pub(super) fn id(&self) -> u32 {
         self.id
-    }
-
-    /// Number of the context that the notify was created in.
-    pub(super) fn context(&self) -> u64 {
-        self.context
     }
 
     pub(super) fn record(self: &Arc<Self>, on: &Arc<Stream>) -> Outcome {

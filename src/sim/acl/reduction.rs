@@ -7,15 +7,14 @@ use super::flight::{Flight, Part};
 use super::memory;
 use super::stream::Stream;
 use crate::driver::codes;
-use crate::sim::dav_c220::access::Allocation;
-use crate::sim::dav_c220::access::Uses;
-use crate::sim::hccl::{reduce, DataType, ReduceOp, ReduceRounding};
+use crate::sim::engine::{Allocation, Uses};
+use crate::sim::reduce::{reduce, DataType, ReduceOp, ReduceRounding};
 use crate::sim::timeline::Step;
 
 /// Bytes that are reduced at once; a multiple of every element.
 const CHUNK: usize = 1 << 16;
 
-type Range = (Arc<Allocation>, u64);
+type Range = (Arc<dyn Allocation>, u64);
 
 /// A checked reduction.
 pub(super) struct Reduction {
@@ -75,7 +74,7 @@ impl Reduction {
             flight.end_of("a reduction", || self.parts(stream.device.id()).into())?;
             let bytes = self.len as u64;
             // Two operands are read, one is written.
-            let us = memory::hbm_us(stream.config().soc, 3, bytes);
+            let us = memory::hbm_us(stream.device.soc(), 3, bytes);
             stream.log(|| Step::Copy { name: "reduction", bytes, us });
             Ok(())
         };
@@ -85,7 +84,7 @@ impl Reduction {
     /// What it uses of device memory.
     fn parts(&self, device: i32) -> [Part; 2] {
         let part = |(allocation, address): &Range, uses, name| {
-            Part::of_range(device, allocation, *address..*address + self.len as u64, uses, name)
+            Part::of_range(device, allocation.as_ref(), *address..*address + self.len as u64, uses, name)
         };
         [part(&self.dst, Uses::WRITE, "dst"), part(&self.src, Uses::READ, "src")]
     }

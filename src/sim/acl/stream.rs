@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use super::border::{catch, refuse, thread_number, Outcome, Refusal};
 use super::device::{self, SimDevice};
 use super::flight::Clock;
-use super::{handles, order};
+use super::handles::{self, Handled};
+use super::order;
 use crate::driver::codes;
+use crate::sim::engine::Launcher;
 use crate::sim::timeline::Step;
-use crate::sim::Config;
 
 /// A piece of work.
 pub(in crate::sim) trait Work: Send {
@@ -41,8 +42,8 @@ pub(in crate::sim) struct Stream {
     settings: Settings,
     context: u64,
     pub(in crate::sim) device: Arc<SimDevice>,
-    /// For launches.
-    config: Config,
+    /// Runs its kernels.
+    launcher: Box<dyn Launcher>,
     state: Mutex<State>,
     /// What has ended before the work that runs now.
     clock: Mutex<Clock>,
@@ -130,7 +131,7 @@ impl Stream {
             number,
             settings: Settings::default(),
             context,
-            config: device.config().for_stream(),
+            launcher: device.engine().launcher(),
             device,
             state: Mutex::default(),
             clock: Mutex::default(),
@@ -147,20 +148,20 @@ impl Stream {
         self.settings
     }
 
-    pub(super) fn config(&self) -> &Config {
-        &self.config
+    pub(super) fn launcher(&self) -> &dyn Launcher {
+        self.launcher.as_ref()
     }
 
     /// Tells the timeline, if the device has one, what work of this stream has done; before anybody who waits for it goes on.
     pub(in crate::sim) fn log(&self, step: impl FnOnce() -> Step) {
-        if let Some(timeline) = &self.config.timeline {
+        if let Some(timeline) = &self.device.config().timeline {
             timeline.add_step(self.device.id(), self.number, step());
         }
     }
 
     /// Refuses a function that orders streams in a way that a timeline does not follow.
     pub(super) fn refuse_on_timeline(&self, what: &str) -> Outcome {
-        match &self.config.timeline {
+        match &self.device.config().timeline {
             None => Ok(()),
             Some(_) => refuse(
                 codes::RT_FEATURE_NOT_SUPPORT,
@@ -172,11 +173,6 @@ impl Stream {
     /// A number that no other stream of this process has.
     pub(super) fn number(&self) -> u64 {
         self.number
-    }
-
-    /// Number of the context that the stream belongs to.
-    pub(super) fn context(&self) -> u64 {
-        self.context
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -396,7 +392,7 @@ impl Stream {
         self.refuse_own_thread()?;
         // A failure was told by the calls before; the stream ends all the same.
         let _ = self.synchronize(None);
-        self.end();
+        self.let_worker_go();
         Ok(())
     }
 
@@ -410,12 +406,26 @@ impl Stream {
         if self.refuse_own_thread().is_ok() {
             wait_until(None, || self.has_nothing_open());
         }
-        self.end();
+        self.let_worker_go();
+    }
+
+    fn let_worker_go(&self) {
+        self.state().closing = true;
+        self.arrived.notify_all();
+    }
+}
+
+impl Handled for Stream {
+    fn kind() -> &'static str {
+        "a stream"
+    }
+
+    fn context(&self) -> Option<u64> {
+        Some(self.context)
     }
 
     fn end(&self) {
-        self.state().closing = true;
-        self.arrived.notify_all();
+        self.close_now();
     }
 }
 
@@ -457,7 +467,8 @@ pub(super) fn explicit(handle: *mut c_void) -> Outcome<Arc<Stream>> {
 pub(super) fn synchronize_device(timeout: Option<Duration>) -> Outcome {
     let context = device::current()?;
     let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-    let mut streams = handles::streams_of(context.number());
+    let mut streams = handles::all::<Stream>();
+    streams.retain(|stream| stream.context == context.number());
     streams.push(Arc::clone(&context.default_stream));
     let mut first = Ok(());
     for stream in streams {

@@ -7,14 +7,14 @@ use super::border::{refuse, Outcome};
 use super::memory;
 use super::stream::{self, Stream, Waited};
 use crate::driver::codes;
-use crate::sim::dav_c220::access::Allocation;
+use crate::sim::engine::Allocation;
 
 /// How often a wait looks at the word: kernels and copies that write it ring no bell meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// A word of device memory.
 pub(super) struct Word {
-    allocation: Arc<Allocation>,
+    allocation: Arc<dyn Allocation>,
     address: u64,
 }
 
@@ -27,7 +27,7 @@ impl Word {
             );
         }
         let found = memory::find_device(address).map(|(_, allocation)| allocation);
-        match found.filter(|a| address - a.base() + 8 <= a.len()) {
+        match found.filter(|a| address - a.base() + 8 <= a.size()) {
             Some(allocation) => Ok(Self { allocation, address }),
             None => refuse(
                 codes::RT_PARAM_INVALID,

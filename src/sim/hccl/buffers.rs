@@ -11,8 +11,7 @@ use crate::sim::acl::border::Outcome;
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::flight::Part;
 use crate::sim::acl::memory::find_device;
-use crate::sim::dav_c220::access::Uses;
-use crate::sim::dav_c220::access::{Allocation, Contents};
+use crate::sim::engine::{Allocation, Contents, Uses};
 
 /// A range of device memory. Nothing else knows where it is.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ impl Region {
 /// A range of device memory of this process, which it keeps alive.
 #[derive(Debug)]
 pub(super) struct LocalMemory {
-    allocation: Arc<Allocation>,
+    allocation: Arc<dyn Allocation>,
     address: u64,
     len: u64,
 }
@@ -99,10 +98,10 @@ impl LocalMemory {
             );
         }
         let at = address - allocation.base();
-        if len > allocation.len() - at {
+        if len > allocation.size() - at {
             return refuse(
                 result::PARA,
-                format!("{name}: {len} bytes at byte {at} of an allocation of {} bytes", allocation.len()),
+                format!("{name}: {len} bytes at byte {at} of an allocation of {} bytes", allocation.size()),
             );
         }
         if !address.is_multiple_of(alignment) {
@@ -115,7 +114,7 @@ impl LocalMemory {
     }
 
     fn part(&self, device: i32, uses: Uses, name: &'static str) -> Part {
-        Part::of_range(device, &self.allocation, self.address..self.address + self.len, uses, name)
+        Part::of_range(device, self.allocation.as_ref(), self.address..self.address + self.len, uses, name)
     }
 
     fn load(&self, range: Range<u64>) -> Result<Contents, Failure> {
@@ -182,7 +181,7 @@ impl Buffers {
         if let (Some(send), Some(recv)) = (&send, &recv) {
             check_overlap(operation, seat, send, recv)?;
         }
-        let has_data = !device.config().is_dry();
+        let has_data = device.engine().has_results();
         Ok(Buffers { has_data, send: send.map(Region::Here), recv: recv.map(Region::Here) })
     }
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use super::buffers::{Buffers, Seat};
 use super::failure::{refuse, result, Failure};
 use super::member::{Appointment, Membership};
-use super::operation::{DataType, Kind, Operation};
+use super::operation::{Kind, Operation};
 use crate::driver::{codes, AclStream};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::flight::{Flight, Part};
+use crate::sim::acl::handles::Handled;
 use crate::sim::acl::stream::{self, Stream, Waited, Work};
+use crate::sim::reduce::DataType;
 use crate::sim::timeline::{Step, Transfer};
 
 /// What a handle of HCCL stands for. It belongs to its device, and ends with it.
@@ -39,10 +41,6 @@ impl Communicator {
         exec_timeout: Option<Duration>,
     ) -> Communicator {
         Communicator { membership, device, exec_timeout, issuing: Mutex::new(()) }
-    }
-
-    pub(in crate::sim) fn device(&self) -> &SimDevice {
-        &self.device
     }
 
     pub(super) fn rank(&self) -> u32 {
@@ -122,8 +120,18 @@ impl Communicator {
             rank,
             parties: if operation.kind.peer().is_some() { 2 } else { ranks },
             bytes,
-            us: self.device.config().soc.links.microseconds(operation.kind.collective(), bytes, ranks),
+            us: self.device.soc().links.microseconds(operation.kind.collective(), bytes, ranks),
         })
+    }
+}
+
+impl Handled for Communicator {
+    fn kind() -> &'static str {
+        "a communicator"
+    }
+
+    fn device(&self) -> Option<i32> {
+        Some(self.device.id())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What can be chosen about simulated collectives, and the environment variables of the genuine library.
+//! What holds for a rank: its device's configuration, and the environment variables of the genuine library.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -8,53 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::failure::{refuse, result};
 use crate::environment;
 use crate::sim::acl::border::Outcome;
-
-/// When a reduction in f16, bf16 or f32 rounds to that type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum ReduceRounding {
-    /// ASSUMPTION(hccl-reduce-rounding): after each rank's value, as an engine does that adds in memory in the data's type.
-    EachStep,
-    /// Once, at the end: f16 and bf16 are accumulated in f32, f32 in f64.
-    Once,
-}
-
-/// In which order the values of the ranks are reduced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum ReduceOrder {
-    /// ASSUMPTION(hccl-reduce-order): rank 0 first, then 1 and so on, for every element.
-    Rank,
-    /// An order that changes from collective to collective, drawn from this seed: what a chip without
-    /// `HCCL_DETERMINISTIC` may do. Communicators that ask for determinism reduce in order of rank all the same.
-    Permuted(u64),
-}
-
-/// How the collectives of a simulated device behave. All ranks of a communicator need the same rounding and order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HcclConfig {
-    /// How long a collective waits on its stream for the other ranks. `None`: what `HCCL_EXEC_TIMEOUT` says (seconds,
-    /// 0 for no limit), 1836 s without it.
-    pub exec_timeout: Option<Duration>,
-    /// How long the making of a communicator waits for the other ranks. `None`: what `HCCL_CONNECT_TIMEOUT` says (120 to
-    /// 7200 seconds, 120 without it), plus the 20 seconds that the genuine library adds.
-    pub connect_timeout: Option<Duration>,
-    /// When sums and products round.
-    pub rounding: ReduceRounding,
-    /// In which order ranks are reduced.
-    pub order: ReduceOrder,
-}
-
-impl Default for HcclConfig {
-    fn default() -> Self {
-        Self {
-            exec_timeout: None,
-            connect_timeout: None,
-            rounding: ReduceRounding::EachStep,
-            order: ReduceOrder::Rank,
-        }
-    }
-}
+use crate::sim::device_config::{HcclConfig, ReduceOrder};
+use crate::sim::reduce::ReduceRounding;
 
 /// What holds for one rank: its device's configuration, completed by the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

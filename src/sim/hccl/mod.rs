@@ -21,14 +21,8 @@ mod home;
 mod member;
 mod operation;
 mod processes;
-mod reduce;
 mod root;
 mod transfer;
-
-pub(super) use communicator::Communicator;
-pub use config::{HcclConfig, ReduceOrder, ReduceRounding};
-pub(super) use operation::{DataType, ReduceOp};
-pub(super) use reduce::reduce;
 
 use ascend_sys::hccl::HcclTable;
 use ascend_sys::{hccl_functions, table_from_module};

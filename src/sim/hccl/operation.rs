@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::{refuse, result};
 use crate::driver::hccl::{data_type, reduce_op};
 use crate::sim::acl::border::Outcome;
+use crate::sim::reduce::{DataType, ReduceOp};
 use crate::soc::Collective;
 
 /// What is done.
@@ -72,14 +73,6 @@ impl Kind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::sim) enum ReduceOp {
-    Sum,
-    Prod,
-    Max,
-    Min,
-}
-
 impl ReduceOp {
     pub(super) fn from_c(value: u32) -> Outcome<ReduceOp> {
         Ok(match value {
@@ -95,23 +88,6 @@ impl ReduceOp {
             }
         })
     }
-}
-
-/// Element type, with the names of the C header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::sim) enum DataType {
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Uint8,
-    Uint16,
-    Uint32,
-    Uint64,
-    Fp16,
-    Fp32,
-    Fp64,
-    Bfp16,
 }
 
 impl DataType {
@@ -137,15 +113,6 @@ impl DataType {
                 )
             }
         })
-    }
-
-    pub(super) fn size_bytes(self) -> u64 {
-        match self {
-            DataType::Int8 | DataType::Uint8 => 1,
-            DataType::Int16 | DataType::Uint16 | DataType::Fp16 | DataType::Bfp16 => 2,
-            DataType::Int32 | DataType::Uint32 | DataType::Fp32 => 4,
-            DataType::Int64 | DataType::Uint64 | DataType::Fp64 => 8,
-        }
     }
 
     /// The lists of the HCCL API reference for Atlas A2: AllReduce and ReduceScatter, sections dataType and op.

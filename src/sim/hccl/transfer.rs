@@ -5,14 +5,12 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use bytemuck::allocation::try_zeroed_slice_box;
-
 use super::buffers::{bytes, Buffers, Region};
-use super::config::{ReduceOrder, ReduceRounding};
 use super::failure::Failure;
-use super::operation::{Kind, Operation, ReduceOp};
-use super::reduce::reduce;
-use crate::sim::dav_c220::access::Contents;
+use super::operation::{Kind, Operation};
+use crate::sim::device_config::ReduceOrder;
+use crate::sim::engine::{try_zeroed, Contents};
+use crate::sim::reduce::{reduce, ReduceOp, ReduceRounding};
 
 /// Bytes that move at once. A multiple of every element.
 const CHUNK: u64 = 1 << 20;
@@ -123,7 +121,7 @@ fn reduce_contents(
     let unset: BTreeSet<usize> = inputs.iter().flat_map(|c| c.unset.iter().map(|at| at / size)).collect();
     let slices: Vec<&[u8]> = inputs.iter().map(|c| c.bytes.as_slice()).collect();
     let len = slices.first().map_or(0, |s| s.len());
-    let mut out = try_zeroed_slice_box(len).map_err(|()| Failure::no_memory(len))?.into_vec();
+    let mut out = try_zeroed(len).ok_or_else(|| Failure::no_memory(len))?;
     reduce(operation.data_type, op, rounding, &slices, &mut out);
     let unset = unset.into_iter().flat_map(|element| element * size..(element + 1) * size).collect();
     Ok(Contents { bytes: out, unset })
@@ -131,8 +129,8 @@ fn reduce_contents(
 
 #[cfg(test)]
 mod tests {
-    use super::super::operation::DataType;
     use super::*;
+    use crate::sim::reduce::DataType;
 
     #[test]
     fn an_element_that_one_rank_never_wrote_is_unwritten_in_the_result() {

@@ -130,7 +130,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclGetDeviceCapability(
         // SAFETY: null or writable, by the C signature.
         let value = unsafe { Out::new(value, "value") }?;
         let device = device::device(i32::try_from(device).unwrap_or(i32::MAX))?;
-        let soc = device.config().soc;
+        let soc = device.soc();
         value.set(match info {
             device_info::AI_CORE_NUM => i64::from(soc.cube_cores),
             device_info::VECTOR_CORE_NUM => i64::from(soc.vector_cores),

@@ -1,7 +1,8 @@
 //! Clocks, ranges and bounds of work in flight; whole programs are in `tests/operands`.
 
 use super::*;
-use crate::sim::dav_c220::access::DeviceMemory;
+use crate::sim::engine::Engine as _;
+use crate::sim::plain::Plain;
 
 fn used(start: u64, end: u64, uses: Uses) -> Used {
     Used { start, end, uses }
@@ -39,11 +40,11 @@ fn conflicts_are_those_of_the_bytes() {
 
 #[test]
 fn ranges_in_flight_are_bounded() {
-    let memory = DeviceMemory::new(1 << 20);
-    let allocation = memory.find(memory.alloc(64).unwrap()).unwrap();
+    let engine = Plain::new(1 << 20);
+    let allocation = engine.find(engine.alloc(64).unwrap()).unwrap();
     let base = allocation.base();
     let rows = (0..3 << 20).map(|row| base + 2 * row..base + 2 * row + 1);
-    let large = Part::of_rows(0, &allocation, rows, Uses::WRITE, "dst");
+    let large = Part::of_rows(0, allocation.as_ref(), rows, Uses::WRITE, "dst");
     assert_eq!(large.ranges.len(), MAX_RANGES);
 
     let mut air = Air::default();

@@ -179,7 +179,7 @@ pub(crate) struct Uses(u8);
 impl Uses {
     pub(crate) const READ: Uses = Uses(1);
     pub(crate) const WRITE: Uses = Uses(2);
-    const ATOMIC: Uses = Uses(4);
+    pub(crate) const ATOMIC: Uses = Uses(4);
 
     fn of(access: Access) -> Uses {
         match access {
@@ -195,13 +195,10 @@ impl Uses {
     }
 
     /// Does the order matter in which two launches use the same bytes like this?
+    #[cfg(test)]
     pub(crate) fn conflict(self, other: Uses) -> bool {
         let both = self.and(other);
         both != Self::READ && both != Self::ATOMIC
-    }
-
-    pub(crate) fn is_write(self) -> bool {
-        self != Self::READ
     }
 }
 

@@ -69,9 +69,9 @@ impl std::fmt::Debug for Touched {
 
 impl Touched {
     /// How bytes were used, by allocation; nothing is known without the race check.
-    pub(crate) fn ranges(&self) -> impl Iterator<Item = (&Allocation, Vec<Used>)> {
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (&Arc<Allocation>, Vec<Used>)> {
         let allocations = self.0.gm.allocations().iter().enumerate();
-        let used = allocations.map(|(index, a)| (a.as_ref(), self.0.gm_shadow.used(index)));
+        let used = allocations.map(|(index, a)| (a, self.0.gm_shadow.used(index)));
         used.filter(|(_, ranges)| !ranges.is_empty())
     }
 }

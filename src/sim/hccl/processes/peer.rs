@@ -22,7 +22,7 @@ use crate::driver::hccl::COMM_NAME_BYTES;
 use crate::lobby::Connection;
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
-use crate::sim::dav_c220::access::Contents;
+use crate::sim::engine::Contents;
 
 const OPEN: u8 = 0;
 const DONE: u8 = 1;

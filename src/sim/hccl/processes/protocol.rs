@@ -166,8 +166,9 @@ pub(super) fn loss_text(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::operation::{DataType, Kind, ReduceOp};
+    use super::super::super::operation::Kind;
     use super::*;
+    use crate::sim::reduce::{DataType, ReduceOp};
 
     #[test]
     fn words_pass_and_garbage_does_not() {

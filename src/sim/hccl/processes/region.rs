@@ -9,7 +9,7 @@ use super::super::operation::Operation;
 use super::owner::Link;
 use super::protocol::{Side, ToOwner, ToPeer};
 use super::staging::PIECE;
-use crate::sim::dav_c220::access::Contents;
+use crate::sim::engine::Contents;
 
 /// A buffer of one of the peer's operations.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{fence, Ordering};
 use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags};
 
 use super::system::Shared;
-use crate::sim::dav_c220::access::Contents;
+use crate::sim::engine::Contents;
 
 /// Bytes that are moved at once.
 pub(super) const PIECE: usize = 1 << 20;

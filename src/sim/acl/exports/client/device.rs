@@ -28,7 +28,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetDeviceInfo(
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(value, "value") }?;
         let device = device::device(i32::try_from(id).unwrap_or(i32::MAX))?;
-        let soc = device.config().soc;
+        let soc = device.soc();
         let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         // The numbers are those of `aclrtDevAttr` (acl-runtime.md 1.4).
         out.set(match attribute {
@@ -105,7 +105,7 @@ pub(in crate::sim::acl) unsafe extern "C" fn aclrtGetResInCurrentThread(
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(value, "value") }?;
         let context = device::current()?;
-        let soc = context.device.config().soc;
+        let soc = context.device.soc();
         out.set(match kind {
             0 => soc.cube_cores,
             1 => soc.vector_cores,

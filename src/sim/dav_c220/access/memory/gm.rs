@@ -229,9 +229,9 @@ impl Allocation {
     }
 
     /// Copies bytes in with their state. The range must lie inside.
-    pub(crate) fn store(&self, addr: u64, contents: &Contents) {
-        self.write(addr, &contents.bytes);
-        for &i in &contents.unset {
+    pub(crate) fn store(&self, addr: u64, bytes: &[u8], unset: &[usize]) {
+        self.write(addr, bytes);
+        for &i in unset {
             self.mark(addr + i as u64, 1, false);
         }
     }

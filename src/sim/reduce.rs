@@ -1,4 +1,4 @@
-//! The arithmetic of reductions.
+//! The arithmetic of reductions, of collectives and of `aclrtReduceAsync`.
 //!
 //! Values are taken in the order that the caller gives. ASSUMPTION(hccl-reduce-arithmetic): integers wrap; overflow of
 //! floats gives infinity; a NaN on any side gives the positive quiet NaN, in the maximum and minimum too; of two zeros
@@ -6,8 +6,55 @@
 
 use half::{bf16, f16};
 
-use super::config::ReduceRounding;
-use super::operation::{DataType, ReduceOp};
+use serde::{Deserialize, Serialize};
+
+/// When a reduction in f16, bf16 or f32 rounds to that type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ReduceRounding {
+    /// ASSUMPTION(hccl-reduce-rounding): after each rank's value, as an engine does that adds in memory in the data's type.
+    EachStep,
+    /// Once, at the end: f16 and bf16 are accumulated in f32, f32 in f64.
+    Once,
+}
+
+/// What is done with two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::sim) enum ReduceOp {
+    Sum,
+    Prod,
+    Max,
+    Min,
+}
+
+/// Element type, with the names of the C header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::sim) enum DataType {
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Fp16,
+    Fp32,
+    Fp64,
+    Bfp16,
+}
+
+impl DataType {
+    /// Bytes of an element.
+    pub(in crate::sim) fn size_bytes(self) -> u64 {
+        match self {
+            DataType::Int8 | DataType::Uint8 => 1,
+            DataType::Int16 | DataType::Uint16 | DataType::Fp16 | DataType::Bfp16 => 2,
+            DataType::Int32 | DataType::Uint32 | DataType::Fp32 => 4,
+            DataType::Int64 | DataType::Uint64 | DataType::Fp64 => 8,
+        }
+    }
+}
 
 /// An element and the type that holds its sums exactly enough: a sum or product of two elements is rounded in `Wide` and
 /// then to the element as if it were rounded once (`Wide` has at least twice the bits of the element plus two).
