@@ -1,7 +1,9 @@
-//! Environment variables: a value is taken as it is or refused, never ignored and never changed.
+//! Environment variables with a wrong value as errors of this crate.
 
 use std::ffi::OsString;
 use std::fmt::{Debug, Display};
+
+use ascend_sys::environment;
 
 use crate::{Error, Result};
 
@@ -10,11 +12,10 @@ use crate::{Error, Result};
 /// # Errors
 /// `InvalidArgument` for a value that is not UTF-8.
 pub(crate) fn text(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Result<Option<String>> {
-    let text = |value: OsString| value.into_string().map_err(|value| wrong(name, &value, "UTF-8 text"));
-    variable(name).map(text).transpose()
+    environment::text(variable, name).map_err(Error::invalid)
 }
 
 /// A variable with a wrong value.
 pub(crate) fn wrong(name: &str, value: impl Debug, want: impl Display) -> Error {
-    Error::invalid(format!("environment variable {name} = {value:?} given, {want} wanted"))
+    Error::invalid(environment::wrong(name, value, want))
 }

@@ -38,7 +38,6 @@ mod environment;
 mod error;
 pub mod hccl;
 pub mod kernels;
-mod lobby;
 pub mod matmul;
 pub mod parallel;
 pub mod reference;

@@ -44,14 +44,14 @@ pub(crate) use device::check_environment;
 
 /// The simulated ACL functions, for tests that misuse them.
 #[doc(hidden)]
-pub fn acl_table() -> &'static crate::driver::AclTable {
+pub fn acl_table() -> &'static ascend_sys::AclTable {
     device::describe();
     acl::table()
 }
 
 /// As [`acl_table`], the functions that only other people's programs need.
 #[doc(hidden)]
-pub fn client_table() -> &'static crate::driver::ClientTable {
+pub fn client_table() -> &'static ascend_sys::ClientTable {
     device::describe();
     acl::client_table()
 }
@@ -64,13 +64,13 @@ pub fn present_acl_version(minor: i32) {
 
 /// Refuses a call of a C function that is known and not implemented: 207000, with a text that names it.
 #[doc(hidden)]
-pub fn refuse_call(name: &'static str) -> crate::driver::AclError {
+pub fn refuse_call(name: &'static str) -> ascend_sys::AclError {
     acl::refuse_call(name)
 }
 
 /// The simulated HCCL functions, for tests that misuse them.
 #[doc(hidden)]
-pub fn hccl_table() -> &'static crate::driver::hccl::HcclTable {
+pub fn hccl_table() -> &'static ascend_sys::hccl::HcclTable {
     device::describe();
     hccl::table()
 }

@@ -5,15 +5,22 @@
 //! are checked against them when the crate is compiled. Whoever fills a table without CANN, as a simulator does, takes
 //! the lists themselves: [`acl_functions`], [`client_functions`], [`hccl_functions`], [`table_from_module`].
 //! Facts beyond: acl-runtime.md 1.2 to 1.5.
+//!
+//! What callers and simulators of HCCL both need to find ranks is here, too: how an environment variable is read
+//! (`environment`), and where connections wait until they have said who they are (`lobby`).
 
 mod acl;
 mod bindings;
 mod cann_roots;
 mod client;
 pub mod codes;
+#[doc(hidden)]
+pub mod environment;
 pub mod hccl;
 pub mod library;
 mod load;
+#[doc(hidden)]
+pub mod lobby;
 mod table;
 mod types;
 

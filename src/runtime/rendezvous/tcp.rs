@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind as Io, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
+use ascend_sys::lobby::Lobby;
+
 use super::wire::{self, Request, RECEIPT};
 use super::{environment, Rendezvous, RootInfo};
-use crate::lobby::{Connection, Lobby};
 use crate::{Error, ErrorKind, Result};
 
 const POLL: Duration = Duration::from_millis(5);
@@ -54,13 +55,6 @@ impl Write for Timed<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
-    }
-}
-
-impl Connection for TcpStream {
-    fn hang_up(&self) {
-        // Fails where the other side was first.
-        let _ = self.shutdown(Shutdown::Both);
     }
 }
 

@@ -14,7 +14,7 @@ use super::device::SimDevice;
 use super::handles::{self, Handled};
 use super::launch::Function;
 use super::memory;
-use crate::driver::{codes, PlaceHolderInfo};
+use ascend_sys::{codes, PlaceHolderInfo};
 
 /// Most arguments of a list.
 const MAX_ARGS: usize = 128;

@@ -9,8 +9,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::driver::hccl::{self, HcclResult};
-use crate::driver::{codes, AclError};
+use ascend_sys::hccl::{self, HcclResult};
+use ascend_sys::{codes, AclError};
 
 /// A call that is refused, or work that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use super::border::{refuse, Outcome};
-use crate::driver::codes;
+use ascend_sys::codes;
 
 /// A function of the program with its argument, on the way to the thread that calls it.
 pub(super) struct Callback {

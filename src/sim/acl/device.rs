@@ -4,15 +4,16 @@ use std::ffi::{c_void, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use ascend_sys::environment::{text, wrong};
+
 use super::border::{self, refuse, Outcome, Refusal};
 use super::handles::{self, Handled};
 use super::peers::Peers;
 use super::stream::Stream;
-use crate::driver::codes;
-use crate::environment::{text, wrong};
 use crate::sim::device_config::Config;
 use crate::sim::engine::Engine;
 use crate::Soc;
+use ascend_sys::codes;
 
 /// A simulated device. It lives as long as the process: device numbers are not used twice.
 pub(in crate::sim) struct SimDevice {
@@ -169,10 +170,10 @@ pub(in crate::sim) fn describe_with(describe: Describe) {
 /// # Errors
 /// A text about a wrong value.
 fn count_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<usize, String> {
-    let Some(value) = text(variable, DEVICES).map_err(|e| e.to_string())? else { return Ok(1) };
+    let Some(value) = text(variable, DEVICES)? else { return Ok(1) };
     match value.parse() {
         Ok(count) if (1..=MAX_DESCRIBED).contains(&count) => Ok(count),
-        _ => Err(wrong(DEVICES, value, format_args!("1 to {MAX_DESCRIBED}")).to_string()),
+        _ => Err(wrong(DEVICES, value, format_args!("1 to {MAX_DESCRIBED}"))),
     }
 }
 

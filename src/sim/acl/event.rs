@@ -8,8 +8,8 @@ use super::border::{refuse, Outcome, Refusal};
 use super::flight::Clock;
 use super::handles::Handled;
 use super::stream::{self, Stream, Waited, Work};
-use crate::driver::{codes, event_flag};
 use crate::sim::timeline::{RecordId, Step};
+use ascend_sys::{codes, event_flag};
 
 /// Which function created an event; it decides what the event may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

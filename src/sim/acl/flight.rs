@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{Outcome, Refusal};
 use super::stream::Stream;
-use crate::driver::codes;
 use crate::sim::engine::{Allocation, Used, Uses};
+use ascend_sys::codes;
 
 #[cfg(test)]
 mod tests;

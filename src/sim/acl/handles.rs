@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::border::{refuse, Outcome};
-use crate::driver::codes;
+use ascend_sys::codes;
 
 const MARK: usize = 1 << 62;
 const KIND_BITS: u32 = 4;

@@ -13,9 +13,9 @@ use super::device::Context;
 use super::flight::{Flight, Label, Part};
 use super::handles::{self, Handled};
 use super::stream::Stream;
-use crate::driver::{codes, launch_attr, LaunchCfg};
 use crate::sim::engine::{Allocation, Image, Kernel, Launched, Stopped};
 use crate::sim::timeline::Step;
+use ascend_sys::{codes, launch_attr, LaunchCfg};
 
 /// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
 const MAX_BLOCKS: u32 = 65_535;

@@ -25,7 +25,7 @@ pub(super) mod stream;
 mod tests;
 mod value;
 
-use crate::driver::{
+use ascend_sys::{
     acl_functions, client_functions, codes, table_from_module, AclError, AclTable, ClientTable,
 };
 

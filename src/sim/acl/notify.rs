@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::border::{refuse, Outcome};
 use super::handles::Handled;
 use super::stream::{self, Stream, Waited};
-use crate::driver::codes;
+use ascend_sys::codes;
 
 pub(in crate::sim) struct Notify {
     id: u32,

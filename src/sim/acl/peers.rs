@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::border::{refuse, Outcome};
 use super::device::{self, SimDevice};
-use crate::driver::codes;
+use ascend_sys::codes;
 
 /// The devices that a device may reach.
 #[derive(Default)]

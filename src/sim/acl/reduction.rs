@@ -6,10 +6,10 @@ use super::border::{refuse, Outcome};
 use super::flight::{Flight, Part};
 use super::memory;
 use super::stream::Stream;
-use crate::driver::codes;
 use crate::sim::engine::{Allocation, Uses};
 use crate::sim::reduce::{reduce, DataType, ReduceOp, ReduceRounding};
 use crate::sim::timeline::Step;
+use ascend_sys::codes;
 
 /// Bytes that are reduced at once; a multiple of every element.
 const CHUNK: usize = 1 << 16;

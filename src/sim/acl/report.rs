@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::border::{refuse, Outcome};
 use super::callback::Callback;
 use super::stream::{self, Stream};
-use crate::driver::codes;
+use ascend_sys::codes;
 
 /// A callback that waits for its thread, and where work behind it sees that it is done.
 struct Waiting {

@@ -11,9 +11,9 @@ use super::device::{self, SimDevice};
 use super::flight::Clock;
 use super::handles::{self, Handled};
 use super::order;
-use crate::driver::codes;
 use crate::sim::engine::Launcher;
 use crate::sim::timeline::Step;
+use ascend_sys::codes;
 
 /// A piece of work.
 pub(in crate::sim) trait Work: Send {

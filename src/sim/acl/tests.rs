@@ -6,11 +6,11 @@ use std::ffi::{c_void, CStr};
 use std::ptr;
 
 use super::{device, table};
-use crate::driver::hccl::{data_type, reduce_op};
-use crate::driver::{codes, memcpy_kind};
 use crate::sim::device_config::{Config, HcclConfig};
 use crate::sim::plain::Plain;
 use crate::Soc;
+use ascend_sys::hccl::{data_type, reduce_op};
+use ascend_sys::{codes, memcpy_kind};
 
 const CAPACITY: u64 = 1 << 20;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::border::{refuse, Outcome};
 use super::memory;
 use super::stream::{self, Stream, Waited};
-use crate::driver::codes;
 use crate::sim::engine::Allocation;
+use ascend_sys::codes;
 
 /// How often a wait looks at the word: kernels and copies that write it ring no bell meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

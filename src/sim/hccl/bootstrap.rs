@@ -20,9 +20,9 @@ use super::member::{Member, Membership};
 use super::processes::{join_remote, Endpoint};
 use super::root::Root;
 use super::transfer::Arithmetic;
-use crate::driver::hccl::{COMM_NAME_BYTES, ROOT_INFO_BYTES};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
+use ascend_sys::hccl::{COMM_NAME_BYTES, ROOT_INFO_BYTES};
 
 /// What a rank brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

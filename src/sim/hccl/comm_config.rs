@@ -5,8 +5,8 @@ use std::ffi::c_char;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{refuse, result};
-use crate::driver::hccl::HcclCommConfig;
 use crate::sim::acl::border::Outcome;
+use ascend_sys::hccl::HcclCommConfig;
 
 /// What of the settings concerns a simulated communicator.
 ///

@@ -8,7 +8,6 @@ use super::buffers::{Buffers, Seat};
 use super::failure::{refuse, result, Failure};
 use super::member::{Appointment, Membership};
 use super::operation::{Kind, Operation};
-use crate::driver::{codes, AclStream};
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::flight::{Flight, Part};
@@ -16,6 +15,7 @@ use crate::sim::acl::handles::Handled;
 use crate::sim::acl::stream::{self, Stream, Waited, Work};
 use crate::sim::reduce::DataType;
 use crate::sim::timeline::{Step, Transfer};
+use ascend_sys::{codes, AclStream};
 
 /// What a handle of HCCL stands for. It belongs to its device, and ends with it.
 pub(in crate::sim) struct Communicator {

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use ascend_sys::environment;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{refuse, result};
-use crate::environment;
 use crate::sim::acl::border::Outcome;
 use crate::sim::device_config::{HcclConfig, ReduceOrder};
 use crate::sim::reduce::ReduceRounding;
@@ -60,11 +60,11 @@ impl Settings {
 }
 
 fn wrong<T>(name: &str, value: &str, want: &str) -> Outcome<T> {
-    refuse(result::PARA, environment::wrong(name, value, want).to_string())
+    refuse(result::PARA, environment::wrong(name, value, want))
 }
 
 fn text(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Outcome<Option<String>> {
-    environment::text(variable, name).or_else(|e| refuse(result::PARA, e.to_string()))
+    environment::text(variable, name).or_else(|e| refuse(result::PARA, e))
 }
 
 fn seconds(

@@ -20,15 +20,15 @@ use super::failure::{refuse, result, result_of};
 use super::home::Home;
 use super::member::{Member, Membership};
 use super::operation::Kind;
-use crate::driver::hccl::{
-    HcclComm, HcclCommConfig, HcclDataType, HcclReduceOp, HcclResult, HcclRootInfo, COMM_NAME_BYTES,
-    ROOT_INFO_BYTES,
-};
-use crate::driver::AclStream;
 use crate::sim::acl::border::{self, Out, Outcome};
 use crate::sim::acl::device::{self, SimDevice};
 use crate::sim::acl::handles;
 use crate::sim::reduce::{DataType, ReduceOp};
+use ascend_sys::hccl::{
+    HcclComm, HcclCommConfig, HcclDataType, HcclReduceOp, HcclResult, HcclRootInfo, COMM_NAME_BYTES,
+    ROOT_INFO_BYTES,
+};
+use ascend_sys::AclStream;
 
 /// Runs the body of a C function: as for ACL's, with HCCL's codes. `aclGetRecentErrMsg` has the text.
 fn call(name: &str, body: impl FnOnce() -> Outcome) -> HcclResult {

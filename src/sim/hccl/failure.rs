@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::driver::hccl::HcclResult;
-use crate::driver::{codes, AclError};
 use crate::sim::acl::border::{Outcome, Refusal};
+use ascend_sys::hccl::HcclResult;
+use ascend_sys::{codes, AclError};
 
-pub(super) use crate::driver::hccl::codes as result;
+pub(super) use ascend_sys::hccl::codes as result;
 
 /// The first thing that went wrong in a communicator. All ranks get it, and nothing runs after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

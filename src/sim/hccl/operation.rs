@@ -7,10 +7,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{refuse, result};
-use crate::driver::hccl::{data_type, reduce_op};
 use crate::sim::acl::border::Outcome;
 use crate::sim::reduce::{DataType, ReduceOp};
 use crate::soc::Collective;
+use ascend_sys::hccl::{data_type, reduce_op};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

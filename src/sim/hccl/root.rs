@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::failure::{refuse, result};
-use crate::driver::hccl::ROOT_INFO_BYTES;
 use crate::sim::acl::border::Outcome;
+use ascend_sys::hccl::ROOT_INFO_BYTES;
 
 /// How it begins. Process, place, nonce and endpoint follow, and zeros; integers are little-endian.
 const MAGIC: &[u8; 16] = b"fa-sim-hccl-root";

@@ -4,11 +4,11 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::driver::{codes, device_info, AclContext, AclError, LAST_ERROR_OF_THREAD, RUN_MODE_HOST};
 use crate::sim::acl::border::{
     call, call_pointer, current_context, last_code, refuse, take_last_code, take_texts, Out, Outcome,
 };
 use crate::sim::acl::{device, peers, presented, stream};
+use ascend_sys::{codes, device_info, AclContext, AclError, LAST_ERROR_OF_THREAD, RUN_MODE_HOST};
 
 /// 0 before `aclInit`, 1 after it, 2 after `aclFinalize`.
 static PROCESS: AtomicU8 = AtomicU8::new(0);

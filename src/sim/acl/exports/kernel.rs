@@ -3,14 +3,14 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use crate::driver::{
-    codes, AclArgsHandle, AclBinHandle, AclBinary, AclError, AclFuncHandle, AclParamHandle, AclStream,
-    LaunchCfg, LoadOptions, PlaceHolderInfo,
-};
 use crate::sim::acl::args::Given;
 use crate::sim::acl::border::{c_text, call, call_pointer, refuse, Out, Outcome};
 use crate::sim::acl::launch::{Binary, Function};
 use crate::sim::acl::{args, device, handles, launch, stream};
+use ascend_sys::{
+    codes, AclArgsHandle, AclBinHandle, AclBinary, AclError, AclFuncHandle, AclParamHandle, AclStream,
+    LaunchCfg, LoadOptions, PlaceHolderInfo,
+};
 
 /// Most bytes of an image: what the addressing of its code reaches.
 const MAX_IMAGE_BYTES: usize = 1 << 31;

@@ -2,11 +2,11 @@
 
 use std::ffi::c_void;
 
-use crate::driver::{codes, location, memcpy_kind, AclError, AclStream, MemLocation, PtrAttributes};
 use crate::sim::acl::border::{call, refuse, Out, Outcome};
 use crate::sim::acl::memory::{Copy, Fill, Place, Rows};
 use crate::sim::acl::stream;
 use crate::sim::acl::{device, memory};
+use ascend_sys::{codes, location, memcpy_kind, AclError, AclStream, MemLocation, PtrAttributes};
 
 /// Bits of `aclrtMemMallocPolicy`: the policy proper, and the modifiers that may be added.
 const POLICY_LAST: u32 = 7;

@@ -3,14 +3,14 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use crate::driver::{
-    codes, failure_mode, progress_status, recorded_status, AclError, AclEvent, AclHostFunc, AclStream,
-};
 use crate::sim::acl::border::{call, refuse, Out, Outcome};
 use crate::sim::acl::callback::Callback;
 use crate::sim::acl::event::{Event, Origin};
 use crate::sim::acl::stream::{self, timeout_of, Settings, Stream};
 use crate::sim::acl::{device, handles};
+use ascend_sys::{
+    codes, failure_mode, progress_status, recorded_status, AclError, AclEvent, AclHostFunc, AclStream,
+};
 
 /// Stream flags of the 8.1 header; none changes what a simulated stream does.
 const KNOWN_STREAM_FLAGS: u32 = 0x3f;

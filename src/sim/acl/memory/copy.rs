@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::device::hbm_us;
 use super::end::{end, wants, End};
 use super::CHUNK;
-use crate::driver::codes;
 use crate::sim::acl::border::{refuse, Outcome};
 use crate::sim::acl::flight::{Flight, Part};
 use crate::sim::acl::stream::Stream;
@@ -16,6 +15,7 @@ use crate::sim::engine::{Allocation, Uses};
 use crate::sim::timeline::Step;
 use crate::soc::Collective;
 use crate::Soc;
+use ascend_sys::codes;
 
 /// Rows of a copy: `height` of `width` bytes, a pitch apart on each side.
 #[derive(Clone, Copy)]

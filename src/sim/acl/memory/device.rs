@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::pinned::find_pinned;
-use crate::driver::{codes, mem_attr};
 use crate::sim::acl::border::{refuse, Outcome};
 use crate::sim::acl::device::{self, Context, SimDevice};
 use crate::sim::engine::{Allocation, NoRoom};
 use crate::Soc;
+use ascend_sys::{codes, mem_attr};
 
 /// The device allocation that contains `address`, on any device.
 pub(in crate::sim) fn find_device(address: u64) -> Option<(Arc<SimDevice>, Arc<dyn Allocation>)> {

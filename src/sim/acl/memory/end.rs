@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::device::find_device;
 use super::pinned::{find_pinned, HostAllocation};
-use crate::driver::{codes, memcpy_kind};
 use crate::sim::acl::border::{refuse, Outcome};
 use crate::sim::acl::device::SimDevice;
 use crate::sim::acl::flight::Part;
 use crate::sim::engine::{Allocation, Uses};
+use ascend_sys::{codes, memcpy_kind};
 
 /// One end of a copy; device memory and pinned memory are kept alive by it.
 pub(super) enum End {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::device::hbm_us;
 use super::end::{end, End, Want};
 use super::CHUNK;
-use crate::driver::codes;
 use crate::sim::acl::border::{refuse, Outcome};
 use crate::sim::acl::flight::Flight;
 use crate::sim::acl::order;
@@ -15,6 +14,7 @@ use crate::sim::acl::stream::Stream;
 use crate::sim::engine::Uses;
 use crate::sim::timeline::Step;
 use crate::Soc;
+use ascend_sys::codes;
 
 /// A checked fill.
 pub(in crate::sim::acl) struct Fill {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::driver::codes;
 use crate::sim::acl::border::{refuse, Outcome};
+use ascend_sys::codes;
 
 /// One cache line: the alignment of pinned memory.
 #[derive(Clone)]

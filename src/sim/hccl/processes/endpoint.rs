@@ -17,9 +17,9 @@ use tempfile::TempDir;
 
 use super::line::{dial, Line};
 use super::{owner, session, system};
-use crate::lobby::Lobby;
 use crate::sim::acl::border::catch;
 use crate::sim::acl::stream::ring;
+use ascend_sys::lobby::Lobby;
 
 const PREFIX: &str = "fastattention-hccl-";
 const SOCKET: &str = "endpoint";

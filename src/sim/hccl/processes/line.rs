@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::protocol::{read_message, to_bytes, MAX_MESSAGE_BYTES, PATIENCE};
 use super::system::credentials;
-use crate::lobby::Connection;
+use ascend_sys::lobby::Connection;
 
 /// The end of a connection. One thread reads, several write.
 #[derive(Debug)]

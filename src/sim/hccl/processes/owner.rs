@@ -11,8 +11,8 @@ use super::line::Line;
 use super::protocol::{loss_text, Answer, Hello, ToOwner, ToPeer, MAX_HELLO_BYTES, PATIENCE, VERSION};
 use super::session::run_session;
 use super::staging::Staging;
-use crate::lobby::{Connection, Lobby};
 use crate::sim::acl::stream::{ring, wait_until};
+use ascend_sys::lobby::{Connection, Lobby};
 
 /// Messages that may wait for their turn. A peer has a few on each stream and thread, at most.
 const MAX_WAITING: usize = 1 << 16;

@@ -18,11 +18,11 @@ use super::endpoint::connect;
 use super::line::Line;
 use super::protocol::{loss_text, Answer, Hello, No, Side, ToOwner, ToPeer, PATIENCE, VERSION};
 use super::staging::{Staging, PIECE};
-use crate::driver::hccl::COMM_NAME_BYTES;
-use crate::lobby::Connection;
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
 use crate::sim::engine::Contents;
+use ascend_sys::hccl::COMM_NAME_BYTES;
+use ascend_sys::lobby::Connection;
 
 const OPEN: u8 = 0;
 const DONE: u8 = 1;

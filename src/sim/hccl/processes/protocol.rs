@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::super::failure::Failure;
 use super::super::home::Home;
 use super::super::operation::Operation;
-use crate::driver::AclError;
 use crate::sim::acl::border::Refusal;
+use ascend_sys::AclError;
 
 /// Changes with every change of the messages.
 pub(super) const VERSION: u32 = 2;

@@ -14,9 +14,9 @@ use super::owner::{Guest, Link};
 use super::protocol::{Answer, ToOwner, ToPeer, PATIENCE};
 use super::region;
 use super::staging::Staging;
-use crate::lobby::Connection;
 use crate::sim::acl::border::{Outcome, Refusal};
 use crate::sim::acl::stream::{ring, wait_until};
+use ascend_sys::lobby::Connection;
 
 /// Joins the communicator in the peer's stead, and does what it says until it has gone.
 pub(super) fn run_session(link: &Arc<Link>, guest: Arc<Guest>, request: &JoinRequest) {

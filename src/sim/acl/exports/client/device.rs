@@ -2,11 +2,11 @@
 
 use std::ffi::c_char;
 
-use crate::driver::{codes, AclError, AclStream, ErrorInfo};
 use crate::sim::acl::border::{c_text, call, refuse, Out};
 use crate::sim::acl::device;
 use crate::sim::acl::exports::stream::LEAST_PRIORITY;
 use crate::Soc;
+use ascend_sys::{codes, AclError, AclStream, ErrorInfo};
 
 /// A simulated device is always well.
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtQueryDeviceStatus(id: i32, status: *mut u32) -> AclError {

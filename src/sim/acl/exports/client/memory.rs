@@ -2,13 +2,13 @@
 
 use std::ffi::c_void;
 
-use crate::driver::{codes, AclError, AclStream, MallocConfig};
 use crate::sim::acl::border::{call, refuse, Outcome};
 use crate::sim::acl::exports::memory::{aclrtMalloc, aclrtMallocHost};
 use crate::sim::acl::memory;
 use crate::sim::acl::reduction::Reduction;
 use crate::sim::acl::stream;
 use crate::sim::acl::value::Word;
+use ascend_sys::{codes, AclError, AclStream, MallocConfig};
 
 /// Every allocation is aligned to 64 bytes.
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtMallocAlign32(

@@ -3,7 +3,6 @@
 use std::ffi::c_void;
 use std::time::Duration;
 
-use crate::driver::{codes, AclError, AclEvent, AclHostFunc, AclNotify, AclStream, StreamConfig};
 use crate::sim::acl::border::{call, refuse, Out};
 use crate::sim::acl::callback::Callback;
 use crate::sim::acl::event::Event;
@@ -11,6 +10,7 @@ use crate::sim::acl::exports::stream::create_stream;
 use crate::sim::acl::notify::Notify;
 use crate::sim::acl::stream::{self, timeout_of, Settings};
 use crate::sim::acl::{device, handles, report};
+use ascend_sys::{codes, AclError, AclEvent, AclHostFunc, AclNotify, AclStream, StreamConfig};
 
 /// The older query: 0 complete, 1 not ready, the opposite of `aclrtQueryEventStatus`.
 pub(in crate::sim::acl) unsafe extern "C" fn aclrtQueryEvent(event: AclEvent, status: *mut u32) -> AclError {

@@ -4,9 +4,9 @@ use std::ffi::c_char;
 
 use half::f16;
 
-use crate::driver::{codes, AclError, CannVersion};
 use crate::sim::acl::border::{c_text, call, refuse, Out, Outcome};
 use crate::sim::acl::presented;
+use ascend_sys::{codes, AclError, CannVersion};
 
 /// Bytes of an `aclDataType`; 0 for those that have no size of their own, 1 for those of less than a byte.
 pub(in crate::sim::acl) unsafe extern "C" fn aclDataTypeSize(data_type: i32) -> usize {

@@ -1,21 +1,29 @@
 //! Connections that have not said who they are yet: so many at a time, whoever they are.
 
 use std::collections::VecDeque;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Each has a thread, for as long as it may take to say who it is.
 const PLACES: usize = 64;
 
 /// A connection that one thread can end while another waits for it.
-pub(crate) trait Connection {
+pub trait Connection {
     /// Ends it, for both sides.
     fn hang_up(&self);
+}
+
+impl Connection for TcpStream {
+    fn hang_up(&self) {
+        // Fails where the other side was first.
+        let _ = self.shutdown(Shutdown::Both);
+    }
 }
 
 /// Where connections are until they have said who they are. Whoever comes when it is full is let in, and the one that
 /// has been silent for longest has to go: so silent ones, however many, keep nobody out.
 #[derive(Debug)]
-pub(crate) struct Lobby<C> {
+pub struct Lobby<C> {
     state: Mutex<State<C>>,
 }
 
@@ -25,8 +33,15 @@ struct State<C> {
     is_closed: bool,
 }
 
+impl<C: Connection> Default for Lobby<C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<C: Connection> Lobby<C> {
-    pub(crate) fn new() -> Lobby<C> {
+    /// An empty one.
+    pub fn new() -> Lobby<C> {
         Lobby { state: Mutex::new(State { guests: VecDeque::new(), is_closed: false }) }
     }
 
@@ -34,7 +49,8 @@ impl<C: Connection> Lobby<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn enter(&self, guest: &Arc<C>) {
+    /// A connection has come.
+    pub fn enter(&self, guest: &Arc<C>) {
         let mut state = self.state();
         if state.is_closed {
             return guest.hang_up();
@@ -46,14 +62,14 @@ impl<C: Connection> Lobby<C> {
     }
 
     /// It has said who it is, or has gone. False when it had to go before: its connection has ended then, whatever it said.
-    pub(crate) fn leave(&self, guest: &Arc<C>) -> bool {
+    pub fn leave(&self, guest: &Arc<C>) -> bool {
         let mut state = self.state();
         let place = state.guests.iter().position(|other| Arc::ptr_eq(other, guest));
         place.and_then(|place| state.guests.remove(place)).is_some()
     }
 
     /// Ends all connections that are here, and those that come later.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
         state.guests.drain(..).for_each(|guest| guest.hang_up());
