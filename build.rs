@@ -34,7 +34,9 @@ fn build() -> Result<(), String> {
     write_tiling_data()?;
     write_operands()?;
     build_npu_kernels()?;
-    println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());
+    if env::var_os("CARGO_FEATURE_SIM").is_some() {
+        println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());
+    }
     Ok(())
 }
 

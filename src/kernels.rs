@@ -1,6 +1,6 @@
 //! The kernels that the build script made, and their loading.
 //!
-//! The image for the simulator is always there. Images for an NPU are there when the build found a CANN that could compile
+//! The image for the simulator is there with the cargo feature `sim`. Images for an NPU are there when the build found a CANN that could compile
 //! them; [`npu_build`] tells how they were made, or why there are none.
 
 mod npu_build;
@@ -14,6 +14,7 @@ use crate::runtime::{Device, Module};
 use crate::{Error, ErrorKind, Result};
 
 /// Shared library built from `ascendc/kernels` by the host compiler.
+#[cfg(feature = "sim")]
 static SIMULATOR: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
 
 /// Files of kernel text with their paths below `ascendc`.
@@ -28,6 +29,7 @@ pub fn sources() -> &'static [(&'static str, &'static str)] {
 }
 
 /// The image for the simulator: a shared library, which [`Module::load`] takes.
+#[cfg(feature = "sim")]
 pub fn simulator_image() -> &'static [u8] {
     SIMULATOR
 }
@@ -41,13 +43,27 @@ pub fn npu_build() -> Result<&'static NpuBuild> {
 }
 
 fn not_built(why: &str) -> Error {
+    let others = if cfg!(feature = "sim") { ", only for the simulator (device \"sim\")" } else { "" };
     Error::new(
         ErrorKind::KernelsNotBuilt,
         format!(
-            "this build has no kernels for an NPU, only for the simulator (device \"sim\"): when it was built, {why}\nBuild \
+            "this build has no kernels for an NPU{others}: when it was built, {why}\nBuild \
              it again where CANN with its compiler is installed and ASCEND_HOME_PATH names its root (docs/ascend.md)"
         ),
     )
+}
+
+#[cfg(feature = "sim")]
+fn for_simulator() -> Result<&'static [u8]> {
+    Ok(SIMULATOR)
+}
+
+/// An ACL library can be the simulator (`dropin/`) also where this crate is built without it.
+#[cfg(not(feature = "sim"))]
+fn for_simulator() -> Result<&'static [u8]> {
+    let text =
+        "this build has no kernels for the simulator, which the cargo feature `sim` of fastattention adds";
+    Err(Error::new(ErrorKind::KernelsNotBuilt, text))
 }
 
 /// Loads this crate's kernels on a device. An image for an NPU is loaded with the first of its kernels.
@@ -56,7 +72,7 @@ fn not_built(why: &str) -> Error {
 /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver` when the driver does not take them.
 pub(crate) fn load(device: &Device) -> Result<Module> {
     if device.is_simulated() {
-        return Module::load_trusted(device, SIMULATOR);
+        return Module::load_trusted(device, for_simulator()?);
     }
     let images = npu_build()?.images.iter();
     let named = images.map(|image| (image.kernels.iter().map(|k| k.name).collect(), image.bytes));
@@ -97,6 +113,7 @@ mod tests {
     }
 
     /// The simulator stands for an NPU here: it takes any number of images.
+    #[cfg(feature = "sim")]
     #[test]
     fn a_kernel_is_taken_from_the_image_that_holds_it() {
         let device = Device::open("sim").unwrap();

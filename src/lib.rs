@@ -42,6 +42,7 @@ pub mod matmul;
 pub mod parallel;
 pub mod reference;
 pub mod runtime;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod soc;
 pub mod tiling;

@@ -10,6 +10,7 @@ use super::handle::{check, current_context, restore_context, Driver, Handle};
 use crate::acl;
 use crate::driver::{codes, mem_attr, AclTable};
 use crate::hccl;
+#[cfg(feature = "sim")]
 use crate::sim;
 use crate::{Error, Result, Soc};
 
@@ -70,6 +71,7 @@ pub struct DeviceReport {
 /// Which implementation of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backend {
+    #[cfg(feature = "sim")]
     Simulator,
     Npu,
 }
@@ -77,6 +79,7 @@ enum Backend {
 impl Backend {
     fn prefix(self) -> &'static str {
         match self {
+            #[cfg(feature = "sim")]
             Backend::Simulator => "sim",
             Backend::Npu => "npu",
         }
@@ -85,6 +88,7 @@ impl Backend {
     /// The drop-in library of this crate stands in the place of a driver and says so.
     fn is_simulated(self) -> bool {
         match self {
+            #[cfg(feature = "sim")]
             Backend::Simulator => true,
             Backend::Npu => acl::library().is_ok_and(acl::Library::is_simulated),
         }
@@ -93,13 +97,18 @@ impl Backend {
     /// Refuses wrong values of the variables that describe a simulated device, in their own words instead of a driver's.
     fn check_environment(self, number: i32) -> Result<()> {
         match self {
+            #[cfg(feature = "sim")]
             Backend::Simulator => sim::check_environment(number),
-            Backend::Npu => Ok(()),
+            Backend::Npu => {
+                let _ = number;
+                Ok(())
+            }
         }
     }
 
     fn table(self) -> Result<&'static AclTable> {
         match self {
+            #[cfg(feature = "sim")]
             Backend::Simulator => Ok(sim::acl_table()),
             Backend::Npu => Ok(acl::library()?.table()),
         }
@@ -108,6 +117,7 @@ impl Backend {
     /// Searched for when the first communicator is asked for.
     fn hccl_table(self) -> Result<&'static crate::driver::hccl::HcclTable> {
         match self {
+            #[cfg(feature = "sim")]
             Backend::Simulator => Ok(sim::hccl_table()),
             Backend::Npu => Ok(hccl::library()?.table()),
         }
@@ -117,7 +127,10 @@ impl Backend {
 fn parse(name: &str) -> Result<(Backend, i32)> {
     let (prefix, number) = name.split_once(':').unwrap_or((name, "0"));
     let backend = match prefix {
+        #[cfg(feature = "sim")]
         "sim" => Some(Backend::Simulator),
+        #[cfg(not(feature = "sim"))]
+        "sim" => return Err(no_simulator(name)),
         "npu" => Some(Backend::Npu),
         _ => None,
     };
@@ -125,6 +138,15 @@ fn parse(name: &str) -> Result<(Backend, i32)> {
         (Some(backend), Ok(number)) if number >= 0 => Ok((backend, number)),
         _ => Err(Error::invalid(format!("device {name:?} given, \"sim\", \"sim:N\" or \"npu:N\" wanted"))),
     }
+}
+
+/// What a build without the simulator says of its devices.
+#[cfg(not(feature = "sim"))]
+fn no_simulator(name: &str) -> Error {
+    let text = format!(
+        "device {name:?} given, \"npu:N\" wanted: this build of fastattention has no simulator, which its cargo feature `sim` adds"
+    );
+    Error::new(crate::ErrorKind::Unsupported, text)
 }
 
 /// `aclInit`. A second call in the process is harmless, and `aclFinalize` is left to the end of the process.
@@ -161,7 +183,7 @@ impl Device {
     /// # Errors
     /// `InvalidArgument` for another name and for a variable with a wrong value, `LibraryNotFound` without CANN, `DriverNotFound` with CANN but without the NPU's
     /// driver, `NoDevice` for a number that the driver does not know, `Unsupported` for a SoC that this crate does not
-    /// describe, else `Driver`.
+    /// describe and for the simulator in a build without the cargo feature `sim`, else `Driver`.
     pub fn open(name: &str) -> Result<Device> {
         let (backend, number) = parse(name)?;
         backend.check_environment(number)?;
@@ -172,6 +194,7 @@ impl Device {
     ///
     /// # Errors
     /// `Driver` when the host lacks the resources.
+    #[cfg(feature = "sim")]
     pub fn simulated(config: sim::Config) -> Result<Device> {
         let (soc, table) = (config.soc, sim::acl_table());
         // Before the device is made: a forked child of a process that uses the simulator learns here that it cannot.
@@ -180,6 +203,7 @@ impl Device {
     }
 
     /// As [`Self::simulated`], with only the functions that CANN 8.1 has: for tests of the code that does without.
+    #[cfg(feature = "sim")]
     #[doc(hidden)]
     pub fn simulated_as_cann81(config: sim::Config) -> Result<Device> {
         static TABLE: std::sync::OnceLock<AclTable> = std::sync::OnceLock::new();
@@ -430,14 +454,30 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
 
+    #[cfg(feature = "sim")]
     #[test]
-    fn names_of_devices() {
+    fn names_of_simulated_devices() {
         for (name, number) in [("sim", 0), ("sim:3", 3)] {
             let (backend, got) = parse(name).unwrap();
             assert!(backend == Backend::Simulator && got == number, "{name}");
         }
+        for name in ["sim:", "sim:-1", "sim:x"] {
+            assert_eq!(parse(name).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
+        }
+    }
+
+    #[cfg(not(feature = "sim"))]
+    #[test]
+    fn a_build_without_the_simulator_names_the_feature() {
+        let error = Device::open("sim").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("`sim`"), "{error}");
+    }
+
+    #[test]
+    fn names_of_devices() {
         assert!(parse("npu:1").is_ok_and(|(b, n)| b == Backend::Npu && n == 1));
-        for name in ["", "gpu", "sim:", "sim:-1", "sim:x", "npu:1:2"] {
+        for name in ["", "gpu", "npu:", "npu:-1", "npu:x", "npu:1:2"] {
             assert_eq!(parse(name).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
         }
     }
