@@ -6,7 +6,6 @@
 //! simulator does not model, a panic is a defect of the simulator.
 
 pub(crate) mod acl;
-mod chrome;
 mod config;
 mod dav_c220;
 mod device;

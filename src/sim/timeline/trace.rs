@@ -4,12 +4,12 @@
 
 use std::io::{self, Write};
 
+use chrome_trace::{
+    arrow, write_end, write_event, write_start, Bar, Id, Metadata, Track, PLAIN_HEAD, SEPARATOR,
+};
 use serde::Serialize;
 
 use super::schedule::{Edge, Point, Schedule, Span, SpanKind};
-use crate::sim::chrome::{
-    arrow, write_end, write_event, write_start, Bar, Id, Metadata, Track, PLAIN_HEAD, SEPARATOR,
-};
 
 /// What the file says about itself.
 #[derive(Serialize)]

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use serde::Serialize;
-
-use super::report::{Cause, LaunchReport, TraceEvent};
-use crate::sim::chrome::{
+use chrome_trace::{
     arrow, rounded, write_end, write_event, write_start, Arrow, Bar, Head, Id, Metadata, Track, PLAIN_HEAD,
     SEPARATOR,
 };
+use serde::Serialize;
+
+use super::report::{Cause, LaunchReport, TraceEvent};
 use crate::sim::dav_c220::access::Pipe;
 
 /// Shape of a trace file.

@@ -1,4 +1,5 @@
-//! Events of Chrome traces, and how they are written one by one.
+//! Events of Chrome traces, and how they are written one by one: for traces of a launch (the machine) and of streams and
+//! ranks (the simulated runtime). Times are microseconds.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -6,23 +7,27 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 /// Names a process or one of its tracks.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Id {
+pub enum Id {
+    /// A name.
     Text(String),
+    /// A number.
     Number(u32),
 }
 
 /// A track.
-#[derive(Clone, Serialize)]
-pub(crate) struct Track {
-    pub(crate) pid: Id,
-    pub(crate) tid: Id,
+#[derive(Clone, Debug, Serialize)]
+pub struct Track {
+    /// The process.
+    pub pid: Id,
+    /// The track in it.
+    pub tid: Id,
 }
 
 /// Something with a duration.
-#[derive(Serialize)]
-pub(crate) struct Bar<'a> {
+#[derive(Debug, Serialize)]
+pub struct Bar<'a> {
     name: &'a str,
     cname: &'static str,
     ph: &'static str,
@@ -33,7 +38,7 @@ pub(crate) struct Bar<'a> {
     args: BarArgs,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct BarArgs {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +47,7 @@ struct BarArgs {
 
 impl<'a> Bar<'a> {
     /// From `start` to `end` microseconds; `cname` is a colour.
-    pub(crate) fn new(name: &'a str, cname: &'static str, (start, end): (f64, f64), track: Track) -> Self {
+    pub fn new(name: &'a str, cname: &'static str, (start, end): (f64, f64), track: Track) -> Self {
         let ts = rounded(start);
         let dur = rounded(rounded(end) - ts);
         let args = BarArgs { detail: String::new(), process_bytes: None };
@@ -50,15 +55,16 @@ impl<'a> Bar<'a> {
     }
 
     /// With a text, and with bytes that were moved, if any.
-    pub(crate) fn with_detail(mut self, detail: String, bytes: u64) -> Self {
+    #[must_use]
+    pub fn with_detail(mut self, detail: String, bytes: u64) -> Self {
         self.args = BarArgs { detail, process_bytes: (bytes > 0).then_some(bytes) };
         self
     }
 }
 
 /// One end of an arrow.
-#[derive(Serialize)]
-pub(crate) struct Arrow<'a> {
+#[derive(Debug, Serialize)]
+pub struct Arrow<'a> {
     name: &'static str,
     cat: &'a str,
     id: usize,
@@ -71,13 +77,13 @@ pub(crate) struct Arrow<'a> {
 }
 
 /// How the head of an arrow is written: its phase and binding point.
-pub(crate) type Head = (&'static str, Option<&'static str>);
+pub type Head = (&'static str, Option<&'static str>);
 
 /// As the format's description asks for.
-pub(crate) const PLAIN_HEAD: Head = ("f", Some("e"));
+pub const PLAIN_HEAD: Head = ("f", Some("e"));
 
 /// Both ends of arrow `id`, from a bar with start and end to a time.
-pub(crate) fn arrow(
+pub fn arrow(
     id: usize,
     cat: &str,
     from: ((f64, f64), Track),
@@ -94,8 +100,8 @@ pub(crate) fn arrow(
 }
 
 /// Name or place of a process or track.
-#[derive(Serialize)]
-pub(crate) struct Metadata<'a> {
+#[derive(Debug, Serialize)]
+pub struct Metadata<'a> {
     name: &'a str,
     ph: &'static str,
     #[serde(flatten)]
@@ -104,34 +110,44 @@ pub(crate) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    pub(crate) fn new(name: &'a str, track: Track, key: &'static str, value: Id) -> Self {
+    /// `name` of a track, or of a process, is `value` under `key`.
+    pub fn new(name: &'a str, track: Track, key: &'static str, value: Id) -> Self {
         Self { name, ph: "M", track, args: BTreeMap::from([(key, value)]) }
     }
 }
 
 /// Microseconds to four decimals, finer than a cycle.
-pub(crate) fn rounded(us: f64) -> f64 {
+pub fn rounded(us: f64) -> f64 {
     (us * 1e4).round() / 1e4
 }
 
 /// Everything before the events. `about` is what the file says about itself.
-pub(crate) fn write_start(to: &mut dyn Write, profiling: &str, about: &impl Serialize) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `to`.
+pub fn write_start(to: &mut dyn Write, profiling: &str, about: &impl Serialize) -> io::Result<()> {
     write!(to, r#"{{"schemaVersion":2,"displayTimeUnit":"ns","profilingType":"{profiling}","otherData":"#)?;
     serde_json::to_writer(&mut *to, about)?;
     write!(to, r#","traceEvents":["#)
 }
 
 /// Between two events.
-pub(crate) const SEPARATOR: &str = ",\n";
+pub const SEPARATOR: &str = ",\n";
 
 /// One event, with what separates it from the one before.
-pub(crate) fn write_event(to: &mut dyn Write, separator: &str, event: &impl Serialize) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `to`.
+pub fn write_event(to: &mut dyn Write, separator: &str, event: &impl Serialize) -> io::Result<()> {
     write!(to, "{separator}")?;
     serde_json::to_writer(to, event)?;
     Ok(())
 }
 
 /// Everything behind the events.
-pub(crate) fn write_end(to: &mut dyn Write) -> io::Result<()> {
+///
+/// # Errors
+/// Those of `to`.
+pub fn write_end(to: &mut dyn Write) -> io::Result<()> {
     to.write_all(b"\n]}\n")
 }
