@@ -135,6 +135,17 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+#[cfg(feature = "sim")]
+impl From<ascend_sim::timeline::SolveError> for Error {
+    fn from(error: ascend_sim::timeline::SolveError) -> Self {
+        let kind = match error.kind() {
+            ascend_sim::timeline::SolveErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
+            _ => ErrorKind::Unsupported,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -108,7 +108,6 @@ fn a_storey_of_the_machine_names_only_those_below_it() {
     for path in files(machine, &[".rs"]) {
         for (number, line) in code_lines(&path) {
             let outside = line.split("crate::sim::").skip(1).find(|rest| !rest.starts_with("dav_c220::"));
-            let outside = outside.filter(|rest| !rest.starts_with("chrome::"));
             assert!(outside.is_none(), "{}:{number} leaves the machine: {}", path.display(), line.trim());
             assert!(
                 !line.contains("dav_c220::{"),

@@ -1,9 +1,11 @@
 //! What can be chosen about a simulated device.
 
+use ascend_sim::timeline::Timeline;
+use ascend_sim::HcclConfig;
+
 use super::dav_c220::access::CubeAccumulate;
 use super::dav_c220::machine::{self, Recorder};
 use super::dav_c220::time::ModelTime;
-use super::timeline::Timeline;
 use crate::Soc;
 
 /// A simulated device.
@@ -19,7 +21,7 @@ pub struct Config {
     /// Find races by happens-before order, inside a kernel and between work of several streams. Bounds, alignment, initialisation and flags are always checked.
     pub check_races: bool,
     /// Collectives.
-    pub hccl: super::HcclConfig,
+    pub hccl: HcclConfig,
     /// Cube summation model.
     pub cube_accumulate: CubeAccumulate,
     /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
@@ -52,7 +54,7 @@ impl Config {
             threads,
             seed,
             check_races,
-            hccl: super::HcclConfig::default(),
+            hccl: HcclConfig::default(),
             cube_accumulate,
             inf_nan,
             model_time,

@@ -5,24 +5,25 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::acl::device as runtime;
+use ascend_sim::engine::{self, About, Engine, Image, Kernel, Launched, Launcher, NoRoom, Stopped, Used};
+
 use super::dav_c220::access::{self, DeviceMemory, FaultKind, Stop};
 use super::dav_c220::image;
 use super::dav_c220::machine::{self, Touched};
-use super::engine::{self, Engine, Image, Kernel, Launched, Launcher, NoRoom, Stopped, Used};
-use super::{device_config, Config};
+use super::Config;
 use crate::environment::{text, wrong};
+use crate::soc::Collective;
 use crate::{Error, Result, Soc};
 
 /// Adds a device to this process and returns its number.
 pub(super) fn add(config: Config) -> i32 {
     describe();
-    runtime::add_device(split(config))
+    ascend_sim::add_device(split(config))
 }
 
 /// Says how the devices are made that the environment describes. To be called before their number can be asked for.
 pub(super) fn describe() {
-    runtime::describe_with(|| {
+    ascend_sim::describe_devices_with(|| {
         let config = config_from(|name| std::env::var_os(name));
         config.map(split).map_err(|e| e.to_string())
     });
@@ -34,7 +35,7 @@ pub(super) fn describe() {
 /// `InvalidArgument` with the variable, its value and what is wanted.
 pub(crate) fn check_environment(id: i32) -> Result<()> {
     describe();
-    runtime::check_environment(id).map_err(Error::invalid)
+    ascend_sim::check_environment(id).map_err(Error::invalid)
 }
 
 /// Configuration of the devices that the environment describes.
@@ -68,9 +69,8 @@ fn config_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<Config> {
 }
 
 /// What concerns the functions, with a machine for the rest.
-fn split(config: Config) -> device_config::Config {
-    device_config::Config {
-        soc: config.soc,
+fn split(config: Config) -> ascend_sim::Config {
+    ascend_sim::Config {
         check_races: config.check_races,
         hccl: config.hccl.clone(),
         timeline: config.timeline.clone(),
@@ -86,6 +86,22 @@ struct Machine {
 }
 
 impl Engine for Machine {
+    fn about(&self) -> About {
+        let soc = self.config.soc;
+        About {
+            soc: &soc.name,
+            cube_cores: soc.cube_cores,
+            vector_cores: soc.vector_cores,
+            ub_bytes: soc.core.ub_bytes,
+            l2_bytes: soc.l2_bytes,
+        }
+    }
+
+    /// Compatible are the SoCs of one core: the Ascend910B line.
+    fn runs_kernels_of(&self, soc: &str) -> bool {
+        Soc::all().iter().any(|known| known.name == soc)
+    }
+
     fn capacity(&self) -> u64 {
         self.memory.capacity()
     }
@@ -132,6 +148,26 @@ impl Engine for Machine {
     fn keeps_time(&self) -> bool {
         self.config.model_time.is_some()
     }
+
+    fn memory_us(&self, bytes: u64) -> f64 {
+        bytes as f64 / (self.config.soc.timing.memory.hbm_gbps * 1e3)
+    }
+
+    fn transfer_us(&self, collective: engine::Collective, bytes: u64, ranks: u32) -> f64 {
+        let collective = match collective {
+            engine::Collective::AllReduce => Collective::AllReduce,
+            engine::Collective::ReduceScatter => Collective::ReduceScatter,
+            engine::Collective::AllGather => Collective::AllGather,
+            engine::Collective::Broadcast => Collective::Broadcast,
+            engine::Collective::SendRecv => Collective::SendRecv,
+            engine::Collective::Barrier => Collective::Barrier,
+        };
+        self.config.soc.links.microseconds(collective, bytes, ranks)
+    }
+
+    fn contention(&self) -> f64 {
+        self.config.soc.links.contention
+    }
 }
 
 /// Memory of the machine, which knows what was written.
@@ -174,7 +210,7 @@ struct Loaded(Arc<image::Image>);
 
 impl Image for Loaded {
     fn find(&self, name: &str) -> Option<Arc<dyn Kernel>> {
-        self.0.find(name).map(|kernel| Arc::new(kernel) as _)
+        self.0.find(name).map(|kernel| Arc::new(Entry(kernel)) as _)
     }
 
     fn names(&self) -> Vec<String> {
@@ -182,13 +218,16 @@ impl Image for Loaded {
     }
 }
 
-impl Kernel for image::Kernel {
+/// A kernel for the machine.
+struct Entry(image::Kernel);
+
+impl Kernel for Entry {
     fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     fn num_args(&self) -> usize {
-        self.num_args as usize
+        self.0.num_args as usize
     }
 }
 
@@ -205,7 +244,7 @@ impl Launcher for Lane {
         args: &[u64],
         blocks: u32,
     ) -> std::result::Result<Launched, Stopped> {
-        let Some(own) = (kernel as &dyn Any).downcast_ref::<image::Kernel>() else {
+        let Some(Entry(own)) = (kernel as &dyn Any).downcast_ref::<Entry>() else {
             return Err(Stopped::Exception(format!(
                 "Fault: Operand: kernel {}, loaded on another kind of device, given to a machine of dav-c220",
                 kernel.name()

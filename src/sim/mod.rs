@@ -5,33 +5,55 @@
 //! checks, orders and executes it; a [`Config`] says what is simulated. Three words are never mixed: a [`Fault`] is the kernel's mistake, [`Unsupported`] is something the
 //! simulator does not model, a panic is a defect of the simulator.
 
-pub(crate) mod acl;
 mod config;
 mod dav_c220;
 mod device;
-mod device_config;
-#[allow(unreachable_pub, reason = "the interface of what is to be a crate")]
-mod engine;
-mod hccl;
-#[cfg(test)]
-mod plain;
-mod reduce;
-mod timeline;
 
 /// Model time: of launches, and of streams, events and ranks on one clock.
+///
+/// A [`Timeline`](Timeline) is set in the configuration of every device that works with the others, beside a
+/// [`ModelTime`](ModelTime), which knows how long kernels take.
+///
+/// ```
+/// use fastattention::runtime::{Buffer, CommDType, Communicator, Device, ReduceOp, Stream};
+/// use fastattention::sim::time::{ModelTime, Timeline};
+/// use fastattention::{sim::Config, Soc};
+///
+/// let timeline = Timeline::new();
+/// let open = |_| {
+///     let mut config = Config::new(Soc::by_name("Ascend910B2")?);
+///     config.model_time = Some(ModelTime::only());
+///     config.timeline = Some(timeline.clone());
+///     Device::simulated(config)
+/// };
+/// let devices = (0..2).map(open).collect::<fastattention::Result<Vec<_>>>()?;
+/// let comms = Communicator::init_all(&devices)?;
+/// let streams = devices.iter().map(Stream::new).collect::<fastattention::Result<Vec<_>>>()?;
+/// for (comm, stream) in comms.iter().zip(&streams) {
+///     let data = Buffer::alloc(comm.device(), 8 << 20)?;
+///     comm.all_reduce(stream, &data, &data, (4 << 20, CommDType::F16), ReduceOp::Sum)?;
+/// }
+/// streams.iter().try_for_each(Stream::synchronize)?;
+/// let schedule = timeline.solve()?;
+/// assert_eq!(schedule.devices[1].transferring_us, schedule.makespan_us);
+/// schedule.write_trace(&mut Vec::new()).unwrap();
+/// # Ok::<(), fastattention::Error>(())
+/// ```
 pub mod time {
+    pub use ascend_sim::timeline::{
+        DeviceTime, Edge, Point, Schedule, SolveError, SolveErrorKind, Span, SpanKind, Timeline,
+    };
+
     pub use super::dav_c220::time::*;
-    pub use super::timeline::{DeviceTime, Edge, Point, Schedule, Span, SpanKind, Timeline};
 }
 
+pub use ascend_sim::{HcclConfig, ReduceOrder, ReduceRounding};
 pub use config::Config;
 pub use dav_c220::access::{
     AccessRecord, CubeAccumulate, Fault, FaultKind, Pipe, Site, Space, Stop, Unsupported,
 };
 pub use dav_c220::isa::{instructions, Instruction};
 pub use dav_c220::machine::{CoreId, Issued, Recorder};
-pub use device_config::{HcclConfig, ReduceOrder};
-pub use reduce::ReduceRounding;
 
 /// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
 /// Device numbers are not used twice.
@@ -45,31 +67,31 @@ pub(crate) use device::check_environment;
 #[doc(hidden)]
 pub fn acl_table() -> &'static ascend_sys::AclTable {
     device::describe();
-    acl::table()
+    ascend_sim::acl_table()
 }
 
 /// As [`acl_table`], the functions that only other people's programs need.
 #[doc(hidden)]
 pub fn client_table() -> &'static ascend_sys::ClientTable {
     device::describe();
-    acl::client_table()
+    ascend_sim::client_table()
 }
 
 /// Sets the minor version of the ACL interface that the functions say they have, for the whole process.
 #[doc(hidden)]
 pub fn present_acl_version(minor: i32) {
-    acl::presented::set(minor);
+    ascend_sim::present_acl_version(minor);
 }
 
 /// Refuses a call of a C function that is known and not implemented: 207000, with a text that names it.
 #[doc(hidden)]
 pub fn refuse_call(name: &'static str) -> ascend_sys::AclError {
-    acl::refuse_call(name)
+    ascend_sim::refuse_call(name)
 }
 
 /// The simulated HCCL functions, for tests that misuse them.
 #[doc(hidden)]
 pub fn hccl_table() -> &'static ascend_sys::hccl::HcclTable {
     device::describe();
-    hccl::table()
+    ascend_sim::hccl_table()
 }

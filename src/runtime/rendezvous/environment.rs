@@ -96,7 +96,7 @@ fn secret(variable: impl Fn(&str) -> Option<OsString>) -> Result<String> {
 
 /// Restarted workers are another job than those before.
 fn job(variable: impl Fn(&str) -> Option<OsString>) -> Result<String> {
-    let get = |name| Ok(text(&variable, name)?.unwrap_or_default());
+    let get = |name| text(&variable, name).map(Option::unwrap_or_default);
     let parts = [get("TORCHELASTIC_RUN_ID")?, get("TORCHELASTIC_RESTART_COUNT")?];
     Ok(parts.join("/").trim_matches('/').to_owned())
 }

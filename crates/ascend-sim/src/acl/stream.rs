@@ -1,0 +1,476 @@
+//! Streams: first-in first-out queues, each with a thread of its own that starts with the first piece of work.
+
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ascend_sys::codes;
+
+use super::border::{catch, refuse, thread_number, Outcome, Refusal};
+use super::device::{self, SimDevice};
+use super::flight::Clock;
+use super::handles::{self, Handled};
+use super::order;
+use crate::engine::Launcher;
+use crate::timeline::Step;
+
+/// A piece of work.
+pub(crate) trait Work: Send {
+    /// Does it, on the stream's thread.
+    fn run(self: Box<Self>, stream: &Stream) -> Outcome;
+    /// It will never run, because of `why`.
+    fn abandon(self: Box<Self>, _why: &Refusal) {}
+}
+
+impl<F: FnOnce(&Stream) -> Outcome + Send> Work for F {
+    fn run(self: Box<Self>, stream: &Stream) -> Outcome {
+        self(stream)
+    }
+}
+
+/// What a program chose for a stream. It can be asked for and changes nothing here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// 0 (most urgent) to 7.
+    pub(super) priority: u32,
+    pub(super) flags: u32,
+}
+
+pub(crate) struct Stream {
+    number: u64,
+    settings: Settings,
+    context: u64,
+    pub(crate) device: Arc<SimDevice>,
+    /// Runs its kernels.
+    launcher: Box<dyn Launcher>,
+    state: Mutex<State>,
+    /// What has ended before the work that runs now.
+    clock: Mutex<Clock>,
+    /// Rings for the worker: work arrived, or the stream closes.
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Box<dyn Work>>,
+    /// The stream's thread has been started.
+    has_worker: bool,
+    /// Its number, once it runs.
+    worker: Option<u64>,
+    submitted: u64,
+    /// Run or abandoned.
+    finished: u64,
+    /// Counts aborts; a wait for an event gives up when there was one since it was taken from the queue.
+    aborts: u64,
+    aborts_at_start: u64,
+    /// The first failure; nothing runs after it.
+    failed: Option<Refusal>,
+    closing: bool,
+    has_failure_mode: bool,
+}
+
+/// How a wait inside a piece of work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    Ready,
+    Aborted,
+    TimedOut,
+}
+
+/// Rings for every host thread that waits: a piece of work ended somewhere in the process.
+static BELL: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+
+/// Wakes the waiting threads. Call it after the change that they wait for, holding no lock.
+pub(crate) fn ring() {
+    order::release(&BELL);
+    // Taking the lock orders the change before the check of a thread that is about to sleep.
+    drop(BELL.0.lock().unwrap_or_else(PoisonError::into_inner));
+    BELL.1.notify_all();
+}
+
+/// Waits until `ready`; false when `timeout` passed first.
+pub(crate) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
+    let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+    let mut guard = BELL.0.lock().unwrap_or_else(PoisonError::into_inner);
+    while !ready() {
+        guard = match deadline {
+            None => BELL.1.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                BELL.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+    }
+    order::acquire(&BELL);
+    true
+}
+
+/// For a thread that saw without waiting that something has ended.
+pub(super) fn seen() {
+    order::acquire(&BELL);
+}
+
+/// Milliseconds as the C functions take them: -1 waits for ever.
+pub(super) fn timeout_of(ms: i32) -> Outcome<Option<Duration>> {
+    match u64::try_from(ms) {
+        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+        Err(_) if ms == -1 => Ok(None),
+        Err(_) => refuse(codes::RT_PARAM_INVALID, format!("timeout = {ms} given, -1 or milliseconds wanted")),
+    }
+}
+
+impl Stream {
+    pub(super) fn new(context: u64, device: Arc<SimDevice>) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Self {
+            number,
+            settings: Settings::default(),
+            context,
+            launcher: device.engine().launcher(),
+            device,
+            state: Mutex::default(),
+            clock: Mutex::default(),
+            arrived: Condvar::new(),
+        }
+    }
+
+    /// The same stream with other settings than a plain one has.
+    pub(super) fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    pub(super) fn launcher(&self) -> &dyn Launcher {
+        self.launcher.as_ref()
+    }
+
+    /// Tells the timeline, if the device has one, what work of this stream has done; before anybody who waits for it goes on.
+    pub(crate) fn log(&self, step: impl FnOnce() -> Step) {
+        if let Some(timeline) = &self.device.config().timeline {
+            timeline.add_step(self.device.id(), self.number, step());
+        }
+    }
+
+    /// Refuses a function that orders streams in a way that a timeline does not follow.
+    pub(super) fn refuse_on_timeline(&self, what: &str) -> Outcome {
+        match &self.device.config().timeline {
+            None => Ok(()),
+            Some(_) => refuse(
+                codes::RT_FEATURE_NOT_SUPPORT,
+                format!("a wait for {what} on a device with a timeline, which follows events and collectives only"),
+            ),
+        }
+    }
+
+    /// A number that no other stream of this process has.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues work and returns its number.
+    pub(crate) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
+        self.submit_box(Box::new(work))
+    }
+
+    fn submit_box(self: &Arc<Self>, work: Box<dyn Work>) -> Outcome<u64> {
+        let mut state = self.state();
+        let refusal = match (&state.failed, state.closing) {
+            (Some(failure), _) => Some(failure.clone()),
+            (None, true) => {
+                Some(Refusal { code: codes::RT_INVALID_HANDLE, text: "the stream was destroyed".into() })
+            }
+            (None, false) => None,
+        };
+        if let Some(refusal) = refusal {
+            drop(state);
+            work.abandon(&refusal);
+            return Err(refusal);
+        }
+        if !state.has_worker {
+            let stream = Arc::clone(self);
+            let worker = std::thread::Builder::new()
+                .name(format!("sim-stream-{}", self.number))
+                .spawn(move || stream.work());
+            match worker {
+                Ok(_) => state.has_worker = true,
+                Err(e) => {
+                    drop(state);
+                    let text = format!("the host gives no thread for the stream: {e}");
+                    let refusal = Refusal { code: codes::RT_NO_STREAM_RESOURCE, text };
+                    work.abandon(&refusal);
+                    return Err(refusal);
+                }
+            }
+        }
+        order::release(self.as_ref());
+        state.queue.push_back(work);
+        state.submitted += 1;
+        let number = state.submitted;
+        drop(state);
+        self.arrived.notify_one();
+        Ok(number)
+    }
+
+    /// The stream's thread.
+    fn work(&self) {
+        self.state().worker = Some(thread_number());
+        loop {
+            let mut state = self.state();
+            let work = loop {
+                if let Some(work) = state.queue.pop_front() {
+                    state.aborts_at_start = state.aborts;
+                    break work;
+                }
+                if state.closing {
+                    return;
+                }
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(state);
+            order::acquire(self);
+            let outcome = catch(|| work.run(self));
+            self.finish(outcome);
+        }
+    }
+
+    /// Books a piece of work that ran; a failure abandons everything behind it.
+    fn finish(&self, outcome: Outcome) {
+        let mut abandoned = VecDeque::new();
+        if let Err(failure) = &outcome {
+            let mut state = self.state();
+            state.failed = Some(failure.clone());
+            abandoned = std::mem::take(&mut state.queue);
+            drop(state);
+        }
+        let count = abandoned.len() as u64;
+        if let Err(failure) = &outcome {
+            abandoned.into_iter().for_each(|work| work.abandon(failure));
+        }
+        self.state().finished += 1 + count;
+        ring();
+    }
+
+    /// Abandons what has not started, and what waits for an event.
+    fn drop_queue(&self, why: &Refusal) {
+        let mut state = self.state();
+        let abandoned = std::mem::take(&mut state.queue);
+        state.aborts += 1;
+        drop(state);
+        let count = abandoned.len() as u64;
+        abandoned.into_iter().for_each(|work| work.abandon(why));
+        self.state().finished += count;
+        ring();
+    }
+
+    pub(super) fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In work of this stream that has waited for something, or has run code of the program: work behind it may rely on everything
+    /// that has ended by now.
+    pub(super) fn knows_what_has_ended(&self) {
+        self.clock().join_now(self.number);
+    }
+
+    /// In work of this stream: waits until `ready`, but not beyond `timeout`, nor when the stream is aborted or destroyed
+    /// by force.
+    pub(crate) fn wait_unless_aborted(&self, timeout: Option<Duration>, ready: impl Fn() -> bool) -> Waited {
+        let waited = self.wait_for_event(timeout, ready);
+        self.knows_what_has_ended();
+        waited
+    }
+
+    /// As [`Self::wait_unless_aborted`], when the work knows by itself what it comes behind.
+    pub(super) fn wait_for_event(&self, timeout: Option<Duration>, ready: impl Fn() -> bool) -> Waited {
+        let ended = wait_until(timeout, || ready() || self.is_aborted());
+        match (ready(), ended) {
+            (true, _) => Waited::Ready,
+            (false, true) => Waited::Aborted,
+            (false, false) => Waited::TimedOut,
+        }
+    }
+
+    fn is_aborted(&self) -> bool {
+        let state = self.state();
+        state.aborts != state.aborts_at_start
+    }
+
+    /// A host function runs on the stream's own thread and must not wait for it.
+    fn refuse_own_thread(&self) -> Outcome {
+        if self.state().worker == Some(thread_number()) {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "called from a function that runs on this stream; it would wait for itself",
+            );
+        }
+        Ok(())
+    }
+
+    fn failure(&self) -> Outcome {
+        self.state().failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits until work number `number` has ended, one way or another.
+    pub(super) fn wait_for(&self, number: u64) -> Outcome {
+        self.refuse_own_thread()?;
+        wait_until(None, || self.state().finished >= number);
+        self.failure()
+    }
+
+    /// Waits for all work queued so far.
+    pub(super) fn synchronize(&self, timeout: Option<Duration>) -> Outcome {
+        self.refuse_own_thread()?;
+        let target = self.state().submitted;
+        if !wait_until(timeout, || self.state().finished >= target) {
+            let open = target - self.state().finished;
+            return refuse(
+                codes::RT_STREAM_SYNC_TIMEOUT,
+                format!(
+                    "{open} pieces of work still queued or running after {:?}",
+                    timeout.unwrap_or_default()
+                ),
+            );
+        }
+        self.failure()
+    }
+
+    /// Sets the mode in which nothing runs after a failure. Every simulated stream is in it, so only the rule that the
+    /// mode is set once remains (API reference, streams).
+    ///
+    /// ASSUMPTION(failure-mode-code): 107000 for setting it again.
+    pub(super) fn set_failure_mode(&self) -> Outcome {
+        if std::mem::replace(&mut self.state().has_failure_mode, true) {
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "the failure mode of this stream was set before; it is set once",
+            );
+        }
+        Ok(())
+    }
+
+    /// Is nothing queued or running?
+    pub(super) fn is_idle(&self) -> Outcome<bool> {
+        self.failure()?;
+        let is_idle = self.has_nothing_open();
+        if is_idle {
+            seen();
+        }
+        Ok(is_idle)
+    }
+
+    fn has_nothing_open(&self) -> bool {
+        let state = self.state();
+        state.finished == state.submitted
+    }
+
+    /// Abandons queued work; work that is running ends first, since a host thread cannot be stopped.
+    pub(super) fn abort(&self) -> Outcome {
+        self.refuse_own_thread()?;
+        self.drop_queue(&Refusal { code: codes::RT_STREAM_ABORT, text: "the stream was aborted".into() });
+        wait_until(None, || self.has_nothing_open());
+        Ok(())
+    }
+
+    /// Ends the stream after its work.
+    pub(super) fn close_after_work(&self) -> Outcome {
+        self.refuse_own_thread()?;
+        // A failure was told by the calls before; the stream ends all the same.
+        let _ = self.synchronize(None);
+        self.let_worker_go();
+        Ok(())
+    }
+
+    /// Ends the stream without the work that has not started.
+    pub(super) fn close_now(&self) {
+        self.state().closing = true;
+        self.drop_queue(&Refusal {
+            code: codes::RT_STREAM_ABORT,
+            text: "the stream was destroyed with work in its queue".into(),
+        });
+        if self.refuse_own_thread().is_ok() {
+            wait_until(None, || self.has_nothing_open());
+        }
+        self.let_worker_go();
+    }
+
+    fn let_worker_go(&self) {
+        self.state().closing = true;
+        self.arrived.notify_all();
+    }
+}
+
+impl Handled for Stream {
+    fn kind() -> &'static str {
+        "a stream"
+    }
+
+    fn context(&self) -> Option<u64> {
+        Some(self.context)
+    }
+
+    fn end(&self) {
+        self.close_now();
+    }
+}
+
+/// The stream that a C function names: null is the default stream of the current context.
+pub(crate) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
+    let context = device::current()?;
+    if handle.is_null() {
+        return Ok(Arc::clone(&context.default_stream));
+    }
+    let stream = handles::get::<Stream>(handle)?;
+    if stream.context != context.number() {
+        return refuse(
+            codes::RT_STREAM_CONTEXT,
+            format!(
+                "a stream of another context given, one of the current context wanted (device {})",
+                context.device.id()
+            ),
+        );
+    }
+    Ok(stream)
+}
+
+/// As [`of`], without the default stream, which its context owns.
+pub(super) fn explicit(handle: *mut c_void) -> Outcome<Arc<Stream>> {
+    let stream = of(handle)?;
+    if Arc::ptr_eq(&stream, &device::current()?.default_stream) {
+        let given = if handle.is_null() { "NULL" } else { "the default stream" };
+        return refuse(
+            codes::INVALID_PARAM,
+            format!("stream = {given} given, a stream of aclrtCreateStream wanted"),
+        );
+    }
+    Ok(stream)
+}
+
+/// Waits for every stream of the current context.
+///
+/// ASSUMPTION(device-sync-timeout): a time-out has the code of a stream's.
+pub(super) fn synchronize_device(timeout: Option<Duration>) -> Outcome {
+    let context = device::current()?;
+    let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+    let mut streams = handles::all::<Stream>();
+    streams.retain(|stream| stream.context == context.number());
+    streams.push(Arc::clone(&context.default_stream));
+    let mut first = Ok(());
+    for stream in streams {
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        first = first.and(stream.synchronize(left));
+    }
+    first
+}

@@ -1,0 +1,158 @@
+//! What a solver knows of streams, devices and collectives at one moment.
+//!
+//! Times are whole picoseconds and speeds whole numbers, so that the order in which things are added up cannot matter.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` from a float saturates, which is wanted for times beyond every limit"
+)]
+
+use std::collections::BTreeMap;
+
+use super::error::SolveError;
+use super::log::{Lane, Step, Transfer};
+use super::schedule::SpanKind;
+
+/// Picoseconds.
+pub(super) type Ps = u64;
+
+pub(super) fn ps(us: f64) -> Ps {
+    (us * 1e6).round() as Ps
+}
+
+pub(super) fn us(ps: Ps) -> f64 {
+    ps as f64 / 1e6
+}
+
+/// Speed of what contention slows down.
+pub(super) const SLOW: u128 = 1_000_000;
+
+/// Speed without contention, `contention` times [`SLOW`].
+pub(super) fn full_speed(contention: f64) -> u128 {
+    (contention * SLOW as f64).round() as u128
+}
+
+/// What is left of a kernel or of a transfer: picoseconds at full speed, times the full speed.
+pub(super) type Left = u128;
+
+/// What a stream is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its next step has not begun.
+    Free,
+    Launching {
+        until: Ps,
+    },
+    Copying {
+        until: Ps,
+    },
+    AwaitsEvent,
+    AwaitsCores,
+    Computing,
+    AwaitsRanks,
+    AwaitsLinks,
+    Transferring,
+    Ended,
+}
+
+pub(super) struct Track<'a> {
+    pub(super) lane: &'a Lane<'a>,
+    /// Index of its step.
+    pub(super) at: usize,
+    pub(super) state: State,
+    /// When the state began.
+    pub(super) since: Ps,
+}
+
+impl<'a> Track<'a> {
+    pub(super) fn new(lane: &'a Lane<'a>) -> Self {
+        Self { lane, at: 0, state: State::Free, since: 0 }
+    }
+
+    pub(super) fn step(&self) -> Option<&'a Step> {
+        self.lane.steps.get(self.at)
+    }
+
+    pub(super) fn device(&self) -> usize {
+        self.lane.device as usize
+    }
+
+    /// Kind, name and bytes of the span that the state makes; `None` for states without duration.
+    pub(super) fn description(&self) -> Option<(SpanKind, &'a str, u64)> {
+        let wait = |name| Some((SpanKind::Wait, name, 0));
+        match (self.state, self.step()?) {
+            (State::Launching { .. }, Step::Kernel { name, .. }) => Some((SpanKind::Launch, name, 0)),
+            (State::Computing, Step::Kernel { name, .. }) => Some((SpanKind::Kernel, name, 0)),
+            (State::Copying { .. }, Step::Copy { name, bytes, .. }) => Some((SpanKind::Copy, name, *bytes)),
+            (State::Transferring, Step::Transfer(x)) => Some((SpanKind::Transfer, x.name, x.bytes)),
+            (State::AwaitsEvent, _) => wait("event"),
+            (State::AwaitsCores, _) => wait("cores"),
+            (State::AwaitsRanks, _) => wait("ranks"),
+            (State::AwaitsLinks, _) => wait("links"),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Device {
+    /// The track whose kernel has the cores, and what is left of the kernel.
+    pub(super) kernel: Option<(usize, Left)>,
+    /// The meeting that has the links.
+    pub(super) meeting: Option<usize>,
+    pub(super) computing: Ps,
+    pub(super) transferring: Ps,
+    pub(super) overlap: Ps,
+}
+
+/// A collective or a transfer.
+#[derive(Default)]
+pub(super) struct Meeting {
+    /// Tracks of its ranks.
+    pub(super) tracks: Vec<usize>,
+    pub(super) arrived: usize,
+    /// When the last rank arrived.
+    pub(super) ready: Ps,
+    pub(super) left: Left,
+}
+
+/// The collectives of all streams, and where each is by its number.
+///
+/// # Errors
+/// `InvalidArgument` when a rank of one is missing.
+pub(super) fn meetings(
+    lanes: &[Lane<'_>],
+    full: u128,
+) -> Result<(Vec<Meeting>, BTreeMap<u64, usize>), SolveError> {
+    let mut meetings: Vec<Meeting> = Vec::new();
+    let mut parts: Vec<Vec<&Transfer>> = Vec::new();
+    let mut index = BTreeMap::new();
+    for (track, lane) in lanes.iter().enumerate() {
+        for step in lane.steps {
+            let Step::Transfer(transfer) = step else { continue };
+            let at = *index.entry(transfer.meeting).or_insert(meetings.len());
+            if at == meetings.len() {
+                meetings.push(Meeting::default());
+                parts.push(Vec::new());
+            }
+            meetings[at].tracks.push(track);
+            // Where the ranks' links differ, the slowest decides.
+            meetings[at].left = meetings[at].left.max(Left::from(ps(transfer.us)) * full);
+            parts[at].push(transfer);
+        }
+    }
+    parts.iter().try_for_each(|parts| check_parts(parts))?;
+    Ok((meetings, index))
+}
+
+/// Are all ranks of a collective here?
+fn check_parts(parts: &[&Transfer]) -> Result<(), SolveError> {
+    let Some(first) = parts.iter().find(|part| part.parties as usize != parts.len()) else { return Ok(()) };
+    let mut ranks: Vec<u32> = parts.iter().map(|part| part.rank).collect();
+    ranks.sort_unstable();
+    Err(SolveError::invalid(format!(
+        "timeline: {} of communicator {} of ranks {ranks:?} only, {} ranks wanted: synchronise the streams of all ranks first, and set the timeline in all their devices",
+        first.name, first.communicator, first.parties
+    )))
+}
