@@ -159,7 +159,7 @@ fn kernels_know_only_ascendc_and_fa() {
 
 /// Files whose comments name assumptions and numbered sources.
 fn with_citations() -> Vec<PathBuf> {
-    let dirs = ["src", "ascendc", "crates"];
+    let dirs = ["src", "ascendc", "crates", "cli/src", "lab/src"];
     let mut found: Vec<_> = dirs.iter().flat_map(|dir| files(dir, &[".rs", ".h", ".cpp"])).collect();
     found.push(root().join("cann.toml"));
     found
@@ -235,6 +235,22 @@ fn every_citation_of_a_numbered_source_resolves() {
         }
         assert!(seen > 0, "nothing cites {page}: the search is broken");
     }
+}
+
+#[test]
+fn a_program_that_uses_the_library_gets_nothing_of_the_tool() {
+    let mut seen = 0;
+    for path in files("crates", &["Cargo.toml"]).into_iter().chain([root().join("Cargo.toml")]) {
+        let manifest: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        for name in dependencies.into_iter().flat_map(toml::Table::keys) {
+            let is_of_the_tool = ["anyhow", "clap", "csv", "flate2", "indicatif", "plotters", "safetensors"]
+                .contains(&&**name);
+            assert!(!is_of_the_tool, "{}: {name}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen} dependencies found: the search is broken");
 }
 
 #[test]
