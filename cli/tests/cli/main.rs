@@ -8,12 +8,14 @@ mod doctor_recorded;
 mod empty;
 #[cfg(unix)]
 mod extremes;
+mod files;
 mod kernels;
 mod model_time;
 #[cfg(unix)]
 mod outputs;
 mod plan;
 mod run;
+mod run_refusals;
 
 use std::path::Path;
 use std::process::{Command, Output};
