@@ -97,6 +97,9 @@ pub fn parse_layout(text: &str) -> Result<Layout, String> {
 
 /// A number of f32; what is not near one is refused, where the standard library's parser would take infinity
 /// or 0 for it.
+///
+/// # Errors
+/// The text is no number, or one that f32 does not hold.
 pub fn parse_scale(text: &str) -> Result<f32, String> {
     let Ok(scale) = text.parse::<f32>() else {
         return Err(format!("softmax scale {text:?} is not a number"));
