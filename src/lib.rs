@@ -33,9 +33,7 @@
 pub mod acl;
 pub mod attention;
 pub mod baseline;
-mod dtype;
 mod environment;
-mod error;
 pub mod hccl;
 pub mod kernels;
 pub mod matmul;
@@ -45,11 +43,11 @@ pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod soc;
+pub mod spec;
 pub mod tiling;
 
 /// The C interfaces behind [`runtime`], for tests that misuse them.
 #[doc(hidden)]
 pub use ascend_sys as driver;
-pub use dtype::DType;
-pub use error::{Error, ErrorKind, Result};
 pub use soc::Soc;
+pub use spec::{DType, Error, ErrorKind, Result};

@@ -76,6 +76,17 @@ fn pure_modules_know_no_backend_no_io_and_no_unsafe() {
     }
 }
 
+/// What every engine shares lies below all of them. Errors read the codes of CANN's interfaces.
+#[test]
+fn the_vocabulary_knows_no_operator_and_no_engine() {
+    let above = ["crate::attention", "crate::baseline", "crate::matmul", "crate::parallel", "crate::tiling"];
+    let engines = ["crate::acl", "crate::hccl", "crate::runtime", "crate::sim", "crate::soc", "Soc"];
+    for dir in ["src/spec", "src/reference"] {
+        forbid(dir, &[".rs"], &[&above[..], &engines[..], &["std::fs", "std::net", "unsafe"]].concat(), &[]);
+    }
+    forbid("src/spec", &[".rs"], &["ascend_sys"], &["error.rs"]);
+}
+
 #[test]
 fn operators_name_no_backend() {
     for dir in ["src/attention", "src/baseline", "src/matmul", "src/parallel"] {

@@ -24,36 +24,10 @@ pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};
 pub(crate) use self_test::Flags;
 
-pub use crate::tiling::{FlashFwdPlan as Plan, Mask, Reason};
+pub use crate::spec::{Mask, Reason};
+pub use crate::tiling::{plan, plan_tuned, plan_with, FlashFwdPlan as Plan};
 
-use crate::tiling::{self, Candidate, Rejections, Tuned};
-use crate::{DType, Error, ErrorKind, Result, Soc};
-
-/// Plans a problem for a SoC. Plans do not depend on a device and may be made and kept anywhere.
-///
-/// # Errors
-/// One error with **all** reasons, each with the argument, its value and the nearest supported one. The kind is
-/// `InvalidArgument` if any argument can never be right, else `Unsupported`.
-pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
-    tiling::plan(&problem.shape(), soc).map_err(|r| refused(&r, soc))
-}
-
-/// Plans a problem with the fastest tiling that `tuned` has for problems like it; as [`plan`] when it has none.
-///
-/// # Errors
-/// As [`plan`], and `InvalidArgument` when the results are for another SoC.
-pub fn plan_tuned(problem: &Problem, soc: &Soc, tuned: &Tuned) -> Result<Plan> {
-    tuned.check(soc)?;
-    tiling::plan_tuned(&problem.shape(), soc, tuned).map_err(|r| refused(&r, soc))
-}
-
-/// Plans a problem with this tiling instead of the planner's choice.
-///
-/// # Errors
-/// As [`plan`], and `Unsupported` with the reason why the tiling cannot be used.
-pub fn plan_with(problem: &Problem, soc: &Soc, candidate: Candidate) -> Result<Plan> {
-    tiling::plan_with(&problem.shape(), soc, candidate).map_err(|r| refused(&r, soc))
-}
+use crate::{DType, Error, ErrorKind, Result};
 
 /// Name of the kernel for operands of type `dtype` and scores handed over as `score_dtype`.
 ///
@@ -72,11 +46,6 @@ pub fn kernel_name(dtype: DType, score_dtype: DType) -> Result<&'static str> {
             ),
         )),
     }
-}
-
-fn refused(rejections: &Rejections, soc: &Soc) -> Error {
-    let kind = Reason::kind_of(&rejections.reasons);
-    Error::new(kind, format!("attention on {}: {rejections}", soc.name))
 }
 
 #[cfg(test)]

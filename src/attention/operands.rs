@@ -2,7 +2,7 @@
 
 use super::{Args, Plan};
 use crate::runtime::{refuse_with, Named, Operand, Place, Step};
-use crate::tiling::Shape;
+use crate::spec::Shape;
 use crate::Result;
 
 /// The kernel addresses S, P and O in the workspace in whole 512-byte lines: GM serialises cores that share one

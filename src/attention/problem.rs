@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::tiling::{dense_strides, Mask, Reason, Shape, MAX_HEAD_DIM};
+use crate::spec::{dense_strides, Mask, Reason, Shape};
+use crate::tiling::MAX_HEAD_DIM;
 use crate::{DType, Soc};
 
 /// Order of the dimensions of dense tensors.
@@ -214,5 +215,11 @@ impl Problem {
                 .unwrap_or_else(|| dense(self.seqlen_k, self.num_heads_k, self.head_dim_v)),
             o_stride: self.o_stride.unwrap_or_else(|| dense(self.seqlen_q, self.num_heads, self.head_dim_v)),
         }
+    }
+}
+
+impl From<&Problem> for Shape {
+    fn from(problem: &Problem) -> Self {
+        problem.shape()
     }
 }

@@ -2,7 +2,8 @@ use super::*;
 use crate::kernels::operands::FlashFwdOperands;
 use crate::runtime::{Buffer, Device, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
-use crate::{kernels, DType};
+use crate::tiling::Candidate;
+use crate::{kernels, DType, Soc};
 
 fn soc() -> &'static Soc {
     Soc::by_name("Ascend910B2").unwrap()
@@ -100,6 +101,26 @@ fn sizes() {
         Unsupported,
         "operands take 2216203124736 bytes (q 549755813888, k 549755813888, v 549755813888, o 549755813888, \
          lse 17179869184), Ascend910B2 has 68719476736",
+    );
+}
+
+/// q, k, v and o as columns of one tensor: each spans all of it, and all of them together take no more.
+#[test]
+fn packed_tensors_count_once() {
+    let packed = |seqlen| {
+        let stride = Some([0, 4 * 32 * 128, 128]);
+        let dense = Problem::new(DType::F16, [1, seqlen, 32, 128]);
+        Problem { q_stride: stride, k_stride: stride, v_stride: stride, o_stride: stride, ..dense }
+    };
+    // 64 GiB are 2^21 rows of 32 KiB.
+    assert_eq!(packed(1 << 21).refusals(soc()), []);
+    let [q, .., o, _] = packed(1 << 21).shape().operand_bytes();
+    assert!([q, o].iter().all(|&span| span > 3 * soc().hbm_bytes / 4));
+    refuses(
+        packed((1 << 21) + 1),
+        Unsupported,
+        "operands take 274877939712 bytes (q 68719484928, k 68719484928, v 68719484928, o 68719484928, lse 0), \
+         Ascend910B2 has 68719476736",
     );
 }
 

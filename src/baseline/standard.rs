@@ -7,8 +7,8 @@ use crate::attention::{Mask, Operand, Problem};
 use crate::kernels::operands::SoftmaxOperands;
 use crate::matmul::{self, BLayout, Matmul, Strides};
 use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
-use crate::tiling::Reason;
-use crate::{kernels, DType, Error, ErrorKind, Result, Soc};
+use crate::spec::Reason;
+use crate::{kernels, DType, Error, Result, Soc};
 
 /// Bytes to which parts of the workspace are aligned: GM moves whole lines of 512 bytes (dav-c220.md §1.6).
 const LINE_BYTES: u64 = 512;
@@ -106,9 +106,7 @@ pub fn plan(problem: &Problem, scores: DType, soc: &Soc) -> Result<StandardPlan>
 
 fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     let mut reasons = problem.refusals(soc);
-    let mut unsupported = |text: String| {
-        reasons.push(Reason { kind: ErrorKind::Unsupported, text });
-    };
+    let mut unsupported = |text: String| reasons.push(Reason::unsupported(text));
     if problem.want_lse {
         unsupported("lse is wanted; unfused attention does not make it".to_owned());
     }
@@ -121,7 +119,7 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     if let Err(error) = softmax_kernel_name(problem.dtype, scores) {
         unsupported(error.to_string());
     }
-    Reason::refuse("unfused attention", soc, &reasons)
+    Reason::refuse(&format!("unfused attention on {}", soc.name), &reasons)
 }
 
 /// The heads are two batch dimensions, k heads and the q heads that share one; along the second k and v do not move.

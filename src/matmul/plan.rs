@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Axis, BLayout, MatmulTilingData, Problem, Tiling};
-use crate::tiling::Reason;
+use crate::spec::Reason;
 use crate::{Error, ErrorKind, Result, Soc};
 
 /// Rows or columns of a tile that are tried.
@@ -61,7 +61,7 @@ pub fn plan_with(problem: &Problem, soc: &Soc, tiling: Tiling) -> Result<Plan> {
 }
 
 fn check(problem: &Problem, soc: &Soc) -> Result<()> {
-    Reason::refuse("matmul", soc, &problem.refusals(soc))
+    Reason::refuse(&format!("matmul on {}", soc.name), &problem.refusals(soc))
 }
 
 impl Plan {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::runtime::{Named, Operand, Step};
-use crate::tiling::Reason;
-use crate::{DType, ErrorKind, Soc};
+use crate::spec::{too_many_bytes, Footprint, Reason};
+use crate::{DType, Soc};
 
 /// How B lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -125,7 +125,7 @@ impl Problem {
 
     /// Bytes that the buffers of A, B and C must hold.
     pub fn operand_bytes(&self) -> [u64; 3] {
-        // Saturation is out of reach: `reasons` bounds the sum by the device memory.
+        // Saturation is out of reach: `refusals` bounds each by the device memory.
         self.matrices().map(|m| u64::try_from(m.span_bytes()).unwrap_or(u64::MAX))
     }
 
@@ -150,7 +150,7 @@ impl Problem {
     pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
         let mut found = Vec::new();
         if let Err(error) = super::kernel_name(self.dtype, self.dtype_out) {
-            found.push(unsupported(error.to_string().trim_start_matches("matmul: ").to_owned()));
+            found.push(Reason::unsupported(error.to_string().trim_start_matches("matmul: ").to_owned()));
         }
         let [b0, b1, b2] = self.batch;
         for (name, value) in [
@@ -162,7 +162,7 @@ impl Problem {
             ("batch[2]", b2),
         ] {
             if value > MAX_EXTENT {
-                found.push(unsupported(format!("{name} = {value} is more than {MAX_EXTENT}")));
+                found.push(Reason::unsupported(format!("{name} = {value} is more than {MAX_EXTENT}")));
             }
         }
         if !found.is_empty() {
@@ -172,13 +172,16 @@ impl Problem {
             matrix.refusals(&mut found);
         }
         if found.is_empty() {
-            let total: u128 = self.matrices().iter().map(Matrix::span_bytes).sum();
-            if total > u128::from(soc.hbm_bytes) {
-                found.push(unsupported(format!(
-                    "operands take {total} bytes, {} has {}",
-                    soc.name, soc.hbm_bytes
-                )));
-            }
+            found.extend(too_many_bytes(self.matrices().map(|m| m.footprint()), soc.hbm_bytes).map(
+                |bytes| {
+                    Reason::unsupported(format!(
+                        "operands take {} bytes, {} has {}",
+                        bytes.iter().sum::<u128>(),
+                        soc.name,
+                        soc.hbm_bytes
+                    ))
+                },
+            ));
         }
         found
     }
@@ -200,7 +203,7 @@ impl Matrix {
     /// The operand of a launch that it is.
     pub(super) fn named(&self, operand: Operand<'_>) -> Named {
         let size = self.dtype.size_bytes() as u64;
-        // Saturation is out of reach: `refusals` bounds the sum by the device memory.
+        // Saturation is out of reach: `refusals` bounds each by the device memory.
         let bytes = u64::try_from(self.span_bytes()).unwrap_or(u64::MAX);
         let named = match self.is_output() {
             true => Named::written(self.name, operand, bytes, size),
@@ -236,7 +239,7 @@ impl Matrix {
         for (dimension, extent, stride) in self.dimensions() {
             // Dense strides beyond 64 bits are this number, too: what it says about overlaps and sizes would be wrong.
             if extent > 1 && stride == u64::MAX {
-                found.push(unsupported(format!(
+                found.push(Reason::unsupported(format!(
                     "{name}: {dimension} stride of at least {} elements; no device memory is that large",
                     u64::MAX
                 )));
@@ -244,7 +247,7 @@ impl Matrix {
             }
             let is_repeat = stride == 0 && dimension != "row" && !self.is_output();
             if extent > 1 && stride < cols && !is_repeat {
-                found.push(invalid(format!(
+                found.push(Reason::invalid(format!(
                     "{name}: {dimension} stride = {stride} is less than the {cols} elements of a row; wanted at least \
                      {cols}{}",
                     if self.is_output() || dimension == "row" { "" } else { ", or 0 to repeat" }
@@ -255,7 +258,7 @@ impl Matrix {
             return;
         }
         if self.rows > 1 && self.strides.row > MAX_ROW_STRIDE_C {
-            found.push(unsupported(format!(
+            found.push(Reason::unsupported(format!(
                 "{name}: row stride = {} is more than {MAX_ROW_STRIDE_C} elements; nearest supported: \
                  {MAX_ROW_STRIDE_C}",
                 self.strides.row
@@ -271,7 +274,7 @@ impl Matrix {
         let mut inner = u128::from(self.cols);
         for (dimension, extent, stride) in order.into_iter().filter(|&(_, extent, _)| extent > 1) {
             if u128::from(stride) < inner {
-                return Some(invalid(format!(
+                return Some(Reason::invalid(format!(
                     "{}: {dimension} stride = {stride} makes rows overlap; wanted at least {inner}",
                     self.name
                 )));
@@ -306,6 +309,14 @@ impl Matrix {
         ((0..count).map(start), run * size)
     }
 
+    fn footprint(&self) -> Footprint {
+        // A stride of 0 repeats the same bytes.
+        let own = self.dimensions().into_iter().filter(|&(_, _, stride)| stride > 0);
+        let rows = own.fold(1u128, |rows, (_, extent, _)| rows.saturating_mul(extent.into()));
+        let row = u128::from(self.cols) * self.dtype.size_bytes() as u128;
+        Footprint { span: self.span_bytes(), used: rows.saturating_mul(row) }
+    }
+
     /// Bytes from the first element to one past the last.
     fn span_bytes(&self) -> u128 {
         if self.is_empty() {
@@ -318,12 +329,4 @@ impl Matrix {
             .sum();
         (steps + u128::from(self.cols)) * self.dtype.size_bytes() as u128
     }
-}
-
-fn invalid(text: String) -> Reason {
-    Reason { kind: ErrorKind::InvalidArgument, text }
-}
-
-fn unsupported(text: String) -> Reason {
-    Reason { kind: ErrorKind::Unsupported, text }
 }

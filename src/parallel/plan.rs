@@ -6,7 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use super::costs::{num_kernels, Costs, Cut, Launches, Work};
 use super::problem::Problem;
 use super::schedule::{self, Cost, Spans};
-use crate::tiling::Reason;
+use crate::spec::Reason;
 use crate::{Error, Result, Soc};
 
 /// Places among which cuts are searched first: where there are more, at most this many, all of the first and last few among them.
@@ -138,7 +138,7 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
 }
 
 fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
-    Reason::refuse("tiling-AllReduce", soc, &problem.refusals(soc))?;
+    Reason::refuse(&format!("tiling-AllReduce on {}", soc.name), &problem.refusals(soc))?;
     Work::new(problem, soc)
 }
 

@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::attention;
 use crate::matmul::{self, BLayout};
 use crate::runtime::Step;
-use crate::tiling::{Mask, Reason, Shape};
-use crate::{DType, ErrorKind, Soc};
+use crate::spec::{too_many_bytes, Footprint, Mask, Reason, Shape};
+use crate::{DType, Soc};
 
 /// Lengths of one sequence of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,10 +156,6 @@ pub(super) struct Run {
     pub(super) first_key: u32,
 }
 
-fn unsupported(text: String) -> Reason {
-    Reason { kind: ErrorKind::Unsupported, text }
-}
-
 /// `count` heads from `first` on, of those that there are: a rank beyond the last one holds none.
 fn some(first: u64, count: u32, all: u32) -> Range<u32> {
     let narrow = |place: u64| u32::try_from(place).unwrap_or(u32::MAX).min(all);
@@ -288,24 +284,19 @@ impl Problem {
         }
         if self.has_attention {
             for run in self.runs() {
-                let reasons = self.attention(&run).refusals(soc);
-                found.extend(
-                    reasons.into_iter().map(|r| Reason { text: format!("attention: {}", r.text), ..r }),
-                );
+                found.extend(self.attention(&run).refusals(soc).into_iter().map(|r| r.of("attention")));
             }
         }
         let features = u64::from(self.local_heads()) * u64::from(self.head_dim_v);
         if u32::try_from(features).is_err() {
-            found.push(unsupported(format!(
+            found.push(Reason::unsupported(format!(
                 "heads of a rank * head_dim_v = {} * {} is more than {}",
                 self.local_heads(),
                 self.head_dim_v,
                 u32::MAX
             )));
         } else if let Some(product) = self.product(self.planned_rows()) {
-            let reasons = product.refusals(soc);
-            found
-                .extend(reasons.into_iter().map(|r| Reason { text: format!("projection: {}", r.text), ..r }));
+            found.extend(product.refusals(soc).into_iter().map(|r| r.of("projection")));
         }
         if found.is_empty() {
             found.extend(self.too_large(soc));
@@ -315,15 +306,27 @@ impl Problem {
 
     /// Sequences and their strides can need more memory together than any run of them does.
     fn too_large(&self, soc: &Soc) -> Option<Reason> {
-        let bytes = self.operand_bytes();
-        let total: u128 = bytes.iter().sum();
+        let bytes = too_many_bytes(self.footprints(), soc.hbm_bytes)?;
         let [q, k, v, o, y] = bytes;
-        (total > u128::from(soc.hbm_bytes)).then(|| {
-            unsupported(format!(
-                "operands take {total} bytes (q {q}, k {k}, v {v}, o {o}, y {y}), {} has {}",
-                soc.name, soc.hbm_bytes
-            ))
-        })
+        Some(Reason::unsupported(format!(
+            "operands take {} bytes (q {q}, k {k}, v {v}, o {o}, y {y}), {} has {}",
+            bytes.iter().sum::<u128>(),
+            soc.name,
+            soc.hbm_bytes
+        )))
+    }
+
+    /// Of this rank's q, k, v, o and y.
+    fn footprints(&self) -> [Footprint; 5] {
+        let mut used = self.operand_bytes();
+        if self.has_attention {
+            for (used, (row_bytes, steps)) in used.iter_mut().zip(self.steps()) {
+                let own = steps.iter().filter(|step| step.bytes > 0).map(|step| u128::from(step.extent));
+                *used = own.fold(row_bytes.into(), u128::saturating_mul);
+            }
+        }
+        let mut used = used.into_iter();
+        self.operand_bytes().map(|span| Footprint { span, used: used.next().unwrap_or(span) })
     }
 
     /// Rows for which the projection's tile is chosen: one where there are none.
@@ -359,7 +362,7 @@ impl Problem {
 
     fn sharing_refusals(&self) -> Vec<Reason> {
         let mut found = Vec::new();
-        let mut invalid = |text: String| found.push(Reason { kind: ErrorKind::InvalidArgument, text });
+        let mut invalid = |text: String| found.push(Reason::invalid(text));
         for (name, value) in [
             ("ranks", self.ranks),
             ("hidden", self.hidden),

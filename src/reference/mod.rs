@@ -28,7 +28,7 @@ mod tests;
 pub use exact::attention;
 pub use same_precision::{same_precision, Element};
 
-use crate::tiling::Mask;
+use crate::spec::Mask;
 
 /// Sizes and options of a reference computation.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,18 +2,7 @@
 
 use std::fmt;
 
-use super::{FlashFwdPlan, Mask};
-
-impl fmt::Display for Mask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limit = |limit: &Option<u32>| limit.map_or("all".to_owned(), |limit| limit.to_string());
-        match self {
-            Mask::None => f.write_str("none"),
-            Mask::Causal => f.write_str("causal"),
-            Mask::Window { left, right } => write!(f, "window(left {}, right {})", limit(left), limit(right)),
-        }
-    }
-}
+use super::FlashFwdPlan;
 
 impl fmt::Display for FlashFwdPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

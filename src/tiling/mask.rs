@@ -11,24 +11,6 @@
 //! A left window is a second diagonal: row `i` sees column `j` iff `j >= i + d_left`, which is the complement of the
 //! window of `d_left - 1`. Both together: `window(d_right) AND NOT window(d_left - 1)`.
 
-/// Which keys a query row sees. With `diagonal = i + seqlen_k - seqlen_q` for row `i`: the last row sits on the last key
-/// (bottom-right alignment).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Mask {
-    /// Every key.
-    #[default]
-    None,
-    /// Keys `j <= diagonal`.
-    Causal,
-    /// Keys `diagonal - left <= j <= diagonal + right`; `None` is unlimited.
-    Window {
-        /// Keys to the left of the diagonal.
-        left: Option<u32>,
-        /// Keys to the right of the diagonal.
-        right: Option<u32>,
-    },
-}
-
 /// M of the M-mask that the operators use: the largest block of keys, as in CANN's fixed 2048 x 2048 mask.
 pub const MASK_DIM: u32 = 1024;
 

@@ -15,18 +15,17 @@ pub mod mask;
 mod memory_map;
 mod order;
 mod plan;
-mod shape;
 mod tiling_data;
 pub(crate) mod traffic;
 mod tuned;
 
 pub use candidate::{Candidate, Rejected};
 pub use cost::CoreLoad;
-pub use limits::{Reason, MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
-pub use mask::Mask;
+pub use limits::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 pub use memory_map::{MemoryMap, Region};
 pub use order::WorkItem;
-pub use plan::{plan, plan_tuned, plan_with, Estimated, FlashFwdPlan, Rejections};
-pub use shape::{dense_strides, Shape};
+pub use plan::{plan, plan_tuned, plan_with, Estimated, FlashFwdPlan};
 pub use tiling_data::FlashFwdTilingData;
 pub use tuned::{ShapeClass, Timed, Tuned};
+
+pub use crate::spec::{dense_strides, Mask, Reason, Shape};

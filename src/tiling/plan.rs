@@ -1,38 +1,19 @@
 //! Choosing a tiling, and what a chosen one answers.
 
-use std::fmt;
 use std::ops::Range;
 
 use super::candidate::{self, Candidate, Rejected, Tiling};
 use super::cost::{CoreLoad, Model, Ops};
-use super::limits::{self, Reason};
+use super::limits;
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
 use super::order::WorkItem;
-use super::{FlashFwdTilingData, Shape, Timed, Tuned};
-use crate::{Error, Result, Soc};
+use super::{FlashFwdTilingData, Timed, Tuned};
+use crate::spec::{Reason, Shape};
+use crate::{Error, ErrorKind, Result, Soc};
 
 /// Row blocks up to which [`FlashFwdPlan::core_loads`] is exact.
 const EXACT_CLASSES: u32 = 65536;
-
-/// Why there is no plan: what is wrong with the shape, or, for a good shape, why no candidate works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejections {
-    /// Every reason against the shape.
-    pub reasons: Vec<Reason>,
-    /// Every candidate with its reason; empty when `reasons` is not.
-    pub candidates: Vec<Rejected>,
-}
-
-impl fmt::Display for Rejections {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reasons = self.reasons.iter().map(|r| r.text.clone());
-        let candidates = self.candidates.iter().map(Rejected::to_string);
-        f.write_str(&reasons.chain(candidates).collect::<Vec<_>>().join("; "))
-    }
-}
-
-impl std::error::Error for Rejections {}
 
 /// A candidate that works, with its prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,15 +36,16 @@ pub struct FlashFwdPlan {
     pub(super) tuned_us: Option<f64>,
 }
 
-/// Plans `shape` on `soc`: the candidate with the shortest predicted model time, the earlier one of equals.
+/// Plans a problem for a SoC: the candidate with the shortest predicted model time, the earlier one of equals. Plans do not depend
+/// on a device and may be made and kept anywhere.
 ///
 /// # Errors
-/// Everything that stands against the shape, or the reason of every candidate.
-pub fn plan(shape: &Shape, soc: &Soc) -> std::result::Result<FlashFwdPlan, Rejections> {
-    let reasons = limits::reasons(shape, soc);
-    if !reasons.is_empty() {
-        return Err(Rejections { reasons, candidates: Vec::new() });
-    }
+/// One error with **all** reasons, each with the argument, its value and the nearest supported one. The kind is
+/// `InvalidArgument` if any argument can never be right, else `Unsupported`. For a good problem that no candidate suits, the
+/// reason of every candidate.
+pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
+    let shape = &problem.into();
+    Reason::refuse(&planning(soc), &limits::reasons(shape, soc))?;
     let (mut best, mut estimated, mut rejected) =
         (None::<(f64, Tiling)>, Vec::<Estimated>::new(), Vec::new());
     let ops = Ops::new(&soc.timing);
@@ -92,19 +74,19 @@ pub fn plan(shape: &Shape, soc: &Soc) -> std::result::Result<FlashFwdPlan, Rejec
         Some((_, tiling)) => {
             Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected, tuned_us: None })
         }
-        None => Err(Rejections { reasons, candidates: rejected }),
+        None => Err(no_candidate(&rejected, soc)),
     }
 }
 
-/// Plans `shape` on `soc` with the fastest candidate of earlier results that works for it; as [`plan`] when there is none.
+/// Plans a problem with the fastest tiling that `tuned` has for problems like it and that works for this one; as [`plan`] when it
+/// has none.
 ///
 /// # Errors
-/// As [`plan`]; results for another SoC count as none ([`Tuned::check`]).
-pub fn plan_tuned(shape: &Shape, soc: &Soc, tuned: &Tuned) -> std::result::Result<FlashFwdPlan, Rejections> {
-    let mut plan = plan(shape, soc)?;
-    if tuned.check(soc).is_err() {
-        return Ok(plan);
-    }
+/// As [`plan`], and `InvalidArgument` when the results are for another SoC.
+pub fn plan_tuned(problem: impl Into<Shape>, soc: &Soc, tuned: &Tuned) -> Result<FlashFwdPlan> {
+    tuned.check(soc)?;
+    let shape = &problem.into();
+    let mut plan = plan(*shape, soc)?;
     let tiling = |timed: &Timed| {
         let tiling =
             candidate::suits(timed.candidate, shape).and_then(|()| Tiling::new(timed.candidate, shape, soc));
@@ -116,19 +98,13 @@ pub fn plan_tuned(shape: &Shape, soc: &Soc, tuned: &Tuned) -> std::result::Resul
     Ok(plan)
 }
 
-/// Plans `shape` on `soc` with this tiling, whatever it costs: for tests, benches and tuning.
+/// Plans a problem with this tiling instead of the planner's choice, whatever it costs.
 ///
 /// # Errors
-/// Everything that stands against the shape, or the reason against the candidate.
-pub fn plan_with(
-    shape: &Shape,
-    soc: &Soc,
-    candidate: Candidate,
-) -> std::result::Result<FlashFwdPlan, Rejections> {
-    let reasons = limits::reasons(shape, soc);
-    if !reasons.is_empty() {
-        return Err(Rejections { reasons, candidates: Vec::new() });
-    }
+/// As [`plan`], and `Unsupported` with the reason why the tiling cannot be used.
+pub fn plan_with(problem: impl Into<Shape>, soc: &Soc, candidate: Candidate) -> Result<FlashFwdPlan> {
+    let shape = &problem.into();
+    Reason::refuse(&planning(soc), &limits::reasons(shape, soc))?;
     match Tiling::new(candidate, shape, soc) {
         Ok(tiling) => {
             let ops = Ops::new(&soc.timing);
@@ -137,8 +113,18 @@ pub fn plan_with(
             let (shape, soc) = (*shape, soc.clone());
             Ok(FlashFwdPlan { shape, soc, tiling, estimated, rejected: Vec::new(), tuned_us: None })
         }
-        Err(reason) => Err(Rejections { reasons, candidates: vec![Rejected { candidate, reason }] }),
+        Err(reason) => Err(no_candidate(&[Rejected { candidate, reason }], soc)),
     }
+}
+
+/// How errors of planning begin.
+fn planning(soc: &Soc) -> String {
+    format!("attention on {}", soc.name)
+}
+
+fn no_candidate(rejected: &[Rejected], soc: &Soc) -> Error {
+    let reasons: Vec<String> = rejected.iter().map(Rejected::to_string).collect();
+    Error::new(ErrorKind::Unsupported, format!("{}: {}", planning(soc), reasons.join("; ")))
 }
 
 impl FlashFwdPlan {

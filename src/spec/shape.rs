@@ -1,11 +1,10 @@
-//! The planner's input, and what the mask means for it.
+//! A problem with every default filled in, and what the mask means for it.
 
 use std::ops::Range;
 
-use super::Mask;
-use crate::DType;
+use super::{DType, Footprint, Mask, Tensor};
 
-/// A problem of `flash_fwd` with every default filled in.
+/// A problem of forward attention with every default filled in.
 ///
 /// Strides are elements between batches, rows of the sequence and heads; a row's elements are contiguous. They may describe any
 /// order of the three (BSND, BNSD, ...). GM copies have byte granularity, so no stride needs an alignment; multiples
@@ -44,6 +43,13 @@ pub struct Shape {
     pub v_stride: [u64; 3],
     /// Strides of o.
     pub o_stride: [u64; 3],
+}
+
+/// For planners, which take what becomes a shape.
+impl From<&Shape> for Shape {
+    fn from(shape: &Shape) -> Self {
+        *shape
+    }
 }
 
 /// Strides of a dense `[batch, seqlen, heads, dim]` tensor (BSND). One that needs more than 64 bits is `u64::MAX`, which no plan takes.
@@ -87,17 +93,48 @@ impl Shape {
     }
 
     /// Bytes of k and v that one head of them has.
-    pub(super) fn head_k_bytes(&self) -> u64 {
+    pub(crate) fn head_k_bytes(&self) -> u64 {
         u64::from(self.seqlen_k)
             * (u64::from(self.head_dim) + u64::from(self.head_dim_v))
             * self.dtype.size_bytes() as u64
     }
 
     /// An upper bound of the keys that `rows` consecutive rows see.
-    pub(super) fn widest(&self, rows: u32) -> u32 {
+    pub(crate) fn widest(&self, rows: u32) -> u32 {
         match self.limits() {
             (Some(left), Some(right)) => left.saturating_add(right).saturating_add(rows).min(self.seqlen_k),
             _ => self.seqlen_k,
         }
+    }
+
+    /// Bytes that the buffers of q, k, v, o and lse must hold, in this order; `u64::MAX` for more, which no plan takes.
+    pub fn operand_bytes(&self) -> [u64; 5] {
+        self.footprints().map(|o| u64::try_from(o.span).unwrap_or(u64::MAX))
+    }
+
+    /// q, k, v and o.
+    pub(crate) fn tensors(&self) -> [Tensor; 4] {
+        let tensor = |name, seqlen: u32, heads: u32, dim: u32, stride, is_output| Tensor {
+            name,
+            extent: [u64::from(self.batch), u64::from(seqlen), u64::from(heads)],
+            dim: u64::from(dim),
+            size: self.dtype.size_bytes() as u64,
+            stride,
+            is_output,
+        };
+        [
+            tensor("q", self.seqlen_q, self.num_heads, self.head_dim, self.q_stride, false),
+            tensor("k", self.seqlen_k, self.num_heads_k, self.head_dim, self.k_stride, false),
+            tensor("v", self.seqlen_k, self.num_heads_k, self.head_dim_v, self.v_stride, false),
+            tensor("o", self.seqlen_q, self.num_heads, self.head_dim_v, self.o_stride, true),
+        ]
+    }
+
+    /// Of q, k, v, o and lse.
+    pub(crate) fn footprints(&self) -> [Footprint; 5] {
+        let rows = u128::from(self.batch) * u128::from(self.num_heads) * u128::from(self.seqlen_q);
+        let lse = if self.want_lse { 4 * rows } else { 0 };
+        let [q, k, v, o] = self.tensors().map(|tensor| tensor.footprint());
+        [q, k, v, o, Footprint { span: lse, used: lse }]
     }
 }

@@ -1,0 +1,18 @@
+//! The vocabulary that operators and engines share, below all of them: what a tensor, a mask and a shape are, and how one is
+//! refused. Nothing here knows a chip, a kernel or a driver; only the classes of [`Error`] read the codes of CANN's interfaces.
+
+mod dtype;
+mod error;
+mod footprint;
+mod mask;
+mod reason;
+mod shape;
+mod tensor;
+
+pub use dtype::DType;
+pub use error::{Error, ErrorKind, Result};
+pub(crate) use footprint::{too_many_bytes, Footprint};
+pub use mask::Mask;
+pub use reason::Reason;
+pub use shape::{dense_strides, Shape};
+pub(crate) use tensor::Tensor;

@@ -1,0 +1,86 @@
+//! How a tensor of attention lies in memory, and what is wrong with that whatever computes it.
+
+use super::{Footprint, Reason};
+
+/// A tensor operand: sizes of batch, sequence, heads and row, and its strides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) name: &'static str,
+    /// Of batch, sequence and heads.
+    pub(crate) extent: [u64; 3],
+    /// Elements of a row.
+    pub(crate) dim: u64,
+    /// Bytes of an element.
+    pub(crate) size: u64,
+    pub(crate) stride: [u64; 3],
+    pub(crate) is_output: bool,
+}
+
+const DIMENSIONS: [&str; 3] = ["batch", "row", "head"];
+
+impl Tensor {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.extent.contains(&0)
+    }
+
+    /// Dense strides beyond 64 bits are `u64::MAX`, too (`dense_strides`).
+    pub(crate) fn endless_stride(&self) -> Option<Reason> {
+        let endless = (0..3).find(|&i| self.extent[i] > 1 && self.stride[i] == u64::MAX)?;
+        Some(Reason::unsupported(format!(
+            "{}_stride: {} stride of at least {} elements; no device memory is that large",
+            self.name,
+            DIMENSIONS[endless],
+            u64::MAX
+        )))
+    }
+
+    /// An input may repeat one batch or head for all (stride 0); rows of one head must follow each other.
+    pub(crate) fn short_strides(&self) -> Vec<Reason> {
+        let mut found = Vec::new();
+        for (i, dimension) in DIMENSIONS.iter().enumerate() {
+            let (stride, name, dim) = (self.stride[i], self.name, self.dim);
+            let is_broadcast = stride == 0 && !self.is_output && *dimension != "row";
+            if self.extent[i] > 1 && stride < dim && !is_broadcast {
+                found.push(Reason::invalid(format!(
+                    "{name}_stride: {dimension} stride = {stride} is less than the {dim} elements of a row; wanted at \
+                     least {dim}{}",
+                    if self.is_output || *dimension == "row" { "" } else { ", or 0 to repeat" }
+                )));
+            }
+        }
+        found
+    }
+
+    /// Rows of the output must not share bytes: taken by ascending stride, each must clear everything inside it.
+    pub(crate) fn overlap(&self) -> Option<Reason> {
+        let mut order = [0, 1, 2];
+        order.sort_by_key(|&i| self.stride[i]);
+        let mut inner = u128::from(self.dim);
+        for i in order.into_iter().filter(|&i| self.extent[i] > 1) {
+            if u128::from(self.stride[i]) < u128::from(self.dim) {
+                return None; // Already refused as shorter than a row.
+            }
+            if u128::from(self.stride[i]) < inner {
+                return Some(Reason::invalid(format!(
+                    "{}_stride = {:?} (batch, row, head): rows overlap, as the {} stride {} is less than the {inner} \
+                     elements it must clear; wanted at least {inner}",
+                    self.name, self.stride, DIMENSIONS[i], self.stride[i]
+                )));
+            }
+            inner += u128::from(self.stride[i]) * u128::from(self.extent[i] - 1);
+        }
+        None
+    }
+
+    pub(crate) fn footprint(&self) -> Footprint {
+        if self.is_empty() {
+            return Footprint { span: 0, used: 0 };
+        }
+        let (size, dim) = (u128::from(self.size), u128::from(self.dim));
+        let steps = self.extent.iter().zip(self.stride).map(|(&e, s)| u128::from(e - 1) * u128::from(s));
+        // A stride of 0 repeats the same bytes.
+        let own = self.extent.iter().zip(self.stride).filter(|&(_, stride)| stride > 0);
+        let rows = own.fold(1u128, |rows, (&extent, _)| rows.saturating_mul(extent.into()));
+        Footprint { span: (steps.sum::<u128>() + dim) * size, used: rows.saturating_mul(dim * size) }
+    }
+}
