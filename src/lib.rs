@@ -50,4 +50,4 @@ pub mod tiling;
 #[doc(hidden)]
 pub use ascend_sys as driver;
 pub use soc::Soc;
-pub use spec::{DType, Error, ErrorKind, Result};
+pub use spec::{DType, DriverCode, Error, ErrorKind, Result};

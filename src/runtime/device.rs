@@ -1,4 +1,4 @@
-//! Opening a device: the one file that knows both the ACL library and the simulator.
+//! Opening a device.
 
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
@@ -6,10 +6,13 @@ use std::ffi::{c_void, CStr};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::handle::{check, current_context, restore_context, Driver, Handle};
-use crate::acl;
-use crate::driver::{codes, mem_attr, AclTable};
-use crate::hccl;
+#[cfg(feature = "sim")]
+use super::engine::SIMULATOR;
+use super::engine::{Engine, Properties, ENGINES};
+use super::handle::{Acl, Driver, Handle};
+#[cfg(feature = "sim")]
+use crate::driver::AclTable;
+use crate::driver::{codes, mem_attr};
 #[cfg(feature = "sim")]
 use crate::sim;
 use crate::{Error, Result, Soc};
@@ -38,7 +41,8 @@ pub(crate) struct Checks {
 
 struct Inner {
     driver: Driver,
-    backend: Backend,
+    engine: &'static Engine,
+    properties: Properties,
     name: String,
     number: i32,
     soc: &'static Soc,
@@ -56,86 +60,15 @@ pub struct MemoryInfo {
     pub total_bytes: usize,
 }
 
-/// A device that was found, or the reason why none was.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DeviceReport {
-    /// Name for [`Device::open`], for example `sim:0` or `npu:1`; `npu` when no NPU was found.
-    pub name: String,
-    /// The SoC when the device can be opened, else why it cannot.
-    pub soc: Result<&'static Soc>,
-    /// Is it the simulator? An `npu` is when the ACL library is the drop-in library of this crate.
-    pub is_simulated: bool,
-}
-
-/// Which implementation of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Backend {
-    #[cfg(feature = "sim")]
-    Simulator,
-    Npu,
-}
-
-impl Backend {
-    fn prefix(self) -> &'static str {
-        match self {
-            #[cfg(feature = "sim")]
-            Backend::Simulator => "sim",
-            Backend::Npu => "npu",
-        }
-    }
-
-    /// The drop-in library of this crate stands in the place of a driver and says so.
-    fn is_simulated(self) -> bool {
-        match self {
-            #[cfg(feature = "sim")]
-            Backend::Simulator => true,
-            Backend::Npu => acl::library().is_ok_and(acl::Library::is_simulated),
-        }
-    }
-
-    /// Refuses wrong values of the variables that describe a simulated device, in their own words instead of a driver's.
-    fn check_environment(self, number: i32) -> Result<()> {
-        match self {
-            #[cfg(feature = "sim")]
-            Backend::Simulator => sim::check_environment(number),
-            Backend::Npu => {
-                let _ = number;
-                Ok(())
-            }
-        }
-    }
-
-    fn table(self) -> Result<&'static AclTable> {
-        match self {
-            #[cfg(feature = "sim")]
-            Backend::Simulator => Ok(sim::acl_table()),
-            Backend::Npu => Ok(acl::library()?.table()),
-        }
-    }
-
-    /// Searched for when the first communicator is asked for.
-    fn hccl_table(self) -> Result<&'static crate::driver::hccl::HcclTable> {
-        match self {
-            #[cfg(feature = "sim")]
-            Backend::Simulator => Ok(sim::hccl_table()),
-            Backend::Npu => Ok(hccl::library()?.table()),
-        }
-    }
-}
-
-fn parse(name: &str) -> Result<(Backend, i32)> {
+fn parse(name: &str) -> Result<(&'static Engine, i32)> {
     let (prefix, number) = name.split_once(':').unwrap_or((name, "0"));
-    let backend = match prefix {
-        #[cfg(feature = "sim")]
-        "sim" => Some(Backend::Simulator),
-        #[cfg(not(feature = "sim"))]
-        "sim" => return Err(no_simulator(name)),
-        "npu" => Some(Backend::Npu),
-        _ => None,
-    };
-    match (backend, number.parse()) {
-        (Some(backend), Ok(number)) if number >= 0 => Ok((backend, number)),
+    #[cfg(not(feature = "sim"))]
+    if prefix == "sim" {
+        return Err(no_simulator(name));
+    }
+    let engine = ENGINES.iter().copied().find(|engine| engine.prefix == prefix);
+    match (engine, number.parse()) {
+        (Some(engine), Ok(number)) if number >= 0 => Ok((engine, number)),
         _ => Err(Error::invalid(format!("device {name:?} given, \"sim\", \"sim:N\" or \"npu:N\" wanted"))),
     }
 }
@@ -150,24 +83,24 @@ fn no_simulator(name: &str) -> Error {
 }
 
 /// `aclInit`. A second call in the process is harmless, and `aclFinalize` is left to the end of the process.
-fn initialize(table: &AclTable, is_simulated: bool) -> Result<()> {
+pub(super) fn initialize(acl: Acl) -> Result<()> {
     // SAFETY: a null path is documented as "no configuration".
-    match unsafe { (table.aclInit)(std::ptr::null()) } {
+    match unsafe { (acl.table.aclInit)(std::ptr::null()) } {
         codes::REPEAT_INITIALIZE => {
             // Fetches the text of the repeated call, so that it does not turn up in a later error.
-            let _ = check(table, is_simulated, "aclInit", codes::REPEAT_INITIALIZE);
+            let _ = acl.check("aclInit", codes::REPEAT_INITIALIZE);
             Ok(())
         }
-        code => check(table, is_simulated, "aclInit", code),
+        code => acl.check("aclInit", code),
     }
 }
 
 /// Name that the driver gives to the SoC of the current device.
-fn soc_name(table: &AclTable, is_simulated: bool) -> Result<String> {
+fn soc_name(acl: Acl) -> Result<String> {
     // SAFETY: takes no argument.
-    let name = unsafe { (table.aclrtGetSocName)() };
+    let name = unsafe { (acl.table.aclrtGetSocName)() };
     if name.is_null() {
-        check(table, is_simulated, "aclrtGetSocName", codes::INTERNAL_ERROR)?;
+        acl.check("aclrtGetSocName", codes::INTERNAL_ERROR)?;
     }
     // SAFETY: not null (a null was returned as an error above), so a string of the driver that it keeps.
     Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
@@ -185,9 +118,9 @@ impl Device {
     /// driver, `NoDevice` for a number that the driver does not know, `Unsupported` for a SoC that this crate does not
     /// describe and for the simulator in a build without the cargo feature `sim`, else `Driver`.
     pub fn open(name: &str) -> Result<Device> {
-        let (backend, number) = parse(name)?;
-        backend.check_environment(number)?;
-        Self::open_on(backend.table()?, backend, number, None)
+        let (engine, number) = parse(name)?;
+        (engine.check_environment)(number)?;
+        Self::open_on(engine.acl()?, engine, number, None)
     }
 
     /// Makes a new simulated device and opens it.
@@ -196,10 +129,7 @@ impl Device {
     /// `Driver` when the host lacks the resources.
     #[cfg(feature = "sim")]
     pub fn simulated(config: sim::Config) -> Result<Device> {
-        let (soc, table) = (config.soc, sim::acl_table());
-        // Before the device is made: a forked child of a process that uses the simulator learns here that it cannot.
-        initialize(table, true)?;
-        Self::open_on(table, Backend::Simulator, sim::add_device(config), Some(soc))
+        Self::add_simulated(SIMULATOR.acl()?, config)
     }
 
     /// As [`Self::simulated`], with only the functions that CANN 8.1 has: for tests of the code that does without.
@@ -208,9 +138,15 @@ impl Device {
     pub fn simulated_as_cann81(config: sim::Config) -> Result<Device> {
         static TABLE: std::sync::OnceLock<AclTable> = std::sync::OnceLock::new();
         let table = TABLE.get_or_init(|| sim::acl_table().without_later_functions());
+        Self::add_simulated(SIMULATOR.acl_of(table), config)
+    }
+
+    #[cfg(feature = "sim")]
+    fn add_simulated(acl: Acl, config: sim::Config) -> Result<Device> {
+        // Before the device is made: a forked child of a process that uses the simulator learns here that it cannot.
+        initialize(acl)?;
         let soc = config.soc;
-        initialize(table, true)?;
-        Self::open_on(table, Backend::Simulator, sim::add_device(config), Some(soc))
+        Self::open_on(acl, &SIMULATOR, sim::add_device(config), Some(soc))
     }
 
     /// Opens a device that another library of this process has set: its context, which is current in this thread, is
@@ -225,64 +161,59 @@ impl Device {
     /// # Safety
     /// The context stays alive until the last owner of the device, and of everything made on it, is dropped.
     pub unsafe fn attach(name: &str) -> Result<Device> {
-        let (backend, number) = parse(name)?;
-        backend.check_environment(number)?;
-        let (table, is_simulated) = (backend.table()?, backend.is_simulated());
+        let (engine, number) = parse(name)?;
+        (engine.check_environment)(number)?;
+        let acl = engine.acl()?;
         let mut current = 0;
         // SAFETY: the pointer is to a live integer.
-        let code = unsafe { (table.aclrtGetDevice)(&raw mut current) };
-        check(table, is_simulated, "aclrtGetDevice", code)?;
+        let code = unsafe { (acl.table.aclrtGetDevice)(&raw mut current) };
+        acl.check("aclrtGetDevice", code)?;
         if current != number {
             return Err(Error::invalid(format!(
                 "Device::attach: {name:?} given, but the current context of this thread is of {}:{current}",
-                backend.prefix()
+                engine.prefix
             )));
         }
-        Self::of_current_context(table, backend, number, None, false)
+        Self::of_current_context(acl, engine, number, None, false)
     }
 
-    fn open_on(
-        table: &'static AclTable,
-        backend: Backend,
-        number: i32,
-        soc: Option<&'static Soc>,
-    ) -> Result<Device> {
-        let is_simulated = backend.is_simulated();
-        initialize(table, is_simulated)?;
-        let outer = current_context(table, is_simulated)?;
+    fn open_on(acl: Acl, engine: &'static Engine, number: i32, soc: Option<&'static Soc>) -> Result<Device> {
+        initialize(acl)?;
+        let outer = acl.current_context()?;
         // SAFETY: takes a number.
-        let code = unsafe { (table.aclrtSetDevice)(number) };
-        check(table, is_simulated, "aclrtSetDevice", code)?;
-        let opened = Self::of_current_context(table, backend, number, soc, true);
+        let code = unsafe { (acl.table.aclrtSetDevice)(number) };
+        acl.check("aclrtSetDevice", code)?;
+        let opened = Self::of_current_context(acl, engine, number, soc, true);
         if opened.is_err() {
             // SAFETY: undoes the `aclrtSetDevice` above; its own failure would hide the reason that is returned.
-            let _ = unsafe { (table.aclrtResetDevice)(number) };
+            let _ = unsafe { (acl.table.aclrtResetDevice)(number) };
         }
-        let restored = restore_context(table, is_simulated, outer);
+        let restored = acl.restore_context(outer);
         opened.and_then(|device| restored.map(|()| device))
     }
 
     /// The device of the context that is current in this thread.
     fn of_current_context(
-        table: &'static AclTable,
-        backend: Backend,
+        acl: Acl,
+        engine: &'static Engine,
         number: i32,
         soc: Option<&'static Soc>,
         is_set: bool,
     ) -> Result<Device> {
-        let is_simulated = backend.is_simulated();
         let mut context = Handle::NULL;
         // SAFETY: the pointer is to a live handle.
-        let code = unsafe { (table.aclrtGetCurrentContext)(&raw mut context.0) };
-        check(table, is_simulated, "aclrtGetCurrentContext", code)?;
+        let code = unsafe { (acl.table.aclrtGetCurrentContext)(&raw mut context.0) };
+        acl.check("aclrtGetCurrentContext", code)?;
         let soc = match soc {
             Some(soc) => soc,
-            None => Soc::named(&soc_name(table, is_simulated)?)?,
+            None => Soc::named(&soc_name(acl)?)?,
         };
-        let name = format!("{}:{number}", backend.prefix());
-        let driver = Driver::new(table, context, is_simulated);
+        let name = format!("{}:{number}", engine.prefix);
+        let (driver, properties) = (Driver::new(acl, context), (engine.properties)());
         let checks = Checks::default();
-        Ok(Device { inner: Arc::new(Inner { driver, backend, name, number, soc, is_set, checks }) })
+        Ok(Device {
+            inner: Arc::new(Inner { driver, engine, properties, name, number, soc, is_set, checks }),
+        })
     }
 
     /// Closes the device and tells what went wrong in a drop since the last call. Other owners keep it open.
@@ -309,9 +240,24 @@ impl Device {
         self.inner.soc
     }
 
-    /// Is this the simulator?
-    pub fn is_simulated(&self) -> bool {
-        self.inner.driver.is_simulated
+    /// Are kernels checked while they run, as on the simulator? Then a wrong one is an error of kind `SimFault`.
+    pub fn verifies_kernels(&self) -> bool {
+        self.inner.properties.verifies_kernels
+    }
+
+    /// Is a launch timed by a model of the chip, as on the simulator? Then the time that passes on the host says nothing about it.
+    pub fn has_model_time(&self) -> bool {
+        self.inner.properties.has_model_time
+    }
+
+    /// Were kernels and runtime made apart, so that the first launch has to show whether they agree?
+    pub(crate) fn needs_self_test(&self) -> bool {
+        self.inner.properties.needs_self_test
+    }
+
+    /// Does the device run the kernels' builds for the host, and not those for an NPU?
+    pub(crate) fn runs_host_builds(&self) -> bool {
+        self.inner.properties.runs_host_builds
     }
 
     /// The `aclrtContext` that every call on this device is made in, for other code that calls ACL. It lives as long as
@@ -381,7 +327,12 @@ impl Device {
 
     /// The HCCL functions that go with the device.
     pub(super) fn hccl(&self) -> Result<&'static crate::driver::hccl::HcclTable> {
-        self.inner.backend.hccl_table()
+        (self.inner.engine.hccl_table)()
+    }
+
+    /// Do the same functions serve both devices?
+    pub(super) fn has_library_of(&self, other: &Device) -> bool {
+        std::ptr::eq(self.inner.engine, other.inner.engine)
     }
 
     /// Number of the device, as the driver counts.
@@ -413,42 +364,6 @@ impl Drop for Inner {
     }
 }
 
-/// What can be opened on this machine, and why the rest cannot.
-pub fn devices() -> Vec<DeviceReport> {
-    let mut reports = vec![report("sim:0".into())];
-    match npu_count() {
-        Ok(0) => reports.push(DeviceReport {
-            name: "npu".into(),
-            soc: Err(Error::driver(
-                crate::ErrorKind::NoDevice,
-                codes::RT_NO_DEVICE,
-                "the ACL library was loaded, and aclrtGetDeviceCount finds no NPU",
-            )),
-            is_simulated: false,
-        }),
-        Ok(count) => reports.extend((0..count).map(|n| report(format!("npu:{n}")))),
-        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error), is_simulated: false }),
-    }
-    reports
-}
-
-fn report(name: String) -> DeviceReport {
-    let device = Device::open(&name);
-    let is_simulated = device.as_ref().is_ok_and(Device::is_simulated);
-    DeviceReport { name, soc: device.map(|device| device.soc()), is_simulated }
-}
-
-fn npu_count() -> Result<u32> {
-    let table = Backend::Npu.table()?;
-    let is_simulated = Backend::Npu.is_simulated();
-    initialize(table, is_simulated)?;
-    let mut count = 0;
-    // SAFETY: the pointer is to a live integer.
-    let code = unsafe { (table.aclrtGetDeviceCount)(&raw mut count) };
-    check(table, is_simulated, "aclrtGetDeviceCount", code)?;
-    Ok(count)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,8 +373,8 @@ mod tests {
     #[test]
     fn names_of_simulated_devices() {
         for (name, number) in [("sim", 0), ("sim:3", 3)] {
-            let (backend, got) = parse(name).unwrap();
-            assert!(backend == Backend::Simulator && got == number, "{name}");
+            let (engine, got) = parse(name).unwrap();
+            assert_eq!((engine.prefix, got), ("sim", number), "{name}");
         }
         for name in ["sim:", "sim:-1", "sim:x"] {
             assert_eq!(parse(name).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
@@ -476,7 +391,7 @@ mod tests {
 
     #[test]
     fn names_of_devices() {
-        assert!(parse("npu:1").is_ok_and(|(b, n)| b == Backend::Npu && n == 1));
+        assert!(parse("npu:1").is_ok_and(|(engine, n)| engine.prefix == "npu" && n == 1));
         for name in ["", "gpu", "npu:", "npu:-1", "npu:x", "npu:1:2"] {
             assert_eq!(parse(name).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
         }

@@ -9,7 +9,7 @@ use super::handle::Handle;
 use super::stream::Keep;
 use super::{Device, Stream};
 use crate::driver::{codes, event_flag, recorded_status};
-use crate::Result;
+use crate::{DriverCode, Result};
 
 /// A point in the work of a stream.
 #[derive(Clone, Debug)]
@@ -55,11 +55,9 @@ impl Event {
             // SAFETY: the pointer is to a live handle.
             unsafe { (t.aclrtCreateEventExWithFlag)(&raw mut handle.0, flag) }
         });
-        let refused = |code| {
-            matches!(code, codes::RT_FEATURE_NOT_SUPPORT | codes::RT_PARAM_INVALID | codes::INVALID_PARAM)
-        };
+        let refusals = [codes::RT_FEATURE_NOT_SUPPORT, codes::RT_PARAM_INVALID, codes::INVALID_PARAM];
         match made {
-            Err(error) if error.driver_code().is_some_and(refused) => {
+            Err(error) if refusals.iter().any(|&c| error.driver_code() == Some(DriverCode::Acl(c))) => {
                 device.driver().attempt("aclrtCreateEvent", |t| {
                     // SAFETY: the pointer is to a live handle.
                     unsafe { (t.aclrtCreateEvent)(&raw mut handle.0) }

@@ -6,7 +6,7 @@ use std::ffi::{c_void, CStr};
 use std::sync::{Mutex, PoisonError};
 
 use crate::driver::{codes, AclError, AclTable};
-use crate::{Error, ErrorKind, Result};
+use crate::{DriverCode, Error, ErrorKind, Result};
 
 /// A handle of the driver, or the address of device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +23,19 @@ impl Handle {
     pub(super) const NULL: Handle = Handle(std::ptr::null_mut());
 }
 
-/// The function table with the context of one device.
+/// The ACL functions of a library.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acl {
+    pub(super) table: &'static AclTable,
+    /// Does its text tell why a kernel was stopped, as that of this crate's library does?
+    pub(super) explains_stops: bool,
+}
+
+/// The ACL functions with the context of one device.
 #[derive(Debug)]
 pub(super) struct Driver {
-    pub(super) table: &'static AclTable,
+    pub(super) acl: Acl,
     pub(super) context: Handle,
-    pub(super) is_simulated: bool,
     /// That opened the device.
     process: u32,
     /// An error that a drop met, for the next call.
@@ -36,8 +43,8 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(table: &'static AclTable, context: Handle, is_simulated: bool) -> Self {
-        Self { table, context, is_simulated, process: std::process::id(), latched: Mutex::new(None) }
+    pub(super) fn new(acl: Acl, context: Handle) -> Self {
+        Self { acl, context, process: std::process::id(), latched: Mutex::new(None) }
     }
 
     /// Refuses a forked child of the process that opened the device: threads of the driver, or of the simulator, are in
@@ -65,27 +72,32 @@ impl Driver {
 
     /// As [`Self::call`], for a call that its caller can do without: an error that a drop met is left to the next call.
     pub(super) fn attempt(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
-        self.enter_from(current_context(self.table, self.is_simulated)?)?.call(name, f)
+        self.enter_from(self.acl.current_context()?)?.call(name, f)
     }
 
     /// Makes the device's context current until the guard is dropped, for several calls.
     pub(super) fn enter(&self) -> Result<Entered<'_>> {
         self.latched()?;
-        self.enter_from(current_context(self.table, self.is_simulated)?)
+        self.enter_from(self.acl.current_context()?)
     }
 
     /// Calls a function that releases something. Keeps the first error for the next call; true when it worked.
     ///
     /// In a forked child nothing is called: what it would release is its parent's.
     pub(super) fn release(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> bool {
+        self.release_with(|entered| entered.call(name, f))
+    }
+
+    /// As [`Self::release`], by whatever functions.
+    pub(super) fn release_with(&self, f: impl FnOnce(&Entered<'_>) -> Result<()>) -> bool {
         if self.require_own_process().is_err() {
             return false;
         }
-        let current = current_context(self.table, self.is_simulated).unwrap_or_else(|error| {
+        let current = self.acl.current_context().unwrap_or_else(|error| {
             self.latch(error);
             Handle::NULL
         });
-        let outcome = self.enter_from(current).and_then(|entered| entered.call(name, f));
+        let outcome = self.enter_from(current).and_then(|entered| f(&entered));
         outcome.map_err(|error| self.latch(error)).is_ok()
     }
 
@@ -103,7 +115,7 @@ impl Driver {
     fn enter_from(&self, current: Handle) -> Result<Entered<'_>> {
         let mut entered = Entered { driver: self, outer: Handle::NULL };
         if current != self.context {
-            set_context(self.table, self.is_simulated, self.context)?;
+            self.acl.set_context(self.context)?;
             entered.outer = current;
         }
         Ok(entered)
@@ -120,67 +132,69 @@ pub(super) struct Entered<'a> {
 impl Entered<'_> {
     /// Calls a function.
     pub(super) fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
-        let Driver { table, is_simulated, .. } = *self.driver;
-        check(table, is_simulated, name, f(table))
+        let acl = self.driver.acl;
+        acl.check(name, f(acl.table))
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        let Driver { table, is_simulated, .. } = *self.driver;
-        if let Err(error) = restore_context(table, is_simulated, self.outer) {
+        if let Err(error) = self.driver.acl.restore_context(self.outer) {
             // Not an error of the call that was made: what it created is in the caller's hands.
             self.driver.latch(error);
         }
     }
 }
 
-/// The thread's current context; null when it has none.
-pub(super) fn current_context(table: &AclTable, is_simulated: bool) -> Result<Handle> {
-    let mut context = Handle::NULL;
-    // SAFETY: the pointer is to a live handle.
-    let code = unsafe { (table.aclrtGetCurrentContext)(&raw mut context.0) };
-    match check(table, is_simulated, "aclrtGetCurrentContext", code) {
-        // `check` has fetched the text, so that it does not turn up in a later error.
-        Err(_) if code == codes::RT_CONTEXT_NULL => Ok(Handle::NULL),
-        outcome => outcome.map(|()| context),
+impl Acl {
+    /// The thread's current context; null when it has none.
+    pub(super) fn current_context(self) -> Result<Handle> {
+        let mut context = Handle::NULL;
+        // SAFETY: the pointer is to a live handle.
+        let code = unsafe { (self.table.aclrtGetCurrentContext)(&raw mut context.0) };
+        match self.check("aclrtGetCurrentContext", code) {
+            // `check` has fetched the text, so that it does not turn up in a later error.
+            Err(_) if code == codes::RT_CONTEXT_NULL => Ok(Handle::NULL),
+            outcome => outcome.map(|()| context),
+        }
     }
-}
 
-/// Makes a context current.
-fn set_context(table: &AclTable, is_simulated: bool, context: Handle) -> Result<()> {
-    // SAFETY: either the device's context, which every owner of a handle keeps, or the one that this thread had.
-    let code = unsafe { (table.aclrtSetCurrentContext)(context.0) };
-    check(table, is_simulated, "aclrtSetCurrentContext", code)
-}
+    /// Makes a context current.
+    fn set_context(self, context: Handle) -> Result<()> {
+        // SAFETY: either the device's context, which every owner of a handle keeps, or the one that this thread had.
+        let code = unsafe { (self.table.aclrtSetCurrentContext)(context.0) };
+        self.check("aclrtSetCurrentContext", code)
+    }
 
-/// Makes the thread's earlier context current again. A thread without one keeps the device's: ACL cannot clear it.
-pub(super) fn restore_context(table: &AclTable, is_simulated: bool, outer: Handle) -> Result<()> {
-    if outer == Handle::NULL {
-        return Ok(());
+    /// Makes the thread's earlier context current again. A thread without one keeps the device's: ACL cannot clear it.
+    pub(super) fn restore_context(self, outer: Handle) -> Result<()> {
+        if outer == Handle::NULL {
+            return Ok(());
+        }
+        // Nobody can rely on a context that its owner has destroyed in the meantime.
+        let gone = [codes::RT_CONTEXT_NULL, codes::RT_INVALID_HANDLE].map(DriverCode::Acl);
+        match self.set_context(outer) {
+            Err(error) if error.driver_code().is_some_and(|code| gone.contains(&code)) => Ok(()),
+            outcome => outcome,
+        }
     }
-    // Nobody can rely on a context that its owner has destroyed in the meantime.
-    let is_gone = |code| matches!(code, codes::RT_CONTEXT_NULL | codes::RT_INVALID_HANDLE);
-    match set_context(table, is_simulated, outer) {
-        Err(error) if error.driver_code().is_some_and(is_gone) => Ok(()),
-        outcome => outcome,
-    }
-}
 
-/// Turns a code into a result, with the text that the driver has for this thread.
-pub(super) fn check(table: &AclTable, is_simulated: bool, name: &str, code: AclError) -> Result<()> {
-    if code == codes::SUCCESS {
-        return Ok(());
+    /// Turns a code into a result, with the text that the driver has for this thread.
+    pub(super) fn check(self, name: &str, code: AclError) -> Result<()> {
+        if code == codes::SUCCESS {
+            return Ok(());
+        }
+        let text = recent_text(self.table);
+        let kind =
+            if self.explains_stops { explained_kind(code, &text) } else { ErrorKind::of_acl_code(code) };
+        let meaning = codes::meaning(code).unwrap_or("a code unknown to this version");
+        let mut message = format!("{name} failed with code {code} ({meaning})");
+        if !text.is_empty() {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        Err(Error::driver(kind, DriverCode::Acl(code), message))
     }
-    let text = recent_text(table);
-    let kind = if is_simulated { simulated_kind(code, &text) } else { ErrorKind::of_acl_code(code) };
-    let meaning = codes::meaning(code).unwrap_or("a code unknown to this version");
-    let mut message = format!("{name} failed with code {code} ({meaning})");
-    if !text.is_empty() {
-        message.push_str(": ");
-        message.push_str(&text);
-    }
-    Err(Error::driver(kind, code, message))
 }
 
 /// What the driver has to say; empty when nothing.
@@ -200,8 +214,8 @@ pub(super) fn names_variable(text: &str) -> bool {
     text.lines().any(|line| line.contains(": environment variable "))
 }
 
-/// The simulator puts the reason for a stop on a line of its own.
-fn simulated_kind(code: AclError, text: &str) -> ErrorKind {
+/// The library of this crate puts the reason for a stop on a line of its own.
+fn explained_kind(code: AclError, text: &str) -> ErrorKind {
     let has = |start: &str| text.lines().any(|line| line.starts_with(start));
     if code == codes::INTERNAL_ERROR {
         ErrorKind::Internal
@@ -222,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_variable_that_the_simulator_refuses_is_an_argument() {
-        let of = |code, line: &str| simulated_kind(code, &format!("E{code}: parameter invalid\n{line}"));
+        let of = |code, line: &str| explained_kind(code, &format!("E{code}: parameter invalid\n{line}"));
         let variable =
             "aclrtSetDevice: environment variable FASTATTENTION_SIM_RACES = \"2\" given, 0 or 1 wanted";
         assert_eq!(of(codes::RT_PARAM_INVALID, variable), ErrorKind::InvalidArgument);

@@ -151,7 +151,7 @@ impl Image {
 impl ModuleInner {
     fn load(device: &Device, image: Bytes) -> Result<Self> {
         let bytes = image.get();
-        let handle = match device.driver().table.aclrtBinaryLoadFromData {
+        let handle = match device.driver().acl.table.aclrtBinaryLoadFromData {
             Some(load) => {
                 let mut handle = Handle::NULL;
                 let mut option = MAGIC;

@@ -47,6 +47,8 @@
 
 mod communicator;
 mod device;
+mod devices;
+mod engine;
 mod event;
 mod handle;
 mod kernel;
@@ -56,7 +58,8 @@ mod rendezvous;
 mod stream;
 
 pub use communicator::{CommDType, Communicator, CommunicatorOptions, ReduceOp, RootInfo};
-pub use device::{devices, Device, DeviceReport, MemoryInfo};
+pub use device::{Device, MemoryInfo};
+pub use devices::{devices, DeviceReport};
 pub use event::Event;
 pub use kernel::{Kernel, KernelArgs, Module, Schedule};
 pub use memory::{Buffer, HostBuffer};

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     NoDevice,
     /// The crate was built without kernels for this device.
     KernelsNotBuilt,
-    /// An ACL call failed in a way that has no kind of its own; [`Error::driver_code`] has the raw code.
+    /// A call of ACL or HCCL failed in a way that has no kind of its own; [`Error::driver_code`] has the raw code.
     Driver,
     /// Device or host memory is exhausted.
     OutOfMemory,
@@ -65,7 +65,17 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    driver_code: Option<i32>,
+    driver_code: Option<DriverCode>,
+}
+
+/// The interface of CANN that failed, with its code. The two number on their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DriverCode {
+    /// Of an ACL function (`acl_base.h`, `rt_error_codes.h`).
+    Acl(i32),
+    /// Of an HCCL function (`hccl_types.h`).
+    Hccl(u32),
 }
 
 impl Error {
@@ -79,8 +89,8 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
-    /// An ACL call that returned `code`, with the text that the driver gave.
-    pub fn driver(kind: ErrorKind, code: i32, message: impl Into<String>) -> Self {
+    /// A call that returned `code`, with the text that the driver gave.
+    pub fn driver(kind: ErrorKind, code: DriverCode, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), driver_code: Some(code) }
     }
 
@@ -116,13 +126,13 @@ impl Error {
     }
 
     /// Is the code that of a class? A stop by the simulator has a chip's code, and the simulated device goes on.
-    fn has_device_code(&self, is_of_class: fn(i32) -> bool) -> bool {
+    fn has_device_code(&self, is_of_class: fn(AclError) -> bool) -> bool {
         let is_of_simulator = matches!(self.kind, ErrorKind::SimFault | ErrorKind::SimUnsupported);
-        !is_of_simulator && self.driver_code.is_some_and(is_of_class)
+        !is_of_simulator && matches!(self.driver_code, Some(DriverCode::Acl(code)) if is_of_class(code))
     }
 
-    /// The raw ACL return code, when an ACL call failed.
-    pub fn driver_code(&self) -> Option<i32> {
+    /// The raw return code, when a call of ACL or HCCL failed.
+    pub fn driver_code(&self) -> Option<DriverCode> {
         self.driver_code
     }
 }
@@ -164,13 +174,16 @@ mod tests {
             (207_002, ErrorKind::Driver, [false, false, false]),
             (599_999, ErrorKind::Driver, [false, false, false]),
         ] {
-            let error = Error::driver(ErrorKind::of_acl_code(code), code, "aclrtX failed");
+            let error = Error::driver(ErrorKind::of_acl_code(code), DriverCode::Acl(code), "aclrtX failed");
             assert_eq!(error.kind(), kind, "{code}");
             let classes = [error.is_out_of_memory(), error.is_timeout(), error.is_device_lost()];
             assert_eq!(classes, [memory, timeout, lost], "{code}");
         }
         // A kernel that the simulator stopped is at fault itself; the simulated device goes on.
-        let fault = Error::driver(ErrorKind::SimFault, 507_014, "a deadlock");
+        let fault = Error::driver(ErrorKind::SimFault, DriverCode::Acl(507_014), "a deadlock");
         assert!(!fault.is_device_lost() && !fault.is_timeout());
+        // The same number of the other interface is another code.
+        let other = Error::driver(ErrorKind::Driver, DriverCode::Hccl(507_014), "HcclX failed");
+        assert!(!other.is_device_lost() && !other.is_timeout());
     }
 }

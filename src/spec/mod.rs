@@ -10,7 +10,7 @@ mod shape;
 mod tensor;
 
 pub use dtype::DType;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{DriverCode, Error, ErrorKind, Result};
 pub(crate) use footprint::{too_many_bytes, Footprint};
 pub use mask::Mask;
 pub use reason::Reason;

@@ -13,8 +13,8 @@ use super::handle::{names_variable, recent_text, Handle};
 use super::stream::Keep;
 use super::{refuse, Device, Named, Operand, Place, Stream};
 use crate::driver::hccl::{codes, HcclDataType, HcclResult, HcclTable, COMM_NAME_BYTES};
-use crate::driver::{codes as acl_codes, AclError};
-use crate::{Error, ErrorKind, Result};
+use crate::driver::codes as acl_codes;
+use crate::{DriverCode, Error, ErrorKind, Result};
 
 pub use setup::{CommunicatorOptions, RootInfo};
 pub use types::{CommDType, ReduceOp};
@@ -85,12 +85,13 @@ fn check(device: &Device, name: &str, result: HcclResult) -> Result<()> {
     if result == codes::SUCCESS {
         return Ok(());
     }
-    let text = recent_text(device.driver().table);
+    let acl = device.driver().acl;
+    let text = recent_text(acl.table);
     let kind = match result {
         codes::MEMORY => ErrorKind::OutOfMemory,
         codes::TIMEOUT => ErrorKind::Timeout,
-        codes::INTERNAL if device.is_simulated() => ErrorKind::Internal,
-        codes::PARA if device.is_simulated() && names_variable(&text) => ErrorKind::InvalidArgument,
+        codes::INTERNAL if acl.explains_stops => ErrorKind::Internal,
+        codes::PARA if acl.explains_stops && names_variable(&text) => ErrorKind::InvalidArgument,
         _ => ErrorKind::Driver,
     };
     let meaning = codes::meaning(result).unwrap_or("a code unknown to this version");
@@ -99,7 +100,7 @@ fn check(device: &Device, name: &str, result: HcclResult) -> Result<()> {
         message.push_str(": ");
         message.push_str(&text);
     }
-    Err(Error::driver(kind, i32::try_from(result).unwrap_or(i32::MAX), message))
+    Err(Error::driver(kind, DriverCode::Hccl(result), message))
 }
 
 impl Communicator {
@@ -158,7 +159,7 @@ impl Communicator {
         let Some(first) = devices.first() else {
             return Err(Error::invalid("Communicator::init_all: no device given, at least 1 wanted"));
         };
-        if let Some(other) = devices.iter().find(|d| d.is_simulated() != first.is_simulated()) {
+        if let Some(other) = devices.iter().find(|d| !first.has_library_of(d)) {
             return Err(Error::invalid(format!(
                 "Communicator::init_all: devices {} and {} given, all simulated or all NPUs wanted",
                 first.name(),
@@ -464,11 +465,10 @@ impl fmt::Debug for Communicator {
 impl Drop for Inner {
     fn drop(&mut self) {
         let (table, handle) = (self.table, self.handle.0);
-        self.device.driver().release("HcclCommDestroy", |_| {
+        self.device.driver().release_with(|_| {
             // SAFETY: the last use of the communicator: streams that use it keep it.
             let result = unsafe { (table.HcclCommDestroy)(handle) };
-            // Kept for the next call with the code of HCCL.
-            AclError::try_from(result).unwrap_or(acl_codes::INTERNAL_ERROR)
+            check(&self.device, "HcclCommDestroy", result)
         });
     }
 }

@@ -203,10 +203,10 @@ fn a_device_that_is_lost_on_the_way_is_told_and_hangs_nothing() {
                 "{name} {call}: {outcome}"
             );
             let kinds = [
-                "DeviceLost Some(507015)",
-                "SelfTest Some(507015)",
+                "DeviceLost Some(Acl(507015))",
+                "SelfTest Some(Acl(507015))",
                 "LibraryNotFound None",
-                "Driver Some(500000)",
+                "Driver Some(Acl(500000))",
             ];
             assert!(kinds.iter().any(|kind| outcome.starts_with(kind)), "{name} {call}: {outcome}");
         }
@@ -248,7 +248,7 @@ fn stubs_missing_devices_and_other_chips_are_told_apart() {
         "{stub}"
     );
     let none = outcome(&[("RECORD_DEVICES", "0")]);
-    assert!(none.starts_with("NoDevice Some(107001) aclrtSetDevice failed"), "{none}");
+    assert!(none.starts_with("NoDevice Some(Acl(107001)) aclrtSetDevice failed"), "{none}");
     let other = outcome(&[("RECORD_SOC", "Ascend310P3")]);
     assert!(other.starts_with("Unsupported None ") && other.contains("Ascend310P3"), "{other}");
 }
@@ -257,10 +257,10 @@ fn stubs_missing_devices_and_other_chips_are_told_apart() {
 fn a_kernel_that_hangs_is_given_up_and_nothing_of_it_is_freed() {
     let hangs = [("RECORD_KERNEL", "hang")];
     let plain = record(&libraries().newest, "limit", &hangs);
-    assert!(plain.outcome.starts_with("Timeout Some(507046) "), "{}", plain.outcome);
+    assert!(plain.outcome.starts_with("Timeout Some(Acl(507046)) "), "{}", plain.outcome);
     let tested = record(&libraries().newest, "attention", &hangs);
     assert!(
-        tested.outcome.starts_with("SelfTest Some(507046) self-test of npu:0 (Ascend910B2): "),
+        tested.outcome.starts_with("SelfTest Some(Acl(507046)) self-test of npu:0 (Ascend910B2): "),
         "{}",
         tested.outcome
     );

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fastattention::runtime::{Buffer, CommDType, Communicator, Device, Operand, ReduceOp, Stream};
 use fastattention::sim::HcclConfig;
-use fastattention::{Error, ErrorKind};
+use fastattention::{DriverCode, Error, ErrorKind};
 use fastattention_testkit::child;
 
 use super::{device_with, hasty, lanes, patient, Lane};
@@ -12,18 +12,18 @@ use super::{device_with, hasty, lanes, patient, Lane};
 const I32: CommDType = CommDType::I32;
 
 /// Codes of `hccl_types.h`.
-pub(super) const PARA: i32 = 1;
-const NOT_SUPPORT: i32 = 5;
-pub(super) const TIMEOUT: i32 = 9;
-const RUNTIME: i32 = 15;
-const REMOTE: i32 = 21;
+pub(super) const PARA: DriverCode = DriverCode::Hccl(1);
+const NOT_SUPPORT: DriverCode = DriverCode::Hccl(5);
+pub(super) const TIMEOUT: DriverCode = DriverCode::Hccl(9);
+const RUNTIME: DriverCode = DriverCode::Hccl(15);
+const REMOTE: DriverCode = DriverCode::Hccl(21);
 
 /// Codes of a stream.
-const MISMATCH: i32 = 107_000;
-const NOT_THERE: i32 = 507_048;
+const MISMATCH: DriverCode = DriverCode::Acl(107_000);
+const NOT_THERE: DriverCode = DriverCode::Acl(507_048);
 
 #[track_caller]
-pub(super) fn assert_error<T: std::fmt::Debug>(outcome: Result<T, Error>, code: i32, texts: &[&str]) {
+pub(super) fn assert_error<T: std::fmt::Debug>(outcome: Result<T, Error>, code: DriverCode, texts: &[&str]) {
     let error = outcome.unwrap_err();
     assert_eq!(error.driver_code(), Some(code), "{error}");
     for text in texts {
@@ -40,7 +40,7 @@ fn buffers(lanes: &[Lane]) -> Vec<Buffer> {
 
 /// What is left after a failure: calls and streams of all ranks fail, the buffers can be read, and the devices make a
 /// new communicator.
-fn assert_dead_and_replaceable(lanes: &[Lane], buffers: &[Buffer], code: i32, stream_code: i32) {
+fn assert_dead_and_replaceable(lanes: &[Lane], buffers: &[Buffer], code: DriverCode, stream_code: DriverCode) {
     for (lane, buffer) in lanes.iter().zip(buffers) {
         if let Err(error) = lane.stream.synchronize() {
             assert_eq!(error.driver_code(), Some(stream_code), "{error}");

@@ -1,13 +1,13 @@
 //! Ranks that do not become a communicator, and the options of one.
 
 use fastattention::runtime::{Communicator, CommunicatorOptions, Device, RootInfo};
-use fastattention::ErrorKind;
+use fastattention::{DriverCode, ErrorKind};
 
 use super::failures::{assert_error, PARA, TIMEOUT};
 use super::{device_with, hasty, patient};
 
 /// Codes of `hccl_types.h`.
-const NOT_FOUND: i32 = 6;
+const NOT_FOUND: DriverCode = DriverCode::Hccl(6);
 
 #[test]
 fn ranks_that_do_not_find_each_other_are_told_why() {

@@ -93,7 +93,7 @@ fn compute(device: &Device, plan: &attention::Plan, operands: &Operands<'_>) -> 
 
 fn summary(device: &Device, plan: &attention::Plan, layout: Layout, host_time: Duration) -> String {
     let s = plan.shape();
-    let time = if device.is_simulated() {
+    let time = if device.has_model_time() {
         "host time of the simulation, not of a device"
     } else {
         "host time from launch to result"
