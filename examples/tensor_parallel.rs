@@ -158,7 +158,7 @@ fn columns_of(heads: u32) -> usize {
 /// Rows, columns of q, columns of k and v, columns of the output.
 fn sizes(problem: &Problem) -> [usize; 4] {
     let rows = problem.sequences.iter().map(|s| s.seqlen_q as usize).sum();
-    [rows, columns_of(problem.num_heads), columns_of(problem.num_heads_k), problem.hidden as usize]
+    [rows, columns_of(problem.spec.num_heads), columns_of(problem.spec.num_heads_k), problem.hidden as usize]
 }
 
 /// The tensors of all ranks.
@@ -189,9 +189,9 @@ impl Layer {
         let (heads, heads_k) = (problem.heads_of(rank), problem.heads_k_of(rank));
         let [first, last] = [heads.start, heads.end].map(|head| columns_of(head) * problem.hidden as usize);
         Tensors {
-            q: columns(&self.0.q, problem.num_heads, heads),
-            k: columns(&self.0.k, problem.num_heads_k, heads_k.clone()),
-            v: columns(&self.0.v, problem.num_heads_k, heads_k),
+            q: columns(&self.0.q, problem.spec.num_heads, heads),
+            k: columns(&self.0.k, problem.spec.num_heads_k, heads_k.clone()),
+            v: columns(&self.0.v, problem.spec.num_heads_k, heads_k),
             weight: self.0.weight[first..last].to_vec(),
         }
     }
@@ -200,7 +200,7 @@ impl Layer {
     fn exact(&self, problem: &Problem) -> Vec<f64> {
         let Tensors { q, k, v, weight } = &self.0;
         let [rows, _, _, hidden] = sizes(problem);
-        let [heads, heads_k, dim] = [problem.num_heads, problem.num_heads_k, HEAD_DIM].map(|x| x as usize);
+        let [heads, heads_k, dim] = [problem.spec.num_heads, problem.spec.num_heads_k, HEAD_DIM].map(|x| x as usize);
         let params = Params {
             batch: 1,
             num_heads: heads,
@@ -210,7 +210,7 @@ impl Layer {
             seqlen_q: rows,
             seqlen_k: rows,
             softmax_scale: 1.0 / (dim as f64).sqrt(),
-            mask: problem.mask,
+            mask: problem.spec.mask,
         };
         let tensor = |values, heads| Tensor::dense(values, rows, heads, dim);
         let o = attention(&params, tensor(q, heads), tensor(k, heads_k), tensor(v, heads_k)).o;

@@ -159,7 +159,7 @@ impl ShapeFlags {
             .with_score_dtype(self.score_dtype.unwrap_or(DType::F32))
             .with_layout(self.layout)
             .with_mask(self.mask);
-        problem.softmax_scale = self.softmax_scale;
+        problem.spec.softmax_scale = self.softmax_scale;
         problem
     }
 }

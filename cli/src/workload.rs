@@ -80,10 +80,10 @@ impl std::fmt::Display for Workload {
         write!(
             f,
             "{op} on {}: {} q [{}, {}, {}, {}]",
-            soc.name, p.dtype, p.batch, p.seqlen_q, p.num_heads, p.head_dim
+            soc.name, p.spec.dtype, p.batch, p.seqlen_q, p.spec.num_heads, p.spec.head_dim
         )?;
-        write!(f, ", seqlen_k {}, num_heads_k {}, mask {}", p.seqlen_k, p.num_heads_k, p.mask)?;
-        write!(f, ", scores {}, layout {}", p.score_dtype, p.layout)?;
+        write!(f, ", seqlen_k {}, num_heads_k {}, mask {}", p.seqlen_k, p.spec.num_heads_k, p.spec.mask)?;
+        write!(f, ", scores {}, layout {}", p.spec.score_dtype, p.layout)?;
         if let Some(tiling) = self.tiling {
             write!(f, ", {tiling}")?;
         }
@@ -101,8 +101,8 @@ impl Workload {
         if matches!(self.op, Op::FlashFwd | Op::Standard) {
             return Ok(());
         }
-        ensure!(p.mask == Mask::None, "{}: mask {} given; it has none, wanted --mask none", self.op, p.mask);
-        let scores = p.score_dtype;
+        ensure!(p.spec.mask == Mask::None, "{}: mask {} given; it has none, wanted --mask none", self.op, p.spec.mask);
+        let scores = p.spec.score_dtype;
         ensure!(
             scores == DType::F32,
             "{}: score_dtype = {scores} given; it has no scores, wanted none",
@@ -114,13 +114,13 @@ impl Workload {
             self.op,
             p.layout
         );
-        if let Some(scale) = p.softmax_scale {
+        if let Some(scale) = p.spec.softmax_scale {
             bail!("{}: softmax_scale = {scale} given; it has no scores, wanted none", self.op);
         }
         for (name, given, wanted) in [
             ("seqlen_k", p.seqlen_k, p.seqlen_q),
-            ("num_heads_k", p.num_heads_k, p.num_heads),
-            ("head_dim_v", p.head_dim_v, p.head_dim),
+            ("num_heads_k", p.spec.num_heads_k, p.spec.num_heads),
+            ("head_dim_v", p.spec.head_dim_v, p.spec.head_dim),
         ] {
             let is_used = self.op == Op::ReadMask && name == "seqlen_k";
             ensure!(
@@ -130,7 +130,7 @@ impl Workload {
             );
         }
         if self.op == Op::ReadMask {
-            let (dtype, head_dim) = (p.dtype, p.head_dim);
+            let (dtype, head_dim) = (p.spec.dtype, p.spec.head_dim);
             ensure!(dtype == DType::F16, "read-mask: dtype = {dtype} given; a mask has bytes, wanted none");
             ensure!(
                 head_dim == HEAD_DIM,
@@ -175,7 +175,7 @@ impl Workload {
     pub fn sample(&self) -> Result<Self> {
         let tiling = self.plan()?.chosen();
         // A plan has fewer than 2^31 heads, so products with them are far from 2^64.
-        let heads = u64::from(self.problem.batch) * u64::from(self.problem.num_heads);
+        let heads = u64::from(self.problem.batch) * u64::from(self.problem.spec.num_heads);
         let cores = u64::from(self.soc.cube_cores);
         let is_whole =
             |blocks: &u64| (heads * blocks).is_multiple_of(cores) && heads * blocks >= SAMPLE_ROUNDS * cores;
@@ -192,13 +192,13 @@ impl Workload {
     /// What a simulation costs the host, in pairs of query and key of `flash_fwd`.
     pub fn host_cost(&self) -> f64 {
         let p = self.launched();
-        let rows = f64::from(p.batch) * f64::from(p.num_heads) * f64::from(p.seqlen_q);
-        let hidden = if p.mask == Mask::Causal && self.op == Op::FlashFwd { 0.5 } else { 1.0 };
+        let rows = f64::from(p.batch) * f64::from(p.spec.num_heads) * f64::from(p.seqlen_q);
+        let hidden = if p.spec.mask == Mask::Causal && self.op == Op::FlashFwd { 0.5 } else { 1.0 };
         let columns = match self.op {
             Op::FlashFwd | Op::Standard => hidden * f64::from(p.seqlen_k),
             Op::ReadMask => 0.1 * f64::from(p.seqlen_k),
-            Op::Matmul => f64::from(p.num_heads) * f64::from(p.head_dim),
-            Op::Copy => f64::from(p.head_dim),
+            Op::Matmul => f64::from(p.spec.num_heads) * f64::from(p.spec.head_dim),
+            Op::Copy => f64::from(p.spec.head_dim),
         };
         rows * columns * if self.is_warm { 2.0 } else { 1.0 }
     }
@@ -206,20 +206,20 @@ impl Workload {
     fn linear(&self) -> Result<matmul::Problem> {
         let p = &self.problem;
         let rows = self.product(("batch", p.batch), ("seqlen_q", p.seqlen_q))?;
-        let width = self.product(("num_heads", p.num_heads), ("head_dim", p.head_dim))?;
-        Ok(matmul::Problem::new(p.dtype, [rows, width, width]))
+        let width = self.product(("num_heads", p.spec.num_heads), ("head_dim", p.spec.head_dim))?;
+        Ok(matmul::Problem::new(p.spec.dtype, [rows, width, width]))
     }
 
     /// Bytes of q.
     fn copied_bytes(&self) -> Result<u64> {
         let p = &self.problem;
-        let sizes = [p.batch, p.seqlen_q, p.num_heads, p.head_dim];
-        let bytes = sizes.iter().try_fold(p.dtype.size_bytes() as u64, |all, &n| all.checked_mul(n.into()));
+        let sizes = [p.batch, p.seqlen_q, p.spec.num_heads, p.spec.head_dim];
+        let bytes = sizes.iter().try_fold(p.spec.dtype.size_bytes() as u64, |all, &n| all.checked_mul(n.into()));
         let bytes = bytes.filter(|&bytes| bytes <= self.soc.hbm_bytes);
         bytes.with_context(|| {
             format!(
                 "copy: {} [batch, seqlen_q, num_heads, head_dim] = {sizes:?} does not fit the {} bytes of {}",
-                p.dtype, self.soc.hbm_bytes, self.soc.name
+                p.spec.dtype, self.soc.hbm_bytes, self.soc.name
             )
         })
     }
@@ -275,12 +275,12 @@ impl Workload {
         // The limits of `flash_fwd` on types of scores are not those of the softmax kernel, which has its
         // own.
         let problem = self.problem.with_score_dtype(DType::F32);
-        let plan = baseline::plan(&problem, self.problem.score_dtype, self.soc)?;
+        let plan = baseline::plan(&problem, self.problem.spec.score_dtype, self.soc)?;
         let operator = StandardAttention::new(device)?;
         let stream = Stream::new(device)?;
         let [q, k, v, o, _] = self.problem.shape().operand_bytes();
         let (q, k, v, o) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, o)?);
-        let has_mask = problem.mask == Mask::Causal;
+        let has_mask = problem.spec.mask == Mask::Causal;
         let mask = has_mask.then(|| alloc(device, plan.mask_bytes())).transpose()?;
         let workspace = alloc(device, plan.workspace_bytes())?;
         let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
@@ -311,7 +311,7 @@ impl Workload {
 
     fn read_mask(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
         let p = &self.problem;
-        let passes = self.product(("batch", p.batch), ("num_heads", p.num_heads))?;
+        let passes = self.product(("batch", p.batch), ("num_heads", p.spec.num_heads))?;
         if passes == 0 || p.seqlen_q == 0 || p.seqlen_k == 0 {
             return Ok(Vec::new());
         }

@@ -73,10 +73,10 @@ pub fn attention_on<T: Element>(
 
 /// Plans, and checks the slices.
 fn prepare<T: Element>(problem: &Problem, soc: &Soc, [q, k, v]: [&[T]; 3]) -> Result<Plan> {
-    if problem.dtype != T::DTYPE {
+    if problem.spec.dtype != T::DTYPE {
         return Err(Error::invalid(format!(
             "attention: dtype = {} given, slices of {} given, one type wanted",
-            problem.dtype,
+            problem.spec.dtype,
             T::DTYPE
         )));
     }

@@ -24,7 +24,7 @@ pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};
 pub(crate) use self_test::Flags;
 
-pub use crate::spec::{Mask, Reason};
+pub use crate::spec::{AttentionSpec, Mask, Reason};
 pub use crate::tiling::{plan, plan_tuned, plan_with, FlashFwdPlan as Plan};
 
 use crate::{DType, Error, ErrorKind, Result};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::spec::{dense_strides, Mask, Reason, Shape};
+use crate::spec::{dense_strides, spec_builders, AttentionSpec, Mask, Reason, Shape};
 use crate::tiling::MAX_HEAD_DIM;
 use crate::{DType, Soc};
 
@@ -42,14 +42,14 @@ impl Layout {
 ///
 /// | field | default | meaning |
 /// | --- | --- | --- |
-/// | `dtype` | | of q, k, v and o: f16 or bf16; sums are in f32 |
-/// | `batch`, `seqlen_q`, `num_heads`, `head_dim` | | shape of q; `head_dim` is a multiple of 16 up to 256 |
+/// | `spec.dtype` | | of q, k, v and o: f16 or bf16; sums are in f32 |
+/// | `batch`, `seqlen_q`, `spec.num_heads`, `spec.head_dim` | | shape of q; `head_dim` is a multiple of 16 up to 256 |
 /// | `seqlen_k` | `seqlen_q` | rows of k and v; 0 is legal and gives `o = 0`, `lse = -inf` |
-/// | `num_heads_k` | `num_heads` | heads of k and v; head `h` of q reads head `h / (num_heads / num_heads_k)` |
-/// | `head_dim_v` | `head_dim` | row of v and o |
-/// | `score_dtype` | f32 | type in which scores go from the Cube to the vector cores, see [`Problem::with_score_dtype`] |
-/// | `mask` | [`Mask::None`] | a description, never a tensor |
-/// | `softmax_scale` | `1 / sqrt(head_dim)` | factor of the scores; it does not bring back a `q k^T` that left the range of f32 |
+/// | `spec.num_heads_k` | `num_heads` | heads of k and v; head `h` of q reads head `h / (num_heads / num_heads_k)` |
+/// | `spec.head_dim_v` | `head_dim` | row of v and o |
+/// | `spec.score_dtype` | f32 | type in which scores go from the Cube to the vector cores, see [`Problem::with_score_dtype`] |
+/// | `spec.mask` | [`Mask::None`] | a description, never a tensor |
+/// | `spec.softmax_scale` | `1 / sqrt(head_dim)` | factor of the scores; it does not bring back a `q k^T` that left the range of f32 |
 /// | `layout` | [`Layout::Bsnd`] | order of dense tensors |
 /// | `q_stride` ... `o_stride` | by `layout` | elements between batches, rows, heads; a row's elements are contiguous |
 /// | `want_lse` | `false` | also write `lse`, f32 `[batch, num_heads, seqlen_q]`, natural logarithm |
@@ -66,28 +66,14 @@ impl Layout {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Element type of q, k, v and o.
-    pub dtype: DType,
+    /// Types, heads, mask and scale.
+    pub spec: AttentionSpec,
     /// Batch size.
     pub batch: u32,
     /// Rows of q and o.
     pub seqlen_q: u32,
     /// Rows of k and v.
     pub seqlen_k: u32,
-    /// Heads of q and o.
-    pub num_heads: u32,
-    /// Heads of k and v.
-    pub num_heads_k: u32,
-    /// Elements of a row of q and k.
-    pub head_dim: u32,
-    /// Elements of a row of v and o.
-    pub head_dim_v: u32,
-    /// Type in which scores go from the Cube to the vector cores.
-    pub score_dtype: DType,
-    /// Which keys a row sees.
-    pub mask: Mask,
-    /// Factor of the scores; `None` is `1 / sqrt(head_dim)`.
-    pub softmax_scale: Option<f32>,
     /// Order of tensors without strides of their own.
     pub layout: Layout,
     /// Strides of q, unless dense.
@@ -106,17 +92,10 @@ impl Problem {
     /// Self-attention on a dense q of shape `[batch, seqlen_q, num_heads, head_dim]`; the rest by default.
     pub fn new(dtype: DType, [batch, seqlen_q, num_heads, head_dim]: [u32; 4]) -> Self {
         Self {
-            dtype,
+            spec: AttentionSpec::new(dtype, num_heads, head_dim),
             batch,
             seqlen_q,
             seqlen_k: seqlen_q,
-            num_heads,
-            num_heads_k: num_heads,
-            head_dim,
-            head_dim_v: head_dim,
-            score_dtype: DType::F32,
-            mask: Mask::None,
-            softmax_scale: None,
             layout: Layout::Bsnd,
             q_stride: None,
             k_stride: None,
@@ -126,50 +105,12 @@ impl Problem {
         }
     }
 
+    spec_builders!();
+
     /// Sets the rows of k and v.
     #[must_use]
     pub fn with_seqlen_k(self, seqlen_k: u32) -> Self {
         Self { seqlen_k, ..self }
-    }
-
-    /// Sets the heads of k and v.
-    #[must_use]
-    pub fn with_num_heads_k(self, num_heads_k: u32) -> Self {
-        Self { num_heads_k, ..self }
-    }
-
-    /// Sets the row of v and o.
-    #[must_use]
-    pub fn with_head_dim_v(self, head_dim_v: u32) -> Self {
-        Self { head_dim_v, ..self }
-    }
-
-    /// Sets the type in which scores go from the Cube to the vector cores, through L2.
-    ///
-    /// f32 is exact, and the softmax is computed in f32. f16, for `dtype` f16 and a `softmax_scale` from 2^-11 to 65504 only, halves that
-    /// traffic and the work of the softmax, which bound long sequences:
-    ///
-    /// * Each score `q k^T` is rounded to f16 before it is scaled. One of 65520 or more in size becomes infinite: `+inf` makes its row NaN,
-    ///   `-inf` hides its key, and a row of nothing else is a row that sees no key (`o = 0`, `lse = -inf`).
-    /// * The maximum is subtracted, and the difference scaled and exponentiated, in f16, each result rounded (`u = 2^-11`; the exponential
-    ///   to 1 ulp). A probability is off by at most `2.2 u` of the largest one of its row.
-    /// * Row sums add pairs in f16 down to 64 columns, all else is f32: `lse` is off by at most `u (3 ln(seqlen_k) + 5)`, besides
-    ///   what the rounding of the scores costs.
-    #[must_use]
-    pub fn with_score_dtype(self, score_dtype: DType) -> Self {
-        Self { score_dtype, ..self }
-    }
-
-    /// Sets the mask.
-    #[must_use]
-    pub fn with_mask(self, mask: Mask) -> Self {
-        Self { mask, ..self }
-    }
-
-    /// Sets the factor of the scores.
-    #[must_use]
-    pub fn with_softmax_scale(self, softmax_scale: f32) -> Self {
-        Self { softmax_scale: Some(softmax_scale), ..self }
     }
 
     /// Sets the order of dense tensors.
@@ -192,28 +133,28 @@ impl Problem {
     /// The planner's input: every default filled in.
     #[allow(clippy::cast_possible_truncation, reason = "1/sqrt(head_dim) in f64, rounded once to f32")]
     pub fn shape(&self) -> Shape {
+        let AttentionSpec { dtype, num_heads, num_heads_k, head_dim, head_dim_v, score_dtype, mask, softmax_scale } =
+            self.spec;
         let dense = |seqlen, heads, dim| self.layout.strides(seqlen, heads, dim);
         // A head_dim that is refused brings no refusal of a scale that nobody gave.
-        let default_scale = || (1.0 / f64::from(self.head_dim.clamp(1, MAX_HEAD_DIM)).sqrt()) as f32;
+        let default_scale = || (1.0 / f64::from(head_dim.clamp(1, MAX_HEAD_DIM)).sqrt()) as f32;
         Shape {
             batch: self.batch,
-            num_heads: self.num_heads,
-            num_heads_k: self.num_heads_k,
-            head_dim: self.head_dim,
-            head_dim_v: self.head_dim_v,
+            num_heads,
+            num_heads_k,
+            head_dim,
+            head_dim_v,
             seqlen_q: self.seqlen_q,
             seqlen_k: self.seqlen_k,
-            dtype: self.dtype,
-            score_dtype: self.score_dtype,
-            mask: self.mask,
-            softmax_scale: self.softmax_scale.unwrap_or_else(default_scale),
+            dtype,
+            score_dtype,
+            mask,
+            softmax_scale: softmax_scale.unwrap_or_else(default_scale),
             want_lse: self.want_lse,
-            q_stride: self.q_stride.unwrap_or_else(|| dense(self.seqlen_q, self.num_heads, self.head_dim)),
-            k_stride: self.k_stride.unwrap_or_else(|| dense(self.seqlen_k, self.num_heads_k, self.head_dim)),
-            v_stride: self
-                .v_stride
-                .unwrap_or_else(|| dense(self.seqlen_k, self.num_heads_k, self.head_dim_v)),
-            o_stride: self.o_stride.unwrap_or_else(|| dense(self.seqlen_q, self.num_heads, self.head_dim_v)),
+            q_stride: self.q_stride.unwrap_or_else(|| dense(self.seqlen_q, num_heads, head_dim)),
+            k_stride: self.k_stride.unwrap_or_else(|| dense(self.seqlen_k, num_heads_k, head_dim)),
+            v_stride: self.v_stride.unwrap_or_else(|| dense(self.seqlen_k, num_heads_k, head_dim_v)),
+            o_stride: self.o_stride.unwrap_or_else(|| dense(self.seqlen_q, num_heads, head_dim_v)),
         }
     }
 }

@@ -110,13 +110,13 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     if problem.want_lse {
         unsupported("lse is wanted; unfused attention does not make it".to_owned());
     }
-    if matches!(problem.mask, Mask::Window { .. }) {
+    if matches!(problem.spec.mask, Mask::Window { .. }) {
         unsupported("a window mask is given; supported: none, causal".to_owned());
     }
     if problem.seqlen_k > MAX_SEQLEN_K {
         unsupported(format!("seqlen_k = {}; supported: 0 to {MAX_SEQLEN_K}", problem.seqlen_k));
     }
-    if let Err(error) = softmax_kernel_name(problem.dtype, scores) {
+    if let Err(error) = softmax_kernel_name(problem.spec.dtype, scores) {
         unsupported(error.to_string());
     }
     Reason::refuse(&format!("unfused attention on {}", soc.name), &reasons)
@@ -181,10 +181,10 @@ impl StandardPlan {
     }
 
     fn check(&self, args: &StandardArgs<'_>) -> Result<()> {
-        let element = self.problem.dtype.size_bytes() as u64;
+        let element = self.problem.spec.dtype.size_bytes() as u64;
         let mut operands = tensors(&self.problem.shape(), [args.q, args.k, args.v, args.o]).to_vec();
         operands.push(Named::written("workspace", args.workspace, self.workspace_bytes(), LINE_BYTES));
-        match (args.mask, self.problem.mask) {
+        match (args.mask, self.problem.spec.mask) {
             (Some(mask), Mask::Causal) => operands.push(Named::read("mask", mask, self.mask_bytes, element)),
             (None, Mask::Causal) => {
                 return Err(Error::invalid(
@@ -241,7 +241,7 @@ impl StandardAttention {
         let p = Operand { offset_bytes: scores.offset_bytes.saturating_add(p_offset), ..scores };
         if let Some((product, tiling)) = &launches.scores {
             self.matmul.launch(stream, product, matmul::Args::new(args.q, args.k, scores))?;
-            let softmax = &self.softmax[usize::from(plan.problem.dtype == DType::Bf16)]
+            let softmax = &self.softmax[usize::from(plan.problem.spec.dtype == DType::Bf16)]
                 [usize::from(launches.scores_dtype == DType::F32)];
             // The kernel touches no mask that the plan does not read; the scores stand in as a valid address.
             let mask = args.mask.unwrap_or(scores);

@@ -183,7 +183,7 @@ impl Work {
 
     /// Bytes of a row of y.
     pub(super) fn row_bytes(&self) -> u64 {
-        u64::from(self.problem.hidden) * self.problem.dtype.size_bytes() as u64
+        u64::from(self.problem.hidden) * self.problem.spec.dtype.size_bytes() as u64
     }
 }
 

@@ -170,7 +170,7 @@ impl TilingAllReduce {
         if problem.ranks != ranks {
             return refused(format!("the plan is for {} ranks, the operator has {ranks}", problem.ranks));
         }
-        let size = problem.dtype.size_bytes() as u64;
+        let size = problem.spec.dtype.size_bytes() as u64;
         let [q, k, v, o, y] = plan.operand_bytes();
         let o = match problem.has_attention {
             true => Named::written("o", args.o, o, size),
@@ -253,7 +253,7 @@ impl TilingAllReduce {
         let count = u64::from(rows.end - rows.start) * u64::from(problem.hidden);
         let count = usize::try_from(count)
             .map_err(|_| Error::invalid(format!("tiling-AllReduce launch: {count} elements")))?;
-        ranks.communicator.all_reduce(&ranks.stream, part, part, (count, problem.dtype), ReduceOp::Sum)
+        ranks.communicator.all_reduce(&ranks.stream, part, part, (count, problem.spec.dtype), ReduceOp::Sum)
     }
 
     /// `stream` goes on when all transfers are through.
@@ -283,7 +283,7 @@ fn product_rows<'a>(
     o: Operand<'a>,
     y: Operand<'a>,
 ) -> Result<(Operand<'a>, Operand<'a>)> {
-    let o_row_bytes = u64::from(plan.problem().in_features()) * plan.problem().dtype.size_bytes() as u64;
+    let o_row_bytes = u64::from(plan.problem().in_features()) * plan.problem().spec.dtype.size_bytes() as u64;
     let row = u64::from(row);
     Ok((behind(o, row * o_row_bytes)?, behind(y, row * plan.work.row_bytes())?))
 }

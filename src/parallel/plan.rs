@@ -178,7 +178,7 @@ impl Plan {
     pub fn without_transfers(&self) -> Self {
         let mut plan = self.clone();
         let own = &mut plan.work.problem;
-        (own.num_heads, own.num_heads_k, own.ranks) = (own.local_heads(), own.local_heads_k(), 1);
+        (own.spec.num_heads, own.spec.num_heads_k, own.ranks) = (own.local_heads(), own.local_heads_k(), 1);
         plan.serial.transfer_us = 0.0;
         for block in &mut plan.blocks {
             block.cost.transfer_us = 0.0;
@@ -260,17 +260,17 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "tiling-AllReduce {} on {} x {}: {} sequences, {} rows, {} of {} heads ({} of {} kv), hidden {}, mask {}",
-            p.dtype,
+            p.spec.dtype,
             p.ranks,
             self.soc().name,
             p.sequences.len(),
             p.rows(),
             p.local_heads(),
-            p.num_heads,
+            p.spec.num_heads,
             p.local_heads_k(),
-            p.num_heads_k,
+            p.spec.num_heads_k,
             p.hidden,
-            p.mask
+            p.spec.mask
         )?;
         writeln!(f, "block       rows  launches   compute us  transfer us  computed from .. to   transferred from .. to")?;
         for (i, block) in self.blocks.iter().enumerate() {

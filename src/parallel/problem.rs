@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::attention;
 use crate::matmul::{self, BLayout};
 use crate::runtime::Step;
-use crate::spec::{too_many_bytes, Footprint, Mask, Reason, Shape};
+use crate::spec::{spec_builders, too_many_bytes, AttentionSpec, Footprint, Mask, Reason, Shape};
 use crate::{DType, Soc};
 
 /// Lengths of one sequence of a batch.
@@ -98,11 +98,11 @@ impl fmt::Display for Linear {
 ///
 /// | field | default | meaning |
 /// | --- | --- | --- |
-/// | `dtype` | | of q, k, v, w_o and y: f16 or bf16 |
+/// | `spec.dtype` | | of q, k, v, w_o and y: f16 or bf16 |
 /// | `sequences` | | lengths, in order |
-/// | `num_heads`, `num_heads_k` | , `num_heads` | heads of the whole layer; `ranks` divides both, or `num_heads_k` divides `ranks` and ranks share a kv head |
-/// | `head_dim`, `head_dim_v` | , `head_dim` | rows of q and k, of v |
-/// | `mask`, `softmax_scale`, `score_dtype` | none, `1/sqrt(head_dim)`, f32 | as in [`attention::Problem`] |
+/// | `spec.num_heads`, `spec.num_heads_k` | , `num_heads` | heads of the whole layer; `ranks` divides both, or `num_heads_k` divides `ranks` and ranks share a kv head |
+/// | `spec.head_dim`, `spec.head_dim_v` | , `head_dim` | rows of q and k, of v |
+/// | `spec.mask`, `spec.softmax_scale`, `spec.score_dtype` | none, `1/sqrt(head_dim)`, f32 | as in [`attention::Problem`] |
 /// | `hidden` | | columns of y |
 /// | `ranks` | | devices that share the layer; 1 is attention and projection alone |
 /// | `linear` | [`Linear::Weight`] `[in_features, hidden]` | the projection |
@@ -113,24 +113,10 @@ impl fmt::Display for Linear {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Element type.
-    pub dtype: DType,
+    /// Types, heads, mask and scale of the whole layer.
+    pub spec: AttentionSpec,
     /// Sequences.
     pub sequences: Sequences,
-    /// Heads of q, of the whole layer.
-    pub num_heads: u32,
-    /// Heads of k and v, of the whole layer.
-    pub num_heads_k: u32,
-    /// Elements of a row of q and k.
-    pub head_dim: u32,
-    /// Elements of a row of v.
-    pub head_dim_v: u32,
-    /// Which keys a row sees.
-    pub mask: Mask,
-    /// Factor of the scores.
-    pub softmax_scale: Option<f32>,
-    /// Type in which scores are handed over.
-    pub score_dtype: DType,
     /// Columns of y.
     pub hidden: u32,
     /// Ranks.
@@ -172,15 +158,8 @@ impl Problem {
     ) -> Self {
         let sequence = Sequence { seqlen_q: seqlen, seqlen_k: seqlen };
         Self {
-            dtype,
+            spec: AttentionSpec::new(dtype, num_heads, head_dim),
             sequences: Sequences::repeated(sequence, batch),
-            num_heads,
-            num_heads_k: num_heads,
-            head_dim,
-            head_dim_v: head_dim,
-            mask: Mask::None,
-            softmax_scale: None,
-            score_dtype: DType::F32,
             hidden,
             ranks,
             linear: Linear::Weight(BLayout::Kn),
@@ -197,35 +176,7 @@ impl Problem {
         Self { sequences: sequences.into(), ..self }
     }
 
-    /// Sets the heads of k and v.
-    #[must_use]
-    pub fn with_num_heads_k(self, num_heads_k: u32) -> Self {
-        Self { num_heads_k, ..self }
-    }
-
-    /// Sets the row of v.
-    #[must_use]
-    pub fn with_head_dim_v(self, head_dim_v: u32) -> Self {
-        Self { head_dim_v, ..self }
-    }
-
-    /// Sets the factor of the scores.
-    #[must_use]
-    pub fn with_softmax_scale(self, softmax_scale: f32) -> Self {
-        Self { softmax_scale: Some(softmax_scale), ..self }
-    }
-
-    /// Sets the type in which scores are handed over ([`attention::Problem::with_score_dtype`]).
-    #[must_use]
-    pub fn with_score_dtype(self, score_dtype: DType) -> Self {
-        Self { score_dtype, ..self }
-    }
-
-    /// Sets the mask.
-    #[must_use]
-    pub fn with_mask(self, mask: Mask) -> Self {
-        Self { mask, ..self }
-    }
+    spec_builders!();
 
     /// Sets the projection.
     #[must_use]
@@ -241,29 +192,29 @@ impl Problem {
 
     /// Heads of q on each rank.
     pub fn local_heads(&self) -> u32 {
-        self.num_heads / self.ranks.max(1)
+        self.spec.num_heads / self.ranks.max(1)
     }
 
     /// Heads of k and v on each rank; ranks that share one hold a copy each.
     pub fn local_heads_k(&self) -> u32 {
-        (self.num_heads_k / self.ranks.max(1)).max(1)
+        (self.spec.num_heads_k / self.ranks.max(1)).max(1)
     }
 
     /// The heads of q that `rank` holds.
     pub fn heads_of(&self, rank: u32) -> Range<u32> {
         let first = u64::from(rank) * u64::from(self.local_heads());
-        some(first, self.local_heads(), self.num_heads)
+        some(first, self.local_heads(), self.spec.num_heads)
     }
 
     /// The heads of k and v that `rank` holds.
     pub fn heads_k_of(&self, rank: u32) -> Range<u32> {
-        let first = u64::from(rank) * u64::from(self.num_heads_k) / u64::from(self.ranks.max(1));
-        some(first, self.local_heads_k(), self.num_heads_k)
+        let first = u64::from(rank) * u64::from(self.spec.num_heads_k) / u64::from(self.ranks.max(1));
+        some(first, self.local_heads_k(), self.spec.num_heads_k)
     }
 
     /// Columns of the attention's output on each rank, and rows of its part of the weight; `u32::MAX` for more, which no plan takes.
     pub fn in_features(&self) -> u32 {
-        self.local_heads().saturating_mul(self.head_dim_v)
+        self.local_heads().saturating_mul(self.spec.head_dim_v)
     }
 
     /// Rows of q, o and y; `u64::MAX` for more, which no plan takes.
@@ -287,12 +238,12 @@ impl Problem {
                 found.extend(self.attention(&run).refusals(soc).into_iter().map(|r| r.of("attention")));
             }
         }
-        let features = u64::from(self.local_heads()) * u64::from(self.head_dim_v);
+        let features = u64::from(self.local_heads()) * u64::from(self.spec.head_dim_v);
         if u32::try_from(features).is_err() {
             found.push(Reason::unsupported(format!(
                 "heads of a rank * head_dim_v = {} * {} is more than {}",
                 self.local_heads(),
-                self.head_dim_v,
+                self.spec.head_dim_v,
                 u32::MAX
             )));
         } else if let Some(product) = self.product(self.planned_rows()) {
@@ -337,7 +288,7 @@ impl Problem {
 
     /// Bytes that the buffers of this rank's q, k, v, o and y must hold, in this order.
     pub(super) fn operand_bytes(&self) -> [u128; 5] {
-        let size = self.dtype.size_bytes() as u128;
+        let size = self.spec.dtype.size_bytes() as u128;
         let mut bytes = [0; 5];
         for run in if self.has_attention { self.runs() } else { Vec::new() } {
             let shape = self.attention(&run).shape();
@@ -354,7 +305,7 @@ impl Problem {
 
     /// Bytes at which the q, k, v and o of a run start.
     pub(super) fn offsets(&self, run: &Run, shape: &Shape) -> [u128; 4] {
-        let size = self.dtype.size_bytes() as u128;
+        let size = self.spec.dtype.size_bytes() as u128;
         let (row, key) = (u128::from(run.first_row) * size, u128::from(run.first_key) * size);
         let at = |place: u128, stride: [u64; 3]| place * u128::from(stride[1]);
         [at(row, shape.q_stride), at(key, shape.k_stride), at(key, shape.v_stride), at(row, shape.o_stride)]
@@ -366,25 +317,25 @@ impl Problem {
         for (name, value) in [
             ("ranks", self.ranks),
             ("hidden", self.hidden),
-            ("num_heads", self.num_heads),
-            ("num_heads_k", self.num_heads_k),
+            ("num_heads", self.spec.num_heads),
+            ("num_heads_k", self.spec.num_heads_k),
         ] {
             if value == 0 {
                 invalid(format!("{name} = 0, wanted at least 1"));
             }
         }
-        if self.ranks > 0 && !self.num_heads.is_multiple_of(self.ranks) {
-            invalid(format!("num_heads = {}, a multiple of ranks = {} wanted", self.num_heads, self.ranks));
+        if self.ranks > 0 && !self.spec.num_heads.is_multiple_of(self.ranks) {
+            invalid(format!("num_heads = {}, a multiple of ranks = {} wanted", self.spec.num_heads, self.ranks));
         }
-        let (ranks, heads_k) = (self.ranks.max(1), self.num_heads_k.max(1));
+        let (ranks, heads_k) = (self.ranks.max(1), self.spec.num_heads_k.max(1));
         if !heads_k.is_multiple_of(ranks) && !ranks.is_multiple_of(heads_k) {
             invalid(format!("num_heads_k = {heads_k}, a multiple or a divisor of ranks = {ranks} wanted"));
         }
-        if self.num_heads_k > 0 && !self.num_heads.is_multiple_of(heads_k) {
-            invalid(format!("num_heads = {}, a multiple of num_heads_k = {heads_k} wanted", self.num_heads));
+        if self.spec.num_heads_k > 0 && !self.spec.num_heads.is_multiple_of(heads_k) {
+            invalid(format!("num_heads = {}, a multiple of num_heads_k = {heads_k} wanted", self.spec.num_heads));
         }
-        if !matches!(self.dtype, DType::F16 | DType::Bf16) {
-            invalid(format!("dtype = {}, f16 or bf16 wanted", self.dtype));
+        if !matches!(self.spec.dtype, DType::F16 | DType::Bf16) {
+            invalid(format!("dtype = {}, f16 or bf16 wanted", self.spec.dtype));
         }
         for (name, rows) in
             [("rows", self.sequences.sum(|s| s.seqlen_q)), ("keys", self.sequences.sum(|s| s.seqlen_k))]
@@ -426,32 +377,29 @@ impl Problem {
             let [row, head] = given.unwrap_or(dense(heads, dim));
             Some([u64::from(rows).saturating_mul(row), row, head])
         };
+        let spec = AttentionSpec { num_heads: heads, num_heads_k: heads_k, ..self.spec };
         attention::Problem {
+            spec,
             seqlen_k,
-            num_heads_k: heads_k,
-            head_dim_v: self.head_dim_v,
-            score_dtype: self.score_dtype,
-            mask: self.mask,
-            softmax_scale: self.softmax_scale,
-            q_stride: stride(self.q_stride, seqlen_q, heads, self.head_dim),
-            k_stride: stride(self.k_stride, seqlen_k, heads_k, self.head_dim),
-            v_stride: stride(self.v_stride, seqlen_k, heads_k, self.head_dim_v),
-            ..attention::Problem::new(self.dtype, [run.count, seqlen_q, heads, self.head_dim])
+            q_stride: stride(self.q_stride, seqlen_q, heads, spec.head_dim),
+            k_stride: stride(self.k_stride, seqlen_k, heads_k, spec.head_dim),
+            v_stride: stride(self.v_stride, seqlen_k, heads_k, spec.head_dim_v),
+            ..attention::Problem::new(spec.dtype, [run.count, seqlen_q, heads, spec.head_dim])
         }
     }
 
     /// Where the rows of this rank's q, k and v lie: bytes of a row, and its repetitions.
     pub(super) fn steps(&self) -> [(u64, [Step; 2]); 3] {
-        let size = self.dtype.size_bytes() as u64;
+        let size = self.spec.dtype.size_bytes() as u64;
         let tensor = |given: Option<[u64; 2]>, rows: u64, heads: u32, dim: u32| {
             let [row, head] = given.unwrap_or(dense(heads, dim)).map(|stride| stride.saturating_mul(size));
             let steps = [Step { extent: rows, bytes: row }, Step { extent: u64::from(heads), bytes: head }];
             (u64::from(dim) * size, steps)
         };
         [
-            tensor(self.q_stride, self.rows(), self.local_heads(), self.head_dim),
-            tensor(self.k_stride, self.keys(), self.local_heads_k(), self.head_dim),
-            tensor(self.v_stride, self.keys(), self.local_heads_k(), self.head_dim_v),
+            tensor(self.q_stride, self.rows(), self.local_heads(), self.spec.head_dim),
+            tensor(self.k_stride, self.keys(), self.local_heads_k(), self.spec.head_dim),
+            tensor(self.v_stride, self.keys(), self.local_heads_k(), self.spec.head_dim_v),
         ]
     }
 
@@ -460,7 +408,7 @@ impl Problem {
         match self.linear {
             Linear::Weight(layout) => {
                 let extents = [rows, self.hidden, self.in_features()];
-                Some(matmul::Problem::new(self.dtype, extents).with_b_layout(layout))
+                Some(matmul::Problem::new(self.spec.dtype, extents).with_b_layout(layout))
             }
             Linear::Caller { .. } => None,
         }

@@ -1,6 +1,7 @@
 //! The vocabulary that operators and engines share, below all of them: what a tensor, a mask and a shape are, and how one is
 //! refused. Nothing here knows a chip, a kernel or a driver; only the classes of [`Error`] read the codes of CANN's interfaces.
 
+mod attention;
 mod dtype;
 mod error;
 mod footprint;
@@ -9,6 +10,8 @@ mod reason;
 mod shape;
 mod tensor;
 
+pub(crate) use attention::spec_builders;
+pub use attention::AttentionSpec;
 pub use dtype::DType;
 pub use error::{DriverCode, Error, ErrorKind, Result};
 pub(crate) use footprint::{too_many_bytes, Footprint};

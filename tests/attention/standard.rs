@@ -144,7 +144,7 @@ fn interleavings() {
 #[test]
 fn what_it_cannot_do_is_refused() {
     let mut wrong = problem(&case(DType::F16, [4, 24577], [2, 1], [32, 32], Mask::None));
-    wrong.mask = Mask::Window { left: Some(1), right: None };
+    wrong.spec.mask = Mask::Window { left: Some(1), right: None };
     let error = plan(&wrong, DType::Bf16, soc()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(

@@ -52,8 +52,8 @@ fn problems() -> Vec<Problem> {
 fn k_and_v_of_a_group_stay_in_l2() {
     for problem in problems() {
         let plan = plan(&problem, soc()).unwrap();
-        let sharers = problem.num_heads / problem.num_heads_k;
-        let (heads, group) = (problem.batch * problem.num_heads, plan.group_heads());
+        let sharers = problem.spec.num_heads / problem.spec.num_heads_k;
+        let (heads, group) = (problem.batch * problem.spec.num_heads, plan.group_heads());
         assert!(group.is_multiple_of(sharers), "{problem:?}: {group} heads");
         let head_k = u64::from(problem.seqlen_k) * (128 + 128) * 2;
         let bytes = |heads: u32| u64::from(heads / sharers) * head_k;
@@ -72,7 +72,7 @@ fn k_and_v_of_a_group_stay_in_l2() {
         // Order within a round is that of cores, so only whole rounds are compared.
         for round in dealt(&plan).chunks(plan.num_cores() as usize) {
             let groups: BTreeSet<u32> =
-                round.iter().map(|i| (i.batch * problem.num_heads + i.head) / group).collect();
+                round.iter().map(|i| (i.batch * problem.spec.num_heads + i.head) / group).collect();
             assert!(groups.len() <= 2 + plan.num_cores() as usize / (group * plan.num_blocks_m()) as usize);
             let first = *groups.first().unwrap();
             assert!(last.is_none_or(|last| first <= last), "{problem:?}: group {first} behind {last:?}");
@@ -99,7 +99,7 @@ fn work_is_even_with_groups() {
         let largest = loads.iter().copied().fold(0.0, f64::max);
         let heaviest = cycles.iter().copied().fold(0.0, f64::max);
         // Turning points between groups cost a little more than dealing along one slope.
-        let slack = if plan.group_heads() < problem.batch * problem.num_heads { 1.25 } else { 1.0 };
+        let slack = if plan.group_heads() < problem.batch * problem.spec.num_heads { 1.25 } else { 1.0 };
         assert!(largest <= mean + slack * heaviest, "{problem:?}: {largest}, mean {mean}, item {heaviest}");
         for (known, load) in plan.core_loads().iter().zip(loads) {
             assert!((known.cycles - load).abs() <= 1e-9 * load, "{problem:?}: {} and {load}", known.cycles);

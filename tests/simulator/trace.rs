@@ -169,9 +169,9 @@ fn bytes_moved_are_those_that_the_plan_asks_for() {
         assert_eq!((report.traffic.read_bytes, report.traffic.written_bytes), (sum(true), sum(false)));
         assert_eq!(report.summary().pipe_gm_bytes.values().sum::<u64>(), report.gm_bytes());
         // All extents are multiples of 16, so that the Cube multiplies nothing else.
-        let heads = u64::from(problem.batch * problem.num_heads);
+        let heads = u64::from(problem.batch * problem.spec.num_heads);
         let pairs = u64::from(problem.seqlen_q) * u64::from(problem.seqlen_k);
-        let macs = heads * pairs * u64::from(problem.head_dim + problem.head_dim_v);
+        let macs = heads * pairs * u64::from(problem.spec.head_dim + problem.spec.head_dim_v);
         assert_eq!(report.cube_macs, macs, "{problem:?}");
     }
 }

@@ -50,7 +50,7 @@ pub fn problem(case: &Case) -> Problem {
         .with_score_dtype(c.score_dtype)
         .with_mask(c.mask)
         .with_lse();
-    problem.softmax_scale = c.softmax_scale;
+    problem.spec.softmax_scale = c.softmax_scale;
     let stride = |shape| Some(strides(c.layout, shape).0);
     problem.q_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim]);
     problem.k_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim]);

@@ -97,7 +97,7 @@ fn problem(batch: u32, num_heads: u32, seqlen: u32) -> Problem {
 }
 
 fn pairs(p: &Problem) -> u64 {
-    u64::from(p.batch) * u64::from(p.num_heads) * u64::from(p.seqlen_q) * u64::from(p.seqlen_k)
+    u64::from(p.batch) * u64::from(p.spec.num_heads) * u64::from(p.seqlen_q) * u64::from(p.seqlen_k)
 }
 
 /// A section in the making.
@@ -109,7 +109,7 @@ struct Table {
 impl Table {
     /// A case with L2 as the case before has left it.
     fn warm(&self, op: Op, problem: Problem) -> Workload {
-        let scores = if op == Op::Standard { problem.dtype } else { problem.score_dtype };
+        let scores = if op == Op::Standard { problem.spec.dtype } else { problem.spec.score_dtype };
         let problem = problem.with_score_dtype(scores);
         Workload { op, problem, soc: self.soc, tiling: None, sample_rows: None, is_warm: true }
     }
@@ -117,7 +117,7 @@ impl Table {
     /// A case of `flash_fwd` with an empty L2; a sample of it where it would take too long.
     fn cold(&self, problem: Problem) -> Result<Workload> {
         let whole = Workload { is_warm: false, ..self.warm(Op::FlashFwd, problem) };
-        if problem.mask != Mask::None || pairs(&problem) <= SAMPLED_ABOVE {
+        if problem.spec.mask != Mask::None || pairs(&problem) <= SAMPLED_ABOVE {
             return Ok(whole);
         }
         whole.sample()

@@ -48,7 +48,7 @@ impl<T: Values> Layer<T> {
             |len: u64, scale: f32| -> Vec<T> { (0..len).map(|_| T::round(normal(rng) * scale)).collect() };
         let p = &problem;
         let [heads, heads_k, dim, dim_v] =
-            [p.num_heads, p.num_heads_k, p.head_dim, p.head_dim_v].map(u64::from);
+            [p.spec.num_heads, p.spec.num_heads_k, p.spec.head_dim, p.spec.head_dim_v].map(u64::from);
         Self {
             q: tensor(p.rows() * heads * dim, 1.0),
             k: tensor(p.keys() * heads_k * dim, 1.0),
@@ -65,8 +65,8 @@ impl<T: Values> Layer<T> {
             values.chunks(all).flat_map(|row| &row[first..last]).copied().collect()
         };
         let (heads, heads_k) = (p.heads_of(rank), p.heads_k_of(rank));
-        let features = (p.num_heads * p.head_dim_v) as usize;
-        let [first, last] = [heads.start, heads.end].map(|h| (h * p.head_dim_v) as usize);
+        let features = (p.spec.num_heads * p.spec.head_dim_v) as usize;
+        let [first, last] = [heads.start, heads.end].map(|h| (h * p.spec.head_dim_v) as usize);
         let hidden = p.hidden as usize;
         let weight = match p.linear {
             Linear::Weight(BLayout::Nk) => {
@@ -77,9 +77,9 @@ impl<T: Values> Layer<T> {
         let o: Vec<T> =
             self.o(reference::same_precision::<T>, |x| x).into_iter().map(|x| T::round(x as f32)).collect();
         Shard {
-            q: columns(&self.q, p.num_heads, heads.clone(), p.head_dim),
-            k: columns(&self.k, p.num_heads_k, heads_k.clone(), p.head_dim),
-            v: columns(&self.v, p.num_heads_k, heads_k, p.head_dim_v),
+            q: columns(&self.q, p.spec.num_heads, heads.clone(), p.spec.head_dim),
+            k: columns(&self.k, p.spec.num_heads_k, heads_k.clone(), p.spec.head_dim),
+            v: columns(&self.v, p.spec.num_heads_k, heads_k, p.spec.head_dim_v),
             o: o.chunks(features).flat_map(|row| &row[first..last]).copied().collect(),
             weight,
         }
@@ -90,7 +90,7 @@ impl<T: Values> Layer<T> {
         let convert = |values: &[T]| -> Vec<U> { values.iter().map(|&x| convert(x)).collect() };
         let p = &self.problem;
         let [heads, heads_k, dim, dim_v] =
-            [p.num_heads, p.num_heads_k, p.head_dim, p.head_dim_v].map(|x| x as usize);
+            [p.spec.num_heads, p.spec.num_heads_k, p.spec.head_dim, p.spec.head_dim_v].map(|x| x as usize);
         let (mut o, mut row, mut key) = (Vec::new(), 0, 0);
         for sequence in p.sequences.iter() {
             let params = Params {
@@ -101,8 +101,8 @@ impl<T: Values> Layer<T> {
                 head_dim_v: dim_v,
                 seqlen_q: sequence.seqlen_q as usize,
                 seqlen_k: sequence.seqlen_k as usize,
-                softmax_scale: p.softmax_scale.map_or(1.0 / (dim as f64).sqrt(), f64::from),
-                mask: p.mask,
+                softmax_scale: p.spec.softmax_scale.map_or(1.0 / (dim as f64).sqrt(), f64::from),
+                mask: p.spec.mask,
             };
             let (rows, keys) = (params.seqlen_q, params.seqlen_k);
             let q = convert(&self.q[row * heads * dim..(row + rows) * heads * dim]);
@@ -177,6 +177,6 @@ impl<T: Values> Layer<T> {
     pub(crate) fn check(&self, y: &[u8]) -> Result<(), String> {
         let got = wide::<T>(&bytemuck::pod_collect_to_vec(y));
         let shape = [1, self.problem.rows() as usize, 1, self.problem.hidden as usize];
-        check_o(&got, &self.exact(), &self.plain(), unit(self.problem.dtype), shape)
+        check_o(&got, &self.exact(), &self.plain(), unit(self.problem.spec.dtype), shape)
     }
 }

@@ -128,7 +128,7 @@ fn without_transfers_every_block_computes_the_same() {
         assert!(plan.blocks().len() > 1, "{plan}");
         let alone = plan.without_transfers();
         assert_eq!(alone.predicted_overlap_us(), 0.0);
-        assert_eq!((alone.problem().ranks, alone.problem().num_heads), (1, 5));
+        assert_eq!((alone.problem().ranks, alone.problem().spec.num_heads), (1, 5));
         assert_eq!(alone.blocks().len(), plan.blocks().len());
         for (own, block) in alone.blocks().iter().zip(plan.blocks()) {
             assert_eq!((&own.rows, own.num_launches()), (&block.rows, block.num_launches()));

@@ -60,7 +60,7 @@ impl Run {
             .with_context(|| format!("{} is not a safetensors file", input()))?;
         let operands = Operands::find(&file, self.layout).with_context(input)?;
         let mut problem = operands.problem().with_mask(self.mask).with_score_dtype(self.score_dtype);
-        problem.softmax_scale = self.softmax_scale;
+        problem.spec.softmax_scale = self.softmax_scale;
 
         let device = Device::open(&self.device)?;
         let plan = attention::plan(&problem, device.soc())?;
@@ -70,8 +70,8 @@ impl Run {
         let Computed { o, lse, host_time } = computed?;
 
         let [batch, seqlen_q, num_heads, _] = operands.q.shape;
-        let shape = [batch, seqlen_q, num_heads, problem.head_dim_v];
-        let (dtype, layout, is_unbatched) = (problem.dtype, self.layout, operands.q.is_unbatched);
+        let shape = [batch, seqlen_q, num_heads, problem.spec.head_dim_v];
+        let (dtype, layout, is_unbatched) = (problem.spec.dtype, self.layout, operands.q.is_unbatched);
         let results = Results { dtype, shape, layout, is_unbatched, o: &o, lse: &lse };
         output.write_bytes(&results.file()?)?;
         print(summary(&device, &plan, self.layout, host_time))

@@ -35,7 +35,7 @@ pub(crate) fn run(operator: &FlashAttention) -> Result<Comparison> {
         .with_seqlen_k(u32::try_from(SEQLEN_K)?)
         .with_num_heads_k(1)
         .with_mask(Mask::Causal);
-    problem.softmax_scale = Some(0.125);
+    problem.spec.softmax_scale = Some(0.125);
     let [q, k, v] = operands();
     let o = on_device(operator, &problem, [&q, &k, &v])?;
 

@@ -58,7 +58,7 @@ impl Trace {
         }
         let output = self.output.as_deref().map(|path| Output::check(path, None)).transpose()?;
         let problem = self.shape.problem();
-        let scores = self.kernel.scores(self.shape.score_dtype(), problem.dtype);
+        let scores = self.kernel.scores(self.shape.score_dtype(), problem.spec.dtype);
         let workload = Workload {
             op: self.kernel,
             problem: problem.with_score_dtype(scores),
