@@ -200,7 +200,8 @@ impl Layer {
     fn exact(&self, problem: &Problem) -> Vec<f64> {
         let Tensors { q, k, v, weight } = &self.0;
         let [rows, _, _, hidden] = sizes(problem);
-        let [heads, heads_k, dim] = [problem.spec.num_heads, problem.spec.num_heads_k, HEAD_DIM].map(|x| x as usize);
+        let [heads, heads_k, dim] =
+            [problem.spec.num_heads, problem.spec.num_heads_k, HEAD_DIM].map(|x| x as usize);
         let params = Params {
             batch: 1,
             num_heads: heads,

@@ -101,7 +101,12 @@ impl Workload {
         if matches!(self.op, Op::FlashFwd | Op::Standard) {
             return Ok(());
         }
-        ensure!(p.spec.mask == Mask::None, "{}: mask {} given; it has none, wanted --mask none", self.op, p.spec.mask);
+        ensure!(
+            p.spec.mask == Mask::None,
+            "{}: mask {} given; it has none, wanted --mask none",
+            self.op,
+            p.spec.mask
+        );
         let scores = p.spec.score_dtype;
         ensure!(
             scores == DType::F32,
@@ -214,7 +219,8 @@ impl Workload {
     fn copied_bytes(&self) -> Result<u64> {
         let p = &self.problem;
         let sizes = [p.batch, p.seqlen_q, p.spec.num_heads, p.spec.head_dim];
-        let bytes = sizes.iter().try_fold(p.spec.dtype.size_bytes() as u64, |all, &n| all.checked_mul(n.into()));
+        let bytes =
+            sizes.iter().try_fold(p.spec.dtype.size_bytes() as u64, |all, &n| all.checked_mul(n.into()));
         let bytes = bytes.filter(|&bytes| bytes <= self.soc.hbm_bytes);
         bytes.with_context(|| {
             format!(

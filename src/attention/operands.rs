@@ -1,7 +1,7 @@
 //! The operands of an attention launch, as its plan wants them.
 
 use super::{Args, Plan};
-use crate::runtime::{refuse_with, Named, Operand, Place, Step};
+use crate::runtime::{refuse_with, MemoryRange, Named, Operand, Repeat};
 use crate::spec::Shape;
 use crate::Result;
 
@@ -13,13 +13,13 @@ pub(crate) const WORKSPACE_ALIGNMENT: u64 = 512;
 /// Where the operands of a launch lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
-    q: Place,
-    k: Place,
-    v: Place,
-    mask: Place,
-    o: Place,
-    lse: Option<Place>,
-    workspace: Place,
+    q: MemoryRange,
+    k: MemoryRange,
+    v: MemoryRange,
+    mask: MemoryRange,
+    o: MemoryRange,
+    lse: Option<MemoryRange>,
+    workspace: MemoryRange,
 }
 
 impl Places {
@@ -30,7 +30,7 @@ impl Places {
             v: args.v.into(),
             mask: mask.into(),
             o: args.o.into(),
-            lse: args.lse.map(Place::from),
+            lse: args.lse.map(MemoryRange::from),
             workspace: args.workspace.into(),
         }
     }
@@ -62,14 +62,14 @@ impl Places {
 }
 
 /// q, k, v and o of a shape.
-pub(crate) fn tensors(s: &Shape, [q, k, v, o]: [impl Into<Place>; 4]) -> [Named; 4] {
+pub(crate) fn tensors(s: &Shape, [q, k, v, o]: [impl Into<MemoryRange>; 4]) -> [Named; 4] {
     let [q_bytes, k_bytes, v_bytes, o_bytes, _] = s.operand_bytes();
     let element = s.dtype.size_bytes() as u64;
     let rows = |named: Named, seqlen: u32, heads: u32, dim: u32, stride: [u64; 3]| {
         let steps = [s.batch, seqlen, heads].map(u64::from).into_iter().zip(stride);
         named.with_rows(
             u64::from(dim) * element,
-            steps.map(|(extent, stride)| Step { extent, bytes: stride.saturating_mul(element) }),
+            steps.map(|(extent, stride)| Repeat { extent, bytes: stride.saturating_mul(element) }),
         )
     };
     [
@@ -87,8 +87,8 @@ mod tests {
     use crate::{DType, Soc};
 
     /// `len_bytes` bytes, of a buffer of its own for every `number`.
-    fn bytes(number: u64, len_bytes: u64) -> Place {
-        Place { address: number << 32, offset_bytes: 0, len_bytes }
+    fn bytes(number: u64, len_bytes: u64) -> MemoryRange {
+        MemoryRange { address: number << 32, offset_bytes: 0, len_bytes }
     }
 
     fn exact(plan: &Plan) -> Places {
@@ -144,7 +144,7 @@ mod tests {
     fn offsets_count() {
         let plan = plan_with_lse();
         let exact = exact(&plan);
-        let at = |offset_bytes, len_bytes| Place { address: 8 << 32, offset_bytes, len_bytes };
+        let at = |offset_bytes, len_bytes| MemoryRange { address: 8 << 32, offset_bytes, len_bytes };
         assert!(Places { q: at(2, 25602), ..exact }.check(&plan).is_ok());
         let short = Places { k: at(64, 12800), ..exact };
         refuses(&plan, short, "k has 12736 bytes from byte 64, the plan needs 12800");

@@ -133,8 +133,16 @@ impl Problem {
     /// The planner's input: every default filled in.
     #[allow(clippy::cast_possible_truncation, reason = "1/sqrt(head_dim) in f64, rounded once to f32")]
     pub fn shape(&self) -> Shape {
-        let AttentionSpec { dtype, num_heads, num_heads_k, head_dim, head_dim_v, score_dtype, mask, softmax_scale } =
-            self.spec;
+        let AttentionSpec {
+            dtype,
+            num_heads,
+            num_heads_k,
+            head_dim,
+            head_dim_v,
+            score_dtype,
+            mask,
+            softmax_scale,
+        } = self.spec;
         let dense = |seqlen, heads, dim| self.layout.strides(seqlen, heads, dim);
         // A head_dim that is refused brings no refusal of a scale that nobody gave.
         let default_scale = || (1.0 / f64::from(head_dim.clamp(1, MAX_HEAD_DIM)).sqrt()) as f32;

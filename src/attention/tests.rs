@@ -232,7 +232,8 @@ fn a_row_behind_the_limit_of_the_gap_is_a_fault_on_the_machine() {
 
 #[test]
 fn all_reasons_come_at_once() {
-    let problem = with(|spec| spec.dtype = DType::F32, good().with_num_heads_k(3).with_softmax_scale(f32::NAN));
+    let problem =
+        with(|spec| spec.dtype = DType::F32, good().with_num_heads_k(3).with_softmax_scale(f32::NAN));
     refuses(
         problem,
         InvalidArgument,

@@ -99,7 +99,7 @@ impl Matmul {
 /// C of a product that sums nothing.
 fn zero(stream: &Stream, plan: &Plan, c: Operand<'_>) -> Result<()> {
     let [.., matrix] = plan.problem().matrices();
-    let (starts, len) = matrix.runs();
+    let (starts, len) = matrix.pieces();
     // `operands` has found the buffer to hold them all, so each fits.
     let fits = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     for start in starts {

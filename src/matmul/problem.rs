@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::runtime::{Named, Operand, Step};
+use crate::runtime::{Named, Operand, Repeat};
 use crate::spec::{too_many_bytes, Footprint, Reason};
 use crate::{DType, Soc};
 
@@ -209,7 +209,7 @@ impl Matrix {
             true => Named::written(self.name, operand, bytes, size),
             false => Named::read(self.name, operand, bytes, size),
         };
-        let steps = self.dimensions().map(|(_, extent, stride)| Step {
+        let steps = self.dimensions().map(|(_, extent, stride)| Repeat {
             extent: u64::from(extent),
             bytes: stride.saturating_mul(size),
         });
@@ -285,7 +285,7 @@ impl Matrix {
     }
 
     /// The rows of a matrix that is not empty, as few ranges of bytes without gaps as there are: where they start, and their length.
-    pub(super) fn runs(&self) -> (impl Iterator<Item = u64>, u64) {
+    pub(super) fn pieces(&self) -> (impl Iterator<Item = u64>, u64) {
         let size = self.dtype.size_bytes() as u64;
         let mut order = self.dimensions();
         order.sort_by_key(|&(_, _, stride)| stride);

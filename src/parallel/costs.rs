@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::problem::{Linear, Problem, Run};
+use super::problem::{Batch, Linear, Problem};
 use super::schedule::Cost;
 use crate::soc::Collective;
 use crate::{attention, matmul, Error, Result, Soc};
@@ -17,20 +17,20 @@ const ROWS: u32 = 128;
 pub(super) struct Cut {
     /// The first row behind it.
     pub(super) row: u32,
-    /// Items behind it are launched before it, up to what fills a round on the cores; rounds are counted from the first item of a run.
+    /// Items behind it are launched before it, up to what fills a round on the cores; rounds are counted from the first item of a batch.
     pub(super) fills_round: bool,
 }
 
-/// A run with its plan.
+/// A batch with its plan.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct PlannedRun {
-    pub(super) run: Run,
+pub(super) struct PlannedBatch {
+    pub(super) batch: Batch,
     pub(super) plan: attention::Plan,
 }
 
-impl PlannedRun {
+impl PlannedBatch {
     fn rows(&self) -> Range<u32> {
-        self.run.first_row..self.run.first_row + self.run.count * self.run.sequence.seqlen_q
+        self.batch.first_row..self.batch.first_row + self.batch.count * self.batch.sequence.seqlen_q
     }
 
     fn block_m(&self) -> u32 {
@@ -42,10 +42,10 @@ impl PlannedRun {
         u64::from(self.plan.num_blocks_m()) * u64::from(self.plan.shape().num_heads)
     }
 
-    /// Items that are launched before a cut: all that the rows before it need, and what else of this run is to fill the round.
+    /// Items that are launched before a cut: all that the rows before it need, and what else of this batch is to fill the round.
     fn items_before(&self, cut: Cut) -> u64 {
         let own = self.rows();
-        let (row, seqlen) = (cut.row.clamp(own.start, own.end) - own.start, self.run.sequence.seqlen_q);
+        let (row, seqlen) = (cut.row.clamp(own.start, own.end) - own.start, self.batch.sequence.seqlen_q);
         let blocks = u64::from((row % seqlen).div_ceil(self.block_m()));
         let needed =
             u64::from(row / seqlen) * self.sequence_items() + blocks * u64::from(self.plan.shape().num_heads);
@@ -73,7 +73,7 @@ impl PlannedRun {
 pub(super) struct Work {
     pub(super) problem: Problem,
     pub(super) soc: Soc,
-    pub(super) runs: Vec<PlannedRun>,
+    pub(super) batches: Vec<PlannedBatch>,
     /// Tiling of the projection of all rows.
     pub(super) tiling: Option<matmul::Tiling>,
 }
@@ -81,7 +81,7 @@ pub(super) struct Work {
 /// Launches of one block.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Launches {
-    /// Each with the place of its run.
+    /// Each with the place of its batch.
     pub(super) attention: Vec<(usize, attention::Plan)>,
     pub(super) product: Option<matmul::Plan>,
 }
@@ -96,9 +96,10 @@ pub(super) fn num_kernels(attention_launches: usize, has_product: bool) -> usize
 
 impl Work {
     pub(super) fn new(problem: &Problem, soc: &Soc) -> Result<Self> {
-        let planned =
-            |run: Run| Ok(PlannedRun { run, plan: attention::plan(&problem.attention(&run), soc)? });
-        let runs = if problem.has_attention { problem.runs() } else { Vec::new() };
+        let planned = |batch: Batch| {
+            Ok(PlannedBatch { batch, plan: attention::plan(&problem.attention(&batch), soc)? })
+        };
+        let batches = if problem.has_attention { problem.batches() } else { Vec::new() };
         let tiling = match problem.product(problem.planned_rows()) {
             Some(product) => Some(matmul::plan(&product, soc)?.tiling()),
             None => None,
@@ -106,7 +107,7 @@ impl Work {
         Ok(Self {
             problem: problem.clone(),
             soc: soc.clone(),
-            runs: runs.into_iter().map(planned).collect::<Result<_>>()?,
+            batches: batches.into_iter().map(planned).collect::<Result<_>>()?,
             tiling,
         })
     }
@@ -120,14 +121,14 @@ impl Work {
     pub(super) fn places(&self) -> Vec<u32> {
         let rows = self.rows();
         let mut places: Vec<u32> = if self.problem.has_attention {
-            let of_run = |r: &PlannedRun| {
-                let (own, seqlen) = (r.rows(), r.run.sequence.seqlen_q);
+            let of_batch = |r: &PlannedBatch| {
+                let (own, seqlen) = (r.rows(), r.batch.sequence.seqlen_q);
                 let sequences = own.step_by(seqlen as usize);
                 sequences
                     .flat_map(move |first| (0..seqlen).step_by(ROWS as usize).map(move |row| first + row))
                     .collect::<Vec<_>>()
             };
-            self.runs.iter().flat_map(of_run).collect()
+            self.batches.iter().flat_map(of_batch).collect()
         } else {
             (0..rows).step_by(ROWS as usize).collect()
         };
@@ -138,8 +139,9 @@ impl Work {
     /// The ways to cut at these rows: filling rounds is one only where it launches other items.
     pub(super) fn cuts(&self, rows: &[u32]) -> Vec<Cut> {
         let differs = |row: u32| {
-            let items =
-                |fills_round| self.runs.iter().map(move |run| run.items_before(Cut { row, fills_round }));
+            let items = |fills_round| {
+                self.batches.iter().map(move |batch| batch.items_before(Cut { row, fills_round }))
+            };
             items(false).ne(items(true))
         };
         let of_row = |&row: &u32| {
@@ -151,14 +153,15 @@ impl Work {
 
     /// Whether a block can lie between two cuts: it has rows, and what is launched before its begin is not more than before its end.
     pub(super) fn is_block(&self, [first, end]: [Cut; 2]) -> bool {
-        first.row < end.row && self.runs.iter().all(|run| run.items_before(first) <= run.items_before(end))
+        first.row < end.row
+            && self.batches.iter().all(|batch| batch.items_before(first) <= batch.items_before(end))
     }
 
     pub(super) fn launches(&self, cuts: [Cut; 2]) -> Result<Launches> {
         let mut attention = Vec::new();
-        for (place, run) in self.runs.iter().enumerate() {
-            if let Some(items) = run.items(cuts) {
-                attention.push((place, run.part(items)?));
+        for (place, batch) in self.batches.iter().enumerate() {
+            if let Some(items) = batch.items(cuts) {
+                attention.push((place, batch.part(items)?));
             }
         }
         Ok(Launches { attention, product: self.product(cuts[1].row - cuts[0].row)? })
@@ -190,7 +193,7 @@ impl Work {
 /// Predicted model times of blocks. What blocks have in common is computed once.
 pub(super) struct Costs<'a> {
     work: &'a Work,
-    /// Of launches of a run: its place, and items of it.
+    /// Of launches of a batch: its place, and items of it.
     parts: HashMap<(usize, Range<u64>), f64>,
     /// Of the projection of so many rows.
     products: HashMap<u32, f64>,
@@ -209,14 +212,14 @@ impl<'a> Costs<'a> {
         let work = self.work;
         let mut compute_us = 0.0;
         let mut attention_launches = 0;
-        for (place, run) in work.runs.iter().enumerate() {
-            let Some(items) = run.items(cuts) else { continue };
-            // Every sequence of a run costs the same.
-            let first = items.start % run.sequence_items();
+        for (place, batch) in work.batches.iter().enumerate() {
+            let Some(items) = batch.items(cuts) else { continue };
+            // Every sequence of a batch costs the same.
+            let first = items.start % batch.sequence_items();
             let items = first..first + (items.end - items.start);
             compute_us += match self.parts.entry((place, items.clone())) {
                 Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(slot) => *slot.insert(run.part(items)?.predicted_us()),
+                Entry::Vacant(slot) => *slot.insert(batch.part(items)?.predicted_us()),
             };
             attention_launches += 1;
         }
@@ -261,13 +264,13 @@ mod tests {
     use crate::DType;
 
     /// Items that the rows before `row` need, counted one by one.
-    fn needed(run: &PlannedRun, row: u32) -> u64 {
-        let heads = u64::from(run.plan.shape().num_heads);
+    fn needed(batch: &PlannedBatch, row: u32) -> u64 {
+        let heads = u64::from(batch.plan.shape().num_heads);
         let blocks = |first: u32| {
-            let starts = (0..run.run.sequence.seqlen_q).step_by(run.block_m() as usize);
+            let starts = (0..batch.batch.sequence.seqlen_q).step_by(batch.block_m() as usize);
             starts.filter(|start| first + start < row).count() as u64
         };
-        run.rows().step_by(run.run.sequence.seqlen_q as usize).map(|first| blocks(first) * heads).sum()
+        batch.rows().step_by(batch.batch.sequence.seqlen_q as usize).map(|first| blocks(first) * heads).sum()
     }
 
     #[test]
@@ -277,31 +280,31 @@ mod tests {
         let problem = Problem::new(DType::F16, [1, 1, 40, 128], 5120, 8).with_mask(Mask::Causal);
         let soc = Soc::by_name("Ascend910B2").unwrap();
         let work = Work::new(&problem.with_sequences(sequences.to_vec()), soc).unwrap();
-        assert_eq!(work.runs.len(), 4);
+        assert_eq!(work.batches.len(), 4);
         let cuts = work.cuts(&work.places());
         assert!(cuts.iter().filter(|cut| cut.fills_round).count() > 10, "{cuts:?}");
         let mut filled = 0;
         for seed in 0..100 {
             let rng = &mut fastrand::Rng::with_seed(seed);
-            let mut launched = vec![0; work.runs.len()];
+            let mut launched = vec![0; work.batches.len()];
             let mut at = 0;
             while at + 1 < cuts.len() {
                 let to = (at + 1 + rng.usize(0..30)).min(cuts.len() - 1);
                 let Some(to) = (to..cuts.len()).find(|&to| work.is_block([cuts[at], cuts[to]])) else {
                     panic!("no block leads on from {:?}", cuts[at]);
                 };
-                for (run, launched) in work.runs.iter().zip(&mut launched) {
-                    if let Some(items) = run.items([cuts[at], cuts[to]]) {
+                for (batch, launched) in work.batches.iter().zip(&mut launched) {
+                    if let Some(items) = batch.items([cuts[at], cuts[to]]) {
                         assert_eq!(items.start, *launched);
                         *launched = items.end;
                     }
-                    let needed = needed(run, cuts[to].row);
+                    let needed = needed(batch, cuts[to].row);
                     assert!(*launched >= needed, "{:?}: {launched} of {needed} items", cuts[to]);
                     filled += u32::from(*launched > needed);
                 }
                 at = to;
             }
-            let all: Vec<u64> = work.runs.iter().map(|run| run.plan.num_items()).collect();
+            let all: Vec<u64> = work.batches.iter().map(|batch| batch.plan.num_items()).collect();
             assert_eq!(launched, all);
         }
         assert!(filled > 100, "{filled}");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::costs::PlannedRun;
+use super::costs::PlannedBatch;
 use super::{AttentionMatmul, Block, Plan};
 use crate::attention::{self, Operand};
 use crate::matmul;
@@ -210,9 +210,9 @@ impl TilingAllReduce {
     fn compute(&self, stream: &Stream, plan: &Plan, block: &Block, args: &mut Args<'_>) -> Result<()> {
         let (launches, rows) = (&block.launches, &block.rows);
         let mut parts = Vec::new();
-        for (run, part) in &launches.attention {
+        for (batch, part) in &launches.attention {
             let Some(given) = &args.attention else { continue };
-            parts.push((part, run_args(plan, &plan.work.runs[*run], given, args.o)?));
+            parts.push((part, batch_args(plan, &plan.work.batches[*batch], given, args.o)?));
         }
         let product = match (&args.linear, &launches.product) {
             (LinearArgs::Weight(weight), Some(product)) => {
@@ -264,14 +264,14 @@ impl TilingAllReduce {
     }
 }
 
-/// Operands of the attention of one run.
-fn run_args<'a>(
+/// Operands of the attention of one batch.
+fn batch_args<'a>(
     plan: &Plan,
-    planned: &PlannedRun,
+    planned: &PlannedBatch,
     a: &AttentionArgs<'a>,
     o: Operand<'a>,
 ) -> Result<attention::Args<'a>> {
-    let [q, k, v, o_start] = plan.work.run_offsets(planned);
+    let [q, k, v, o_start] = plan.work.batch_offsets(planned);
     let (q, k, v) = (behind(a.q, q)?, behind(a.k, k)?, behind(a.v, v)?);
     Ok(attention::Args::new(q, k, v, behind(o, o_start)?, a.workspace))
 }

@@ -22,8 +22,10 @@ mod launch;
 mod plan;
 mod problem;
 pub mod schedule;
+mod sequences;
 
 pub use fused::{kernel_name, AttentionMatmul};
 pub use launch::{Args, AttentionArgs, LinearArgs, TilingAllReduce};
 pub use plan::{plan, plan_with, Block, Plan};
-pub use problem::{Linear, Problem, Sequence, Sequences};
+pub use problem::{Linear, Problem};
+pub use sequences::{Sequence, Sequences};

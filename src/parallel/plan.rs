@@ -243,9 +243,9 @@ impl Plan {
 }
 
 impl Work {
-    /// Bytes at which the q, k, v and o of a run start.
-    pub(super) fn run_offsets(&self, planned: &super::costs::PlannedRun) -> [u64; 4] {
-        self.problem.offsets(&planned.run, planned.plan.shape()).map(narrow)
+    /// Bytes at which the q, k, v and o of a batch start.
+    pub(super) fn batch_offsets(&self, planned: &super::costs::PlannedBatch) -> [u64; 4] {
+        self.problem.offsets(&planned.batch, planned.plan.shape()).map(narrow)
     }
 }
 

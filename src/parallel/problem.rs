@@ -3,67 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::sequences::{Sequence, Sequences};
 use crate::attention;
 use crate::matmul::{self, BLayout};
-use crate::runtime::Step;
+use crate::runtime::Repeat;
 use crate::spec::{spec_builders, too_many_bytes, AttentionSpec, Footprint, Mask, Reason, Shape};
 use crate::{DType, Soc};
-
-/// Lengths of one sequence of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Sequence {
-    /// Rows of q and of the output.
-    pub seqlen_q: u32,
-    /// Rows of k and v.
-    pub seqlen_k: u32,
-}
-
-/// The sequences of a batch, in order. Equal ones that follow each other take one place, however many they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sequences {
-    /// A sequence, and how often it comes.
-    groups: Vec<(Sequence, u32)>,
-}
-
-impl Sequences {
-    /// `count` equal ones.
-    pub fn repeated(sequence: Sequence, count: u32) -> Self {
-        Self { groups: if count == 0 { Vec::new() } else { vec![(sequence, count)] } }
-    }
-
-    /// How many.
-    pub fn len(&self) -> u64 {
-        self.groups.iter().map(|(_, count)| u64::from(*count)).sum()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
-    /// Every sequence.
-    pub fn iter(&self) -> impl Iterator<Item = Sequence> + '_ {
-        self.groups.iter().flat_map(|&(sequence, count)| (0..count).map(move |_| sequence))
-    }
-
-    /// Sum of a length; of 2^32 sequences of 2^32 rows each it would not overflow.
-    fn sum(&self, length: fn(&Sequence) -> u32) -> u128 {
-        self.groups.iter().map(|(sequence, count)| u128::from(length(sequence)) * u128::from(*count)).sum()
-    }
-}
-
-impl From<Vec<Sequence>> for Sequences {
-    fn from(sequences: Vec<Sequence>) -> Self {
-        let mut groups: Vec<(Sequence, u32)> = Vec::new();
-        for sequence in sequences {
-            match groups.last_mut() {
-                Some((last, count)) if *last == sequence && *count < u32::MAX => *count += 1,
-                _ => groups.push((sequence, 1)),
-            }
-        }
-        Self { groups }
-    }
-}
 
 /// What follows the attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,7 +80,7 @@ pub struct Problem {
 
 /// Sequences of equal lengths that follow each other: one batch for the attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct Batch {
     pub(super) sequence: Sequence,
     pub(super) count: u32,
     pub(super) first_row: u32,
@@ -234,8 +179,8 @@ impl Problem {
             return found;
         }
         if self.has_attention {
-            for run in self.runs() {
-                found.extend(self.attention(&run).refusals(soc).into_iter().map(|r| r.of("attention")));
+            for batch in self.batches() {
+                found.extend(self.attention(&batch).refusals(soc).into_iter().map(|r| r.of("attention")));
             }
         }
         let features = u64::from(self.local_heads()) * u64::from(self.spec.head_dim_v);
@@ -255,7 +200,7 @@ impl Problem {
         found
     }
 
-    /// Sequences and their strides can need more memory together than any run of them does.
+    /// Sequences and their strides can need more memory together than any batch of them does.
     fn too_large(&self, soc: &Soc) -> Option<Reason> {
         let bytes = too_many_bytes(self.footprints(), soc.hbm_bytes)?;
         let [q, k, v, o, y] = bytes;
@@ -290,10 +235,10 @@ impl Problem {
     pub(super) fn operand_bytes(&self) -> [u128; 5] {
         let size = self.spec.dtype.size_bytes() as u128;
         let mut bytes = [0; 5];
-        for run in if self.has_attention { self.runs() } else { Vec::new() } {
-            let shape = self.attention(&run).shape();
+        for batch in if self.has_attention { self.batches() } else { Vec::new() } {
+            let shape = self.attention(&batch).shape();
             let [q, k, v, ..] = shape.operand_bytes().map(u128::from);
-            for ((needed, start), own) in bytes.iter_mut().zip(self.offsets(&run, &shape)).zip([q, k, v]) {
+            for ((needed, start), own) in bytes.iter_mut().zip(self.offsets(&batch, &shape)).zip([q, k, v]) {
                 *needed = start.saturating_add(own).max(*needed);
             }
         }
@@ -303,10 +248,10 @@ impl Problem {
         bytes
     }
 
-    /// Bytes at which the q, k, v and o of a run start.
-    pub(super) fn offsets(&self, run: &Run, shape: &Shape) -> [u128; 4] {
+    /// Bytes at which the q, k, v and o of a batch start.
+    pub(super) fn offsets(&self, batch: &Batch, shape: &Shape) -> [u128; 4] {
         let size = self.spec.dtype.size_bytes() as u128;
-        let (row, key) = (u128::from(run.first_row) * size, u128::from(run.first_key) * size);
+        let (row, key) = (u128::from(batch.first_row) * size, u128::from(batch.first_key) * size);
         let at = |place: u128, stride: [u64; 3]| place * u128::from(stride[1]);
         [at(row, shape.q_stride), at(key, shape.k_stride), at(key, shape.v_stride), at(row, shape.o_stride)]
     }
@@ -325,14 +270,20 @@ impl Problem {
             }
         }
         if self.ranks > 0 && !self.spec.num_heads.is_multiple_of(self.ranks) {
-            invalid(format!("num_heads = {}, a multiple of ranks = {} wanted", self.spec.num_heads, self.ranks));
+            invalid(format!(
+                "num_heads = {}, a multiple of ranks = {} wanted",
+                self.spec.num_heads, self.ranks
+            ));
         }
         let (ranks, heads_k) = (self.ranks.max(1), self.spec.num_heads_k.max(1));
         if !heads_k.is_multiple_of(ranks) && !ranks.is_multiple_of(heads_k) {
             invalid(format!("num_heads_k = {heads_k}, a multiple or a divisor of ranks = {ranks} wanted"));
         }
         if self.spec.num_heads_k > 0 && !self.spec.num_heads.is_multiple_of(heads_k) {
-            invalid(format!("num_heads = {}, a multiple of num_heads_k = {heads_k} wanted", self.spec.num_heads));
+            invalid(format!(
+                "num_heads = {}, a multiple of num_heads_k = {heads_k} wanted",
+                self.spec.num_heads
+            ));
         }
         if !matches!(self.spec.dtype, DType::F16 | DType::Bf16) {
             invalid(format!("dtype = {}, f16 or bf16 wanted", self.spec.dtype));
@@ -355,24 +306,24 @@ impl Problem {
     }
 
     /// Batches of equal lengths; sequences without rows only take up keys.
-    pub(super) fn runs(&self) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+    pub(super) fn batches(&self) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
         let (mut row, mut key) = (0u64, 0u64);
         // `sharing_refusals` bounds both sums.
         let narrow = |place: u64| u32::try_from(place).unwrap_or(u32::MAX);
         for &(sequence, count) in &self.sequences.groups {
-            runs.push(Run { sequence, count, first_row: narrow(row), first_key: narrow(key) });
+            batches.push(Batch { sequence, count, first_row: narrow(row), first_key: narrow(key) });
             row += u64::from(count) * u64::from(sequence.seqlen_q);
             key += u64::from(count) * u64::from(sequence.seqlen_k);
         }
-        runs.retain(|run| run.sequence.seqlen_q > 0);
-        runs
+        batches.retain(|batch| batch.sequence.seqlen_q > 0);
+        batches
     }
 
-    /// The attention of a run on one rank.
-    pub(super) fn attention(&self, run: &Run) -> attention::Problem {
+    /// The attention of a batch on one rank.
+    pub(super) fn attention(&self, batch: &Batch) -> attention::Problem {
         let (heads, heads_k) = (self.local_heads(), self.local_heads_k());
-        let Sequence { seqlen_q, seqlen_k } = run.sequence;
+        let Sequence { seqlen_q, seqlen_k } = batch.sequence;
         let stride = |given: Option<[u64; 2]>, rows: u32, heads: u32, dim: u32| {
             let [row, head] = given.unwrap_or(dense(heads, dim));
             Some([u64::from(rows).saturating_mul(row), row, head])
@@ -384,16 +335,17 @@ impl Problem {
             q_stride: stride(self.q_stride, seqlen_q, heads, spec.head_dim),
             k_stride: stride(self.k_stride, seqlen_k, heads_k, spec.head_dim),
             v_stride: stride(self.v_stride, seqlen_k, heads_k, spec.head_dim_v),
-            ..attention::Problem::new(spec.dtype, [run.count, seqlen_q, heads, spec.head_dim])
+            ..attention::Problem::new(spec.dtype, [batch.count, seqlen_q, heads, spec.head_dim])
         }
     }
 
     /// Where the rows of this rank's q, k and v lie: bytes of a row, and its repetitions.
-    pub(super) fn steps(&self) -> [(u64, [Step; 2]); 3] {
+    pub(super) fn steps(&self) -> [(u64, [Repeat; 2]); 3] {
         let size = self.spec.dtype.size_bytes() as u64;
         let tensor = |given: Option<[u64; 2]>, rows: u64, heads: u32, dim: u32| {
             let [row, head] = given.unwrap_or(dense(heads, dim)).map(|stride| stride.saturating_mul(size));
-            let steps = [Step { extent: rows, bytes: row }, Step { extent: u64::from(heads), bytes: head }];
+            let steps =
+                [Repeat { extent: rows, bytes: row }, Repeat { extent: u64::from(heads), bytes: head }];
             (u64::from(dim) * size, steps)
         };
         [

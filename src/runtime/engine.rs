@@ -69,8 +69,12 @@ pub(super) static ENGINES: &[&Engine] = &[
     &NPU,
 ];
 
-const SIMULATED: Properties =
-    Properties { verifies_kernels: true, has_model_time: true, needs_self_test: false, runs_host_builds: true };
+const SIMULATED: Properties = Properties {
+    verifies_kernels: true,
+    has_model_time: true,
+    needs_self_test: false,
+    runs_host_builds: true,
+};
 
 impl Engine {
     /// Its ACL functions.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::Handle;
-use super::stream::Keep;
+use super::keep::Keep;
 use super::{Device, Stream};
 use crate::driver::{codes, event_flag, recorded_status};
 use crate::{DriverCode, Result};

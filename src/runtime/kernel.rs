@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
 use super::handle::{Entered, Handle};
-use super::stream::Keep;
+use super::keep::Keep;
 use super::{Buffer, Device, Stream};
 use crate::driver::{
     launch_attr, load_option, LaunchAttr, LaunchAttrValue, LaunchCfg, LoadOption, LoadOptionValue,

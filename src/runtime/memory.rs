@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytemuck::{AnyBitPattern, NoUninit};
 
 use super::handle::Handle;
-use super::stream::Keep;
+use super::keep::Keep;
 use super::Device;
 use crate::driver::{memcpy_kind, MALLOC_HUGE_FIRST};
 use crate::{Error, Result};

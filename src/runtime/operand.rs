@@ -21,7 +21,7 @@ impl<'a> From<&'a Buffer> for Operand<'a> {
 
 /// Where an operand lies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct MemoryRange {
     /// Device address of the buffer.
     pub(crate) address: u64,
     pub(crate) offset_bytes: u64,
@@ -29,7 +29,7 @@ pub(crate) struct Place {
     pub(crate) len_bytes: u64,
 }
 
-impl From<Operand<'_>> for Place {
+impl From<Operand<'_>> for MemoryRange {
     fn from(Operand { buffer, offset_bytes }: Operand<'_>) -> Self {
         let (address, len_bytes) = (buffer.device_ptr(), buffer.len_bytes() as u64);
         Self { address, offset_bytes: offset_bytes as u64, len_bytes }
@@ -40,7 +40,7 @@ impl From<Operand<'_>> for Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     name: &'static str,
-    place: Place,
+    place: MemoryRange,
     /// From the first byte that is used to one past the last.
     needed_bytes: u64,
     alignment: u64,
@@ -49,35 +49,51 @@ pub(crate) struct Named {
     behind: Option<&'static str>,
     /// Used are rows of so many bytes, which repeat at regular steps.
     row_bytes: u64,
-    steps: Vec<Step>,
+    steps: Vec<Repeat>,
 }
 
 /// `extent` repetitions, `bytes` apart.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
+pub(crate) struct Repeat {
     pub(crate) extent: u64,
     pub(crate) bytes: u64,
 }
 
 impl Named {
-    fn new(name: &'static str, place: Place, needed_bytes: u64, alignment: u64, is_written: bool) -> Self {
+    fn new(
+        name: &'static str,
+        place: MemoryRange,
+        needed_bytes: u64,
+        alignment: u64,
+        is_written: bool,
+    ) -> Self {
         let (row_bytes, steps) = (needed_bytes, Vec::new());
         Self { name, place, needed_bytes, alignment, is_written, behind: None, row_bytes, steps }
     }
 
     /// An operand that is only read.
-    pub(crate) fn read(name: &'static str, place: impl Into<Place>, bytes: u64, alignment: u64) -> Self {
+    pub(crate) fn read(
+        name: &'static str,
+        place: impl Into<MemoryRange>,
+        bytes: u64,
+        alignment: u64,
+    ) -> Self {
         Self::new(name, place.into(), bytes, alignment, false)
     }
 
     /// An operand that is written, and perhaps read.
-    pub(crate) fn written(name: &'static str, place: impl Into<Place>, bytes: u64, alignment: u64) -> Self {
+    pub(crate) fn written(
+        name: &'static str,
+        place: impl Into<MemoryRange>,
+        bytes: u64,
+        alignment: u64,
+    ) -> Self {
         Self::new(name, place.into(), bytes, alignment, true)
     }
 
     /// Says which of the bytes are used: rows of `row_bytes`, repeated by each of the steps.
-    pub(crate) fn with_rows(self, row_bytes: u64, steps: impl IntoIterator<Item = Step>) -> Self {
-        let mut steps: Vec<Step> = steps.into_iter().filter(|s| s.extent > 1 && s.bytes > 0).collect();
+    pub(crate) fn with_rows(self, row_bytes: u64, steps: impl IntoIterator<Item = Repeat>) -> Self {
+        let mut steps: Vec<Repeat> = steps.into_iter().filter(|s| s.extent > 1 && s.bytes > 0).collect();
         steps.sort_by_key(|step| step.bytes);
         Self { row_bytes, steps, ..self }
     }
@@ -89,7 +105,9 @@ impl Named {
 
     /// What is wrong with size and alignment.
     fn wrong(&self, wrong: &mut Vec<String>) {
-        let Named { name, place: Place { offset_bytes, len_bytes, .. }, needed_bytes, alignment, .. } = *self;
+        let Named {
+            name, place: MemoryRange { offset_bytes, len_bytes, .. }, needed_bytes, alignment, ..
+        } = *self;
         if offset_bytes % alignment != 0 {
             wrong.push(format!("{name} starts at byte {offset_bytes}, a multiple of {alignment} wanted"));
         }

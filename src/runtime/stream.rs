@@ -1,9 +1,7 @@
-//! Streams, and the things that queued work keeps alive.
+//! Streams.
 
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +10,11 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::handle::Handle;
+use super::keep::{Keep, Kept};
 use super::memory::{Buffer, HostBuffer};
 use super::{refuse, Device, Named, Operand};
 use crate::driver::{memcpy_kind, progress_status, recorded_status};
 use crate::{Error, Result};
-
-/// Something that must outlive queued work.
-pub(super) type Keep = Arc<dyn Any + Send + Sync>;
-
-/// A thing that so many submissions have not used is worth a mark even if others hold it too: they may be other streams, for which the
-/// same holds. A mark costs two calls of the driver, so one is made for each so many submissions and not for each.
-const STALE_AFTER: u64 = 8;
 
 /// A queue of work. Work of one stream runs in order; streams run side by side unless events order them.
 ///
@@ -45,37 +37,6 @@ struct Inner {
     /// Dropped without waiting.
     is_abandoned: AtomicBool,
     kept: Mutex<Kept>,
-}
-
-/// What queued work uses.
-#[derive(Default)]
-struct Kept {
-    /// By address, with the number of the last submission that uses it.
-    things: HashMap<usize, (u64, Keep)>,
-    submissions: u64,
-    /// The event that tells how far the stream is.
-    mark: Option<Event>,
-    /// The event is recorded behind the submission of this number, and was not yet found reached.
-    marked: Option<u64>,
-}
-
-impl Kept {
-    fn keep(&mut self, things: Vec<Keep>) {
-        self.submissions += 1;
-        let number = self.submissions;
-        self.things.extend(things.into_iter().map(|thing| (Arc::as_ptr(&thing).addr(), (number, thing))));
-    }
-
-    /// Takes out what no submission behind number `last` uses.
-    fn take(&mut self, last: u64) -> Vec<Keep> {
-        self.things.extract_if(|_, (number, _)| *number <= last).map(|(_, (_, thing))| thing).collect()
-    }
-
-    /// Is there something to gain: a thing that nobody else holds, or that is no longer used?
-    fn is_worth_a_mark(&self) -> bool {
-        let is_stale = |number: u64| number + STALE_AFTER <= self.submissions;
-        self.things.values().any(|(number, thing)| Arc::strong_count(thing) == 1 || is_stale(*number))
-    }
 }
 
 impl Stream {
@@ -365,7 +326,7 @@ impl Inner {
                 false
             }
             (false, true) => false,
-            (false, false) if self.kept().things.is_empty() => true,
+            (false, false) if self.kept().is_empty() => true,
             (false, false) => driver.release("aclrtSynchronizeStream", |t| {
                 // SAFETY: the owner keeps the stream until this value is dropped.
                 unsafe { (t.aclrtSynchronizeStream)(stream) }

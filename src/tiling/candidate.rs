@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::mask::MASK_DIM;
-use super::memory_map::MemoryMap;
+use super::buffers::{L1Buffers, UbBuffers};
 use super::order::Order;
 use super::Shape;
 use crate::{DType, Soc};
@@ -13,11 +12,8 @@ use crate::{DType, Soc};
 /// Level 2 on the Cube: rows, columns and depth of one Mmad. Two such operands fill L0A and L0B, two results L0C.
 pub(super) const TILE: u32 = 128;
 
-/// Largest score slice: CANN's FlashAttention designs hold UB buffers to 32 KiB (paper.md §4).
-const MAX_SLICE_BYTES: u32 = 32 * 1024;
-
 const BLOCK_M: [u32; 6] = [256, 128, 96, 64, 32, 16];
-const BLOCK_N: [u32; 5] = [1024, 512, 256, 128, 64];
+pub(super) const BLOCK_N: [u32; 5] = [1024, 512, 256, 128, 64];
 const CHUNK_N: [u32; 4] = [1024, 512, 256, 128];
 
 /// (num_stages, preload), the preferred first. Two QK blocks run ahead of PV as in CANN's operators (paper.md §4).
@@ -124,8 +120,8 @@ pub(super) struct Tiling {
     pub(super) slice_bytes: u32,
     pub(super) rows_v: u32,
     pub(super) order: Order,
-    pub(super) l1: MemoryMap,
-    pub(super) ub: MemoryMap,
+    pub(super) l1: L1Buffers,
+    pub(super) ub: UbBuffers,
     pub(super) workspace_p_offset_bytes: u64,
     pub(super) workspace_o_offset_bytes: u64,
     pub(super) workspace_core_bytes: u64,
@@ -143,10 +139,10 @@ impl Tiling {
                 "PV needs {accumulators} L0C accumulators of {tile_m} x {TILE}, L0C holds 2"
             ));
         }
-        let (chunk_p, l1) = l1_map(&candidate, shape, soc)?;
+        let (chunk_p, l1) = L1Buffers::new(&candidate, shape, soc)?;
         let rows_v = (block_m / 2).next_multiple_of(8);
         let slice_rows = rows_v.min(if is_narrow(shape) { 32 } else { 64 });
-        let (slice_bytes, ub) = ub_map(&candidate, shape, soc, rows_v, slice_rows)?;
+        let (slice_bytes, ub) = UbBuffers::new(&candidate, shape, soc, rows_v, slice_rows)?;
         let order = Order::new(shape, block_m, soc.cube_cores)?;
         let slot = u64::from(num_stages) * u64::from(block_m);
         let (s, p) =
@@ -189,87 +185,6 @@ pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
     Ok(())
 }
 
-/// L1: two buffers each of Q, K, P (`tile_m` rows of `chunk_p` keys) and V (`chunk_p` keys). Every size is a multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
-///
-/// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side here, since
-/// tiling data has one offset a pair.
-///
-/// Returns `chunk_p` with the map: 256 keys where they fit, as rows of 512 bytes are the shortest that L2 gives at its
-/// full rate, else 128.
-fn l1_map(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, MemoryMap), String> {
-    let Candidate { block_m, block_n, chunk_n, .. } = *candidate;
-    let mut why = None;
-    for chunk_p in [2 * TILE, TILE] {
-        let chunk_p = chunk_p.min(block_n);
-        let mut l1 = MemoryMap::new("L1", soc.core.l1_bytes - soc.core.reserved_bytes);
-        l1.push("q", block_m * shape.head_dim * 2, 2);
-        l1.push("k", chunk_n * shape.head_dim * 2, 2);
-        l1.push("v", chunk_p * shape.head_dim_v * 2, 2);
-        l1.push("p", block_m.min(TILE) * chunk_p * 2, 2);
-        match check_fit(&l1) {
-            Ok(()) => return Ok((chunk_p, l1)),
-            Err(reason) => why = Some(reason),
-        }
-    }
-    Err(why.unwrap_or_default())
-}
-
-/// UB with the largest slice of the softmax that fits: whole groups of 8 rows of block_n scores, and of o, of which each buffer
-/// must hold 8 rows.
-fn ub_map(
-    candidate: &Candidate,
-    shape: &Shape,
-    soc: &Soc,
-    rows_v: u32,
-    slice_rows: u32,
-) -> Result<(u32, MemoryMap), String> {
-    let size = score_bytes(shape);
-    let group = 8 * candidate.block_n * size;
-    let o_row = shape.head_dim_v.next_multiple_of(64) * 4;
-    let columns = (candidate.block_n * size).max(o_row);
-    let largest = (slice_rows * columns).min(MAX_SLICE_BYTES) / group * group;
-    // In f16, o passes through quarters of a slice.
-    let smallest = (8 * o_row * (4 / size)).next_multiple_of(group);
-    let mut too_big = None;
-    let mut slice_bytes = largest.max(smallest);
-    while slice_bytes >= smallest && slice_bytes > 0 {
-        let ub = ub_map_with(candidate, shape, soc, [rows_v, slice_rows, slice_bytes]);
-        match check_fit(&ub) {
-            Ok(()) => return Ok((slice_bytes, ub)),
-            Err(reason) => too_big = Some(reason),
-        }
-        slice_bytes -= group;
-    }
-    Err(too_big.unwrap_or_else(|| format!("no slice of at least {smallest} bytes is possible")))
-}
-
-/// Regions of UB as flash_fwd.cpp lists them. In f32 five slices are under way, which leave through two buffers; in f16 four,
-/// which leave as they are.
-fn ub_map_with(
-    candidate: &Candidate,
-    shape: &Shape,
-    soc: &Soc,
-    [rows_v, slice_rows, slice_bytes]: [u32; 3],
-) -> MemoryMap {
-    let sizes = soc.core;
-    let capacity = sizes.ub_bytes - sizes.reserved_bytes - sizes.select_reserved_bytes;
-    let mut ub = MemoryMap::new("UB", capacity);
-    let (slices, out, tmp, mask) = if is_narrow(shape) {
-        (4, slice_bytes / 4, slice_bytes / 2 + slice_bytes / 4, slice_bytes / 16)
-    } else {
-        (5, slice_bytes / 2, slice_bytes / 8 + slice_bytes / 64, slice_bytes / 32)
-    };
-    ub.push("s", slice_bytes, slices);
-    ub.push("p", out.next_multiple_of(256), 2);
-    ub.push_at_phase("acc", rows_v * shape.head_dim_v * 4, 1, 256);
-    ub.push("tmp", tmp.next_multiple_of(256), 2);
-    ub.push_at_phase("brcb", 2 * rows_v.next_multiple_of(16) * 32 + 256, 1, 0);
-    ub.push("stats", rows_v.next_multiple_of(64) * 4, candidate.num_stages + 9);
-    // A slice of `pitch` columns has as many rows as fit slice_bytes, each of max(32, pitch / 8) bytes of bits.
-    ub.push("mask", (slice_rows * 32).max(mask).next_multiple_of(256), 2);
-    ub
-}
-
 /// Whether scores are f16.
 pub(super) fn is_narrow(shape: &Shape) -> bool {
     shape.score_dtype == DType::F16
@@ -282,16 +197,4 @@ pub(super) fn score_bytes(shape: &Shape) -> u32 {
     } else {
         4
     }
-}
-
-fn check_fit(map: &MemoryMap) -> Result<(), String> {
-    debug_assert!(
-        map.regions.iter().all(|r| r.offset_bytes % 256 == 0),
-        "every buffer size is a multiple of 256"
-    );
-    debug_assert!(MASK_DIM >= BLOCK_N[0], "a slice must fit the M-mask");
-    if map.fits() {
-        return Ok(());
-    }
-    Err(format!("{} needs {} bytes, {} usable", map.memory, map.used_bytes(), map.capacity_bytes))
 }

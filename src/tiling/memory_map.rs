@@ -31,18 +31,21 @@ impl MemoryMap {
         Self { memory, capacity_bytes, regions: Vec::new() }
     }
 
-    /// Puts `count` buffers of `bytes` behind what is there; returns the address. May exceed the capacity.
-    pub(super) fn push(&mut self, name: &'static str, bytes: u32, count: u32) -> u32 {
-        let offset_bytes = self.used_bytes();
-        self.regions.push(Region { name, offset_bytes, bytes, count });
-        offset_bytes
+    /// Puts `count` buffers of `bytes` behind what is there. May exceed the capacity.
+    pub(super) fn push(&mut self, name: &'static str, bytes: u32, count: u32) -> Region {
+        self.push_at(self.used_bytes(), name, bytes, count)
     }
 
     /// As [`Self::push`], with an address that is `phase` modulo 512: a row of UB's 16 bank groups (dav-c220.md §1.5).
-    pub(super) fn push_at_phase(&mut self, name: &'static str, bytes: u32, count: u32, phase: u32) {
+    pub(super) fn push_at_phase(&mut self, name: &'static str, bytes: u32, count: u32, phase: u32) -> Region {
         let used = self.used_bytes();
-        let offset_bytes = used + (phase + 512 - used % 512) % 512;
-        self.regions.push(Region { name, offset_bytes, bytes, count });
+        self.push_at(used + (phase + 512 - used % 512) % 512, name, bytes, count)
+    }
+
+    fn push_at(&mut self, offset_bytes: u32, name: &'static str, bytes: u32, count: u32) -> Region {
+        let region = Region { name, offset_bytes, bytes, count };
+        self.regions.push(region);
+        region
     }
 
     /// Bytes up to the end of the last buffer.

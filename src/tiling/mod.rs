@@ -7,6 +7,7 @@
 //! Level 1 is what one Cube/Vector hand-over covers: `block_m` rows by `block_n` keys of scores. Level 2 is what fits next
 //! to the arithmetic: Mmads of 128 x 128 x 128 on the Cube, slices of whole rows on a vector core. (FastAttention §4.)
 
+mod buffers;
 mod candidate;
 mod cost;
 mod display;

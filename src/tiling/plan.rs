@@ -272,11 +272,11 @@ impl FlashFwdPlan {
             map
         };
         [
-            self.tiling.l1.clone(),
+            self.tiling.l1.map.clone(),
             level_2("L0A", core.l0a_bytes, "q or p tile", tile_m * tile * 2),
             level_2("L0B", core.l0b_bytes, "k or v tile", tile * tile * 2),
             level_2("L0C", core.l0c_bytes, "s or o tile", tile_m * tile * 4),
-            self.tiling.ub.clone(),
+            self.tiling.ub.map.clone(),
         ]
     }
 
@@ -285,8 +285,7 @@ impl FlashFwdPlan {
         let (s, t, c) = (&self.shape, &self.tiling, &self.tiling.candidate);
         let limit = |limit: Option<u32>| limit.and_then(|l| i32::try_from(l).ok()).unwrap_or(-1);
         let (left, right) = s.limits();
-        let [l1_q, l1_k, l1_v, l1_p] = [0, 1, 2, 3].map(|i| t.l1.regions[i]);
-        let ub = [0, 1, 2, 3, 4, 5, 6].map(|i| t.ub.regions[i].offset_bytes);
+        let (l1, ub) = (&t.l1, &t.ub);
         FlashFwdTilingData {
             batch: s.batch,
             num_heads: s.num_heads,
@@ -314,23 +313,23 @@ impl FlashFwdPlan {
             want_lse: u32::from(s.want_lse),
             mask_dim: MASK_DIM,
             rows_v: t.rows_v,
-            l1_q_offset_bytes: l1_q.offset_bytes,
-            l1_q_bytes: l1_q.bytes,
-            l1_k_offset_bytes: l1_k.offset_bytes,
-            l1_k_bytes: l1_k.bytes,
-            l1_v_offset_bytes: l1_v.offset_bytes,
-            l1_v_bytes: l1_v.bytes,
-            l1_p_offset_bytes: l1_p.offset_bytes,
-            l1_p_bytes: l1_p.bytes,
-            ub_s_offset_bytes: ub[0],
-            ub_p_offset_bytes: ub[1],
-            ub_acc_offset_bytes: ub[2],
-            ub_tmp_offset_bytes: ub[3],
-            ub_tmp_bytes: t.ub.regions[3].bytes,
-            ub_brcb_offset_bytes: ub[4],
-            ub_stats_offset_bytes: ub[5],
-            ub_mask_offset_bytes: ub[6],
-            ub_mask_bytes: t.ub.regions[6].bytes,
+            l1_q_offset_bytes: l1.q.offset_bytes,
+            l1_q_bytes: l1.q.bytes,
+            l1_k_offset_bytes: l1.k.offset_bytes,
+            l1_k_bytes: l1.k.bytes,
+            l1_v_offset_bytes: l1.v.offset_bytes,
+            l1_v_bytes: l1.v.bytes,
+            l1_p_offset_bytes: l1.p.offset_bytes,
+            l1_p_bytes: l1.p.bytes,
+            ub_s_offset_bytes: ub.s.offset_bytes,
+            ub_p_offset_bytes: ub.p.offset_bytes,
+            ub_acc_offset_bytes: ub.acc.offset_bytes,
+            ub_tmp_offset_bytes: ub.tmp.offset_bytes,
+            ub_tmp_bytes: ub.tmp.bytes,
+            ub_brcb_offset_bytes: ub.brcb.offset_bytes,
+            ub_stats_offset_bytes: ub.stats.offset_bytes,
+            ub_mask_offset_bytes: ub.mask.offset_bytes,
+            ub_mask_bytes: ub.mask.bytes,
             group_heads: t.order.group_heads,
             first_item: t.order.first_item,
             num_items: t.order.num_items,

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "calls C functions of the HCCL table")]
 
+mod job;
 mod setup;
 mod types;
 
@@ -10,12 +11,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::handle::{names_variable, recent_text, Handle};
-use super::stream::Keep;
-use super::{refuse, Device, Named, Operand, Place, Stream};
-use crate::driver::hccl::{codes, HcclDataType, HcclResult, HcclTable, COMM_NAME_BYTES};
+use super::keep::Keep;
+use super::{Device, Operand, Stream};
 use crate::driver::codes as acl_codes;
+use crate::driver::hccl::{codes, HcclResult, HcclTable, COMM_NAME_BYTES};
 use crate::{DriverCode, Error, ErrorKind, Result};
 
+use job::Job;
 pub use setup::{CommunicatorOptions, RootInfo};
 pub use types::{CommDType, ReduceOp};
 
@@ -387,70 +389,6 @@ impl Communicator {
             acl_codes::SUCCESS
         })?;
         check(self.device(), job.name, result)
-    }
-}
-
-/// What the operations of a communicator have in common.
-struct Job {
-    name: &'static str,
-    count: u64,
-    element_bytes: usize,
-    dtype: HcclDataType,
-}
-
-impl Job {
-    fn new(name: &'static str, count: usize, dtype: CommDType) -> Job {
-        Job { name, count: count as u64, element_bytes: dtype.size_bytes(), dtype: dtype.code() }
-    }
-
-    /// A buffer of `parts * count` elements.
-    fn side<'a>(
-        &self,
-        communicator: &Communicator,
-        operand: impl Into<Operand<'a>>,
-        parts: u32,
-    ) -> Result<Side> {
-        let Operand { buffer, offset_bytes } = operand.into();
-        communicator.device().require_same(buffer.device(), "a buffer")?;
-        let bytes = u128::from(self.count) * u128::from(parts) * self.element_bytes as u128;
-        let room = usize::try_from(bytes).map_err(|_| {
-            Error::invalid(format!(
-                "{}: {parts} * {} elements of {} bytes given, a range inside {} bytes wanted",
-                self.name,
-                self.count,
-                self.element_bytes,
-                buffer.len_bytes()
-            ))
-        })?;
-        buffer.require_room(self.name, offset_bytes, room)?;
-        let pointer = buffer.handle().0.wrapping_byte_add(offset_bytes);
-        Ok(Side { pointer, bytes: room as u64, keep: buffer.keep() })
-    }
-
-    /// Refuses buffers that share bytes unless the operation is in place: the smaller one starts with the larger one, or `own` bytes
-    /// behind, where this rank's part is.
-    fn refuse_overlap(&self, send: &Side, recv: &Side, own: u64) -> Result<()> {
-        let (larger, smaller) = if send.bytes > recv.bytes { (send, recv) } else { (recv, send) };
-        let starts = [larger.address(), larger.address().wrapping_add(own)];
-        if starts.contains(&smaller.address()) {
-            return Ok(());
-        }
-        let place = |side: &Side| Place { address: side.address(), offset_bytes: 0, len_bytes: side.bytes };
-        let send = Named::read("the buffer to send", place(send), send.bytes, 1);
-        refuse(self.name, &[Named::written("the buffer to receive", place(recv), recv.bytes, 1), send])
-    }
-}
-
-/// A buffer of an operation, and what keeps it.
-struct Side {
-    pointer: *mut c_void,
-    bytes: u64,
-    keep: Keep,
-}
-
-impl Side {
-    fn address(&self) -> u64 {
-        self.pointer.addr() as u64
     }
 }
 

@@ -2,16 +2,16 @@ use std::collections::HashSet;
 
 use super::*;
 
-fn at(offset_bytes: u64) -> Place {
-    Place { address: 1 << 20, offset_bytes, len_bytes: 1 << 30 }
+fn at(offset_bytes: u64) -> MemoryRange {
+    MemoryRange { address: 1 << 20, offset_bytes, len_bytes: 1 << 30 }
 }
 
-fn step(extent: u64, bytes: u64) -> Step {
-    Step { extent, bytes }
+fn step(extent: u64, bytes: u64) -> Repeat {
+    Repeat { extent, bytes }
 }
 
 /// Bytes that an operand uses, one by one.
-fn bytes(start: u64, row: u64, steps: &[Step]) -> HashSet<u64> {
+fn bytes(start: u64, row: u64, steps: &[Repeat]) -> HashSet<u64> {
     let mut starts = vec![start];
     for step in steps {
         starts = starts.iter().flat_map(|s| (0..step.extent).map(move |i| s + i * step.bytes)).collect();
@@ -19,12 +19,12 @@ fn bytes(start: u64, row: u64, steps: &[Step]) -> HashSet<u64> {
     starts.into_iter().flat_map(|start| start..start + row).collect()
 }
 
-fn span(row: u64, steps: &[Step]) -> u64 {
+fn span(row: u64, steps: &[Repeat]) -> u64 {
     steps.iter().map(|s| (s.extent - 1) * s.bytes).sum::<u64>() + row
 }
 
 /// An output and an input with these rows.
-fn pair(layouts: [(u64, u64, &[Step]); 2]) -> Vec<Named> {
+fn pair(layouts: [(u64, u64, &[Repeat]); 2]) -> Vec<Named> {
     let [(start, row, steps), (start_q, row_q, steps_q)] = layouts;
     vec![
         Named::written("o", at(start), span(row, steps), 1).with_rows(row, steps.iter().copied()),
@@ -40,7 +40,7 @@ fn shared_bytes_are_always_found() {
     for _ in 0..20_000 {
         // Few different strides, so that both operands often have the same.
         let mut layout = || {
-            let steps: Vec<Step> = (0..rng.usize(0..4))
+            let steps: Vec<Repeat> = (0..rng.usize(0..4))
                 .map(|_| step(rng.u64(1..4), rng.u64(0..7) * [1, 4, 12][rng.usize(0..3)]))
                 .collect();
             (rng.u64(0..40), rng.u64(1..9), steps)
@@ -59,8 +59,8 @@ fn shared_bytes_are_always_found() {
 
 #[test]
 fn slices_of_one_tensor_are_told_apart() {
-    let packed = |outer: &[Step], heads: u64, row: u64, start: u64| {
-        let steps: Vec<Step> = outer.iter().copied().chain([step(heads, row)]).collect();
+    let packed = |outer: &[Repeat], heads: u64, row: u64, start: u64| {
+        let steps: Vec<Repeat> = outer.iter().copied().chain([step(heads, row)]).collect();
         (start, row, steps)
     };
     // [2 batches, 5 rows, q of 4 heads | o of 3 heads, 32 bytes].
@@ -78,7 +78,7 @@ fn slices_of_one_tensor_are_told_apart() {
 
 #[test]
 fn a_refusal_names_both_and_their_ranges() {
-    let buffer = |address, offset_bytes| Place { address, offset_bytes, len_bytes: 0x1000 };
+    let buffer = |address, offset_bytes| MemoryRange { address, offset_bytes, len_bytes: 0x1000 };
     let operands = [
         Named::read("q", buffer(0x10_000, 0), 0x100, 2),
         Named::read("k", buffer(0x10_000, 0x80), 0x100, 2),

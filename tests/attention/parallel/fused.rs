@@ -28,11 +28,12 @@ impl<T: Values> Fused<T> {
         let p = &problem;
         let batch = p.sequences.len() as u32;
         let Sequence { seqlen_q, seqlen_k } = p.sequences.iter().next().unwrap();
-        let attention = attention::Problem::new(p.spec.dtype, [batch, seqlen_q, p.spec.num_heads, p.spec.head_dim])
-            .with_seqlen_k(seqlen_k)
-            .with_num_heads_k(p.spec.num_heads_k)
-            .with_mask(p.spec.mask)
-            .with_score_dtype(p.spec.score_dtype);
+        let attention =
+            attention::Problem::new(p.spec.dtype, [batch, seqlen_q, p.spec.num_heads, p.spec.head_dim])
+                .with_seqlen_k(seqlen_k)
+                .with_num_heads_k(p.spec.num_heads_k)
+                .with_mask(p.spec.mask)
+                .with_score_dtype(p.spec.score_dtype);
         let candidate = Candidate { block_m, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
         let mnk = [batch * seqlen_q, p.hidden, p.in_features()];
         let product = matmul::Problem::new(p.spec.dtype, mnk).with_b_layout(weight);

@@ -319,7 +319,10 @@ fn disagree(lane: &Lane, issue: impl Fn(&Lane, &Buffer) -> Result<(), Error>) {
     let error = issue(lane, &buffer).and_then(|()| lane.stream.synchronize()).unwrap_err();
     println!("error: {error}");
     let code = error.driver_code().unwrap();
-    assert!(code == DriverCode::Hccl(1) || code == DriverCode::Acl(107_000), "PARA of the call, or of the stream: {error}");
+    assert!(
+        code == DriverCode::Hccl(1) || code == DriverCode::Acl(107_000),
+        "PARA of the call, or of the stream: {error}"
+    );
     assert!(lane.comm.async_error().is_err());
     assert_eq!(lane.download(&buffer), [7; 64]);
 }

@@ -40,7 +40,12 @@ fn buffers(lanes: &[Lane]) -> Vec<Buffer> {
 
 /// What is left after a failure: calls and streams of all ranks fail, the buffers can be read, and the devices make a
 /// new communicator.
-fn assert_dead_and_replaceable(lanes: &[Lane], buffers: &[Buffer], code: DriverCode, stream_code: DriverCode) {
+fn assert_dead_and_replaceable(
+    lanes: &[Lane],
+    buffers: &[Buffer],
+    code: DriverCode,
+    stream_code: DriverCode,
+) {
     for (lane, buffer) in lanes.iter().zip(buffers) {
         if let Err(error) = lane.stream.synchronize() {
             assert_eq!(error.driver_code(), Some(stream_code), "{error}");
