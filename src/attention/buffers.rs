@@ -49,8 +49,8 @@ impl Buffers {
         Self::with_inputs(device, plan, [alloc(device, q)?, alloc(device, k)?, alloc(device, v)?])
     }
 
-    /// Allocates them all and copies q, k and v from the host, as the plan's strides say; o, lse and workspace are uninitialised.
-    /// A launch refuses slices that are too short.
+    /// Allocates them all and copies q, k and v from the host, as the plan's strides say; o, lse and
+    /// workspace are uninitialised. A launch refuses slices that are too short.
     ///
     /// # Errors
     /// `OutOfMemory`.

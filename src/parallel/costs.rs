@@ -17,7 +17,8 @@ const ROWS: u32 = 128;
 pub(super) struct Cut {
     /// The first row behind it.
     pub(super) row: u32,
-    /// Items behind it are launched before it, up to what fills a round on the cores; rounds are counted from the first item of a batch.
+    /// Items behind it are launched before it, up to what fills a round on the cores; rounds are counted from
+    /// the first item of a batch.
     pub(super) fills_round: bool,
 }
 
@@ -42,7 +43,8 @@ impl PlannedBatch {
         u64::from(self.plan.num_blocks_m()) * u64::from(self.plan.shape().num_heads)
     }
 
-    /// Items that are launched before a cut: all that the rows before it need, and what else of this batch is to fill the round.
+    /// Items that are launched before a cut: all that the rows before it need, and what else of this batch is
+    /// to fill the round.
     fn items_before(&self, cut: Cut) -> u64 {
         let own = self.rows();
         let (row, seqlen) = (cut.row.clamp(own.start, own.end) - own.start, self.batch.sequence.seqlen_q);
@@ -151,7 +153,8 @@ impl Work {
         rows.iter().flat_map(of_row).collect()
     }
 
-    /// Whether a block can lie between two cuts: it has rows, and what is launched before its begin is not more than before its end.
+    /// Whether a block can lie between two cuts: it has rows, and what is launched before its begin is not
+    /// more than before its end.
     pub(super) fn is_block(&self, [first, end]: [Cut; 2]) -> bool {
         first.row < end.row
             && self.batches.iter().all(|batch| batch.items_before(first) <= batch.items_before(end))
@@ -176,7 +179,8 @@ impl Work {
         matmul::plan_with(&product, &self.soc, matmul::Tiling { unit_flag, ..tiling }).map(Some)
     }
 
-    /// What kernels of a block take beside their work: launches, and in the place of one the meeting of attention and product.
+    /// What kernels of a block take beside their work: launches, and in the place of one the meeting of
+    /// attention and product.
     fn launches_and_meetings_us(&self, attention_launches: usize, has_product: bool) -> [f64; 2] {
         let (control, kernels) = (&self.soc.timing.control, num_kernels(attention_launches, has_product));
         let meetings = attention_launches + usize::from(has_product) - kernels;

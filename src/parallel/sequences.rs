@@ -9,7 +9,8 @@ pub struct Sequence {
     pub seqlen_k: u32,
 }
 
-/// The sequences of a batch, in order. Equal ones that follow each other take one place, however many they are.
+/// The sequences of a batch, in order. Equal ones that follow each other take one place, however many they
+/// are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequences {
     /// A sequence, and how often it comes.

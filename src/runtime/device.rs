@@ -17,14 +17,15 @@ use crate::driver::{codes, mem_attr};
 use crate::sim;
 use crate::{Error, Result, Soc};
 
-/// A device with its context. Clones are the same device; it is released when the last of them and of everything made
-/// on it is gone.
+/// A device with its context. Clones are the same device; it is released when the last of them and of
+/// everything made on it is gone.
 ///
-/// Beside another library that uses ACL in this process: a call on a device leaves the thread's current context as it
-/// found it, `aclFinalize` and `aclrtResetDeviceForce` are never called, and each `aclrtResetDevice` undoes one own
-/// `aclrtSetDevice`, which ACL counts.
+/// Beside another library that uses ACL in this process: a call on a device leaves the thread's current
+/// context as it found it, `aclFinalize` and `aclrtResetDeviceForce` are never called, and each
+/// `aclrtResetDevice` undoes one own `aclrtSetDevice`, which ACL counts.
 ///
-/// A forked child of the process cannot use it: every call returns an error of kind `Unsupported`, and drops do nothing.
+/// A forked child of the process cannot use it: every call returns an error of kind `Unsupported`, and drops
+/// do nothing.
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -114,9 +115,10 @@ impl Device {
     /// `FASTATTENTION_SIM_DEVICES` = N it is so for `sim:0` to `sim:N-1`.
     ///
     /// # Errors
-    /// `InvalidArgument` for another name and for a variable with a wrong value, `LibraryNotFound` without CANN, `DriverNotFound` with CANN but without the NPU's
-    /// driver, `NoDevice` for a number that the driver does not know, `Unsupported` for a SoC that this crate does not
-    /// describe and for the simulator in a build without the cargo feature `sim`, else `Driver`.
+    /// `InvalidArgument` for another name and for a variable with a wrong value, `LibraryNotFound` without
+    /// CANN, `DriverNotFound` with CANN but without the NPU's driver, `NoDevice` for a number that the driver
+    /// does not know, `Unsupported` for a SoC that this crate does not describe and for the simulator in a
+    /// build without the cargo feature `sim`, else `Driver`.
     pub fn open(name: &str) -> Result<Device> {
         let (engine, number) = parse(name)?;
         (engine.check_environment)(number)?;
@@ -132,7 +134,8 @@ impl Device {
         Self::add_simulated(SIMULATOR.acl()?, config)
     }
 
-    /// As [`Self::simulated`], with only the functions that CANN 8.1 has: for tests of the code that does without.
+    /// As [`Self::simulated`], with only the functions that CANN 8.1 has: for tests of the code that does
+    /// without.
     #[cfg(feature = "sim")]
     #[doc(hidden)]
     pub fn simulated_as_cann81(config: sim::Config) -> Result<Device> {
@@ -143,17 +146,19 @@ impl Device {
 
     #[cfg(feature = "sim")]
     fn add_simulated(acl: Acl, config: sim::Config) -> Result<Device> {
-        // Before the device is made: a forked child of a process that uses the simulator learns here that it cannot.
+        // Before the device is made: a forked child of a process that uses the simulator learns here that it
+        // cannot.
         initialize(acl)?;
         let soc = config.soc;
         Self::open_on(acl, &SIMULATOR, sim::add_device(config), Some(soc))
     }
 
-    /// Opens a device that another library of this process has set: its context, which is current in this thread, is
-    /// used as it is. Nothing is initialised, set or reset, neither here nor when the last owner is dropped.
+    /// Opens a device that another library of this process has set: its context, which is current in this
+    /// thread, is used as it is. Nothing is initialised, set or reset, neither here nor when the last owner
+    /// is dropped.
     ///
-    /// Needed only where that library does not count its own use with `aclrtSetDevice`: [`Self::open`] beside a library
-    /// that does is fine, since ACL counts both (acl-runtime.md 1.6).
+    /// Needed only where that library does not count its own use with `aclrtSetDevice`: [`Self::open`] beside
+    /// a library that does is fine, since ACL counts both (acl-runtime.md 1.6).
     ///
     /// # Errors
     /// `InvalidArgument` when this thread's context is of another device than `name`, else as [`Self::open`].
@@ -185,7 +190,8 @@ impl Device {
         acl.check("aclrtSetDevice", code)?;
         let opened = Self::of_current_context(acl, engine, number, soc, true);
         if opened.is_err() {
-            // SAFETY: undoes the `aclrtSetDevice` above; its own failure would hide the reason that is returned.
+            // SAFETY: undoes the `aclrtSetDevice` above; its own failure would hide the reason that is
+            // returned.
             let _ = unsafe { (acl.table.aclrtResetDevice)(number) };
         }
         let restored = acl.restore_context(outer);
@@ -240,12 +246,14 @@ impl Device {
         self.inner.soc
     }
 
-    /// Are kernels checked while they run, as on the simulator? Then a wrong one is an error of kind `SimFault`.
+    /// Are kernels checked while they run, as on the simulator? Then a wrong one is an error of kind
+    /// `SimFault`.
     pub fn verifies_kernels(&self) -> bool {
         self.inner.properties.verifies_kernels
     }
 
-    /// Is a launch timed by a model of the chip, as on the simulator? Then the time that passes on the host says nothing about it.
+    /// Is a launch timed by a model of the chip, as on the simulator? Then the time that passes on the host
+    /// says nothing about it.
     pub fn has_model_time(&self) -> bool {
         self.inner.properties.has_model_time
     }
@@ -260,8 +268,8 @@ impl Device {
         self.inner.properties.runs_host_builds
     }
 
-    /// The `aclrtContext` that every call on this device is made in, for other code that calls ACL. It lives as long as
-    /// the device; destroying it is undefined behaviour of the driver.
+    /// The `aclrtContext` that every call on this device is made in, for other code that calls ACL. It lives
+    /// as long as the device; destroying it is undefined behaviour of the driver.
     pub fn as_raw_context(&self) -> *mut c_void {
         self.driver().context.0
     }

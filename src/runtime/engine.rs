@@ -17,7 +17,8 @@ pub(super) struct Engine {
     table: fn() -> Result<&'static AclTable>,
     /// Searched for when the first communicator is asked for.
     pub(super) hccl_table: fn() -> Result<&'static HcclTable>,
-    /// Refuses wrong values of the variables that describe a device, in their own words instead of a driver's.
+    /// Refuses wrong values of the variables that describe a device, in their own words instead of a
+    /// driver's.
     pub(super) check_environment: fn(i32) -> Result<()>,
     /// Asked once the table is there.
     pub(super) properties: fn() -> Properties,

@@ -12,11 +12,12 @@ use crate::{DriverCode, Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Handle(pub(super) *mut c_void);
 
-// SAFETY: handles are numbers or addresses to this crate, which never dereferences them. ACL binds contexts, not handles,
-// to threads: `Driver::call` makes the device's context current in whichever thread makes the call.
+// SAFETY: handles are numbers or addresses to this crate, which never dereferences them. ACL binds contexts,
+// not handles, to threads: `Driver::call` makes the device's context current in whichever thread makes the
+// call.
 unsafe impl Send for Handle {}
-// SAFETY: as above. Several threads may pass one handle to ACL at the same time: the simulator locks, and on an NPU
-// ASSUMPTION(handles-of-threads): the vendor's samples do so without locks (acl-runtime.md 1.6).
+// SAFETY: as above. Several threads may pass one handle to ACL at the same time: the simulator locks, and on
+// an NPU ASSUMPTION(handles-of-threads): the vendor's samples do so without locks (acl-runtime.md 1.6).
 unsafe impl Sync for Handle {}
 
 impl Handle {
@@ -47,8 +48,9 @@ impl Driver {
         Self { acl, context, process: std::process::id(), latched: Mutex::new(None) }
     }
 
-    /// Refuses a forked child of the process that opened the device: threads of the driver, or of the simulator, are in
-    /// the parent only. To be asked before any lock is taken, which a thread of the parent may hold for ever here.
+    /// Refuses a forked child of the process that opened the device: threads of the driver, or of the
+    /// simulator, are in the parent only. To be asked before any lock is taken, which a thread of the parent
+    /// may hold for ever here.
     pub(super) fn require_own_process(&self) -> Result<()> {
         let own = std::process::id();
         if own == self.process {
@@ -64,13 +66,14 @@ impl Driver {
         ))
     }
 
-    /// Calls a function with the device's context current. The thread's own context is current again afterwards: another
-    /// library in the thread may rely on it.
+    /// Calls a function with the device's context current. The thread's own context is current again
+    /// afterwards: another library in the thread may rely on it.
     pub(super) fn call(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
         self.enter()?.call(name, f)
     }
 
-    /// As [`Self::call`], for a call that its caller can do without: an error that a drop met is left to the next call.
+    /// As [`Self::call`], for a call that its caller can do without: an error that a drop met is left to the
+    /// next call.
     pub(super) fn attempt(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
         self.enter_from(self.acl.current_context()?)?.call(name, f)
     }
@@ -81,7 +84,8 @@ impl Driver {
         self.enter_from(self.acl.current_context()?)
     }
 
-    /// Calls a function that releases something. Keeps the first error for the next call; true when it worked.
+    /// Calls a function that releases something. Keeps the first error for the next call; true when it
+    /// worked.
     ///
     /// In a forked child nothing is called: what it would release is its parent's.
     pub(super) fn release(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> bool {
@@ -161,12 +165,14 @@ impl Acl {
 
     /// Makes a context current.
     fn set_context(self, context: Handle) -> Result<()> {
-        // SAFETY: either the device's context, which every owner of a handle keeps, or the one that this thread had.
+        // SAFETY: either the device's context, which every owner of a handle keeps, or the one that this
+        // thread had.
         let code = unsafe { (self.table.aclrtSetCurrentContext)(context.0) };
         self.check("aclrtSetCurrentContext", code)
     }
 
-    /// Makes the thread's earlier context current again. A thread without one keeps the device's: ACL cannot clear it.
+    /// Makes the thread's earlier context current again. A thread without one keeps the device's: ACL cannot
+    /// clear it.
     pub(super) fn restore_context(self, outer: Handle) -> Result<()> {
         if outer == Handle::NULL {
             return Ok(());

@@ -9,8 +9,9 @@ use super::event::Event;
 /// Something that must outlive queued work.
 pub(super) type Keep = Arc<dyn Any + Send + Sync>;
 
-/// A thing that so many submissions have not used is worth a mark even if others hold it too: they may be other streams, for which the
-/// same holds. A mark costs two calls of the driver, so one is made for each so many submissions and not for each.
+/// A thing that so many submissions have not used is worth a mark even if others hold it too: they may be
+/// other streams, for which the same holds. A mark costs two calls of the driver, so one is made for each so
+/// many submissions and not for each.
 const STALE_AFTER: u64 = 8;
 
 /// What queued work uses.

@@ -95,3 +95,13 @@ pub fn hccl_table() -> &'static ascend_sys::hccl::HcclTable {
     device::describe();
     ascend_sim::hccl_table()
 }
+
+impl From<ascend_sim::timeline::SolveError> for crate::Error {
+    fn from(error: ascend_sim::timeline::SolveError) -> Self {
+        let kind = match error.kind() {
+            ascend_sim::timeline::SolveErrorKind::InvalidArgument => crate::ErrorKind::InvalidArgument,
+            _ => crate::ErrorKind::Unsupported,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -59,15 +59,17 @@ macro_rules! spec_builders {
 
         /// Sets the type in which scores go from the Cube to the vector cores, through L2.
         ///
-        /// f32 is exact, and the softmax is computed in f32. f16, for `dtype` f16 and a `softmax_scale` from 2^-11 to 65504 only, halves that
-        /// traffic and the work of the softmax, which bound long sequences:
+        /// f32 is exact, and the softmax is computed in f32. f16, for `dtype` f16 and a `softmax_scale` from
+        /// 2^-11 to 65504 only, halves that traffic and the work of the softmax, which bound long sequences:
         ///
-        /// * Each score `q k^T` is rounded to f16 before it is scaled. One of 65520 or more in size becomes infinite: `+inf` makes its row NaN,
-        ///   `-inf` hides its key, and a row of nothing else is a row that sees no key (`o = 0`, `lse = -inf`).
-        /// * The maximum is subtracted, and the difference scaled and exponentiated, in f16, each result rounded (`u = 2^-11`; the exponential
-        ///   to 1 ulp). A probability is off by at most `2.2 u` of the largest one of its row.
-        /// * Row sums add pairs in f16 down to 64 columns, all else is f32: `lse` is off by at most `u (3 ln(seqlen_k) + 5)`, besides
-        ///   what the rounding of the scores costs.
+        /// * Each score `q k^T` is rounded to f16 before it is scaled. One of 65520 or more in size becomes
+        ///   infinite: `+inf` makes its row NaN, `-inf` hides its key, and a row of nothing else is a row
+        ///   that sees no key (`o = 0`, `lse = -inf`).
+        /// * The maximum is subtracted, and the difference scaled and exponentiated, in f16, each result
+        ///   rounded (`u = 2^-11`; the exponential to 1 ulp). A probability is off by at most `2.2 u` of the
+        ///   largest one of its row.
+        /// * Row sums add pairs in f16 down to 64 columns, all else is f32: `lse` is off by at most `u (3
+        ///   ln(seqlen_k) + 5)`, besides what the rounding of the scores costs.
         #[must_use]
         pub fn with_score_dtype(mut self, score_dtype: DType) -> Self {
             self.spec.score_dtype = score_dtype;

@@ -13,17 +13,20 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// An argument is wrong; the text names it, the value given and the value wanted.
     InvalidArgument,
-    /// A well-formed request that this version, SoC or kernel set cannot serve; the text names the nearest that works.
+    /// A well-formed request that this version, SoC or kernel set cannot serve; the text names the nearest
+    /// that works.
     Unsupported,
     /// A shared library (CANN) was not found or not loadable; the text lists every path tried.
     LibraryNotFound,
-    /// CANN is there, but libraries of the NPU's driver that it needs are not; the text lists every path tried.
+    /// CANN is there, but libraries of the NPU's driver that it needs are not; the text lists every path
+    /// tried.
     DriverNotFound,
     /// The driver has no device, or none of this number.
     NoDevice,
     /// The crate was built without kernels for this device.
     KernelsNotBuilt,
-    /// A call of ACL or HCCL failed in a way that has no kind of its own; [`Error::driver_code`] has the raw code.
+    /// A call of ACL or HCCL failed in a way that has no kind of its own; [`Error::driver_code`] has the raw
+    /// code.
     Driver,
     /// Device or host memory is exhausted.
     OutOfMemory,
@@ -113,19 +116,20 @@ impl Error {
         self.kind == ErrorKind::OutOfMemory
     }
 
-    /// Did something take longer than it may? Also true for a kernel that the driver stopped for its time, whatever the
-    /// kind of the error.
+    /// Did something take longer than it may? Also true for a kernel that the driver stopped for its time,
+    /// whatever the kind of the error.
     pub fn is_timeout(&self) -> bool {
         self.kind == ErrorKind::Timeout || self.has_device_code(codes::is_timeout)
     }
 
-    /// Is the device unusable for this process until it is reset? Trying again cannot help. Also true for a self-test
-    /// that ended so.
+    /// Is the device unusable for this process until it is reset? Trying again cannot help. Also true for a
+    /// self-test that ended so.
     pub fn is_device_lost(&self) -> bool {
         self.kind == ErrorKind::DeviceLost || self.has_device_code(codes::is_sticky)
     }
 
-    /// Is the code that of a class? A stop by the simulator has a chip's code, and the simulated device goes on.
+    /// Is the code that of a class? A stop by the simulator has a chip's code, and the simulated device goes
+    /// on.
     fn has_device_code(&self, is_of_class: fn(AclError) -> bool) -> bool {
         let is_of_simulator = matches!(self.kind, ErrorKind::SimFault | ErrorKind::SimUnsupported);
         !is_of_simulator && matches!(self.driver_code, Some(DriverCode::Acl(code)) if is_of_class(code))
@@ -144,17 +148,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-#[cfg(feature = "sim")]
-impl From<ascend_sim::timeline::SolveError> for Error {
-    fn from(error: ascend_sim::timeline::SolveError) -> Self {
-        let kind = match error.kind() {
-            ascend_sim::timeline::SolveErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
-            _ => ErrorKind::Unsupported,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
 
 #[cfg(test)]
 mod tests {

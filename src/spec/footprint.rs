@@ -1,6 +1,7 @@
 //! Whether operands fit a memory together.
 
-/// Bytes of an operand: those from its first to its last, and those of them that it uses. Between its rows others may lie.
+/// Bytes of an operand: those from its first to its last, and those of them that it uses. Between its rows
+/// others may lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Footprint {
     pub(crate) span: u128,
@@ -9,8 +10,8 @@ pub(crate) struct Footprint {
 
 /// What each operand takes, when that is more than `available` bytes.
 ///
-/// Slices of one tensor, as q, k, v and o packed in rows, span each other. So the bytes that they use are added up, unless one spans
-/// too much alone: then the spans are told.
+/// Slices of one tensor, as q, k, v and o packed in rows, span each other. So the bytes that they use are
+/// added up, unless one spans too much alone: then the spans are told.
 pub(crate) fn too_many_bytes<const N: usize>(operands: [Footprint; N], available: u64) -> Option<[u128; N]> {
     let available = u128::from(available);
     let spans = operands.map(|o| o.span);

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Which keys a query row sees. With `diagonal = i + seqlen_k - seqlen_q` for row `i`: the last row sits on the last key
-/// (bottom-right alignment).
+/// Which keys a query row sees. With `diagonal = i + seqlen_k - seqlen_q` for row `i`: the last row sits on
+/// the last key (bottom-right alignment).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mask {
     /// Every key.

@@ -1,5 +1,6 @@
-//! The vocabulary that operators and engines share, below all of them: what a tensor, a mask and a shape are, and how one is
-//! refused. Nothing here knows a chip, a kernel or a driver; only the classes of [`Error`] read the codes of CANN's interfaces.
+//! The vocabulary that operators and engines share, below all of them: what a tensor, a mask and a shape are,
+//! and how one is refused. Nothing here knows a chip, a kernel or a driver; only the classes of [`Error`]
+//! read the codes of CANN's interfaces.
 
 mod attention;
 mod dtype;

@@ -28,8 +28,8 @@ impl Reason {
         Self { text: format!("{part}: {}", self.text), ..self }
     }
 
-    /// The error with all reasons, which begins with `what` is refused; `None` without reasons. Its kind is `InvalidArgument`
-    /// if any of them can never be right.
+    /// The error with all reasons, which begins with `what` is refused; `None` without reasons. Its kind is
+    /// `InvalidArgument` if any of them can never be right.
     pub fn error(what: &str, reasons: &[Reason]) -> Option<Error> {
         let is_invalid = reasons.iter().any(|r| r.kind == ErrorKind::InvalidArgument);
         let kind = if is_invalid { ErrorKind::InvalidArgument } else { ErrorKind::Unsupported };

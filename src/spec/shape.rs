@@ -6,9 +6,9 @@ use super::{DType, Footprint, Mask, Tensor};
 
 /// A problem of forward attention with every default filled in.
 ///
-/// Strides are elements between batches, rows of the sequence and heads; a row's elements are contiguous. They may describe any
-/// order of the three (BSND, BNSD, ...). GM copies have byte granularity, so no stride needs an alignment; multiples
-/// of 256 elements (512 bytes) are the fastest.
+/// Strides are elements between batches, rows of the sequence and heads; a row's elements are contiguous.
+/// They may describe any order of the three (BSND, BNSD, ...). GM copies have byte granularity, so no stride
+/// needs an alignment; multiples of 256 elements (512 bytes) are the fastest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
     /// Batch size; 0 is legal.
@@ -52,7 +52,8 @@ impl From<&Shape> for Shape {
     }
 }
 
-/// Strides of a dense `[batch, seqlen, heads, dim]` tensor (BSND). One that needs more than 64 bits is `u64::MAX`, which no plan takes.
+/// Strides of a dense `[batch, seqlen, heads, dim]` tensor (BSND). One that needs more than 64 bits is
+/// `u64::MAX`, which no plan takes.
 pub fn dense_strides(seqlen: u32, heads: u32, dim: u32) -> [u64; 3] {
     let row = u64::from(heads) * u64::from(dim);
     [row.saturating_mul(u64::from(seqlen)), row, u64::from(dim)]
@@ -61,9 +62,10 @@ pub fn dense_strides(seqlen: u32, heads: u32, dim: u32) -> [u64; 3] {
 impl Shape {
     /// Keys visible to the left and right of the diagonal, `None` where the limit never hides a key.
     ///
-    /// Row `i` sees key `j` iff `i + off - left <= j <= i + off + right` with `off = seqlen_k - seqlen_q`. The left limit
-    /// binds for some pair only if it hides key 0 from the last row, the right one only if it hides the last key from
-    /// row 0; so what is left is below 2^31 and a kernel with one query row or a wide window needs no mask step.
+    /// Row `i` sees key `j` iff `i + off - left <= j <= i + off + right` with `off = seqlen_k - seqlen_q`.
+    /// The left limit binds for some pair only if it hides key 0 from the last row, the right one only if it
+    /// hides the last key from row 0; so what is left is below 2^31 and a kernel with one query row or a wide
+    /// window needs no mask step.
     pub fn limits(&self) -> (Option<u32>, Option<u32>) {
         let (left, right) = match self.mask {
             Mask::None => (None, None),
@@ -74,7 +76,8 @@ impl Shape {
         (left.filter(|l| binds(l, self.seqlen_k)), right.filter(|r| binds(r, self.seqlen_q)))
     }
 
-    /// The keys that some row of `rows` sees: exact, clipped to the keys that exist; `0..0` when no row sees any.
+    /// The keys that some row of `rows` sees: exact, clipped to the keys that exist; `0..0` when no row sees
+    /// any.
     pub fn visible_keys(&self, rows: Range<u32>) -> Range<u32> {
         let rows = rows.start..rows.end.min(self.seqlen_q);
         if rows.is_empty() {
@@ -107,7 +110,8 @@ impl Shape {
         }
     }
 
-    /// Bytes that the buffers of q, k, v, o and lse must hold, in this order; `u64::MAX` for more, which no plan takes.
+    /// Bytes that the buffers of q, k, v, o and lse must hold, in this order; `u64::MAX` for more, which no
+    /// plan takes.
     pub fn operand_bytes(&self) -> [u64; 5] {
         self.footprints().map(|o| u64::try_from(o.span).unwrap_or(u64::MAX))
     }

@@ -51,7 +51,8 @@ impl Tensor {
         found
     }
 
-    /// Rows of the output must not share bytes: taken by ascending stride, each must clear everything inside it.
+    /// Rows of the output must not share bytes: taken by ascending stride, each must clear everything inside
+    /// it.
     pub(crate) fn overlap(&self) -> Option<Reason> {
         let mut order = [0, 1, 2];
         order.sort_by_key(|&i| self.stride[i]);

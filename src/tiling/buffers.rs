@@ -33,14 +33,14 @@ pub(super) struct UbBuffers {
 }
 
 impl L1Buffers {
-    /// L1: two buffers each of Q, K, P (`tile_m` rows of `chunk_p` keys) and V (`chunk_p` keys). Every size is a multiple
-    /// of 512 bytes, as each has two factors of 16 or more and two bytes an element.
+    /// L1: two buffers each of Q, K, P (`tile_m` rows of `chunk_p` keys) and V (`chunk_p` keys). Every size
+    /// is a multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
     ///
-    /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side here, since
-    /// tiling data has one offset a pair.
+    /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side
+    /// here, since tiling data has one offset a pair.
     ///
-    /// Returns `chunk_p` with the map: 256 keys where they fit, as rows of 512 bytes are the shortest that L2 gives at its
-    /// full rate, else 128.
+    /// Returns `chunk_p` with the map: 256 keys where they fit, as rows of 512 bytes are the shortest that L2
+    /// gives at its full rate, else 128.
     pub(super) fn new(candidate: &Candidate, shape: &Shape, soc: &Soc) -> Result<(u32, Self), String> {
         let Candidate { block_m, block_n, chunk_n, .. } = *candidate;
         let mut why = None;
@@ -61,8 +61,8 @@ impl L1Buffers {
 }
 
 impl UbBuffers {
-    /// UB with the largest slice of the softmax that fits: whole groups of 8 rows of block_n scores, and of o, of which each buffer
-    /// must hold 8 rows.
+    /// UB with the largest slice of the softmax that fits: whole groups of 8 rows of block_n scores, and of
+    /// o, of which each buffer must hold 8 rows.
     pub(super) fn new(
         candidate: &Candidate,
         shape: &Shape,
@@ -90,8 +90,8 @@ impl UbBuffers {
         Err(too_big.unwrap_or_else(|| format!("no slice of at least {smallest} bytes is possible")))
     }
 
-    /// Regions of UB as flash_fwd.cpp lists them. In f32 five slices are under way, which leave through two buffers; in f16 four,
-    /// which leave as they are.
+    /// Regions of UB as flash_fwd.cpp lists them. In f32 five slices are under way, which leave through two
+    /// buffers; in f16 four, which leave as they are.
     fn with_slice(
         candidate: &Candidate,
         shape: &Shape,
@@ -112,7 +112,8 @@ impl UbBuffers {
         let tmp = map.push("tmp", tmp_bytes.next_multiple_of(256), 2);
         let brcb = map.push_at_phase("brcb", 2 * rows_v.next_multiple_of(16) * 32 + 256, 1, 0);
         let stats = map.push("stats", rows_v.next_multiple_of(64) * 4, candidate.num_stages + 9);
-        // A slice of `pitch` columns has as many rows as fit slice_bytes, each of max(32, pitch / 8) bytes of bits.
+        // A slice of `pitch` columns has as many rows as fit slice_bytes, each of max(32, pitch / 8) bytes of
+        // bits.
         let mask = map.push("mask", (slice_rows * 32).max(mask_bytes).next_multiple_of(256), 2);
         Self { map, s, p, acc, tmp, brcb, stats, mask }
     }

@@ -8,16 +8,16 @@ use crate::{DType, Soc};
 /// Largest head dimension: the two L0C halves hold the PV accumulators of 128 rows by 256 columns.
 pub const MAX_HEAD_DIM: u32 = 256;
 
-/// Largest gap in GM between two bursts of a copy to or from UB, in bytes. The field has 32 bits (dav-c220.md §3.1), and whether
-/// the sum with it is signed is not settled (`gm-gap-signed` in docs/sources.md): this holds either way. docs/instruction-fields.md
-/// has every field that a size or stride of the caller reaches.
+/// Largest gap in GM between two bursts of a copy to or from UB, in bytes. The field has 32 bits (dav-c220.md
+/// §3.1), and whether the sum with it is signed is not settled (`gm-gap-signed` in docs/sources.md): this
+/// holds either way. docs/instruction-fields.md has every field that a size or stride of the caller reaches.
 pub const MAX_GM_GAP_BYTES: u64 = (1 << 31) - 1;
 
 /// Largest sequence length: tiling data holds windows, which [`Shape::limits`] bounds by the lengths, as i32.
 pub const MAX_SEQLEN: u32 = (1 << 31) - 1;
 
-/// Factors that the softmax of f16 scores takes: the distance of a score from its row's maximum may leave the range of f16, and
-/// must be worth nothing then. exp(-65520 / 2^11) is far below the smallest f16.
+/// Factors that the softmax of f16 scores takes: the distance of a score from its row's maximum may leave the
+/// range of f16, and must be worth nothing then. exp(-65520 / 2^11) is far below the smallest f16.
 pub(super) const SCALES_OF_F16: std::ops::RangeInclusive<f32> = 0.000_488_281_25..=65504.0;
 
 /// Every reason why no plan of `shape` on `soc` is possible; empty when there is none.
@@ -128,7 +128,8 @@ fn strides(tensor: &Tensor, found: &mut Vec<Reason>) {
     }
 }
 
-/// Rows of the output leave together, with a gap behind each. Inputs with a longer pitch than a copy has are copied row by row.
+/// Rows of the output leave together, with a gap behind each. Inputs with a longer pitch than a copy has are
+/// copied row by row.
 fn gap(tensor: &Tensor) -> Option<Reason> {
     let Tensor { name, extent, dim, stride, .. } = *tensor;
     let largest = dim + MAX_GM_GAP_BYTES / tensor.size;
@@ -158,7 +159,8 @@ fn memory(shape: &Shape, soc: &Soc) -> Option<Reason> {
 }
 
 impl Shape {
-    /// Every reason why `soc` cannot run this shape; empty when it can. Costs no allocation on a device and no planning.
+    /// Every reason why `soc` cannot run this shape; empty when it can. Costs no allocation on a device and
+    /// no planning.
     pub fn reasons(&self, soc: &Soc) -> Vec<Reason> {
         reasons(self, soc)
     }

@@ -20,7 +20,8 @@ const EXACT_CLASSES: u32 = 65536;
 pub struct Estimated {
     /// What was tried.
     pub candidate: Candidate,
-    /// Predicted model time of a launch from its first instruction to its last result, in cycles, operands in L2.
+    /// Predicted model time of a launch from its first instruction to its last result, in cycles, operands in
+    /// L2.
     pub cycles: f64,
 }
 
@@ -36,13 +37,13 @@ pub struct FlashFwdPlan {
     pub(super) tuned_us: Option<f64>,
 }
 
-/// Plans a problem for a SoC: the candidate with the shortest predicted model time, the earlier one of equals. Plans do not depend
-/// on a device and may be made and kept anywhere.
+/// Plans a problem for a SoC: the candidate with the shortest predicted model time, the earlier one of
+/// equals. Plans do not depend on a device and may be made and kept anywhere.
 ///
 /// # Errors
-/// One error with **all** reasons, each with the argument, its value and the nearest supported one. The kind is
-/// `InvalidArgument` if any argument can never be right, else `Unsupported`. For a good problem that no candidate suits, the
-/// reason of every candidate.
+/// One error with **all** reasons, each with the argument, its value and the nearest supported one. The kind
+/// is `InvalidArgument` if any argument can never be right, else `Unsupported`. For a good problem that no
+/// candidate suits, the reason of every candidate.
 pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
     let shape = &problem.into();
     Reason::refuse(&planning(soc), &limits::reasons(shape, soc))?;
@@ -78,8 +79,8 @@ pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
     }
 }
 
-/// Plans a problem with the fastest tiling that `tuned` has for problems like it and that works for this one; as [`plan`] when it
-/// has none.
+/// Plans a problem with the fastest tiling that `tuned` has for problems like it and that works for this one;
+/// as [`plan`] when it has none.
 ///
 /// # Errors
 /// As [`plan`], and `InvalidArgument` when the results are for another SoC.
@@ -153,7 +154,8 @@ impl FlashFwdPlan {
         &self.rejected
     }
 
-    /// Predicted model time of a launch in microseconds, from the first instruction to the last result, operands in L2.
+    /// Predicted model time of a launch in microseconds, from the first instruction to the last result,
+    /// operands in L2.
     pub fn predicted_us(&self) -> f64 {
         self.model().predict() / f64::from(self.soc.clock_mhz)
     }
@@ -163,9 +165,10 @@ impl FlashFwdPlan {
         self.tuned_us
     }
 
-    /// This plan for some of its work items, numbered in the order of the rows of o: row block `i` of head `h` in batch `b` is item
-    /// `(b * num_blocks_m + i) * num_heads + h`. A launch takes the same operands and leaves the rest of o and lse as it is. What it
-    /// computes gets the same bits as from a launch of the whole plan. Multiples of [`Self::even_items`] keep all cores busy to the end.
+    /// This plan for some of its work items, numbered in the order of the rows of o: row block `i` of head
+    /// `h` in batch `b` is item `(b * num_blocks_m + i) * num_heads + h`. A launch takes the same operands
+    /// and leaves the rest of o and lse as it is. What it computes gets the same bits as from a launch of the
+    /// whole plan. Multiples of [`Self::even_items`] keep all cores busy to the end.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty range, and for one that ends behind the last item.
@@ -200,7 +203,8 @@ impl FlashFwdPlan {
         self.tiling.order.num_cores
     }
 
-    /// Row blocks of all heads that are launched. Few of them in the last round are cut into parts for more cores.
+    /// Row blocks of all heads that are launched. Few of them in the last round are cut into parts for more
+    /// cores.
     pub fn num_items(&self) -> u64 {
         self.tiling.order.num_items.into()
     }
@@ -217,7 +221,8 @@ impl FlashFwdPlan {
         self.tiling.order.even_items().into()
     }
 
-    /// Heads of q, of all batches, that cores work on at the same time: K and V of one such group after the other stay in L2.
+    /// Heads of q, of all batches, that cores work on at the same time: K and V of one such group after the
+    /// other stay in L2.
     pub fn group_heads(&self) -> u32 {
         self.tiling.order.group_heads
     }
@@ -239,7 +244,8 @@ impl FlashFwdPlan {
         first..first.saturating_add(block_m).min(self.shape.seqlen_q)
     }
 
-    /// Keys that an item of these rows visits: all that one of them sees, the begin rounded down to a multiple of 16.
+    /// Keys that an item of these rows visits: all that one of them sees, the begin rounded down to a
+    /// multiple of 16.
     pub fn key_range(&self, rows: Range<u32>) -> Range<u32> {
         let seen = self.shape.visible_keys(rows);
         if seen.is_empty() {

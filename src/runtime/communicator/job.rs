@@ -45,8 +45,8 @@ impl Job {
         Ok(Side { pointer, bytes: room as u64, keep: buffer.keep() })
     }
 
-    /// Refuses buffers that share bytes unless the operation is in place: the smaller one starts with the larger one, or `own` bytes
-    /// behind, where this rank's part is.
+    /// Refuses buffers that share bytes unless the operation is in place: the smaller one starts with the
+    /// larger one, or `own` bytes behind, where this rank's part is.
     pub(super) fn refuse_overlap(&self, send: &Side, recv: &Side, own: u64) -> Result<()> {
         let (larger, smaller) = if send.bytes > recv.bytes { (send, recv) } else { (recv, send) };
         let starts = [larger.address(), larger.address().wrapping_add(own)];
