@@ -14,11 +14,11 @@ use crate::sim::dav_c220::machine::abi::FasimImage;
 pub(super) struct Mapped {
     handle: libloading::Library,
     /// Where its segments lie; `None` where that cannot be known (not ELF, or another loader than glibc's).
-    place: Option<Place>,
+    place: Option<Mapping>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Mapping {
     /// Added to the addresses of the segments.
     base: u64,
     segments: Vec<Segment>,
@@ -108,7 +108,7 @@ impl Mapped {
 
     /// Bytes from an address to the end of its segment; 0 when it is in none that `is_usable`.
     fn room(&self, address: usize, is_usable: impl Fn(&Segment) -> bool) -> usize {
-        let Some(Place { base, segments }) = &self.place else { return isize::MAX as usize };
+        let Some(Mapping { base, segments }) = &self.place else { return isize::MAX as usize };
         let at = (address as u64).wrapping_sub(*base);
         let segment = segments.iter().find(|s| is_usable(s) && s.start <= at && at < s.end);
         segment.map_or(0, |s| usize::try_from(s.end - at).unwrap_or(0))
@@ -142,7 +142,7 @@ fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
     let handle = unsafe { Library::from_raw(handle) }.into();
     // SAFETY: null or the link map of a library that is loaded.
     let map = unsafe { map.as_ref() }.filter(|_| code == 0).ok_or("the loader does not say where it is")?;
-    Ok(Mapped { handle, place: Some(Place { base: map.l_addr as u64, segments }) })
+    Ok(Mapped { handle, place: Some(Mapping { base: map.l_addr as u64, segments }) })
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

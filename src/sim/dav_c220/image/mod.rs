@@ -14,7 +14,7 @@ mod tests;
 
 use crate::sim::dav_c220::access::{DeviceMemory, FaultKind, OpInfo, Stop};
 use crate::sim::dav_c220::isa;
-use crate::sim::dav_c220::machine::abi::{FasimImage, FasimKernel, KernelType, Launch, ABI_VERSION};
+use crate::sim::dav_c220::machine::abi::{FasimImage, FasimKernel, KernelType, LaunchFn, ABI_VERSION};
 use crate::sim::dav_c220::machine::{self, Body, Config, Function, LaunchStats, Touched, HOOKS};
 use mapped::Mapped;
 
@@ -42,7 +42,7 @@ pub(crate) struct Kernel {
     /// Arguments that the kernel takes, one 8-byte slot each.
     pub(crate) num_args: u32,
     kernel_type: KernelType,
-    launch: Launch,
+    launch: LaunchFn,
     library: Arc<Library>,
 }
 
@@ -201,7 +201,7 @@ struct KernelEntry {
     name: String,
     num_args: u32,
     kernel_type: KernelType,
-    launch: Launch,
+    launch: LaunchFn,
 }
 
 fn read_kernel(mapped: &Mapped, raw: &FasimKernel) -> Result<KernelEntry, String> {

@@ -67,7 +67,7 @@ pub(crate) enum Special {
 }
 
 /// The function of a kernel: argument slots and their number.
-pub(crate) type Launch = unsafe extern "C" fn(*const u64, u32) -> i32;
+pub(crate) type LaunchFn = unsafe extern "C" fn(*const u64, u32) -> i32;
 
 /// A kernel in an image.
 #[repr(C)]
@@ -75,7 +75,7 @@ pub(crate) type Launch = unsafe extern "C" fn(*const u64, u32) -> i32;
 pub(crate) struct FasimKernel {
     pub(crate) name: *const c_char,
     /// Calls the kernel with its arguments unpacked from 8-byte slots. 0, or 1 when stopped by the machine.
-    pub(crate) launch: Option<Launch>,
+    pub(crate) launch: Option<LaunchFn>,
     pub(crate) num_args: u32,
     /// See [`KernelType`].
     pub(crate) kernel_type: u32,

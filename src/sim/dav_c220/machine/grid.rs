@@ -32,7 +32,7 @@ impl Rounds {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GridState {
     next_block: u32,
     rounds: HashMap<(bool, usize), Rounds>,
     /// Counts completed rounds: the only thing through which one group lets another go on.
@@ -47,7 +47,7 @@ struct State {
 /// Shared state of a launch.
 #[derive(Debug)]
 pub(super) struct Grid {
-    state: Mutex<State>,
+    state: Mutex<GridState>,
     changed: Condvar,
     blocks: u32,
     aivs_per_block: u32,
@@ -78,7 +78,7 @@ impl Grid {
         Self { state: Mutex::default(), changed: Condvar::new(), blocks, aivs_per_block }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GridState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Group {
 }
 
 /// What remains of an instruction after its issue.
-pub(super) enum Issued {
+pub(super) enum Issue {
     Done,
     /// To be queued, when there is room.
     Queue(Pipe, Box<Entry>),
@@ -62,7 +62,7 @@ impl Group {
     }
 
     /// Decodes, checks and dispatches one intrinsic.
-    pub(super) fn issue(&mut self, c: usize, raw: &FasimInstr) -> Result<Issued, Stop> {
+    pub(super) fn issue(&mut self, c: usize, raw: &FasimInstr) -> Result<Issue, Stop> {
         let number = self.cores[c].next_number();
         let Some(op) = self.launch.ops.get(usize::from(raw.op)).copied() else {
             let count = self.launch.ops.len();
@@ -105,18 +105,18 @@ impl Group {
         })
     }
 
-    fn dispatch(&mut self, c: usize, instr: &Instr) -> Result<Issued, Stop> {
+    fn dispatch(&mut self, c: usize, instr: &Instr) -> Result<Issue, Stop> {
         let core = &mut self.cores[c];
         let number = instr.number;
         let (pipe, action) = match instr.op.dispatch {
             Dispatch::Register(apply) => {
                 apply(&mut core.regs, instr)?;
                 self.clocks.register(c);
-                return Ok(Issued::Done);
+                return Ok(Issue::Done);
             }
             Dispatch::NoEffect => {
                 self.clocks.register(c);
-                return Ok(Issued::Done);
+                return Ok(Issue::Done);
             }
             Dispatch::Queued(pipe, run) => {
                 core.require_pipe("the instruction", pipe)?;
@@ -131,11 +131,11 @@ impl Group {
                 let flag = flag_operands(core, instr)?;
                 core.flags.issue_wait(flag);
                 if flag.dst == Pipe::S {
-                    return Ok(Issued::Wait(Wait::Flag(flag)));
+                    return Ok(Issue::Wait(Wait::Flag(flag)));
                 }
                 (flag.dst, Action::Wait(flag))
             }
-            Dispatch::PipeBarrier if instr.args[0] == PIPE_ALL => return Ok(Issued::Wait(Wait::Idle)),
+            Dispatch::PipeBarrier if instr.args[0] == PIPE_ALL => return Ok(Issue::Wait(Wait::Idle)),
             Dispatch::PipeBarrier => {
                 let pipe = pipe_operand(core, "pipe", instr.args[0])?;
                 if pipe == Pipe::S {
@@ -155,14 +155,14 @@ impl Group {
             }
             Dispatch::CrossCoreWait => {
                 let flag = decode_cross_flag("flag_id", instr.args[0])?;
-                return Ok(Issued::Wait(Wait::Cross(flag)));
+                return Ok(Issue::Wait(Wait::Cross(flag)));
             }
         };
         if pipe == Pipe::S {
             let issued = self.clocks.dispatch_now(c, pipe);
             self.execute(c, pipe, instr, action, issued)?;
             self.settle(c, action)?;
-            return Ok(Issued::Done);
+            return Ok(Issue::Done);
         }
         self.enqueue(c, pipe, instr, action)
     }
@@ -176,7 +176,7 @@ impl Group {
     }
 
     /// In the default order an instruction that nothing blocks executes now, without a copy in the queue.
-    fn enqueue(&mut self, c: usize, pipe: Pipe, instr: &Instr, action: Action) -> Result<Issued, Stop> {
+    fn enqueue(&mut self, c: usize, pipe: Pipe, instr: &Instr, action: Action) -> Result<Issue, Stop> {
         let needs_grant =
             self.clocks.time.is_some() && matches!(action, Action::Run(_)) && transfers(pipe, instr);
         let core = &mut self.cores[c];
@@ -188,23 +188,23 @@ impl Group {
             let issued = self.clocks.dispatch_now(c, pipe);
             self.execute(c, pipe, instr, action, issued)?;
             self.settle(c, action)?;
-            return Ok(Issued::Done);
+            return Ok(Issue::Done);
         }
         let is_full = core.queues[pipe as usize].len() == QUEUE_DEPTH;
         let entry = Entry { instr: *instr, action, dispatched: Dispatched::default(), traits };
         if is_full {
-            return Ok(Issued::Queue(pipe, Box::new(entry)));
+            return Ok(Issue::Queue(pipe, Box::new(entry)));
         }
         self.push(c, pipe, entry)
     }
 
     /// Queues an instruction; there is room. With a seed, some pipes run and another core may go first.
-    pub(super) fn push(&mut self, c: usize, pipe: Pipe, mut entry: Entry) -> Result<Issued, Stop> {
+    pub(super) fn push(&mut self, c: usize, pipe: Pipe, mut entry: Entry) -> Result<Issue, Stop> {
         entry.dispatched = self.clocks.dispatch(c, pipe);
         self.cores[c].queues[pipe as usize].push_back(entry);
         self.shake(c)?;
         let turn = self.rng.as_mut().is_some_and(|rng| rng.u32(..TURN_ODDS) == 0);
-        Ok(if turn { Issued::Wait(Wait::Turn) } else { Issued::Done })
+        Ok(if turn { Issue::Wait(Wait::Turn) } else { Issue::Done })
     }
 
     /// With a seed: a random number of queued instructions executes.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use corosensei::Yielder;
 
 use super::core::Wait;
-use super::group::{Group, Issued};
+use super::group::{Group, Issue};
 use crate::sim::dav_c220::access::Stop;
 use crate::sim::dav_c220::machine::abi::{FasimHooks, FasimInstr, ABI_VERSION};
 
@@ -96,9 +96,9 @@ impl Current {
         };
         loop {
             issued = match issued {
-                Issued::Done => return Ok(()),
-                Issued::Wait(wait) => return self.block(wait, number, mnemonic),
-                Issued::Queue(pipe, entry) => {
+                Issue::Done => return Ok(()),
+                Issue::Wait(wait) => return self.block(wait, number, mnemonic),
+                Issue::Queue(pipe, entry) => {
                     self.block(Wait::Room(pipe), number, mnemonic)?;
                     self.group.borrow_mut().push(self.core, pipe, *entry)?
                 }

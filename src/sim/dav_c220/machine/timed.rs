@@ -20,8 +20,8 @@ use crate::sim::dav_c220::access::{
 };
 use crate::sim::dav_c220::time::clock::{CoreClock, Cycles, Moment, PipeClock};
 use crate::sim::dav_c220::time::cost::{self, Costs};
-use crate::sim::dav_c220::time::gm::{Piece, SharedGm, Transfer};
-use crate::sim::dav_c220::time::report::{CoreReport, LaunchReport, Span, TraceEvent};
+use crate::sim::dav_c220::time::gm::{GmTransfer, Piece, SharedGm};
+use crate::sim::dav_c220::time::report::{CoreReport, InstrSpan, LaunchReport, TraceEvent};
 use crate::sim::dav_c220::time::{Cause, ModelTime};
 use crate::soc::Timing;
 
@@ -133,7 +133,7 @@ impl Group {
         };
         let gm_bytes = shared.pieces.iter().map(|p| p.len * p.count).sum();
         timed.cores[c].pipe(pipe).report.gm_bytes += gm_bytes;
-        let number = shared.record(&Site { group: self, c, pipe }, instr, &span, gm_bytes)?;
+        let number = shared.record(&Executing { group: self, c, pipe }, instr, &span, gm_bytes)?;
         if let Some(timed) = &mut self.clocks.time {
             timed.cores[c].pipe(pipe).mark(number, span.done);
             timed.unit_flag_note(c, pipe, instr, &span, number);
@@ -201,7 +201,7 @@ impl Timed {
     }
 
     /// Keeps what later instructions under unitFlag wait for; `number` is that of the instruction in the trace.
-    fn unit_flag_note(&mut self, c: usize, pipe: Pipe, instr: &Instr, span: &Span, number: Option<u32>) {
+    fn unit_flag_note(&mut self, c: usize, pipe: Pipe, instr: &Instr, span: &InstrSpan, number: Option<u32>) {
         if is_under_unit_flag(pipe, instr) {
             match pipe {
                 Pipe::M => self.unit_flag[c].0 = Moment { at: span.done, span: number },
@@ -213,7 +213,7 @@ impl Timed {
 }
 
 /// Where an instruction executes.
-struct Site<'a> {
+struct Executing<'a> {
     group: &'a Group,
     c: usize,
     pipe: Pipe,
@@ -237,7 +237,13 @@ impl TimedLaunch {
         }
     }
 
-    fn transfer(&mut self, timing: &Timing, clock: &mut PipeClock, instr: &Instr, issued: Moment) -> Span {
+    fn transfer(
+        &mut self,
+        timing: &Timing,
+        clock: &mut PipeClock,
+        instr: &Instr,
+        issued: Moment,
+    ) -> InstrSpan {
         let write = self.touched.iter().any(|t| t.addr.space == Space::Gm && t.access != Access::Read);
         let local = self.touched.iter().find(|t| t.addr.space != Space::Gm);
         let mut path = cost::gm_path(timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
@@ -250,7 +256,7 @@ impl TimedLaunch {
         }
         let start = clock.ready(issued);
         let done =
-            self.gm.transfer(&mut clock.window, start, &Transfer { path, write, pieces: &self.pieces });
+            self.gm.transfer(&mut clock.window, start, &GmTransfer { path, write, pieces: &self.pieces });
         clock.report.stall(Cause::Memory, (done.complete - done.alone).max(0.0));
         clock.run_until(issued, done.sent, done.complete)
     }
@@ -258,9 +264,9 @@ impl TimedLaunch {
     /// Adds the instruction to the trace; its number there.
     fn record(
         &mut self,
-        site: &Site<'_>,
+        site: &Executing<'_>,
         instr: &Instr,
-        span: &Span,
+        span: &InstrSpan,
         gm_bytes: u64,
     ) -> Result<Option<u32>, Stop> {
         let Some(trace) = &mut self.trace else { return Ok(None) };
@@ -284,8 +290,8 @@ impl TimedLaunch {
     }
 }
 
-/// One place on the chip: what runs there, and what ran there.
-struct Place {
+/// What is resident in one place on the chip: the group that runs there, and what ran there.
+struct Resident {
     runner: Runner,
     /// Blocks are given out until none is left.
     is_done: bool,
@@ -347,13 +353,13 @@ pub(super) fn run_blocks(
 fn schedule(
     launch: &Arc<Launch>,
     shared: &Rc<RefCell<TimedLaunch>>,
-    places: &mut Vec<Place>,
+    places: &mut Vec<Resident>,
 ) -> Result<(), Stop> {
     let limit = Runner::new(launch)?.group().borrow().resident_limit().min(launch.blocks);
     for i in 0..limit {
         let runner = Runner::new(launch)?;
         let (cores, instructions) = (BTreeMap::new(), 0);
-        let mut place = Place { runner, is_done: false, can_run: true, next: None, cores, instructions };
+        let mut place = Resident { runner, is_done: false, can_run: true, next: None, cores, instructions };
         place.next_block(launch, shared, i, Moment::default())?;
         places.push(place);
     }
@@ -380,7 +386,7 @@ fn schedule(
     }
 }
 
-impl Place {
+impl Resident {
     /// Starts the next block here; none is left when `is_done`.
     fn next_block(
         &mut self,

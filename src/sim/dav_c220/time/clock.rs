@@ -5,7 +5,7 @@
 
 use super::cost::Cost;
 use super::gm::Window;
-use super::report::{Cause, PipeReport, Span};
+use super::report::{Cause, InstrSpan, PipeReport};
 use crate::sim::dav_c220::access::{Pipe, QUEUE_DEPTH};
 use crate::soc::Timing;
 
@@ -163,7 +163,7 @@ impl PipeClock {
     }
 
     /// Runs an instruction; returns its span.
-    pub(crate) fn run(&mut self, issued: Moment, cost: Cost) -> Span {
+    pub(crate) fn run(&mut self, issued: Moment, cost: Cost) -> InstrSpan {
         let start = self.ready(issued);
         self.run_until(issued, start + cost.occupancy, start + cost.occupancy + cost.latency)
     }
@@ -174,7 +174,7 @@ impl PipeClock {
     }
 
     /// Runs an instruction that frees the pipe at `free` and whose result is visible at `done`.
-    pub(crate) fn run_until(&mut self, issued: Moment, free: Cycles, done: Cycles) -> Span {
+    pub(crate) fn run_until(&mut self, issued: Moment, free: Cycles, done: Cycles) -> InstrSpan {
         let cause = if issued.at > self.free.at { Cause::Issue } else { self.cause };
         let start = self.start(issued);
         // Idle is what neither this instruction nor the latency of earlier ones fills.
@@ -186,7 +186,7 @@ impl PipeClock {
         self.report.covered = covered.max(done);
         self.report.occupied += free - start.at;
         self.report.instructions += 1;
-        let span = Span { start: start.at, free, done, before: start.span, cause };
+        let span = InstrSpan { start: start.at, free, done, before: start.span, cause };
         self.free.at = free;
         self.done.at = self.done.at.max(done);
         self.cause = Cause::Pipe;

@@ -20,7 +20,7 @@ pub(crate) struct Piece {
 
 /// A transfer between GM and a core.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Transfer<'a> {
+pub(crate) struct GmTransfer<'a> {
     pub(crate) path: GmPath,
     pub(crate) write: bool,
     pub(crate) pieces: &'a [Piece],
@@ -116,7 +116,7 @@ impl SharedGm {
     }
 
     /// Carries out a transfer that starts at `start`.
-    pub(crate) fn transfer(&mut self, window: &mut Window, start: f64, transfer: &Transfer<'_>) -> Done {
+    pub(crate) fn transfer(&mut self, window: &mut Window, start: f64, transfer: &GmTransfer<'_>) -> Done {
         let path = &transfer.path;
         let mut engine = start;
         let mut free_engine = start;
@@ -155,7 +155,7 @@ impl SharedGm {
         send: f64,
         at: u64,
         stop: u64,
-        transfer: &Transfer<'_>,
+        transfer: &GmTransfer<'_>,
     ) -> f64 {
         let line = at / LINE;
         let (first, last) = (at % LINE / SECTOR, (stop - 1) % LINE / SECTOR);
@@ -210,7 +210,7 @@ mod tests {
     fn read(gm: &mut SharedGm, len: u64, count: u64) -> f64 {
         let timing = &soc().timing;
         let pieces = [Piece { at: 1 << 20, len, stride: 512, count }];
-        let transfer = Transfer { path: timing.gm.to_ub, write: false, pieces: &pieces };
+        let transfer = GmTransfer { path: timing.gm.to_ub, write: false, pieces: &pieces };
         gm.start_launch();
         gm.transfer(&mut Window::new(timing), 0.0, &transfer).complete
     }

@@ -31,7 +31,7 @@ pub(super) struct L2 {
 
 /// What an access costs in traffic with HBM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traffic {
+pub(super) struct LineTraffic {
     /// Bytes filled from HBM.
     pub(super) fill: u64,
     /// Bytes of a line that had to go and had been written.
@@ -53,12 +53,12 @@ impl L2 {
     }
 
     /// Reads or writes `sectors` (a bit each) of a line.
-    pub(super) fn access(&mut self, line: u64, sectors: u8, write: bool) -> Traffic {
+    pub(super) fn access(&mut self, line: u64, sectors: u8, write: bool) -> LineTraffic {
         let set = usize::try_from(mix(line) % self.sets).unwrap_or(0) * self.ways;
         let ways = &mut self.lines[set..set + self.ways];
         let (last, tag) = (ways.len() - 1, way(line, 0, 0) >> 8);
         let found = ways.iter().position(|w| w >> 8 == tag);
-        let mut traffic = Traffic::default();
+        let mut traffic = LineTraffic::default();
         let [mut dirty, mut valid] = [0; 2];
         match found {
             Some(at) => (dirty, valid) = ((ways[at] >> 4 & 0xf) as u8, (ways[at] & 0xf) as u8),
@@ -84,14 +84,14 @@ mod tests {
     #[test]
     fn reads_fill_sectors_once_and_written_lines_go_back_when_they_leave() {
         let mut l2 = L2::new(4 * LINE, 4).unwrap();
-        assert_eq!(l2.access(0, 0b0011, false), Traffic { fill: 256, write_back: 0 });
-        assert_eq!(l2.access(0, 0b0111, false), Traffic { fill: 128, write_back: 0 });
-        assert_eq!(l2.access(1, 0b1111, true), Traffic::default());
-        assert_eq!(l2.access(1, 0b0001, false), Traffic::default(), "written sectors are there");
+        assert_eq!(l2.access(0, 0b0011, false), LineTraffic { fill: 256, write_back: 0 });
+        assert_eq!(l2.access(0, 0b0111, false), LineTraffic { fill: 128, write_back: 0 });
+        assert_eq!(l2.access(1, 0b1111, true), LineTraffic::default());
+        assert_eq!(l2.access(1, 0b0001, false), LineTraffic::default(), "written sectors are there");
         for line in 2..4 {
             l2.access(line, 0b1111, false);
         }
-        assert_eq!(l2.access(4, 0b1111, false), Traffic { fill: 512, write_back: 0 }, "line 0 leaves");
-        assert_eq!(l2.access(5, 0b1111, false), Traffic { fill: 512, write_back: 512 }, "line 1 leaves");
+        assert_eq!(l2.access(4, 0b1111, false), LineTraffic { fill: 512, write_back: 0 }, "line 0 leaves");
+        assert_eq!(l2.access(5, 0b1111, false), LineTraffic { fill: 512, write_back: 512 }, "line 1 leaves");
     }
 }

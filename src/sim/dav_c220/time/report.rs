@@ -53,7 +53,7 @@ impl Serialize for Cause {
 
 /// One instruction in model time, in cycles since the launch began.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Span {
+pub(crate) struct InstrSpan {
     pub(crate) start: f64,
     pub(crate) free: f64,
     pub(crate) done: f64,

@@ -6,7 +6,7 @@ use super::*;
 use Pipe::{Mte2, Mte3, S, V};
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
+pub(super) enum Act {
     /// Pipe, start, end, is it a write. On S: a scalar load or store of one byte.
     Access(Pipe, u64, u64, bool),
     Set(Pipe, Pipe, u64),
@@ -18,9 +18,9 @@ pub(super) enum Step {
 const PIPES: [Pipe; 4] = [S, V, Mte2, Mte3];
 
 /// A program whose flags are used correctly: only its accesses may be wrong.
-pub(super) fn random_program(rng: &mut fastrand::Rng) -> Vec<Step> {
+pub(super) fn random_program(rng: &mut fastrand::Rng) -> Vec<Act> {
     // Everything is written once, so that scalar loads find something.
-    let mut steps = vec![Step::Access(Mte2, 0, 64, true), Step::BarrierAll];
+    let mut steps = vec![Act::Access(Mte2, 0, 64, true), Act::BarrierAll];
     let mut pending: Vec<(Pipe, Pipe, u64)> = Vec::new();
     for _ in 0..rng.usize(3..40) {
         let pipe = PIPES[rng.usize(..4)];
@@ -28,7 +28,7 @@ pub(super) fn random_program(rng: &mut fastrand::Rng) -> Vec<Step> {
             0..4 => {
                 let at = rng.u64(..32);
                 let len = if pipe == S { 1 } else { rng.u64(1..8) };
-                Step::Access(pipe, at, at + len, rng.bool())
+                Act::Access(pipe, at, at + len, rng.bool())
             }
             4..6 => {
                 let flag = (pipe, PIPES[rng.usize(..4)], rng.u64(..2));
@@ -36,18 +36,18 @@ pub(super) fn random_program(rng: &mut fastrand::Rng) -> Vec<Step> {
                     continue;
                 }
                 pending.push(flag);
-                Step::Set(flag.0, flag.1, flag.2)
+                Act::Set(flag.0, flag.1, flag.2)
             }
             6..9 if !pending.is_empty() => {
                 let flag = pending.swap_remove(rng.usize(..pending.len()));
-                Step::Wait(flag.0, flag.1, flag.2)
+                Act::Wait(flag.0, flag.1, flag.2)
             }
-            9 if rng.u32(..4) == 0 => Step::BarrierAll,
-            _ if pipe != S => Step::Barrier(pipe),
+            9 if rng.u32(..4) == 0 => Act::BarrierAll,
+            _ if pipe != S => Act::Barrier(pipe),
             _ => continue,
         });
     }
-    steps.extend(pending.into_iter().map(|f| Step::Wait(f.0, f.1, f.2)));
+    steps.extend(pending.into_iter().map(|f| Act::Wait(f.0, f.1, f.2)));
     steps
 }
 
@@ -57,20 +57,20 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(steps: &[Step]) -> Graph {
+    fn new(steps: &[Act]) -> Graph {
         let mut graph = Graph { edges: vec![Vec::new(); 3 * steps.len()] };
         for (i, step) in steps.iter().enumerate() {
             let (issued, started, complete) = (3 * i, 3 * i + 1, 3 * i + 2);
             graph.edges[issued].push(started);
             graph.edges[started].push(complete);
             let pipe = match *step {
-                Step::Access(p, ..) | Step::Set(p, ..) | Step::Wait(_, p, _) | Step::Barrier(p) => p,
-                Step::BarrierAll => S,
+                Act::Access(p, ..) | Act::Set(p, ..) | Act::Wait(_, p, _) | Act::Barrier(p) => p,
+                Act::BarrierAll => S,
             };
             for (j, earlier) in steps[..i].iter().enumerate() {
                 let its = match *earlier {
-                    Step::Access(p, ..) | Step::Set(p, ..) | Step::Wait(_, p, _) | Step::Barrier(p) => p,
-                    Step::BarrierAll => S,
+                    Act::Access(p, ..) | Act::Set(p, ..) | Act::Wait(_, p, _) | Act::Barrier(p) => p,
+                    Act::BarrierAll => S,
                 };
                 // Instructions are issued in order, and each queue starts in order.
                 graph.edges[3 * j].push(issued);
@@ -78,21 +78,21 @@ impl Graph {
                     graph.edges[3 * j + 1].push(started);
                 }
                 // The scalar unit issues nothing while it loads, or waits.
-                let blocks_scalar = its == S
-                    && matches!(earlier, Step::Access(.., false) | Step::Wait(..) | Step::BarrierAll);
+                let blocks_scalar =
+                    its == S && matches!(earlier, Act::Access(.., false) | Act::Wait(..) | Act::BarrierAll);
                 if blocks_scalar {
                     graph.edges[3 * j + 2].push(issued);
                 }
                 match step {
                     // A set is complete, and a barrier lets go on, when what came before on the pipe is complete.
-                    Step::Set(..) if its == pipe => graph.edges[3 * j + 2].push(complete),
-                    Step::Barrier(_) if its == pipe => graph.edges[3 * j + 2].push(started),
-                    Step::BarrierAll => graph.edges[3 * j + 2].push(started),
+                    Act::Set(..) if its == pipe => graph.edges[3 * j + 2].push(complete),
+                    Act::Barrier(_) if its == pipe => graph.edges[3 * j + 2].push(started),
+                    Act::BarrierAll => graph.edges[3 * j + 2].push(started),
                     _ => {}
                 }
             }
-            if let Step::Wait(a, b, event) = *step {
-                let set = |s: &Step| matches!(*s, Step::Set(x, y, e) if (x, y, e) == (a, b, event));
+            if let Act::Wait(a, b, event) = *step {
+                let set = |s: &Act| matches!(*s, Act::Set(x, y, e) if (x, y, e) == (a, b, event));
                 let set = steps[..i].iter().rposition(set).unwrap();
                 graph.edges[3 * set + 2].push(started);
             }
@@ -114,10 +114,10 @@ impl Graph {
         false
     }
 
-    fn has_race(&self, steps: &[Step]) -> bool {
+    fn has_race(&self, steps: &[Act]) -> bool {
         steps.iter().enumerate().any(|(j, later)| {
             steps[..j].iter().enumerate().any(|(i, earlier)| {
-                let (&Step::Access(p, a, b, w), &Step::Access(q, c, d, x)) = (earlier, later) else {
+                let (&Act::Access(p, a, b, w), &Act::Access(q, c, d, x)) = (earlier, later) else {
                     return false;
                 };
                 let in_order = p == q && (p == S || !w);
@@ -127,18 +127,18 @@ impl Graph {
     }
 }
 
-pub(super) fn run(device: &Device, steps: &[Step]) -> Result<LaunchStats, Stop> {
+pub(super) fn run(device: &Device, steps: &[Act]) -> Result<LaunchStats, Stop> {
     let steps = steps.to_vec();
     device.aiv(move || {
         steps.iter().try_for_each(|step| match *step {
-            Step::Access(S, at, _, true) => store(ub(at, 1).0, 1, 0),
-            Step::Access(S, at, _, false) => load(ub(at, 1).0, 1).map(|_| ()),
-            Step::Access(pipe, from, to, true) => run_on(pipe, NONE, ub(from, to - from)),
-            Step::Access(pipe, from, to, false) => run_on(pipe, ub(from, to - from), NONE),
-            Step::Set(src, dst, event) => set(src, dst, event),
-            Step::Wait(src, dst, event) => wait(src, dst, event),
-            Step::Barrier(pipe) => barrier(pipe),
-            Step::BarrierAll => barrier_all(),
+            Act::Access(S, at, _, true) => store(ub(at, 1).0, 1, 0),
+            Act::Access(S, at, _, false) => load(ub(at, 1).0, 1).map(|_| ()),
+            Act::Access(pipe, from, to, true) => run_on(pipe, NONE, ub(from, to - from)),
+            Act::Access(pipe, from, to, false) => run_on(pipe, ub(from, to - from), NONE),
+            Act::Set(src, dst, event) => set(src, dst, event),
+            Act::Wait(src, dst, event) => wait(src, dst, event),
+            Act::Barrier(pipe) => barrier(pipe),
+            Act::BarrierAll => barrier_all(),
         })
     })
 }
