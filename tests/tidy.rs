@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of a test")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -269,4 +270,13 @@ fn every_instruction_has_a_source() {
     for instruction in fastattention::sim::instructions() {
         assert!(!instruction.source.is_empty(), "{} has no source", instruction.mnemonic);
     }
+}
+
+#[test]
+fn every_instruction_can_be_issued_and_every_one_issued_is_modelled() {
+    let text = fs::read_to_string(root().join("ascendc/sim/isa.def")).unwrap();
+    let text: String = text.lines().filter(|line| !line.starts_with("//")).collect();
+    let issued: BTreeSet<&str> = text.split("X(").skip(1).filter_map(|part| part.split(')').next()).collect();
+    let modelled: BTreeSet<&str> = fastattention::sim::instructions().iter().map(|i| i.mnemonic).collect();
+    assert_eq!(issued, modelled, "ascendc/sim/isa.def and the families of the instruction set differ");
 }
