@@ -15,10 +15,11 @@ pub struct Config {
     pub soc: &'static Soc,
     /// Host threads that run core groups; 0 means all the host has.
     pub threads: usize,
-    /// `None`: the deterministic order (every instruction executes as soon as it may). `Some`: pipes and cores are
-    /// interleaved by a generator with this seed, within what the flags allow.
+    /// `None`: the deterministic order (every instruction executes as soon as it may). `Some`: pipes and
+    /// cores are interleaved by a generator with this seed, within what the flags allow.
     pub seed: Option<u64>,
-    /// Find races by happens-before order, inside a kernel and between work of several streams. Bounds, alignment, initialisation and flags are always checked.
+    /// Find races by happens-before order, inside a kernel and between work of several streams. Bounds,
+    /// alignment, initialisation and flags are always checked.
     pub check_races: bool,
     /// Collectives.
     pub hccl: HcclConfig,
@@ -26,11 +27,11 @@ pub struct Config {
     pub cube_accumulate: CubeAccumulate,
     /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
     pub inf_nan: bool,
-    /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` has no effect on it and must
-    /// be `None`.
+    /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` has no
+    /// effect on it and must be `None`.
     pub model_time: Option<ModelTime>,
-    /// Keep the times of streams, events and ranks on one clock: the same timeline in all devices that work together. Needs
-    /// `model_time`, without which the device cannot be opened.
+    /// Keep the times of streams, events and ranks on one clock: the same timeline in all devices that work
+    /// together. Needs `model_time`, without which the device cannot be opened.
     pub timeline: Option<Timeline>,
     /// Where what the cores issue is written down; `None`: nowhere.
     pub recorder: Option<Recorder>,
@@ -70,8 +71,8 @@ impl Config {
 
     /// What of it concerns the machine, as the launches of one stream have it.
     ///
-    /// ASSUMPTION(timeline-l2): on a timeline a kernel finds in L2 what earlier kernels of its own stream left there. What
-    /// other streams left would depend on which of them the host ran first.
+    /// ASSUMPTION(timeline-l2): on a timeline a kernel finds in L2 what earlier kernels of its own stream
+    /// left there. What other streams left would depend on which of them the host ran first.
     pub(super) fn of_stream(&self) -> machine::Config {
         let model_time = match (&self.model_time, &self.timeline) {
             (Some(model_time), Some(_)) => Some(model_time.with_own_l2()),

@@ -1,4 +1,5 @@
-//! The dav-c220 machine as an engine of the simulated ACL functions, and devices that the environment describes.
+//! The dav-c220 machine as an engine of the simulated ACL functions, and devices that the environment
+//! describes.
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -21,7 +22,8 @@ pub(super) fn add(config: Config) -> i32 {
     ascend_sim::add_device(split(config))
 }
 
-/// Says how the devices are made that the environment describes. To be called before their number can be asked for.
+/// Says how the devices are made that the environment describes. To be called before their number can be
+/// asked for.
 pub(super) fn describe() {
     ascend_sim::describe_devices_with(|| {
         let config = config_from(|name| std::env::var_os(name));
@@ -29,7 +31,8 @@ pub(super) fn describe() {
     });
 }
 
-/// Refuses a device that the program has not added, when a variable that should describe it has a wrong value.
+/// Refuses a device that the program has not added, when a variable that should describe it has a wrong
+/// value.
 ///
 /// # Errors
 /// `InvalidArgument` with the variable, its value and what is wanted.
@@ -253,8 +256,8 @@ impl Launcher for Lane {
         let (stats, touched) =
             own.launch(&self.memory, &self.config, args, blocks).map_err(|stop| stopped(&stop))?;
         Ok(Launched {
-            // ASSUMPTION(timeline-launch): what a task takes beside its cores comes before them, and needs no cores. Published
-            // is the difference of task and core time only ([bw-copy-*] in docs/timing.md).
+            // ASSUMPTION(timeline-launch): what a task takes beside its cores comes before them, and needs no
+            // cores. Published is the difference of task and core time only ([bw-copy-*] in docs/timing.md).
             launch_us: self.config.soc.timing.control.launch_us,
             core_us: stats.core_us,
             touched: Some(Box::new(move || ranges(&touched))),

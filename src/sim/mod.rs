@@ -1,9 +1,10 @@
 //! The simulator of the dav-c220 core (Ascend 910B), and the ACL functions on top of it.
 //!
-//! The kernels' scalar code runs natively, one coroutine a core; every AscendC call ends in one or more dav-c220
-//! intrinsics ([`instructions`]), each of which enters the machine through one function table. The machine decodes,
-//! checks, orders and executes it; a [`Config`] says what is simulated. Three words are never mixed: a [`Fault`] is the kernel's mistake, [`Unsupported`] is something the
-//! simulator does not model, a panic is a defect of the simulator.
+//! The kernels' scalar code runs natively, one coroutine a core; every AscendC call ends in one or more
+//! dav-c220 intrinsics ([`instructions`]), each of which enters the machine through one function table. The
+//! machine decodes, checks, orders and executes it; a [`Config`] says what is simulated. Three words are
+//! never mixed: a [`Fault`] is the kernel's mistake, [`Unsupported`] is something the simulator does not
+//! model, a panic is a defect of the simulator.
 
 mod config;
 mod dav_c220;
@@ -55,8 +56,8 @@ pub use dav_c220::access::{
 pub use dav_c220::isa::{instructions, Instruction};
 pub use dav_c220::machine::{CoreId, Issued, Recorder};
 
-/// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as `sim:N`.
-/// Device numbers are not used twice.
+/// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as
+/// `sim:N`. Device numbers are not used twice.
 pub fn add_device(config: Config) -> i32 {
     device::add(config)
 }

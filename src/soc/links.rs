@@ -1,8 +1,9 @@
 //! The links between the devices of one server, and what collectives over them take.
 //!
-//! Every device has a link to every other one (HCCS full mesh, acl-runtime.md 4.4). A collective is one or two phases, in each of which
-//! every rank moves the same bytes over each of its links at once; AllReduce is a ReduceScatter and an AllGather. HCCL chooses an
-//! algorithm by size, so a phase takes the least of several straight lines.
+//! Every device has a link to every other one (HCCS full mesh, acl-runtime.md 4.4). A collective is one or
+//! two phases, in each of which every rank moves the same bytes over each of its links at once; AllReduce is
+//! a ReduceScatter and an AllGather. HCCL chooses an algorithm by size, so a phase takes the least of several
+//! straight lines.
 
 use serde::Deserialize;
 
@@ -24,7 +25,8 @@ pub struct Links {
     pub devices: u32,
     /// What HCCL chooses from.
     pub regimes: Vec<LinkRegime>,
-    /// Factor on the time of a transfer and of a kernel while both run on a device: SDMA takes no cores, but bandwidth of HBM and L2.
+    /// Factor on the time of a transfer and of a kernel while both run on a device: SDMA takes no cores, but
+    /// bandwidth of HBM and L2.
     pub contention: f64,
 }
 
@@ -46,8 +48,9 @@ pub enum Collective {
 }
 
 impl Links {
-    /// Microseconds of a collective of `ranks` devices, of `bytes` in the larger buffer of a rank, with nothing else going
-    /// on; 0 for one rank. More ranks than [`Self::devices`] are taken as if they were linked too.
+    /// Microseconds of a collective of `ranks` devices, of `bytes` in the larger buffer of a rank, with
+    /// nothing else going on; 0 for one rank. More ranks than [`Self::devices`] are taken as if they were
+    /// linked too.
     pub fn microseconds(&self, collective: Collective, bytes: u64, ranks: u32) -> f64 {
         if ranks < 2 {
             return 0.0;

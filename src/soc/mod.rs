@@ -114,9 +114,8 @@ impl Soc {
 
     /// The SoC of that name, in any case, with or without `Ascend` in front: `Ascend910B2`, `910b2`.
     ///
-    /// # Errors
-    /// `InvalidArgument` for the beginning of several names, `Unsupported` for what `cann.toml` does not describe; the text lists
-    /// the names that there are.
+    /// # Errors `InvalidArgument` for the beginning of several names, `Unsupported` for what `cann.toml` does
+    /// not describe; the text lists the names that there are.
     pub fn by_name(name: &str) -> Result<&'static Soc> {
         let short = |name: &str| {
             let name = name.to_ascii_lowercase();

@@ -1,7 +1,7 @@
 //! Rates and latencies of a SoC: what the simulator's model time and the planner's estimates are made of.
 //!
-//! Every figure is in `cann.toml` with its source. Cycles are those of the AI core's clock. Fitted on published
-//! measurements of the 910B series only; nothing here was measured by this project.
+//! Every figure is in `cann.toml` with its source. Cycles are those of the AI core's clock. Fitted on
+//! published measurements of the 910B series only; nothing here was measured by this project.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,8 @@ pub struct Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
-    /// Microseconds of a task outside its cores: dispatch before the first instruction and completion after the last.
+    /// Microseconds of a task outside its cores: dispatch before the first instruction and completion after
+    /// the last.
     pub launch_us: f64,
     /// From the end of a block to the start of the next one on the same core.
     pub block_dispatch: u64,

@@ -91,7 +91,8 @@ pub fn arrow(
     (ph, bp): Head,
 ) -> [Arrow<'_>; 2] {
     let ((start, end), track) = from;
-    // A viewer fastens an arrow to the bar that covers its time: a nanosecond before the end is still that bar's.
+    // A viewer fastens an arrow to the bar that covers its time: a nanosecond before the end is still that
+    // bar's.
     let last = rounded(rounded(end) - 0.001).max(rounded(start));
     [
         Arrow { name: "flow", cat, id, ph: "s", bp: None, ts: last, track },

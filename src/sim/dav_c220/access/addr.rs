@@ -1,8 +1,9 @@
 //! Memories of the machine and the addresses that kernels see.
 //!
-//! A GM address is the host address of the simulated device memory. An on-chip address is never dereferenced by a
-//! kernel, so it is a tag: memory number in bits 48.., signed byte offset below. The tag makes a UB pointer handed to
-//! an L1 operand recognisable, and a small underflow still decodes as "UB[-32..)" instead of another memory.
+//! A GM address is the host address of the simulated device memory. An on-chip address is never dereferenced
+//! by a kernel, so it is a tag: memory number in bits 48.., signed byte offset below. The tag makes a UB
+//! pointer handed to an L1 operand recognisable, and a small underflow still decodes as "UB[-32..)" instead
+//! of another memory.
 
 use std::fmt;
 

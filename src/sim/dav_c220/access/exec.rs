@@ -10,9 +10,11 @@ use crate::sim::dav_c220::access::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CubeAccumulate {
-    /// ASSUMPTION(cube-accumulate): each product rounded to f32 (exact for f16), added in f32 in increasing k.
+    /// ASSUMPTION(cube-accumulate): each product rounded to f32 (exact for f16), added in f32 in increasing
+    /// k.
     F32Sequential,
-    /// ASSUMPTION(cube-accumulate): the 16 products of a k-fractal summed in f64, rounded once to f32, then added.
+    /// ASSUMPTION(cube-accumulate): the 16 products of a k-fractal summed in f64, rounded once to f32, then
+    /// added.
     FractalExact,
 }
 
@@ -115,8 +117,8 @@ impl Exec<'_> {
         self.touch_ordered_within_pipe(name, addr, len, access, &[])
     }
 
-    /// As [`Exec::touch`], for an access that the hardware itself orders against earlier accesses by the pipes
-    /// `exempt` of this core: accumulation by M (dav-c220.md 3.5), or M and FIX under unitFlag (4.4).
+    /// As [`Exec::touch`], for an access that the hardware itself orders against earlier accesses by the
+    /// pipes `exempt` of this core: accumulation by M (dav-c220.md 3.5), or M and FIX under unitFlag (4.4).
     pub(crate) fn touch_ordered_within_pipe(
         &mut self,
         name: &str,
@@ -191,8 +193,8 @@ impl Exec<'_> {
         end <= (memory.len() - memory.reserved) as u64
     }
 
-    /// An access to GM belongs to the allocation that its operand points into: strides and gaps of one instruction that lead into
-    /// another one are wrong, however alive that one is.
+    /// An access to GM belongs to the allocation that its operand points into: strides and gaps of one
+    /// instruction that lead into another one are wrong, however alive that one is.
     fn check_origin(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
         if addr.space != Space::Gm {
             return Ok(());
@@ -294,7 +296,8 @@ impl Exec<'_> {
         }
     }
 
-    /// Offset of the first byte of a checked range that was never written; for GM from the start of the allocation.
+    /// Offset of the first byte of a checked range that was never written; for GM from the start of the
+    /// allocation.
     pub(crate) fn first_unwritten(&self, addr: Addr, len: u64) -> Option<i64> {
         if addr.space == Space::Gm {
             let start = addr.offset.cast_unsigned();
@@ -339,8 +342,9 @@ impl Exec<'_> {
         self.gm.find(addr.offset.cast_unsigned()).unwrap_or_else(|| unreachable!("bounds were checked")).1
     }
 
-    /// Copies bytes and their initialisation state between any two memories, except GM to GM. Moving unspecified
-    /// bytes is harmless on the chip; using them in arithmetic or storing them to GM is the fault (`require_init`).
+    /// Copies bytes and their initialisation state between any two memories, except GM to GM. Moving
+    /// unspecified bytes is harmless on the chip; using them in arithmetic or storing them to GM is the fault
+    /// (`require_init`).
     pub(crate) fn copy(&mut self, dst: Addr, src: Addr, len: usize) {
         match (dst.space, src.space) {
             (Space::Gm, Space::Gm) => unreachable!("no instruction copies GM to GM"),

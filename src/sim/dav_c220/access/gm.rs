@@ -48,8 +48,9 @@ impl Gm {
         Named { allocation: &self.allocations[index], argument: self.arguments[index] }
     }
 
-    /// For an address where nothing is allocated, what a report adds: where that is, seen from the nearest allocation. As long as the
-    /// host has address space, allocations lie far apart (`sim/dav_c220/access/memory/words.rs`), and that is the one that the address was computed from.
+    /// For an address where nothing is allocated, what a report adds: where that is, seen from the nearest
+    /// allocation. As long as the host has address space, allocations lie far apart
+    /// (`sim/dav_c220/access/memory/words.rs`), and that is the one that the address was computed from.
     pub(crate) fn nearest(&self, addr: u64) -> String {
         let below = self.before(addr);
         let above = below.map_or(0, |index| index + 1);

@@ -1,4 +1,5 @@
-//! Instructions as the machine queues them: what the kernel passed, and the register state captured at dispatch.
+//! Instructions as the machine queues them: what the kernel passed, and the register state captured at
+//! dispatch.
 
 use std::fmt;
 
@@ -27,7 +28,8 @@ impl Pipe {
     pub(crate) const ALL: [Pipe; 7] =
         [Pipe::S, Pipe::V, Pipe::M, Pipe::Mte1, Pipe::Mte2, Pipe::Mte3, Pipe::Fix];
 
-    /// From the value of CANN's `pipe_t` (PIPE_S 0, V 1, M 2, MTE1 3, MTE2 4, MTE3 5, FIX 10); `None` for others.
+    /// From the value of CANN's `pipe_t` (PIPE_S 0, V 1, M 2, MTE1 3, MTE2 4, MTE3 5, FIX 10); `None` for
+    /// others.
     pub(crate) fn from_cann(value: u64) -> Option<Pipe> {
         Some(match value {
             0 => Pipe::S,
@@ -60,7 +62,8 @@ impl fmt::Display for Pipe {
 /// ASSUMPTION(queue-depth): the other queues are as deep.
 pub(crate) const QUEUE_DEPTH: usize = 32;
 
-/// Element type of an operand, as overloads of an intrinsic distinguish it. Values are shared with `machine_abi.h`.
+/// Element type of an operand, as overloads of an intrinsic distinguish it. Values are shared with
+/// `machine_abi.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are the documentation")]

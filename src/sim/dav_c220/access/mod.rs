@@ -1,7 +1,8 @@
-//! What an instruction touches, and how that is checked: memories and addresses, one instruction in execution ([`Exec`]), the
-//! order of accesses and their races, and what a stop says.
+//! What an instruction touches, and how that is checked: memories and addresses, one instruction in execution
+//! ([`Exec`]), the order of accesses and their races, and what a stop says.
 //!
-//! The lowest of the machine's storeys: `access`, `isa`, `time`, `machine`, `image`. Each names only those before it.
+//! The lowest of the machine's storeys: `access`, `isa`, `time`, `machine`, `image`. Each names only those
+//! before it.
 
 mod addr;
 mod exec;

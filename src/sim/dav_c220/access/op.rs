@@ -29,7 +29,8 @@ pub(crate) struct OpInfo {
     pub(crate) mnemonic: &'static str,
     /// What happens on dispatch.
     pub(crate) dispatch: Dispatch,
-    /// Names of the operands in CANN's order, for reports; also fixes their number (the last ones may be optional).
+    /// Names of the operands in CANN's order, for reports; also fixes their number (the last ones may be
+    /// optional).
     pub(crate) operands: &'static [&'static str],
     /// Where the semantics come from.
     pub(crate) source: &'static str,
@@ -40,13 +41,14 @@ pub(crate) struct OpInfo {
 /// What an instruction does, once it executes.
 pub(crate) type Semantic = fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>;
 
-/// What an instruction costs in model time: the class that tells how, and where its rate stands in the SoC's description.
+/// What an instruction costs in model time: the class that tells how, and where its rate stands in the SoC's
+/// description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rate {
     /// An instruction of the scalar unit: `timing.control`.
     Scalar,
-    /// An instruction of the vector unit, by its repeats: an entry of `timing.vector.ops`, or `timing.vector.other` where it says
-    /// that no figure is published.
+    /// An instruction of the vector unit, by its repeats: an entry of `timing.vector.ops`, or
+    /// `timing.vector.other` where it says that no figure is published.
     Vector { entry: Option<&'static str>, banks: Banks },
     /// An instruction of the Cube, by its products: `timing.cube`.
     Cube,

@@ -1,8 +1,9 @@
 //! Happens-before order: vector clocks of the pipes of one group.
 //!
-//! Every pipe counts epochs; a new one starts at each event through which others can learn that its instructions are
-//! complete. A clock says, for every pipe, the newest epoch that is known to be complete. Cores of other groups are
-//! known only through mode 0 cross-core flags; the clock then also carries one clock per group.
+//! Every pipe counts epochs; a new one starts at each event through which others can learn that its
+//! instructions are complete. A clock says, for every pipe, the newest epoch that is known to be complete.
+//! Cores of other groups are known only through mode 0 cross-core flags; the clock then also carries one
+//! clock per group.
 
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ pub(crate) const CORE_SLOTS: usize = 8;
 pub(crate) const SLOTS: usize = 3 * CORE_SLOTS;
 /// Cores of a group, by their index in the group's clocks: 0 AIC, 1 AIV0, 2 AIV1.
 pub(crate) const CORE_NAMES: [&str; 3] = ["AIC", "AIV0", "AIV1"];
-/// Slot, within a core, of scalar loads. The scalar unit stops until a load has returned (dav-c220.md 1.4), so
-/// instructions issued later come after it; a scalar store is only ordered by a flag from pipe S.
+/// Slot, within a core, of scalar loads. The scalar unit stops until a load has returned (dav-c220.md 1.4),
+/// so instructions issued later come after it; a scalar store is only ordered by a flag from pipe S.
 pub(crate) const SCALAR_LOADS: usize = 7;
 
 /// The local clocks of all groups of the launch.

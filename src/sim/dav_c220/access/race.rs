@@ -93,8 +93,8 @@ impl Pieces {
 }
 
 impl OrderHandle<'_> {
-    /// Checks and records one access to pieces of one memory, whose bounds have been checked. `exempt`: pipes of this
-    /// core that the hardware orders against it by itself.
+    /// Checks and records one access to pieces of one memory, whose bounds have been checked. `exempt`: pipes
+    /// of this core that the hardware orders against it by itself.
     pub(crate) fn check(
         &mut self,
         instr: &Instr,
@@ -172,8 +172,9 @@ fn site(record: &Record) -> AccessRecord {
     AccessRecord { site, access }
 }
 
-/// The fault of two unordered accesses. Which of the two executed second depends on the seed and, between groups, on
-/// host threads; so the lower block is named first, and on one core the instruction that was issued first.
+/// The fault of two unordered accesses. Which of the two executed second depends on the seed and, between
+/// groups, on host threads; so the lower block is named first, and on one core the instruction that was
+/// issued first.
 fn report(range: &str, conflict: &Conflict, new: &Record) -> Stop {
     let (mut first, mut second) = (site(&conflict.old), site(new));
     let swap = second.site.block < first.site.block

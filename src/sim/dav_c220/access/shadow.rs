@@ -238,7 +238,8 @@ impl Page {
         let hit = &mut self.intervals[first..first + count];
         for i in hit.iter() {
             if let Some(first) = i.records.iter().find(|r| new.conflicts(r)) {
-                // Rather that of another pipe: the flag that it lacks also orders what came before it on this pipe.
+                // Rather that of another pipe: the flag that it lacks also orders what came before it on this
+                // pipe.
                 let other = i.records.iter().find(|r| !r.same_slot(&new.record) && new.conflicts(r));
                 let old = other.unwrap_or(first);
                 let (start, end) = (start.max(i.start), end.min(i.end));
@@ -282,7 +283,8 @@ impl Page {
         new: &Accessor<'_>,
     ) -> Result<(), Refused> {
         let mut pieces = std::mem::take(&mut self.pieces);
-        // Each interval leaves up to two pieces beside the gap before it; what is new can split one on both sides.
+        // Each interval leaves up to two pieces beside the gap before it; what is new can split one on both
+        // sides.
         pieces.try_reserve(2 * count + 3).map_err(|_| Refused::NoMemory)?;
         let mut add = |piece: Interval| match pieces.last_mut() {
             _ if piece.start == piece.end => {}
@@ -314,7 +316,8 @@ impl Page {
         Ok(())
     }
 
-    /// How the bytes were used, as far as other launches have to know: a write stands for what was ordered before it.
+    /// How the bytes were used, as far as other launches have to know: a write stands for what was ordered
+    /// before it.
     pub(super) fn append_to(&self, ranges: &mut Vec<Used>) {
         for Interval { start, end, records } in &self.intervals {
             let uses = records.iter().fold(Uses::default(), |uses, r| uses.and(r.uses()));

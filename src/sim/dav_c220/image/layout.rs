@@ -1,8 +1,10 @@
-//! Does a shared library for this host hold what its headers say? The dynamic loader believes them: what they promise beyond
-//! the end of the file, or at a wrong place, it maps all the same, and the process dies at the first access.
+//! Does a shared library for this host hold what its headers say? The dynamic loader believes them: what they
+//! promise beyond the end of the file, or at a wrong place, it maps all the same, and the process dies at the
+//! first access.
 //!
-//! Program headers, which the loader follows, are compared with the length of the file and with the section headers, which say
-//! the same in another way and stand at the end, where a file is cut first. What the sections hold cannot be checked.
+//! Program headers, which the loader follows, are compared with the length of the file and with the section
+//! headers, which say the same in another way and stand at the end, where a file is cut first. What the
+//! sections hold cannot be checked.
 
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
@@ -190,8 +192,8 @@ impl File<'_> {
         ))
     }
 
-    /// A section that is in memory lies in a segment that may be used as it says, and what is found through a program header
-    /// of its own is found there.
+    /// A section that is in memory lies in a segment that may be used as it says, and what is found through a
+    /// program header of its own is found there.
     fn check_section(&self, section: &Section, headers: &[Header]) -> Result<(), String> {
         let endian = self.endian;
         let (flags, kind) = (section.sh_flags(endian), section.sh_type(endian));

@@ -1,5 +1,5 @@
-//! A shared library in memory. What it exports is foreign: pointers, counts and names are compared with where the library
-//! lies before they are followed, and what is read through them is borrowed from it.
+//! A shared library in memory. What it exports is foreign: pointers, counts and names are compared with where
+//! the library lies before they are followed, and what is read through them is borrowed from it.
 #![allow(unsafe_code, reason = "loads a shared library and reads the C structures that it exports")]
 
 use std::ffi::{c_char, CStr};
@@ -70,8 +70,9 @@ impl Mapped {
                 start.addr()
             ));
         }
-        // SAFETY: machine_abi.h: `start` points to `len` entries in the library's constant data; the lines above have
-        // compared that with its segments, which `self` keeps mapped. Any bytes are a value of `T`.
+        // SAFETY: machine_abi.h: `start` points to `len` entries in the library's constant data; the lines
+        // above have compared that with its segments, which `self` keeps mapped. Any bytes are a value of
+        // `T`.
         Ok(unsafe { std::slice::from_raw_parts(start, len as usize) })
     }
 
@@ -85,10 +86,12 @@ impl Mapped {
         }
         let room = self.room(start.addr(), |s| s.is_readable);
         let text = if self.place.is_none() {
-            // SAFETY: machine_abi.h: names are C strings in the library's constant data, which `self` keeps mapped.
+            // SAFETY: machine_abi.h: names are C strings in the library's constant data, which `self` keeps
+            // mapped.
             Ok(unsafe { CStr::from_ptr(start) })
         } else {
-            // SAFETY: `room` bytes from `start` on are in a segment of the library, which `self` keeps mapped.
+            // SAFETY: `room` bytes from `start` on are in a segment of the library, which `self` keeps
+            // mapped.
             CStr::from_bytes_until_nul(unsafe { std::slice::from_raw_parts(start.cast(), room) })
         };
         let text = text.map_err(|_| format!("the name of {what} is not inside the library"))?;

@@ -1,4 +1,4 @@
-//! Kernel images: shared libraries built for the host that export `fasim_image` (see [`super::abi`]).
+//! Kernel images: shared libraries built for the host that export `fasim_image` (see `machine/abi.rs`).
 #![allow(unsafe_code, reason = "calls functions of a shared library")]
 
 use std::ffi::c_char;
@@ -83,15 +83,16 @@ impl Kernel {
     fn body(&self, args: &[u64]) -> Body {
         let (kernel, args) = (self.clone(), args.to_vec());
         Arc::new(move || {
-            // SAFETY: `launch` is code of the library that `kernel` keeps loaded; `args` holds as many slots as are
-            // announced, and [`Kernel::launch`] has compared their number with what the kernel takes.
+            // SAFETY: `launch` is code of the library that `kernel` keeps loaded; `args` holds as many slots
+            // as are announced, and [`Kernel::launch`] has compared their number with what the kernel takes.
             unsafe { (kernel.launch)(args.as_ptr(), kernel.num_args) }
         })
     }
 }
 
 impl Image {
-    /// Loads a file: a shared library, or an NPU binary for which another image stands in ([`Self::stand_in`]).
+    /// Loads a file: a shared library, or an NPU binary for which another image stands in
+    /// ([`Self::stand_in`]).
     ///
     /// # Errors
     /// What the loader said, or why the file is no image that can run.
@@ -103,8 +104,8 @@ impl Image {
         Self::load_library(path, &data)
     }
 
-    /// Loads a shared library, whose bytes are `data`. The error says what is wrong with the file, what the loader said, or
-    /// which part of the interface does not match.
+    /// Loads a shared library, whose bytes are `data`. The error says what is wrong with the file, what the
+    /// loader said, or which part of the interface does not match.
     fn load_library(path: &Path, data: &[u8]) -> Result<Arc<Image>, String> {
         let mapped = Mapped::open(path, data)?;
         let raw = mapped.image().map_err(|e| format!("{} is no kernel image: {e}", path.display()))?;
@@ -239,9 +240,9 @@ impl MemoryFile {
         // SAFETY: `fd` was just opened, is checked above, and nobody else owns it.
         let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
         file.write_all(data)?;
-        // The loader takes a path it has seen for the library it loaded then, and a library with unique C++ symbols
-        // is never unloaded, while file descriptors are used again: so no path may ever come twice. The number is
-        // spelt in binary with "/." and "/", which mean nothing in a path.
+        // The loader takes a path it has seen for the library it loaded then, and a library with unique C++
+        // symbols is never unloaded, while file descriptors are used again: so no path may ever come twice.
+        // The number is spelt in binary with "/." and "/", which mean nothing in a path.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let unique: String = (0..32).map(|bit| if number >> bit & 1 == 1 { "/." } else { "/" }).collect();

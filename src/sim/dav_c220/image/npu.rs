@@ -1,6 +1,6 @@
-//! Binaries for an NPU, as CANN's tools write them (acl-runtime.md 2.2): an ELF file with a symbol for each kernel, or two
-//! for a kernel of both cores, and sections `.ascend.meta.<symbol>` that say what it runs on. The simulator executes host
-//! builds of kernels; of these files it reads what is in them.
+//! Binaries for an NPU, as CANN's tools write them (acl-runtime.md 2.2): an ELF file with a symbol for each
+//! kernel, or two for a kernel of both cores, and sections `.ascend.meta.<symbol>` that say what it runs on.
+//! The simulator executes host builds of kernels; of these files it reads what is in them.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The Cube's arithmetic: operands unpacked once into panels, then C computed in tiles held in registers.
 //!
-//! Every path performs the same scalar operations in the same order and never fuses a multiply with an add, so the
-//! bits of the result do not depend on the host.
+//! Every path performs the same scalar operations in the same order and never fuses a multiply with an add,
+//! so the bits of the result do not depend on the host.
 #![allow(unsafe_code, reason = "functions compiled for instruction sets that only some hosts have")]
 
 /// Rows of C that one tile holds. A tile is `ROWS` x 16: 4 registers with AVX-512, 8 with AVX2.
@@ -37,7 +37,8 @@ pub(super) trait Summation {
 /// `CubeAccumulate::F32Sequential`: each product and each sum rounded to f32, in increasing k.
 pub(super) struct Sequential;
 
-/// `CubeAccumulate::FractalExact`: the products of one k-fractal of that many columns summed in f64, rounded once.
+/// `CubeAccumulate::FractalExact`: the products of one k-fractal of that many columns summed in f64, rounded
+/// once.
 pub(super) struct FractalExact(pub(super) usize);
 
 /// Products of 8-bit integers: exact within one instruction, then added to C with wrap-around or saturation.
@@ -147,7 +148,8 @@ impl Summation for Integer {
     }
 }
 
-/// Adds A x B to C. `c` holds `n1` strips of `m1` fractals as L0C does; rows of A are those that the panels have.
+/// Adds A x B to C. `c` holds `n1` strips of `m1` fractals as L0C does; rows of A are those that the panels
+/// have.
 pub(super) fn multiply<S: Summation>(sum: &S, k: usize, m1: usize, panels: &Panels<S::Lane>, c: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     {

@@ -307,7 +307,8 @@ fn words(raw: &[u8]) -> impl Iterator<Item = u32> + '_ {
     raw.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
 }
 
-/// ASSUMPTION(fixpipe-inf): CTRL\[48\] rules the conversions to 16-bit floats; one vendor page says they saturate always.
+/// ASSUMPTION(fixpipe-inf): CTRL\[48\] rules the conversions to 16-bit floats; one vendor page says they
+/// saturate always.
 fn to_bf16(value: f32, inf_nan: bool) -> bf16 {
     bf16_of(value, inf_nan)
 }

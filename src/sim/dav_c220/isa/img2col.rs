@@ -1,6 +1,7 @@
 //! Load3Dv2 (MTE1): windows of the image-to-column matrix of an NC1HWC0 tensor in L1. dav-c220.md 3.3.
 //!
-//! With a 1 x 1 filter and no padding that matrix is the Nz matrix in L1 itself, so this also loads plain matrices.
+//! With a 1 x 1 filter and no padding that matrix is the Nz matrix in L1 itself, so this also loads plain
+//! matrices.
 
 use super::mte_l1_l0::aligned;
 use super::transfer::{bad_operand, distance, flag, length, operand};
@@ -183,7 +184,8 @@ impl Load3d {
         }))
     }
 
-    /// Chunk (row, chunk) of the window. Columns run over channel groups, filter rows, filter columns, channels.
+    /// Chunk (row, chunk) of the window. Columns run over channel groups, filter rows, filter columns,
+    /// channels.
     fn chunk(&self, row: usize, chunk: usize) -> Chunk {
         let (at, column) = (self.row0 + row, self.chunk0 + chunk);
         let taps = self.h.taps * self.w.taps;
@@ -199,7 +201,8 @@ impl Load3d {
         }
     }
 
-    /// Calls `visit(row, chunk, offset, rows)` for vertical runs that are contiguous in L1; rows of one fractal only.
+    /// Calls `visit(row, chunk, offset, rows)` for vertical runs that are contiguous in L1; rows of one
+    /// fractal only.
     fn runs(&self, mut visit: impl FnMut(usize, usize, Chunk, usize)) {
         for chunk in 0..self.chunks {
             let mut row = 0;
@@ -328,7 +331,8 @@ impl Load3d {
     }
 }
 
-/// One axis from its length, padding before and after, filter size, and the operand numbers of stride and dilation.
+/// One axis from its length, padding before and after, filter size, and the operand numbers of stride and
+/// dilation.
 fn axis(
     exec: &Exec<'_>,
     len: usize,

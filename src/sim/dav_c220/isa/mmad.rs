@@ -13,8 +13,8 @@ use crate::sim::dav_c220::access::{
 /// Bytes of a fractal of A and B, and of one of C.
 pub(super) const FRACTAL: usize = 512;
 const C_FRACTAL: usize = 1024;
-/// Below so many fractals of C the Cube's pipeline is deeper than the tile: dependent instructions need a barrier
-/// (dav-c220.md 3.5).
+/// Below so many fractals of C the Cube's pipeline is deeper than the tile: dependent instructions need a
+/// barrier (dav-c220.md 3.5).
 const SELF_ORDERED_FRACTALS: usize = 10;
 
 /// The form with a bias table has its address after b.
@@ -78,7 +78,8 @@ impl Mad {
         let (m, k, n) = (size(0, "m")?, size(1, "k")?, size(2, "n")?);
         let elem = exec.instr.elem;
         let c0 = 32 / elem.bytes().max(1);
-        // kDirectionAlign speaks of f32 only: rows of A (columns of B) are stored as if k were a multiple of 16.
+        // kDirectionAlign speaks of f32 only: rows of A (columns of B) are stored as if k were a multiple of
+        // 16.
         let padded = elem == Elem::F32 && flag(exec, first + 4);
         let k1 = k.div_ceil(c0);
         Ok(Mad {
@@ -100,8 +101,8 @@ impl Mad {
 
     /// m = 1 reads A as a plain row vector (GEMV); C keeps fractals of 16 x 16, of which row 0 counts.
     ///
-    /// ASSUMPTION(gemv-l0c): a 1 x 16 piece takes 1024 bytes of L0C for 32-bit results, as the vendor's example has
-    /// it; the sentence above that example says 512.
+    /// ASSUMPTION(gemv-l0c): a 1 x 16 piece takes 1024 bytes of L0C for 32-bit results, as the vendor's
+    /// example has it; the sentence above that example says 512.
     pub(super) fn is_vector(&self) -> bool {
         self.m == 1
     }
@@ -165,8 +166,8 @@ impl Mad {
         self.touch_c(exec)
     }
 
-    /// C is read and written in place. Large tiles follow each other on M without a barrier, and unitFlag orders M
-    /// against FIX; both exempt this one access from the race rules of those pipes.
+    /// C is read and written in place. Large tiles follow each other on M without a barrier, and unitFlag
+    /// orders M against FIX; both exempt this one access from the race rules of those pipes.
     fn touch_c(&self, exec: &mut Exec<'_>) -> Result<(), Stop> {
         let len = self.c_bytes() as u64;
         if self.start == Start::Accumulate {

@@ -42,7 +42,8 @@ fn pack_a<T: Copy + Default>(
     panels: &mut Panels<T>,
     unpack: &impl Fn(&[u8], &mut [T]),
 ) {
-    // What stays of earlier products is overwritten below, or belongs to rows beyond m, which nobody may read.
+    // What stays of earlier products is overwritten below, or belongs to rows beyond m, which nobody may
+    // read.
     panels.a.resize(mad.m.div_ceil(ROWS) * mad.k, [T::default(); ROWS]);
     let size = mad.elem.bytes();
     let mut lanes = [T::default(); FRACTAL];
@@ -98,8 +99,8 @@ fn turn<T: Copy, const R: usize>(lanes: &[T; FRACTAL], c0: usize, first: usize, 
     }
 }
 
-/// [`turn`] with the row length known to the compiler, which makes shuffles of it. Plain loops: `array::from_fn` is at
-/// times left as a call, compiled without the vectors of the caller.
+/// [`turn`] with the row length known to the compiler, which makes shuffles of it. Plain loops:
+/// `array::from_fn` is at times left as a call, compiled without the vectors of the caller.
 #[inline(always)]
 fn turn_rows<T: Copy, const R: usize, const C0: usize>(
     lanes: &[T; FRACTAL],
@@ -129,7 +130,8 @@ pub(super) fn unpack_f16(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// f16 to f32 without a branch, so that loops vectorise. A signalling NaN becomes quiet, as with the host's instruction.
+/// f16 to f32 without a branch, so that loops vectorise. A signalling NaN becomes quiet, as with the host's
+/// instruction.
 #[inline(always)]
 fn widened(half: u16) -> f32 {
     /// 2^-14, the smallest normal f16, and the difference of the exponents' biases in place.

@@ -16,7 +16,8 @@ struct Product {
     m: usize,
     k: usize,
     n: usize,
-    /// Columns of A (rows of B) that L0 has room for: k rounded up to a fractal, or to 16 with kDirectionAlign.
+    /// Columns of A (rows of B) that L0 has room for: k rounded up to a fractal, or to 16 with
+    /// kDirectionAlign.
     stored_k: usize,
     a: Vec<f32>,
     b: Vec<f32>,

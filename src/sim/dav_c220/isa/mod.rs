@@ -1,6 +1,7 @@
 //! The instruction set: one table, one file per family.
 //!
-//! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in `vec_operand`.
+//! A family is an operation enum plus one loop. Decoding of mask, repeat and strides is written once, in
+//! `vec_operand`.
 
 mod cube;
 mod fixpipe;

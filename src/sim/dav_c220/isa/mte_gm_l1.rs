@@ -1,4 +1,5 @@
-//! GM <-> L1 (MTE2, MTE3), with the ND to NZ layout change, and fractals from GM to L1, L0A, L0B. dav-c220.md 3.2.
+//! GM <-> L1 (MTE2, MTE3), with the ND to NZ layout change, and fractals from GM to L1, L0A, L0B. dav-c220.md
+//! 3.2.
 
 use super::mte_l1_l0::Fractals;
 use super::transfer::{distance, expect_operands, flag, length, operand, Bursts};
@@ -211,8 +212,8 @@ impl Nd2Nz {
     }
 }
 
-/// `copy_gm_to_cbuf_multi_nd2nz_*`: element (n, d) of matrix i goes to strip d / C0, row n. The last strip's columns
-/// beyond dValue become 0; rows beyond nValue are not written.
+/// `copy_gm_to_cbuf_multi_nd2nz_*`: element (n, d) of matrix i goes to strip d / C0, row n. The last strip's
+/// columns beyond dValue become 0; rows beyond nValue are not written.
 fn nd2nz_of_size<const SIZE: u64>(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {
     expect_operands(exec)?;
     let (dst, src) = (l1_address(exec, 0)?, exec.address(1, Space::Gm)?);

@@ -145,7 +145,8 @@ fn fill(exec: &mut Exec<'_>, at: Addr, len: usize, size: u64) {
     exec.mark(at, len, true);
 }
 
-/// Without padding operands the rest of the last block repeats the burst's first element (DataCopyPad, GM to UB).
+/// Without padding operands the rest of the last block repeats the burst's first element (DataCopyPad, GM to
+/// UB).
 fn repeat_first<const SIZE: u64>(exec: &mut Exec<'_>, data: Addr, len: u64, tail: Addr, tail_len: usize) {
     let size = length(SIZE.min(len));
     let mut first = [0; 4];

@@ -1,4 +1,5 @@
-//! L1 -> L0A, L0B (MTE1), fills of L1, L0A, L0B, L1 -> BT and L1 -> FB. dav-c220.md 3.3. Load3Dv2 is in `img2col`.
+//! L1 -> L0A, L0B (MTE1), fills of L1, L0A, L0B, L1 -> BT and L1 -> FB. dav-c220.md 3.3. Load3Dv2 is in
+//! `img2col`.
 
 use super::transfer::{bad_operand, distance, expect_operands, flag, length, operand};
 use crate::sim::dav_c220::access::{
@@ -73,7 +74,8 @@ pub(super) struct Fractals {
 }
 
 impl Fractals {
-    /// The operands baseIdx, repeat, srcStride, dstStride at `first..first + 4`. `backwards` is addr_cal_mode `dec`.
+    /// The operands baseIdx, repeat, srcStride, dstStride at `first..first + 4`. `backwards` is addr_cal_mode
+    /// `dec`.
     pub(super) fn decode(exec: &Exec<'_>, first: usize, backwards: bool) -> Result<Fractals, Stop> {
         let base = operand(exec, first, 0..=65535)?;
         let count = operand(exec, first + 1, 0..=255)?;
@@ -171,7 +173,8 @@ impl Square {
         }
     }
 
-    /// Reads the fractals of one square, which are adjacent in L1. Elements of 4 bytes have two fractals side by side.
+    /// Reads the fractals of one square, which are adjacent in L1. Elements of 4 bytes have two fractals side
+    /// by side.
     fn read(exec: &Exec<'_>, src: Addr, size: usize) -> Square {
         let side = Self::side(size);
         let len = side * side * size;
@@ -224,8 +227,8 @@ impl Square {
     }
 }
 
-/// A fractal of 16 x 16 elements of 16 bits, transposed: in blocks of 4 x 4 whose rows are words, four blocks at once
-/// so that the compiler uses vectors.
+/// A fractal of 16 x 16 elements of 16 bits, transposed: in blocks of 4 x 4 whose rows are words, four blocks
+/// at once so that the compiler uses vectors.
 fn transposed_16x16(fractal: &[u8; 512]) -> [u8; 512] {
     /// Exchanges the bits `mask << shift` of `a` with the bits `mask` of `b`.
     fn exchange(a: &mut [u64; 4], b: &mut [u64; 4], shift: u32, mask: u64) {
@@ -260,8 +263,8 @@ fn load_cbuf_to_cb_transpose(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop>
     load_squares(exec, Space::L0b)
 }
 
-/// LoadDataWithTranspose: indexID and srcStride count squares; the gaps count fractals, dstStride from the end of
-/// an iteration's first fractal, dstFracStride between the two fractals of one square.
+/// LoadDataWithTranspose: indexID and srcStride count squares; the gaps count fractals, dstStride from the
+/// end of an iteration's first fractal, dstFracStride between the two fractals of one square.
 fn load_squares(exec: &mut Exec<'_>, to: Space) -> Result<(), Stop> {
     expect_operands(exec)?;
     let (dst, src) = (aligned(exec, 0, to, 512)?, aligned(exec, 1, Space::L1, 32)?);
@@ -294,8 +297,9 @@ fn load_squares(exec: &mut Exec<'_>, to: Space) -> Result<(), Stop> {
 
 /// L1 -> BT, in units of 64 bytes; convControl 1 widens f16 to f32.
 ///
-/// ASSUMPTION(bt-gap): gaps run from the end of a burst to the start of the next, the source's in blocks of 32 bytes,
-/// the table's in units of 64; lenBurst counts the source's bytes. The vendor's page contradicts itself for gap 0.
+/// ASSUMPTION(bt-gap): gaps run from the end of a burst to the start of the next, the source's in blocks of
+/// 32 bytes, the table's in units of 64; lenBurst counts the source's bytes. The vendor's page contradicts
+/// itself for gap 0.
 fn copy_cbuf_to_bt(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {
     expect_operands(exec)?;
     let (dst, src) = (aligned(exec, 0, Space::Bt, 64)?, aligned(exec, 1, Space::L1, 32)?);
@@ -358,8 +362,8 @@ fn create_cb_matrix(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {
     fill_blocks(exec, Space::L0b, FRACTAL)
 }
 
-/// `repeat` packs repeatTimes, blockNum << 16 and dstGap << 32 (15 bits each); the value's width follows from the
-/// element type of the overload, or from that of the value where the destination is `void*`.
+/// `repeat` packs repeatTimes, blockNum << 16 and dstGap << 32 (15 bits each); the value's width follows from
+/// the element type of the overload, or from that of the value where the destination is `void*`.
 fn fill_blocks(exec: &mut Exec<'_>, space: Space, unit: u64) -> Result<(), Stop> {
     expect_operands(exec)?;
     let dst = aligned(exec, 0, space, distance(unit))?;

@@ -21,8 +21,8 @@ fn l0b(at: usize) -> u64 {
     Bench::at(Space::L0b, at as u64)
 }
 
-/// Element offsets of dav-c220.md 2.1 for 16-bit elements: L1 Nz of `rows` rows, L0A Zz of `cols` columns, L0B Zn of
-/// `cols` columns.
+/// Element offsets of dav-c220.md 2.1 for 16-bit elements: L1 Nz of `rows` rows, L0A Zz of `cols` columns,
+/// L0B Zn of `cols` columns.
 fn nz(r: usize, c: usize, rows: usize) -> usize {
     (c / 16) * rows.div_ceil(16) * 16 * 16 + r * 16 + c % 16
 }

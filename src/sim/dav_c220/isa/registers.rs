@@ -82,8 +82,8 @@ macro_rules! store {
 
 store! { ctrl fmatrix nd_para quant_pre fpc padding l3d_rpt mov_pad_val }
 
-/// The overload for `half` holds the scale itself. It is kept as the f32 of the same value in the low word, where
-/// the u64 form has its f32 scale, so that `vconv_deq` sees one form.
+/// The overload for `half` holds the scale itself. It is kept as the f32 of the same value in the low word,
+/// where the u64 form has its f32 scale, so that `vconv_deq` sees one form.
 fn deqscale(regs: &mut Registers, instr: &Instr) -> Result<(), Stop> {
     regs.deqscale = instr.args[0];
     if instr.elem == Elem::F16 {

@@ -61,8 +61,8 @@ pub(super) struct Bursts {
 impl Bursts {
     /// The operands nBurst, lenBurst, srcGap, dstGap of the plain copies, at `first..first + 4`.
     ///
-    /// Lengths and gaps count units of `src_unit` and `dst_unit` bytes; gaps run from the end of a burst to the
-    /// start of the next. nBurst 0 or lenBurst 0 moves nothing.
+    /// Lengths and gaps count units of `src_unit` and `dst_unit` bytes; gaps run from the end of a burst to
+    /// the start of the next. nBurst 0 or lenBurst 0 moves nothing.
     pub(super) fn decode(exec: &Exec<'_>, first: usize, unit: u64) -> Result<Bursts, Stop> {
         let count = operand(exec, first, 0..=4095)?;
         let len = operand(exec, first + 1, 0..=65535)? * unit;
@@ -141,7 +141,8 @@ impl GmStore {
         self.atomic.map(|(_, elem)| elem)
     }
 
-    /// Bounds and order of the stores; with an atomic mode also alignment and that GM holds something to combine with.
+    /// Bounds and order of the stores; with an atomic mode also alignment and that GM holds something to
+    /// combine with.
     pub(super) fn touch_strided(
         self,
         exec: &mut Exec<'_>,

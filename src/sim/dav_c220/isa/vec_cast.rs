@@ -1,4 +1,5 @@
-//! Conversions between element types: `vconv_<from>2<to><mode>` and `vconv_deq` (`dav-c220.md` 2.3, 3.7, 6.3).
+//! Conversions between element types: `vconv_<from>2<to><mode>` and `vconv_deq` (`dav-c220.md` 2.3, 3.7,
+//! 6.3).
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -68,8 +69,8 @@ fn power(e: i32) -> f64 {
 
 /// `x` rounded to the float format of `elem`, as f64.
 ///
-/// ASSUMPTION(cast-directed-overflow): a magnitude that exceeds the largest finite number after rounding with unbounded
-/// exponent becomes inf in every mode; the documents say only "overflow gives inf".
+/// ASSUMPTION(cast-directed-overflow): a magnitude that exceeds the largest finite number after rounding with
+/// unbounded exponent becomes inf in every mode; the documents say only "overflow gives inf".
 fn round_to_format(x: f64, elem: Elem, mode: Mode) -> f64 {
     if !x.is_finite() || x == 0.0 {
         return x;
@@ -102,8 +103,8 @@ fn to_int(x: f32, elem: Elem, mode: Mode) -> i64 {
     (mode.round(f64::from(x)) as i64).clamp(min, max)
 }
 
-/// -0 becomes +0 (`dav-c220.md` 6.2).
-/// ASSUMPTION(cast-negative-zero): a negative number that rounds to zero keeps its sign; the table names -0 only.
+/// -0 becomes +0 (`dav-c220.md` 6.2). ASSUMPTION(cast-negative-zero): a negative number that rounds to zero
+/// keeps its sign; the table names -0 only.
 fn to_float(x: f32, elem: Elem, mode: Mode) -> f32 {
     let x = x + 0.0;
     match (elem, mode) {
@@ -147,7 +148,8 @@ fn run(exec: &mut Exec<'_>, instr: &Instr, from: Elem, to: Elem, mode: Mode) -> 
             (false, false) => {
                 src.load_int(exec, &lanes, r, &mut i);
                 let (min, max) = int_range(to);
-                // ASSUMPTION(int-narrowing-saturates): CTRL[59] chooses truncation on other chips; A2 exposes CTRL[48] only.
+                // ASSUMPTION(int-narrowing-saturates): CTRL[59] chooses truncation on other chips; A2 exposes
+                // CTRL[48] only.
                 for i in &mut i {
                     *i = (*i).clamp(min, max);
                 }

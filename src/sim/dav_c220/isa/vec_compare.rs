@@ -97,7 +97,8 @@ fn run_register(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> 
 
 /// Lanes of `vcmpv_*` and `vcmpvs_*`, which ignore the mask.
 ///
-/// ASSUMPTION(compare-counter): in counter mode the repeats that hold the counted elements are compared whole.
+/// ASSUMPTION(compare-counter): in counter mode the repeats that hold the counted elements are compared
+/// whole.
 fn unmasked(instr: &Instr, repeat: usize) -> Lanes {
     let per_repeat = 256 / instr.elem.bytes();
     let repeats = if instr.regs.counter_mode {
@@ -237,8 +238,9 @@ impl Selector {
 
 /// `vsel`: bit 1 takes src0, bit 0 src1.
 ///
-/// Modes (`SELMODE`): 0 bits in CMPMASK; 1 `src1` is the address of the bits and CMPMASK holds the scalar taken instead of
-/// src1; 2 CMPMASK holds the address of the bits (AscendC stores it with `vector_dup`, so its low word counts).
+/// Modes (`SELMODE`): 0 bits in CMPMASK; 1 `src1` is the address of the bits and CMPMASK holds the scalar
+/// taken instead of src1; 2 CMPMASK holds the address of the bits (AscendC stores it with `vector_dup`, so
+/// its low word counts).
 fn run_select(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Types::FLOATS.check(instr, instr.elem, instr.elem)?;
     let elem = if instr.elem == Elem::F16 { Elem::U16 } else { Elem::U32 };

@@ -1,7 +1,7 @@
 //! Float functions of the vector unit that the host's own instructions do not give directly.
 //!
-//! All are branch-free in their lanes, so that loops over them vectorise, and use no fused multiply-add, so that every
-//! host computes the same bits.
+//! All are branch-free in their lanes, so that loops over them vectorise, and use no fused multiply-add, so
+//! that every host computes the same bits.
 
 use super::vec_value::canonical;
 
@@ -33,9 +33,9 @@ pub(super) fn minimum(a: f32, b: f32) -> f32 {
 
 /// `a * b + c`, rounded once.
 ///
-/// ASSUMPTION(fused-multiply-add): whether `vmla`, `vmadd`, `vaxpy` round the product is not published.
-/// The product of two f32 is exact in f64; the sum is rounded to odd there, which makes the second rounding harmless
-/// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
+/// ASSUMPTION(fused-multiply-add): whether `vmla`, `vmadd`, `vaxpy` round the product is not published. The
+/// product of two f32 is exact in f64; the sum is rounded to odd there, which makes the second rounding
+/// harmless (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
 #[inline(always)]
 pub(super) fn fused(a: f32, b: f32, c: f32) -> f32 {
     let (p, c) = (f64::from(a) * f64::from(b), f64::from(c));
@@ -117,9 +117,9 @@ const fn inverse_factorials() -> [f64; 13] {
     list
 }
 
-/// ASSUMPTION(approximate-reciprocal): `vrec` and `vrsqrt` are documented as approximate (they miss 1e-4 for f32); their
-/// bits are not published. Modelled as the exact value with the mantissa cut to 11 bits: a relative error up to 2^-11,
-/// so that a kernel that relies on them for softmax is seen.
+/// ASSUMPTION(approximate-reciprocal): `vrec` and `vrsqrt` are documented as approximate (they miss 1e-4 for
+/// f32); their bits are not published. Modelled as the exact value with the mantissa cut to 11 bits: a
+/// relative error up to 2^-11, so that a kernel that relies on them for softmax is seen.
 #[inline(always)]
 pub(super) fn approximate(x: f32) -> f32 {
     f32::from_bits(canonical(x).to_bits() & !0xfff)
@@ -127,8 +127,8 @@ pub(super) fn approximate(x: f32) -> f32 {
 
 /// The natural logarithm with a relative error of about 1e-15, for x converted from f32 or f16.
 ///
-/// `x = m 2^k`, `m` in `[sqrt(1/2), sqrt(2))`, and `ln m = 2 atanh(s)`, `s = (m - 1) / (m + 1)`, by its series
-/// (remainder below `2e-17 s`).
+/// `x = m 2^k`, `m` in `[sqrt(1/2), sqrt(2))`, and `ln m = 2 atanh(s)`, `s = (m - 1) / (m + 1)`, by its
+/// series (remainder below `2e-17 s`).
 #[inline(always)]
 pub(super) fn ln(x: f64) -> f64 {
     const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);

@@ -184,9 +184,9 @@ fn run_gather_blocks(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 
 /// `vreducev2` (GatherMask): packs the selected elements of all repeats.
 ///
-/// Pattern 0 takes bits from src1, consecutively within a repeat; 1 even lanes, 2 odd, 3..=6 lane `p - 3` of each four, 7 all.
-/// In normal mode a repeat is 256 bytes; in counter mode it is `mask[0]` elements (asc-devkit, `GatherMask.md`,
-/// "configuration 1", the one of A2).
+/// Pattern 0 takes bits from src1, consecutively within a repeat; 1 even lanes, 2 odd, 3..=6 lane `p - 3` of
+/// each four, 7 all. In normal mode a repeat is 256 bytes; in counter mode it is `mask[0]` elements
+/// (asc-devkit, `GatherMask.md`, "configuration 1", the one of A2).
 fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
     let a = &instr.args;
@@ -220,8 +220,8 @@ fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
                 let len = per_block.min(per_repeat - i) * size as u64;
                 exec.touch("src0", at, len, Access::Read)?;
                 exec.require_init("src0", at, len)?;
-                // With stride 0 src0 never leaves UB, however many elements are counted: dst faults before the host's
-                // memory is full.
+                // With stride 0 src0 never leaves UB, however many elements are counted: dst faults before
+                // the host's memory is full.
                 if out.len() > exec.local[Space::Ub.local_index()].len() {
                     return store_compressed(exec, &dst, size, &out);
                 }

@@ -1,7 +1,8 @@
-//! Operands of V instructions: lanes, masks, repeats, strides, and the checks on every access (`dav-c220.md` 2.2).
+//! Operands of V instructions: lanes, masks, repeats, strides, and the checks on every access (`dav-c220.md`
+//! 2.2).
 //!
-//! An instruction runs in repeats of up to 256 bytes. A repeat is loaded into an array of lanes, computed as a
-//! whole, and stored under its mask. So all sources of a repeat are read before its destination is written.
+//! An instruction runs in repeats of up to 256 bytes. A repeat is loaded into an array of lanes, computed as
+//! a whole, and stored under its mask. So all sources of a repeat are read before its destination is written.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -192,7 +193,8 @@ impl Operand {
         lanes * self.elem.bytes()
     }
 
-    /// The one piece of a repeat whose first lanes are active and contiguous in memory: the common case, without a list.
+    /// The one piece of a repeat whose first lanes are active and contiguous in memory: the common case,
+    /// without a list.
     fn single_piece(&self, mask: u128) -> Option<(i64, u64)> {
         let active = mask.trailing_ones() as usize;
         let single = self.blk == BLOCK && active > 0 && mask == low_bits(active);

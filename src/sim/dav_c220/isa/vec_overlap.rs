@@ -79,8 +79,8 @@ pub(super) fn check_overlap(
         let (from, from_len) = src.blocks(lanes, r);
         let (to, from) = (&to[..to_len], &from[..from_len]);
         let meet = |from: &[i64]| to.iter().copied().find(|block| from.contains(block));
-        // ASSUMPTION(cast-narrowing-in-place): wide to narrow from the same start is safe, because a repeat reads
-        // before it writes; the documents only name the reverse as unsafe.
+        // ASSUMPTION(cast-narrowing-in-place): wide to narrow from the same start is safe, because a repeat
+        // reads before it writes; the documents only name the reverse as unsafe.
         let narrowing = dst.bits() < src.bits() && to.first() == from.first();
         if to != from && !narrowing {
             if let Some(at) = meet(from) {

@@ -35,7 +35,8 @@ impl Op {
 
 /// Combines neighbours until `groups` values are left: a binary tree in lane order.
 ///
-/// ASSUMPTION(reduce-f16-rounding): each sum of half lanes is rounded to half; the documents give only the tree.
+/// ASSUMPTION(reduce-f16-rounding): each sum of half lanes is rounded to half; the documents give only the
+/// tree.
 fn tree(op: Op, elem: Elem, x: &mut [f32], groups: usize) {
     let mut n = x.len();
     while n > groups {
@@ -97,8 +98,9 @@ impl Results {
         self.addr.plus(self.stride * r.cast_signed())
     }
 
-    /// ASSUMPTION(reduce-in-place): a result may overwrite the source of its own or an earlier repeat (each repeat reads
-    /// before it writes), not that of a later one; the documents have no rule of their own for reductions.
+    /// ASSUMPTION(reduce-in-place): a result may overwrite the source of its own or an earlier repeat (each
+    /// repeat reads before it writes), not that of a later one; the documents have no rule of their own for
+    /// reductions.
     fn check_overlap(&self, src: &Operand, lanes: &Lanes) -> Result<(), Stop> {
         for r in 0..lanes.repeats.saturating_sub(1) {
             let start = self.at(r).offset;
@@ -261,7 +263,8 @@ fn run_extreme(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reductions of `group` neighbouring lanes, whose results are packed; the destination stride counts whole results.
+/// Reductions of `group` neighbouring lanes, whose results are packed; the destination stride counts whole
+/// results.
 fn run_groups(exec: &mut Exec<'_>, instr: &Instr, op: Op, group: usize, align: i64) -> Result<(), Stop> {
     let (lanes, src) = source(exec, instr)?;
     let elem = instr.elem;

@@ -31,8 +31,8 @@ impl Op {
     }
 }
 
-/// Runs the operation on float lanes; the choice is made once for the whole instruction. Results of a 16-bit type are
-/// rounded once, so f64 results pass through a rounding to odd.
+/// Runs the operation on float lanes; the choice is made once for the whole instruction. Results of a 16-bit
+/// type are rounded once, so f64 results pass through a rounding to odd.
 fn run_float(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, operands: [&Operand; 2]) {
     let wide = operands[0].elem == Elem::F32;
     match op {

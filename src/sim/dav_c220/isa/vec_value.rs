@@ -78,7 +78,8 @@ pub(super) fn f32_from_bytes(out: &mut [f32], bytes: &[u8]) {
     }
 }
 
-/// ASSUMPTION(nan-payload): every NaN result is the positive quiet NaN, so that results do not depend on the host.
+/// ASSUMPTION(nan-payload): every NaN result is the positive quiet NaN, so that results do not depend on the
+/// host.
 ///
 /// Written on the bits: of a float select the compiler may assume that any NaN does.
 #[inline(always)]

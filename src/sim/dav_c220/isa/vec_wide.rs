@@ -1,7 +1,7 @@
 //! Runs the hot loops of the vector families on the widest vectors that the host has.
 //!
-//! The work is compiled once for the target's baseline and once for each set of features below. Rust never contracts
-//! or reorders float operations, so all copies compute the same bits.
+//! The work is compiled once for the target's baseline and once for each set of features below. Rust never
+//! contracts or reorders float operations, so all copies compute the same bits.
 
 #![allow(
     unsafe_code,

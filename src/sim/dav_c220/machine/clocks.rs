@@ -1,5 +1,5 @@
-//! The clocks of a group, which it tells of each action once: what is known to be complete when, in happens-before order
-//! and, where the device keeps it, in model time.
+//! The clocks of a group, which it tells of each action once: what is known to be complete when, in
+//! happens-before order and, where the device keeps it, in model time.
 
 use super::core::Core;
 use super::flags::CrossMode;

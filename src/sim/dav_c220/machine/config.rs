@@ -12,17 +12,18 @@ pub(crate) struct Config {
     pub(crate) soc: &'static Soc,
     /// Host threads that run core groups; 0 means all the host has.
     pub(crate) threads: usize,
-    /// `None`: the deterministic order (every instruction executes as soon as it may). `Some`: pipes and cores are interleaved by a
-    /// generator with this seed, within what the flags allow.
+    /// `None`: the deterministic order (every instruction executes as soon as it may). `Some`: pipes and
+    /// cores are interleaved by a generator with this seed, within what the flags allow.
     pub(crate) seed: Option<u64>,
     /// Find races by happens-before order. Bounds, alignment, initialisation and flags are always checked.
     pub(crate) check_races: bool,
     /// Cube summation model.
     pub(crate) cube_accumulate: CubeAccumulate,
-    /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating.
-    /// ASSUMPTION(ctrl48-default): the vendor's pages disagree on the default; INF/NAN is the boundary tables' word.
+    /// Reset value of CTRL\[48\]: true = INF/NAN arithmetic, false = saturating. ASSUMPTION(ctrl48-default):
+    /// the vendor's pages disagree on the default; INF/NAN is the boundary tables' word.
     pub(crate) inf_nan: bool,
-    /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` must be `None`.
+    /// Keep model time. Launches then run on one host thread, in the order of model time; `seed` must be
+    /// `None`.
     pub(crate) model_time: Option<ModelTime>,
     /// Where what the cores issue is written down; `None`: nowhere.
     pub(crate) recorder: Option<Recorder>,

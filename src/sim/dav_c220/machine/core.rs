@@ -71,9 +71,10 @@ pub(super) struct Traits {
     pub(super) needs_grant: bool,
 }
 
-/// Is this an instruction of the Cube or of the fixpipe under unitFlag? Then M has to have filled the accumulators that FIX drains,
-/// and M may not fill them again before (dav-c220.md 4.4). ASSUMPTION(unit-flag-order): the units are not modelled one by one; such an
-/// instruction of FIX keeps its place in program order among all instructions of M.
+/// Is this an instruction of the Cube or of the fixpipe under unitFlag? Then M has to have filled the
+/// accumulators that FIX drains, and M may not fill them again before (dav-c220.md 4.4).
+/// ASSUMPTION(unit-flag-order): the units are not modelled one by one; such an instruction of FIX keeps its
+/// place in program order among all instructions of M.
 pub(super) fn is_under_unit_flag(pipe: Pipe, instr: &Instr) -> bool {
     if !matches!(pipe, Pipe::M | Pipe::Fix) {
         return false;

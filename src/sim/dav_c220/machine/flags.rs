@@ -78,7 +78,8 @@ impl Flags {
         }
     }
 
-    /// The scalar unit issues a set. Judged in program order, so that the verdict does not depend on when pipes run.
+    /// The scalar unit issues a set. Judged in program order, so that the verdict does not depend on when
+    /// pipes run.
     pub(super) fn issue_set(&mut self, id: FlagId, number: u64) -> Result<(), Stop> {
         let flag = &mut self.flags[id.index()];
         if flag.balance >= 1 {

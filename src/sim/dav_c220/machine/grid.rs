@@ -1,4 +1,5 @@
-//! What the groups of a launch share: which block is next, mode 0 cross-core flags, and when nobody can go on.
+//! What the groups of a launch share: which block is next, mode 0 cross-core flags, and when nobody can go
+//! on.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -154,7 +155,8 @@ impl Grid {
         self.lock().version
     }
 
-    /// A host thread will work, until what is returned is dropped: also when it panics, or could not be started.
+    /// A host thread will work, until what is returned is dropped: also when it panics, or could not be
+    /// started.
     pub(super) fn enter(&self) -> Entered<'_> {
         self.lock().workers += 1;
         Entered(self)

@@ -362,7 +362,8 @@ impl Group {
         self.require_ended(c)
     }
 
-    /// Requires the queues of a core whose function has returned to be empty, or to be on their way in model time.
+    /// Requires the queues of a core whose function has returned to be empty, or to be on their way in model
+    /// time.
     pub(super) fn require_ended(&self, c: usize) -> Result<(), Stop> {
         if self.cores[c].is_idle() || self.next_transfer().is_some() {
             return Ok(());

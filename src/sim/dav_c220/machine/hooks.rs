@@ -1,4 +1,5 @@
-//! The entry points that a kernel calls: from C through [`HOOKS`], each on the coroutine of the core that calls.
+//! The entry points that a kernel calls: from C through [`HOOKS`], each on the coroutine of the core that
+//! calls.
 #![allow(
     unsafe_code,
     reason = "the C side of the interface: raw pointers in, and a coroutine that suspends itself"
@@ -62,8 +63,8 @@ impl Current {
     /// Gives control back to the scheduler until this core is resumed.
     fn suspend(&self) {
         let Some(yielder) = self.yielder.get() else { return };
-        // SAFETY: the cell is set by the body of this core's coroutine (schedule.rs) to its own yielder, which lives
-        // as long as that body runs; this call is made by that body, on its stack.
+        // SAFETY: the cell is set by the body of this core's coroutine (schedule.rs) to its own yielder,
+        // which lives as long as that body runs; this call is made by that body, on its stack.
         unsafe { yielder.as_ref() }.suspend(());
     }
 
@@ -127,7 +128,8 @@ fn enter(call: impl FnOnce(&Current) -> Result<(), Halt>) -> i32 {
 }
 
 unsafe extern "C" fn issue(instr: *const FasimInstr) -> i32 {
-    // SAFETY: machine_abi.h: `instr` points to a FasimInstr for the length of the call; null is caught by as_ref.
+    // SAFETY: machine_abi.h: `instr` points to a FasimInstr for the length of the call; null is caught by
+    // as_ref.
     let Some(instr) = (unsafe { instr.as_ref() }) else { return 1 };
     enter(|current| current.issue(instr))
 }

@@ -1,4 +1,5 @@
-//! The record of what the cores of a device issued, for comparing two builds of a kernel instruction by instruction.
+//! The record of what the cores of a device issued, for comparing two builds of a kernel instruction by
+//! instruction.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sim::dav_c220::access::{Dispatch, Elem, Instr, Registers};
 
-/// Records every intrinsic that the cores of a device issue, in each core's program order. Given to a device through
-/// [`Config::recorder`](super::Config::recorder); clones share one record.
+/// Records every intrinsic that the cores of a device issue, in each core's program order. Given to a device
+/// through [`Config::recorder`](super::Config::recorder); clones share one record.
 ///
 /// Scalar loads and stores and reads of special registers are not recorded.
 #[derive(Clone, Default)]
@@ -33,7 +34,8 @@ impl fmt::Display for CoreId {
     }
 }
 
-/// An intrinsic as a core issued it. Two are equal when mnemonic, element types, operands and captured registers are.
+/// An intrinsic as a core issued it. Two are equal when mnemonic, element types, operands and captured
+/// registers are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
     mnemonic: &'static str,
@@ -63,7 +65,8 @@ impl Issued {
         self.mnemonic
     }
 
-    /// Operands in CANN's order: addresses as the kernel sees them, integers extended to 64 bits, floats as their bits.
+    /// Operands in CANN's order: addresses as the kernel sees them, integers extended to 64 bits, floats as
+    /// their bits.
     pub fn operands(&self) -> &[u64] {
         &self.operands
     }

@@ -22,8 +22,8 @@ static STORE: OpInfo = OpInfo {
     rate: Rate::Scalar,
 };
 
-/// Scalar loads after which another core goes first: a kernel that polls GM for what another core of its group writes
-/// would otherwise wait for ever.
+/// Scalar loads after which another core goes first: a kernel that polls GM for what another core of its
+/// group writes would otherwise wait for ever.
 const LOADS_PER_TURN: u64 = 4096;
 
 impl Group {

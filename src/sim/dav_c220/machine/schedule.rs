@@ -202,7 +202,8 @@ impl Outcome {
 /// Runs all blocks on up to `threads` host threads: this one, and as many others as the host starts.
 pub(super) fn run_blocks(launch: &Arc<Launch>, threads: usize) -> Result<LaunchStats, Stop> {
     let outcome = Mutex::new(Outcome::default());
-    // Entered first: the others may wait for each other before all are started, but not give up without this one.
+    // Entered first: the others may wait for each other before all are started, but not give up without this
+    // one.
     let own = launch.grid.enter();
     std::thread::scope(|scope| {
         for _ in 1..threads {

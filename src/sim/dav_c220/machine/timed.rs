@@ -1,9 +1,10 @@
-//! Model time in the machine: the clocks of a group's cores, and the schedule that carries out transfers with GM in the order
-//! in which they start.
+//! Model time in the machine: the clocks of a group's cores, and the schedule that carries out transfers with
+//! GM in the order in which they start.
 //!
-//! Everything inside a group follows from times that are known when an instruction executes, in whatever order the host gets
-//! there. Only GM is shared by all groups. So each group runs until all of its cores wait, for a transfer at the latest; then the transfer that
-//! starts first in model time is carried out. Whatever comes later starts later: it waits for one of those transfers.
+//! Everything inside a group follows from times that are known when an instruction executes, in whatever
+//! order the host gets there. Only GM is shared by all groups. So each group runs until all of its cores
+//! wait, for a transfer at the latest; then the transfer that starts first in model time is carried out.
+//! Whatever comes later starts later: it waits for one of those transfers.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,7 +30,8 @@ use crate::soc::Timing;
 pub(super) fn transfers(pipe: Pipe, instr: &Instr) -> bool {
     let is_gm = |i: usize| Addr::decode(instr.args[i]).is_some_and(|a| a.space == Space::Gm);
     let looks = matches!(pipe, Pipe::Mte2 | Pipe::Mte3 | Pipe::Fix);
-    // Destination or source, the first two operands of every transfer. A fill has a number there, which names GM, too.
+    // Destination or source, the first two operands of every transfer. A fill has a number there, which names
+    // GM, too.
     looks && instr.num_args > 3 && (is_gm(0) || is_gm(1))
 }
 
@@ -185,8 +187,9 @@ impl Group {
 }
 
 impl Timed {
-    /// ASSUMPTION(unit-flag-time): under unitFlag FIX starts behind the result of the Mmad that fills the accumulator, and the
-    /// next such Mmad behind the start of FIX; the units in between are not followed one by one.
+    /// ASSUMPTION(unit-flag-time): under unitFlag FIX starts behind the result of the Mmad that fills the
+    /// accumulator, and the next such Mmad behind the start of FIX; the units in between are not followed one
+    /// by one.
     fn unit_flag_wait(&self, c: usize, pipe: Pipe, instr: &Instr, issued: Moment) -> Moment {
         let (mmad, fixpipe) = self.unit_flag[c];
         let mut start = issued;
@@ -200,7 +203,8 @@ impl Timed {
         start
     }
 
-    /// Keeps what later instructions under unitFlag wait for; `number` is that of the instruction in the trace.
+    /// Keeps what later instructions under unitFlag wait for; `number` is that of the instruction in the
+    /// trace.
     fn unit_flag_note(&mut self, c: usize, pipe: Pipe, instr: &Instr, span: &InstrSpan, number: Option<u32>) {
         if is_under_unit_flag(pipe, instr) {
             match pipe {
@@ -220,8 +224,9 @@ struct Executing<'a> {
 }
 
 impl TimedLaunch {
-    /// The bursts in GM of the instruction that executed. Rows that follow each other without a gap are one burst.
-    /// ASSUMPTION(gm-merge): the documents only say that transfers are cut into requests of up to 512 bytes (dav-c220.md 1.6).
+    /// The bursts in GM of the instruction that executed. Rows that follow each other without a gap are one
+    /// burst. ASSUMPTION(gm-merge): the documents only say that transfers are cut into requests of up to 512
+    /// bytes (dav-c220.md 1.6).
     fn find_pieces(&mut self, launch: &Launch) {
         self.pieces.clear();
         for touch in self.touched.iter().filter(|t| t.addr.space == Space::Gm) {

@@ -1,7 +1,7 @@
 //! Conflicts of UB banks (dav-c220.md 1.5).
 //!
-//! UB has 16 bank groups of 3 banks. In a cycle a group serves one read and one write, and these not in the same bank. The write
-//! of a repeat comes one repeat after its reads.
+//! UB has 16 bank groups of 3 banks. In a cycle a group serves one read and one write, and these not in the
+//! same bank. The write of a repeat comes one repeat after its reads.
 
 /// Blocks of 32 bytes of one operand: start, and distances between blocks and between repeats, in blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +83,8 @@ mod tests {
         Blocks { start: address / 32, block_stride: 1, repeat_stride: 8, count: 8 }
     }
 
-    /// Cycles per repeat of an addition of 64 repeats, for the scenarios of the vendor's bank conflict example.
+    /// Cycles per repeat of an addition of 64 repeats, for the scenarios of the vendor's bank conflict
+    /// example.
     fn per_repeat(src0: Blocks, src1: Blocks, dst: Blocks) -> f64 {
         cycles(Some(dst), &[src0, src1], 64, 1.0) / 64.0
     }

@@ -4,13 +4,14 @@ use bytemuck::allocation::try_zeroed_slice_box;
 
 /// Cycles of a bucket.
 const BUCKET: u64 = 32;
-/// Buckets kept. Transfers are granted in the order of their starts, and none reaches further ahead than this.
+/// Buckets kept. Transfers are granted in the order of their starts, and none reaches further ahead than
+/// this.
 const BUCKETS: usize = 1 << 13;
 /// Units of work that a server does in a bucket.
 const CAPACITY: u32 = 1 << 16;
 
-/// Servers that each do one thing at a time. Work is booked for a time, not in the order of the calls: a request that
-/// comes later in model time may be booked first without standing in the way of an earlier one.
+/// Servers that each do one thing at a time. Work is booked for a time, not in the order of the calls: a
+/// request that comes later in model time may be booked first without standing in the way of an earlier one.
 #[derive(Debug)]
 pub(super) struct Calendar {
     servers: usize,

@@ -1,7 +1,8 @@
 //! The clocks of one core: its scalar unit and its pipes.
 //!
-//! Pipes are queues in program order. An instruction starts when its pipe is free, it has been issued, and the flags that it waits for are
-//! there; the next one follows after its occupancy, its result is visible after its latency (dav-c220.md 1.4, 5.1).
+//! Pipes are queues in program order. An instruction starts when its pipe is free, it has been issued, and
+//! the flags that it waits for are there; the next one follows after its occupancy, its result is visible
+//! after its latency (dav-c220.md 1.4, 5.1).
 
 use super::cost::Cost;
 use super::gm::Window;
@@ -60,8 +61,8 @@ pub(crate) struct CoreClock {
     scalar_lines: Vec<u64>,
 }
 
-/// Scalar data cache: lines of 64 bytes (dav-c220.md 1.2); 16 KiB on an AIC. ASSUMPTION(scalar-cache): direct-mapped, and the
-/// same on an AIV.
+/// Scalar data cache: lines of 64 bytes (dav-c220.md 1.2); 16 KiB on an AIC. ASSUMPTION(scalar-cache):
+/// direct-mapped, and the same on an AIV.
 const SCALAR_LINES: usize = 256;
 
 impl CoreClock {

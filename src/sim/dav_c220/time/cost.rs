@@ -29,7 +29,8 @@ impl Costs {
         Self { timing, vector: VectorCosts::new(timing) }
     }
 
-    /// Cost of an instruction that does not touch GM. `touched` are its accesses; only those of transfers count.
+    /// Cost of an instruction that does not touch GM. `touched` are its accesses; only those of transfers
+    /// count.
     ///
     /// # Errors
     /// When the SoC's description has no rate for it.

@@ -1,8 +1,8 @@
 //! Transfers between GM and a core: requests, L2 and HBM.
 //!
-//! A transfer is cut into bursts and these at the lines of L2 into requests. A core's pipe sends requests one after the other,
-//! with a limited number under way; each waits for its part (slice) of L2, and on a miss for HBM. Slices and HBM are
-//! booked for the time at which a request gets there, so that cores compete for them.
+//! A transfer is cut into bursts and these at the lines of L2 into requests. A core's pipe sends requests one
+//! after the other, with a limited number under way; each waits for its part (slice) of L2, and on a miss for
+//! HBM. Slices and HBM are booked for the time at which a request gets there, so that cores compete for them.
 
 use super::calendar::Calendar;
 use super::l2::{mix, L2, LINE, SECTOR, SECTORS};
@@ -185,7 +185,8 @@ impl SharedGm {
         if found.fill > 0 {
             self.traffic.missed_sectors += found.fill / SECTOR;
             self.traffic.hbm_read_bytes += found.fill;
-            // ASSUMPTION(unaligned-miss): a miss of a request that ends within a sector takes HBM as long as a whole line.
+            // ASSUMPTION(unaligned-miss): a miss of a request that ends within a sector takes HBM as long as
+            // a whole line.
             let is_whole = at.is_multiple_of(SECTOR) && stop.is_multiple_of(SECTOR);
             let bytes = if is_whole { found.fill } else { LINE } as f64;
             let read = self.hbm.book(0, served, bytes * self.hbm_byte);
@@ -206,7 +207,8 @@ mod tests {
         Soc::by_name("Ascend910B1").unwrap()
     }
 
-    /// Cycles of one core that reads `count` rows of `len` bytes, 512 bytes apart, on a chip where nothing else runs.
+    /// Cycles of one core that reads `count` rows of `len` bytes, 512 bytes apart, on a chip where nothing
+    /// else runs.
     fn read(gm: &mut SharedGm, len: u64, count: u64) -> f64 {
         let timing = &soc().timing;
         let pieces = [Piece { at: 1 << 20, len, stride: 512, count }];

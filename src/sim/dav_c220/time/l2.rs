@@ -1,4 +1,5 @@
-//! What L2 holds: a set-associative cache of 512-byte lines with four sectors each, written back, oldest line out first.
+//! What L2 holds: a set-associative cache of 512-byte lines with four sectors each, written back, oldest line
+//! out first.
 //!
 //! Line length and write-allocation: dav-c220.md 1.2, 5.5; misses are counted in sectors of 128 bytes there.
 //! ASSUMPTION(l2-replacement): sets, ways and least-recently-used replacement; neither is published.
@@ -12,8 +13,8 @@ pub(super) const SECTOR: u64 = 128;
 /// Sectors of a line.
 pub(super) const SECTORS: u64 = LINE / SECTOR;
 
-/// A line in the directory: its number + 1, four bits of sectors that were written, four bits of sectors that are there; 0 when
-/// empty.
+/// A line in the directory: its number + 1, four bits of sectors that were written, four bits of sectors that
+/// are there; 0 when empty.
 type Way = u64;
 
 fn way(line: u64, dirty: u8, valid: u8) -> Way {
@@ -25,7 +26,8 @@ fn way(line: u64, dirty: u8, valid: u8) -> Way {
 pub(super) struct L2 {
     ways: usize,
     sets: u64,
-    /// The ways of each set, the one that was used last first: most accesses then touch one cache line of the host.
+    /// The ways of each set, the one that was used last first: most accesses then touch one cache line of the
+    /// host.
     lines: Vec<Way>,
 }
 
@@ -38,7 +40,8 @@ pub(super) struct LineTraffic {
     pub(super) write_back: u64,
 }
 
-/// Spreads line numbers whose low bits agree: pitches that are powers of two would otherwise meet in few sets.
+/// Spreads line numbers whose low bits agree: pitches that are powers of two would otherwise meet in few
+/// sets.
 pub(super) fn mix(line: u64) -> u64 {
     (line ^ line >> 17).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
 }

@@ -1,9 +1,9 @@
 //! Model time: how long a kernel would take on the chip.
 //!
-//! Every instruction gets a start, an occupancy of its pipe and a latency of its result; flags, barriers and queues
-//! carry times from one pipe to another. Only GM is shared by all cores: transfers are carried out in the order of their starts in
-//! model time (`gm.rs`). All rates are in `cann.toml`, with their sources; how well published measurements are met is in
-//! `docs/timing.md`. Model time is never measured time.
+//! Every instruction gets a start, an occupancy of its pipe and a latency of its result; flags, barriers and
+//! queues carry times from one pipe to another. Only GM is shared by all cores: transfers are carried out in
+//! the order of their starts in model time (`gm.rs`). All rates are in `cann.toml`, with their sources; how
+//! well published measurements are met is in `docs/timing.md`. Model time is never measured time.
 
 mod bank;
 mod calendar;
@@ -63,8 +63,8 @@ impl ModelTime {
         Self::new(true)
     }
 
-    /// Time only: no instruction computes or moves data, and outputs hold nothing. Cycles are the same as with results.
-    /// A kernel whose control flow depends on data that it computed is refused.
+    /// Time only: no instruction computes or moves data, and outputs hold nothing. Cycles are the same as
+    /// with results. A kernel whose control flow depends on data that it computed is refused.
     pub fn only() -> Self {
         Self::new(false)
     }

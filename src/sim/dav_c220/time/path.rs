@@ -69,8 +69,8 @@ impl Sums {
 }
 
 impl LaunchReport {
-    /// The critical path by core, pipe and instruction or cause, longest first; the cycles sum up to the last result of a pipe.
-    /// Empty when the launch was not traced.
+    /// The critical path by core, pipe and instruction or cause, longest first; the cycles sum up to the last
+    /// result of a pipe. Empty when the launch was not traced.
     pub fn critical_path(&self) -> Vec<PathStep> {
         let mut sums = Sums::default();
         let last = (0..self.trace.len()).max_by(|a, b| self.trace[*a].done.total_cmp(&self.trace[*b].done));
@@ -79,7 +79,8 @@ impl LaunchReport {
         let mut waiter: Option<&TraceEvent> = None;
         while let Some(i) = at {
             let event = &self.trace[i];
-            // Of the time up to where the next one started: the hand-over, the result, the instruction itself.
+            // Of the time up to where the next one started: the hand-over, the result, the instruction
+            // itself.
             let done = event.done.min(until);
             let free = event.free.min(done);
             let start = event.start.min(free);

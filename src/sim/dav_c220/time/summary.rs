@@ -38,7 +38,8 @@ pub struct Roofline {
     pub hbm: Ceiling,
 }
 
-/// Everything about a launch but the single instructions. Its `Display` is a table for people, its JSON is complete.
+/// Everything about a launch but the single instructions. Its `Display` is a table for people, its JSON is
+/// complete.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// What the times are.

@@ -1,8 +1,9 @@
 //! Chrome traces of a launch, for Perfetto and MindStudio Insight (acl-runtime.md 5.3).
 //!
-//! An instruction is drawn on its pipe's lane from its start until the pipe takes the next one, so that the bars of a lane never
-//! overlap; when its result was visible is in `detail`. An arrow leads from the instruction whose completion set a flag to the one
-//! that the flag held back; flags that held nothing back have no arrow.
+//! An instruction is drawn on its pipe's lane from its start until the pipe takes the next one, so that the
+//! bars of a lane never overlap; when its result was visible is in `detail`. An arrow leads from the
+//! instruction whose completion set a flag to the one that the flag held back; flags that held nothing back
+//! have no arrow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -34,8 +35,8 @@ pub struct TraceOptions {
     pub dialect: TraceDialect,
     /// Groups of cores to write; all when `None`.
     pub groups: Option<Vec<u32>>,
-    /// Longest file, in bytes before compression. Groups are left out to stay below it, the last ones first; of a single
-    /// group, what starts last.
+    /// Longest file, in bytes before compression. Groups are left out to stay below it, the last ones first;
+    /// of a single group, what starts last.
     pub max_bytes: u64,
 }
 
@@ -57,11 +58,11 @@ pub struct TraceWritten {
 }
 
 impl LaunchReport {
-    /// Writes the launch as a Chrome trace (JSON), piece by piece; `progress` is called with the number of events dealt with so far.
+    /// Writes the launch as a Chrome trace (JSON), piece by piece; `progress` is called with the number of
+    /// events dealt with so far.
     ///
-    /// # Errors
-    /// `InvalidInput` when the launch was not traced, has no group of a number asked for, or has no instruction that fits; else what
-    /// `to` reports.
+    /// # Errors `InvalidInput` when the launch was not traced, has no group of a number asked for, or has no
+    /// instruction that fits; else what `to` reports.
     pub fn write_trace(
         &self,
         to: &mut dyn Write,

@@ -45,7 +45,8 @@ impl VectorCosts {
         Self { timing, known: FxHashMap::default() }
     }
 
-    /// Cost of a vector instruction at the rate of an entry of `timing.vector.ops`; `None`: of `timing.vector.other`.
+    /// Cost of a vector instruction at the rate of an entry of `timing.vector.ops`; `None`: of
+    /// `timing.vector.other`.
     pub(super) fn cost(&mut self, instr: &Instr, entry: Option<&str>, banks: Banks) -> Result<Cost, Stop> {
         let key = Key::new(instr);
         if let Some(cost) = self.known.get(&key) {

@@ -1,7 +1,8 @@
 //! Device memory: allocations whose device address is their host address, far apart (`words.rs`).
 //!
-//! Several host threads run core groups at once and a faulty kernel may race, so bytes are kept in relaxed atomics:
-//! a race in the kernel then yields unspecified data (and a `Race` fault), never undefined behaviour of the simulator.
+//! Several host threads run core groups at once and a faulty kernel may race, so bytes are kept in relaxed
+//! atomics: a race in the kernel then yields unspecified data (and a `Race` fault), never undefined behaviour
+//! of the simulator.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -32,8 +33,9 @@ impl Allocation {
     fn new(len: u64, model_base: u64) -> Option<Self> {
         let rounded = usize::try_from(len.checked_next_multiple_of(64)?.checked_add(64)?).ok()?;
         let words = Words::zeroed(rounded / 8)?;
-        // Device pointers are 64-byte aligned (acl-runtime.md 1.6). Behind whole pages this is a multiple of no more, which a
-        // program that relies on more would take for granted; the slack above pays for the shift.
+        // Device pointers are 64-byte aligned (acl-runtime.md 1.6). Behind whole pages this is a multiple of
+        // no more, which a program that relies on more would take for granted; the slack above pays for the
+        // shift.
         let base = (words.as_ptr().addr() as u64 + 1).next_multiple_of(64);
         Self::in_words(words, base, len, model_base)
     }
@@ -206,7 +208,8 @@ impl Allocation {
     }
 }
 
-/// Bytes read from device memory, with the positions of those that were never written: a copy moves that state.
+/// Bytes read from device memory, with the positions of those that were never written: a copy moves that
+/// state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub(crate) bytes: Vec<u8>,
@@ -215,7 +218,8 @@ pub(crate) struct Contents {
 }
 
 impl Allocation {
-    /// Copies bytes out with their state. The range must lie inside. `None` when the host has no memory for them.
+    /// Copies bytes out with their state. The range must lie inside. `None` when the host has no memory for
+    /// them.
     pub(crate) fn load(&self, addr: u64, len: usize) -> Option<Contents> {
         let mut unset = Vec::new();
         if self.first_unset(addr, len).is_some() {
@@ -292,7 +296,8 @@ impl DeviceMemory {
         Ok(base)
     }
 
-    /// Allocates two times `len` bytes, a multiple of 64, one directly behind the other: what only an unlucky host would give.
+    /// Allocates two times `len` bytes, a multiple of 64, one directly behind the other: what only an unlucky
+    /// host would give.
     #[cfg(test)]
     pub(crate) fn alloc_adjacent(&self, len: u64) -> [u64; 2] {
         let count = usize::try_from(len / 8).unwrap();

@@ -1,8 +1,9 @@
 //! Host memory of allocations, at a distance from each other.
 //!
-//! A device address is the host address. An address that a kernel computes wrongly from one operand would be valid if it happened to
-//! lie in another allocation, and nothing would tell. So address space in front of each allocation stays reserved and empty:
-//! what leaves an allocation by less than that lies where nothing is allocated, whichever instruction it is.
+//! A device address is the host address. An address that a kernel computes wrongly from one operand would be
+//! valid if it happened to lie in another allocation, and nothing would tell. So address space in front of
+//! each allocation stays reserved and empty: what leaves an allocation by less than that lies where nothing
+//! is allocated, whichever instruction it is.
 
 #![allow(
     unsafe_code,
@@ -62,7 +63,8 @@ impl Words {
         None
     }
 
-    /// Two times `count` words, a multiple of 8, from a multiple of 64 bytes on and one directly behind the other. They are never freed.
+    /// Two times `count` words, a multiple of 8, from a multiple of 64 bytes on and one directly behind the
+    /// other. They are never freed.
     #[cfg(test)]
     pub(super) fn adjacent(count: usize) -> Option<[Self; 2]> {
         let all: &'static [AtomicU64] = Box::leak(try_zeroed_slice_box(2 * count + 8).ok()?);
@@ -76,7 +78,8 @@ impl Deref for Words {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: `source` keeps the memory until `self` is dropped; it is zeroed, and zero is a value of an atomic.
+        // SAFETY: `source` keeps the memory until `self` is dropped; it is zeroed, and zero is a value of an
+        // atomic.
         unsafe { self.words.as_ref() }
     }
 }
@@ -98,10 +101,12 @@ mod reserved {
 
     use rustix::process::{getrlimit, Resource};
 
-    /// Bytes of address space that may still stay empty in this process: well below the 1.5 TiB that ThreadSanitizer has for mappings.
+    /// Bytes of address space that may still stay empty in this process: well below the 1.5 TiB that
+    /// ThreadSanitizer has for mappings.
     static LEFT: AtomicUsize = AtomicUsize::new(1 << 40);
 
-    /// An allocation takes the 64th part of what is left, at first 16 GiB: what a wrong 32-bit index of elements of 4 bytes is off by.
+    /// An allocation takes the 64th part of what is left, at first 16 GiB: what a wrong 32-bit index of
+    /// elements of 4 bytes is off by.
     const PART: usize = 64;
 
     /// Unit of empty space, and alignment of what lies behind it: a large page.

@@ -1,5 +1,5 @@
-//! Files written by the same crate's writer, which shares no code with its reader's traversal here: sections, symbols
-//! and records are laid out by hand.
+//! Files written by the same crate's writer, which shares no code with its reader's traversal here: sections,
+//! symbols and records are laid out by hand.
 
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, SectionKind, SymbolFlags, SymbolKind, SymbolScope};

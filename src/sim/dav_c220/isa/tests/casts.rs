@@ -1,4 +1,5 @@
-//! Conversions: all 16-bit inputs, a dense sample of f32 with every tie, random integers; and strides with masks.
+//! Conversions: all 16-bit inputs, a dense sample of f32 with every tie, random integers; and strides with
+//! masks.
 
 use super::model::{
     integer, is_float, lane_address, neighbours, random_bytes, read, round_to, size, value, write,

@@ -329,7 +329,8 @@ fn wide_copies_agree() {
     assert!(base == wide);
 }
 
-/// Sources are required, and destinations marked, exactly on active lanes: only those of the source are written before.
+/// Sources are required, and destinations marked, exactly on active lanes: only those of the source are
+/// written before.
 #[test]
 fn reads_and_marks_exactly_the_active_lanes() {
     let mut rng = fastrand::Rng::with_seed(15);

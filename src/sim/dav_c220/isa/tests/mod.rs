@@ -1,6 +1,7 @@
 //! Tests of the vector families against scalar models, written lane by lane from `dav-c220.md`.
 //!
-//! The models share no code with the implementation: own address formula, own mask decoding, f64 or integer arithmetic.
+//! The models share no code with the implementation: own address formula, own mask decoding, f64 or integer
+//! arithmetic.
 
 #![allow(
     clippy::cast_possible_truncation,

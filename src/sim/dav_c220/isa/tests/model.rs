@@ -66,8 +66,8 @@ fn format(elem: Elem) -> (i32, i32, u64) {
     }
 }
 
-/// The two neighbours of a finite |x| in a format, as magnitudes' bits (consecutive), and whether the lower is exact.
-/// The upper may be infinity.
+/// The two neighbours of a finite |x| in a format, as magnitudes' bits (consecutive), and whether the lower
+/// is exact. The upper may be infinity.
 pub(super) fn neighbours(elem: Elem, x: f64) -> (u64, u64, bool) {
     let (precision, min_exponent, infinity) = format(elem);
     let (mut low, mut high) = (0u64, infinity);

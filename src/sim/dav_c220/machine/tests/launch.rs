@@ -37,7 +37,8 @@ fn each_core_of_each_block_runs_once_and_knows_itself() {
     }
 }
 
-/// A kernel that polls GM for another core's store gets its turn back: with the race check a fault, without it a result.
+/// A kernel that polls GM for another core's store gets its turn back: with the race check a fault, without
+/// it a result.
 #[test]
 fn polling_does_not_hang() {
     for check_races in [true, false] {

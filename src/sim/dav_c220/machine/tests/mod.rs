@@ -22,7 +22,8 @@ use crate::sim::dav_c220::machine::abi::{FasimInstr, KernelType, Special};
 use crate::sim::dav_c220::machine::Config;
 use crate::Soc;
 
-/// `read`, `read_len`, `write`, `write_len`, `how`: 0 plain, 1 atomic write, 2 ordered by the hardware against M and FIX.
+/// `read`, `read_len`, `write`, `write_len`, `how`: 0 plain, 1 atomic write, 2 ordered by the hardware
+/// against M and FIX.
 fn run_go(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let addr = |raw| Addr::decode(raw).unwrap();
     let exempt: &[Pipe] = if instr.args[4] == 2 { &[Pipe::M, Pipe::Fix] } else { &[] };

@@ -1,5 +1,5 @@
-//! Random programs of one core against an explicit graph of what happens before what, built from the documents and
-//! searched, not from clocks.
+//! Random programs of one core against an explicit graph of what happens before what, built from the
+//! documents and searched, not from clocks.
 
 use super::*;
 
@@ -84,7 +84,8 @@ impl Graph {
                     graph.edges[3 * j + 2].push(issued);
                 }
                 match step {
-                    // A set is complete, and a barrier lets go on, when what came before on the pipe is complete.
+                    // A set is complete, and a barrier lets go on, when what came before on the pipe is
+                    // complete.
                     Act::Set(..) if its == pipe => graph.edges[3 * j + 2].push(complete),
                     Act::Barrier(_) if its == pipe => graph.edges[3 * j + 2].push(started),
                     Act::BarrierAll => graph.edges[3 * j + 2].push(started),

@@ -1,8 +1,8 @@
 //! Model time of small kernels, against timelines written by hand, and what must hold of every kernel.
 //!
-//! The SoC's rates are round numbers: the scalar unit takes 2 cycles to issue; V is occupied for 150 and shows its result 30
-//! later; a transfer is occupied for a cycle a byte and shows its result 40 later; a flag takes 10, one between the cores of a
-//! group 100, one of all cores 1000.
+//! The SoC's rates are round numbers: the scalar unit takes 2 cycles to issue; V is occupied for 150 and
+//! shows its result 30 later; a transfer is occupied for a cycle a byte and shows its result 40 later; a flag
+//! takes 10, one between the cores of a group 100, one of all cores 1000.
 
 use super::oracle::{random_program, run as run_program};
 use super::*;
@@ -26,7 +26,8 @@ fn soc() -> &'static Soc {
     Box::leak(Box::new(soc))
 }
 
-/// A device in model time, without a search for races: these kernels leave out what does not matter to the clocks.
+/// A device in model time, without a search for races: these kernels leave out what does not matter to the
+/// clocks.
 fn timed() -> (Device, ModelTime) {
     let mut device = Device::new();
     let time = ModelTime::with_results().with_trace();
@@ -245,7 +246,8 @@ fn clocks_of_random_programs_are_consistent() {
     }
 }
 
-/// Every core streams 64 KiB tiles from GM, the odd ones back to it; total cycles at `scale` times the rates of memory.
+/// Every core streams 64 KiB tiles from GM, the odd ones back to it; total cycles at `scale` times the rates
+/// of memory.
 fn streamed(scale: f64) -> f64 {
     let (mut device, time) = timed();
     let mut soc = soc().clone();
