@@ -159,12 +159,12 @@ proptest! {
 
     #[test]
     fn buffers_fit_and_the_plan_is_a_function(shape in shapes(6, lengths()), soc in socs()) {
-        let plan_ = plan(&shape, soc).unwrap();
+        let plan_ = plan(shape, soc).unwrap();
         check_tiling_data(&plan_, soc);
         for (map, alignment) in plan_.memory_maps().iter().zip([512, 512, 512, 1024, 256]) {
             regions_are_apart(map, alignment);
         }
-        prop_assert_eq!(&plan_, &plan(&shape, soc).unwrap());
+        prop_assert_eq!(&plan_, &plan(shape, soc).unwrap());
         prop_assert!(plan_.to_string().contains("level 1"));
         prop_assert!(plan_.rejected().iter().all(|r| !r.reason.is_empty()));
         prop_assert!(plan_.candidates().iter().any(|e| e.candidate == plan_.chosen()));
@@ -179,7 +179,7 @@ proptest! {
         preload in 0u32..5,
     ) {
         let candidate = Candidate { block_m, block_n, chunk_n, num_stages, preload };
-        match plan_with(&shape, soc, candidate) {
+        match plan_with(shape, soc, candidate) {
             Ok(plan) => {
                 check_tiling_data(&plan, soc);
                 prop_assert_eq!(plan.chosen(), candidate);
@@ -193,7 +193,7 @@ proptest! {
 
     #[test]
     fn every_row_is_covered_once(shape in shapes(4, lengths()), soc in socs()) {
-        let plan = plan(&shape, soc).unwrap();
+        let plan = plan(shape, soc).unwrap();
         let mut rows = HashSet::new();
         for core in 0..plan.num_cores() {
             for item in plan.work_items(core) {
@@ -210,7 +210,7 @@ proptest! {
 
     #[test]
     fn core_loads_agree_with_the_items_and_are_balanced(shape in shapes(6, lengths()), soc in socs()) {
-        let plan = plan(&shape, soc).unwrap();
+        let plan = plan(shape, soc).unwrap();
         let loads = plan.core_loads();
         prop_assert_eq!(loads.len(), plan.num_cores() as usize);
         let mut heaviest = 0.0f64;
@@ -233,7 +233,7 @@ proptest! {
 
     #[test]
     fn key_range_is_the_rule(shape in shapes(1, 0u32..200)) {
-        let plan = plan(&shape, &Soc::all()[0]).unwrap();
+        let plan = plan(shape, &Soc::all()[0]).unwrap();
         for block in 0..shape.seqlen_q.div_ceil(plan.chosen().block_m) {
             let seen = |j: &u32| plan.rows(block).any(|i| sees(&shape, i, *j));
             let first = (0..shape.seqlen_k).find(seen);
@@ -245,7 +245,7 @@ proptest! {
 
     #[test]
     fn clipped_windows_mean_the_same(shape in shapes(1, 0u32..60)) {
-        let t = plan(&shape, &Soc::all()[0]).unwrap().tiling_data();
+        let t = plan(shape, &Soc::all()[0]).unwrap().tiling_data();
         let off = i64::from(t.seqlen_k) - i64::from(t.seqlen_q);
         for i in 0..t.seqlen_q {
             for j in 0..t.seqlen_k {
@@ -271,7 +271,7 @@ proptest! {
             batch, num_heads, num_heads_k, head_dim, head_dim_v, seqlen_q, seqlen_k, mask, softmax_scale: scale,
             dtype: DType::F16, score_dtype: DType::F16, want_lse: true, q_stride, k_stride, v_stride, o_stride,
         };
-        match plan(&shape, soc) {
+        match plan(shape, soc) {
             Ok(plan) => check_tiling_data(&plan, soc),
             Err(error) => {
                 let start = format!("attention on {}: ", soc.name);
@@ -307,7 +307,7 @@ fn the_longest_sequences_plan() {
     let soc = Soc::by_name("Ascend910B1").unwrap();
     for (seqlen_q, seqlen_k) in [(1, (1 << 30) - 64), (1 << 29, 1 << 28), ((1 << 29) + 5, 1)] {
         for mask in [Mask::None, Mask::Causal, Mask::Window { left: Some(u32::MAX), right: Some(1 << 28) }] {
-            let plan = plan(&long(seqlen_q, seqlen_k, mask), soc).unwrap();
+            let plan = plan(long(seqlen_q, seqlen_k, mask), soc).unwrap();
             check_tiling_data(&plan, soc);
             let last = plan.tiling_data().num_blocks_m - 1;
             assert_eq!(plan.key_range(plan.rows(last)).end, seqlen_k, "{mask}");
@@ -321,9 +321,9 @@ fn the_longest_sequences_plan() {
 #[test]
 fn blocks_follow_the_length() {
     let soc = Soc::by_name("Ascend910B2").unwrap();
-    let decode = plan(&long(1, 4096, Mask::Causal), soc).unwrap();
+    let decode = plan(long(1, 4096, Mask::Causal), soc).unwrap();
     assert_eq!((decode.chosen().block_m, decode.tiling_data().window_right), (16, -1));
-    let prefill = plan(&long(8192, 8192, Mask::Causal), soc).unwrap();
+    let prefill = plan(long(8192, 8192, Mask::Causal), soc).unwrap();
     assert!(prefill.chosen().block_m >= 64 && prefill.chosen().block_n >= 512, "{prefill}");
 }
 
@@ -332,7 +332,7 @@ fn a_wrong_tiling_is_told_what_it_may_be() {
     let good = Candidate { block_m: 128, block_n: 512, chunk_n: 256, num_stages: 4, preload: 2 };
     let soc = Soc::by_name("Ascend910B2").unwrap();
     let refused = |candidate| {
-        let error = plan_with(&long(512, 512, Mask::None), soc, candidate).unwrap_err().to_string();
+        let error = plan_with(long(512, 512, Mask::None), soc, candidate).unwrap_err().to_string();
         error.strip_prefix(&format!("attention on Ascend910B2: {candidate}: ")).unwrap().to_owned()
     };
     for (candidate, reason) in [
@@ -353,7 +353,7 @@ fn a_wrong_tiling_is_told_what_it_may_be() {
     }
     let wide = Shape { head_dim: 256, ..long(512, 512, Mask::None) };
     let wide = Shape { q_stride: [0, 256, 0], k_stride: [0, 256, 0], ..wide };
-    let rejected = plan_with(&wide, soc, Candidate { chunk_n: 512, ..good }).unwrap_err();
+    let rejected = plan_with(wide, soc, Candidate { chunk_n: 512, ..good }).unwrap_err();
     assert_eq!(
         rejected.to_string(),
         "attention on Ascend910B2: block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 729088 bytes, \

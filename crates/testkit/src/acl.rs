@@ -2,6 +2,10 @@
 
 #![allow(unsafe_code, reason = "calls C functions")]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "calls with pointers of this file or of the device")]
+#![allow(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "handles and device memory: the functions check each of them"
+)]
 
 use std::ffi::{c_void, CStr};
 use std::ptr::null_mut;
