@@ -105,7 +105,7 @@ impl Structure {
             self.name
         );
         for Field { name, docs: lines, rust_type } in &self.fields {
-            let _ = write!(text, "{}    pub {name}: {rust_type},\n", docs(lines, "    "));
+            let _ = writeln!(text, "{}    pub {name}: {rust_type},", docs(lines, "    "));
         }
         let _ = write!(
             text,
