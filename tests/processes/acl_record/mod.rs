@@ -224,7 +224,7 @@ fn failures_have_the_kind_of_their_code() {
         ("open", "aclInit", 500_000, "Driver"),
     ] {
         let record = record(&libraries().newest, scenario, &[("RECORD_FAIL", &format!("{call}:{code}"))]);
-        let start = format!("{kind} Some({code}) {call} failed with code {code} (");
+        let start = format!("{kind} Some(Acl({code})) {call} failed with code {code} (");
         assert!(record.outcome.starts_with(&start), "{}", record.outcome);
     }
 }
