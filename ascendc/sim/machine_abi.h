@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// How a host build of a kernel talks to the machine (src/sim/dav_c220/machine/abi.rs holds the same structures).
+// How a host build of a kernel talks to the machine (crates/dav-c220/src/machine/abi.rs holds the same structures).
 #pragma once
 #include <cstdint>
 
 #define FASIM_ABI_VERSION 1u
 #define FASIM_MAX_ARGS 20
 
-// Element type tags of overloads (src/sim/dav_c220/access/instr.rs: Elem).
+// Element type tags of overloads (crates/dav-c220/src/access/instr.rs: Elem).
 enum FasimElem : uint8_t {
     FASIM_NONE = 0,
     FASIM_F16 = 1,
@@ -22,7 +22,7 @@ enum FasimElem : uint8_t {
     FASIM_U64 = 11,
 };
 
-// Address tags of on-chip memories: tag << 48 | byte offset (src/sim/dav_c220/access/addr.rs).
+// Address tags of on-chip memories: tag << 48 | byte offset (crates/dav-c220/src/access/addr.rs).
 enum FasimSpace : uint64_t {
     FASIM_GM = 0,
     FASIM_UB = 1,
@@ -34,7 +34,7 @@ enum FasimSpace : uint64_t {
     FASIM_FB = 7,
 };
 
-// Special registers (src/sim/dav_c220/machine/abi.rs: Special).
+// Special registers (crates/dav-c220/src/machine/abi.rs: Special).
 enum FasimSpecial : uint32_t {
     FASIM_BLOCK_IDX = 0,
     FASIM_BLOCK_NUM = 1,
@@ -65,14 +65,14 @@ struct FasimHooks {
     int32_t (*scalar_load)(uint64_t addr, uint32_t bytes, uint64_t* value);
     int32_t (*scalar_store)(uint64_t addr, uint32_t bytes, uint64_t value);
     int32_t (*special)(uint32_t which, uint64_t* value);
-    int32_t (*api_fault)(uint32_t kind, const char* message);  // see src/sim/dav_c220/machine/abi.rs
+    int32_t (*api_fault)(uint32_t kind, const char* message);  // see crates/dav-c220/src/machine/abi.rs
 };
 
 struct FasimKernel {
     const char* name;
     int32_t (*launch)(const uint64_t* slots, uint32_t num_slots);
     uint32_t num_args;
-    uint32_t kernel_type;  // src/sim/dav_c220/machine/abi.rs: KernelType (0 AIV only, 1 AIC only, 2 MIX 1:2, 3 MIX 1:1)
+    uint32_t kernel_type;  // crates/dav-c220/src/machine/abi.rs: KernelType (0 AIV only, 1 AIC only, 2 MIX 1:2, 3 MIX 1:1)
 };
 
 struct FasimImage {

@@ -13,7 +13,7 @@
 
 namespace fasim {
 
-// Values of src/sim/dav_c220/machine/abi.rs: KernelType.
+// Values of crates/dav-c220/src/machine/abi.rs: KernelType.
 enum KernelType : uint32_t { kAivOnly = 0, kAicOnly = 1, kMixAic1Aiv2 = 2, kMixAic1Aiv1 = 3 };
 
 template <class P>

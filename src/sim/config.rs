@@ -2,10 +2,9 @@
 
 use ascend_sim::timeline::Timeline;
 use ascend_sim::HcclConfig;
+use dav_c220::time::ModelTime;
+use dav_c220::{CubeAccumulate, Recorder};
 
-use super::dav_c220::access::CubeAccumulate;
-use super::dav_c220::machine::{self, Recorder};
-use super::dav_c220::time::ModelTime;
 use crate::Soc;
 
 /// A simulated device.
@@ -40,7 +39,7 @@ pub struct Config {
 impl Config {
     /// The default device: checks on, deterministic, all host threads.
     pub fn new(soc: &'static Soc) -> Self {
-        let machine::Config {
+        let dav_c220::Config {
             soc,
             threads,
             seed,
@@ -49,7 +48,7 @@ impl Config {
             inf_nan,
             model_time,
             recorder,
-        } = machine::Config::new(soc);
+        } = dav_c220::Config::new(soc);
         Self {
             soc,
             threads,
@@ -73,12 +72,12 @@ impl Config {
     ///
     /// ASSUMPTION(timeline-l2): on a timeline a kernel finds in L2 what earlier kernels of its own stream
     /// left there. What other streams left would depend on which of them the host ran first.
-    pub(super) fn of_stream(&self) -> machine::Config {
+    pub(super) fn of_stream(&self) -> dav_c220::Config {
         let model_time = match (&self.model_time, &self.timeline) {
             (Some(model_time), Some(_)) => Some(model_time.with_own_l2()),
             (model_time, _) => model_time.clone(),
         };
-        machine::Config {
+        dav_c220::Config {
             soc: self.soc,
             threads: self.threads,
             seed: self.seed,

@@ -7,10 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ascend_sim::engine::{self, About, Engine, Image, Kernel, Launched, Launcher, NoRoom, Stopped, Used};
+use dav_c220::{DeviceMemory, FaultKind, Stop, Touched};
 
-use super::dav_c220::access::{self, DeviceMemory, FaultKind, Stop};
-use super::dav_c220::image;
-use super::dav_c220::machine::{self, Touched};
 use super::Config;
 use crate::environment::{text, wrong};
 use crate::soc::Collective;
@@ -115,8 +113,8 @@ impl Engine for Machine {
 
     fn alloc(&self, len: u64) -> std::result::Result<u64, NoRoom> {
         self.memory.alloc(len).map_err(|why| match why {
-            access::NoRoom::OnDevice { free } => NoRoom::OnDevice { free },
-            access::NoRoom::OnHost => NoRoom::OnHost,
+            dav_c220::NoRoom::OnDevice { free } => NoRoom::OnDevice { free },
+            dav_c220::NoRoom::OnHost => NoRoom::OnHost,
         })
     }
 
@@ -133,11 +131,11 @@ impl Engine for Machine {
     }
 
     fn load_bytes(&self, data: &[u8]) -> std::result::Result<Arc<dyn Image>, String> {
-        Ok(Arc::new(Loaded(image::Image::load_bytes(data)?)))
+        Ok(Arc::new(Loaded(dav_c220::Image::load_bytes(data)?)))
     }
 
     fn load_file(&self, path: &Path) -> std::result::Result<Arc<dyn Image>, String> {
-        Ok(Arc::new(Loaded(image::Image::load_file(path)?)))
+        Ok(Arc::new(Loaded(dav_c220::Image::load_file(path)?)))
     }
 
     fn launcher(&self) -> Box<dyn Launcher> {
@@ -175,7 +173,7 @@ impl Engine for Machine {
 
 /// Memory of the machine, which knows what was written.
 #[derive(Debug)]
-struct Allocation(Arc<access::Allocation>);
+struct Allocation(Arc<dav_c220::Allocation>);
 
 impl engine::Allocation for Allocation {
     fn base(&self) -> u64 {
@@ -199,7 +197,7 @@ impl engine::Allocation for Allocation {
     }
 
     fn load(&self, address: u64, len: usize) -> Option<engine::Contents> {
-        let access::Contents { bytes, unset } = self.0.load(address, len)?;
+        let dav_c220::Contents { bytes, unset } = self.0.load(address, len)?;
         Some(engine::Contents { bytes, unset })
     }
 
@@ -209,7 +207,7 @@ impl engine::Allocation for Allocation {
 }
 
 /// An image of kernels for the machine.
-struct Loaded(Arc<image::Image>);
+struct Loaded(Arc<dav_c220::Image>);
 
 impl Image for Loaded {
     fn find(&self, name: &str) -> Option<Arc<dyn Kernel>> {
@@ -222,7 +220,7 @@ impl Image for Loaded {
 }
 
 /// A kernel for the machine.
-struct Entry(image::Kernel);
+struct Entry(dav_c220::Kernel);
 
 impl Kernel for Entry {
     fn name(&self) -> &str {
@@ -237,7 +235,7 @@ impl Kernel for Entry {
 /// The machine as the kernels of one stream have it.
 struct Lane {
     memory: Arc<DeviceMemory>,
-    config: machine::Config,
+    config: dav_c220::Config,
 }
 
 impl Launcher for Lane {
@@ -267,16 +265,16 @@ impl Launcher for Lane {
 
 /// How a launch used device memory, by allocation.
 fn ranges(touched: &Touched) -> Vec<(Arc<dyn engine::Allocation>, Vec<Used>)> {
-    let uses = |uses: access::Uses| {
+    let uses = |uses: dav_c220::Uses| {
         let known = [
-            (access::Uses::READ, engine::Uses::READ),
-            (access::Uses::WRITE, engine::Uses::WRITE),
-            (access::Uses::ATOMIC, engine::Uses::ATOMIC),
+            (dav_c220::Uses::READ, engine::Uses::READ),
+            (dav_c220::Uses::WRITE, engine::Uses::WRITE),
+            (dav_c220::Uses::ATOMIC, engine::Uses::ATOMIC),
         ];
         let same = known.into_iter().filter(|(own, _)| uses.and(*own) == uses).map(|(_, same)| same);
         same.fold(engine::Uses::default(), engine::Uses::and)
     };
-    let used = |used: &access::Used| Used { start: used.start, end: used.end, uses: uses(used.uses) };
+    let used = |used: &dav_c220::Used| Used { start: used.start, end: used.end, uses: uses(used.uses) };
     let by_allocation = touched.ranges().map(|(allocation, ranges)| {
         let allocation: Arc<dyn engine::Allocation> = Arc::new(Allocation(Arc::clone(allocation)));
         (allocation, ranges.iter().map(used).collect())

@@ -7,7 +7,6 @@
 //! model, a panic is a defect of the simulator.
 
 mod config;
-mod dav_c220;
 mod device;
 
 /// Model time: of launches, and of streams, events and ranks on one clock.
@@ -45,16 +44,13 @@ pub mod time {
         DeviceTime, Edge, Point, Schedule, SolveError, SolveErrorKind, Span, SpanKind, Timeline,
     };
 
-    pub use super::dav_c220::time::*;
+    pub use dav_c220::time::*;
 }
 
 pub use ascend_sim::{HcclConfig, ReduceOrder, ReduceRounding};
 pub use config::Config;
-pub use dav_c220::access::{
-    AccessRecord, CubeAccumulate, Fault, FaultKind, Pipe, Site, Space, Stop, Unsupported,
-};
-pub use dav_c220::isa::{instructions, Instruction};
-pub use dav_c220::machine::{CoreId, Issued, Recorder};
+pub use dav_c220::{instructions, CoreId, Instruction, Issued, Recorder};
+pub use dav_c220::{AccessRecord, CubeAccumulate, Fault, FaultKind, Pipe, Site, Space, Stop, Unsupported};
 
 /// Adds a simulated device to this process and returns its number, for [`crate::runtime::Device::open`] as
 /// `sim:N`. Device numbers are not used twice.

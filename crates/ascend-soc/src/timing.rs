@@ -1,0 +1,189 @@
+//! Rates and latencies of a SoC: what the simulator's model time and the planner's estimates are made of.
+//!
+//! Every figure is in `cann.toml` with its source. Cycles are those of the AI core's clock. Fitted on
+//! published measurements of the 910B series only; nothing here was measured by this project.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Timing of one SoC.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// Launch, scalar unit and flags.
+    pub control: Control,
+    /// The Cube.
+    pub cube: Cube,
+    /// The vector unit.
+    pub vector: Vector,
+    /// Paths between on-chip memories.
+    pub local: LocalPaths,
+    /// Paths between GM and a core.
+    pub gm: GmPaths,
+    /// L2 and HBM, which all cores share. Given per SoC.
+    #[serde(skip)]
+    pub memory: SharedMemory,
+}
+
+/// Launch, scalar unit and flags, in cycles unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// Microseconds of a task outside its cores: dispatch before the first instruction and completion after
+    /// the last.
+    pub launch_us: f64,
+    /// From the end of a block to the start of the next one on the same core.
+    pub block_dispatch: u64,
+    /// The scalar unit, for each instruction that it puts into a queue.
+    pub issue: u64,
+    /// The scalar unit, for each instruction that only sets a register.
+    pub register: u64,
+    /// The scalar unit, for a load from GM that its cache lacks.
+    pub scalar_miss: u64,
+    /// From the completion that a `set_flag` waits for to the end of the `wait_flag`.
+    pub flag: u64,
+    /// The same for a cross-core flag within a group (modes 1 and 2).
+    pub cross_group: u64,
+    /// The same for a cross-core flag of all cores (mode 0).
+    pub cross_all: u64,
+}
+
+impl Control {
+    /// Cycles in which the scalar unit reads tiling data, line by line of its cache.
+    pub fn read_tiling(&self, bytes: usize) -> f64 {
+        (bytes.div_ceil(64) as u64 * self.scalar_miss + (bytes / 4) as u64 * self.register) as f64
+    }
+}
+
+/// The Cube: an instruction takes `head` + one cycle for each 16 x 16 x 16 product of 16-bit operands.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cube {
+    /// Cycles of an instruction beyond its products.
+    pub head: u64,
+    /// From the last product to the result in L0C.
+    pub latency: u64,
+}
+
+/// The vector unit.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// Fewest cycles between two instructions.
+    pub min_occupancy: u64,
+    /// Instructions without published figures.
+    pub other: VectorOp,
+    /// By the name that the instruction set gives the rate: most often the mnemonic.
+    pub ops: BTreeMap<String, VectorOp>,
+}
+
+impl Vector {
+    /// The rate of that name.
+    pub fn rate(&self, name: &str) -> Option<VectorOp> {
+        self.ops.get(name).copied()
+    }
+}
+
+/// One vector instruction: cycles of a repeat of 256 bytes without bank conflicts, and of its result.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorOp {
+    /// Cycles of a repeat of 32-bit elements.
+    pub b32: f64,
+    /// Cycles of a repeat of 16-bit elements.
+    pub b16: f64,
+    /// Cycles of an instruction beyond its repeats.
+    #[serde(default)]
+    pub head: u64,
+    /// From the last repeat to the result in UB.
+    pub latency: u64,
+}
+
+/// A path between on-chip memories.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalPath {
+    /// Bytes moved in a cycle.
+    pub bytes_per_cycle: f64,
+    /// From the last byte read to the result.
+    pub latency: u64,
+}
+
+/// Paths between on-chip memories.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalPaths {
+    /// LoadData 2D, L1 to L0A.
+    pub l1_to_l0a: LocalPath,
+    /// LoadData 2D, L1 to L0B.
+    pub l1_to_l0b: LocalPath,
+    /// Latency of LoadData 3D, whose rates are those of 2D.
+    pub load3d_latency: u64,
+    /// L1 to the bias table.
+    pub l1_to_bt: LocalPath,
+    /// L1 to the fixpipe buffer.
+    pub l1_to_fb: LocalPath,
+    /// Fixpipe, L0C to L1.
+    pub l0c_to_l1: LocalPath,
+    /// DataCopy within UB.
+    pub ub_to_ub: LocalPath,
+}
+
+/// A path between GM and a core. A transfer is cut into bursts, and these at the lines of L2, into requests.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GmPath {
+    /// Bytes that the core's end moves in a cycle.
+    pub bytes_per_cycle: f64,
+    /// Fewest cycles between two requests.
+    pub request: f64,
+    /// Fewest cycles between two instructions.
+    pub issue: u64,
+    /// From a request to its answer from L2, with nobody else there.
+    pub latency: u64,
+}
+
+/// Paths between GM and a core.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GmPaths {
+    /// GM to UB.
+    pub to_ub: GmPath,
+    /// GM to L1 as it is.
+    pub to_l1: GmPath,
+    /// GM to L1 with the ND to NZ layout change.
+    pub to_l1_nd2nz: GmPath,
+    /// GM to L0A and L0B.
+    pub to_l0: GmPath,
+    /// UB to GM.
+    pub from_ub: GmPath,
+    /// L1 to GM.
+    pub from_l1: GmPath,
+    /// Fixpipe, L0C to GM.
+    pub from_l0c: GmPath,
+    /// Requests that one pipe of a core has under way at most.
+    pub outstanding: usize,
+    /// Bytes per cycle that one core gets from HBM.
+    pub hbm_bytes_per_cycle: f64,
+}
+
+/// L2 and HBM of one SoC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedMemory {
+    /// GB/s that L2 gives to all cores reading together.
+    pub l2_read_gbps: f64,
+    /// Cost of a written line, in read lines.
+    pub l2_write_cost: f64,
+    /// Parts of L2 that work side by side; a line belongs to one of them.
+    pub l2_slices: usize,
+    /// Lines of a set.
+    pub l2_ways: usize,
+    /// GB/s of HBM, reads and writes together.
+    pub hbm_gbps: f64,
+    /// GB/s at which L2 fills lines from HBM.
+    pub hbm_fill_gbps: f64,
+    /// Cycles that a miss adds to the latency of a hit.
+    pub miss_latency: u64,
+}
