@@ -212,6 +212,18 @@ for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
     problem(
         'decode values %s' % values, values=values, heads=4, heads_k=4, seqlen_q=2, seqlen_k=700, splits=3
     )
+# The first keys that a window leaves are not those of the first split.
+problem(
+    'decode window of some splits',
+    heads=4,
+    heads_k=1,
+    seqlen_q=4,
+    seqlen_k=900,
+    d=64,
+    left=500,
+    right=0,
+    splits=5,
+)
 
 
 # ------------------------------------------------------------------ data and reference

@@ -399,7 +399,8 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const int head = blockIdx.x, query = (int)(blockIdx.y * (blockDim.x >> 5) + (threadIdx.x >> 5));
     if (query >= s.seqlen_q) return;
     const int row = query * s.group + head % s.group;
-    const Keys keys(s, row / rows_per_block * rows_per_block, rows_per_block, 0, 0x7fffffff);
+    // All keys of the row's block: more than there can be, and 2^31 is not reached from any first key.
+    const Keys keys(s, row / rows_per_block * rows_per_block, rows_per_block, 0, 1 << 30);
     const int parts = max(1, min(splits, (keys.end - keys.begin + g.keys_per_split - 1) / g.keys_per_split));
     const long long part = (((long long)s.batch * g.num_heads + head) * g.seqlen_q + query) * splits;
 

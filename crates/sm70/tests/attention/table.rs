@@ -77,6 +77,7 @@ pub(crate) fn decode() -> Vec<Problem> {
     all.push(one("mqa 32 heads", 128, 1, 300).heads(32, 1).splits(3));
     all.push(one("group of 5", 128, 3, 130).heads(10, 2).causal().splits(2));
     all.push(one("window", 128, 4, 400).heads(4, 1).window(Some(70), Some(0)).splits(3));
+    all.push(one("window of some splits", 64, 4, 900).heads(4, 1).window(Some(500), Some(0)).splits(5));
     all.push(one("window beside the keys", 128, 16, 4).heads(2, 1).window(Some(3), Some(0)).splits(2));
     all.push(one("more splits than keys", 128, 1, 20).heads(2, 1).splits(40));
     all.push(one("batches", 128, 2, 90).heads(4, 2).layout(4, Layout::Bshd).causal().splits(2));
