@@ -33,6 +33,8 @@
 pub mod acl;
 pub mod attention;
 pub mod baseline;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod environment;
 pub mod hccl;
 pub mod kernels;

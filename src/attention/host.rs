@@ -6,6 +6,7 @@ use bytemuck::Pod;
 
 use super::{plan, Buffers, FlashAttention, Plan, Problem};
 use crate::runtime::{Buffer, Device, Stream};
+use crate::spec::Shape;
 use crate::{DType, Error, Result, Soc};
 
 /// An element type of host slices.
@@ -81,7 +82,13 @@ fn prepare<T: Element>(problem: &Problem, soc: &Soc, [q, k, v]: [&[T]; 3]) -> Re
         )));
     }
     let plan = plan(&problem.with_lse(), soc)?;
-    let [q_bytes, k_bytes, v_bytes, ..] = plan.shape().operand_bytes();
+    require_elements(plan.shape(), [q, k, v])?;
+    Ok(plan)
+}
+
+/// Refuses slices that are shorter than a shape and its strides need.
+pub(crate) fn require_elements<T: Element>(shape: &Shape, [q, k, v]: [&[T]; 3]) -> Result<()> {
+    let [q_bytes, k_bytes, v_bytes, ..] = shape.operand_bytes();
     for (name, slice, needed) in [("q", q, q_bytes), ("k", k, k_bytes), ("v", v, v_bytes)] {
         let needed = needed / T::DTYPE.size_bytes() as u64;
         if (slice.len() as u64) < needed {
@@ -91,7 +98,7 @@ fn prepare<T: Element>(problem: &Problem, soc: &Soc, [q, k, v]: [&[T]; 3]) -> Re
             )));
         }
     }
-    Ok(plan)
+    Ok(())
 }
 
 fn run<T: Element>(operator: &FlashAttention, plan: &Plan, inputs: [&[T]; 3]) -> Result<Output<T>> {

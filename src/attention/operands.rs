@@ -51,13 +51,17 @@ impl Places {
     /// Whether every operand is there, aligned, large enough and apart from those that are written; one error names all
     /// that is wrong.
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
-        let lse = match (self.lse, plan.shape().want_lse) {
-            (None, true) => Some("lse is missing, but the plan writes it"),
-            (Some(_), false) => Some("lse is given, but the plan does not write it"),
-            _ => None,
-        };
-        let found = lse.map(str::to_owned).into_iter().collect();
+        let found = lse_given(self.lse.is_some(), plan.shape().want_lse).into_iter().collect();
         refuse_with("attention launch", &self.named(plan), found)
+    }
+}
+
+/// What is wrong when lse is not given exactly when it is written.
+pub(crate) fn lse_given(is_given: bool, is_written: bool) -> Option<String> {
+    match (is_given, is_written) {
+        (false, true) => Some("lse is missing, but the plan writes it".to_owned()),
+        (true, false) => Some("lse is given, but the plan does not write it".to_owned()),
+        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ pub enum ErrorKind {
     /// A well-formed request that this version, SoC or kernel set cannot serve; the text names the nearest
     /// that works.
     Unsupported,
-    /// A shared library (CANN) was not found or not loadable; the text lists every path tried.
+    /// A shared library (of CANN, or the CUDA driver's) was not found or not loadable; the text lists every path tried.
     LibraryNotFound,
     /// CANN is there, but libraries of the NPU's driver that it needs are not; the text lists every path
     /// tried.
@@ -25,7 +25,7 @@ pub enum ErrorKind {
     NoDevice,
     /// The crate was built without kernels for this device.
     KernelsNotBuilt,
-    /// A call of ACL or HCCL failed in a way that has no kind of its own; [`Error::driver_code`] has the raw
+    /// A call of ACL, HCCL or the CUDA driver failed in a way that has no kind of its own; [`Error::driver_code`] has the raw
     /// code.
     Driver,
     /// Device or host memory is exhausted.
@@ -71,7 +71,7 @@ pub struct Error {
     driver_code: Option<DriverCode>,
 }
 
-/// The interface of CANN that failed, with its code. The two number on their own.
+/// The interface that failed, with its code. Each numbers on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DriverCode {
@@ -79,6 +79,8 @@ pub enum DriverCode {
     Acl(i32),
     /// Of an HCCL function (`hccl_types.h`).
     Hccl(u32),
+    /// Of a function of the CUDA driver (`cuda.h`, `CUresult`).
+    Cuda(u32),
 }
 
 impl Error {

@@ -8,6 +8,7 @@ mod error;
 mod footprint;
 mod mask;
 mod reason;
+mod refusals;
 mod shape;
 mod tensor;
 

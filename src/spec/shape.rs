@@ -1,5 +1,6 @@
 //! A problem with every default filled in, and what the mask means for it.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::{DType, Footprint, Mask, Tensor};
@@ -43,6 +44,27 @@ pub struct Shape {
     pub v_stride: [u64; 3],
     /// Strides of o.
     pub o_stride: [u64; 3],
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "batch {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, seqlen_q {}, seqlen_k {}, \
+             mask {}, softmax_scale {}, scores {}, lse {}",
+            self.batch,
+            self.num_heads,
+            self.num_heads_k,
+            self.head_dim,
+            self.head_dim_v,
+            self.seqlen_q,
+            self.seqlen_k,
+            self.mask,
+            self.softmax_scale,
+            self.score_dtype,
+            if self.want_lse { "yes" } else { "no" }
+        )
+    }
 }
 
 /// For planners, which take what becomes a shape.

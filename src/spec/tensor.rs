@@ -51,6 +51,25 @@ impl Tensor {
         found
     }
 
+    /// Engines that copy so many bytes at a time want rows that start at multiples. Rows that are none
+    /// themselves are refused for that, and bring no refusal of strides that nobody gave.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn unaligned_strides(&self, bytes: u64) -> Vec<Reason> {
+        let step = bytes / self.size;
+        let is_whole = self.dim.is_multiple_of(step);
+        let is_wrong = |&i: &usize| is_whole && self.extent[i] > 1 && !self.stride[i].is_multiple_of(step);
+        let reason = |i: usize| {
+            let (name, dimension, stride) = (self.name, DIMENSIONS[i], self.stride[i]);
+            let down = stride / step * step;
+            Reason::unsupported(format!(
+                "{name}_stride: {dimension} stride = {stride} is not a multiple of {step} elements \
+                 ({bytes} bytes); nearest supported: {down} or {}",
+                down.saturating_add(step)
+            ))
+        };
+        (0..3).filter(is_wrong).map(reason).collect()
+    }
+
     /// Rows of the output must not share bytes: taken by ascending stride, each must clear everything inside
     /// it.
     pub(crate) fn overlap(&self) -> Option<Reason> {

@@ -8,22 +8,7 @@ impl fmt::Display for FlashFwdPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (s, t) = (self.shape(), &self.tiling);
         writeln!(f, "flash_fwd {} on {}", s.dtype, self.soc().name)?;
-        writeln!(
-            f,
-            "problem   batch {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, seqlen_q {}, seqlen_k {}, \
-             mask {}, softmax_scale {}, scores {}, lse {}",
-            s.batch,
-            s.num_heads,
-            s.num_heads_k,
-            s.head_dim,
-            s.head_dim_v,
-            s.seqlen_q,
-            s.seqlen_k,
-            s.mask,
-            s.softmax_scale,
-            s.score_dtype,
-            if s.want_lse { "yes" } else { "no" }
-        )?;
+        writeln!(f, "problem   {s}")?;
         writeln!(f, "level 1   {}", t.candidate)?;
         writeln!(
             f,

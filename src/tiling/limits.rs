@@ -1,12 +1,13 @@
 //! What the kernels can do: every reason why a shape is refused.
 
-use std::fmt::Write as _;
-
-use crate::spec::{too_many_bytes, Reason, Shape, Tensor};
+use crate::spec::{Reason, Shape, Tensor};
 use crate::{DType, Soc};
 
 /// Largest head dimension: the two L0C halves hold the PV accumulators of 128 rows by 256 columns.
 pub const MAX_HEAD_DIM: u32 = 256;
+
+/// Head dimensions are multiples of this: a fractal of f16 has 16 columns.
+pub(super) const HEAD_DIM_STEP: u32 = 16;
 
 /// Largest gap in GM between two bursts of a copy to or from UB, in bytes. The field has 32 bits (dav-c220.md
 /// §3.1), and whether the sum with it is signed is not settled (`gm-gap-signed` in docs/sources.md): this
@@ -44,54 +45,19 @@ pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
             SCALES_OF_F16.end()
         )));
     }
-    heads(shape, &mut found);
+    found.extend(shape.wrong_heads());
     for (name, dim) in [("head_dim", shape.head_dim), ("head_dim_v", shape.head_dim_v)] {
-        found.extend(head_dim(name, dim));
+        found.extend(Reason::of_head_dim(name, dim, HEAD_DIM_STEP, MAX_HEAD_DIM));
     }
-    if !shape.softmax_scale.is_finite() {
-        found.push(Reason::invalid(format!(
-            "softmax_scale = {} is not finite; the usual one is 1/sqrt(head_dim)",
-            shape.softmax_scale
-        )));
-    }
+    found.extend(shape.wrong_scale());
     lengths(shape, &mut found);
     for tensor in shape.tensors() {
         strides(&tensor, &mut found);
     }
     if found.is_empty() {
-        found.extend(memory(shape, soc));
+        found.extend(shape.too_large(&soc.name, soc.hbm_bytes));
     }
     found
-}
-
-fn heads(shape: &Shape, found: &mut Vec<Reason>) {
-    let (h, h_k) = (shape.num_heads, shape.num_heads_k);
-    for (name, value) in [("num_heads", h), ("num_heads_k", h_k)] {
-        if value == 0 {
-            found.push(Reason::invalid(format!("{name} = 0, wanted at least 1")));
-        }
-    }
-    if h > 0 && h_k > 0 && h % h_k != 0 {
-        let below = h - h % h_k;
-        let mut text = format!("num_heads = {h} is not a multiple of num_heads_k = {h_k}; nearest: ");
-        if below > 0 {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{below} or ");
-        }
-        let _ = write!(text, "{}", u64::from(below) + u64::from(h_k));
-        found.push(Reason::invalid(text));
-    }
-}
-
-pub(super) fn head_dim(name: &str, dim: u32) -> Option<Reason> {
-    let down = (dim / 16 * 16).clamp(16, MAX_HEAD_DIM);
-    let up = (dim.min(MAX_HEAD_DIM).div_ceil(16) * 16).clamp(16, MAX_HEAD_DIM);
-    let nearest = if down == up { format!("{down}") } else { format!("{down} or {up}") };
-    (dim == 0 || !dim.is_multiple_of(16) || dim > MAX_HEAD_DIM).then(|| {
-        Reason::unsupported(format!(
-            "{name} = {dim} is not a multiple of 16 from 16 to {MAX_HEAD_DIM}; nearest supported: {nearest}"
-        ))
-    })
 }
 
 fn lengths(shape: &Shape, found: &mut Vec<Reason>) {
@@ -140,22 +106,6 @@ fn gap(tensor: &Tensor) -> Option<Reason> {
             stride[1]
         ))
     })
-}
-
-fn memory(shape: &Shape, soc: &Soc) -> Option<Reason> {
-    let bytes = too_many_bytes(shape.footprints(), soc.hbm_bytes)?;
-    let sizes: Vec<_> = ["q", "k", "v", "o", "lse"]
-        .iter()
-        .zip(bytes)
-        .map(|(name, bytes)| format!("{name} {bytes}"))
-        .collect();
-    Some(Reason::unsupported(format!(
-        "operands take {} bytes ({}), {} has {}",
-        bytes.iter().sum::<u128>(),
-        sizes.join(", "),
-        soc.name,
-        soc.hbm_bytes
-    )))
 }
 
 impl Shape {

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::traffic::{gcd, LINE};
 use super::{limits, Candidate, Shape};
+use crate::spec::Reason;
 use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// The version whose kernels and planner the results are of: of this crate.
@@ -108,7 +109,9 @@ impl ShapeClass {
             return wrong("gqa_ratio", &self.gqa_ratio, "at least 1");
         }
         for (name, value) in [("head_dim", self.head_dim), ("head_dim_v", self.head_dim_v)] {
-            if let Some(reason) = limits::head_dim(name, value) {
+            if let Some(reason) =
+                Reason::of_head_dim(name, value, limits::HEAD_DIM_STEP, limits::MAX_HEAD_DIM)
+            {
                 return Err(reason.text);
             }
         }

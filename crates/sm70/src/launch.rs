@@ -73,6 +73,12 @@ impl Params {
         self.push(&value.to_le_bytes())
     }
 
+    /// Parameters that a program has packed.
+    #[must_use]
+    pub fn packed(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     fn push(mut self, bytes: &[u8]) -> Self {
         self.0.resize(self.0.len().next_multiple_of(bytes.len()), 0);
         self.0.extend_from_slice(bytes);

@@ -27,6 +27,8 @@ pub enum Layout {
     Bnsd,
     /// BSND as a slice of a larger tensor: gaps between rows and between heads.
     Gaps,
+    /// The same with gaps of whole 16 bytes of f16. The table has it only where an engine asks for it.
+    AlignedGaps,
 }
 
 /// One attention problem with its data.

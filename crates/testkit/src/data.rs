@@ -26,16 +26,18 @@ impl<T> Operand<T> {
 /// Strides and number of elements of a `[batch, seqlen, heads, dim]` tensor.
 pub fn strides(layout: Layout, [batch, seqlen, heads, dim]: [u32; 4]) -> ([u64; 3], usize) {
     let [batch, seqlen, heads, dim] = [batch, seqlen, heads, dim].map(u64::from);
+    let with_gaps = |[of_head, of_row, of_batch]: [u64; 3]| {
+        let head = dim + of_head;
+        let row = heads * head + of_row;
+        let whole = seqlen * row + of_batch;
+        ([whole, row, head], batch * whole)
+    };
     let (stride, len) = match layout {
         Layout::Bsnd => ([seqlen * heads * dim, heads * dim, dim], batch * seqlen * heads * dim),
         Layout::Bnsd => ([seqlen * heads * dim, dim, seqlen * dim], batch * seqlen * heads * dim),
-        // Gaps of 3 elements behind each head, 5 behind each row, 7 behind each batch: nothing is aligned.
-        Layout::Gaps => {
-            let head = dim + 3;
-            let row = heads * head + 5;
-            let whole = seqlen * row + 7;
-            ([whole, row, head], batch * whole)
-        }
+        // Behind each head, each row, each batch. Those of 3, 5 and 7 leave nothing aligned.
+        Layout::Gaps => with_gaps([3, 5, 7]),
+        Layout::AlignedGaps => with_gaps([8, 24, 40]),
     };
     (stride, usize::try_from(len).expect("test tensors are small"))
 }

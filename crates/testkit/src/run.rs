@@ -61,10 +61,10 @@ pub fn run(operator: &FlashAttention, case: &Case, tiling: Option<Candidate>) ->
 pub fn run_typed<T: Element + host::Element>(
     operator: &FlashAttention,
     case: &Case,
-    [q, k, v]: &[Operand<T>; 3],
+    operands: &[Operand<T>; 3],
     tiling: Option<Candidate>,
 ) -> Result<Results, String> {
-    let problem = problem(case);
+    let (problem, [q, k, v]) = (problem(case), operands);
     let out = match tiling {
         None => {
             host::attention_on(operator, &problem, &q.data, &k.data, &v.data).map_err(|e| e.to_string())?
@@ -73,9 +73,21 @@ pub fn run_typed<T: Element + host::Element>(
             launch_with(operator, &problem, [q, k, v], candidate).map_err(|e| e.to_string())?
         }
     };
-    let shape = problem.shape();
     // Scores of f32 are the Cube's own sums.
     let score_unit = if case.score_dtype == DType::F32 { 0.0 } else { unit(case.score_dtype) };
+    Ok(compared(case, operands, &out, &|keys| softmax_error(keys, score_unit), score_unit))
+}
+
+/// What an engine computed of a case on `operands`, beside both references. `softmax_error`: what its exponentials and their sum may
+/// add to the lse of a row of so many keys; `score_unit`: what rounds its scores, relative to themselves.
+pub fn compared<T: Element + host::Element>(
+    case: &Case,
+    [q, k, v]: &[Operand<T>; 3],
+    out: &host::Output<T>,
+    softmax_error: &dyn Fn(usize) -> f64,
+    score_unit: f64,
+) -> Results {
+    let shape = problem(case).shape();
     let params = Params {
         batch: case.batch as usize,
         num_heads: case.num_heads as usize,
@@ -103,20 +115,26 @@ pub fn run_typed<T: Element + host::Element>(
     }
     let mut bits = bytemuck::cast_slice::<T, u8>(&out.o).to_vec();
     bits.extend_from_slice(bytemuck::cast_slice(&out.lse));
-    Ok(Results {
+    Results {
         o,
         lse: out.lse.iter().map(|&x| f64::from(x)).collect(),
         exact,
         plain,
         bits,
         unit: unit(case.dtype),
-        score_errors: score_errors(&params, q64.tensor(), k64.tensor(), score_unit),
+        score_errors: score_errors(&params, q64.tensor(), k64.tensor(), score_unit, softmax_error),
         shape: [params.batch, params.seqlen_q, params.num_heads, params.head_dim_v],
-    })
+    }
 }
 
-/// What the rounding of scores, and the softmax of f16 ones, may cost the lse of each row.
-fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>, unit: f64) -> Vec<f64> {
+/// What the rounding of scores and the softmax may cost the lse of each row.
+fn score_errors(
+    p: &Params,
+    q: Tensor<'_, f64>,
+    k: Tensor<'_, f64>,
+    unit: f64,
+    softmax_error: &dyn Fn(usize) -> f64,
+) -> Vec<f64> {
     let norm = |t: &Tensor<'_, f64>, b: usize, s: usize, h: usize| {
         let at = b * t.stride[0] + s * t.stride[1] + h * t.stride[2];
         t.data[at..at + p.head_dim].iter().map(|x| x * x).sum::<f64>().sqrt()
@@ -129,7 +147,7 @@ fn score_errors(p: &Params, q: Tensor<'_, f64>, k: Tensor<'_, f64>, unit: f64) -
             errors.extend(
                 (0..p.seqlen_q)
                     .map(|i| score_error(p.head_dim, p.softmax_scale, norm(&q, b, i, h), largest, unit))
-                    .map(|error| error + softmax_error(p.seqlen_k, unit)),
+                    .map(|error| error + softmax_error(p.seqlen_k)),
             );
         }
     }

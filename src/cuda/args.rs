@@ -1,0 +1,189 @@
+//! Operands of a launch: the caller's memory, checked before the driver gets it.
+
+#![allow(unsafe_code, reason = "launches kernels on the caller's memory, and takes addresses of it")]
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
+
+use super::driver::Loaded;
+use super::limits::ALIGNMENT_BYTES;
+use super::params::Launch;
+use super::{Addresses, Plan};
+use crate::attention::operands::{lse_given, tensors};
+use crate::runtime::{refuse_with, MemoryRange, Named};
+use crate::Result;
+
+/// Device memory by its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawMemory {
+    /// Of the first byte; 0 for none.
+    pub address: u64,
+    /// How many there are from there on.
+    pub len_bytes: u64,
+}
+
+/// Operands of a launch and the stream that it is queued on. The caller owns all of them.
+///
+/// `q`, `k`, `v` and `o` are f16 in the plan's layout, each aligned to 16 bytes. `o`, `lse` and the workspace
+/// share no byte with each other or with what is read. Slices of `cudarc` order themselves between streams as
+/// they do with kernels of other crates: what they were written by is waited for on the stream, and what is
+/// queued here is waited for where they are used or freed next.
+#[derive(Debug)]
+pub struct Args<'a> {
+    stream: &'a CudaStream,
+    q: Operand<'a>,
+    k: Operand<'a>,
+    v: Operand<'a>,
+    o: Operand<'a>,
+    lse: Option<Operand<'a>>,
+    workspace: Operand<'a>,
+}
+
+/// An operand, and what tells other streams about its use when it is dropped.
+#[derive(Debug, Default)]
+struct Operand<'a> {
+    memory: RawMemory,
+    /// Number of the device that it lies on, where that is known.
+    ordinal: Option<usize>,
+    _guard: Option<SyncOnDrop<'a>>,
+}
+
+impl<'a> Operand<'a> {
+    fn read<T>(slice: &'a impl DevicePtr<T>, stream: &'a CudaStream) -> Self {
+        let (len_bytes, ordinal) = (slice.num_bytes() as u64, slice.stream().context().ordinal());
+        let (address, guard) = slice.device_ptr(stream);
+        Self { memory: RawMemory { address, len_bytes }, ordinal: Some(ordinal), _guard: Some(guard) }
+    }
+
+    fn written<T>(slice: &'a mut impl DevicePtrMut<T>, stream: &'a CudaStream) -> Self {
+        let (len_bytes, ordinal) = (slice.num_bytes() as u64, slice.stream().context().ordinal());
+        let (address, guard) = slice.device_ptr_mut(stream);
+        Self { memory: RawMemory { address, len_bytes }, ordinal: Some(ordinal), _guard: Some(guard) }
+    }
+
+    fn raw(memory: RawMemory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
+    fn range(&self) -> MemoryRange {
+        let RawMemory { address, len_bytes } = self.memory;
+        MemoryRange { address, offset_bytes: 0, len_bytes }
+    }
+}
+
+impl<'a> Args<'a> {
+    /// Operands of a plan that writes no lse and needs no workspace.
+    pub fn new<T>(
+        stream: &'a CudaStream,
+        q: &'a impl DevicePtr<T>,
+        k: &'a impl DevicePtr<T>,
+        v: &'a impl DevicePtr<T>,
+        o: &'a mut impl DevicePtrMut<T>,
+    ) -> Self {
+        let (q, k, v) = (Operand::read(q, stream), Operand::read(k, stream), Operand::read(v, stream));
+        let o = Operand::written(o, stream);
+        Self { stream, q, k, v, o, lse: None, workspace: Operand::default() }
+    }
+
+    /// As [`Self::new`], by addresses of q, k, v and o.
+    ///
+    /// # Safety
+    /// Each is memory of the stream's context with so many bytes, and stays so until the work is done. From
+    /// the launch until then nobody writes what is read, and nobody else reads or writes what is written.
+    pub unsafe fn from_raw(stream: &'a CudaStream, [q, k, v, o]: [RawMemory; 4]) -> Self {
+        let [q, k, v, o] = [q, k, v, o].map(Operand::raw);
+        Self { stream, q, k, v, o, lse: None, workspace: Operand::default() }
+    }
+
+    /// Adds the log-sum-exp, f32 `[batch, num_heads, seqlen_q]`: given exactly when the plan writes it.
+    #[must_use]
+    pub fn with_lse<T>(self, lse: &'a mut impl DevicePtrMut<T>) -> Self {
+        Self { lse: Some(Operand::written(lse, self.stream)), ..self }
+    }
+
+    /// As [`Self::with_lse`], by its address.
+    ///
+    /// # Safety
+    /// As for `o` of [`Self::from_raw`].
+    #[must_use]
+    pub unsafe fn with_raw_lse(self, lse: RawMemory) -> Self {
+        Self { lse: Some(Operand::raw(lse)), ..self }
+    }
+
+    /// Adds [`Plan::workspace_bytes`] bytes; what is in them does not matter. Launches on one stream can
+    /// share them, launches on two cannot.
+    #[must_use]
+    pub fn with_workspace<T>(self, workspace: &'a mut impl DevicePtrMut<T>) -> Self {
+        Self { workspace: Operand::written(workspace, self.stream), ..self }
+    }
+
+    /// As [`Self::with_workspace`], by its address.
+    ///
+    /// # Safety
+    /// As for `o` of [`Self::from_raw`].
+    #[must_use]
+    pub unsafe fn with_raw_workspace(self, workspace: RawMemory) -> Self {
+        Self { workspace: Operand::raw(workspace), ..self }
+    }
+
+    /// Whether every operand is there, in this context, aligned, large enough and apart from those that are
+    /// written; one error names all that is wrong.
+    pub(super) fn check(&self, plan: &Plan, context: &Arc<CudaContext>) -> Result<()> {
+        let mut found = Vec::new();
+        if self.stream.context() != context {
+            found.push(format!(
+                "the stream is of another context (cuda:{}) than the device (cuda:{})",
+                self.stream.context().ordinal(),
+                context.ordinal()
+            ));
+        }
+        found.extend(lse_given(self.lse.is_some(), plan.shape().want_lse));
+        let tensors = [("q", &self.q), ("k", &self.k), ("v", &self.v), ("o", &self.o)];
+        let aligned = tensors.map(|(name, operand)| (name, operand, ALIGNMENT_BYTES)).into_iter();
+        let aligned = aligned.chain([("workspace", &self.workspace, ALIGNMENT_BYTES)]);
+        for (name, operand, alignment) in aligned.chain(self.lse.iter().map(|lse| ("lse", lse, 4))) {
+            let address = operand.memory.address;
+            if !address.is_multiple_of(alignment) {
+                found
+                    .push(format!("{name} starts at address {address:#x}, a multiple of {alignment} wanted"));
+            }
+            if address == 0 && operand.memory.len_bytes > 0 {
+                found.push(format!("{name} has {} bytes at a null address", operand.memory.len_bytes));
+            }
+            if let Some(other) = operand.ordinal.filter(|&ordinal| ordinal != context.ordinal()) {
+                found.push(format!(
+                    "{name} lies on cuda:{other}, memory of cuda:{} wanted",
+                    context.ordinal()
+                ));
+            }
+        }
+        refuse_with("attention launch", &self.named(plan), found)
+    }
+
+    /// Their alignment is that of their addresses, and checked already.
+    fn named(&self, plan: &Plan) -> Vec<Named> {
+        let shape = plan.shape();
+        let [.., lse] = shape.operand_bytes();
+        let ranges = [&self.q, &self.k, &self.v, &self.o].map(Operand::range);
+        let mut operands = tensors(shape, ranges).to_vec();
+        operands.extend(self.lse.as_ref().map(|given| Named::written("lse", given.range(), lse, 1)));
+        operands.push(Named::written("workspace", self.workspace.range(), plan.workspace_bytes(), 1));
+        operands
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        let of = |operand: &Operand<'_>| operand.memory.address;
+        let (lse, workspace) = (self.lse.as_ref().map_or(0, of), of(&self.workspace));
+        Addresses { q: of(&self.q), k: of(&self.k), v: of(&self.v), o: of(&self.o), lse, workspace }
+    }
+
+    /// Queues a launch of the plan that [`Self::check`] was asked for, with [`Self::addresses`].
+    pub(super) fn launch(&self, loaded: &Loaded, launch: &Launch) -> Result<()> {
+        // SAFETY: `Device::launch` is the only caller. It has checked that the operands are of the stream's
+        // context and as large and as apart as the plan needs. That they stay is the promise of `from_raw`
+        // and its like; slices of `cudarc` are freed behind the work (their guards are dropped with `self`,
+        // after this), and are borrowed for writing only by us.
+        unsafe { loaded.launch(self.stream, launch) }
+    }
+}

@@ -1,0 +1,194 @@
+//! Which kernel takes a problem, and how the decode kernels split the keys.
+//!
+//! **Kernel.** The rows of all heads of q that read one head of k and v are packed for decode. A block of
+//! decode (8 or 16 rows) takes some 0.6 of the time of a block for many rows (128) on the same keys, modelled
+//! on a V100: so decode is chosen where it has at most 3/2 as many blocks. One row, or a few of each of many
+//! heads, are decode; a chunk of a prompt is not.
+//!
+//! **Splits.** As many as fill the places of the device (multiprocessors times the blocks that one holds)
+//! with one wave, but none with less than 256 keys, below which starting a block and joining the parts takes
+//! longer than reading the keys. So the sums of a row, and its last bits, depend on the number of
+//! multiprocessors, and on nothing else.
+
+use super::kernels::{self, Kernel, MAX_GRID_YZ, MAX_PACKED_ROWS};
+use super::DeviceFacts;
+use crate::spec::Shape;
+
+/// A kernel that takes the problem.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Choice {
+    Forward(&'static Kernel),
+    Decode(&'static Kernel),
+}
+
+/// Keys that are worth a block.
+const MIN_KEYS_OF_SPLIT: u32 = 256;
+/// Keys that the decode kernels step by; a split starts at a multiple.
+const STEP_KEYS: u32 = 8;
+
+impl Choice {
+    pub(super) fn kernel(self) -> &'static Kernel {
+        match self {
+            Choice::Forward(kernel) | Choice::Decode(kernel) => kernel,
+        }
+    }
+}
+
+/// Heads of q that read one head of k and v.
+fn group(shape: &Shape) -> u32 {
+    shape.num_heads / shape.num_heads_k
+}
+
+fn packed_rows(shape: &Shape) -> u64 {
+    u64::from(shape.seqlen_q) * u64::from(group(shape))
+}
+
+/// The kernel for a shape; `None` if its heads or head dims are refused.
+pub(super) fn choose(shape: &Shape) -> Option<Choice> {
+    if shape.num_heads_k == 0 || !shape.num_heads.is_multiple_of(shape.num_heads_k) {
+        return None;
+    }
+    let wider_dim = shape.head_dim.max(shape.head_dim_v);
+    let forward = kernels::forward(wider_dim)?;
+    let packed = packed_rows(shape);
+    let decode = kernels::decode(wider_dim, packed)?;
+    let row_blocks = u64::from(shape.seqlen_q.div_ceil(forward.rows));
+    let forward_blocks = u64::from(group(shape)) * row_blocks * u64::from(forward.column_blocks());
+    let decode_blocks = packed.div_ceil(u64::from(decode.rows));
+    let is_decode = packed <= MAX_PACKED_ROWS && 2 * decode_blocks <= 3 * forward_blocks;
+    Some(if is_decode { Choice::Decode(decode) } else { Choice::Forward(forward) })
+}
+
+/// Blocks of rows of one head of k and v, for a decode kernel.
+pub(super) fn row_blocks(shape: &Shape, kernel: &Kernel) -> u32 {
+    let blocks = packed_rows(shape).div_ceil(u64::from(kernel.rows));
+    u32::try_from(blocks).expect("a decode kernel was chosen, so there are at most 2^20 rows")
+}
+
+/// How many parts, and how many keys each has at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Splits {
+    pub(super) count: u32,
+    pub(super) keys: u32,
+}
+
+impl Splits {
+    pub(super) fn new(shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> Self {
+        let heads = u64::from(shape.batch) * u64::from(shape.num_heads_k);
+        let blocks = heads * u64::from(row_blocks(shape, kernel));
+        let by_shared = facts.shared_bytes_per_multiprocessor / kernel.shared_bytes;
+        let places =
+            facts.multiprocessors.saturating_mul(kernel.blocks_per_multiprocessor.min(by_shared.max(1)));
+        let keys = most_keys(shape, kernel);
+        let most = keys.div_ceil(MIN_KEYS_OF_SPLIT).clamp(1, MAX_GRID_YZ);
+        let filling = u64::from(places).checked_div(blocks).unwrap_or(1);
+        let count = u32::try_from(filling).unwrap_or(u32::MAX).clamp(1, most);
+        let keys_of_split = keys.div_ceil(count).max(1).next_multiple_of(STEP_KEYS);
+        Self { count: keys.div_ceil(keys_of_split).max(1), keys: keys_of_split }
+    }
+}
+
+/// An upper bound of the keys that a block of packed rows walks over: those that its rows see, from a
+/// multiple of a step on.
+fn most_keys(shape: &Shape, kernel: &Kernel) -> u32 {
+    let queries = (kernel.rows - 1) / group(shape) + 2;
+    shape.widest(queries.min(shape.seqlen_q)).saturating_add(STEP_KEYS - 1).min(shape.seqlen_k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::{Mask, Problem};
+    use crate::DType;
+
+    fn shape(problem: Problem) -> Shape {
+        problem.shape()
+    }
+
+    fn name([seqlen_q, heads, heads_k, dim]: [u32; 4]) -> &'static str {
+        let problem = Problem::new(DType::F16, [1, seqlen_q, heads, dim]).with_num_heads_k(heads_k);
+        choose(&shape(problem.with_seqlen_k(4096))).unwrap().kernel().text.name
+    }
+
+    #[test]
+    fn few_rows_are_decode() {
+        for (sizes, want) in [
+            ([1, 32, 32, 128], "flash_decode_f16_d128_r8"),
+            ([1, 32, 2, 128], "flash_decode_f16_d128_r16"),
+            ([8, 32, 32, 64], "flash_decode_f16_d64_r8"),
+            ([16, 32, 32, 80], "flash_decode_f16_d128_r16"),
+            ([17, 32, 32, 80], "flash_fwd_f16_d80"),
+            // 24 rows of 8 heads: 12 blocks of 16 rows, against 8 of which each has one head.
+            ([24, 32, 4, 128], "flash_decode_f16_d128_r16"),
+            ([26, 32, 4, 128], "flash_fwd_f16_d128"),
+            // Two blocks for the columns: 3 blocks of 8 rows.
+            ([24, 8, 8, 192], "flash_decode_f16_d256_r8"),
+            ([25, 8, 8, 192], "flash_fwd_f16_d256"),
+            ([2048, 32, 8, 8], "flash_fwd_f16_d32"),
+            ([129, 32, 8, 96], "flash_fwd_f16_d96"),
+        ] {
+            assert_eq!(name(sizes), want, "{sizes:?}");
+        }
+    }
+
+    fn splits(problem: Problem) -> (u32, u32) {
+        let shape = shape(problem);
+        let Choice::Decode(kernel) = choose(&shape).unwrap() else { panic!("decode expected") };
+        let splits = Splits::new(&shape, kernel, &DeviceFacts::v100());
+        (splits.count, splits.keys)
+    }
+
+    /// By hand: 80 multiprocessors with 3 blocks of the kernel for 8 rows and head_dim 128, 2 of that for 16
+    /// rows.
+    #[test]
+    fn splits_fill_the_device_with_one_wave() {
+        let one = |heads, heads_k, keys| {
+            Problem::new(DType::F16, [1, 1, heads, 128]).with_num_heads_k(heads_k).with_seqlen_k(keys)
+        };
+        assert_eq!(splits(one(32, 32, 32768)), (7, 4688)); // 240 / 32
+        assert_eq!(splits(one(32, 8, 32768)), (30, 1096)); // 240 / 8, 32768 / 30 = 1092.3
+        assert_eq!(splits(one(32, 2, 32768)), (79, 416)); // 160 / 2, 409.6; the last would have no key
+        assert_eq!(splits(one(1, 1, 1000)), (4, 256)); // no less than 256 keys
+        assert_eq!(splits(one(1, 1, 0)), (1, 8));
+        assert_eq!(splits(Problem { batch: 64, ..one(32, 8, 4096) }), (1, 4096));
+        // A window of 1024 keys: two rows of 4 heads a block, 1025 keys and the 7 before a multiple of 8.
+        let window = Mask::Window { left: Some(1023), right: Some(0) };
+        let windowed = Problem { seqlen_q: 2, ..one(32, 8, 32768) }.with_mask(window);
+        assert_eq!(splits(windowed), (5, 208));
+    }
+
+    /// A number of up to so many bits, as often a small as a large one.
+    fn of_any_size(rng: &mut fastrand::Rng, bits: u32) -> u32 {
+        let bits = rng.u32(1..=bits);
+        rng.u32(0..1 << bits)
+    }
+
+    /// All keys have a split, and no split is without keys.
+    #[test]
+    fn splits_cover_the_keys() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..20_000 {
+            let heads_k = rng.u32(1..=8);
+            let sizes = [rng.u32(1..=4), rng.u32(1..=8), heads_k * rng.u32(1..=4), 8 * rng.u32(1..=32)];
+            let mut problem = Problem::new(DType::F16, sizes).with_num_heads_k(heads_k);
+            problem.seqlen_k = of_any_size(&mut rng, 29);
+            let limit = |rng: &mut fastrand::Rng| rng.bool().then(|| of_any_size(rng, 31));
+            let problem = problem.with_mask(Mask::Window { left: limit(&mut rng), right: limit(&mut rng) });
+            let shape = shape(problem);
+            let Some(Choice::Decode(kernel)) = choose(&shape) else { continue };
+            let Splits { count, keys } = Splits::new(&shape, kernel, &DeviceFacts::v100());
+            let needed = u64::from(most_keys(&shape, kernel));
+            assert!(keys % 8 == 0 && count >= 1, "{shape:?}");
+            assert!(u64::from(count) * u64::from(keys) >= needed, "{shape:?}");
+            assert!(count == 1 || u64::from(count - 1) * u64::from(keys) < needed, "{shape:?}");
+            // The kernel's own words for a block of rows, for the queries that it can have.
+            let group = shape.num_heads / shape.num_heads_k;
+            for block in 0..row_blocks(&shape, kernel) {
+                let first = block * kernel.rows / group;
+                let last = ((block + 1) * kernel.rows).min(shape.seqlen_q * group).div_ceil(group);
+                let seen = shape.visible_keys(first..last);
+                assert!(u64::from(seen.end - seen.start / 8 * 8) <= needed, "{shape:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What the kernels can do: every reason why a shape is refused.
+
+use super::choice::{self, Choice};
+use super::kernels::{Kernel, FORWARD, MAX_GRID_YZ, MAX_HEAD_DIM};
+use super::DeviceFacts;
+use crate::spec::{Reason, Shape, Tensor};
+use crate::DType;
+
+/// Kernels read and write 16 bytes at a time.
+pub(super) const ALIGNMENT_BYTES: u64 = 16;
+
+/// Kernels count `seqlen_q + 2 seqlen_k` in 32 bits.
+const MAX_SEQLEN_K: u32 = 1 << 29;
+/// The kernels for many rows find places in k and v by a number of 16-byte units, in 32 bits.
+const MAX_KV_BYTES: u128 = 16 << 32;
+
+/// Every reason why no plan of `shape` on this device is possible; empty when there is none.
+pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts) -> Vec<Reason> {
+    let mut found = Vec::new();
+    for (name, dtype, has_kernel) in
+        [("dtype", shape.dtype, DType::F16), ("score_dtype", shape.score_dtype, DType::F32)]
+    {
+        if dtype != has_kernel {
+            found.push(Reason::unsupported(format!(
+                "{name} = {dtype} has no kernel; supported: {has_kernel}"
+            )));
+        }
+    }
+    found.extend(shape.wrong_heads());
+    for (name, dim) in [("head_dim", shape.head_dim), ("head_dim_v", shape.head_dim_v)] {
+        found.extend(Reason::of_head_dim(name, dim, 8, MAX_HEAD_DIM));
+    }
+    found.extend(shape.wrong_scale());
+    found.extend(large_scale(shape.softmax_scale));
+    lengths(shape, &mut found);
+    for tensor in shape.tensors() {
+        strides(&tensor, &mut found);
+    }
+    if let Some(choice) = choice::choose(shape) {
+        grid(shape, choice, &mut found);
+        found.extend(shared(choice.kernel(), shape, facts));
+    }
+    if found.is_empty() {
+        found.extend(shape.too_large(&facts.name, facts.memory_bytes));
+    }
+    found
+}
+
+/// Kernels get the scale times log2(e), as f32.
+fn large_scale(scale: f32) -> Option<Reason> {
+    let largest = f32::MAX / std::f32::consts::LOG2_E;
+    (scale.is_finite() && scale.abs() > largest).then(|| {
+        let nearest = largest.copysign(scale);
+        Reason::unsupported(format!(
+            "softmax_scale = {scale:e} times log2(e) leaves the range of f32; nearest supported: {nearest:e}"
+        ))
+    })
+}
+
+fn lengths(shape: &Shape, found: &mut Vec<Reason>) {
+    for (name, value, largest) in
+        [("seqlen_k", shape.seqlen_k, MAX_SEQLEN_K), ("num_heads", shape.num_heads, i32::MAX.unsigned_abs())]
+    {
+        found.extend(more_than(name, value, largest));
+    }
+}
+
+/// The blocks of a grid along y and z.
+fn grid(shape: &Shape, choice: Choice, found: &mut Vec<Reason>) {
+    let kernel = choice.kernel();
+    if matches!(choice, Choice::Forward(_)) {
+        found.extend(more_than("seqlen_q", shape.seqlen_q, MAX_GRID_YZ * kernel.rows));
+    }
+    found.extend(more_than("batch", shape.batch, MAX_GRID_YZ / kernel.column_blocks()));
+}
+
+fn more_than(name: &str, value: u32, largest: u32) -> Option<Reason> {
+    (value > largest).then(|| {
+        Reason::unsupported(format!("{name} = {value} is more than {largest}; nearest supported: {largest}"))
+    })
+}
+
+/// What is wrong with the strides of a tensor.
+fn strides(tensor: &Tensor, found: &mut Vec<Reason>) {
+    if tensor.is_empty() {
+        return;
+    }
+    // What it says about overlaps and sizes would be wrong.
+    if let Some(endless) = tensor.endless_stride() {
+        found.push(endless);
+        return;
+    }
+    found.extend(tensor.short_strides());
+    found.extend(tensor.unaligned_strides(ALIGNMENT_BYTES));
+    found.extend(long_row(tensor));
+    if tensor.is_output {
+        found.extend(tensor.overlap());
+    } else if tensor.name != "q" {
+        let span = tensor.footprint().span;
+        if span > MAX_KV_BYTES {
+            found.push(Reason::unsupported(format!(
+                "{} spans {span} bytes from its first to its last, more than {MAX_KV_BYTES}",
+                tensor.name
+            )));
+        }
+    }
+}
+
+/// Kernels have the bytes between rows in 32 bits.
+fn long_row(tensor: &Tensor) -> Option<Reason> {
+    let Tensor { name, extent, size, stride, .. } = *tensor;
+    let largest = (u64::from(u32::MAX) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES / size;
+    (extent[1] > 1 && stride[1] > largest).then(|| {
+        Reason::unsupported(format!(
+            "{name}_stride: row stride = {} is more than {largest} elements; nearest supported: {largest}",
+            stride[1]
+        ))
+    })
+}
+
+/// Multiprocessors with less shared memory than a V100's exist.
+fn shared(kernel: &Kernel, shape: &Shape, facts: &DeviceFacts) -> Option<Reason> {
+    let has = facts.shared_bytes_per_block;
+    let nearest = FORWARD.iter().filter(|kernel| kernel.shared_bytes <= has).map(|k| k.head_dim).max();
+    (kernel.shared_bytes > has).then(|| {
+        Reason::unsupported(format!(
+            "head_dim = {} with head_dim_v = {} takes {} bytes of shared memory a block, {} has {has}; nearest \
+             supported: {}",
+            shape.head_dim,
+            shape.head_dim_v,
+            kernel.shared_bytes,
+            facts.name,
+            nearest.map_or("none".into(), |nearest| format!("both at most {nearest}")),
+        ))
+    })
+}

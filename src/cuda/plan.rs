@@ -1,0 +1,275 @@
+//! Planning: a problem becomes launches of kernels.
+
+use std::fmt;
+
+use super::choice::{self, Choice, Splits};
+use super::kernels::{COMBINE, COMBINE_ROWS, MAX_GRID_YZ};
+use super::limits;
+use super::params::{Launch, Params};
+use super::DeviceFacts;
+use crate::attention::Problem;
+use crate::spec::{Reason, Shape};
+use crate::Result;
+
+/// Plans a problem for a GPU. Nothing is called or allocated on the device, so a plan can be made where none
+/// is.
+///
+/// ```
+/// use fastattention::attention::{Mask, Problem};
+/// use fastattention::cuda::{plan, DeviceFacts};
+/// use fastattention::DType;
+///
+/// let problem = Problem::new(DType::F16, [1, 2048, 32, 128]).with_num_heads_k(8).with_mask(Mask::Causal);
+/// let plan = plan(&problem, &DeviceFacts::v100())?;
+/// assert!(plan.to_string().contains("flash_fwd_f16_d128"));
+/// # Ok::<(), fastattention::Error>(())
+/// ```
+///
+/// # Errors
+/// One error with **all** reasons, each with the argument, its value and the nearest supported one. The kind
+/// is `InvalidArgument` if any of them can never be right, else `Unsupported`.
+pub fn plan(problem: &Problem, facts: &DeviceFacts) -> Result<Plan> {
+    let shape = problem.shape();
+    Reason::refuse(&format!("attention on {}", facts.name), &limits::reasons(&shape, facts))?;
+    Ok(Plan::new(shape, facts))
+}
+
+/// How a problem runs on a GPU: made once, launched as often as wanted, on any device that has the facts it
+/// was made for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    shape: Shape,
+    facts: DeviceFacts,
+    work: Work,
+    scratch: Scratch,
+}
+
+/// What is launched.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// There is no row.
+    Nothing,
+    Rows(Choice),
+    /// A decode kernel, and its splits.
+    Split(Choice, Splits),
+}
+
+/// Where things lie in the workspace, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scratch {
+    /// Of each part of each row, f32 `[batch, num_heads, seqlen_q, splits, head_dim_v]`, at 0.
+    partial_o_bytes: u64,
+    /// The same without head dims, behind it.
+    partial_lse_bytes: u64,
+    /// Kernels always write lse: here if nobody wants it.
+    lse_bytes: u64,
+}
+
+/// Device addresses of the operands of a launch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Queries.
+    pub q: u64,
+    /// Keys.
+    pub k: u64,
+    /// Values.
+    pub v: u64,
+    /// Output.
+    pub o: u64,
+    /// Log-sum-exp; does not matter unless the plan writes it.
+    pub lse: u64,
+    /// Of [`Plan::workspace_bytes`] bytes; does not matter if that is 0.
+    pub workspace: u64,
+}
+
+impl Plan {
+    fn new(shape: Shape, facts: &DeviceFacts) -> Self {
+        let is_empty = shape.batch == 0 || shape.seqlen_q == 0;
+        let choice = choice::choose(&shape).filter(|_| !is_empty);
+        let work = match choice {
+            None => Work::Nothing,
+            Some(choice @ Choice::Forward(_)) => Work::Rows(choice),
+            Some(choice @ Choice::Decode(kernel)) => Work::Split(choice, Splits::new(&shape, kernel, facts)),
+        };
+        let rows = u64::from(shape.batch) * u64::from(shape.num_heads) * u64::from(shape.seqlen_q);
+        let mut scratch = Scratch::default();
+        if let Work::Split(_, Splits { count: 2.., .. }) = work {
+            let parts = rows * u64::from(work.splits().count);
+            scratch.partial_o_bytes = 4 * parts * u64::from(shape.head_dim_v);
+            scratch.partial_lse_bytes = 4 * parts;
+        }
+        scratch.lse_bytes = if shape.want_lse { 0 } else { 4 * rows };
+        Self { shape, facts: facts.clone(), work, scratch }
+    }
+
+    /// The problem with every default filled in.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// What the plan was made for.
+    pub fn facts(&self) -> &DeviceFacts {
+        &self.facts
+    }
+
+    /// Bytes of the workspace that a launch needs; 0 if it needs none.
+    pub fn workspace_bytes(&self) -> u64 {
+        let Scratch { partial_o_bytes, partial_lse_bytes, lse_bytes } = self.scratch;
+        partial_o_bytes + partial_lse_bytes + lse_bytes
+    }
+
+    /// Parts into which the keys are split; 1 if they are not.
+    pub fn num_splits(&self) -> u32 {
+        self.work.splits().count
+    }
+
+    /// Name of the kernel; `None` if there is nothing to do.
+    pub fn kernel(&self) -> Option<&'static str> {
+        self.work.choice().map(|choice| choice.kernel().text.name)
+    }
+
+    /// What is launched, in this order: no kernel, one, or one and another that joins its parts.
+    pub fn launches(&self, at: &Addresses) -> impl Iterator<Item = Launch> {
+        let at = Addresses { lse: self.lse_address(at), ..*at };
+        let (first, second) = match self.work {
+            Work::Nothing => (None, None),
+            Work::Rows(choice) => (Some(self.forward(choice, &at)), None),
+            Work::Split(choice, splits) => {
+                let params = self.decode_params(splits, &at);
+                let joined = (splits.count > 1).then(|| self.combine(choice, splits, params.clone()));
+                (Some(self.decode(choice, splits, params)), joined)
+            }
+        };
+        [first, second].into_iter().flatten()
+    }
+
+    fn lse_address(&self, at: &Addresses) -> u64 {
+        if self.shape.want_lse {
+            at.lse
+        } else {
+            at.workspace.wrapping_add(self.scratch.partial_o_bytes + self.scratch.partial_lse_bytes)
+        }
+    }
+
+    fn forward(&self, choice: Choice, at: &Addresses) -> Launch {
+        let (s, kernel) = (&self.shape, choice.kernel());
+        let params = Params::default().u64s(at.tensors()).u64s([0, 0]).f32(self.scale_log2());
+        let params = params.u32s([s.seqlen_q, s.seqlen_k, s.num_heads_k, s.head_dim, s.head_dim_v]);
+        let params = self.strides(params.u32s(self.window())).u32s([0]);
+        let row_blocks = s.seqlen_q.div_ceil(kernel.rows);
+        let grid = [s.num_heads, row_blocks, s.batch * kernel.column_blocks()];
+        Launch { text: &kernel.text, grid, shared_bytes: kernel.shared_bytes, params }
+    }
+
+    fn decode(&self, choice: Choice, splits: Splits, params: Params) -> Launch {
+        let (s, kernel) = (&self.shape, choice.kernel());
+        let grid = [s.num_heads_k * choice::row_blocks(s, kernel), splits.count, s.batch];
+        Launch { text: &kernel.text, grid, shared_bytes: kernel.shared_bytes, params }
+    }
+
+    fn combine(&self, choice: Choice, splits: Splits, params: Params) -> Launch {
+        let s = &self.shape;
+        let grid = [s.num_heads, s.seqlen_q.div_ceil(COMBINE_ROWS), s.batch];
+        debug_assert!(grid[1] <= MAX_GRID_YZ && grid[2] <= MAX_GRID_YZ);
+        Launch {
+            text: &COMBINE,
+            grid,
+            shared_bytes: 0,
+            params: params.u32s([splits.count, choice.kernel().rows]),
+        }
+    }
+
+    /// K and v are neither ragged nor paged: no lengths, no table, and a page that holds all keys.
+    fn decode_params(&self, splits: Splits, at: &Addresses) -> Params {
+        let s = &self.shape;
+        let partial_lse = at.workspace.wrapping_add(self.scratch.partial_o_bytes);
+        let params = Params::default().u64s(at.tensors()).u64s([at.workspace, partial_lse, 0, 0, 0, 0]);
+        let params = params.f32(self.scale_log2()).u32s([s.seqlen_q, s.seqlen_k, s.num_heads, s.num_heads_k]);
+        let params = params.u32s([s.head_dim, s.head_dim_v]).u32s(self.window());
+        self.strides(params.u32s([0, 0, 31, splits.keys]))
+    }
+
+    /// The size of the scale in powers of two; kernels want one above 0, and get the sign with
+    /// [`Self::strides`].
+    fn scale_log2(&self) -> f32 {
+        let scale = self.shape.softmax_scale.abs();
+        (if scale == 0.0 { 1.0 } else { scale }) * std::f32::consts::LOG2_E
+    }
+
+    /// Keys that a row sees on both sides; all bits for no limit.
+    fn window(&self) -> [u32; 2] {
+        let (left, right) = self.shape.limits();
+        [left, right].map(|limit| limit.unwrap_or(u32::MAX))
+    }
+
+    /// Strides, and what makes a scale of any sign: a mask and a pattern for all of q.
+    fn strides(&self, params: Params) -> Params {
+        let s = &self.shape;
+        let size = s.dtype.size_bytes() as u64;
+        // The stride of a dimension of one, or of none, can be anything.
+        let bytes = s
+            .tensors()
+            .map(|tensor| [0, 1, 2].map(|i| if tensor.extent[i] > 1 { tensor.stride[i] * size } else { 0 }));
+        let rows = bytes.map(|[_, row, _]| u32::try_from(row).expect("the limits were checked"));
+        let lse = [u64::from(s.num_heads) * u64::from(s.seqlen_q), u64::from(s.seqlen_q)];
+        let keep = if s.softmax_scale == 0.0 { 0 } else { u32::MAX };
+        let flip = if s.softmax_scale < 0.0 { 0x8000_8000 } else { 0 };
+        let params = params.u32s(rows).u64s(bytes.map(|[batch, ..]| batch));
+        params.u64s(bytes.map(|[.., head]| head)).u64s(lse).u32s([keep, flip])
+    }
+}
+
+impl Work {
+    fn choice(self) -> Option<Choice> {
+        match self {
+            Work::Nothing => None,
+            Work::Rows(choice) | Work::Split(choice, _) => Some(choice),
+        }
+    }
+
+    fn splits(self) -> Splits {
+        match self {
+            Work::Split(_, splits) => splits,
+            _ => Splits { count: 1, keys: 0 },
+        }
+    }
+}
+
+impl Addresses {
+    fn tensors(&self) -> [u64; 5] {
+        [self.q, self.k, self.v, self.o, self.lse]
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "attention {} on {}", self.shape.dtype, self.facts)?;
+        writeln!(f, "problem   {}", self.shape)?;
+        let mut is_first = true;
+        for launch in self.launches(&Addresses::default()) {
+            let [x, y, z] = launch.grid;
+            writeln!(
+                f,
+                "{}   {}, {x} x {y} x {z} blocks of {} threads, {} bytes of shared memory each",
+                if is_first { "kernel " } else { "joins  " },
+                launch.kernel(),
+                launch.threads(),
+                launch.shared_bytes
+            )?;
+            is_first = false;
+        }
+        if let Work::Split(_, Splits { count: count @ 2.., keys }) = self.work {
+            writeln!(f, "splits    {count} of at most {keys} keys")?;
+        }
+        let Scratch { partial_o_bytes, partial_lse_bytes, lse_bytes } = self.scratch;
+        writeln!(
+            f,
+            "workspace {} bytes: o of the parts {partial_o_bytes}, their lse {partial_lse_bytes}, lse \
+             {lse_bytes}",
+            self.workspace_bytes()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
