@@ -3,6 +3,7 @@
 
 mod bench;
 mod doctor;
+mod gpu;
 mod layer;
 mod plan;
 mod run;
@@ -90,7 +91,7 @@ fn devices() -> Result<()> {
             Err(reason) => print(format_args!("{name:<6} not usable: {reason}"))?,
         }
     }
-    Ok(())
+    gpu::lines().into_iter().try_for_each(print)
 }
 
 #[cfg(test)]

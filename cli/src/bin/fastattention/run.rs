@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::gpu;
 use crate::tensors::{Operands, Results};
 use anyhow::{Context, Result};
-use fastattention::attention::{self, Buffers, FlashAttention, Layout, Mask};
+use fastattention::attention::{self, Buffers, FlashAttention, Layout, Mask, Problem};
 use fastattention::runtime::{Device, Stream};
 use fastattention::DType;
 use fastattention_cli::output::Output;
@@ -39,16 +40,15 @@ pub(crate) struct Run {
     /// Factor of the scores [default: 1/sqrt(head_dim)].
     #[arg(long, allow_hyphen_values = true, value_parser = parse_scale)]
     softmax_scale: Option<f32>,
-    /// Device: sim, sim:N or npu:N.
+    /// Device: sim, sim:N, npu:N, or cuda:N if built with feature cuda.
     #[arg(long, default_value = "sim")]
     device: String,
 }
 
-/// What a run computed, and how long it took from launch to result.
-struct Computed {
-    o: Vec<u8>,
-    lse: Vec<u8>,
-    host_time: Duration,
+/// What a run computed: little-endian elements.
+pub(crate) struct Computed {
+    pub(crate) o: Vec<u8>,
+    pub(crate) lse: Vec<u8>,
 }
 
 impl Run {
@@ -62,23 +62,33 @@ impl Run {
         let mut problem = operands.problem().with_mask(self.mask).with_score_dtype(self.score_dtype);
         problem.spec.softmax_scale = self.softmax_scale;
 
-        let device = Device::open(&self.device)?;
-        let plan = attention::plan(&problem, device.soc())?;
-        let progress = Progress::new(format!("attention on {}", device.name()));
-        let computed = compute(&device, &plan, &operands);
-        progress.finish();
-        let Computed { o, lse, host_time } = computed?;
+        let (Computed { o, lse }, summary) = match gpu::ordinal(&self.device) {
+            Some(ordinal) => gpu::attention(ordinal?, &problem, &operands, self.layout)?,
+            None => self.attention(&problem, &operands)?,
+        };
 
         let [batch, seqlen_q, num_heads, _] = operands.q.shape;
         let shape = [batch, seqlen_q, num_heads, problem.spec.head_dim_v];
         let (dtype, layout, is_unbatched) = (problem.spec.dtype, self.layout, operands.q.is_unbatched);
         let results = Results { dtype, shape, layout, is_unbatched, o: &o, lse: &lse };
         output.write_bytes(&results.file()?)?;
-        print(summary(&device, &plan, self.layout, host_time))
+        print(summary)
+    }
+
+    /// On an NPU or the simulator, and a summary.
+    fn attention(&self, problem: &Problem, operands: &Operands<'_>) -> Result<(Computed, String)> {
+        let device = Device::open(&self.device)?;
+        let plan = attention::plan(problem, device.soc())?;
+        let progress = Progress::new(format!("attention on {}", device.name()));
+        let computed = compute(&device, &plan, operands);
+        progress.finish();
+        let (computed, host_time) = computed?;
+        Ok((computed, summary(&device, &plan, self.layout, host_time)))
     }
 }
 
-fn compute(device: &Device, plan: &attention::Plan, operands: &Operands<'_>) -> Result<Computed> {
+/// The results, and how long they took from launch to result.
+fn compute(device: &Device, plan: &attention::Plan, operands: &Operands<'_>) -> Result<(Computed, Duration)> {
     let operator = FlashAttention::new(device)?;
     let stream = Stream::new(device)?;
     let inputs = [&operands.q, &operands.k, &operands.v].map(|x| x.bytes);
@@ -88,7 +98,7 @@ fn compute(device: &Device, plan: &attention::Plan, operands: &Operands<'_>) -> 
     stream.synchronize()?;
     let host_time = start.elapsed();
     let lse = buffers.lse.as_ref().context("the plan writes no lse")?;
-    Ok(Computed { o: buffers.o.to_vec()?, lse: lse.to_vec()?, host_time })
+    Ok((Computed { o: buffers.o.to_vec()?, lse: lse.to_vec()? }, host_time))
 }
 
 fn summary(device: &Device, plan: &attention::Plan, layout: Layout, host_time: Duration) -> String {

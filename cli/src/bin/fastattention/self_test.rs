@@ -1,5 +1,7 @@
 //! A small attention problem on a device, compared with attention in f64.
 
+use std::fmt;
+
 use anyhow::{ensure, Result};
 use fastattention::attention::{plan, Buffers, FlashAttention, Mask, Problem};
 use fastattention::reference::{attention, same_precision, Params, Tensor};
@@ -25,11 +27,27 @@ pub(crate) struct Comparison {
     pub(crate) bound: f64,
 }
 
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "largest error against f64 {:.2e}, bound {:.2e}", self.error, self.bound)
+    }
+}
+
 /// Runs two query heads on one key head with a causal mask.
 ///
 /// # Errors
 /// What failed, or that the result is wrong.
 pub(crate) fn run(operator: &FlashAttention) -> Result<Comparison> {
+    run_with(|problem, inputs| on_device(operator, problem, inputs))
+}
+
+/// As [`run`], with what computes o.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_with(
+    compute: impl FnOnce(&Problem, [&[f16]; 3]) -> Result<Vec<f64>>,
+) -> Result<Comparison> {
     let shape = [1, SEQLEN_Q, NUM_HEADS, HEAD_DIM].map(|size| u32::try_from(size).unwrap_or(u32::MAX));
     let mut problem = Problem::new(DType::F16, shape)
         .with_seqlen_k(u32::try_from(SEQLEN_K)?)
@@ -37,7 +55,7 @@ pub(crate) fn run(operator: &FlashAttention) -> Result<Comparison> {
         .with_mask(Mask::Causal);
     problem.spec.softmax_scale = Some(0.125);
     let [q, k, v] = operands();
-    let o = on_device(operator, &problem, [&q, &k, &v])?;
+    let o = compute(&problem, [&q, &k, &v])?;
 
     let params = Params {
         batch: 1,

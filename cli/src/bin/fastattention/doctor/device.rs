@@ -29,17 +29,27 @@ pub(super) struct DeviceState {
 }
 
 #[derive(Debug, Serialize)]
-struct SelfTest {
+pub(crate) struct SelfTest {
     passed: bool,
     detail: String,
 }
 
 impl SelfTest {
-    fn of(outcome: Result<String, impl std::fmt::Display>) -> Self {
+    pub(crate) fn of(outcome: Result<String, impl std::fmt::Display>) -> Self {
         match outcome {
             Ok(detail) => Self { passed: true, detail },
             Err(error) => Self { passed: false, detail: format!("{error:#}") },
         }
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        self.passed
+    }
+
+    /// Its part of a device's line.
+    pub(crate) fn text(&self, name: &str) -> String {
+        let outcome = if self.passed { "passed" } else { "failed" };
+        format!("; {name} {outcome}: {}", indented(&self.detail))
     }
 }
 
@@ -76,10 +86,7 @@ impl DeviceState {
         let (launch_test, attention_test) = match operator {
             Ok(operator) => (
                 SelfTest::of(operator.self_test().map(|()| exact())),
-                SelfTest::of(
-                    self_test::run(&operator)
-                        .map(|c| format!("largest error against f64 {:.2e}, bound {:.2e}", c.error, c.bound)),
-                ),
+                SelfTest::of(self_test::run(&operator).map(|comparison| comparison.to_string())),
             ),
             Err(error) => (SelfTest::of(Err(error.clone())), SelfTest::of(Err(error))),
         };
@@ -131,9 +138,8 @@ impl DeviceState {
             ("meeting test", &self.meeting_test),
         ];
         for (name, test) in tests {
-            if let Some(SelfTest { passed, detail }) = test {
-                let outcome = if *passed { "passed" } else { "failed" };
-                text += &format!("; {name} {outcome}: {}", indented(detail));
+            if let Some(test) = test {
+                text += &test.text(name);
             }
         }
         text

@@ -17,6 +17,10 @@ use kernel_build::{Compiler, TARGET};
 use machine::Machine;
 use serde::Serialize;
 
+pub(crate) use device::SelfTest;
+
+use crate::gpu::{self, GpuState};
+
 /// Variables that are told besides those that start with one of [`PREFIXES`]: the compiler's.
 const VARIABLES: [&str; 2] = ["CXX", "CXXFLAGS"];
 
@@ -56,6 +60,8 @@ struct Report {
     acl: AclLibrary,
     machine: Machine,
     devices: Vec<DeviceState>,
+    /// Empty without feature `cuda`.
+    gpus: Vec<GpuState>,
     compiler: HostCompiler,
     variables: Vec<Variable>,
 }
@@ -134,7 +140,7 @@ impl Doctor {
         let report = Report::gather()?;
         let text = if self.json { serde_json::to_string_pretty(&report)? } else { report.text() };
         print(text.trim_end())?;
-        if !report.devices.iter().any(DeviceState::passes) {
+        if !report.devices.iter().any(DeviceState::passes) && !report.gpus.iter().any(GpuState::passes) {
             bail!("no device is usable and passes its tests");
         }
         Ok(())
@@ -151,6 +157,7 @@ impl Report {
             acl: AclLibrary::gather(),
             machine: Machine::gather(Path::new("/")),
             devices: runtime::devices().into_iter().map(DeviceState::gather).collect(),
+            gpus: gpu::states(),
             compiler: HostCompiler::gather()?,
             variables: variables(),
         })
@@ -175,6 +182,9 @@ impl Report {
         push(&mut text, self.machine.text());
         for device in &self.devices {
             push(&mut text, format_args!("device {}", device.text()));
+        }
+        for gpu in &self.gpus {
+            push(&mut text, format_args!("device {}", indented(&gpu.text())));
         }
         let compiler = &self.compiler;
         match (&compiler.path, &compiler.error) {
