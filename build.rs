@@ -1,12 +1,13 @@
 //! Builds the kernels.
 //!
-//! For the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library, whose path the crate
-//! reads from `FA_BUILD_SIM_KERNELS`. For an NPU, where CANN is installed: each file becomes a device image, which the
-//! crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The kernel text itself is embedded from the
-//! list `kernel_sources.rs` there.
+//! For the simulator: `ascendc/kernels/*.cpp` and `ascendc/sim/entries.cpp` become one shared library, whose
+//! path the crate reads from `FA_BUILD_SIM_KERNELS`. For an NPU, where CANN is installed: each file becomes a
+//! device image, which the crate embeds by the expression `npu_kernels.rs` in cargo's output folder. The
+//! kernel text itself is embedded from the list `kernel_sources.rs` there.
 //!
-//! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs` is for
-//! the test that compares both. The operands of each family of kernels become a Rust structure in `operands.rs`.
+//! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs`
+//! is for the test that compares both. The operands of each family of kernels become a Rust structure in
+//! `operands.rs`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
@@ -20,8 +21,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=ascendc");
     println!("cargo::rerun-if-env-changed=CXX");
-    // Under a sanitizer `cc` would compile the kernels with that of the C++ compiler, whose run-time library cannot share a
-    // process with that of Rust's. Nothing else runs in this process yet.
+    // Under a sanitizer `cc` would compile the kernels with that of the C++ compiler, whose run-time library
+    // cannot share a process with that of Rust's. Nothing else runs in this process yet.
     env::remove_var("CARGO_CFG_SANITIZE");
     if let Err(why) = build() {
         eprintln!("{why}");

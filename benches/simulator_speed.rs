@@ -1,7 +1,9 @@
-//! Speed of the simulator on the host, function only: attention forward B=1, H=8, S=1024, D=128, f16, full mask.
+//! Speed of the simulator on the host, function only: attention forward B=1, H=8, S=1024, D=128, f16, full
+//! mask.
 //!
-//! `cargo bench --bench simulator_speed`. Reports attention arithmetic (4*B*H*Sq*Sk*D) per second of **host time**, which says
-//! nothing about the speed of an NPU. Race checking on and off are measured in turn in one run; the result is checked first.
+//! `cargo bench --bench simulator_speed`. Reports attention arithmetic (4*B*H*Sq*Sk*D) per second of **host
+//! time**, which says nothing about the speed of an NPU. Race checking on and off are measured in turn in one
+//! run; the result is checked first.
 #![allow(clippy::print_stdout, reason = "the report")]
 
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! Grouped-query attention: 8 heads of q share 2 heads of k and v, which are read where they are and never repeated in memory.
+//! Grouped-query attention: 8 heads of q share 2 heads of k and v, which are read where they are and never
+//! repeated in memory.
 //!
 //! `cargo run --release --example gqa [sim | npu:N]`
 

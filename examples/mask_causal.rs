@@ -1,5 +1,6 @@
-//! Causal attention of a chunk of new tokens after cached ones: the mask is aligned to the bottom right, so the last query sees
-//! every key. No mask tensor is given: blocks right of the diagonal are not computed, blocks on it are masked on the device.
+//! Causal attention of a chunk of new tokens after cached ones: the mask is aligned to the bottom right, so
+//! the last query sees every key. No mask tensor is given: blocks right of the diagonal are not computed,
+//! blocks on it are masked on the device.
 //!
 //! `cargo run --release --example mask_causal [sim | npu:N]`
 

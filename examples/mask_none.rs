@@ -1,4 +1,5 @@
-//! Full attention in f16 with memory of the caller's own: plan, buffers, launch, synchronise. One plan serves many launches.
+//! Full attention in f16 with memory of the caller's own: plan, buffers, launch, synchronise. One plan serves
+//! many launches.
 //!
 //! `cargo run --release --example mask_none [sim | npu:N]`
 

@@ -1,5 +1,5 @@
-//! Sliding-window attention in bf16: each query sees itself and the 128 keys before it. The cost follows the window, not the
-//! sequence: key blocks outside it are neither loaded nor computed.
+//! Sliding-window attention in bf16: each query sees itself and the 128 keys before it. The cost follows the
+//! window, not the sequence: key blocks outside it are neither loaded nor computed.
 //!
 //! `cargo run --release --example mask_window [sim | npu:N]`
 

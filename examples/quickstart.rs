@@ -1,5 +1,5 @@
-//! Attention on real data: q, k, v of a layer of SmolLM2-135M-Instruct (512 tokens, 9 heads over 3 kv heads, causal), compared
-//! with f64.
+//! Attention on real data: q, k, v of a layer of SmolLM2-135M-Instruct (512 tokens, 9 heads over 3 kv heads,
+//! causal), compared with f64.
 //!
 //! `cargo run --release --example quickstart [sim | npu:N]`
 

@@ -1,14 +1,16 @@
-//! A tensor-parallel layer, one process for each rank: attention, output projection and AllReduce, with the AllReduce of one block of
-//! rows behind the computation of the next.
+//! A tensor-parallel layer, one process for each rank: attention, output projection and AllReduce, with the
+//! AllReduce of one block of rows behind the computation of the next.
 //!
 //! ```sh
-//! cargo run --release --example tensor_parallel                                 # starts 4 ranks on the simulator
+//! cargo run --release --example tensor_parallel           # starts 4 ranks on the simulator
 //! torchrun --nproc-per-node 8 --no-python target/release/examples/tensor_parallel --device npu
-//! mpirun -n 8 -x MASTER_ADDR=127.0.0.1 -x MASTER_PORT=29500 target/release/examples/tensor_parallel --device npu
+//! mpirun -n 8 -x MASTER_ADDR=127.0.0.1 -x MASTER_PORT=29500 \
+//!     target/release/examples/tensor_parallel --device npu
 //! ```
 //!
-//! A process that finds RANK (torchrun) or OMPI_COMM_WORLD_RANK (mpirun) is that rank. Every rank makes the same tensors, takes its
-//! heads and its part of the weight, and compares the result with f64. Not verified on hardware.
+//! A process that finds RANK (torchrun) or OMPI_COMM_WORLD_RANK (mpirun) is that rank. Every rank makes the
+//! same tensors, takes its heads and its part of the weight, and compares the result with f64. Not verified
+//! on hardware.
 
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
@@ -122,7 +124,8 @@ fn run_rank(options: &Options) -> Result<()> {
         job.ranks(),
         device.name()
     );
-    // Values of y are about 1 in size: an ulp of f16 for each rank's summand and each addition, twice that allowed.
+    // Values of y are about 1 in size: an ulp of f16 for each rank's summand and each addition, twice that
+    // allowed.
     let tolerance = 4.0 * f64::from(job.ranks()) * f64::from(f16::EPSILON);
     ensure!(error <= tolerance, "rank {}: error {error:e}, at most {tolerance:e} wanted", job.rank());
     Ok(())

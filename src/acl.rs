@@ -7,11 +7,12 @@ pub use ascend_sys::Attempt;
 
 use crate::{Error, Result};
 
-/// The ACL library of this process: from `FASTATTENTION_ACL_LIB`, else by name through the system's search, else from
-/// the places where CANN is installed. Searched once; the outcome is kept.
+/// The ACL library of this process: from `FASTATTENTION_ACL_LIB`, else by name through the system's search,
+/// else from the places where CANN is installed. Searched once; the outcome is kept.
 ///
 /// # Errors
-/// `LibraryNotFound`, or `DriverNotFound` where only the NPU's driver is missing, with every path tried and why it failed.
+/// `LibraryNotFound`, or `DriverNotFound` where only the NPU's driver is missing, with every path tried and
+/// why it failed.
 pub fn library() -> Result<&'static Library> {
     ascend_sys::library::library().map_err(Error::of_loading)
 }

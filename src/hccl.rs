@@ -8,8 +8,8 @@ pub use ascend_sys::Attempt;
 use crate::{Error, Result};
 
 /// The HCCL library of this process: from `FASTATTENTION_HCCL_LIB`, else beside the ACL library
-/// ([`crate::acl::library`]), else by name through the system's search, else from the places where CANN is installed.
-/// Searched once; the outcome is kept.
+/// ([`crate::acl::library`]), else by name through the system's search, else from the places where CANN is
+/// installed. Searched once; the outcome is kept.
 ///
 /// # Errors
 /// `LibraryNotFound`, with every path tried and why it failed.

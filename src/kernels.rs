@@ -1,7 +1,7 @@
 //! The kernels that the build script made, and their loading.
 //!
-//! The image for the simulator is there with the cargo feature `sim`. Images for an NPU are there when the build found a CANN that could compile
-//! them; [`npu_build`] tells how they were made, or why there are none.
+//! The image for the simulator is there with the cargo feature `sim`. Images for an NPU are there when the
+//! build found a CANN that could compile them; [`npu_build`] tells how they were made, or why there are none.
 
 mod npu_build;
 pub mod operands;
@@ -37,7 +37,8 @@ pub fn simulator_image() -> &'static [u8] {
 /// What the build script made for an NPU.
 ///
 /// # Errors
-/// `KernelsNotBuilt`, with the reason (where CANN was looked for, or what it could not do) and what to do about it.
+/// `KernelsNotBuilt`, with the reason (where CANN was looked for, or what it could not do) and what to do
+/// about it.
 pub fn npu_build() -> Result<&'static NpuBuild> {
     NPU.as_ref().map_err(|why| not_built(why))
 }
@@ -69,7 +70,8 @@ fn for_simulator() -> Result<&'static [u8]> {
 /// Loads this crate's kernels on a device. An image for an NPU is loaded with the first of its kernels.
 ///
 /// # Errors
-/// `KernelsNotBuilt` when this build has no kernels for the device, `Driver` when the driver does not take them.
+/// `KernelsNotBuilt` when this build has no kernels for the device, `Driver` when the driver does not take
+/// them.
 pub(crate) fn load(device: &Device) -> Result<Module> {
     if device.runs_host_builds() {
         return Module::load_trusted(device, for_simulator()?);

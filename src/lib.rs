@@ -2,8 +2,9 @@
 //!
 //! The crate implements FastAttention (arXiv 2410.16663): two-level tiling ([`attention`]), tiling-mask and
 //! tiling-AllReduce ([`parallel`]).
-//! Kernels are AscendC C++ under `ascendc/`; Rust plans, loads and launches them through the ACL runtime. Where no
-//! NPU is present the same kernel sources run on [`sim`], a model of the dav-c220 core, behind the same ACL calls.
+//! Kernels are AscendC C++ under `ascendc/`; Rust plans, loads and launches them through the ACL runtime.
+//! Where no NPU is present the same kernel sources run on [`sim`], a model of the dav-c220 core, behind the
+//! same ACL calls.
 //!
 //! **Nothing in this crate has run on an NPU yet**; what is verified, and how, is in the README.
 //!
@@ -16,7 +17,10 @@
 //! let device = Device::open("sim")?;
 //! let attention = FlashAttention::new(&device)?;
 //! // 100 queries of 4 heads on 150 keys of 2 heads.
-//! let problem = Problem::new(DType::F16, [1, 100, 4, 64]).with_seqlen_k(150).with_num_heads_k(2).with_mask(Mask::Causal);
+//! let problem = Problem::new(DType::F16, [1, 100, 4, 64])
+//!     .with_seqlen_k(150)
+//!     .with_num_heads_k(2)
+//!     .with_mask(Mask::Causal);
 //! let plan = plan(&problem, device.soc())?;
 //!
 //! let (q, k, v) = ([f16::ONE; 100 * 4 * 64], [f16::ONE; 150 * 2 * 64], [f16::ONE; 150 * 2 * 64]);

@@ -1,4 +1,5 @@
-//! A child that was forked from a process that uses devices: every call is refused there, and the parent goes on.
+//! A child that was forked from a process that uses devices: every call is refused there, and the parent goes
+//! on.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "forks")]
@@ -19,8 +20,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What a forked child that runs `body` writes. It has to end by itself.
 fn in_child(body: impl FnOnce(&mut PipeWriter)) -> String {
     let (mut reader, mut writer) = std::io::pipe().unwrap();
-    // SAFETY: the child calls `body` and ends. What `body` does is what is tested: with the locks of a process whose
-    // other threads are gone. The allocator of glibc keeps its own in order.
+    // SAFETY: the child calls `body` and ends. What `body` does is what is tested: with the locks of a
+    // process whose other threads are gone. The allocator of glibc keeps its own in order.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {

@@ -1,4 +1,5 @@
-//! The point of FlashAttention: the scores of a whole head never exist in memory, neither on the device nor in the simulator.
+//! The point of FlashAttention: the scores of a whole head never exist in memory, neither on the device nor
+//! in the simulator.
 
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -15,8 +16,9 @@ use half::f16;
 
 const SEQLEN: u32 = 8192;
 const HEAD_DIM: u32 = 64;
-/// The scores of the head in f16, the narrower of the two formats that the kernel keeps scores in. The workspace itself is
-/// larger than one byte a score here: 24 cores times the blocks under way, 75 MiB whatever the length.
+/// The scores of the head in f16, the narrower of the two formats that the kernel keeps scores in. The
+/// workspace itself is larger than one byte a score here: 24 cores times the blocks under way, 75 MiB
+/// whatever the length.
 const SCORES_BYTES: usize = 2 * (SEQLEN as usize).pow(2);
 
 /// The system's allocator, and what was asked of it.
@@ -102,8 +104,8 @@ fn nothing_has_the_size_of_the_scores() {
     let on_device = free_before - least_free.load(Relaxed);
     let (largest, peak) = (LARGEST.load(Relaxed), PEAK.load(Relaxed) - before);
 
-    // Device memory lies outside of the host's heap. What the heap has of it is a bit for each byte: were it not seen, the figures
-    // would mean nothing.
+    // Device memory lies outside of the host's heap. What the heap has of it is a bit for each byte: were it
+    // not seen, the figures would mean nothing.
     assert!(
         on_device >= workspace && largest >= workspace / 8 && peak >= workspace / 8,
         "on the device {on_device}, largest {largest}, peak {peak}, workspace {workspace}"

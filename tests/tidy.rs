@@ -269,3 +269,23 @@ fn every_instruction_can_be_issued_and_every_one_issued_is_modelled() {
     let modelled: BTreeSet<&str> = fastattention::sim::instructions().iter().map(|i| i.mnemonic).collect();
     assert_eq!(issued, modelled, "ascendc/sim/isa.def and the families of the instruction set differ");
 }
+
+/// rustfmt keeps code within 110 columns and leaves comments alone; clang-format (`.ci/run`) keeps both.
+#[test]
+fn comments_are_at_most_110_wide() {
+    let dirs = ["src", "crates", "cli", "lab", "dropin", "tests", "examples", "benches"];
+    let mut wide = Vec::new();
+    for path in dirs.iter().flat_map(|dir| files(dir, &[".rs"])) {
+        if path.components().any(|part| part.as_os_str() == "target" || part.as_os_str() == "bindings") {
+            continue;
+        }
+        for (i, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            // A row of a table cannot be broken.
+            let is_table = line.trim_start().trim_start_matches(['/', '!']).trim_start().starts_with('|');
+            if line.trim_start().starts_with("//") && line.chars().count() > 110 && !is_table {
+                wide.push(format!("{}:{}: {line}", path.display(), i + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
+}

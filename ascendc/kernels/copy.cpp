@@ -20,7 +20,7 @@ static_assert(kNumBuffers * kChunkBytes <= kUbBytes, "the double buffer must fit
 static_assert(kChunkBytes % 32 == 0, "a UB buffer is whole 32-byte blocks");
 
 class CopyKernel {
-   public:
+  public:
     __aicore__ inline void init(const CopyOperands& gm) {
         dst_gm_.SetGlobalBuffer(gm.dst);
         src_gm_.SetGlobalBuffer(gm.src);
@@ -37,7 +37,7 @@ class CopyKernel {
         }
     }
 
-   private:
+  private:
     __aicore__ inline void copy_chunk(uint64_t at, uint32_t chunk_bytes) {
         const AscendC::DataCopyExtParams burst(1, chunk_bytes, 0, 0, 0);
         const AscendC::DataCopyPadExtParams<uint8_t> no_pad(false, 0, 0, 0);

@@ -11,6 +11,7 @@
 // Entry points, the launch table (sim/entries.cpp) and what Rust launches kernels with
 // (crates/kernel-build/src/interfaces.rs) are made of these lists, so their form is strict.
 #pragma once
+// clang-format off: a list, whose rows are its form
 #include "fa/entry.h"
 #include "fa/tiling_data.h"
 

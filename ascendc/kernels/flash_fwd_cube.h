@@ -14,14 +14,16 @@ namespace fa {
 template <typename T, typename S>
 class FlashFwdCube {
   public:
-    __aicore__ inline FlashFwdCube(const FlashFwdTilingData& t, GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_ADDR workspace)
+    __aicore__ inline FlashFwdCube(const FlashFwdTilingData& t, GM_ADDR q, GM_ADDR k, GM_ADDR v,
+                                   GM_ADDR workspace)
         : t_(t), ring_(t, workspace, block_index()) {
         q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(q));
         k_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k));
         v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
     }
 
-    // QK^T runs `preload` steps ahead of PV, so that the vector cores work on one block while the next ones are made.
+    // QK^T runs `preload` steps ahead of PV, so that the vector cores work on one block while the next ones
+    // are made.
     __aicore__ inline void run() {
         StepCursor qk(t_, block_index());
         StepCursor pv(t_, block_index());
@@ -43,8 +45,8 @@ class FlashFwdCube {
         return memory_.l1[offset_bytes + slot * bytes].template ReinterpretCast<T>();
     }
 
-    // Behind its chunks of K the first values of the coming PV step are loaded: their buffers are free since the last PV, and behind
-    // the first chunk they do not keep the Cube waiting.
+    // Behind its chunks of K the first values of the coming PV step are loaded: their buffers are free since
+    // the last PV, and behind the first chunk they do not keep the Cube waiting.
     __aicore__ inline void multiply_qk(const Step& s, uint32_t stage, const Step* next_pv) {
         if (s.first) {
             q_slot_ = q_ring_.acquire();
@@ -75,8 +77,8 @@ class FlashFwdCube {
     }
 
     // One tile_m x tile_n tile of scores: key `tile` of the chunk that starts at key `n` of the block.
-    __aicore__ inline void score_tile(const Step& s, uint32_t stage, const AscendC::LocalTensor<T>& k_l1, uint32_t m,
-                                      uint32_t n, uint32_t tile, uint32_t keys) {
+    __aicore__ inline void score_tile(const Step& s, uint32_t stage, const AscendC::LocalTensor<T>& k_l1,
+                                      uint32_t m, uint32_t n, uint32_t tile, uint32_t keys) {
         const auto q_l1 = l1_buffer(t_.l1_q_offset_bytes, t_.l1_q_bytes, q_slot_);
         const uint32_t rows = min_u32(t_.tile_m, s.rows - m);
         const uint32_t cols = min_u32(t_.tile_n, keys - tile);
@@ -86,7 +88,8 @@ class FlashFwdCube {
             const uint32_t slot = l0_ring_.acquire();
             load_l0a_window(memory_.l0a[slot], q_l1, round_up(s.rows, kFractal), t_.head_dim, m, d,
                             round_up(rows, kFractal), depth);
-            copy_l1_to_l0b_transposed(memory_.l0b[slot], k_l1, round_up(keys, kFractal), tile, d, cols, depth);
+            copy_l1_to_l0b_transposed(memory_.l0b[slot], k_l1, round_up(keys, kFractal), tile, d, cols,
+                                      depth);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
             mmad(memory_.l0c[c], memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, d == 0);
@@ -119,12 +122,14 @@ class FlashFwdCube {
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kSoftmaxReady);
         const uint32_t tiles = ceil_div(t_.head_dim_v, t_.tile_n);
         const uint32_t group = t_.tile_m * (2 / tiles);
-        for (uint32_t m = 0; m < s.rows; m += group) output_rows(s, stage, m, min_u32(s.rows, m + group), tiles);
+        for (uint32_t m = 0; m < s.rows; m += group)
+            output_rows(s, stage, m, min_u32(s.rows, m + group), tiles);
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kPvReady);
     }
 
     // The rows m..end of O, `tiles` accumulators for each tile_m of them.
-    __aicore__ inline void output_rows(const Step& s, uint32_t stage, uint32_t first, uint32_t end, uint32_t tiles) {
+    __aicore__ inline void output_rows(const Step& s, uint32_t stage, uint32_t first, uint32_t end,
+                                       uint32_t tiles) {
         uint32_t c[2];
         for (uint32_t chunk = 0, n = 0; n < s.n_valid; ++chunk, n += t_.chunk_p) {
             const uint32_t keys = min_u32(t_.chunk_p, s.n_valid - n);
@@ -149,10 +154,10 @@ class FlashFwdCube {
         num_v_ = 0;
     }
 
-    __aicore__ inline uint32_t load_p(uint32_t stage, uint32_t m, uint32_t n, uint32_t rows,
-                                      uint32_t keys) {
+    __aicore__ inline uint32_t load_p(uint32_t stage, uint32_t m, uint32_t n, uint32_t rows, uint32_t keys) {
         const uint32_t slot = p_ring_.acquire();
-        copy_gm_to_l1_nz(p_l1(slot), ring_.p(stage)[static_cast<uint64_t>(m) * t_.block_n + n], rows, keys, t_.block_n);
+        copy_gm_to_l1_nz(p_l1(slot), ring_.p(stage)[static_cast<uint64_t>(m) * t_.block_n + n], rows, keys,
+                         t_.block_n);
         p_ring_.publish(slot);
         return slot;
     }
@@ -162,19 +167,21 @@ class FlashFwdCube {
     }
 
     // Adds `keys` keys to an accumulator of `rows` rows and the value columns from d.
-    __aicore__ inline void output_tile(uint32_t c, uint32_t p_slot, uint32_t v_slot, uint32_t rows, uint32_t d,
-                                       uint32_t keys, bool is_first) {
+    __aicore__ inline void output_tile(uint32_t c, uint32_t p_slot, uint32_t v_slot, uint32_t rows,
+                                       uint32_t d, uint32_t keys, bool is_first) {
         const uint32_t cols = min_u32(t_.tile_n, t_.head_dim_v - d);
         const uint32_t keys16 = round_up(keys, kFractal);
         for (uint32_t key = 0; key < keys; key += t_.tile_k) {
             const uint32_t depth = min_u32(t_.tile_k, keys - key);
             const uint32_t slot = l0_ring_.acquire();
-            load_l0a(memory_.l0a[slot], p_l1(p_slot), round_up(rows, kFractal), keys16, key, round_up(depth, kFractal));
-            load_l0b_window(memory_.l0b[slot], v_l1(v_slot), keys16, t_.head_dim_v, key, d, round_up(depth, kFractal),
-                            cols);
+            load_l0a(memory_.l0a[slot], p_l1(p_slot), round_up(rows, kFractal), keys16, key,
+                     round_up(depth, kFractal));
+            load_l0b_window(memory_.l0b[slot], v_l1(v_slot), keys16, t_.head_dim_v, key, d,
+                            round_up(depth, kFractal), cols);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
-            mmad(memory_.l0c[c], memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth, is_first && key == 0);
+            mmad(memory_.l0c[c], memory_.l0a[slot], memory_.l0b[slot], rows, cols, depth,
+                 is_first && key == 0);
             l0_ring_.release(slot);
         }
     }

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Attention forward and a matrix product that reads its output: attention and projection of some rows, in one launch.
+// Attention forward and a matrix product that reads its output: attention and projection of some rows, in one
+// launch.
 //
-// Maths      that of flash_fwd.cpp and then that of matmul.cpp, bit for bit. A lies in o, where it may have rows that an
+// Maths      that of flash_fwd.cpp and then that of matmul.cpp, bit for bit. A lies in o, where it may have
+// rows that an
 //            earlier launch has made. Operands, o and C are of one type.
-// Tiling     each part has the tiling data of its own kernel. A group takes part in the attention if its number is below
-//            the attention's num_cores, and the same for the product; the launch has the larger number of groups.
-// Buffers    those of the two kernels, one after the other: the product's objects come when the attention's are gone,
+// Tiling     each part has the tiling data of its own kernel. A group takes part in the attention if its
+// number is below
+//            the attention's num_cores, and the same for the product; the launch has the larger number of
+//            groups.
+// Buffers    those of the two kernels, one after the other: the product's objects come when the attention's
+// are gone,
 //            and their memory (fa/memory.h) starts with a barrier of all pipes.
 // Pipeline   that of the two kernels, and between them (ids behind those of flash_fwd_workspace.h)
 //            AIV MTE3 --kOutputReady--> AIC: both AIVs of the group have stored their rows of o
 //            AIC FIX  --kAllOutputsReady, mode 0--> all AICs: every group has done so
-//            A tile of the product reads heads of any group. Tiling data of the product and the first pieces of B, which
-//            no group writes, are read before, while the vector cores finish.
+//            A tile of the product reads heads of any group. Tiling data of the product and the first pieces
+//            of B, which no group writes, are read before, while the vector cores finish.
 // Limits     those of the two kernels; for the mode 0 flag all groups of a launch run at the same time.
 #include "families.h"
 #include "flash_fwd_cube.h"

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Softmax of a step of flash_fwd in f16, in place: a slice of scores becomes the probabilities that the Cube reads.
+// Softmax of a step of flash_fwd in f16, in place: a slice of scores becomes the probabilities that the Cube
+// reads.
 //
 //   m_j = max(m_{j-1}, rowmax s)      unscaled, an f16 number kept as f32
 //   p = exp(scale * (s - m_j))        three f16 operations, each rounded
-//   l_j = a_j l_{j-1} + rowsum p      sums of f16 pairs down to 64 columns, then f32;  a_j = exp(scale * (m_{j-1} - m_j)) in f32
+//   l_j = a_j l_{j-1} + rowsum p      sums of f16 pairs down to 64 columns, then f32;  a_j = exp(scale *
+//   (m_{j-1} - m_j)) in f32
 //
-// The maximum is subtracted first, so that rounding errors are relative to the distance from it: with u = 2^-11, the
-// exponent is off by 3 u |x| at most, p by (3 |x| + 2) u e^x <= 2.2 u of the row's largest p, which is 1.
+// The maximum is subtracted first, so that rounding errors are relative to the distance from it: with u =
+// 2^-11, the exponent is off by 3 u |x| at most, p by (3 |x| + 2) u e^x <= 2.2 u of the row's largest p,
+// which is 1.
 //
-// UB, of a slice of `slice_bytes`: 4 x slice; for the tree of maxima and that of sums each: half a slice | a quarter.
+// UB, of a slice of `slice_bytes`: 4 x slice; for the tree of maxima and that of sums each: half a slice | a
+// quarter.
 #pragma once
 #include "fa/row_tree_f16.h"
 #include "flash_fwd_state.h"
@@ -27,8 +31,8 @@ class SoftmaxF16 {
         }
     }
 
-    // A slice takes part in three turns: a its maxima, b its exponentials, c its sums. The six operations of each stand beside
-    // those of two other slices, so that a barrier serves three of them.
+    // A slice takes part in three turns: a its maxima, b its exponentials, c its sums. The six operations of
+    // each stand beside those of two other slices, so that a barrier serves three of them.
     __aicore__ inline void step(const Step& s, uint32_t stage) {
         const uint32_t pitch = row_pitch(s.n_valid);
         const uint32_t step = state_.rows_within(t_.slice_bytes, 2 * max_u32(pitch, kNarrowestF16));
@@ -142,8 +146,8 @@ class SoftmaxF16 {
 
         if (b.rows > 0) AscendC::Muls(x(b), x(b), static_cast<half>(t_.softmax_scale), elements);
         if (c.rows > 0) {
-            AscendC::Mul(state_.row_sum(s.item, c.row), state_.row_sum(s.item, c.row), state_.rescale(stage, c.row),
-                         count(c));
+            AscendC::Mul(state_.row_sum(s.item, c.row), state_.row_sum(s.item, c.row),
+                         state_.rescale(stage, c.row), count(c));
         }
         step_trees(a, c);
         AscendC::PipeBarrier<PIPE_V>();
@@ -164,8 +168,8 @@ class SoftmaxF16 {
     }
 
     __aicore__ inline void add_sum(Slice& done, const Step& s) {
-        AscendC::Add(state_.row_sum(s.item, done.row), state_.row_sum(s.item, done.row), state_.block_sum(done.row),
-                     count(done));
+        AscendC::Add(state_.row_sum(s.item, done.row), state_.row_sum(s.item, done.row),
+                     state_.block_sum(done.row), count(done));
         done.rows = 0;
     }
 

@@ -13,14 +13,15 @@ class SoftmaxF32 {
     __aicore__ inline explicit SoftmaxF32(State& state) : state_(state), t_(state.t) {
         const auto bytes = state.memory.ub;
         for (uint32_t i = 0; i < 2; ++i) {
-            wide_ub_[i] = bytes[t_.ub_tmp_offset_bytes + i * t_.ub_tmp_bytes].template ReinterpretCast<float>();
+            wide_ub_[i] =
+                bytes[t_.ub_tmp_offset_bytes + i * t_.ub_tmp_bytes].template ReinterpretCast<float>();
             narrow_ub_[i] = wide_ub_[i][t_.slice_bytes / 8 / sizeof(float)];
         }
     }
 
-    // Every slice goes through thirteen operations, each of which needs the one before. Five slices are under way, three
-    // operations apart: a barrier then makes one slice wait while the others have something to do. A dependent vector
-    // instruction alone would wait some 25 cycles (AscendC vector performance tables).
+    // Every slice goes through thirteen operations, each of which needs the one before. Five slices are under
+    // way, three operations apart: a barrier then makes one slice wait while the others have something to do.
+    // A dependent vector instruction alone would wait some 25 cycles (AscendC vector performance tables).
     __aicore__ inline void step(const Step& s, uint32_t stage) {
         const uint32_t pitch = round_up(s.n_valid, kLanesF32);
         const uint32_t step = state_.rows_within(t_.slice_bytes, 4 * pitch);
@@ -47,8 +48,8 @@ class SoftmaxF32 {
             if (a.rows > 0) take_scores(a, s, pitch);
             if (b.rows > 0 && !b.max.is_done()) b.max.step();
             if (c.rows > 0) {
-                AscendC::Sub(state_.rescale(stage, c.row), state_.row_max(s.item, c.row), state_.new_max(c.row),
-                             count(c));
+                AscendC::Sub(state_.rescale(stage, c.row), state_.row_max(s.item, c.row),
+                             state_.new_max(c.row), count(c));
                 spread_rows(state_.blocks, state_.new_max(c.row), c.rows);
             }
             AscendC::PipeBarrier<PIPE_V>();
@@ -61,7 +62,8 @@ class SoftmaxF32 {
             if (c.rows > 0) AscendC::Exp(c.x, c.x, static_cast<int32_t>(c.rows * pitch));
             if (a.rows > 0) start_max(a, s, pitch);
             if (b.rows > 0) {
-                AscendC::Max(state_.new_max(b.row), state_.row_max(s.item, b.row), state_.block_max(b.row), count(b));
+                AscendC::Max(state_.new_max(b.row), state_.row_max(s.item, b.row), state_.block_max(b.row),
+                             count(b));
             }
             AscendC::PipeBarrier<PIPE_V>();
         }
@@ -95,7 +97,8 @@ class SoftmaxF32 {
             fill_row_tails(x.x, minus_infinity(), x.rows, s.n_valid, pitch);
             AscendC::PipeBarrier<PIPE_V>();
         }
-        x.max = RowTree<RowReduce::kMax>(x.x, wide_ub_[0], narrow_ub_[0], state_.block_max(x.row), x.rows, pitch);
+        x.max =
+            RowTree<RowReduce::kMax>(x.x, wide_ub_[0], narrow_ub_[0], state_.block_max(x.row), x.rows, pitch);
         x.max.step();
     }
 
@@ -107,10 +110,11 @@ class SoftmaxF32 {
 
     // Probabilities to GM, and the first level of their row sums.
     __aicore__ inline void hand_over(Slice& x, const Step& s, uint32_t stage, uint32_t pitch) {
-        x.sum = RowTree<RowReduce::kSum>(x.x, wide_ub_[1], narrow_ub_[1], state_.block_sum(x.row), x.rows, pitch);
+        x.sum =
+            RowTree<RowReduce::kSum>(x.x, wide_ub_[1], narrow_ub_[1], state_.block_sum(x.row), x.rows, pitch);
         x.sum.step();
-        AscendC::Mul(state_.row_sum(s.item, x.row), state_.row_sum(s.item, x.row), state_.rescale(stage, x.row),
-                     count(x));
+        AscendC::Mul(state_.row_sum(s.item, x.row), state_.row_sum(s.item, x.row),
+                     state_.rescale(stage, x.row), count(x));
         const uint32_t out = state_.out_ring.acquire();
         AscendC::Cast(state_.out_ub[out], x.x, AscendC::RoundMode::CAST_RINT, x.rows * pitch);
         state_.load_ring.release(x.load);
@@ -125,13 +129,14 @@ class SoftmaxF32 {
             x.sum.drain();
             AscendC::PipeBarrier<PIPE_V>();
         }
-        AscendC::Add(state_.row_sum(s.item, x.row), state_.row_sum(s.item, x.row), state_.block_sum(x.row), count(x));
+        AscendC::Add(state_.row_sum(s.item, x.row), state_.row_sum(s.item, x.row), state_.block_sum(x.row),
+                     count(x));
         x.rows = 0;
     }
 
     State& state_;
     const FlashFwdTilingData& t_;
-    AscendC::LocalTensor<float> wide_ub_[2];    // scratch of the row maxima and of the row sums
+    AscendC::LocalTensor<float> wide_ub_[2];  // scratch of the row maxima and of the row sums
     AscendC::LocalTensor<float> narrow_ub_[2];
     Slice slices_[kSlices];
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What a vector core of flash_fwd keeps from step to step: its part of UB, row statistics, and the rings that bring data in.
+// What a vector core of flash_fwd keeps from step to step: its part of UB, row statistics, and the rings that
+// bring data in.
 #pragma once
 #include "fa/copy.h"
 #include "fa/mask.h"
@@ -62,7 +63,8 @@ struct FlashFwdState {
         return stats(kStatsFixed + stage, row);
     }
 
-    // This AIV's rows of an item: the first one takes the half rounded up to 8, so that row values stay aligned.
+    // This AIV's rows of an item: the first one takes the half rounded up to 8, so that row values stay
+    // aligned.
     __aicore__ static inline uint32_t first_half(const Step& s) {
         return min_u32(s.rows, round_up(ceil_div(s.rows, 2), kBlockF32));
     }
@@ -85,7 +87,8 @@ struct FlashFwdState {
         AscendC::PipeBarrier<PIPE_V>();
     }
 
-    __aicore__ inline uint32_t load_scores(const Step& s, uint32_t stage, uint32_t row, uint32_t rows, uint32_t pitch) {
+    __aicore__ inline uint32_t load_scores(const Step& s, uint32_t stage, uint32_t row, uint32_t rows,
+                                           uint32_t pitch) {
         constexpr uint32_t kBlock = kBlockBytes / sizeof(S);
         const uint32_t slot = load_ring.acquire();
         for (uint32_t n = 0; n < s.n_valid; n += ring.score_pitch()) {
@@ -113,8 +116,8 @@ struct FlashFwdState {
         return slice_ub[slot].template ReinterpretCast<float>();
     }
 
-    __aicore__ inline void store_probabilities(const AscendC::LocalTensor<T>& p, const Step& s, uint32_t stage,
-                                               uint32_t row, uint32_t rows, uint32_t pitch) {
+    __aicore__ inline void store_probabilities(const AscendC::LocalTensor<T>& p, const Step& s,
+                                               uint32_t stage, uint32_t row, uint32_t rows, uint32_t pitch) {
         const uint32_t blocks_of_row = ceil_div(s.n_valid, kFractal);
         AscendC::DataCopyParams params;
         params.blockCount = static_cast<uint16_t>(rows);
@@ -152,7 +155,8 @@ struct FlashFwdState {
             AscendC::And(right_bits, right_bits, left_bits, words);
             AscendC::PipeBarrier<PIPE_V>();
         }
-        apply_mask(x, cut_right ? mask_ub[0] : mask_ub[1], static_cast<S>(minus_infinity()), rows, pitch, row_bytes);
+        apply_mask(x, cut_right ? mask_ub[0] : mask_ub[1], static_cast<S>(minus_infinity()), rows, pitch,
+                   row_bytes);
         AscendC::PipeBarrier<PIPE_V>();
         mask_ring.release(slot);
     }

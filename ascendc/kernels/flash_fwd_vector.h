@@ -43,8 +43,8 @@ class FlashFwdVector {
     }
 
   private:
-    // The accumulator starts 256 bytes behind a multiple of 512 and what is added to it does not: so the two sources
-    // of the sum lie in different bank groups.
+    // The accumulator starts 256 bytes behind a multiple of 512 and what is added to it does not: so the two
+    // sources of the sum lie in different bank groups.
     static constexpr uint32_t kAccPhase = 1;
 
     __aicore__ inline void write_empty_items() {
@@ -67,7 +67,8 @@ class FlashFwdVector {
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
     }
 
-    // acc = acc * rescale + (P V of this step), in pieces of whole rows: the sum of one beside the product of the next.
+    // acc = acc * rescale + (P V of this step), in pieces of whole rows: the sum of one beside the product of
+    // the next.
     __aicore__ inline void update_step(const Step& s, uint32_t stage) {
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kPvReady);
         const uint32_t step = state_.rows_within(t_.slice_bytes, 4 * t_.head_dim_v);
@@ -78,7 +79,8 @@ class FlashFwdVector {
         }
         uint32_t before = 0;
         for (uint32_t row = 0; row < total + step; row += step) {
-            const uint32_t slot = row < total ? state_.load_output(s, stage, row, min_u32(step, total - row)) : 0;
+            const uint32_t slot =
+                row < total ? state_.load_output(s, stage, row, min_u32(step, total - row)) : 0;
             if (row < total && !s.first) {
                 apply_rows<RowOp::kMul>(acc_ub_[row * t_.head_dim_v], state_.blocks.from(row),
                                         min_u32(step, total - row), t_.head_dim_v, t_.head_dim_v, kAccPhase);
@@ -102,8 +104,8 @@ class FlashFwdVector {
         state_.load_ring.release(slot);
     }
 
-    // o = acc / sum, lse = max + ln(sum). A row that saw no key has sum 0: o = 0 / max(sum, 1) and ln(0) = -inf.
-    // Any other row has sum >= 1, because its largest score contributes exp(0).
+    // o = acc / sum, lse = max + ln(sum). A row that saw no key has sum 0: o = 0 / max(sum, 1) and ln(0) =
+    // -inf. Any other row has sum >= 1, because its largest score contributes exp(0).
     __aicore__ inline void finish_item(const Step& s) {
         const uint32_t total = state_.num_rows(s);
         if (total == 0) return;
@@ -127,7 +129,8 @@ class FlashFwdVector {
         if (t_.want_lse != 0) store_lse(s, total);
     }
 
-    __aicore__ inline void store_output(const AscendC::LocalTensor<T>& o, const Step& s, uint32_t row, uint32_t rows) {
+    __aicore__ inline void store_output(const AscendC::LocalTensor<T>& o, const Step& s, uint32_t row,
+                                        uint32_t rows) {
         const uint64_t m = static_cast<uint64_t>(s.m0) + state_.first_row(s) + row;
         AscendC::DataCopyExtParams params;
         params.blockCount = static_cast<uint16_t>(rows);
@@ -144,7 +147,8 @@ class FlashFwdVector {
         const uint32_t slot = lse_ring_.acquire();
         const auto maxima = State::kIsWide ? state_.row_max(s.item, 0) : state_.new_max(0);
         AscendC::Ln(state_.lse_out(0), state_.row_sum(s.item, 0), count);
-        if constexpr (!State::kIsWide) AscendC::Muls(maxima, state_.row_max(s.item, 0), t_.softmax_scale, count);
+        if constexpr (!State::kIsWide)
+            AscendC::Muls(maxima, state_.row_max(s.item, 0), t_.softmax_scale, count);
         AscendC::PipeBarrier<PIPE_V>();
         AscendC::Add(state_.lse_out(0), state_.lse_out(0), maxima, count);
         lse_ring_.publish(slot);
@@ -156,7 +160,8 @@ class FlashFwdVector {
         params.srcStride = 0;
         params.dstStride = 0;
         params.rsv = 0;
-        AscendC::DataCopyPad(lse_gm_[head * t_.seqlen_q + s.m0 + state_.first_row(s)], state_.lse_out(0), params);
+        AscendC::DataCopyPad(lse_gm_[head * t_.seqlen_q + s.m0 + state_.first_row(s)], state_.lse_out(0),
+                             params);
         lse_ring_.release(slot);
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What the Cube and the vector cores of flash_fwd share: rings of blocks in GM and the flags that hand them over.
+// What the Cube and the vector cores of flash_fwd share: rings of blocks in GM and the flags that hand them
+// over.
 #pragma once
 #include "fa/arch.h"
 #include "fa/sync.h"
@@ -19,8 +20,8 @@ class FlashFwdWorkspace {
     __aicore__ inline FlashFwdWorkspace(const FlashFwdTilingData& t, GM_ADDR workspace, uint32_t core)
         : t_(t), base_(workspace + core * t.workspace_core_bytes) {}
 
-    // Scores from row `m` and key `n` on, `n` a multiple of score_pitch(). A tile of score_pitch() keys of all rows lies without
-    // gaps, so that f16 scores, too, are written and read in whole lines of L2.
+    // Scores from row `m` and key `n` on, `n` a multiple of score_pitch(). A tile of score_pitch() keys of
+    // all rows lies without gaps, so that f16 scores, too, are written and read in whole lines of L2.
     __aicore__ inline AscendC::GlobalTensor<S> s(uint32_t stage, uint32_t m, uint32_t n) const {
         const uint64_t at = static_cast<uint64_t>(n) * t_.block_m + m * score_pitch();
         return slot<S>(0, sizeof(S) * (uint64_t{t_.block_m} * t_.block_n * stage + at));

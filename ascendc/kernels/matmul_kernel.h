@@ -15,7 +15,8 @@ enum class MatmulSide { kA, kB };
 template <typename T, MatmulSide kSide>
 class MatmulOperand {
   public:
-    __aicore__ inline MatmulOperand(const MatmulTilingData& t, GM_ADDR operand, const AscendC::LocalTensor<uint8_t>& l1)
+    __aicore__ inline MatmulOperand(const MatmulTilingData& t, GM_ADDR operand,
+                                    const AscendC::LocalTensor<uint8_t>& l1)
         : t_(t), chunks_(t, block_index(), t.tile_k * steps()), ring_(t.l1_buffers) {
         gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(operand));
         const auto& offset_bytes = kSide == MatmulSide::kA ? t.l1_a_offset_bytes : t.l1_b_offset_bytes;
@@ -39,7 +40,8 @@ class MatmulOperand {
     }
 
     // k columns of the current chunk, from step `step` on, to L0.
-    __aicore__ inline void load(const AscendC::LocalTensor<T>& l0, const MatmulTile& tile, uint32_t step, uint32_t k) {
+    __aicore__ inline void load(const AscendC::LocalTensor<T>& l0, const MatmulTile& tile, uint32_t step,
+                                uint32_t k) {
         const uint32_t inside = step % steps() * t_.tile_k;
         const uint32_t first = (step - step % steps()) * t_.tile_k;
         const uint32_t all_k = round_up(min_u32(steps() * t_.tile_k, t_.k - first), kFractal);
@@ -63,13 +65,16 @@ class MatmulOperand {
         const MatmulTile& tile = chunks_.tile();
         const uint32_t slot = ring_.acquire();
         if constexpr (kSide == MatmulSide::kA) {
-            const uint64_t at = batch_offset(t_.a_batch_stride, tile) + tile.row * t_.a_stride + chunks_.first();
+            const uint64_t at =
+                batch_offset(t_.a_batch_stride, tile) + tile.row * t_.a_stride + chunks_.first();
             copy_gm_to_l1_nz(l1_[slot], gm_[at], tile.rows, chunks_.depth(), t_.a_stride);
         } else if (t_.b_is_nk != 0) {
-            const uint64_t at = batch_offset(t_.b_batch_stride, tile) + tile.col * t_.b_stride + chunks_.first();
+            const uint64_t at =
+                batch_offset(t_.b_batch_stride, tile) + tile.col * t_.b_stride + chunks_.first();
             copy_gm_to_l1_nz(l1_[slot], gm_[at], tile.cols, chunks_.depth(), t_.b_stride);
         } else {
-            const uint64_t at = batch_offset(t_.b_batch_stride, tile) + chunks_.first() * t_.b_stride + tile.col;
+            const uint64_t at =
+                batch_offset(t_.b_batch_stride, tile) + chunks_.first() * t_.b_stride + tile.col;
             copy_gm_to_l1_nz(l1_[slot], gm_[at], chunks_.depth(), tile.cols, t_.b_stride);
         }
         ring_.publish(slot);

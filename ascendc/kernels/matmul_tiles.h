@@ -20,12 +20,13 @@ __aicore__ inline uint64_t batch_offset(const uint64_t (&stride)[3], const Matmu
     return tile.batch[0] * stride[0] + tile.batch[1] * stride[1] + tile.batch[2] * stride[2];
 }
 
-// Walks the tiles of one core: its blocks are those with number core, core + num_cores, ...; within a block, down the
-// rows of one column of tiles after the other.
+// Walks the tiles of one core: its blocks are those with number core, core + num_cores, ...; within a block,
+// down the rows of one column of tiles after the other.
 //
-// Numbers run over the batches and within one in bands of `swizzle` block rows (block columns if swizzle_along_n),
-// across the band first, and backwards in every other band: the blocks that the cores make at one time are then near
-// each other in both directions, so that the rows of A and columns of B that they read are few and stay in L2.
+// Numbers run over the batches and within one in bands of `swizzle` block rows (block columns if
+// swizzle_along_n), across the band first, and backwards in every other band: the blocks that the cores make
+// at one time are then near each other in both directions, so that the rows of A and columns of B that they
+// read are few and stay in L2.
 class MatmulTileCursor {
   public:
     __aicore__ inline MatmulTileCursor(const MatmulTilingData& t, uint32_t core)

@@ -7,12 +7,12 @@
 namespace fa {
 
 // Values of ReadTilingData::order (src/baseline/read.rs).
-constexpr uint32_t kReadOwnRows = 0;   // a core reads its own core_rows rows
-constexpr uint32_t kReadAllRows = 1;   // every core reads all rows, all from the first
-constexpr uint32_t kReadRotated = 2;   // every core reads all rows, core c from row c * core_rows
+constexpr uint32_t kReadOwnRows = 0;  // a core reads its own core_rows rows
+constexpr uint32_t kReadAllRows = 1;  // every core reads all rows, all from the first
+constexpr uint32_t kReadRotated = 2;  // every core reads all rows, core c from row c * core_rows
 
-// Walks, for each group of core_rows rows and each slice of slice_cols columns, `passes` times over the tiles of that
-// part, row of tiles by row of tiles.
+// Walks, for each group of core_rows rows and each slice of slice_cols columns, `passes` times over the tiles
+// of that part, row of tiles by row of tiles.
 class ReadCursor {
   public:
     __aicore__ inline ReadCursor(const ReadTilingData& t, uint32_t core)
@@ -78,8 +78,8 @@ class ReadCursor {
     uint32_t pass_ = 0;
 };
 
-// Calls copy(buffer number, cursor) for every tile. Nothing uses what is read, so nothing but the next copy to the same
-// buffer has to wait: a barrier each time round the buffers.
+// Calls copy(buffer number, cursor) for every tile. Nothing uses what is read, so nothing but the next copy
+// to the same buffer has to wait: a barrier each time round the buffers.
 template <typename Copy>
 __aicore__ inline void read_tiles(const ReadTilingData& t, const Copy& copy) {
     ReadCursor tiles(t, block_index());

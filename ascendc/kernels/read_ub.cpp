@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Reads a matrix of 16-bit elements from GM to UB and does nothing with it: what MTE2 of the vector cores can reach.
+// Reads a matrix of 16-bit elements from GM to UB and does nothing with it: what MTE2 of the vector cores can
+// reach.
 //
 // Maths      none; which tiles are read in which order is written in read_tiles.h.
 // UB         `buffers` buffers of buffer_bytes, of 188 160 bytes; rows of a tile start every 32 bytes

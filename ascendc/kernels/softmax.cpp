@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Softmax of whole rows of scores in GM with an optional dense mask: the middle launch of unfused attention.
 //
-// Maths      x = scale * S + mask,  m = max(rowmax x, lowest finite f32),  e = exp(x - m),  P = e / max(rowsum e, 1)
-//            mask is a dense matrix [rows, cols] of 0 and -inf, the same for every head. A row that sees a key has a sum of at
-//            least 1, because its largest score contributes exp(0); one that sees none gives P = 0.
-// Tiling     A slice of slice_rows rows of one head stays in UB as f32, in chunks of `chunk` columns (a multiple of 64, at most
+// Maths      x = scale * S + mask,  m = max(rowmax x, lowest finite f32),  e = exp(x - m),  P = e /
+// max(rowsum e, 1)
+//            mask is a dense matrix [rows, cols] of 0 and -inf, the same for every head. A row that sees a
+//            key has a sum of at least 1, because its largest score contributes exp(0); one that sees none
+//            gives P = 0.
+// Tiling     A slice of slice_rows rows of one head stays in UB as f32, in chunks of `chunk` columns (a
+// multiple of 64, at most
 //            1024, so that row strides fit 8 bits of blocks). Slices are dealt to the vector cores in turn.
 // UB         (bytes; chunk_bytes = slice_rows * chunk * 4; the planner proves the sum of at most 188 160)
 //            2 x scores chunk_bytes (f32) or half of it | 2 x mask chunk_bytes/2 | 2 x P chunk_bytes/2 |
-//            x ceil(cols/chunk) * chunk_bytes | tmp chunk_bytes | 2 x row values slice_rows rounded up to 8 * 32 |
-//            stats 3 * 256
+//            x ceil(cols/chunk) * chunk_bytes | tmp chunk_bytes | 2 x row values slice_rows rounded up to 8 *
+//            32 | stats 3 * 256
 // Pipeline   MTE2 -> V [scores 2, mask 2]   V -> MTE3 [P 2]
 //            Loads of the next chunk, and of the next slice, run beside the arithmetic.
 // Limits     AIV only; cols up to 24 576; the planner refuses more.
@@ -53,12 +56,13 @@ class SoftmaxKernel {
     }
 
   private:
-    static constexpr int32_t kClearedId = 4;            // behind the ids of the rings
+    static constexpr int32_t kClearedId = 4;  // behind the ids of the rings
 
     // Lanes behind the end of a row are computed and then overwritten, so they have to hold something.
     __aicore__ inline void clear_inputs() {
         const auto bytes = static_cast<int32_t>(t_.ub_out_offset_bytes - t_.ub_in_offset_bytes);
-        AscendC::Duplicate(memory_.ub[t_.ub_in_offset_bytes].template ReinterpretCast<float>(), 0.0f, bytes / 4);
+        AscendC::Duplicate(memory_.ub[t_.ub_in_offset_bytes].template ReinterpretCast<float>(), 0.0f,
+                           bytes / 4);
         AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(kClearedId);
         AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(kClearedId);
     }
@@ -149,7 +153,8 @@ class SoftmaxKernel {
 
     __aicore__ inline void add_mask(const Chunk& c, uint32_t row, uint32_t rows) {
         const uint32_t slot = mask_ring_.acquire();
-        copy_gm_to_ub(mask_ub_[slot], mask_gm_[static_cast<uint64_t>(row) * t_.cols + c.first], rows, c, t_.cols);
+        copy_gm_to_ub(mask_ub_[slot], mask_gm_[static_cast<uint64_t>(row) * t_.cols + c.first], rows, c,
+                      t_.cols);
         mask_ring_.publish(slot);
         mask_ring_.await(slot);
         AscendC::Cast(tmp_ub_, mask_ub_[slot], AscendC::RoundMode::CAST_NONE, rows * c.width);
@@ -161,14 +166,16 @@ class SoftmaxKernel {
 
     // Rows of c.cols elements with pitch `pitch` in GM and c.width in UB.
     template <typename U>
-    __aicore__ inline void copy_gm_to_ub(const AscendC::LocalTensor<U>& dst, const AscendC::GlobalTensor<U>& src,
-                                         uint32_t rows, const Chunk& c, uint32_t pitch) {
+    __aicore__ inline void copy_gm_to_ub(const AscendC::LocalTensor<U>& dst,
+                                         const AscendC::GlobalTensor<U>& src, uint32_t rows, const Chunk& c,
+                                         uint32_t pitch) {
         const uint32_t bytes = c.cols * static_cast<uint32_t>(sizeof(U));
         AscendC::DataCopyExtParams params;
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = bytes;
         params.srcStride = (pitch - c.cols) * static_cast<uint32_t>(sizeof(U));
-        params.dstStride = c.width * static_cast<uint32_t>(sizeof(U)) / kBlockBytes - ceil_div(bytes, kBlockBytes);
+        params.dstStride =
+            c.width * static_cast<uint32_t>(sizeof(U)) / kBlockBytes - ceil_div(bytes, kBlockBytes);
         params.rsv = 0;
         const AscendC::DataCopyPadExtParams<U> no_pad(false, 0, 0, U{});
         AscendC::DataCopyPad(dst, src, params, no_pad);
@@ -183,7 +190,8 @@ class SoftmaxKernel {
         AscendC::DataCopyExtParams params;
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = bytes;
-        params.srcStride = c.width * static_cast<uint32_t>(sizeof(T)) / kBlockBytes - ceil_div(bytes, kBlockBytes);
+        params.srcStride =
+            c.width * static_cast<uint32_t>(sizeof(T)) / kBlockBytes - ceil_div(bytes, kBlockBytes);
         params.dstStride = (t_.pitch - c.cols) * static_cast<uint32_t>(sizeof(T));
         params.rsv = 0;
         AscendC::DataCopyPad(p_gm_[at + c.first], p_ub_[slot], params);

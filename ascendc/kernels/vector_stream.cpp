@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// One vector instruction, many times: cycles per repeat, start-up cost and bank conflicts of single instructions.
+// One vector instruction, many times: cycles per repeat, start-up cost and bank conflicts of single
+// instructions.
 //
-// Maths      `count` times dst = op(src0, src1) on `repeat` repeats of 256 bytes, operands where the tiling data says and with its
+// Maths      `count` times dst = op(src0, src1) on `repeat` repeats of 256 bytes, operands where the tiling
+// data says and with its
 //            strides; all of UB holds ones before. Then the bytes from dst on, 256 for each repeat, go to GM.
 // UB         all 188 160 bytes: the caller places dst, src0 and src1
-// Pipeline   V alone while it is timed, with a barrier between two instructions if `barrier` is set. Without one, instructions that
+// Pipeline   V alone while it is timed, with a barrier between two instructions if `barrier` is set. Without
+// one, instructions that
 //            write the same bytes are unordered, which a simulator that checks races reports.
 // Limits     AIV only, one core. For calibration.
 #include "fa/copy.h"
@@ -60,17 +63,28 @@ class VectorStreamKernel {
         const auto repeat = static_cast<uint8_t>(t_.repeat);
         const auto scalar = static_cast<T>(t_.scalar);
         switch (static_cast<VectorOp>(t_.op)) {
-            case VectorOp::kAdd: return AscendC::Add(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
-            case VectorOp::kSub: return AscendC::Sub(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
-            case VectorOp::kMul: return AscendC::Mul(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
-            case VectorOp::kDiv: return AscendC::Div(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
-            case VectorOp::kMax: return AscendC::Max(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
-            case VectorOp::kMuls: return AscendC::Muls(dst_ub_, src0_ub_, scalar, mask, repeat, one);
-            case VectorOp::kMaxs: return AscendC::Maxs(dst_ub_, src0_ub_, scalar, mask, repeat, one);
-            case VectorOp::kExp: return AscendC::Exp(dst_ub_, src0_ub_, mask, repeat, one);
-            case VectorOp::kLn: return AscendC::Ln(dst_ub_, src0_ub_, mask, repeat, one);
-            case VectorOp::kRelu: return AscendC::Relu(dst_ub_, src0_ub_, mask, repeat, one);
-            case VectorOp::kRsqrt: return AscendC::Rsqrt(dst_ub_, src0_ub_, mask, repeat, one);
+            case VectorOp::kAdd:
+                return AscendC::Add(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
+            case VectorOp::kSub:
+                return AscendC::Sub(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
+            case VectorOp::kMul:
+                return AscendC::Mul(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
+            case VectorOp::kDiv:
+                return AscendC::Div(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
+            case VectorOp::kMax:
+                return AscendC::Max(dst_ub_, src0_ub_, src1_ub_, mask, repeat, two);
+            case VectorOp::kMuls:
+                return AscendC::Muls(dst_ub_, src0_ub_, scalar, mask, repeat, one);
+            case VectorOp::kMaxs:
+                return AscendC::Maxs(dst_ub_, src0_ub_, scalar, mask, repeat, one);
+            case VectorOp::kExp:
+                return AscendC::Exp(dst_ub_, src0_ub_, mask, repeat, one);
+            case VectorOp::kLn:
+                return AscendC::Ln(dst_ub_, src0_ub_, mask, repeat, one);
+            case VectorOp::kRelu:
+                return AscendC::Relu(dst_ub_, src0_ub_, mask, repeat, one);
+            case VectorOp::kRsqrt:
+                return AscendC::Rsqrt(dst_ub_, src0_ub_, mask, repeat, one);
         }
     }
 

@@ -39,8 +39,8 @@ void cast(T* dst, U* src, AscendC::RoundMode mode, uint8_t repeat, const AscendC
     } else {
         for (const CastRule& rule : kCastRules) {
             if (rule.dst != elem_of<T>() || rule.src != elem_of<U>() || rule.mode != mode) continue;
-            return issue(rule.op, elem_of<U>(), elem_dst_of<T, U>(), dst, src, repeat, p.dstBlkStride, p.srcBlkStride,
-                         p.dstRepStride, p.srcRepStride);
+            return issue(rule.op, elem_of<U>(), elem_dst_of<T, U>(), dst, src, repeat, p.dstBlkStride,
+                         p.srcBlkStride, p.dstRepStride, p.srcRepStride);
         }
         fault("Cast: rounding mode %d does not exist between element types %d and %d of dav-c220",
               static_cast<int>(mode), static_cast<int>(elem_of<U>()), static_cast<int>(elem_of<T>()));
@@ -52,22 +52,23 @@ void cast(T* dst, U* src, AscendC::RoundMode mode, uint8_t repeat, const AscendC
 namespace AscendC {
 
 template <typename T, typename U, bool isSetMask = true>
-void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode, const uint64_t mask,
-          const uint8_t repeatTime, const UnaryRepeatParams& p) {
+void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode,
+          const uint64_t mask, const uint8_t repeatTime, const UnaryRepeatParams& p) {
     // CANN measures the mask in the narrower type; the full masks of both are the same for the wider one.
     fasim::apply_mask<std::conditional_t<(sizeof(T) >= sizeof(U)), U, T>, isSetMask>(mask);
     fasim::cast(dst.GetPhyAddr(), src.GetPhyAddr(), roundMode, repeatTime, p);
 }
 
 template <typename T, typename U, bool isSetMask = true>
-void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode, const uint64_t mask[],
-          const uint8_t repeatTime, const UnaryRepeatParams& p) {
+void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode,
+          const uint64_t mask[], const uint8_t repeatTime, const UnaryRepeatParams& p) {
     fasim::apply_mask<T, isSetMask>(mask);
     fasim::cast(dst.GetPhyAddr(), src.GetPhyAddr(), roundMode, repeatTime, p);
 }
 
 template <typename T, typename U>
-void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode, const uint32_t count) {
+void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& roundMode,
+          const uint32_t count) {
     using Wide = std::conditional_t<(sizeof(T) > sizeof(U)), T, U>;
     fasim::begin_count(count);
     fasim::cast(dst.GetPhyAddr(), src.GetPhyAddr(), roundMode, 1,

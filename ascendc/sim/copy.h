@@ -16,8 +16,8 @@ FasimSpace space_of(const AscendC::LocalTensor<T>& tensor) {
 [[noreturn]] inline void no_path(const char* call, FasimSpace src, FasimSpace dst) {
     static constexpr const char* kNames[] = {"GM", "UB", "L1", "L0A", "L0B", "L0C", "BT", "FB"};
     char message[160];
-    std::snprintf(message, sizeof message, "%s: dav-c220 has no path from %s to %s for these parameters", call,
-                  kNames[src], kNames[dst]);
+    std::snprintf(message, sizeof message, "%s: dav-c220 has no path from %s to %s for these parameters",
+                  call, kNames[src], kNames[dst]);
     hooks->api_fault(kNoSuchPath, message);
     throw Stop{};
 }
@@ -48,10 +48,11 @@ void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const DataC
     __gm__ T* const from = src.GetPhyAddr(0);
     switch (fasim::space_of(dst)) {
         case FASIM_UB:
-            return copy_gm_to_ubuf(dst.GetPhyAddr(), from, 0, p.blockCount, p.blockLen, p.srcStride, p.dstStride);
+            return copy_gm_to_ubuf(dst.GetPhyAddr(), from, 0, p.blockCount, p.blockLen, p.srcStride,
+                                   p.dstStride);
         case FASIM_L1:
-            return copy_gm_to_cbuf(dst.GetPhyAddr(), from, 0, p.blockCount, p.blockLen, p.srcStride, p.dstStride,
-                                   PAD_NONE);
+            return copy_gm_to_cbuf(dst.GetPhyAddr(), from, 0, p.blockCount, p.blockLen, p.srcStride,
+                                   p.dstStride, PAD_NONE);
         default:
             fasim::no_path("DataCopy", FASIM_GM, fasim::space_of(dst));
     }
@@ -62,15 +63,18 @@ void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const DataC
     __gm__ T* const to = dst.GetPhyAddr(0);
     switch (fasim::space_of(src)) {
         case FASIM_UB:
-            return copy_ubuf_to_gm(to, src.GetPhyAddr(), 0, p.blockCount, p.blockLen, p.srcStride, p.dstStride);
+            return copy_ubuf_to_gm(to, src.GetPhyAddr(), 0, p.blockCount, p.blockLen, p.srcStride,
+                                   p.dstStride);
         case FASIM_L1:
-            return copy_cbuf_to_gm(to, src.GetPhyAddr(), 0, p.blockCount, p.blockLen, p.srcStride, p.dstStride);
+            return copy_cbuf_to_gm(to, src.GetPhyAddr(), 0, p.blockCount, p.blockLen, p.srcStride,
+                                   p.dstStride);
         default:
             fasim::no_path("DataCopy", fasim::space_of(src), FASIM_GM);
     }
 }
 
-// UB to UB runs on V; L1 to the bias table (with a widening of half when T is float) and to the Fixpipe buffer.
+// UB to UB runs on V; L1 to the bias table (with a widening of half when T is float) and to the Fixpipe
+// buffer.
 template <typename T, typename U>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const DataCopyParams& p) {
     const FasimSpace from = fasim::space_of(src);
@@ -81,8 +85,8 @@ void DataCopy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const DataCo
     }
     if (from == FASIM_L1 && to == FASIM_BT) {
         constexpr uint16_t widen = std::is_same_v<T, float> && std::is_same_v<U, half> ? 1 : 0;
-        return copy_cbuf_to_bt(fasim::raw(dst.GetPhyAddr()), src.GetPhyAddr(), widen, p.blockCount, p.blockLen,
-                               p.srcStride, p.dstStride);
+        return copy_cbuf_to_bt(fasim::raw(dst.GetPhyAddr()), src.GetPhyAddr(), widen, p.blockCount,
+                               p.blockLen, p.srcStride, p.dstStride);
     }
     if (from == FASIM_L1 && to == FASIM_FB) {
         return copy_cbuf_to_fbuf(dst.GetPhyAddr(), src.GetPhyAddr(), p.blockCount, p.blockLen, p.srcStride,
@@ -109,31 +113,32 @@ void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32
 template <typename T>
 void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const Nd2NzParams& p) {
     static_assert(sizeof(T) <= 4, "DataCopy with Nd2NzParams: elements of 1, 2 or 4 bytes");
-    if (fasim::space_of(dst) != FASIM_L1) fasim::no_path("DataCopy with Nd2NzParams", FASIM_GM, fasim::space_of(dst));
+    if (fasim::space_of(dst) != FASIM_L1)
+        fasim::no_path("DataCopy with Nd2NzParams", FASIM_GM, fasim::space_of(dst));
     __cbuf__ T* const to = dst.GetPhyAddr();
     __gm__ T* const from = src.GetPhyAddr(0);
     if constexpr (sizeof(T) == 1) {
-        copy_gm_to_cbuf_multi_nd2nz_b8(to, from, 0, p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride, p.srcDValue,
-                                       p.dstNzC0Stride, p.dstNzNStride, p.dstNzMatrixStride);
+        copy_gm_to_cbuf_multi_nd2nz_b8(to, from, 0, p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride,
+                                       p.srcDValue, p.dstNzC0Stride, p.dstNzNStride, p.dstNzMatrixStride);
     } else if constexpr (sizeof(T) == 2) {
-        copy_gm_to_cbuf_multi_nd2nz_b16(to, from, 0, p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride, p.srcDValue,
-                                        p.dstNzC0Stride, p.dstNzNStride, p.dstNzMatrixStride);
+        copy_gm_to_cbuf_multi_nd2nz_b16(to, from, 0, p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride,
+                                        p.srcDValue, p.dstNzC0Stride, p.dstNzNStride, p.dstNzMatrixStride);
     } else {
-        copy_gm_to_cbuf_multi_nd2nz_b32s(to, from, 0, p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride, p.srcDValue,
-                                         p.dstNzC0Stride, p.dstNzNStride, p.dstNzMatrixStride);
+        copy_gm_to_cbuf_multi_nd2nz_b32s(to, from, 0, p.ndNum, p.nValue, p.dValue, p.srcNdMatrixStride,
+                                         p.srcDValue, p.dstNzC0Stride, p.dstNzNStride, p.dstNzMatrixStride);
     }
 }
 
 template <typename T, typename U>
 void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p) {
-    copy_matrix_cc_to_gm(dst.GetPhyAddr(0), src.GetPhyAddr(), p.sid, p.nSize, p.mSize, p.dstStride, p.srcStride,
-                         p.unitFlag, p.quantPre, p.reluPre, p.channelSplit, p.nz2ndEn);
+    copy_matrix_cc_to_gm(dst.GetPhyAddr(0), src.GetPhyAddr(), p.sid, p.nSize, p.mSize, p.dstStride,
+                         p.srcStride, p.unitFlag, p.quantPre, p.reluPre, p.channelSplit, p.nz2ndEn);
 }
 
 template <typename T, typename U>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const DataCopyCO12DstParams& p) {
-    copy_matrix_cc_to_cbuf(dst.GetPhyAddr(), src.GetPhyAddr(), p.sid, p.nSize, p.mSize, p.dstStride, p.srcStride,
-                           p.unitFlag, p.quantPre, p.reluPre, p.channelSplit, p.nz2ndEn);
+    copy_matrix_cc_to_cbuf(dst.GetPhyAddr(), src.GetPhyAddr(), p.sid, p.nSize, p.mSize, p.dstStride,
+                           p.srcStride, p.unitFlag, p.quantPre, p.reluPre, p.channelSplit, p.nz2ndEn);
 }
 
 template <typename T>
@@ -144,15 +149,16 @@ void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const Da
     __ubuf__ T* const to = dst.GetPhyAddr();
     __gm__ T* const from = src.GetPhyAddr(0);
     if constexpr (sizeof(T) == 1) {
-        copy_gm_to_ubuf_align_b8(to, from, 0, p.blockCount, p.blockLen, pad.leftPadding, pad.rightPadding, p.srcStride,
-                                 p.dstStride);
+        copy_gm_to_ubuf_align_b8(to, from, 0, p.blockCount, p.blockLen, pad.leftPadding, pad.rightPadding,
+                                 p.srcStride, p.dstStride);
     } else if constexpr (sizeof(T) == 2) {
-        copy_gm_to_ubuf_align_b16(to, from, 0, p.blockCount, p.blockLen, pad.leftPadding, pad.rightPadding, p.srcStride,
-                                  p.dstStride);
+        copy_gm_to_ubuf_align_b16(to, from, 0, p.blockCount, p.blockLen, pad.leftPadding, pad.rightPadding,
+                                  p.srcStride, p.dstStride);
     } else {
         // Elements of 8 bytes travel as pairs of 4.
         constexpr uint32_t words = sizeof(T) / 4;
-        copy_gm_to_ubuf_align_b32(to, from, 0, p.blockCount, p.blockLen, static_cast<uint8_t>(pad.leftPadding * words),
+        copy_gm_to_ubuf_align_b32(to, from, 0, p.blockCount, p.blockLen,
+                                  static_cast<uint8_t>(pad.leftPadding * words),
                                   static_cast<uint8_t>(pad.rightPadding * words), p.srcStride, p.dstStride);
     }
 }

@@ -36,11 +36,11 @@ void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadDa
     U* const from = fasim::cast_pointer<U>(src.GetPhyAddr());
     switch (fasim::space_of(dst)) {
         case FASIM_L0A:
-            return load_cbuf_to_ca(to, from, p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.sid, p.ifTranspose,
-                                   inc);
+            return load_cbuf_to_ca(to, from, p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.sid,
+                                   p.ifTranspose, inc);
         case FASIM_L0B:
-            return load_cbuf_to_cb(to, from, p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.sid, p.ifTranspose,
-                                   inc);
+            return load_cbuf_to_cb(to, from, p.startIndex, p.repeatTimes, p.srcStride, p.dstGap, p.sid,
+                                   p.ifTranspose, inc);
         default:
             fasim::no_path("LoadData", fasim::space_of(src), fasim::space_of(dst));
     }
@@ -65,7 +65,8 @@ void LoadData(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const LoadD
 }
 
 template <typename T>
-void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadData2dTransposeParams& p) {
+void LoadDataWithTranspose(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+                           const LoadData2dTransposeParams& p) {
     switch (fasim::space_of(dst)) {
         case FASIM_L0A:
             return load_cbuf_to_ca_transpose(dst.GetPhyAddr(), src.GetPhyAddr(), p.startIndex, p.repeatTimes,
@@ -106,13 +107,15 @@ void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadDa
     U* const from = fasim::cast_pointer<U>(src.GetPhyAddr());
     switch (fasim::space_of(dst)) {
         case FASIM_L0A:
-            return img2colv2_cbuf_to_ca(to, from, p.kExtension, p.mExtension, p.kStartPt, p.mStartPt, p.strideW,
-                                        p.strideH, p.filterW, p.filterH, p.dilationFilterW, p.dilationFilterH,
-                                        p.filterSizeW, p.filterSizeH, p.enTranspose, p.fMatrixCtrl, p.channelSize);
+            return img2colv2_cbuf_to_ca(to, from, p.kExtension, p.mExtension, p.kStartPt, p.mStartPt,
+                                        p.strideW, p.strideH, p.filterW, p.filterH, p.dilationFilterW,
+                                        p.dilationFilterH, p.filterSizeW, p.filterSizeH, p.enTranspose,
+                                        p.fMatrixCtrl, p.channelSize);
         case FASIM_L0B:
-            return img2colv2_cbuf_to_cb(to, from, p.kExtension, p.mExtension, p.kStartPt, p.mStartPt, p.strideW,
-                                        p.strideH, p.filterW, p.filterH, p.dilationFilterW, p.dilationFilterH,
-                                        p.filterSizeW, p.filterSizeH, p.enTranspose, p.fMatrixCtrl, p.channelSize);
+            return img2colv2_cbuf_to_cb(to, from, p.kExtension, p.mExtension, p.kStartPt, p.mStartPt,
+                                        p.strideW, p.strideH, p.filterW, p.filterH, p.dilationFilterW,
+                                        p.dilationFilterH, p.filterSizeW, p.filterSizeH, p.enTranspose,
+                                        p.fMatrixCtrl, p.channelSize);
         default:
             fasim::no_path("LoadData with LoadData3DParamsV2", fasim::space_of(src), fasim::space_of(dst));
     }
@@ -120,23 +123,25 @@ void LoadData(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LoadDa
 
 template <typename T, typename U, typename S>
 constexpr bool kMmadTypes =
-    (std::is_same_v<U, S>)&&((std::is_same_v<T, float> && fasim::one_of<U, half, bfloat16_t, float>) ||
-                             (std::is_same_v<T, int32_t> && std::is_same_v<U, int8_t>));
+    (std::is_same_v<U, S>) && ((std::is_same_v<T, float> && fasim::one_of<U, half, bfloat16_t, float>) ||
+                               (std::is_same_v<T, int32_t> && std::is_same_v<U, int8_t>));
 
 template <typename T, typename U, typename S>
-void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter, const MmadParams& p) {
+void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter,
+          const MmadParams& p) {
     static_assert(kMmadTypes<T, U, S>, "Mmad: float from half, bfloat16_t or float, or int32_t from int8_t");
     mad(dst.GetPhyAddr(), fm.GetPhyAddr(), filter.GetPhyAddr(), p.m, p.k, p.n, p.unitFlag, p.kDirectionAlign,
         p.cmatrixSource, p.cmatrixInitVal && !p.isBias);
 }
 
 template <typename T, typename U, typename S, typename V>
-void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter, const LocalTensor<V>& bias,
-          const MmadParams& p) {
+void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& fm, const LocalTensor<S>& filter,
+          const LocalTensor<V>& bias, const MmadParams& p) {
     static_assert(kMmadTypes<T, U, S>, "Mmad: float from half, bfloat16_t or float, or int32_t from int8_t");
     const FasimSpace where = fasim::space_of(bias);
     if (where != FASIM_BT && where != FASIM_L0C) {
-        fasim::fault("Mmad: bias lies in memory %d, wanted the bias table (C2) or L0C (CO1)", static_cast<int>(where));
+        fasim::fault("Mmad: bias lies in memory %d, wanted the bias table (C2) or L0C (CO1)",
+                     static_cast<int>(where));
     }
     mad(dst.GetPhyAddr(), fm.GetPhyAddr(), filter.GetPhyAddr(), fasim::raw(bias.GetPhyAddr()), p.m, p.k, p.n,
         p.unitFlag, p.kDirectionAlign, where == FASIM_BT, p.cmatrixInitVal);
@@ -166,8 +171,8 @@ void Fixpipe(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const Fixpip
     if constexpr (nz2nd) SetFixpipeNz2ndFlag(p.ndNum, p.srcNdStride, p.dstNdStride);
     if (p.quantPre == DEQF16 || p.quantPre == QF322B8_PRE || p.quantPre == REQ8) set_quant_pre(p.deqScalar);
     PipeBarrier<PIPE_FIX>();
-    copy_matrix_cc_to_gm(dst.GetPhyAddr(0), src.GetPhyAddr(), 0, p.nSize, p.mSize, p.dstStride, p.srcStride, p.unitFlag,
-                         p.quantPre, static_cast<uint8_t>(p.reluEn), p.isChannelSplit, nz2nd);
+    copy_matrix_cc_to_gm(dst.GetPhyAddr(0), src.GetPhyAddr(), 0, p.nSize, p.mSize, p.dstStride, p.srcStride,
+                         p.unitFlag, p.quantPre, static_cast<uint8_t>(p.reluEn), p.isChannelSplit, nz2nd);
 }
 
 template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>

@@ -24,4 +24,5 @@ struct bfloat16_t {
 };
 
 static_assert(sizeof(half) == 2 && std::is_trivially_copyable_v<half>, "half is 16 bits of storage");
-static_assert(sizeof(bfloat16_t) == 2 && std::is_trivially_copyable_v<bfloat16_t>, "bfloat16_t is 16 bits of storage");
+static_assert(sizeof(bfloat16_t) == 2 && std::is_trivially_copyable_v<bfloat16_t>,
+              "bfloat16_t is 16 bits of storage");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Conversions between float and the bits of half and bfloat16_t, for scalar code; tensors are converted by the machine.
+// Conversions between float and the bits of half and bfloat16_t, for scalar code; tensors are converted by
+// the machine.
 #pragma once
 #include <cstdint>
 #include <cstring>

@@ -55,7 +55,9 @@ inline void set_vector_mask(uint64_t high, uint64_t low) {
 }
 
 inline void set_deqscale(half scale) { fasim::issue(fasim::Op::set_deqscale, FASIM_F16, FASIM_NONE, scale); }
-inline void set_deqscale(uint64_t config) { fasim::issue(fasim::Op::set_deqscale, FASIM_U64, FASIM_NONE, config); }
+inline void set_deqscale(uint64_t config) {
+    fasim::issue(fasim::Op::set_deqscale, FASIM_U64, FASIM_NONE, config);
+}
 
 inline void dcci(__gm__ void* dst, uint64_t entire) {
     fasim::issue(fasim::Op::dcci, FASIM_NONE, FASIM_NONE, dst, entire);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Vector intrinsics (dav-c220.md 3.7 to 3.9). Names and operand order are CANN's; `elem` is the type of the source
-// operand, or of the moved data where the source is a list of offsets.
+// Vector intrinsics (dav-c220.md 3.7 to 3.9). Names and operand order are CANN's; `elem` is the type of the
+// source operand, or of the moved data where the source is a list of offsets.
 #pragma once
 #include "issue.h"
 
-#define FASIM_BINARY(name)                                                                                     \
-    template <class D, class S>                                                                                \
-    void name(__ubuf__ D* dst, __ubuf__ S* src0, __ubuf__ S* src1, uint8_t repeat, uint8_t dst_blk,            \
-              uint8_t src0_blk, uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep) {       \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src0,      \
-                       src1, repeat, dst_blk, src0_blk, src1_blk, dst_rep, src0_rep, src1_rep);                \
+#define FASIM_BINARY(name)                                                                                \
+    template <class D, class S>                                                                           \
+    void name(__ubuf__ D* dst, __ubuf__ S* src0, __ubuf__ S* src1, uint8_t repeat, uint8_t dst_blk,       \
+              uint8_t src0_blk, uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep) {  \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src0, \
+                       src1, repeat, dst_blk, src0_blk, src1_blk, dst_rep, src0_rep, src1_rep);           \
     }
 FASIM_BINARY(vadd)
 FASIM_BINARY(vsub)
@@ -33,12 +33,12 @@ FASIM_BINARY(vcmpv_ne)
 #undef FASIM_BINARY
 
 // V is the scalar's type: the element type, or the shift distance.
-#define FASIM_SCALAR(name)                                                                                     \
-    template <class D, class S, class V>                                                                       \
-    void name(__ubuf__ D* dst, __ubuf__ S* src, V scalar, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk,  \
-              uint8_t dst_rep, uint8_t src_rep) {                                                              \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src,       \
-                       scalar, repeat, dst_blk, src_blk, dst_rep, src_rep);                                    \
+#define FASIM_SCALAR(name)                                                                               \
+    template <class D, class S, class V>                                                                 \
+    void name(__ubuf__ D* dst, __ubuf__ S* src, V scalar, uint8_t repeat, uint16_t dst_blk,              \
+              uint16_t src_blk, uint8_t dst_rep, uint8_t src_rep) {                                      \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src, \
+                       scalar, repeat, dst_blk, src_blk, dst_rep, src_rep);                              \
     }
 FASIM_SCALAR(vadds)
 FASIM_SCALAR(vmuls)
@@ -58,16 +58,16 @@ FASIM_SCALAR(vcmpvs_ne)
 template <class T, class V>
 void vshr(__ubuf__ T* dst, __ubuf__ T* src, V distance, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk,
           uint16_t dst_rep, uint16_t src_rep, bool round) {
-    fasim::issue(fasim::Op::vshr, fasim::elem_of<T>(), FASIM_NONE, dst, src, distance, repeat, dst_blk, src_blk,
-                 dst_rep, src_rep, round);
+    fasim::issue(fasim::Op::vshr, fasim::elem_of<T>(), FASIM_NONE, dst, src, distance, repeat, dst_blk,
+                 src_blk, dst_rep, src_rep, round);
 }
 
-#define FASIM_UNARY(name)                                                                                      \
-    template <class D, class S>                                                                                \
-    void name(__ubuf__ D* dst, __ubuf__ S* src, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk,            \
-              uint8_t dst_rep, uint8_t src_rep) {                                                              \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src,       \
-                       repeat, dst_blk, src_blk, dst_rep, src_rep);                                            \
+#define FASIM_UNARY(name)                                                                                \
+    template <class D, class S>                                                                          \
+    void name(__ubuf__ D* dst, __ubuf__ S* src, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk,      \
+              uint8_t dst_rep, uint8_t src_rep) {                                                        \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<S>(), ::fasim::elem_dst_of<D, S>(), dst, src, \
+                       repeat, dst_blk, src_blk, dst_rep, src_rep);                                      \
     }
 FASIM_UNARY(vexp)
 FASIM_UNARY(vln)
@@ -82,15 +82,15 @@ FASIM_UNARY(vnot)
 template <class T>
 void vector_dup(__ubuf__ T* dst, T value, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk, uint8_t dst_rep,
                 uint8_t src_rep) {
-    fasim::issue(fasim::Op::vector_dup, fasim::elem_of<T>(), FASIM_NONE, dst, value, repeat, dst_blk, src_blk, dst_rep,
-                 src_rep);
+    fasim::issue(fasim::Op::vector_dup, fasim::elem_of<T>(), FASIM_NONE, dst, value, repeat, dst_blk, src_blk,
+                 dst_rep, src_rep);
 }
 
 template <class T>
-void vcopy(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk, uint16_t dst_rep,
-           uint16_t src_rep) {
-    fasim::issue(fasim::Op::vcopy, fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_blk, src_blk, dst_rep,
-                 src_rep);
+void vcopy(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk,
+           uint16_t dst_rep, uint16_t src_rep) {
+    fasim::issue(fasim::Op::vcopy, fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_blk, src_blk,
+                 dst_rep, src_rep);
 }
 
 template <class T>
@@ -106,14 +106,15 @@ void vgather(__ubuf__ T* dst, __ubuf__ uint32_t* offsets, uint32_t base, uint16_
 template <class T>
 void vgatherb(__ubuf__ T* dst, __ubuf__ uint32_t* offsets, uint32_t base, uint16_t dst_rep, uint8_t dst_blk,
               uint8_t repeat) {
-    fasim::issue(fasim::Op::vgatherb, fasim::elem_of<T>(), FASIM_NONE, dst, offsets, base, dst_rep, dst_blk, repeat);
+    fasim::issue(fasim::Op::vgatherb, fasim::elem_of<T>(), FASIM_NONE, dst, offsets, base, dst_rep, dst_blk,
+                 repeat);
 }
 
 template <class T>
-void vreducev2(__ubuf__ T* dst, __ubuf__ T* src0, __ubuf__ T* src1, uint16_t repeat, uint8_t src0_blk, uint8_t pattern,
-               uint16_t src0_rep, uint8_t src1_rep) {
-    fasim::issue(fasim::Op::vreducev2, fasim::elem_of<T>(), FASIM_NONE, dst, src0, src1, repeat, src0_blk, pattern,
-                 src0_rep, src1_rep);
+void vreducev2(__ubuf__ T* dst, __ubuf__ T* src0, __ubuf__ T* src1, uint16_t repeat, uint8_t src0_blk,
+               uint8_t pattern, uint16_t src0_rep, uint8_t src1_rep) {
+    fasim::issue(fasim::Op::vreducev2, fasim::elem_of<T>(), FASIM_NONE, dst, src0, src1, repeat, src0_blk,
+                 pattern, src0_rep, src1_rep);
 }
 
 inline void vtranspose(__ubuf__ uint16_t* dst, __ubuf__ uint16_t* src) {
@@ -121,28 +122,29 @@ inline void vtranspose(__ubuf__ uint16_t* dst, __ubuf__ uint16_t* src) {
 }
 
 template <class T>
-void vcadd(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_rep, uint16_t src_blk, uint16_t src_rep,
-           bool mode) {
-    fasim::issue(fasim::Op::vcadd, fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_rep, src_blk, src_rep, mode);
+void vcadd(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_rep, uint16_t src_blk,
+           uint16_t src_rep, bool mode) {
+    fasim::issue(fasim::Op::vcadd, fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_rep, src_blk,
+                 src_rep, mode);
 }
 
-#define FASIM_REDUCE_ORDER(name)                                                                            \
-    template <class T>                                                                                      \
-    void name(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_rep, uint16_t src_blk,         \
-              uint16_t src_rep, Order_t order) {                                                            \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_rep,     \
-                       src_blk, src_rep, order);                                                            \
+#define FASIM_REDUCE_ORDER(name)                                                                        \
+    template <class T>                                                                                  \
+    void name(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_rep, uint16_t src_blk,     \
+              uint16_t src_rep, Order_t order) {                                                        \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_rep, \
+                       src_blk, src_rep, order);                                                        \
     }
 FASIM_REDUCE_ORDER(vcmax)
 FASIM_REDUCE_ORDER(vcmin)
 #undef FASIM_REDUCE_ORDER
 
-#define FASIM_REDUCE(name)                                                                                  \
-    template <class T>                                                                                      \
-    void name(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_rep, uint16_t src_blk,         \
-              uint16_t src_rep) {                                                                           \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_rep,     \
-                       src_blk, src_rep);                                                                   \
+#define FASIM_REDUCE(name)                                                                              \
+    template <class T>                                                                                  \
+    void name(__ubuf__ T* dst, __ubuf__ T* src, uint8_t repeat, uint16_t dst_rep, uint16_t src_blk,     \
+              uint16_t src_rep) {                                                                       \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<T>(), FASIM_NONE, dst, src, repeat, dst_rep, \
+                       src_blk, src_rep);                                                               \
     }
 FASIM_REDUCE(vcgadd)
 FASIM_REDUCE(vcgmax)
@@ -150,12 +152,12 @@ FASIM_REDUCE(vcgmin)
 FASIM_REDUCE(vcpadd)
 #undef FASIM_REDUCE
 
-#define FASIM_COMPARE_TO_REGISTER(name)                                                                     \
-    template <class T>                                                                                      \
-    void name(__ubuf__ T* src0, __ubuf__ T* src1, uint8_t repeat, uint8_t dst_blk, uint8_t src0_blk,        \
-              uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep) {                      \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<T>(), FASIM_NONE, src0, src1, repeat, dst_blk,   \
-                       src0_blk, src1_blk, dst_rep, src0_rep, src1_rep);                                    \
+#define FASIM_COMPARE_TO_REGISTER(name)                                                                   \
+    template <class T>                                                                                    \
+    void name(__ubuf__ T* src0, __ubuf__ T* src1, uint8_t repeat, uint8_t dst_blk, uint8_t src0_blk,      \
+              uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep) {                    \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<T>(), FASIM_NONE, src0, src1, repeat, dst_blk, \
+                       src0_blk, src1_blk, dst_rep, src0_rep, src1_rep);                                  \
     }
 FASIM_COMPARE_TO_REGISTER(vcmp_lt)
 FASIM_COMPARE_TO_REGISTER(vcmp_gt)
@@ -174,15 +176,16 @@ inline void get_cmpmask(__ubuf__ void* dst) {
 
 // src1 is a second operand, or the selection bits in mode 1.
 template <class T>
-void vsel(__ubuf__ T* dst, __ubuf__ T* src0, __ubuf__ void* src1, uint8_t repeat, uint8_t dst_blk, uint8_t src0_blk,
-          uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep) {
+void vsel(__ubuf__ T* dst, __ubuf__ T* src0, __ubuf__ void* src1, uint8_t repeat, uint8_t dst_blk,
+          uint8_t src0_blk, uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep) {
     fasim::issue(fasim::Op::vsel, fasim::elem_of<T>(), FASIM_NONE, dst, src0, src1, repeat, dst_blk, src0_blk,
                  src1_blk, dst_rep, src0_rep, src1_rep);
 }
 
 template <class T>
-void vsel(__ubuf__ T* dst, __ubuf__ T* src0, __ubuf__ void* src1, uint8_t repeat, uint8_t dst_blk, uint8_t src0_blk,
-          uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep, uint8_t mode) {
+void vsel(__ubuf__ T* dst, __ubuf__ T* src0, __ubuf__ void* src1, uint8_t repeat, uint8_t dst_blk,
+          uint8_t src0_blk, uint8_t src1_blk, uint8_t dst_rep, uint8_t src0_rep, uint8_t src1_rep,
+          uint8_t mode) {
     fasim::issue(fasim::Op::vsel, fasim::elem_of<T>(), FASIM_NONE, dst, src0, src1, repeat, dst_blk, src0_blk,
                  src1_blk, dst_rep, src0_rep, src1_rep, mode);
 }

@@ -29,8 +29,8 @@ struct Stop {};
 // Set by FasimImage::bind before the first launch.
 inline const FasimHooks* hooks = nullptr;
 
-// A core that already unwinds issues from destructors; throwing again would end the process. The machine answers every
-// hook of a stopped core at once, so nothing is lost.
+// A core that already unwinds issues from destructors; throwing again would end the process. The machine
+// answers every hook of a stopped core at once, so nothing is lost.
 inline void check(int32_t status) {
     if (status != 0 && std::uncaught_exceptions() == 0) throw Stop{};
 }
@@ -56,7 +56,8 @@ constexpr FasimElem elem_dst_of() {
     return elem_of<Dst>() == elem_of<Src>() ? FASIM_NONE : elem_of<Dst>();
 }
 
-// An operand as 64 bits: addresses as they are, integers sign- or zero-extended, floating point as its stored bits.
+// An operand as 64 bits: addresses as they are, integers sign- or zero-extended, floating point as its stored
+// bits.
 template <class T>
 uint64_t raw(T value) {
     if constexpr (std::is_pointer_v<T>) {
@@ -70,14 +71,16 @@ uint64_t raw(T value) {
     } else if constexpr (std::is_same_v<T, float>) {
         return float_bits(value);
     } else {
-        static_assert(std::is_integral_v<T>, "an operand is an address, an integer, an enumerator or a float");
+        static_assert(std::is_integral_v<T>,
+                      "an operand is an address, an integer, an enumerator or a float");
         return static_cast<uint64_t>(value);
     }
 }
 
 template <class... Args>
 void issue(Op op, FasimElem elem, FasimElem elem_dst, Args... args) {
-    static_assert(sizeof...(Args) <= FASIM_MAX_ARGS, "FASIM_MAX_ARGS is the longest operand list of dav-c220");
+    static_assert(sizeof...(Args) <= FASIM_MAX_ARGS,
+                  "FASIM_MAX_ARGS is the longest operand list of dav-c220");
     const FasimInstr instr{static_cast<uint16_t>(op), elem, elem_dst, sizeof...(Args), {raw(args)...}};
     check(hooks->issue(&instr));
 }

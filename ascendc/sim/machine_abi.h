@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// How a host build of a kernel talks to the machine (crates/dav-c220/src/machine/abi.rs holds the same structures).
+// How a host build of a kernel talks to the machine (crates/dav-c220/src/machine/abi.rs holds the same
+// structures).
 #pragma once
 #include <cstdint>
 
@@ -72,7 +73,8 @@ struct FasimKernel {
     const char* name;
     int32_t (*launch)(const uint64_t* slots, uint32_t num_slots);
     uint32_t num_args;
-    uint32_t kernel_type;  // crates/dav-c220/src/machine/abi.rs: KernelType (0 AIV only, 1 AIC only, 2 MIX 1:2, 3 MIX 1:1)
+    uint32_t kernel_type;  // crates/dav-c220/src/machine/abi.rs: KernelType (0 AIV only, 1 AIC only, 2 MIX
+                           // 1:2, 3 MIX 1:1)
 };
 
 struct FasimImage {

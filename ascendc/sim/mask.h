@@ -55,7 +55,8 @@ inline void end_count_mask_first() {
     set_mask_norm();
 }
 
-// The instructions take 8 bits of repeats. CANN's calls cut what they are given and so do less than they were asked for.
+// The instructions take 8 bits of repeats. CANN's calls cut what they are given and so do less than they were
+// asked for.
 inline uint8_t repeat_count(const char* call, int64_t repeats) {
     if (repeats < 0 || repeats > 255) {
         fault("%s: %lld repeats, wanted 0 to 255", call, static_cast<long long>(repeats));

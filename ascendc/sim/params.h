@@ -24,7 +24,8 @@ struct DataCopyParams {
 
 struct DataCopyExtParams {
     DataCopyExtParams() = default;
-    DataCopyExtParams(uint16_t count, uint32_t len, uint32_t srcStrideIn, uint32_t dstStrideIn, uint32_t rsvIn)
+    DataCopyExtParams(uint16_t count, uint32_t len, uint32_t srcStrideIn, uint32_t dstStrideIn,
+                      uint32_t rsvIn)
         : blockCount(count), blockLen(len), srcStride(srcStrideIn), dstStride(dstStrideIn), rsv(rsvIn) {}
 
     uint16_t blockCount = 1;
@@ -60,7 +61,8 @@ struct DataCopyPadExtParams {
 struct Nd2NzParams {
     Nd2NzParams() = default;
     Nd2NzParams(uint16_t ndNumIn, uint16_t nValueIn, uint16_t dValueIn, uint16_t srcNdMatrixStrideIn,
-                uint16_t srcDValueIn, uint16_t dstNzC0StrideIn, uint16_t dstNzNStrideIn, uint16_t dstNzMatrixStrideIn)
+                uint16_t srcDValueIn, uint16_t dstNzC0StrideIn, uint16_t dstNzNStrideIn,
+                uint16_t dstNzMatrixStrideIn)
         : ndNum(ndNumIn),
           nValue(nValueIn),
           dValue(dValueIn),
@@ -110,7 +112,10 @@ struct DataCopyCO12DstParams {
 struct CopyRepeatParams {
     CopyRepeatParams() = default;
     CopyRepeatParams(uint16_t dstStrideIn, uint16_t srcStrideIn, uint16_t dstRepeat, uint16_t srcRepeat)
-        : dstStride(dstStrideIn), srcStride(srcStrideIn), dstRepeatSize(dstRepeat), srcRepeatSize(srcRepeat) {}
+        : dstStride(dstStrideIn),
+          srcStride(srcStrideIn),
+          dstRepeatSize(dstRepeat),
+          srcRepeatSize(srcRepeat) {}
 
     uint16_t dstStride = 0;
     uint16_t srcStride = 0;
@@ -165,8 +170,8 @@ struct LoadData3DParamsV2 {
     LoadData3DParamsV2(const uint8_t padListIn[4], uint16_t l1HIn, uint16_t l1WIn, uint16_t channelSizeIn,
                        uint16_t kExtensionIn, uint16_t mExtensionIn, uint16_t kStartPtIn, uint16_t mStartPtIn,
                        uint8_t strideWIn, uint8_t strideHIn, uint8_t filterWIn, uint8_t filterHIn,
-                       uint8_t dilationFilterWIn, uint8_t dilationFilterHIn, bool enTransposeIn, bool enSmallKIn,
-                       T padValueIn, bool filterSizeWIn = false, bool filterSizeHIn = false,
+                       uint8_t dilationFilterWIn, uint8_t dilationFilterHIn, bool enTransposeIn,
+                       bool enSmallKIn, T padValueIn, bool filterSizeWIn = false, bool filterSizeHIn = false,
                        bool fMatrixCtrlIn = false)
         : padList{padListIn[0], padListIn[1], padListIn[2], padListIn[3]},
           l1H(l1HIn),
@@ -212,7 +217,8 @@ struct LoadData3DParamsV2 {
 };
 
 struct IsResetLoad3dConfig {
-    constexpr IsResetLoad3dConfig(bool fmatrix, bool padding) : isSetFMatrix(fmatrix), isSetPadding(padding) {}
+    constexpr IsResetLoad3dConfig(bool fmatrix, bool padding)
+        : isSetFMatrix(fmatrix), isSetPadding(padding) {}
     bool isSetFMatrix = true;
     bool isSetPadding = true;
 };
@@ -242,7 +248,12 @@ struct MmadParams {
           enWinogradB(enWinogradBIn) {}
     MmadParams(uint16_t mIn, uint16_t nIn, uint16_t kIn, uint8_t unitFlagIn, bool cmatrixSourceIn,
                bool cmatrixInitValIn)
-        : m(mIn), n(nIn), k(kIn), unitFlag(unitFlagIn), cmatrixSource(cmatrixSourceIn), cmatrixInitVal(cmatrixInitValIn) {}
+        : m(mIn),
+          n(nIn),
+          k(kIn),
+          unitFlag(unitFlagIn),
+          cmatrixSource(cmatrixSourceIn),
+          cmatrixInitVal(cmatrixInitValIn) {}
 
     uint16_t m = 0;
     uint16_t n = 0;
@@ -266,11 +277,13 @@ constexpr FixpipeConfig CFG_ROW_MAJOR = {CO2Layout::ROW_MAJOR};
 
 struct FixpipeParamsV220 {
     FixpipeParamsV220() = default;
-    FixpipeParamsV220(uint16_t nSizeIn, uint16_t mSizeIn, uint16_t srcStrideIn, uint32_t dstStrideIn, bool reluEnIn)
+    FixpipeParamsV220(uint16_t nSizeIn, uint16_t mSizeIn, uint16_t srcStrideIn, uint32_t dstStrideIn,
+                      bool reluEnIn)
         : nSize(nSizeIn), mSize(mSizeIn), srcStride(srcStrideIn), dstStride(dstStrideIn), reluEn(reluEnIn) {}
-    FixpipeParamsV220(uint16_t nSizeIn, uint16_t mSizeIn, uint16_t srcStrideIn, uint32_t dstStrideIn, bool reluEnIn,
-                      QuantMode_t quantPreIn, int64_t deqScalarIn, uint16_t ndNumIn, uint16_t srcNdStrideIn,
-                      uint16_t dstNdStrideIn, uint8_t unitFlagIn, bool isChannelSplitIn = false)
+    FixpipeParamsV220(uint16_t nSizeIn, uint16_t mSizeIn, uint16_t srcStrideIn, uint32_t dstStrideIn,
+                      bool reluEnIn, QuantMode_t quantPreIn, int64_t deqScalarIn, uint16_t ndNumIn,
+                      uint16_t srcNdStrideIn, uint16_t dstNdStrideIn, uint8_t unitFlagIn,
+                      bool isChannelSplitIn = false)
         : nSize(nSizeIn),
           mSize(mSizeIn),
           srcStride(srcStrideIn),
@@ -361,7 +374,10 @@ struct GatherRepeatParams {
 struct GatherMaskParams {
     GatherMaskParams() = default;
     GatherMaskParams(uint8_t src0Blk, uint16_t repeat, uint16_t src0Rep, uint8_t src1Rep)
-        : src0BlockStride(src0Blk), repeatTimes(repeat), src0RepeatStride(src0Rep), src1RepeatStride(src1Rep) {}
+        : src0BlockStride(src0Blk),
+          repeatTimes(repeat),
+          src0RepeatStride(src0Rep),
+          src1RepeatStride(src1Rep) {}
 
     uint8_t src0BlockStride = 1;
     uint16_t repeatTimes = 0;
@@ -372,7 +388,11 @@ struct GatherMaskParams {
 struct TransDataTo5HDParams {
     TransDataTo5HDParams() = default;
     TransDataTo5HDParams(bool dstHigh, bool srcHigh, uint8_t repeat, uint16_t dstRep, uint16_t srcRep)
-        : dstHighHalf(dstHigh), srcHighHalf(srcHigh), repeatTimes(repeat), dstRepStride(dstRep), srcRepStride(srcRep) {}
+        : dstHighHalf(dstHigh),
+          srcHighHalf(srcHigh),
+          repeatTimes(repeat),
+          dstRepStride(dstRep),
+          srcRepStride(srcRep) {}
 
     bool dstHighHalf = false;
     bool srcHighHalf = false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// TPipe: buffers and event ids of one core (dav-c220.md 4.2). All state is in the object, because several cores run as
-// coroutines of one thread; only the pointer to it is found by core.
+// TPipe: buffers and event ids of one core (dav-c220.md 4.2). All state is in the object, because several
+// cores run as coroutines of one thread; only the pointer to it is found by core.
 #pragma once
 #include "sync.h"
 
@@ -19,8 +19,8 @@ class TBuf;
 
 namespace fasim {
 
-// Bytes that buffers may take, in the order of FasimSpace. dav-c220.md 1.2; UB and L1 without the last 256 bytes, which
-// belong to the framework.
+// Bytes that buffers may take, in the order of FasimSpace. dav-c220.md 1.2; UB and L1 without the last 256
+// bytes, which belong to the framework.
 constexpr uint32_t kPoolBytes[] = {0, 196608 - 256, 524288 - 256, 65536, 65536, 131072, 1024, 2048};
 constexpr const char* kPoolNames[] = {"GM", "UB", "L1", "L0A", "L0B", "L0C", "BT", "FB"};
 constexpr uint32_t kPools = 8;
@@ -74,7 +74,7 @@ inline void bind(const FasimHooks* table) { hooks = table; }
 namespace AscendC {
 
 class TPipe {
-   public:
+  public:
     TPipe() { Init(); }
     TPipe(const TPipe&) = delete;
     TPipe& operator=(const TPipe&) = delete;
@@ -89,14 +89,16 @@ class TPipe {
     }
 
     void Init() {
-        if (fasim::find_pipe() != nullptr) fasim::fault("TPipe::Init: this core already has a TPipe; Destroy it first");
+        if (fasim::find_pipe() != nullptr)
+            fasim::fault("TPipe::Init: this core already has a TPipe; Destroy it first");
         core_ = fasim::this_core();
         fasim::pipe_entry(core_) = {core_, this};
         alive_ = true;
         reset_core_state();
         reset_pools();
         if ASCEND_IS_AIC {
-            for (int32_t i = 0; i < kCubeEvents; ++i) SetFlag<HardEvent::M_MTE1>(AllocEventID<HardEvent::M_MTE1>());
+            for (int32_t i = 0; i < kCubeEvents; ++i)
+                SetFlag<HardEvent::M_MTE1>(AllocEventID<HardEvent::M_MTE1>());
         }
     }
 
@@ -116,7 +118,8 @@ class TPipe {
         drain_free_events();
         reset_core_state();
         reset_pools();
-        if ASCEND_IS_AIC events_[static_cast<size_t>(HardEvent::M_MTE1)] = (1u << kCubeEvents) - 1;
+        if ASCEND_IS_AIC
+            events_[static_cast<size_t>(HardEvent::M_MTE1)] = (1u << kCubeEvents) - 1;
     }
 
     template <TPosition src, TPosition dst, int32_t depth, auto mask>
@@ -168,7 +171,7 @@ class TPipe {
         check_select_tail();
     }
 
-   private:
+  private:
     static constexpr int32_t kCubeEvents = 3;
 
     // CANN also clears the boundary register of Load3D (set_l1_3d_size 0), its value at kernel entry.
@@ -210,8 +213,9 @@ class TPipe {
     void check_select_tail() {
         const uint32_t used = used_[FASIM_UB];
         if (select_tail_ && used > fasim::kSelectTailOffset) {
-            fasim::fault("Select in mode 1 or 2 keeps an operand in UB[%u..), but TPipe has given out UB[0..%u)",
-                         fasim::kSelectTailOffset, used);
+            fasim::fault(
+                "Select in mode 1 or 2 keeps an operand in UB[%u..), but TPipe has given out UB[0..%u)",
+                fasim::kSelectTailOffset, used);
         }
     }
 
@@ -221,17 +225,17 @@ class TPipe {
         const uint32_t bytes = DivCeil(len, unit) * unit;
         const uint64_t end = uint64_t{used_[space]} + uint64_t{num} * bytes;
         if (num == 0 || len == 0) {
-            fasim::fault("TPipe::InitBuffer of a %s: %u buffers of %u bytes, wanted at least one of one byte", what, num,
-                         len);
+            fasim::fault("TPipe::InitBuffer of a %s: %u buffers of %u bytes, wanted at least one of one byte",
+                         what, num, len);
         }
         if (end > fasim::kPoolBytes[space]) {
-            fasim::fault("TPipe::InitBuffer of a %s: %u buffers of %u bytes end at %s[%llu], capacity is %u", what, num,
-                         bytes, fasim::kPoolNames[space], static_cast<unsigned long long>(end),
+            fasim::fault("TPipe::InitBuffer of a %s: %u buffers of %u bytes end at %s[%llu], capacity is %u",
+                         what, num, bytes, fasim::kPoolNames[space], static_cast<unsigned long long>(end),
                          fasim::kPoolBytes[space]);
         }
         if (num_buffers_ + num > fasim::kMaxBuffers) {
-            fasim::fault("TPipe::InitBuffer of a %s: %u buffers, a TPipe holds at most %u", what, num_buffers_ + num,
-                         fasim::kMaxBuffers);
+            fasim::fault("TPipe::InitBuffer of a %s: %u buffers, a TPipe holds at most %u", what,
+                         num_buffers_ + num, fasim::kMaxBuffers);
         }
         fasim::Buffer* const first = &buffers_[num_buffers_];
         for (uint32_t i = 0; i < num; ++i) {

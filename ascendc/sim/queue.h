@@ -60,13 +60,15 @@ namespace AscendC {
 
 template <TPosition src, TPosition dst, int32_t depth, auto mask = 0>
 class TQueBind {
-   public:
+  public:
     static constexpr TPosition srcPosition = src;
     static constexpr TPosition dstPosition = dst;
     static constexpr int32_t queDepth = depth;
     static constexpr bool isTQue = true;
-    static constexpr HardEvent enQueEvt = fasim::queue_event(fasim::space_of(src), fasim::space_of(dst), true);
-    static constexpr HardEvent freeBufEvt = fasim::queue_event(fasim::space_of(src), fasim::space_of(dst), false);
+    static constexpr HardEvent enQueEvt =
+        fasim::queue_event(fasim::space_of(src), fasim::space_of(dst), true);
+    static constexpr HardEvent freeBufEvt =
+        fasim::queue_event(fasim::space_of(src), fasim::space_of(dst), false);
     static_assert(enQueEvt != HardEvent::MAX, "TQueBind: dav-c220 has no data path between these positions");
     // Where the buffers lie: the on-chip side; of two on-chip sides the later one, of L0C the L0C.
     static constexpr TPosition bufferPosition =
@@ -94,7 +96,8 @@ class TQueBind {
             fasim::fault("TQue::EnQue: the tensor is not allocated from this queue, or already enqueued");
         }
         if constexpr (depth != 0) {
-            if (queued_ == depth) fasim::fault("TQue::EnQue: the queue holds %d tensors, its depth is %d", queued_, depth);
+            if (queued_ == depth)
+                fasim::fault("TQue::EnQue: the queue holds %d tensors, its depth is %d", queued_, depth);
             order_[(head_ + queued_) % depth] = &buffer;
             ++queued_;
             buffer.enque_id = pipe_->template AllocEventID<enQueEvt>();
@@ -125,7 +128,8 @@ class TQueBind {
     void DeQue(LocalTensor<T>& tensor) {
         static_assert(depth == 0, "DeQue(tensor): only a queue of depth 0 dequeues in place");
         fasim::Buffer& buffer = buffer_of(tensor.GetBufferHandle(), "DeQue");
-        if (buffer.state != fasim::BufferState::kEnqueued) fasim::fault("TQue::DeQue: the tensor is not enqueued");
+        if (buffer.state != fasim::BufferState::kEnqueued)
+            fasim::fault("TQue::DeQue: the tensor is not enqueued");
         buffer.state = fasim::BufferState::kDequeued;
         WaitFlag<enQueEvt>(buffer.enque_id);
     }
@@ -133,7 +137,8 @@ class TQueBind {
     template <typename T>
     void FreeTensor(LocalTensor<T>& tensor) {
         fasim::Buffer& buffer = buffer_of(tensor.GetBufferHandle(), "FreeTensor");
-        if (buffer.state == fasim::BufferState::kFree) fasim::fault("TQue::FreeTensor: the tensor is already free");
+        if (buffer.state == fasim::BufferState::kFree)
+            fasim::fault("TQue::FreeTensor: the tensor is already free");
         if constexpr (depth != 0) {
             buffer.free_id = pipe_->template AllocEventID<freeBufEvt>();
         }
@@ -151,7 +156,7 @@ class TQueBind {
         return false;
     }
 
-   private:
+  private:
     friend class TPipe;
     static constexpr int32_t kSlots = depth == 0 ? 1 : depth;
 
@@ -172,7 +177,8 @@ class TQueBind {
             }
             return buffer;
         }
-        fasim::fault("TQue::AllocTensor: none of %u buffers is free; InitBuffer or FreeTensor comes first", num_);
+        fasim::fault("TQue::AllocTensor: none of %u buffers is free; InitBuffer or FreeTensor comes first",
+                     num_);
         throw fasim::Stop{};
     }
 
@@ -188,8 +194,8 @@ class TQueBind {
     template <typename T>
     LocalTensor<T> tensor_of(fasim::Buffer& buffer) {
         LocalTensor<T> tensor;
-        tensor.SetAddr({static_cast<uint8_t>(bufferPosition), reinterpret_cast<TBufHandle>(&buffer), buffer.bytes,
-                        buffer.address});
+        tensor.SetAddr({static_cast<uint8_t>(bufferPosition), reinterpret_cast<TBufHandle>(&buffer),
+                        buffer.bytes, buffer.address});
         return tensor;
     }
 
@@ -208,7 +214,7 @@ class TQue : public TQueBind<fasim::queue_src(pos), fasim::queue_dst(pos), depth
 // One buffer without any synchronisation.
 template <TPosition pos = TPosition::LCM>
 class TBuf {
-   public:
+  public:
     ~TBuf() noexcept(false) {}
 
     template <typename T>
@@ -225,8 +231,8 @@ class TBuf {
     LocalTensor<T> GetWithOffset(uint32_t size, uint32_t bufOffset) {
         const uint64_t end = uint64_t{bufOffset} + uint64_t{size} * sizeof(T);
         if (end > bytes_) {
-            fasim::fault("TBuf: %u elements of %zu bytes at offset %u end at %llu, the buffer has %u bytes", size,
-                         sizeof(T), bufOffset, static_cast<unsigned long long>(end), bytes_);
+            fasim::fault("TBuf: %u elements of %zu bytes at offset %u end at %llu, the buffer has %u bytes",
+                         size, sizeof(T), bufOffset, static_cast<unsigned long long>(end), bytes_);
         }
         LocalTensor<T> tensor;
         tensor.SetAddr({static_cast<uint8_t>(pos), nullptr, size * static_cast<uint32_t>(sizeof(T)),
@@ -236,7 +242,7 @@ class TBuf {
 
     uint32_t GetBufLen() const { return bytes_; }
 
-   private:
+  private:
     friend class TPipe;
     uint32_t address_ = 0;
     uint32_t bytes_ = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Registration of kernels in an image: a launch function that unpacks 8-byte slots into the kernel's parameters.
+// Registration of kernels in an image: a launch function that unpacks 8-byte slots into the kernel's
+// parameters.
 #pragma once
 #include <iterator>
 #include <tuple>
@@ -22,7 +23,8 @@ constexpr uint32_t slots_of = static_cast<uint32_t>((sizeof(P) + 7) / 8);
 // Parameters lie in consecutive slots; a structure passed by value takes as many as its bytes need.
 template <class P>
 P take(const uint64_t* slots, uint32_t& next) {
-    static_assert(std::is_trivially_copyable_v<P>, "a kernel parameter is a pointer, a number or a plain structure");
+    static_assert(std::is_trivially_copyable_v<P>,
+                  "a kernel parameter is a pointer, a number or a plain structure");
     P value;
     std::memcpy(&value, slots + next, sizeof value);
     next += slots_of<P>;
@@ -76,14 +78,19 @@ constexpr const char* kOpNames[] = {
 
 template <size_t count>
 constexpr FasimImage image(const FasimKernel (&kernels)[count]) {
-    return {FASIM_ABI_VERSION, static_cast<uint32_t>(std::size(kOpNames)), kOpNames, static_cast<uint32_t>(count), 0,
-            kernels,           &bind};
+    return {FASIM_ABI_VERSION,
+            static_cast<uint32_t>(std::size(kOpNames)),
+            kOpNames,
+            static_cast<uint32_t>(count),
+            0,
+            kernels,
+            &bind};
 }
 
 }  // namespace fasim
 
 // The one symbol of an image. `kernels` is an array of FasimKernel.
-#define FASIM_EXPORT_IMAGE(kernels)                                                          \
+#define FASIM_EXPORT_IMAGE(kernels)                                                         \
     extern "C" __attribute__((visibility("default"))) const FasimImage* fasim_image(void) { \
         static const FasimImage the_image = ::fasim::image(kernels);                        \
         return &the_image;                                                                  \

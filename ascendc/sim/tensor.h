@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// LocalTensor and GlobalTensor: a position, an address and a length. An on-chip address is a tag and an offset
-// (machine_abi.h); nothing here dereferences one, elements travel through the machine's scalar hooks.
+// LocalTensor and GlobalTensor: a position, an address and a length. An on-chip address is a tag and an
+// offset (machine_abi.h); nothing here dereferences one, elements travel through the machine's scalar hooks.
 #pragma once
 #include "intrinsics_scalar.h"
 
@@ -89,7 +89,7 @@ namespace AscendC {
 
 template <typename T>
 class LocalTensor {
-   public:
+  public:
     using PrimType = T;
 
     LocalTensor() = default;
@@ -137,15 +137,16 @@ class LocalTensor {
     TBuffAddr address_;
     ShapeInfo shapeInfo_;
 
-   private:
+  private:
     uint64_t address_of(uint32_t index) const {
-        return fasim::local_address(address_.logicPos, uint64_t{address_.bufferAddr} + uint64_t{index} * sizeof(T));
+        return fasim::local_address(address_.logicPos,
+                                    uint64_t{address_.bufferAddr} + uint64_t{index} * sizeof(T));
     }
 };
 
 template <typename T>
 class GlobalTensor {
-   public:
+  public:
     using PrimType = T;
 
     void SetGlobalBuffer(__gm__ T* buffer) {
@@ -172,7 +173,8 @@ class GlobalTensor {
     void SetShapeInfo(const ShapeInfo& shapeInfo) { shapeInfo_ = shapeInfo; }
     ShapeInfo GetShapeInfo() const { return shapeInfo_; }
 
-    // The L2 hint changes where lines are kept, not what is read; the machine does not time L2 allocation yet.
+    // The L2 hint changes where lines are kept, not what is read; the machine does not time L2 allocation
+    // yet.
     template <CacheRwMode rwMode = CacheRwMode::RW>
     void SetL2CacheHint(CacheMode mode) {
         cacheMode_ = mode;
@@ -183,10 +185,12 @@ class GlobalTensor {
     ShapeInfo shapeInfo_;
     CacheMode cacheMode_ = CacheMode::CACHE_MODE_NORMAL;
 
-   private:
-    // In integers: arithmetic on a null or foreign pointer is undefined in C++, a wrong GM address is the machine's to
-    // report.
-    uint64_t address_of(uint64_t index) const { return reinterpret_cast<uintptr_t>(address_) + index * sizeof(T); }
+  private:
+    // In integers: arithmetic on a null or foreign pointer is undefined in C++, a wrong GM address is the
+    // machine's to report.
+    uint64_t address_of(uint64_t index) const {
+        return reinterpret_cast<uintptr_t>(address_) + index * sizeof(T);
+    }
 };
 
 }  // namespace AscendC

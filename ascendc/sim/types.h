@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Address-space qualifiers, enumerations and constants of AscendC. Values: dav-c220.md 3.6, 3.8 to 3.10, 4.1, 7.1.
+// Address-space qualifiers, enumerations and constants of AscendC. Values: dav-c220.md 3.6, 3.8
+// to 3.10, 4.1, 7.1.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -110,7 +111,7 @@ enum class TPosition : uint8_t {
 using QuePosition = TPosition;
 
 // X(event, source pipe, destination pipe), in CANN's order.
-#define FASIM_HARD_EVENTS(X)          \
+#define FASIM_HARD_EVENTS(X)           \
     X(MTE2_MTE1, PIPE_MTE2, PIPE_MTE1) \
     X(MTE1_MTE2, PIPE_MTE1, PIPE_MTE2) \
     X(MTE1_M, PIPE_MTE1, PIPE_M)       \
@@ -166,7 +167,12 @@ enum class RoundMode : uint8_t {
 enum class CMPMODE : uint8_t { LT = 0, GT, EQ, LE, GE, NE };
 enum class SELMODE : uint8_t { VSEL_CMPMASK_SPR = 0, VSEL_TENSOR_SCALAR_MODE, VSEL_TENSOR_TENSOR_MODE };
 enum class MaskMode : uint8_t { NORMAL = 0, COUNTER };
-enum class ReduceOrder : uint8_t { ORDER_VALUE_INDEX = 0, ORDER_INDEX_VALUE, ORDER_ONLY_VALUE, ORDER_ONLY_INDEX };
+enum class ReduceOrder : uint8_t {
+    ORDER_VALUE_INDEX = 0,
+    ORDER_INDEX_VALUE,
+    ORDER_ONLY_VALUE,
+    ORDER_ONLY_INDEX
+};
 enum class CacheMode {
     CACHE_MODE_DISABLE = 0,
     CACHE_MODE_NORMAL = 1,

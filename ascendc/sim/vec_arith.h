@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Element-wise vector calls (dav-c220.md 3.7): two operands, one operand and a scalar, one operand. Each has a form with
-// a contiguous mask, one with mask bits, and one with an element count.
+// Element-wise vector calls (dav-c220.md 3.7): two operands, one operand and a scalar, one operand. Each has
+// a form with a contiguous mask, one with mask bits, and one with an element count.
 #pragma once
 #include "intrinsics_vector.h"
 #include "mask.h"
@@ -26,31 +26,31 @@ auto count_operand(const AscendC::LocalTensor<T>& tensor) {
 namespace AscendC {
 
 // FASIM_BINARY_CALL(call, intrinsic, message, element types...)
-#define FASIM_BINARY_CALL(Call, intrinsic, message, ...)                                                           \
-    template <typename T, bool isSetMask = true>                                                                   \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, uint64_t mask,    \
-              const uint8_t repeatTime, const BinaryRepeatParams& p) {                                             \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p.dstBlkStride,              \
-                  p.src0BlkStride, p.src1BlkStride, p.dstRepStride, p.src0RepStride, p.src1RepStride);             \
-    }                                                                                                              \
-    template <typename T, bool isSetMask = true>                                                                   \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, uint64_t mask[],  \
-              const uint8_t repeatTime, const BinaryRepeatParams& p) {                                             \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p.dstBlkStride,              \
-                  p.src0BlkStride, p.src1BlkStride, p.dstRepStride, p.src0RepStride, p.src1RepStride);             \
-    }                                                                                                              \
-    template <typename T>                                                                                          \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,                   \
-              const int32_t& count) {                                                                              \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::begin_count(count);                                                                                 \
-        intrinsic(fasim::count_operand(dst), fasim::count_operand(src0), fasim::count_operand(src1), 1, 1, 1, 1,   \
-                  8, 8, 8);                                                                                        \
-        fasim::end_count();                                                                                        \
+#define FASIM_BINARY_CALL(Call, intrinsic, message, ...)                                                   \
+    template <typename T, bool isSetMask = true>                                                           \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,           \
+              uint64_t mask, const uint8_t repeatTime, const BinaryRepeatParams& p) {                      \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                     \
+        fasim::apply_mask<T, isSetMask>(mask);                                                             \
+        intrinsic(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p.dstBlkStride,      \
+                  p.src0BlkStride, p.src1BlkStride, p.dstRepStride, p.src0RepStride, p.src1RepStride);     \
+    }                                                                                                      \
+    template <typename T, bool isSetMask = true>                                                           \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,           \
+              uint64_t mask[], const uint8_t repeatTime, const BinaryRepeatParams& p) {                    \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                     \
+        fasim::apply_mask<T, isSetMask>(mask);                                                             \
+        intrinsic(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p.dstBlkStride,      \
+                  p.src0BlkStride, p.src1BlkStride, p.dstRepStride, p.src0RepStride, p.src1RepStride);     \
+    }                                                                                                      \
+    template <typename T>                                                                                  \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,           \
+              const int32_t& count) {                                                                      \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                     \
+        fasim::begin_count(count);                                                                         \
+        intrinsic(fasim::count_operand(dst), fasim::count_operand(src0), fasim::count_operand(src1), 1, 1, \
+                  1, 1, 8, 8, 8);                                                                          \
+        fasim::end_count();                                                                                \
     }
 
 FASIM_BINARY_CALL(Add, vadd, "half, float, int16_t or int32_t", half, float, int16_t, int32_t)
@@ -76,8 +76,8 @@ void mul_add_dst(T* dst, U* src0, U* src1, uint8_t repeat, const AscendC::Binary
     static_assert((one_of<T, half, float> && std::is_same_v<T, U>) ||
                       (std::is_same_v<T, float> && std::is_same_v<U, half>),
                   "MulAddDst: half, float, or float from half");
-    vmla(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride, p.dstRepStride, p.src0RepStride,
-         p.src1RepStride);
+    vmla(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride, p.dstRepStride,
+         p.src0RepStride, p.src1RepStride);
 }
 
 }  // namespace fasim
@@ -85,15 +85,15 @@ void mul_add_dst(T* dst, U* src0, U* src1, uint8_t repeat, const AscendC::Binary
 namespace AscendC {
 
 template <typename T, typename U, bool isSetMask = true>
-void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, uint64_t mask,
-               const uint8_t repeatTime, const BinaryRepeatParams& p) {
+void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,
+               uint64_t mask, const uint8_t repeatTime, const BinaryRepeatParams& p) {
     fasim::apply_mask<T, isSetMask>(mask);
     fasim::mul_add_dst(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p);
 }
 
 template <typename T, typename U, bool isSetMask = true>
-void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, const uint64_t mask[],
-               const uint8_t repeatTime, const BinaryRepeatParams& p) {
+void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,
+               const uint64_t mask[], const uint8_t repeatTime, const BinaryRepeatParams& p) {
     fasim::apply_mask<T, isSetMask>(mask);
     fasim::mul_add_dst(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), repeatTime, p);
 }
@@ -103,7 +103,8 @@ void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const Loca
                const int32_t& count) {
     constexpr uint8_t src_rep = fasim::count_stride<U, T>();
     fasim::begin_count(count);
-    fasim::mul_add_dst(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), 1, {1, 1, 1, 8, src_rep, src_rep});
+    fasim::mul_add_dst(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), 1,
+                       {1, 1, 1, 8, src_rep, src_rep});
     fasim::end_count();
 }
 
@@ -121,29 +122,30 @@ void MulCast(const Args&...) {
     fasim::not_modelled("MulCast: vmulconv is not modelled; use Mul and Cast");
 }
 
-#define FASIM_SCALAR_CALL(Call, intrinsic, message, ...)                                                           \
-    template <typename T, bool isSetMask = true>                                                                   \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask,           \
-              const uint8_t repeatTime, const UnaryRepeatParams& p) {                                              \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), scalarValue, repeatTime, p.dstBlkStride, p.srcBlkStride,     \
-                  p.dstRepStride, p.srcRepStride);                                                                 \
-    }                                                                                                              \
-    template <typename T, bool isSetMask = true>                                                                   \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask[],         \
-              const uint8_t repeatTime, const UnaryRepeatParams& p) {                                              \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), scalarValue, repeatTime, p.dstBlkStride, p.srcBlkStride,     \
-                  p.dstRepStride, p.srcRepStride);                                                                 \
-    }                                                                                                              \
-    template <typename T, bool isSetMask = true>                                                                   \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, const int32_t& count) {  \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        if constexpr (isSetMask) fasim::begin_count(count);                                                        \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), scalarValue, 1, 1, 1, 8, 8);                                 \
-        if constexpr (isSetMask) fasim::end_count_mask_first();                                                    \
+#define FASIM_SCALAR_CALL(Call, intrinsic, message, ...)                                                   \
+    template <typename T, bool isSetMask = true>                                                           \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask,   \
+              const uint8_t repeatTime, const UnaryRepeatParams& p) {                                      \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                     \
+        fasim::apply_mask<T, isSetMask>(mask);                                                             \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), scalarValue, repeatTime, p.dstBlkStride,             \
+                  p.srcBlkStride, p.dstRepStride, p.srcRepStride);                                         \
+    }                                                                                                      \
+    template <typename T, bool isSetMask = true>                                                           \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, uint64_t mask[], \
+              const uint8_t repeatTime, const UnaryRepeatParams& p) {                                      \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                     \
+        fasim::apply_mask<T, isSetMask>(mask);                                                             \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), scalarValue, repeatTime, p.dstBlkStride,             \
+                  p.srcBlkStride, p.dstRepStride, p.srcRepStride);                                         \
+    }                                                                                                      \
+    template <typename T, bool isSetMask = true>                                                           \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue,                  \
+              const int32_t& count) {                                                                      \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                     \
+        if constexpr (isSetMask) fasim::begin_count(count);                                                \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), scalarValue, 1, 1, 1, 8, 8);                         \
+        if constexpr (isSetMask) fasim::end_count_mask_first();                                            \
     }
 
 FASIM_SCALAR_CALL(Adds, vadds, "half, float, int16_t or int32_t", half, float, int16_t, int32_t)
@@ -151,7 +153,8 @@ FASIM_SCALAR_CALL(Muls, vmuls, "half, float, int16_t or int32_t", half, float, i
 FASIM_SCALAR_CALL(Maxs, vmaxs, "half, float, int16_t or int32_t", half, float, int16_t, int32_t)
 FASIM_SCALAR_CALL(Mins, vmins, "half, float, int16_t or int32_t", half, float, int16_t, int32_t)
 FASIM_SCALAR_CALL(LeakyRelu, vlrelu, "half or float", half, float)
-FASIM_SCALAR_CALL(ShiftLeft, vshl, "int16_t, uint16_t, int32_t or uint32_t", int16_t, uint16_t, int32_t, uint32_t)
+FASIM_SCALAR_CALL(ShiftLeft, vshl, "int16_t, uint16_t, int32_t or uint32_t", int16_t, uint16_t, int32_t,
+                  uint32_t)
 #undef FASIM_SCALAR_CALL
 
 }  // namespace AscendC
@@ -159,7 +162,8 @@ FASIM_SCALAR_CALL(ShiftLeft, vshl, "int16_t, uint16_t, int32_t or uint32_t", int
 namespace fasim {
 
 template <class T>
-void shift_right(T* dst, T* src, T distance, uint8_t repeat, const AscendC::UnaryRepeatParams& p, bool round) {
+void shift_right(T* dst, T* src, T distance, uint8_t repeat, const AscendC::UnaryRepeatParams& p,
+                 bool round) {
     static_assert(one_of<T, int16_t, uint16_t, int32_t, uint32_t>,
                   "ShiftRight: elements are int16_t, uint16_t, int32_t or uint32_t");
     vshr(dst, src, distance, repeat, p.dstBlkStride, p.srcBlkStride, p.dstRepStride, p.srcRepStride, round);
@@ -192,7 +196,8 @@ void ShiftRight(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& s
 }
 
 template <typename T, bool isSetMask = true>
-void ShiftRight(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue, const int32_t& count) {
+void ShiftRight(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalarValue,
+                const int32_t& count) {
     if constexpr (isSetMask) fasim::begin_count(count);
     fasim::shift_right(dst.GetPhyAddr(), src.GetPhyAddr(), scalarValue, 1, {}, false);
     if constexpr (isSetMask) fasim::end_count_mask_first();
@@ -219,29 +224,29 @@ void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const U& scalarV
     fasim::end_count_mask_first();
 }
 
-#define FASIM_UNARY_CALL(Call, intrinsic, message, ...)                                                            \
-    template <typename T, bool isSetMask = true>                                                                   \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask, const uint8_t repeatTime,       \
-              const UnaryRepeatParams& p) {                                                                        \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), repeatTime, p.dstBlkStride, p.srcBlkStride, p.dstRepStride,  \
-                  p.srcRepStride);                                                                                 \
-    }                                                                                                              \
-    template <typename T, bool isSetMask = true>                                                                   \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask[], const uint8_t repeatTime,     \
-              const UnaryRepeatParams& p) {                                                                        \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::apply_mask<T, isSetMask>(mask);                                                                     \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), repeatTime, p.dstBlkStride, p.srcBlkStride, p.dstRepStride,  \
-                  p.srcRepStride);                                                                                 \
-    }                                                                                                              \
-    template <typename T>                                                                                          \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count) {                        \
-        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                             \
-        fasim::begin_count(count);                                                                                 \
-        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), 1, 1, 1, 8, 8);                                              \
-        fasim::end_count();                                                                                        \
+#define FASIM_UNARY_CALL(Call, intrinsic, message, ...)                                                      \
+    template <typename T, bool isSetMask = true>                                                             \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask, const uint8_t repeatTime, \
+              const UnaryRepeatParams& p) {                                                                  \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                       \
+        fasim::apply_mask<T, isSetMask>(mask);                                                               \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), repeatTime, p.dstBlkStride, p.srcBlkStride,            \
+                  p.dstRepStride, p.srcRepStride);                                                           \
+    }                                                                                                        \
+    template <typename T, bool isSetMask = true>                                                             \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask[],                         \
+              const uint8_t repeatTime, const UnaryRepeatParams& p) {                                        \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                       \
+        fasim::apply_mask<T, isSetMask>(mask);                                                               \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), repeatTime, p.dstBlkStride, p.srcBlkStride,            \
+                  p.dstRepStride, p.srcRepStride);                                                           \
+    }                                                                                                        \
+    template <typename T>                                                                                    \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count) {                  \
+        static_assert(fasim::one_of<T, __VA_ARGS__>, #Call ": elements are " message);                       \
+        fasim::begin_count(count);                                                                           \
+        intrinsic(dst.GetPhyAddr(), src.GetPhyAddr(), 1, 1, 1, 8, 8);                                        \
+        fasim::end_count();                                                                                  \
     }
 
 FASIM_UNARY_CALL(Exp, vexp, "half or float", half, float)

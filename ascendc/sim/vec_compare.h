@@ -6,21 +6,21 @@
 
 namespace fasim {
 
-#define FASIM_BY_MODE(intrinsic, ...)                                        \
-    switch (mode) {                                                         \
-        case AscendC::CMPMODE::LT:                                          \
-            return intrinsic##_lt(__VA_ARGS__);                             \
-        case AscendC::CMPMODE::GT:                                          \
-            return intrinsic##_gt(__VA_ARGS__);                             \
-        case AscendC::CMPMODE::EQ:                                          \
-            return intrinsic##_eq(__VA_ARGS__);                             \
-        case AscendC::CMPMODE::LE:                                          \
-            return intrinsic##_le(__VA_ARGS__);                             \
-        case AscendC::CMPMODE::GE:                                          \
-            return intrinsic##_ge(__VA_ARGS__);                             \
-        case AscendC::CMPMODE::NE:                                          \
-            return intrinsic##_ne(__VA_ARGS__);                             \
-    }                                                                       \
+#define FASIM_BY_MODE(intrinsic, ...)           \
+    switch (mode) {                             \
+        case AscendC::CMPMODE::LT:              \
+            return intrinsic##_lt(__VA_ARGS__); \
+        case AscendC::CMPMODE::GT:              \
+            return intrinsic##_gt(__VA_ARGS__); \
+        case AscendC::CMPMODE::EQ:              \
+            return intrinsic##_eq(__VA_ARGS__); \
+        case AscendC::CMPMODE::LE:              \
+            return intrinsic##_le(__VA_ARGS__); \
+        case AscendC::CMPMODE::GE:              \
+            return intrinsic##_ge(__VA_ARGS__); \
+        case AscendC::CMPMODE::NE:              \
+            return intrinsic##_ne(__VA_ARGS__); \
+    }                                           \
     fault("Compare: mode %d, wanted LT to NE (0 to 5)", static_cast<int>(mode))
 
 template <class T>
@@ -40,8 +40,8 @@ void compare(uint8_t* dst, T* src0, T* src1, AscendC::CMPMODE mode, uint8_t repe
              const AscendC::BinaryRepeatParams& p) {
     check_compare_type<T>();
     check_compare_mode<T>(mode);
-    FASIM_BY_MODE(vcmpv, dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride, p.dstRepStride,
-                  p.src0RepStride, p.src1RepStride);
+    FASIM_BY_MODE(vcmpv, dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,
+                  p.dstRepStride, p.src0RepStride, p.src1RepStride);
 }
 
 template <class T>
@@ -49,7 +49,8 @@ void compare_scalar(uint8_t* dst, T* src0, T src1, AscendC::CMPMODE mode, uint8_
                     const AscendC::UnaryRepeatParams& p) {
     check_compare_type<T>();
     check_compare_mode<T>(mode);
-    FASIM_BY_MODE(vcmpvs, dst, src0, src1, repeat, p.dstBlkStride, p.srcBlkStride, p.dstRepStride, p.srcRepStride);
+    FASIM_BY_MODE(vcmpvs, dst, src0, src1, repeat, p.dstBlkStride, p.srcBlkStride, p.dstRepStride,
+                  p.srcRepStride);
 }
 
 template <class T>
@@ -60,7 +61,8 @@ void compare_to_register(T* src0, T* src1, AscendC::CMPMODE mode, const AscendC:
 }
 #undef FASIM_BY_MODE
 
-// Count forms are cut into instructions of at most this many repeats, a multiple of 4 as the packed bits want it.
+// Count forms are cut into instructions of at most this many repeats, a multiple of 4 as the packed bits want
+// it.
 constexpr uint32_t kCompareRepeats = 252;
 
 // The chip compares whole repeats. CANN checks the count in debug builds and drops the rest otherwise.
@@ -83,29 +85,31 @@ namespace AscendC {
 
 // The mask is part of the signature and has no effect on this chip.
 template <typename T, typename U, bool isSetMask = true>
-void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, CMPMODE cmpMode,
-             const uint64_t mask, uint8_t repeatTime, const BinaryRepeatParams& p) {
+void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,
+             CMPMODE cmpMode, const uint64_t mask, uint8_t repeatTime, const BinaryRepeatParams& p) {
     static_cast<void>(mask);
-    fasim::compare(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1.GetPhyAddr(), cmpMode,
-                   repeatTime, p);
+    fasim::compare(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1.GetPhyAddr(),
+                   cmpMode, repeatTime, p);
 }
 
 template <typename T, typename U, bool isSetMask = true>
-void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, CMPMODE cmpMode,
-             const uint64_t mask[], uint8_t repeatTime, const BinaryRepeatParams& p) {
+void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,
+             CMPMODE cmpMode, const uint64_t mask[], uint8_t repeatTime, const BinaryRepeatParams& p) {
     static_cast<void>(mask);
-    fasim::compare(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1.GetPhyAddr(), cmpMode,
-                   repeatTime, p);
+    fasim::compare(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1.GetPhyAddr(),
+                   cmpMode, repeatTime, p);
 }
 
 template <typename T, typename U>
-void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, CMPMODE cmpMode,
-             uint32_t count) {
+void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,
+             CMPMODE cmpMode, uint32_t count) {
     constexpr uint32_t lanes = ONE_REPEAT_BYTE_SIZE / sizeof(T);
-    fasim::in_compare_steps(fasim::whole_repeats("Compare", count, lanes), [&](uint32_t done, uint32_t repeats) {
-        fasim::compare(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()) + done * lanes / 8, src0.GetPhyAddr(done * lanes),
-                       src1.GetPhyAddr(done * lanes), cmpMode, static_cast<uint8_t>(repeats), {});
-    });
+    fasim::in_compare_steps(
+        fasim::whole_repeats("Compare", count, lanes), [&](uint32_t done, uint32_t repeats) {
+            fasim::compare(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()) + done * lanes / 8,
+                           src0.GetPhyAddr(done * lanes), src1.GetPhyAddr(done * lanes), cmpMode,
+                           static_cast<uint8_t>(repeats), {});
+        });
 }
 
 // One repeat into CMPMASK.
@@ -127,26 +131,28 @@ template <typename T, typename U, bool isSetMask = true>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
                    const uint64_t mask, uint8_t repeatTime, const UnaryRepeatParams& p) {
     static_cast<void>(mask);
-    fasim::compare_scalar(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1Scalar, cmpMode,
-                          repeatTime, p);
+    fasim::compare_scalar(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1Scalar,
+                          cmpMode, repeatTime, p);
 }
 
 template <typename T, typename U, bool isSetMask = true>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
                    const uint64_t mask[], uint8_t repeatTime, const UnaryRepeatParams& p) {
     static_cast<void>(mask);
-    fasim::compare_scalar(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1Scalar, cmpMode,
-                          repeatTime, p);
+    fasim::compare_scalar(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()), src0.GetPhyAddr(), src1Scalar,
+                          cmpMode, repeatTime, p);
 }
 
 template <typename T, typename U>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const T src1Scalar, CMPMODE cmpMode,
                    uint32_t count) {
     constexpr uint32_t lanes = ONE_REPEAT_BYTE_SIZE / sizeof(T);
-    fasim::in_compare_steps(fasim::whole_repeats("CompareScalar", count, lanes), [&](uint32_t done, uint32_t repeats) {
-        fasim::compare_scalar(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()) + done * lanes / 8,
-                              src0.GetPhyAddr(done * lanes), src1Scalar, cmpMode, static_cast<uint8_t>(repeats), {});
-    });
+    fasim::in_compare_steps(
+        fasim::whole_repeats("CompareScalar", count, lanes), [&](uint32_t done, uint32_t repeats) {
+            fasim::compare_scalar(reinterpret_cast<uint8_t*>(dst.GetPhyAddr()) + done * lanes / 8,
+                                  src0.GetPhyAddr(done * lanes), src1Scalar, cmpMode,
+                                  static_cast<uint8_t>(repeats), {});
+        });
 }
 
 template <typename T>
@@ -169,7 +175,8 @@ template <class V>
 V* select_tail() {
     AscendC::TPipe* const pipe = find_pipe();
     if (pipe != nullptr) pipe->claim_select_tail();
-    return reinterpret_cast<V*>(local_address(static_cast<uint8_t>(AscendC::TPosition::VECCALC), kSelectTailOffset));
+    return reinterpret_cast<V*>(
+        local_address(static_cast<uint8_t>(AscendC::TPosition::VECCALC), kSelectTailOffset));
 }
 
 // Spreads `value` over the operand in the tail of UB and loads CMPMASK from it. The caller has set the lanes.
@@ -188,7 +195,8 @@ uint32_t mask_offset(const AscendC::LocalTensor<U>& mask) {
 }
 
 template <class T>
-void select(T* dst, T* src0, void* src1, AscendC::SELMODE mode, uint8_t repeat, const AscendC::BinaryRepeatParams& p) {
+void select(T* dst, T* src0, void* src1, AscendC::SELMODE mode, uint8_t repeat,
+            const AscendC::BinaryRepeatParams& p) {
     static_assert(one_of<T, half, float>, "Select: elements are half or float");
     if (mode == AscendC::SELMODE::VSEL_CMPMASK_SPR) {
         vsel(dst, src0, src1, repeat, p.dstBlkStride, p.src0BlkStride, p.src1BlkStride, p.dstRepStride,
@@ -216,7 +224,8 @@ void prepare_select(const AscendC::LocalTensor<U>& mask, AscendC::SELMODE mode) 
 
 inline void check_scalar_mode(AscendC::SELMODE mode) {
     if (mode != AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE) {
-        fault("Select of a tensor and a scalar: mode %d, wanted VSEL_TENSOR_SCALAR_MODE", static_cast<int>(mode));
+        fault("Select of a tensor and a scalar: mode %d, wanted VSEL_TENSOR_SCALAR_MODE",
+              static_cast<int>(mode));
     }
 }
 
@@ -224,23 +233,23 @@ inline void check_scalar_mode(AscendC::SELMODE mode) {
 
 namespace AscendC {
 
-#define FASIM_SELECT(MaskType)                                                                                    \
-    template <typename T, typename U, bool isSetMask = true>                                                      \
-    void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0,             \
-                const LocalTensor<T>& src1, SELMODE selMode, MaskType, uint8_t repeatTime,                        \
-                const BinaryRepeatParams& p) {                                                                    \
-        fasim::prepare_select(selMask, selMode);                                                                  \
-        fasim::apply_mask<T>(mask);                                                                               \
-        fasim::select(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), selMode, repeatTime, p);            \
-    }                                                                                                             \
-    template <typename T, typename U, bool isSetMask = true>                                                      \
-    void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0, T src1,     \
-                SELMODE selMode, MaskType, uint8_t repeatTime, const BinaryRepeatParams& p) {                     \
-        fasim::check_scalar_mode(selMode);                                                                        \
-        fasim::apply_mask<T>(fasim::kSelectLanes);                                                                \
-        fasim::load_cmpmask(src1);                                                                                \
-        fasim::apply_mask<T>(mask);                                                                               \
-        fasim::select(dst.GetPhyAddr(), src0.GetPhyAddr(), selMask.GetPhyAddr(), selMode, repeatTime, p);         \
+#define FASIM_SELECT(MaskType)                                                                            \
+    template <typename T, typename U, bool isSetMask = true>                                              \
+    void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0,     \
+                const LocalTensor<T>& src1, SELMODE selMode, MaskType, uint8_t repeatTime,                \
+                const BinaryRepeatParams& p) {                                                            \
+        fasim::prepare_select(selMask, selMode);                                                          \
+        fasim::apply_mask<T>(mask);                                                                       \
+        fasim::select(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), selMode, repeatTime, p);    \
+    }                                                                                                     \
+    template <typename T, typename U, bool isSetMask = true>                                              \
+    void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0,     \
+                T src1, SELMODE selMode, MaskType, uint8_t repeatTime, const BinaryRepeatParams& p) {     \
+        fasim::check_scalar_mode(selMode);                                                                \
+        fasim::apply_mask<T>(fasim::kSelectLanes);                                                        \
+        fasim::load_cmpmask(src1);                                                                        \
+        fasim::apply_mask<T>(mask);                                                                       \
+        fasim::select(dst.GetPhyAddr(), src0.GetPhyAddr(), selMask.GetPhyAddr(), selMode, repeatTime, p); \
     }
 FASIM_SELECT(uint64_t mask)
 FASIM_SELECT(uint64_t mask[])
@@ -276,14 +285,14 @@ void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const Loca
 
 // With CMPMASK as the caller has left it.
 template <typename T, SELMODE selMode>
-void Select(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, uint8_t repeatTime,
-            const BinaryRepeatParams& p) {
+void Select(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,
+            uint8_t repeatTime, const BinaryRepeatParams& p) {
     fasim::select(dst.GetPhyAddr(), src0.GetPhyAddr(), src1.GetPhyAddr(), selMode, repeatTime, p);
 }
 
 template <typename T, typename U>
-void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0, uint8_t repeatTime,
-            const BinaryRepeatParams& p) {
+void Select(const LocalTensor<T>& dst, const LocalTensor<U>& selMask, const LocalTensor<T>& src0,
+            uint8_t repeatTime, const BinaryRepeatParams& p) {
     fasim::select(dst.GetPhyAddr(), src0.GetPhyAddr(), selMask.GetPhyAddr(), SELMODE::VSEL_TENSOR_SCALAR_MODE,
                   repeatTime, p);
 }

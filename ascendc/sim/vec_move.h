@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Vector calls that move or convert: Duplicate, Copy, Brcb, Gather, GatherMask, Transpose, CreateVecIndex, Cast
-// (dav-c220.md 3.7, 3.9).
+// Vector calls that move or convert: Duplicate, Copy, Brcb, Gather, GatherMask, Transpose, CreateVecIndex,
+// Cast (dav-c220.md 3.7, 3.9).
 #pragma once
 #include "pipe.h"
 #include "vec_arith.h"
@@ -55,20 +55,21 @@ template <typename T, bool isSetMask = true>
 void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask, const uint8_t repeatTime,
           const CopyRepeatParams& p) {
     fasim::apply_mask<T, isSetMask>(mask);
-    vcopy(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src.GetPhyAddr()), repeatTime, p.dstStride, p.srcStride,
-          p.dstRepeatSize, p.srcRepeatSize);
+    vcopy(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src.GetPhyAddr()), repeatTime, p.dstStride,
+          p.srcStride, p.dstRepeatSize, p.srcRepeatSize);
 }
 
 template <typename T, bool isSetMask = true>
-void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask[], const uint8_t repeatTime,
-          const CopyRepeatParams& p) {
+void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask[],
+          const uint8_t repeatTime, const CopyRepeatParams& p) {
     fasim::apply_mask<T, isSetMask>(mask);
-    vcopy(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src.GetPhyAddr()), repeatTime, p.dstStride, p.srcStride,
-          p.dstRepeatSize, p.srcRepeatSize);
+    vcopy(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src.GetPhyAddr()), repeatTime, p.dstStride,
+          p.srcStride, p.dstRepeatSize, p.srcRepeatSize);
 }
 
 template <typename T>
-void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const uint8_t repeatTime, const BrcbRepeatParams& p) {
+void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const uint8_t repeatTime,
+          const BrcbRepeatParams& p) {
     ResetMask();
     vbrcb(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src0.GetPhyAddr()), p.dstBlkStride, p.dstRepStride,
           repeatTime);
@@ -90,7 +91,8 @@ namespace AscendC {
 
 template <typename T>
 void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
-            const uint32_t srcBaseOffset, const uint64_t mask, const uint8_t repeatTime, const uint16_t dstRepStride) {
+            const uint32_t srcBaseOffset, const uint64_t mask, const uint8_t repeatTime,
+            const uint16_t dstRepStride) {
     fasim::apply_mask<T>(mask);
     vgather(fasim::bits_of(dst.GetPhyAddr()), srcOffset.GetPhyAddr(), fasim::gather_base(src, srcBaseOffset),
             dstRepStride, repeatTime);
@@ -123,8 +125,8 @@ template <typename T>
 void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<uint32_t>& offset,
              const uint8_t repeatTime, const GatherRepeatParams& p) {
     ResetMask();
-    vgatherb(fasim::bits_of(dst.GetPhyAddr()), offset.GetPhyAddr(), fasim::gather_base(src0, 0), p.dstRepStride,
-             p.dstBlkStride, repeatTime);
+    vgatherb(fasim::bits_of(dst.GetPhyAddr()), offset.GetPhyAddr(), fasim::gather_base(src0, 0),
+             p.dstRepStride, p.dstBlkStride, repeatTime);
 }
 
 }  // namespace AscendC
@@ -140,8 +142,10 @@ void gather_mask(B* dst, B* src0, B* src1, uint8_t pattern, bool reduce_mode, ui
         set_mask_norm();
     }
     set_vector_mask(0, mask);
-    vreducev2(dst, src0, src1, p.repeatTimes, p.src0BlockStride, pattern, p.src0RepeatStride, p.src1RepeatStride);
-    // CANN reads the count at once, so on the chip the read waits for the instruction. The machine wants a flag for it.
+    vreducev2(dst, src0, src1, p.repeatTimes, p.src0BlockStride, pattern, p.src0RepeatStride,
+              p.src1RepeatStride);
+    // CANN reads the count at once, so on the chip the read waits for the instruction. The machine wants a
+    // flag for it.
     hand_over<AscendC::HardEvent::V_S>("GatherMask");
     kept = static_cast<uint64_t>(get_rsvd_cnt());
     set_mask_norm();
@@ -155,15 +159,16 @@ namespace AscendC {
 template <typename T, typename U>
 void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<U>& src1Pattern,
                 const bool reduceMode, const uint32_t mask, const GatherMaskParams& p, uint64_t& rsvdCnt) {
-    static_assert(std::is_same_v<U, fasim::Bits<T>>, "GatherMask: the pattern is uint16_t or uint32_t, as wide as T");
-    fasim::gather_mask(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src0.GetPhyAddr()), src1Pattern.GetPhyAddr(),
-                       0, reduceMode, mask, p, rsvdCnt);
+    static_assert(std::is_same_v<U, fasim::Bits<T>>,
+                  "GatherMask: the pattern is uint16_t or uint32_t, as wide as T");
+    fasim::gather_mask(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src0.GetPhyAddr()),
+                       src1Pattern.GetPhyAddr(), 0, reduceMode, mask, p, rsvdCnt);
 }
 
 // One of the built-in patterns 1 to 7. The instruction still names a second source; it is not read.
 template <typename T>
-void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const uint8_t src1Pattern, const bool reduceMode,
-                const uint32_t mask, const GatherMaskParams& p, uint64_t& rsvdCnt) {
+void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const uint8_t src1Pattern,
+                const bool reduceMode, const uint32_t mask, const GatherMaskParams& p, uint64_t& rsvdCnt) {
     const LocalTensor<T> unread = src0[ONE_REPEAT_BYTE_SIZE * sizeof(T)];
     fasim::gather_mask(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src0.GetPhyAddr()),
                        fasim::bits_of(unread.GetPhyAddr()), src1Pattern, reduceMode, mask, p, rsvdCnt);
@@ -172,7 +177,8 @@ void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const uin
 // One 16 x 16 tile of 16-bit elements.
 template <typename T>
 void Transpose(const LocalTensor<T>& dst, const LocalTensor<T>& src) {
-    static_assert(fasim::one_of<T, int16_t, uint16_t, half>, "Transpose: elements are int16_t, uint16_t or half");
+    static_assert(fasim::one_of<T, int16_t, uint16_t, half>,
+                  "Transpose: elements are int16_t, uint16_t or half");
     vtranspose(fasim::bits_of(dst.GetPhyAddr()), fasim::bits_of(src.GetPhyAddr()));
 }
 
@@ -186,8 +192,8 @@ void TransDataTo5HD(uint64_t[16], uint64_t[16], const TransDataTo5HDParams&) {
     fasim::not_modelled("TransDataTo5HD: the VA registers of scatter_vnchwconv are not modelled");
 }
 
-// firstValue, firstValue + 1, ...: the first block by the scalar unit, the rest of the first repeat and the later
-// repeats by adding to what is there.
+// firstValue, firstValue + 1, ...: the first block by the scalar unit, the rest of the first repeat and the
+// later repeats by adding to what is there.
 template <typename T>
 void CreateVecIndex(LocalTensor<T> dst, const T& firstValue, uint32_t count) {
     static_assert(fasim::one_of<T, half, float, int16_t, int32_t>,

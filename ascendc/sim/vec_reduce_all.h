@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// ReduceSum, ReduceMax, ReduceMin: one result of many repeats, composed of repeat reductions as CANN composes them
-// (impl/basic_api/dav_c220/kernel_operator_vec_reduce_impl.h of asc-devkit). They need a TPipe for event ids.
+// ReduceSum, ReduceMax, ReduceMin: one result of many repeats, composed of repeat reductions as CANN composes
+// them (impl/basic_api/dav_c220/kernel_operator_vec_reduce_impl.h of asc-devkit). They need a TPipe for event
+// ids.
 #pragma once
 #include "pipe.h"
 #include "vec_reduce.h"
@@ -56,7 +57,8 @@ void in_repeat_steps(uint32_t repeats, Step step) {
 template <class T>
 void extreme_of_repeats(Extreme which, T* dst, T* src, uint32_t repeats, uint32_t src_rep, MaskBits mask) {
     in_repeat_steps(repeats, [&](uint32_t done, uint32_t times) {
-        extreme(which, dst + done * 2, src + done * src_rep * AscendC::ONE_BLK_SIZE / sizeof(T), times, src_rep, mask);
+        extreme(which, dst + done * 2, src + done * src_rep * AscendC::ONE_BLK_SIZE / sizeof(T), times,
+                src_rep, mask);
     });
 }
 
@@ -73,7 +75,7 @@ uint32_t extreme_of_pairs(Extreme which, T* dst, T* src, uint32_t elements) {
 // Elements of tmp are addressed by number; indices come back as unsigned integers of the element's width.
 template <class T>
 class Scratch {
-   public:
+  public:
     using Index = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
 
     explicit Scratch(T* base) : base_(base) {}
@@ -86,7 +88,7 @@ class Scratch {
         return AscendC::AlignUp(element, block);
     }
 
-   private:
+  private:
     T* base_;
 };
 
@@ -97,7 +99,8 @@ void store_pair(T* dst, T value, uint32_t index) {
 }
 
 template <class T>
-void extreme_with_index(Extreme which, T* dst, T* src, T* tmp, uint32_t repeats, uint32_t src_rep, MaskBits mask) {
+void extreme_with_index(Extreme which, T* dst, T* src, T* tmp, uint32_t repeats, uint32_t src_rep,
+                        MaskBits mask) {
     if (repeats == 1) return extreme(which, dst, src, 1, src_rep, mask);
     const Scratch<T> s(tmp);
     const uint32_t lanes = kLanes<T>;
@@ -116,8 +119,7 @@ void extreme_with_index(Extreme which, T* dst, T* src, T* tmp, uint32_t repeats,
     await_vector();
     const uint32_t in_last = s.index(last + 1);
     // Element of the first level's pair that won.
-    const uint32_t pair =
-        elements > 2 ? lanes * (in_last / 2) + s.index(second + in_last + 1) : in_last;
+    const uint32_t pair = elements > 2 ? lanes * (in_last / 2) + s.index(second + in_last + 1) : in_last;
     store_pair(dst, s.value(last), s.index(pair + 1) + repeat_elements * (pair / 2));
     publish_scalars();
 }
@@ -152,7 +154,8 @@ void reduce_extreme(Extreme which, T* dst, T* src, T* tmp, uint32_t repeats, uin
 
 // Adds the incomplete last repeat to the result that dst holds.
 template <class T>
-void reduce_extreme_tail(Extreme which, T* dst, T* src, T* tmp, uint32_t whole_repeats, uint32_t tail, bool with_index) {
+void reduce_extreme_tail(Extreme which, T* dst, T* src, T* tmp, uint32_t whole_repeats, uint32_t tail,
+                         bool with_index) {
     const Scratch<T> out(dst);
     const uint32_t done = whole_repeats * kLanes<T>;
     await_vector();
@@ -191,8 +194,8 @@ template <class T>
 void sum_of_repeats(T* dst, T* src, uint32_t repeats, uint32_t src_rep, MaskBits mask) {
     in_repeat_steps(repeats, [&](uint32_t done, uint32_t times) {
         set_vector_mask(mask.high, mask.low);
-        vcadd(dst + done, src + done * src_rep * AscendC::ONE_BLK_SIZE / sizeof(T), static_cast<uint8_t>(times), 1, 1,
-              static_cast<uint16_t>(src_rep), false);
+        vcadd(dst + done, src + done * src_rep * AscendC::ONE_BLK_SIZE / sizeof(T),
+              static_cast<uint8_t>(times), 1, 1, static_cast<uint16_t>(src_rep), false);
     });
 }
 
@@ -220,26 +223,28 @@ void reduce_sum(T* dst, T* src, T* tmp, uint32_t repeats, uint32_t src_rep, Mask
 
 namespace AscendC {
 
-#define FASIM_REDUCE_EXTREME(Call, which)                                                                           \
-    template <typename T>                                                                                           \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,          \
-              const int32_t mask, const int32_t repeatTime, const int32_t srcRepStride, bool calIndex = false) {    \
-        fasim::reduce_extreme(which, dst.GetPhyAddr(), src.GetPhyAddr(), sharedTmpBuffer.GetPhyAddr(),              \
-                              static_cast<uint32_t>(repeatTime), static_cast<uint32_t>(srcRepStride),               \
-                              fasim::mask_of(static_cast<uint64_t>(mask), sizeof(T)), calIndex);                    \
-    }                                                                                                               \
-    template <typename T>                                                                                           \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,          \
-              const uint64_t mask[], const int32_t repeatTime, const int32_t srcRepStride, bool calIndex = false) { \
-        fasim::reduce_extreme(which, dst.GetPhyAddr(), src.GetPhyAddr(), sharedTmpBuffer.GetPhyAddr(),              \
-                              static_cast<uint32_t>(repeatTime), static_cast<uint32_t>(srcRepStride),               \
-                              {mask[1], mask[0]}, calIndex);                                                        \
-    }                                                                                                               \
-    template <typename T>                                                                                           \
-    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,          \
-              const int32_t count, bool calIndex = false) {                                                         \
-        fasim::reduce_extreme_count(which, dst.GetPhyAddr(), src.GetPhyAddr(), sharedTmpBuffer.GetPhyAddr(), count, \
-                                    calIndex);                                                                      \
+#define FASIM_REDUCE_EXTREME(Call, which)                                                                    \
+    template <typename T>                                                                                    \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,   \
+              const int32_t mask, const int32_t repeatTime, const int32_t srcRepStride,                      \
+              bool calIndex = false) {                                                                       \
+        fasim::reduce_extreme(which, dst.GetPhyAddr(), src.GetPhyAddr(), sharedTmpBuffer.GetPhyAddr(),       \
+                              static_cast<uint32_t>(repeatTime), static_cast<uint32_t>(srcRepStride),        \
+                              fasim::mask_of(static_cast<uint64_t>(mask), sizeof(T)), calIndex);             \
+    }                                                                                                        \
+    template <typename T>                                                                                    \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,   \
+              const uint64_t mask[], const int32_t repeatTime, const int32_t srcRepStride,                   \
+              bool calIndex = false) {                                                                       \
+        fasim::reduce_extreme(which, dst.GetPhyAddr(), src.GetPhyAddr(), sharedTmpBuffer.GetPhyAddr(),       \
+                              static_cast<uint32_t>(repeatTime), static_cast<uint32_t>(srcRepStride),        \
+                              {mask[1], mask[0]}, calIndex);                                                 \
+    }                                                                                                        \
+    template <typename T>                                                                                    \
+    void Call(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,   \
+              const int32_t count, bool calIndex = false) {                                                  \
+        fasim::reduce_extreme_count(which, dst.GetPhyAddr(), src.GetPhyAddr(), sharedTmpBuffer.GetPhyAddr(), \
+                                    count, calIndex);                                                        \
     }
 FASIM_REDUCE_EXTREME(ReduceMax, fasim::Extreme::kMax)
 FASIM_REDUCE_EXTREME(ReduceMin, fasim::Extreme::kMin)
@@ -257,10 +262,12 @@ template <typename T>
 void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,
                const uint64_t mask[], const int32_t repeatTime, const int32_t srcRepStride) {
     fasim::reduce_sum(dst.GetPhyAddr(), src.GetPhyAddr(), sharedTmpBuffer.GetPhyAddr(),
-                      static_cast<uint32_t>(repeatTime), static_cast<uint32_t>(srcRepStride), {mask[1], mask[0]});
+                      static_cast<uint32_t>(repeatTime), static_cast<uint32_t>(srcRepStride),
+                      {mask[1], mask[0]});
 }
 
-// The count form sums into the accumulator register and stores it with the scalar unit; the buffer is not used.
+// The count form sums into the accumulator register and stores it with the scalar unit; the buffer is not
+// used.
 template <typename T, bool isSetMask = true>
 void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,
                const int32_t count) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What CANN's CPU twin has in closed libraries besides the intrinsics: the core's identity, the addresses of its
-// memories, conversions of scalars, and debug calls that are no instructions.
+// What CANN's CPU twin has in closed libraries besides the intrinsics: the core's identity, the addresses of
+// its memories, conversions of scalars, and debug calls that are no instructions.
 #include "twin.h"
 
 #include <sys/mman.h>
@@ -44,11 +44,11 @@ int32_t special_here(uint32_t which, uint64_t* value) {
 
 FasimHooks switching_hooks = {};
 
-// Host memory that stands for the on-chip memories: CANN's headers compute addresses in it, and TPipe fills it with random
-// numbers. No instruction looks into it. Each memory has a range of 2^kRangeBits bytes around it, so that an address that
-// runs out of one is still told apart from the next.
+// Host memory that stands for the on-chip memories: CANN's headers compute addresses in it, and TPipe fills
+// it with random numbers. No instruction looks into it. Each memory has a range of 2^kRangeBits bytes around
+// it, so that an address that runs out of one is still told apart from the next.
 class HostRanges {
-   public:
+  public:
     HostRanges() {
         using AscendC::Hardware;
         void* const reserved = mmap(nullptr, kRanges << kRangeBits, PROT_NONE,
@@ -66,8 +66,8 @@ class HostRanges {
     // Runs before the destructor of CANN's table, which frees what is not null.
     ~HostRanges() {
         if (start_ == 0) return;
-        for (uint8_t** memory : {&all_.cpuUB, &all_.cpuL1, &all_.cpuL0A, &all_.cpuL0B, &all_.cpuL0C, &all_.cpuBIAS,
-                                 &all_.cpuFIXBUF}) {
+        for (uint8_t** memory : {&all_.cpuUB, &all_.cpuL1, &all_.cpuL0A, &all_.cpuL0B, &all_.cpuL0C,
+                                 &all_.cpuBIAS, &all_.cpuFIXBUF}) {
             *memory = nullptr;
         }
         munmap(reinterpret_cast<void*>(start_), kRanges << kRangeBits);
@@ -82,11 +82,13 @@ class HostRanges {
         return (space << 48) + host - middle(space);
     }
 
-   private:
+  private:
     static constexpr uint64_t kRanges = 8;  // the values of FasimSpace
     static constexpr uint32_t kRangeBits = 30;
 
-    uint64_t middle(uint64_t space) const { return start_ + (space << kRangeBits) + (uint64_t{1} << (kRangeBits - 1)); }
+    uint64_t middle(uint64_t space) const {
+        return start_ + (space << kRangeBits) + (uint64_t{1} << (kRangeBits - 1));
+    }
 
     void place(AscendC::Hardware hardware, uint8_t*& memory, FasimSpace space) {
         void* const here = reinterpret_cast<void*>(middle(space));
@@ -116,7 +118,9 @@ void bind(const FasimHooks* table) {
     hooks = &switching_hooks;
 }
 
-uint64_t machine_address(const void* host) { return host_ranges().machine_address(reinterpret_cast<uint64_t>(host)); }
+uint64_t machine_address(const void* host) {
+    return host_ranges().machine_address(reinterpret_cast<uint64_t>(host));
+}
 
 void start_core() {
     block_num = target::get_block_num();
@@ -180,12 +184,15 @@ int ProcessLock::Unlock() { return 0; }
 
 }  // namespace AscendC
 
-// Scalars of 16 bits: the conversions that parameter structures use. The classes have other names in other releases.
+// Scalars of 16 bits: the conversions that parameter structures use. The classes have other names in other
+// releases.
 half& half::operator=(const half& other) {
     val = other.val;
     return *this;
 }
-uint16_t half::Int32ToFp16(const int32_t& value) const { return fasim::half_from_float(static_cast<float>(value)); }
+uint16_t half::Int32ToFp16(const int32_t& value) const {
+    return fasim::half_from_float(static_cast<float>(value));
+}
 uint16_t half::FloatToFp16(const float& value) const { return fasim::half_from_float(value); }
 
 bfloat16_t& bfloat16_t::operator=(const bfloat16_t& other) {

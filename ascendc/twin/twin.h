@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// The CPU twin on the machine: kernels compiled with CANN's own headers, whose intrinsics (declared in stub_fun.h) are
-// forwarded to the machine through the definitions that our headers use. The build writes the forwarding functions,
-// one per declaration.
+// The CPU twin on the machine: kernels compiled with CANN's own headers, whose intrinsics (declared in
+// stub_fun.h) are forwarded to the machine through the definitions that our headers use. The build writes the
+// forwarding functions, one per declaration.
 //
-// CANN's twin runs every core in a process of its own and keeps the core's identity in global variables. Here the cores
-// of a launch are coroutines of one thread; they change only inside a hook, so the hooks keep each core's values on
-// its own stack. A twin image is for a simulated device with one thread.
+// CANN's twin runs every core in a process of its own and keeps the core's identity in global variables. Here
+// the cores of a launch are coroutines of one thread; they change only inside a hook, so the hooks keep each
+// core's values on its own stack. A twin image is for a simulated device with one thread.
 #pragma once
 #include <tuple>
 #include <type_traits>
@@ -21,11 +21,11 @@ namespace fasim::target {
 #include "intrinsics_vector.h"
 
 // Cast has no function per intrinsic in our headers; it picks them from the same list.
-#define X(Dst, Src, mode, name)                                                                                   \
-    inline void name(Dst* dst, Src* src, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk, uint16_t dst_rep,    \
-                     uint16_t src_rep) {                                                                          \
-        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<Src>(), ::fasim::elem_dst_of<Dst, Src>(), dst, src,    \
-                       repeat, dst_blk, src_blk, dst_rep, src_rep);                                               \
+#define X(Dst, Src, mode, name)                                                                           \
+    inline void name(Dst* dst, Src* src, uint8_t repeat, uint16_t dst_blk, uint16_t src_blk,              \
+                     uint16_t dst_rep, uint16_t src_rep) {                                                \
+        ::fasim::issue(::fasim::Op::name, ::fasim::elem_of<Src>(), ::fasim::elem_dst_of<Dst, Src>(), dst, \
+                       src, repeat, dst_blk, src_blk, dst_rep, src_rep);                                  \
     }
 #include "casts.def"
 X(half, int32_t, NONE, vconv_deq)
@@ -35,7 +35,8 @@ X(half, int32_t, NONE, vconv_deq)
 
 namespace fasim {
 
-// Overloads of CANN end in two flags, repeatStrideMode and strideSizeMode. Off, they are the form without them.
+// Overloads of CANN end in two flags, repeatStrideMode and strideSizeMode. Off, they are the form without
+// them.
 template <class Call, class Args, size_t... index>
 auto call_without_modes(Call call, const Args& args, std::index_sequence<index...>)
     -> decltype(call(std::get<index>(args)...)) {
@@ -79,7 +80,8 @@ Result forward(const char* name, Call call, Operands... operands) {
         }
     }
     char message[160];
-    std::snprintf(message, sizeof message, "%s with these %zu operands, as CANN's headers call it", name, count);
+    std::snprintf(message, sizeof message, "%s with these %zu operands, as CANN's headers call it", name,
+                  count);
     not_modelled(message);
     throw Stop{};
 }
@@ -102,8 +104,9 @@ void bind(const FasimHooks* table);
 
 }  // namespace fasim
 
-// The function of our headers that stands for an intrinsic, with its name: the first operands of fasim::forward.
-#define FASIM_TARGET(name)                                                             \
-    #name, [](auto... operands) -> decltype(::fasim::target::name(operands...)) {      \
-        return ::fasim::target::name(operands...);                                     \
+// The function of our headers that stands for an intrinsic, with its name: the first operands of
+// fasim::forward.
+#define FASIM_TARGET(name)                                                        \
+    #name, [](auto... operands) -> decltype(::fasim::target::name(operands...)) { \
+        return ::fasim::target::name(operands...);                                \
     }

@@ -47,8 +47,8 @@ pub struct ShapeFlags {
     /// Order of the dimensions: bsnd (rows before heads) or bnsd (heads before rows).
     #[arg(long, default_value = "bsnd", value_parser = parse_layout)]
     layout: Layout,
-    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
-    /// limit.
+    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is
+    /// no limit.
     #[arg(long, default_value = "none", value_parser = crate::mask::parse_mask)]
     mask: Mask,
     /// Factor of the scores [default: 1/sqrt(head_dim)].

@@ -37,8 +37,8 @@ pub struct Sweep {
     /// Element type of all operands: f16 or bf16.
     #[arg(long, default_value = "f16", value_parser = parse_dtype)]
     dtype: DType,
-    /// Masks: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
-    /// limit.
+    /// Masks: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is
+    /// no limit.
     #[arg(long, num_args = 1.., default_values = ["none,causal"], value_parser = parse_masks)]
     mask: Vec<Masks>,
     /// Types in which scores go from the Cube to the vector cores: f32 or f16 [default: f32; of unfused

@@ -1,5 +1,5 @@
-//! Says where the bindings are: `FA_BUILD_BINDINGS` is the folder of the committed ones, or with feature `bindgen` of
-//! those that `build/bindings.rs` makes of installed headers.
+//! Says where the bindings are: `FA_BUILD_BINDINGS` is the folder of the committed ones, or with feature
+//! `bindgen` of those that `build/bindings.rs` makes of installed headers.
 
 #[cfg(feature = "bindgen")]
 #[path = "build/bindings.rs"]

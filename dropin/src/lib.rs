@@ -1,7 +1,8 @@
 //! The simulated ACL functions under their C names, as a shared library for other people's programs.
 //!
-//! Nothing is implemented here. A function forwards to the simulator's table (the one that `Device::open("sim")` uses),
-//! or is known from the 8.1 headers and refused by name. `src/main.rs` says how the library is laid out on disk.
+//! Nothing is implemented here. A function forwards to the simulator's table (the one that
+//! `Device::open("sim")` uses), or is known from the 8.1 headers and refused by name. `src/main.rs` says how
+//! the library is laid out on disk.
 
 #![allow(unsafe_code, reason = "exports C functions")]
 #![allow(non_snake_case, reason = "C names")]
@@ -32,8 +33,8 @@ fn prepare() {
     READY.call_once(|| sim::present_acl_version(ACL_MINOR));
 }
 
-/// Says that this is no driver: its presence tells a loader that the devices behind this library are simulated. The
-/// number changes when the meaning of such a library does.
+/// Says that this is no driver: its presence tells a loader that the devices behind this library are
+/// simulated. The number changes when the meaning of such a library does.
 #[unsafe(no_mangle)]
 extern "C" fn fastattention_sim_abi_version() -> u32 {
     1

@@ -1,12 +1,14 @@
 //! Lays the library out like a CANN installation: `cargo run -p fastattention-dropin -- --root DIR`.
 //!
-//! `DIR/lib64/libascendcl.so` is the library; `libacl_rt.so` and `libhccl.so` beside it are links to it. A loader takes
-//! a file that it has loaded under another name for the same library (it compares device and inode), so all three names
-//! are one library with one state, however a program comes to them: `-l`, `dlopen` or a full path. The SONAME is
-//! `libascendcl.so`, hence that is the name that a program linked against any of the three asks for when it starts.
+//! `DIR/lib64/libascendcl.so` is the library; `libacl_rt.so` and `libhccl.so` beside it are links to it. A
+//! loader takes a file that it has loaded under another name for the same library (it compares device and
+//! inode), so all three names are one library with one state, however a program comes to them: `-l`, `dlopen`
+//! or a full path. The SONAME is `libascendcl.so`, hence that is the name that a program linked against any
+//! of the three asks for when it starts.
 //!
-//! `--cann` chooses which CANN the library looks like. Symbols cannot be hidden in a finished library, so each is a build
-//! of its own (features `cann-8-5`, `cann-9-1`): `dlsym` finds what that CANN has and the simulator knows, and no more.
+//! `--cann` chooses which CANN the library looks like. Symbols cannot be hidden in a finished library, so
+//! each is a build of its own (features `cann-8-5`, `cann-9-1`): `dlsym` finds what that CANN has and the
+//! simulator knows, and no more.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -145,8 +147,8 @@ fn link(at: &Path) -> Result<()> {
     symlink("libascendcl.so", at).with_context(|| format!("linking {}", at.display()))
 }
 
-/// Builds the library with the functions of that CANN and returns its path. Cargo runs once more for it: a package's
-/// program cannot depend on the package's own C library.
+/// Builds the library with the functions of that CANN and returns its path. Cargo runs once more for it: a
+/// package's program cannot depend on the package's own C library.
 fn build(cann: Cann) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -1,9 +1,9 @@
-//! The functions of the 8.1.RC1 headers (`acl/acl.h`, `acl_base.h`, `acl_rt.h`, `hccl/hccl.h`) that the simulator does
-//! not have. Each refuses the call, by name, in `aclGetRecentErrMsg`: with code 207000 where it returns a code, and
-//! else with the value that its manual page gives for a failure.
+//! The functions of the 8.1.RC1 headers (`acl/acl.h`, `acl_base.h`, `acl_rt.h`, `hccl/hccl.h`) that the
+//! simulator does not have. Each refuses the call, by name, in `aclGetRecentErrMsg`: with code 207000 where
+//! it returns a code, and else with the value that its manual page gives for a failure.
 //!
-//! They are declared without parameters: in the C calling conventions of the supported systems the caller passes and
-//! removes arguments, so that a function may leave them alone.
+//! They are declared without parameters: in the C calling conventions of the supported systems the caller
+//! passes and removes arguments, so that a function may leave them alone.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;

@@ -1,12 +1,12 @@
-//! C programs, written against the documented functions, run on the library: as they are, under AddressSanitizer and
-//! under ThreadSanitizer.
+//! C programs, written against the documented functions, run on the library: as they are, under
+//! AddressSanitizer and under ThreadSanitizer.
 //!
-//! The sanitizers instrument the programs. The library is not instrumented: AddressSanitizer sees in it the calls of
-//! `memcpy`, `malloc` and the like, so it finds overruns of the program's buffers by copies, leaks and double frees of
-//! the program, not stray accesses by the library's own code (which is mostly safe Rust). ThreadSanitizer sees the
-//! order and the accesses to the program's memory that the library announces (`src/sim/acl/order.rs`): it finds races of
-//! the program, a missing synchronisation among them, not races inside the library. Two programs that are wrong on
-//! purpose show that it does find them.
+//! The sanitizers instrument the programs. The library is not instrumented: AddressSanitizer sees in it the
+//! calls of `memcpy`, `malloc` and the like, so it finds overruns of the program's buffers by copies, leaks
+//! and double frees of the program, not stray accesses by the library's own code (which is mostly safe Rust).
+//! ThreadSanitizer sees the order and the accesses to the program's memory that the library announces
+//! (`src/sim/acl/order.rs`): it finds races of the program, a missing synchronisation among them, not races
+//! inside the library. Two programs that are wrong on purpose show that it does find them.
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ use kernel_build::{Compiler, TARGET};
 
 mod common;
 
-/// Folder of headers of a CANN (with `acl/acl.h`), to compile the programs against in the place of `acl_decls.h`.
+/// Folder of headers of a CANN (with `acl/acl.h`), to compile the programs against in the place of
+/// `acl_decls.h`.
 const INCLUDE_VARIABLE: &str = "FASTATTENTION_ACL_INCLUDE";
 
 /// What the tests of this file share: the installed library and a kernel image.
@@ -167,8 +168,8 @@ fn thread_sanitizer_finds_a_missing_synchronisation() {
     expect_report("unsynchronised", Sanitizer::Thread, "data race");
 }
 
-/// An ELF file with one NPU kernel: a function compiled for the host, with the machine's number at byte 18 of the header
-/// replaced.
+/// An ELF file with one NPU kernel: a function compiled for the host, with the machine's number at byte 18 of
+/// the header replaced.
 fn npu_binary(kernel: &str, folder: &Path) -> PathBuf {
     let (source, object) = (folder.join("npu.c"), folder.join("npu.o"));
     std::fs::write(&source, format!("void {kernel}(void) {{}}\n")).unwrap();

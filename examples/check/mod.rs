@@ -16,9 +16,9 @@ pub(crate) fn normal<T: Element>(len: usize, seed: u64) -> Vec<T> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Compares o and lse, which a launch has written, with attention in f64, for dense operands. The bound of o is that of FlashAttention's tests: twice the
-/// error of a plain implementation in the operands' dtype, and the rounding of o itself. The bound of lse is 1e-5, of the
-/// larger of 1 and the largest |lse|.
+/// Compares o and lse, which a launch has written, with attention in f64, for dense operands. The bound of o
+/// is that of FlashAttention's tests: twice the error of a plain implementation in the operands' dtype, and
+/// the rounding of o itself. The bound of lse is 1e-5, of the larger of 1 and the largest |lse|.
 pub(crate) fn against_f64<T: Element + Into<f64> + Pod>(
     plan: &Plan,
     [q, k, v]: [&[T]; 3],

@@ -26,8 +26,8 @@ enum Command {
     Report(report::Report),
     /// Draw what `fastattention bench` tells: charts of time, pipes and roofline.
     ///
-    /// Lists have commas between their values. Every combination of them is run. A case that fails is told at
-    /// the end; the others are in the charts.
+    /// Lists have commas between their values. Every combination of them is run. A case that fails is told
+    /// at the end; the others are in the charts.
     Charts(charts::Charts),
     /// Run published measurements of the 910B series in model time, and compare.
     Calibrate(calibrate::Calibrate),

@@ -1,6 +1,7 @@
 //! Attention on host slices in one call: opens a device, plans, copies, launches and waits.
 //!
-//! For first steps and tests. A program that calls the operator more than once keeps a [`FlashAttention`] and its buffers.
+//! For first steps and tests. A program that calls the operator more than once keeps a [`FlashAttention`] and
+//! its buffers.
 
 use bytemuck::Pod;
 
@@ -56,7 +57,8 @@ pub fn attention<T: Element>(problem: &Problem, q: &[T], k: &[T], v: &[T]) -> Re
     run(&FlashAttention::new(&device)?, &plan, [q, k, v])
 }
 
-/// Attention of host slices on the device of `operator`. `lse` is returned whether the problem asks for it or not.
+/// Attention of host slices on the device of `operator`. `lse` is returned whether the problem asks for it or
+/// not.
 ///
 /// # Errors
 /// `InvalidArgument` for slices of another type or shorter than the problem's shapes and strides need; what

@@ -10,7 +10,8 @@ use crate::{DType, Result};
 
 pub use crate::runtime::Operand;
 
-/// The attention operator on one device: its kernels, and the M-mask that every masked launch cuts its windows from.
+/// The attention operator on one device: its kernels, and the M-mask that every masked launch cuts its
+/// windows from.
 ///
 /// Made once and used for every launch, from any thread and on any stream of the device.
 #[derive(Clone, Debug)]
@@ -50,9 +51,10 @@ impl Variants {
 
 /// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)).
 ///
-/// `o`, `lse` and `workspace` share no byte with each other or with what is read, `o` on `q` included: a launch that is given such
-/// operands is refused. `q`, `k` and `v` may lie on each other. Slices of one tensor, as q, k, v and o packed in rows, are told apart
-/// where their strides are regular; what cannot be told apart is refused.
+/// `o`, `lse` and `workspace` share no byte with each other or with what is read, `o` on `q` included: a
+/// launch that is given such operands is refused. `q`, `k` and `v` may lie on each other. Slices of one
+/// tensor, as q, k, v and o packed in rows, are told apart where their strides are regular; what cannot be
+/// told apart is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Queries.
@@ -65,12 +67,14 @@ pub struct Args<'a> {
     pub o: Operand<'a>,
     /// Log-sum-exp, f32 `[batch, num_heads, seqlen_q]`; given exactly when the plan writes it.
     pub lse: Option<Operand<'a>>,
-    /// [`Plan::workspace_bytes`] bytes; what is in it does not matter. Launches on one stream can share it, launches on two cannot.
+    /// [`Plan::workspace_bytes`] bytes; what is in it does not matter. Launches on one stream can share it,
+    /// launches on two cannot.
     pub workspace: Operand<'a>,
 }
 
 impl<'a> Args<'a> {
-    /// Operands of a plan that writes no lse. Each is a buffer, or an [`Operand`] that starts somewhere in one.
+    /// Operands of a plan that writes no lse. Each is a buffer, or an [`Operand`] that starts somewhere in
+    /// one.
     pub fn new(
         q: impl Into<Operand<'a>>,
         k: impl Into<Operand<'a>>,
@@ -89,19 +93,20 @@ impl<'a> Args<'a> {
 }
 
 impl FlashAttention {
-    /// Loads the kernels and uploads the M-mask (512 KiB). On an NPU the first call for an opened device launches the
-    /// self-test and waits for it; on the simulator, whose kernels and runtime are of one build, it is left to
-    /// [`Self::self_test`].
+    /// Loads the kernels and uploads the M-mask (512 KiB). On an NPU the first call for an opened device
+    /// launches the self-test and waits for it; on the simulator, whose kernels and runtime are of one
+    /// build, it is left to [`Self::self_test`].
     ///
     /// # Errors
-    /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes wrong,
-    /// `OutOfMemory`, `Driver`.
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes
+    /// wrong, `OutOfMemory`, `Driver`.
     pub fn new(device: &Device) -> Result<Self> {
         let module = kernels::load(device)?;
         Self::with_kernels(device, |name| module.kernel(name))
     }
 
-    /// As [`Self::new`], with kernels that `kernel` finds by their name: those of images that were built elsewhere.
+    /// As [`Self::new`], with kernels that `kernel` finds by their name: those of images that were built
+    /// elsewhere.
     ///
     /// # Errors
     /// As [`Self::new`], and what `kernel` says.
@@ -127,12 +132,12 @@ impl FlashAttention {
         self_test::run(&self.self_test, &self.device, Flags::OfAllCores)
     }
 
-    /// Launches a kernel on every core that crosses the flags between Cube and vector cores both ways, waits for it at
-    /// most one second, and compares its result.
+    /// Launches a kernel on every core that crosses the flags between Cube and vector cores both ways, waits
+    /// for it at most one second, and compares its result.
     ///
     /// # Errors
-    /// `SelfTest` when the launch fails, does not end or leaves something else, with what to send back; `OutOfMemory`,
-    /// `Driver`.
+    /// `SelfTest` when the launch fails, does not end or leaves something else, with what to send back;
+    /// `OutOfMemory`, `Driver`.
     pub fn self_test(&self) -> Result<()> {
         self_test::run(&self.self_test, &self.device, Flags::OfGroups)
     }
@@ -156,8 +161,9 @@ impl FlashAttention {
     /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for.
     ///
     /// # Errors
-    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small, of another
-    /// device, or written while another one lies there. What goes wrong while the kernel runs is told when the stream is synchronised.
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small,
+    /// of another device, or written while another one lies there. What goes wrong while the kernel runs
+    /// is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let tiling = plan.tiling_data();
         let args = self.operands(plan, &args, &tiling)?.args()?;

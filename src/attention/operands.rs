@@ -5,9 +5,9 @@ use crate::runtime::{refuse_with, MemoryRange, Named, Operand, Repeat};
 use crate::spec::Shape;
 use crate::Result;
 
-/// The kernel addresses S, P and O in the workspace in whole 512-byte lines: GM serialises cores that share one
-/// (dav-c220.md §1.6). Counted from the start of the buffer, which the driver promises to align to 64 bytes only
-/// (acl-runtime.md §1.6): on such a buffer the kernel is slower, not wrong.
+/// The kernel addresses S, P and O in the workspace in whole 512-byte lines: GM serialises cores that share
+/// one (dav-c220.md §1.6). Counted from the start of the buffer, which the driver promises to align to 64
+/// bytes only (acl-runtime.md §1.6): on such a buffer the kernel is slower, not wrong.
 pub(crate) const WORKSPACE_ALIGNMENT: u64 = 512;
 
 /// Where the operands of a launch lie.
@@ -48,8 +48,8 @@ impl Places {
         operands
     }
 
-    /// Whether every operand is there, aligned, large enough and apart from those that are written; one error names all
-    /// that is wrong.
+    /// Whether every operand is there, aligned, large enough and apart from those that are written; one error
+    /// names all that is wrong.
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
         let found = lse_given(self.lse.is_some(), plan.shape().want_lse).into_iter().collect();
         refuse_with("attention launch", &self.named(plan), found)

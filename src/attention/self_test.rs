@@ -1,13 +1,15 @@
-//! The first launch on a device: kernel `fa_self_test` (ascendc/kernels/self_test.cpp) and what it has to leave behind.
+//! The first launch on a device: kernel `fa_self_test` (ascendc/kernels/self_test.cpp) and what it has to
+//! leave behind.
 //!
-//! Who supplies the address of the flags between AIC and AIV depends on how the binary was made, and whether each driver
-//! agrees is not published (acl-runtime.md 3.3): a binary of the older build has a hidden first argument, which the
-//! runtime adds to an argument list; in a newer one the loader fills in a variable.
+//! Who supplies the address of the flags between AIC and AIV depends on how the binary was made, and whether
+//! each driver agrees is not published (acl-runtime.md 3.3): a binary of the older build has a hidden first
+//! argument, which the runtime adds to an argument list; in a newer one the loader fills in a variable.
 //!
-//! ASSUMPTION(flags-of-argument-lists): with an argument list, as this crate uses, the caller does nothing in either case.
-//! This launch finds out whether that holds.
+//! ASSUMPTION(flags-of-argument-lists): with an argument list, as this crate uses, the caller does nothing in
+//! either case. This launch finds out whether that holds.
 //!
-//! A second one does the same for the flag at which all Cube cores meet, before the first kernel that has one is launched.
+//! A second one does the same for the flag at which all Cube cores meet, before the first kernel that has one
+//! is launched.
 
 use std::time::Duration;
 
@@ -77,7 +79,8 @@ pub(super) fn before_first_launch(kernel: &Kernel, device: &Device, flags: Flags
 /// Launches the kernel on every core group and compares each element of its result.
 ///
 /// # Errors
-/// `SelfTest` when the launch fails, does not end, or leaves something else; `OutOfMemory`, `Driver` before it.
+/// `SelfTest` when the launch fails, does not end, or leaves something else; `OutOfMemory`, `Driver` before
+/// it.
 pub(super) fn run(kernel: &Kernel, device: &Device, flags: Flags) -> Result<()> {
     let blocks = device.soc().cube_cores;
     let tiles = blocks as usize;
@@ -123,7 +126,8 @@ fn mismatch(values: &[f32], flags: Flags) -> Option<String> {
     })
 }
 
-/// Row r of a block's A holds `block % 8 + 1 + r / 8` sixteen times; the result is A B^T + MAGIC, B that of the partner.
+/// Row r of a block's A holds `block % 8 + 1 + r / 8` sixteen times; the result is A B^T + MAGIC, B that of
+/// the partner.
 fn expected([block, partner]: [usize; 2], row: usize, column: usize) -> f32 {
     let element = |block: usize, r: usize| (block % 8 + 1 + r / 8) as f32;
     MAGIC + DIM as f32 * element(block, row) * element(partner, column)

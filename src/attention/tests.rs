@@ -193,7 +193,8 @@ fn strides_of_the_output() {
     assert!(plan(&o([4096 * 1024, 4096, 100]), soc()).is_ok());
 }
 
-/// The first stride behind the limit, launched past the planner: whatever else is allocated, the machine tells.
+/// The first stride behind the limit, launched past the planner: whatever else is allocated, the machine
+/// tells.
 #[test]
 fn a_row_behind_the_limit_of_the_gap_is_a_fault_on_the_machine() {
     let device = Device::open("sim").unwrap();

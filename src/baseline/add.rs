@@ -31,8 +31,8 @@ pub struct AddTiling {
     pub buffers: u32,
     /// Vector cores; each takes one contiguous part of the vectors.
     pub num_cores: u32,
-    /// Bytes left free in front of each buffer of y. 256 keeps x and y of equal offsets in different bank groups of UB
-    /// (dav-c220.md §1.5).
+    /// Bytes left free in front of each buffer of y. 256 keeps x and y of equal offsets in different bank
+    /// groups of UB (dav-c220.md §1.5).
     pub y_gap_bytes: u32,
 }
 
@@ -117,8 +117,8 @@ impl Add {
     /// Queues the sum of `n` elements of x and y. z overlaps with neither.
     ///
     /// # Errors
-    /// `Unsupported` for other types, as [`AddTiling::tiling_data`]; `InvalidArgument` for operands that are misaligned, too
-    /// small, of another device, or written while another one lies there.
+    /// `Unsupported` for other types, as [`AddTiling::tiling_data`]; `InvalidArgument` for operands that are
+    /// misaligned, too small, of another device, or written while another one lies there.
     pub fn launch(
         &self,
         stream: &Stream,

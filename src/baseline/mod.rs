@@ -1,10 +1,12 @@
 //! What attention is compared with, and what the timing of a device is calibrated with.
 //!
-//! - [`StandardAttention`]: unfused attention in three launches, with the scores and a dense mask in device memory.
+//! - [`StandardAttention`]: unfused attention in three launches, with the scores and a dense mask in device
+//!   memory.
 //! - [`Add`] and [`MemoryCopy`]: kernels that only stream.
 //! - [`Read`] and [`VectorStream`]: one kind of transfer, one vector instruction, many times.
 //!
-//! All are used like the operators: plan once, launch as often as wanted, buffers of the caller. Never run on an NPU.
+//! All are used like the operators: plan once, launch as often as wanted, buffers of the caller. Never run on
+//! an NPU.
 
 mod add;
 mod copy;

@@ -60,8 +60,8 @@ impl ReadFrom {
     /// Tiling data, with as many buffers as fit.
     ///
     /// # Errors
-    /// `InvalidArgument` for numbers that make no tiling, `Unsupported` for a tile that does not fit or that one copy
-    /// instruction cannot describe.
+    /// `InvalidArgument` for numbers that make no tiling, `Unsupported` for a tile that does not fit or that
+    /// one copy instruction cannot describe.
     pub fn tiling_data(&self, to: ReadTo, soc: &Soc) -> Result<ReadTilingData> {
         let [rows, cols] = self.shape;
         let numbers = [rows, cols, self.tile[0], self.tile[1], self.slice_cols, self.passes, self.num_cores];
@@ -152,7 +152,8 @@ impl ReadFrom {
         u64::from(slices.map(|slice| last(slice, self.tile[1])).into_iter().fold(u32::MAX, u32::min))
     }
 
-    /// Bytes from the first element to one past the last; `u64::MAX` for more, which [`Self::tiling_data`] refuses.
+    /// Bytes from the first element to one past the last; `u64::MAX` for more, which [`Self::tiling_data`]
+    /// refuses.
     pub fn span_bytes(&self) -> u64 {
         u64::try_from(self.span()).unwrap_or(u64::MAX)
     }
@@ -195,7 +196,8 @@ impl Read {
     /// Queues the reads.
     ///
     /// # Errors
-    /// As [`ReadFrom::tiling_data`]; `InvalidArgument` for an operand that is misaligned, too small or of another device.
+    /// As [`ReadFrom::tiling_data`]; `InvalidArgument` for an operand that is misaligned, too small or of
+    /// another device.
     pub fn launch(&self, stream: &Stream, from: &ReadFrom, to: ReadTo, src: Operand<'_>) -> Result<()> {
         let data = from.tiling_data(to, self.device.soc())?;
         refuse("read launch", &[Named::read("src", src, from.span_bytes(), 2)])?;

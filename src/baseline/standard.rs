@@ -44,14 +44,16 @@ pub struct StandardArgs<'a> {
     pub v: Operand<'a>,
     /// Output.
     pub o: Operand<'a>,
-    /// Dense mask `[seqlen_q, seqlen_k]` of the operands' type ([`dense_causal_mask`]); given exactly when the problem is masked.
+    /// Dense mask `[seqlen_q, seqlen_k]` of the operands' type ([`dense_causal_mask`]); given exactly when
+    /// the problem is masked.
     pub mask: Option<Operand<'a>>,
     /// [`StandardPlan::workspace_bytes`] bytes; what is in it does not matter.
     pub workspace: Operand<'a>,
 }
 
 impl<'a> StandardArgs<'a> {
-    /// Operands of a problem without a mask. Each is a buffer, or an [`Operand`] that starts somewhere in one.
+    /// Operands of a problem without a mask. Each is a buffer, or an [`Operand`] that starts somewhere in
+    /// one.
     pub fn new(
         q: impl Into<Operand<'a>>,
         k: impl Into<Operand<'a>>,
@@ -69,9 +71,11 @@ impl<'a> StandardArgs<'a> {
     }
 }
 
-/// Unfused attention on one device: `S = q k^T`, `P = softmax(softmax_scale * S + mask)`, `o = P v`, a launch each.
+/// Unfused attention on one device: `S = q k^T`, `P = softmax(softmax_scale * S + mask)`, `o = P v`, a launch
+/// each.
 ///
-/// Scores are f32 or of the operands' type, P is of the operands' type, sums are f32. A row that sees no key gives 0.
+/// Scores are f32 or of the operands' type, P is of the operands' type, sums are f32. A row that sees no key
+/// gives 0.
 #[derive(Clone, Debug)]
 pub struct StandardAttention {
     matmul: Matmul,
@@ -82,7 +86,8 @@ pub struct StandardAttention {
 /// Plans a problem; `scores` is the type in which the scores are stored, f32 or that of the operands.
 ///
 /// # Errors
-/// What [`Problem::refusals`] finds; `Unsupported` for a window, for lse, and for more than [`MAX_SEQLEN_K`] keys.
+/// What [`Problem::refusals`] finds; `Unsupported` for a window, for lse, and for more than [`MAX_SEQLEN_K`]
+/// keys.
 pub fn plan(problem: &Problem, scores: DType, soc: &Soc) -> Result<StandardPlan> {
     check(problem, scores, soc)?;
     let s = problem.shape();
@@ -122,7 +127,8 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     Reason::refuse(&format!("unfused attention on {}", soc.name), &reasons)
 }
 
-/// The heads are two batch dimensions, k heads and the q heads that share one; along the second k and v do not move.
+/// The heads are two batch dimensions, k heads and the q heads that share one; along the second k and v do
+/// not move.
 fn launches(problem: &Problem, scores_dtype: DType, pitch: u32, soc: &Soc) -> Result<Launches> {
     let s = problem.shape();
     let group = s.num_heads / s.num_heads_k;
@@ -229,8 +235,9 @@ impl StandardAttention {
     /// Queues the three launches on a stream and returns at once.
     ///
     /// # Errors
-    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small, of another
-    /// device, or written while another one lies there. What goes wrong while a kernel runs is told when the stream is synchronised.
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small,
+    /// of another device, or written while another one lies there. What goes wrong while a kernel runs is
+    /// told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &StandardPlan, args: StandardArgs<'_>) -> Result<()> {
         self.device().require_planned_for(&plan.soc, "unfused attention launch")?;
         plan.check(&args)?;
@@ -252,9 +259,11 @@ impl StandardAttention {
     }
 }
 
-/// The dense causal mask `[seqlen_q, seqlen_k]`, bottom-right aligned: `visible` where a query sees a key, else `hidden`.
+/// The dense causal mask `[seqlen_q, seqlen_k]`, bottom-right aligned: `visible` where a query sees a key,
+/// else `hidden`.
 ///
-/// For [`StandardArgs::mask`] these are 0 and -inf. It takes `seqlen_q * seqlen_k` elements: the memory that tiling-mask saves.
+/// For [`StandardArgs::mask`] these are 0 and -inf. It takes `seqlen_q * seqlen_k` elements: the memory that
+/// tiling-mask saves.
 pub fn dense_causal_mask<T: Clone>([seqlen_q, seqlen_k]: [u32; 2], visible: &T, hidden: &T) -> Vec<T> {
     let mut mask = Vec::new();
     for row in 0..i64::from(seqlen_q) {

@@ -85,8 +85,8 @@ pub struct VectorStreamTiling {
     pub count: u32,
     /// Repeats of 256 bytes of one.
     pub repeat: u8,
-    /// Whether a barrier follows each. Without it instructions on the same bytes race, which a simulated device reports
-    /// unless [`crate::sim::Config::check_races`] is off.
+    /// Whether a barrier follows each. Without it instructions on the same bytes race, which a simulated
+    /// device reports unless [`crate::sim::Config::check_races`] is off.
     pub barrier: bool,
     /// Scalar operand, where the instruction has one.
     pub scalar: f32,
@@ -165,8 +165,8 @@ impl VectorStream {
     /// Queues the instructions on one vector core; `out` takes [`VectorStreamTiling::out_bytes`] bytes.
     ///
     /// # Errors
-    /// `InvalidArgument` for another type than f16 and f32, for operands outside UB, and for `out` that is misaligned, too small or
-    /// of another device.
+    /// `InvalidArgument` for another type than f16 and f32, for operands outside UB, and for `out` that is
+    /// misaligned, too small or of another device.
     pub fn launch(
         &self,
         stream: &Stream,

@@ -14,7 +14,8 @@ pub struct NpuBuild {
     pub cann_version: &'static str,
     /// Flags of the compiler that `cann.toml` decided.
     pub flags: &'static [&'static str],
-    /// SHA-256 of the kernel text, in hexadecimal: `cat include/fa/* kernels/* | sha256sum` in the folder `ascendc`.
+    /// SHA-256 of the kernel text, in hexadecimal: `cat include/fa/* kernels/* | sha256sum` in the folder
+    /// `ascendc`.
     pub sources_sha256: &'static str,
     /// One for each family of kernels.
     pub images: &'static [NpuImage],
@@ -28,8 +29,8 @@ pub struct NpuImage {
     pub family: &'static str,
     /// Its kernels.
     pub kernels: &'static [NpuKernel],
-    /// Does the loader write the address of the cross-core flags into this image (acl-runtime.md 3.3)? If not, the address is
-    /// the first argument of its MIX kernels.
+    /// Does the loader write the address of the cross-core flags into this image (acl-runtime.md 3.3)? If
+    /// not, the address is the first argument of its MIX kernels.
     pub patches_ffts_address: bool,
     /// The file.
     pub bytes: &'static [u8],

@@ -18,8 +18,8 @@ pub struct Matmul {
 
 /// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)).
 ///
-/// `c` shares no byte with `a` or `b`, which may lie on each other. Slices of one tensor are told apart where their strides are
-/// regular; what cannot be told apart is refused.
+/// `c` shares no byte with `a` or `b`, which may lie on each other. Slices of one tensor are told apart where
+/// their strides are regular; what cannot be told apart is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Left operand.
@@ -61,12 +61,14 @@ impl Matmul {
         &self.device
     }
 
-    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for. A product without elements queues
-    /// nothing; one whose `k` is 0 fills C with zeros, by a call of the driver for each piece of C without gaps.
+    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for. A
+    /// product without elements queues nothing; one whose `k` is 0 fills C with zeros, by a call of the
+    /// driver for each piece of C without gaps.
     ///
     /// # Errors
-    /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small, of another device, or
-    /// written while another one lies there. What goes wrong while the kernel runs is told when the stream is synchronised.
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small, of
+    /// another device, or written while another one lies there. What goes wrong while the kernel runs is
+    /// told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let tiling = plan.tiling_data();
         let list = self.operands(plan, &args, &tiling)?.args()?;

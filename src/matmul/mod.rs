@@ -1,7 +1,7 @@
 //! Matrix products on the Cube: `C = A B`, batched and strided; the linear layers around attention.
 //!
-//! A [`Problem`] is planned once, and its [`Plan`] launched as often as wanted. Products are summed in f32 along
-//! increasing k; the sum is rounded once to the type of C.
+//! A [`Problem`] is planned once, and its [`Plan`] launched as often as wanted. Products are summed in f32
+//! along increasing k; the sum is rounded once to the type of C.
 //!
 //! | operand | shape | type |
 //! | --- | --- | --- |

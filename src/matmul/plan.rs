@@ -17,11 +17,12 @@ pub struct Plan {
     tiling: Tiling,
 }
 
-/// Plans a problem for a SoC: of all tiles of 16 to 256 rows and columns that fit, the one with the lowest estimate.
+/// Plans a problem for a SoC: of all tiles of 16 to 256 rows and columns that fit, the one with the lowest
+/// estimate.
 ///
 /// # Errors
-/// One error with **all** reasons, each with the argument, its value and the value wanted: `InvalidArgument` if any
-/// argument can never be right, else `Unsupported`.
+/// One error with **all** reasons, each with the argument, its value and the value wanted: `InvalidArgument`
+/// if any argument can never be right, else `Unsupported`.
 pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     check(problem, soc)?;
     let mut best: Option<(f64, Tiling)> = None;

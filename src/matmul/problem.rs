@@ -47,8 +47,8 @@ pub struct Problem {
     pub n: u32,
     /// Columns of A, rows of B.
     pub k: u32,
-    /// Extents of three batch dimensions, outermost first. Three, so that the heads of grouped queries need no copies: a
-    /// stride of 0 along the second or third repeats an operand.
+    /// Extents of three batch dimensions, outermost first. Three, so that the heads of grouped queries need
+    /// no copies: a stride of 0 along the second or third repeats an operand.
     pub batch: [u32; 3],
     /// How B lies.
     pub b_layout: BLayout,
@@ -60,10 +60,12 @@ pub struct Problem {
     pub c_strides: Option<Strides>,
 }
 
-/// Largest extent, of a matrix and of a block: positions in a matrix are 32-bit numbers, rounded up to tiles and blocks.
+/// Largest extent, of a matrix and of a block: positions in a matrix are 32-bit numbers, rounded up to tiles
+/// and blocks.
 pub(super) const MAX_EXTENT: u32 = (1 << 31) - 1;
 
-/// Largest row stride of C: the 32-bit dstStride of the fixpipe counts elements (dav-c220.md §3.6; docs/instruction-fields.md).
+/// Largest row stride of C: the 32-bit dstStride of the fixpipe counts elements (dav-c220.md §3.6;
+/// docs/instruction-fields.md).
 const MAX_ROW_STRIDE_C: u64 = u32::MAX as u64;
 
 /// One operand with its strides filled in.
@@ -237,7 +239,8 @@ impl Matrix {
         }
         let (name, cols) = (self.name, u64::from(self.cols));
         for (dimension, extent, stride) in self.dimensions() {
-            // Dense strides beyond 64 bits are this number, too: what it says about overlaps and sizes would be wrong.
+            // Dense strides beyond 64 bits are this number, too: what it says about overlaps and sizes would
+            // be wrong.
             if extent > 1 && stride == u64::MAX {
                 found.push(Reason::unsupported(format!(
                     "{name}: {dimension} stride of at least {} elements; no device memory is that large",
@@ -267,7 +270,8 @@ impl Matrix {
         found.extend(self.overlap());
     }
 
-    /// Rows of the result must not share bytes: taken by ascending stride, each dimension must clear all inside it.
+    /// Rows of the result must not share bytes: taken by ascending stride, each dimension must clear all
+    /// inside it.
     fn overlap(&self) -> Option<Reason> {
         let mut order = self.dimensions();
         order.sort_by_key(|&(_, _, stride)| stride);
@@ -284,7 +288,8 @@ impl Matrix {
         None
     }
 
-    /// The rows of a matrix that is not empty, as few ranges of bytes without gaps as there are: where they start, and their length.
+    /// The rows of a matrix that is not empty, as few ranges of bytes without gaps as there are: where they
+    /// start, and their length.
     pub(super) fn pieces(&self) -> (impl Iterator<Item = u64>, u64) {
         let size = self.dtype.size_bytes() as u64;
         let mut order = self.dimensions();

@@ -130,7 +130,8 @@ fn small_products_spread_over_the_cores() {
     assert_eq!((one.num_cores(), one.tiling().tile), (1, [16; 3]));
 }
 
-/// The published runs of 8192 x 8192 x 8192 (rows `mm-asc` of the measurements that the timing model is compared with).
+/// The published runs of 8192 x 8192 x 8192 (rows `mm-asc` of the measurements that the timing model is
+/// compared with).
 #[test]
 fn published_tilings_can_be_described() {
     let problem = Problem::new(DType::F16, [8192; 3]).with_b_layout(BLayout::Nk);

@@ -19,7 +19,8 @@ pub enum Axis {
 /// How a product is cut; sizes are elements. See `ascendc/kernels/matmul.cpp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
-    /// Rows and columns of a block, the unit that cores are dealt; a block is cut into tiles from its first corner.
+    /// Rows and columns of a block, the unit that cores are dealt; a block is cut into tiles from its first
+    /// corner.
     pub block: [u32; 2],
     /// Rows, columns and depth of one Mmad; multiples of 16.
     pub tile: [u32; 3],
@@ -54,7 +55,8 @@ pub(super) struct L1Offsets {
 }
 
 impl Tiling {
-    /// Bytes of one buffer of A and one of B in L1. Wide enough for any numbers: a caller's tiling is checked with them.
+    /// Bytes of one buffer of A and one of B in L1. Wide enough for any numbers: a caller's tiling is checked
+    /// with them.
     fn l1_bytes(&self) -> [u128; 2] {
         let [m, n, k] = self.tile.map(u128::from);
         [2 * m * k * u128::from(self.step_k[0]), 2 * n * k * u128::from(self.step_k[1])]
@@ -142,7 +144,8 @@ impl Tiling {
         (bytes > room).then(|| format!("L1 buffers of A and B of {bytes} bytes, {room} usable"))
     }
 
-    /// Predicted cycles of the slowest core: copies to L1 beside the slowest other pipe, and what nothing hides.
+    /// Predicted cycles of the slowest core: copies to L1 beside the slowest other pipe, and what nothing
+    /// hides.
     pub(super) fn cycles(&self, problem: &Problem, soc: &Soc) -> f64 {
         if problem.is_empty() || problem.k == 0 {
             return 0.0;
@@ -210,7 +213,8 @@ impl Tiling {
         [cube, mte1, first_a + first_b, all_a + all_b, fix]
     }
 
-    /// Blocks of one tile, double buffers wherever they fit, whole L1, and the bands with the smallest working set.
+    /// Blocks of one tile, double buffers wherever they fit, whole L1, and the bands with the smallest
+    /// working set.
     pub(super) fn with_tile([tile_m, tile_n]: [u32; 2], problem: &Problem, soc: &Soc) -> Self {
         let depth = |most: u32| most.min(problem.k.div_ceil(16) * 16).max(16) / 16 * 16;
         let l0_half = soc.core.l0a_bytes.min(soc.core.l0b_bytes) / 2;

@@ -17,8 +17,8 @@ const ROWS: u32 = 128;
 pub(super) struct Cut {
     /// The first row behind it.
     pub(super) row: u32,
-    /// Items behind it are launched before it, up to what fills a round on the cores; rounds are counted from
-    /// the first item of a batch.
+    /// Items behind it are launched before it, up to what fills a round on the cores; rounds are counted
+    /// from the first item of a batch.
     pub(super) fills_round: bool,
 }
 

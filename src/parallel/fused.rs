@@ -6,8 +6,8 @@ use crate::matmul::{self, Matmul};
 use crate::runtime::{refuse, Device, Module, Schedule, Stream};
 use crate::{kernels, DType, Error, ErrorKind, Result};
 
-/// Attention, a matrix product, and both in one launch: the product's cores wait for each other inside the kernel, which costs a
-/// fraction of a launch.
+/// Attention, a matrix product, and both in one launch: the product's cores wait for each other inside the
+/// kernel, which costs a fraction of a launch.
 ///
 /// Made once and used for every launch, from any thread and on any stream of the device.
 #[derive(Clone, Debug)]
@@ -90,13 +90,14 @@ impl AttentionMatmul {
         &self.matmul
     }
 
-    /// Queues both on a stream, as one kernel, and returns at once; nothing is allocated, copied or waited for. The bits are those of a
-    /// launch of the attention and one of the product behind it: `a` may lie on `o`, which the attention has written by then. `b` and `c` share
-    /// no byte with what the attention writes, nor `c` with what it reads.
+    /// Queues both on a stream, as one kernel, and returns at once; nothing is allocated, copied or waited
+    /// for. The bits are those of a launch of the attention and one of the product behind it: `a` may lie
+    /// on `o`, which the attention has written by then. `b` and `c` share no byte with what the attention
+    /// writes, nor `c` with what it reads.
     ///
     /// # Errors
-    /// As [`FlashAttention::launch`] and [`Matmul::launch`]; `InvalidArgument` when operands and result of the product are
-    /// not of the attention's type.
+    /// As [`FlashAttention::launch`] and [`Matmul::launch`]; `InvalidArgument` when operands and result of
+    /// the product are not of the attention's type.
     pub fn launch(
         &self,
         stream: &Stream,

@@ -10,10 +10,11 @@ use crate::matmul;
 use crate::runtime::{refuse, Communicator, Device, Event, Named, ReduceOp, Stream};
 use crate::{Error, Result};
 
-/// The operator on one rank: kernels, its communicator, the stream on which transfers run, and the events between both streams.
+/// The operator on one rank: kernels, its communicator, the stream on which transfers run, and the events
+/// between both streams.
 ///
-/// Made once and used for every launch of every layer. A communicator takes one order of operations, so a launch needs the operator
-/// for itself.
+/// Made once and used for every launch of every layer. A communicator takes one order of operations, so a
+/// launch needs the operator for itself.
 #[derive(Debug)]
 pub struct TilingAllReduce {
     compute: AttentionMatmul,
@@ -60,7 +61,8 @@ impl<'a> AttentionArgs<'a> {
 pub enum LinearArgs<'a> {
     /// This rank's part of the weight.
     Weight(Operand<'a>),
-    /// Called for each block in order, with the rows that are to go from o to y: queues that on the stream, without waiting.
+    /// Called for each block in order, with the rows that are to go from o to y: queues that on the stream,
+    /// without waiting.
     Caller(&'a mut dyn FnMut(&Stream, Range<u32>) -> Result<()>),
 }
 
@@ -73,11 +75,11 @@ impl fmt::Debug for LinearArgs<'_> {
     }
 }
 
-/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)), and keeps them unshared until
-/// work that is queued on the stream behind the launch runs.
+/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)), and
+/// keeps them unshared until work that is queued on the stream behind the launch runs.
 ///
-/// What the layer writes (y, the workspace, and o where the attention is computed here) shares no byte with any other operand; q, k, v and
-/// the weight may lie on each other.
+/// What the layer writes (y, the workspace, and o where the attention is computed here) shares no byte with
+/// any other operand; q, k, v and the weight may lie on each other.
 #[derive(Debug)]
 pub struct Args<'a> {
     /// Given exactly when the problem has attention.
@@ -135,18 +137,20 @@ impl TilingAllReduce {
         self.compute.device()
     }
 
-    /// Queues the layer on `stream` and returns at once; nothing is allocated on the device, copied or waited for. Work that is queued on
-    /// `stream` behind it finds y reduced.
+    /// Queues the layer on `stream` and returns at once; nothing is allocated on the device, copied or waited
+    /// for. Work that is queued on `stream` behind it finds y reduced.
     ///
-    /// All ranks launch the same plan in the same order. Launches of one operator go to one stream, or to streams that the
-    /// caller has brought in order.
+    /// All ranks launch the same plan in the same order. Launches of one operator go to one stream, or to
+    /// streams that the caller has brought in order.
     ///
     /// # Errors
-    /// `InvalidArgument` for a plan of another SoC or number of ranks, and for operands that are missing, superfluous,
-    /// misaligned, too small, of another device, or written while another one lies there: nothing is queued then. Later errors are those of the caller's projection, of
-    /// the driver and of the communicator ([`Communicator::all_reduce`]): what was queued before still runs, `stream` still waits for it, and y
-    /// is not complete. What goes wrong while work runs is told when `stream` is synchronised; when a rank is lost, every
-    /// other one gets an error there, and all buffers stay valid.
+    /// `InvalidArgument` for a plan of another SoC or number of ranks, and for operands that are missing,
+    /// superfluous, misaligned, too small, of another device, or written while another one lies there:
+    /// nothing is queued then. Later errors are those of the caller's projection, of the driver and of
+    /// the communicator ([`Communicator::all_reduce`]): what was queued before still runs, `stream` still
+    /// waits for it, and y is not complete. What goes wrong while work runs is told when `stream` is
+    /// synchronised; when a rank is lost, every other one gets an error there, and all buffers stay
+    /// valid.
     pub fn launch(&mut self, stream: &Stream, plan: &Plan, mut args: Args<'_>) -> Result<()> {
         self.check(plan, &args)?;
         if let Some(ranks) = &mut self.ranks {

@@ -9,7 +9,8 @@ use super::schedule::{self, Cost, Spans};
 use crate::spec::Reason;
 use crate::{Error, Result, Soc};
 
-/// Places among which cuts are searched first: where there are more, at most this many, all of the first and last few among them.
+/// Places among which cuts are searched first: where there are more, at most this many, all of the first and
+/// last few among them.
 const SEARCHED: usize = 66;
 const EDGE: usize = 6;
 
@@ -46,8 +47,8 @@ pub struct Plan {
 /// Plans a layer with the blocks that are predicted to end first.
 ///
 /// # Errors
-/// One error with **all** reasons, each with the argument, its value and the value wanted: `InvalidArgument` if any
-/// argument can never be right, else `Unsupported`.
+/// One error with **all** reasons, each with the argument, its value and the value wanted: `InvalidArgument`
+/// if any argument can never be right, else `Unsupported`.
 pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     let work = work(problem, soc)?;
     let places = work.places();
@@ -65,7 +66,8 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     Plan::new(costs, &cuts)
 }
 
-/// The cuts that are predicted to end first, of all at `rows` whose blocks go from one row to another for which `is_wanted`.
+/// The cuts that are predicted to end first, of all at `rows` whose blocks go from one row to another for
+/// which `is_wanted`.
 fn best(costs: &mut Costs, rows: &[u32], is_wanted: impl Fn([u32; 2]) -> bool) -> Result<Vec<Cut>> {
     let work = costs.work();
     let cuts = work.cuts(rows);
@@ -101,8 +103,8 @@ fn near(places: &[u32], cuts: &[Cut]) -> Vec<RangeInclusive<u32>> {
 /// Plans a layer with blocks of these numbers of rows, from the first row to the last.
 ///
 /// # Errors
-/// As [`plan`]; `InvalidArgument` when they are not all rows, or end where rows cannot be cut: that is at every 128th row of a
-/// sequence, and at its end.
+/// As [`plan`]; `InvalidArgument` when they are not all rows, or end where rows cannot be cut: that is at
+/// every 128th row of a sequence, and at its end.
 pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Plan> {
     let work = work(problem, soc)?;
     let total: u64 = block_rows.iter().map(|&rows| u64::from(rows)).sum();
@@ -142,7 +144,8 @@ fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
     Work::new(problem, soc)
 }
 
-/// All places when they are few; else the first and last ones, where blocks are short, and some of the others.
+/// All places when they are few; else the first and last ones, where blocks are short, and some of the
+/// others.
 fn searched(places: &[u32]) -> Vec<u32> {
     if places.len() <= SEARCHED {
         return places.to_vec();
@@ -173,7 +176,8 @@ impl Plan {
         Ok(Self { work: work.clone(), blocks, serial })
     }
 
-    /// What one rank computes, with the same launches for the same blocks, as a layer of its heads that transfers nothing.
+    /// What one rank computes, with the same launches for the same blocks, as a layer of its heads that
+    /// transfers nothing.
     #[must_use]
     pub fn without_transfers(&self) -> Self {
         let mut plan = self.clone();
@@ -212,7 +216,8 @@ impl Plan {
         parts.map(|(_, part)| part.workspace_bytes()).max().unwrap_or(0)
     }
 
-    /// Bytes that the buffers of this rank's q, k, v, o and y must hold, in this order; q, k and v are not used without attention.
+    /// Bytes that the buffers of this rank's q, k, v, o and y must hold, in this order; q, k and v are not
+    /// used without attention.
     pub fn operand_bytes(&self) -> [u64; 5] {
         self.problem().operand_bytes().map(narrow)
     }

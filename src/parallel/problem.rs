@@ -14,8 +14,8 @@ use crate::{DType, Soc};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Linear {
-    /// `y = x w_o`, sums in f32, rounded once to the operands' dtype. The layout is that of this rank's part of the weight:
-    /// `[in_features, hidden]`, or `[hidden, in_features]` as most checkpoints store it.
+    /// `y = x w_o`, sums in f32, rounded once to the operands' dtype. The layout is that of this rank's part
+    /// of the weight: `[in_features, hidden]`, or `[hidden, in_features]` as most checkpoints store it.
     Weight(BLayout),
     /// The caller's own, which a launch calls for each block.
     Caller {
@@ -94,7 +94,8 @@ fn some(first: u64, count: u32, all: u32) -> Range<u32> {
 }
 
 impl Problem {
-    /// `batch` sequences of self-attention with `num_heads` heads, projected to `hidden` columns on `ranks` devices.
+    /// `batch` sequences of self-attention with `num_heads` heads, projected to `hidden` columns on `ranks`
+    /// devices.
     pub fn new(
         dtype: DType,
         [batch, seqlen, num_heads, head_dim]: [u32; 4],
@@ -157,7 +158,8 @@ impl Problem {
         some(first, self.local_heads_k(), self.spec.num_heads_k)
     }
 
-    /// Columns of the attention's output on each rank, and rows of its part of the weight; `u32::MAX` for more, which no plan takes.
+    /// Columns of the attention's output on each rank, and rows of its part of the weight; `u32::MAX` for
+    /// more, which no plan takes.
     pub fn in_features(&self) -> u32 {
         self.local_heads().saturating_mul(self.spec.head_dim_v)
     }

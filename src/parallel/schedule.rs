@@ -1,8 +1,9 @@
 //! When blocks are computed and transferred: a model of two engines, and the blocks that it likes best.
 //!
-//! The cores compute the blocks in order; the links transfer each of them, in order, from when it is computed. While both work,
-//! each takes longer by the factor `contention`; launching is not work of the cores. Without contention block `i` ends at `F_i = max(F_(i-1), c_1 + ... + c_i) + r_i`
-//! (paper.md 6). All times are microseconds of model time.
+//! The cores compute the blocks in order; the links transfer each of them, in order, from when it is
+//! computed. While both work, each takes longer by the factor `contention`; launching is not work of the
+//! cores. Without contention block `i` ends at `F_i = max(F_(i-1), c_1 + ... + c_i) + r_i` (paper.md 6). All
+//! times are microseconds of model time.
 
 /// What a block takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -56,7 +57,8 @@ impl Engines<'_> {
         self.head < self.spans.len()
     }
 
-    /// The cores work for `work` microseconds; what goes on beside a transfer takes `contention` times as long, as does the transfer.
+    /// The cores work for `work` microseconds; what goes on beside a transfer takes `contention` times as
+    /// long, as does the transfer.
     fn work(&mut self, mut work: f64, contention: f64) {
         while work > 0.0 {
             if !self.is_transferring() {
@@ -111,8 +113,9 @@ pub fn overlap(spans: &[Spans]) -> f64 {
     spans.iter().flat_map(|a| spans.iter().map(move |b| common(a.compute, b.transfer))).sum()
 }
 
-/// The shortest that blocks of these costs can take together: all computing and the last transfer, or the first
-/// computing and all transfers. [`follow`] without contention ends then, or later where the links run dry.
+/// The shortest that blocks of these costs can take together: all computing and the last transfer, or the
+/// first computing and all transfers. [`follow`] without contention ends then, or later where the links run
+/// dry.
 pub fn bound(costs: &[Cost]) -> f64 {
     let compute: f64 = costs.iter().map(|c| c.compute_us).sum();
     let transfer: f64 = costs.iter().map(|c| c.transfer_us).sum();
@@ -121,7 +124,8 @@ pub fn bound(costs: &[Cost]) -> f64 {
     (compute + last).max(first + transfer)
 }
 
-/// A way to the end of some block: when its computing ends, what is to be transferred then, where its last block begins.
+/// A way to the end of some block: when its computing ends, what is to be transferred then, where its last
+/// block begins.
 #[derive(Clone, Copy, Debug)]
 struct Way {
     now: f64,
@@ -131,11 +135,12 @@ struct Way {
     before: usize,
 }
 
-/// The cuts that end first, of all that can be made at `positions` places: `0 = cuts[0] < ... < cuts[n] = positions - 1`.
-/// `cost(i, j)` is that of a block from place `i` to place `j`, with an infinite `compute_us` where there can be none. Of equals the one with
-/// fewer blocks; empty when no blocks lead to the end.
+/// The cuts that end first, of all that can be made at `positions` places: `0 = cuts[0] < ... < cuts[n] =
+/// positions - 1`. `cost(i, j)` is that of a block from place `i` to place `j`, with an infinite `compute_us`
+/// where there can be none. Of equals the one with fewer blocks; empty when no blocks lead to the end.
 ///
-/// An exact search: the future depends on a way only through its two times, so all ways that are worse than another in both are dropped.
+/// An exact search: the future depends on a way only through its two times, so all ways that are worse than
+/// another in both are dropped.
 pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, contention: f64) -> Vec<usize> {
     let mut ways: Vec<Vec<Way>> = vec![Vec::new(); positions];
     let Some(start) = ways.first_mut() else { return Vec::new() };
@@ -169,7 +174,8 @@ pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, cont
     cuts
 }
 
-/// Drops every way for which another computes and transfers everything no later. Ways with fewer blocks come first.
+/// Drops every way for which another computes and transfers everything no later. Ways with fewer blocks come
+/// first.
 fn undominated(mut ways: Vec<Way>) -> Vec<Way> {
     ways.sort_by(|a, b| a.now.total_cmp(&b.now).then((a.now + a.left).total_cmp(&(b.now + b.left))));
     let mut best = f64::INFINITY;
@@ -201,7 +207,8 @@ mod tests {
         let spans = follow(&costs(&[(10.0, 4.0), (10.0, 4.0)]), 1.5);
         assert_eq!(spans[0].transfer, [10.0, 16.0]);
         assert_eq!(spans[1], Spans { compute: [10.0, 22.0], transfer: [22.0, 26.0] });
-        // The same with launches of 3: 3 of transfer beside one, the fourth and 1 of computing take 1.5, and 6 are left.
+        // The same with launches of 3: 3 of transfer beside one, the fourth and 1 of computing take 1.5, and
+        // 6 are left.
         let launched = Cost { compute_us: 10.0, launch_us: 3.0, transfer_us: 4.0 };
         let spans = follow(&[launched; 2], 1.5);
         assert_eq!(spans[0].transfer, [10.0, 14.5]);

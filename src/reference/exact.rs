@@ -2,7 +2,8 @@
 
 use super::{rows, Output, Params, Tensor};
 
-/// Attention in f64 from operands of any float type; see the [module](super) for the formula and the special rows.
+/// Attention in f64 from operands of any float type; see the [module](super) for the formula and the special
+/// rows.
 ///
 /// # Panics
 /// When a slice is shorter than its shape and strides need, or `num_heads_k` does not divide `num_heads`.

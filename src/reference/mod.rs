@@ -9,16 +9,18 @@
 //! ```
 //!
 //! - A row that sees no key, or whose every visible score is `-inf`, gives `o = 0` and `lse = -inf`.
-//! - A masked key takes no part at all, whatever its k and v hold. The kernel agrees for k. For v it agrees only
-//!   where the whole key block is skipped: a masked key inside a visited block has `p = 0`, and `0 * NaN = NaN`
-//!   (likewise `0 * inf`), so NaN or infinity in its v row reaches `o` there. FlashAttention's kernels do the same.
+//! - A masked key takes no part at all, whatever its k and v hold. The kernel agrees for k. For v it agrees
+//!   only where the whole key block is skipped: a masked key inside a visited block has `p = 0`, and `0 * NaN
+//!   = NaN` (likewise `0 * inf`), so NaN or infinity in its v row reaches `o` there. FlashAttention's kernels
+//!   do the same.
 //! - A visible score of NaN or `+inf` makes the row's `o` NaN, and its `lse` NaN, as IEEE arithmetic does
 //!   (`inf - inf`). The result never depends on an order of keys.
-//! - A score is finite here as long as f64 holds it. The kernel's is infinite when the dot product leaves the range of f32 (of f16 with
-//!   scores in f16) before it is scaled, or when the scaled score does.
+//! - A score is finite here as long as f64 holds it. The kernel's is infinite when the dot product leaves the
+//!   range of f32 (of f16 with scores in f16) before it is scaled, or when the scaled score does.
 //!
-//! [`attention`] computes in f64. [`same_precision`] is the plain implementation in the dtype of the operands whose
-//! own error sets the tolerance: FlashAttention's rule asks that a kernel's error against f64 be at most twice it.
+//! [`attention`] computes in f64. [`same_precision`] is the plain implementation in the dtype of the operands
+//! whose own error sets the tolerance: FlashAttention's rule asks that a kernel's error against f64 be at
+//! most twice it.
 
 mod exact;
 mod same_precision;

@@ -22,10 +22,11 @@ impl Element for half::bf16 {
 
 /// Attention as a framework does it without fusion, every intermediate tensor in the operands' dtype.
 ///
-/// This is `attention_ref(upcast=False, reorder_ops=True)` of FlashAttention's tests (`tests/test_flash_attn.py`), step by
-/// step: the scale is multiplied into k and rounded to `T`; scores accumulate in f32 and are rounded to `T`; the softmax is
-/// computed in f32 from these and the normalised P is rounded to `T`; `P * v` accumulates in f32 and is rounded to `T`.
-/// Sums run in ascending order of the index. `lse` is in f32, from the rounded scores.
+/// This is `attention_ref(upcast=False, reorder_ops=True)` of FlashAttention's tests
+/// (`tests/test_flash_attn.py`), step by step: the scale is multiplied into k and rounded to `T`; scores
+/// accumulate in f32 and are rounded to `T`; the softmax is computed in f32 from these and the normalised P
+/// is rounded to `T`; `P * v` accumulates in f32 and is rounded to `T`. Sums run in ascending order of the
+/// index. `lse` is in f32, from the rounded scores.
 ///
 /// # Panics
 /// As [`attention`](super::attention).

@@ -42,13 +42,15 @@ impl Event {
         Self::polled(device)
     }
 
-    /// An event that is only asked whether it was reached, by a caller that can do without: recording it takes none of the device's
-    /// events and so never waits for one (acl-runtime.md 1.6), and an error that a drop met is left to the next call.
+    /// An event that is only asked whether it was reached, by a caller that can do without: recording it
+    /// takes none of the device's events and so never waits for one (acl-runtime.md 1.6), and an error
+    /// that a drop met is left to the next call.
     pub(super) fn polled(device: &Device) -> Result<Event> {
         Self::with_flag(device, event_flag::TIME_LINE)
     }
 
-    /// `aclrtCreateEventExWithFlag`; a driver that does not take the flag has `aclrtCreateEvent`, which does both.
+    /// `aclrtCreateEventExWithFlag`; a driver that does not take the flag has `aclrtCreateEvent`, which does
+    /// both.
     fn with_flag(device: &Device, flag: u32) -> Result<Event> {
         let mut handle = Handle::NULL;
         let made = device.driver().attempt("aclrtCreateEventExWithFlag", |t| {
@@ -104,8 +106,8 @@ impl Event {
         })
     }
 
-    /// Time from `start` to this event, both of [`Self::timing`] and reached. On the simulator this is host time: how
-    /// long the simulator took, not how long a chip would.
+    /// Time from `start` to this event, both of [`Self::timing`] and reached. On the simulator this is host
+    /// time: how long the simulator took, not how long a chip would.
     ///
     /// # Errors
     /// `Driver` with code 107006 when one of them has no time, 107007 when `start` is the later one.

@@ -64,15 +64,16 @@ impl Bytes {
 }
 
 impl Module {
-    /// Loads an image: for an NPU the device ELF file, for the simulator a shared library built from the same sources.
+    /// Loads an image: for an NPU the device ELF file, for the simulator a shared library built from the same
+    /// sources.
     ///
     /// # Errors
-    /// `Driver` when the driver does not take the image; `Io` when it has to be loaded through a file (CANN 8.1) and the
-    /// folder for temporary files does not take one.
+    /// `Driver` when the driver does not take the image; `Io` when it has to be loaded through a file (CANN
+    /// 8.1) and the folder for temporary files does not take one.
     ///
     /// # Safety
-    /// On the simulator the image is native code of this process: it must be one that the crate's headers and entries
-    /// were compiled into, and its initialisers must be harmless.
+    /// On the simulator the image is native code of this process: it must be one that the crate's headers and
+    /// entries were compiled into, and its initialisers must be harmless.
     pub unsafe fn load(device: &Device, image: impl Into<Arc<[u8]>>) -> Result<Module> {
         Self::load_bytes(device, Bytes::Given(image.into()))
     }
@@ -109,8 +110,8 @@ impl Module {
     /// The kernel of that name.
     ///
     /// # Errors
-    /// `InvalidArgument` for a name with a NUL, `KernelsNotBuilt` when the build has no image with the kernel, `Driver` when
-    /// the driver does not take the image or the image has no such kernel.
+    /// `InvalidArgument` for a name with a NUL, `KernelsNotBuilt` when the build has no image with the
+    /// kernel, `Driver` when the driver does not take the image or the image has no such kernel.
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let c_name = CString::new(name)
             .map_err(|_| Error::invalid(format!("kernel name {name:?} given, one without NUL wanted")))?;
@@ -157,7 +158,8 @@ impl ModuleInner {
                 let mut option = MAGIC;
                 let options = LoadOptions { options: &raw mut option, numOpt: 1 };
                 device.driver().call("aclrtBinaryLoadFromData", |_| {
-                    // SAFETY: data and options live during the call, and the image until the module is unloaded.
+                    // SAFETY: data and options live during the call, and the image until the module is
+                    // unloaded.
                     unsafe { load(bytes.as_ptr().cast(), bytes.len(), &raw const options, &raw mut handle.0) }
                 })?;
                 handle
@@ -235,13 +237,15 @@ impl Kernel {
         self
     }
 
-    /// Queues the kernel on `blocks` blocks. Does not wait for it; its buffers live until the stream is synchronised.
+    /// Queues the kernel on `blocks` blocks. Does not wait for it; its buffers live until the stream is
+    /// synchronised.
     ///
     /// A kernel that is given wrong numbers can spoil device memory of this process, not host memory.
     ///
     /// # Errors
-    /// `InvalidArgument` for a stream or buffer of another device, `Driver` when the driver refuses the arguments or
-    /// the stream has failed. What goes wrong while the kernel runs is told by [`Stream::synchronize`].
+    /// `InvalidArgument` for a stream or buffer of another device, `Driver` when the driver refuses the
+    /// arguments or the stream has failed. What goes wrong while the kernel runs is told by
+    /// [`Stream::synchronize`].
     pub fn launch(&self, stream: &Stream, blocks: u32, args: &KernelArgs) -> Result<()> {
         let device = &self.module.device;
         device.require_same(stream.device(), "a stream")?;
@@ -252,7 +256,8 @@ impl Kernel {
                 keep.push(buffer.keep());
             }
         }
-        // `aclrtKernelArgsInit` hands out this thread's list: from here to the launch no other list is started.
+        // `aclrtKernelArgsInit` hands out this thread's list: from here to the launch no other list is
+        // started.
         let entered = device.driver().enter()?;
         let list = self.build(&entered, args)?;
         let mut attr = LaunchAttr {
@@ -261,8 +266,8 @@ impl Kernel {
         };
         let mut cfg = LaunchCfg { attrs: &raw mut attr, numAttrs: 1 };
         stream.submit("aclrtLaunchKernelWithConfig", keep, |t, stream| {
-            // SAFETY: function, list and configuration live during the call, which copies the arguments; `submit`
-            // keeps image and buffers until the stream is done.
+            // SAFETY: function, list and configuration live during the call, which copies the arguments;
+            // `submit` keeps image and buffers until the stream is done.
             unsafe {
                 (t.aclrtLaunchKernelWithConfig)(
                     self.handle.0,

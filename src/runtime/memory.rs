@@ -17,11 +17,11 @@ use crate::{Error, Result};
 
 /// Device memory; see [the rules](super#memory-and-streams) for who may touch it when.
 ///
-/// Dropping a buffer never frees memory that queued work uses: the stream keeps it until that work is done. Copies
-/// without a stream do not wait for queued work: synchronise first.
+/// Dropping a buffer never frees memory that queued work uses: the stream keeps it until that work is done.
+/// Copies without a stream do not wait for queued work: synchronise first.
 ///
-/// A buffer of 0 bytes is one: it has a null address, takes no device memory, and is an operand of every operator that has
-/// nothing to read or write there.
+/// A buffer of 0 bytes is one: it has a null address, takes no device memory, and is an operand of every
+/// operator that has nothing to read or write there.
 #[derive(Clone)]
 pub struct Buffer {
     inner: Arc<BufferInner>,
@@ -58,12 +58,14 @@ impl Buffer {
     /// Device memory of another owner, for example of a tensor of another library. It is never freed here.
     ///
     /// # Errors
-    /// `InvalidArgument` for a null address, unless the length is 0: other libraries have null for empty tensors.
+    /// `InvalidArgument` for a null address, unless the length is 0: other libraries have null for empty
+    /// tensors.
     ///
     /// # Safety
-    /// `address` is that of `len` bytes of device memory of this device, and stays so (no `aclrtFree`) until the buffer and its
-    /// clones are dropped and the streams that were given it are synchronised. Nobody else writes there while work of this crate
-    /// uses it, and nobody reads what this crate's work writes before that work is done; as between streams, events order.
+    /// `address` is that of `len` bytes of device memory of this device, and stays so (no `aclrtFree`) until
+    /// the buffer and its clones are dropped and the streams that were given it are synchronised. Nobody
+    /// else writes there while work of this crate uses it, and nobody reads what this crate's work writes
+    /// before that work is done; as between streams, events order.
     pub unsafe fn from_raw(device: &Device, address: *mut c_void, len: usize) -> Result<Buffer> {
         if address.is_null() && len > 0 {
             return Err(Error::invalid(format!(
@@ -175,7 +177,8 @@ impl Buffer {
         self.handle().0.addr() as u64
     }
 
-    /// Address on the device, null for an empty buffer, for other code that calls ACL. Freeing it is undefined behaviour of the driver.
+    /// Address on the device, null for an empty buffer, for other code that calls ACL. Freeing it is
+    /// undefined behaviour of the driver.
     pub fn as_raw(&self) -> *mut c_void {
         self.handle().0
     }
@@ -250,7 +253,8 @@ impl HostBuffer {
     /// # Errors
     /// `OutOfMemory`.
     pub fn alloc(device: &Device, len: usize) -> Result<HostBuffer> {
-        // For no bytes, which a driver does not allocate: a slice needs an address that is not null, and one of numbers an aligned one.
+        // For no bytes, which a driver does not allocate: a slice needs an address that is not null, and one
+        // of numbers an aligned one.
         let mut address = Handle(std::ptr::dangling_mut::<Page>().cast());
         if len == 0 {
             return Ok(HostBuffer { inner: Arc::new(HostInner { device: device.clone(), address, len }) });
@@ -283,15 +287,16 @@ impl Deref for HostBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len` initialised bytes. The driver writes them only while a `PendingCopy` owns this value, and it
-        // gives the value back after it has synchronised.
+        // SAFETY: `len` initialised bytes. The driver writes them only while a `PendingCopy` owns this value,
+        // and it gives the value back after it has synchronised.
         unsafe { std::slice::from_raw_parts(self.inner.address.0.cast::<u8>(), self.inner.len) }
     }
 }
 
 impl DerefMut for HostBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; the value is not `Clone`, and the other owners of `inner` are streams, which only keep it.
+        // SAFETY: as in `deref`; the value is not `Clone`, and the other owners of `inner` are streams, which
+        // only keep it.
         unsafe { std::slice::from_raw_parts_mut(self.inner.address.0.cast::<u8>(), self.inner.len) }
     }
 }

@@ -1,8 +1,8 @@
 //! Devices, streams, events, memory and kernels: a safe layer over the ACL functions.
 //!
-//! The layer is the same code on an NPU and on the simulator. Every handle keeps its [`Device`] and is released when it
-//! is dropped; work that is queued keeps the buffers and kernels it uses. Dropping never panics: an error on the way is
-//! kept and returned by the next call on the device.
+//! The layer is the same code on an NPU and on the simulator. Every handle keeps its [`Device`] and is
+//! released when it is dropped; work that is queued keeps the buffers and kernels it uses. Dropping never
+//! panics: an error on the way is kept and returned by the next call on the device.
 //!
 //! ```
 //! use fastattention::runtime::{Buffer, Device, Stream};
@@ -17,31 +17,37 @@
 //! # Ok::<(), fastattention::Error>(())
 //! ```
 //!
-//! Everything here is `Send` and `Sync`: clones of one stream, buffer or kernel may be used by several threads. A program that
-//! uses ACL itself can give its streams and memory ([`Stream::from_raw`], [`Buffer::from_raw`]) and its device
-//! ([`Device::attach`]); the current context of a thread is never changed for longer than a call.
+//! Everything here is `Send` and `Sync`: clones of one stream, buffer or kernel may be used by several
+//! threads. A program that uses ACL itself can give its streams and memory ([`Stream::from_raw`],
+//! [`Buffer::from_raw`]) and its device ([`Device::attach`]); the current context of a thread is never
+//! changed for longer than a call.
 //!
 //! # Memory and streams
 //!
 //! A launch returns before its work runs. Who keeps which memory alive and unshared, until when:
 //!
-//! - **Alive: the stream.** Work that is queued keeps the buffers, kernels, events and communicators that it uses, so all of them may be
-//!   dropped at any time. A stream lets go of them when the work is done: when it is synchronised, or at later submissions.
-//!   Memory of another owner ([`Buffer::from_raw`]) is kept by that owner: `aclrtFree` or `aclrtFreeHost` of it, as of anything that
-//!   [`Buffer::as_raw`] gave away, is legal only when the streams that were given it are synchronised, or an event behind the work is
-//!   reached. Neither the driver nor the simulator has to notice an earlier one.
-//! - **Unshared: the caller.** What work reads may be read by anybody, and is written by nobody; what it writes, its workspace included, is
-//!   neither read nor written by anybody else. That holds from the submission until the work is done, for the host, for other streams and
-//!   for other libraries. Work of one stream runs in order, so launches of one stream may share a workspace, and one may read what the one
-//!   before has written. Two streams need a workspace each, or an event between them ([`Event::record`], [`Stream::wait_event`]).
-//! - **Within one launch**, what is written shares no byte with any other operand. Every operator and collective refuses operands that do.
-//! - **Done** is what [`Stream::synchronize`], [`Stream::query`], [`Event::synchronize`] or [`Event::query`] say. A time-out says nothing:
-//!   the work goes on.
+//! - **Alive: the stream.** Work that is queued keeps the buffers, kernels, events and communicators that it
+//!   uses, so all of them may be dropped at any time. A stream lets go of them when the work is done: when it
+//!   is synchronised, or at later submissions. Memory of another owner ([`Buffer::from_raw`]) is kept by that
+//!   owner: `aclrtFree` or `aclrtFreeHost` of it, as of anything that [`Buffer::as_raw`] gave away, is legal
+//!   only when the streams that were given it are synchronised, or an event behind the work is reached.
+//!   Neither the driver nor the simulator has to notice an earlier one.
+//! - **Unshared: the caller.** What work reads may be read by anybody, and is written by nobody; what it
+//!   writes, its workspace included, is neither read nor written by anybody else. That holds from the
+//!   submission until the work is done, for the host, for other streams and for other libraries. Work of one
+//!   stream runs in order, so launches of one stream may share a workspace, and one may read what the one
+//!   before has written. Two streams need a workspace each, or an event between them ([`Event::record`],
+//!   [`Stream::wait_event`]).
+//! - **Within one launch**, what is written shares no byte with any other operand. Every operator and
+//!   collective refuses operands that do.
+//! - **Done** is what [`Stream::synchronize`], [`Stream::query`], [`Event::synchronize`] or [`Event::query`]
+//!   say. A time-out says nothing: the work goes on.
 //!
-//! The simulator finds launches, copies and collectives of different streams that use the same bytes, one of them writing, while neither an
-//! event nor the host orders them: the stream of the one that ends last fails with a race that names both, unless
-//! [`Config::check_races`](crate::sim::Config::check_races) is off. Where one had ended before the other was queued it counts as ordered, so
-//! a program that is wrong may pass. An NPU finds nothing.
+//! The simulator finds launches, copies and collectives of different streams that use the same bytes, one of
+//! them writing, while neither an event nor the host orders them: the stream of the one that ends last fails
+//! with a race that names both, unless [`Config::check_races`](crate::sim::Config::check_races) is off. Where
+//! one had ended before the other was queued it counts as ordered, so a program that is wrong may pass. An
+//! NPU finds nothing.
 //!
 //! Not verified on hardware: everything here ran on the simulator and on a library that records calls only.
 

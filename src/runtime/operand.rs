@@ -1,5 +1,5 @@
-//! Operands of launches, and what every launch refuses of them: too few bytes, a wrong alignment, and memory that is
-//! written while another operand lies there.
+//! Operands of launches, and what every launch refuses of them: too few bytes, a wrong alignment, and memory
+//! that is written while another operand lies there.
 
 use super::Buffer;
 use crate::{Error, Result};
@@ -126,8 +126,9 @@ impl Named {
         self.start().saturating_add(self.needed_bytes)
     }
 
-    /// Ways to see the operand as pieces of a width at multiples of a period: the inner steps make one piece with all that
-    /// lies between, the outer ones are multiples of their common divisor. One piece has period 0.
+    /// Ways to see the operand as pieces of a width at multiples of a period: the inner steps make one piece
+    /// with all that lies between, the outer ones are multiples of their common divisor. One piece has
+    /// period 0.
     fn periods(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         (0..=self.steps.len()).map(|inner| {
             let spans = self.steps[..inner].iter().map(|s| (s.extent - 1).saturating_mul(s.bytes));
@@ -136,7 +137,8 @@ impl Named {
         })
     }
 
-    /// May the two have a byte in common? Never false when they have; true where the strides are too irregular to tell.
+    /// May the two have a byte in common? Never false when they have; true where the strides are too
+    /// irregular to tell.
     fn meets(&self, other: &Named) -> bool {
         if self.needed_bytes == 0 || other.needed_bytes == 0 {
             return false;
@@ -144,8 +146,8 @@ impl Named {
         if self.end() <= other.start() || other.end() <= self.start() {
             return false;
         }
-        // Modulo a divisor g of both periods, every byte of one lies in [start, start + width), and so for the other.
-        // Two such ranges that do not meet modulo g prove that no byte is common.
+        // Modulo a divisor g of both periods, every byte of one lies in [start, start + width), and so for
+        // the other. Two such ranges that do not meet modulo g prove that no byte is common.
         let is_proof = |(period, width): (u64, u64), (other_period, other_width): (u64, u64)| {
             let g = gcd(period, other_period);
             if g == 0 {
@@ -171,8 +173,8 @@ fn gcd(a: u64, b: u64) -> u64 {
     }
 }
 
-/// Refuses operands, each with its name, the bytes that it needs and its alignment, and those that overlap; one error
-/// names all that is wrong.
+/// Refuses operands, each with its name, the bytes that it needs and its alignment, and those that overlap;
+/// one error names all that is wrong.
 pub(crate) fn refuse(what: &str, operands: &[Named]) -> Result<()> {
     refuse_with(what, operands, Vec::new())
 }

@@ -18,12 +18,14 @@ use crate::{Error, Result};
 
 /// A queue of work. Work of one stream runs in order; streams run side by side unless events order them.
 ///
-/// Clones are the same stream and may queue work from several threads; whose work comes first is then up to the threads.
-/// Dropping the last one waits for its work: after a wait that timed out, [`Self::abandon`] does not.
+/// Clones are the same stream and may queue work from several threads; whose work comes first is then up to
+/// the threads. Dropping the last one waits for its work: after a wait that timed out, [`Self::abandon`] does
+/// not.
 ///
-/// A stream keeps what its work uses, and lets go of it when the work is done: at the latest when it is synchronised, and before that at
-/// the next submissions, also while later work runs. So a program that allocates for every step and never synchronises needs the memory of
-/// the steps that are under way, and of the few that were submitted since it was last looked.
+/// A stream keeps what its work uses, and lets go of it when the work is done: at the latest when it is
+/// synchronised, and before that at the next submissions, also while later work runs. So a program that
+/// allocates for every step and never synchronises needs the memory of the steps that are under way, and of
+/// the few that were submitted since it was last looked.
 #[derive(Clone)]
 pub struct Stream {
     inner: Arc<Inner>,
@@ -53,14 +55,15 @@ impl Stream {
         Ok(Self::with_handle(device, handle, true))
     }
 
-    /// An `aclrtStream` of another owner; null is the default stream of the device's context. It is never destroyed here.
+    /// An `aclrtStream` of another owner; null is the default stream of the device's context. It is never
+    /// destroyed here.
     ///
-    /// Keep the value rather than make one for each launch: dropping it waits for the work that was queued through it,
-    /// unless [`Self::synchronize`] was called or nothing was queued.
+    /// Keep the value rather than make one for each launch: dropping it waits for the work that was queued
+    /// through it, unless [`Self::synchronize`] was called or nothing was queued.
     ///
     /// # Safety
-    /// The stream is one of this device, in its context ([`Device::as_raw_context`]), and is alive until this value and its
-    /// clones are dropped.
+    /// The stream is one of this device, in its context ([`Device::as_raw_context`]), and is alive until this
+    /// value and its clones are dropped.
     pub unsafe fn from_raw(device: &Device, stream: *mut c_void) -> Stream {
         Self::with_handle(device, Handle(stream), false)
     }
@@ -70,14 +73,15 @@ impl Stream {
         Stream { inner: Arc::new(Inner { device: device.clone(), handle, is_owned, is_abandoned, kept }) }
     }
 
-    /// The `aclrtStream`, for other code that calls ACL. It is in the context [`Device::as_raw_context`]; destroying it is
-    /// undefined behaviour of the driver.
+    /// The `aclrtStream`, for other code that calls ACL. It is in the context [`Device::as_raw_context`];
+    /// destroying it is undefined behaviour of the driver.
     pub fn as_raw(&self) -> *mut c_void {
         self.inner.handle.0
     }
 
-    /// Gives the stream up without waiting for its work, which may never end. Everything that the work may still use is
-    /// lost rather than freed: buffers, the kernel image, and the device itself stay until the process ends.
+    /// Gives the stream up without waiting for its work, which may never end. Everything that the work may
+    /// still use is lost rather than freed: buffers, the kernel image, and the device itself stay until
+    /// the process ends.
     pub fn abandon(self) {
         self.inner.is_abandoned.store(true, Ordering::Relaxed);
     }
@@ -90,8 +94,8 @@ impl Stream {
     /// Waits for all work queued so far.
     ///
     /// # Errors
-    /// What stopped the work: `SimFault` or `SimUnsupported` for a kernel on the simulator, else `Driver`. From then on
-    /// the stream takes no more work.
+    /// What stopped the work: `SimFault` or `SimUnsupported` for a kernel on the simulator, else `Driver`.
+    /// From then on the stream takes no more work.
     pub fn synchronize(&self) -> Result<()> {
         self.synchronize_for(-1)
     }
@@ -143,7 +147,8 @@ impl Stream {
     /// Queues a copy of `host` to the start of `buffer`. The token keeps the memory until the copy is done.
     ///
     /// # Errors
-    /// `InvalidArgument` when the buffer is too small or of another device, `Driver` when the stream cannot take it.
+    /// `InvalidArgument` when the buffer is too small or of another device, `Driver` when the stream cannot
+    /// take it.
     pub fn copy_to_device(&self, host: HostBuffer, buffer: &Buffer) -> Result<PendingCopy> {
         self.device().require_same(buffer.device(), "a buffer")?;
         self.device().require_same(host.device(), "host memory")?;
@@ -153,14 +158,15 @@ impl Stream {
         }
         let (dst, src, len) = (buffer.handle().0, host.address().0, host.len());
         self.submit("aclrtMemcpyAsync", vec![host.keep(), buffer.keep()], |t, stream| {
-            // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is done, and
-            // the token keeps everybody else from the host memory.
+            // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is
+            // done, and the token keeps everybody else from the host memory.
             unsafe { (t.aclrtMemcpyAsync)(dst, len, src, len, memcpy_kind::HOST_TO_DEVICE, stream.0) }
         })?;
         Ok(PendingCopy { stream: self.clone(), host })
     }
 
-    /// Queues a copy of the start of `buffer` to `host`, as many bytes as `host` has. The token gives `host` back.
+    /// Queues a copy of the start of `buffer` to `host`, as many bytes as `host` has. The token gives `host`
+    /// back.
     ///
     /// # Errors
     /// As [`Self::copy_to_device`].
@@ -182,7 +188,8 @@ impl Stream {
     /// Queues a copy of all of `src` to the start of `dst`.
     ///
     /// # Errors
-    /// As [`Self::copy_to_device`]; `InvalidArgument` for ranges that overlap, unless a buffer is copied to itself.
+    /// As [`Self::copy_to_device`]; `InvalidArgument` for ranges that overlap, unless a buffer is copied to
+    /// itself.
     pub fn copy(&self, src: &Buffer, dst: &Buffer) -> Result<()> {
         self.device().require_same(src.device(), "a source buffer")?;
         self.device().require_same(dst.device(), "a destination buffer")?;
@@ -200,7 +207,8 @@ impl Stream {
             refuse("Stream::copy", &ranges)?;
         }
         self.submit("aclrtMemcpyAsync", vec![src.keep(), dst.keep()], |t, stream| {
-            // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is done.
+            // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is
+            // done.
             unsafe { (t.aclrtMemcpyAsync)(to, len, from, len, memcpy_kind::DEVICE_TO_DEVICE, stream.0) }
         })
     }
@@ -223,7 +231,8 @@ impl Stream {
         }
         let ptr = buffer.handle().0.wrapping_byte_add(offset_bytes);
         self.submit("aclrtMemsetAsync", vec![buffer.keep()], |t, stream| {
-            // SAFETY: the range has `len` bytes, checked above, and `submit` keeps it until the stream is done.
+            // SAFETY: the range has `len` bytes, checked above, and `submit` keeps it until the stream is
+            // done.
             unsafe { (t.aclrtMemsetAsync)(ptr, len, 0, len, stream.0) }
         })
     }
@@ -256,8 +265,8 @@ impl Inner {
 
     /// Looks how far the stream is: returns what only work that is done used, and marks what is queued now.
     ///
-    /// A mark that cannot be made or looked at changes nothing: everything then stays until the stream is synchronised, and what is wrong
-    /// with the stream is told by the call that follows.
+    /// A mark that cannot be made or looked at changes nothing: everything then stays until the stream is
+    /// synchronised, and what is wrong with the stream is told by the call that follows.
     fn look(&self) -> Vec<Keep> {
         let mut kept = self.kept();
         let mut done = Vec::new();
@@ -338,7 +347,8 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if !self.finish() {
-            // Work may still use these, and the mark may be under way; memory is lost rather than freed under a running kernel.
+            // Work may still use these, and the mark may be under way; memory is lost rather than freed under
+            // a running kernel.
             let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::take(kept));
         }
@@ -351,8 +361,8 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// A queued copy between a buffer and pinned host memory. Dropping it lets the copy go on; the memory is then freed by
-/// the stream.
+/// A queued copy between a buffer and pinned host memory. Dropping it lets the copy go on; the memory is then
+/// freed by the stream.
 #[derive(Debug)]
 #[must_use = "`wait` gives the host memory back"]
 pub struct PendingCopy {

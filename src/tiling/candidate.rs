@@ -9,17 +9,20 @@ use super::order::Order;
 use super::Shape;
 use crate::{DType, Soc};
 
-/// Level 2 on the Cube: rows, columns and depth of one Mmad. Two such operands fill L0A and L0B, two results L0C.
+/// Level 2 on the Cube: rows, columns and depth of one Mmad. Two such operands fill L0A and L0B, two results
+/// L0C.
 pub(super) const TILE: u32 = 128;
 
 const BLOCK_M: [u32; 6] = [256, 128, 96, 64, 32, 16];
 pub(super) const BLOCK_N: [u32; 5] = [1024, 512, 256, 128, 64];
 const CHUNK_N: [u32; 4] = [1024, 512, 256, 128];
 
-/// (num_stages, preload), the preferred first. Two QK blocks run ahead of PV as in CANN's operators (paper.md §4).
+/// (num_stages, preload), the preferred first. Two QK blocks run ahead of PV as in CANN's operators (paper.md
+/// §4).
 const PIPELINES: [(u32, u32); 3] = [(4, 2), (3, 2), (2, 1)];
 
-/// Most QK blocks ahead of PV, and most ring slots: far below the 15 that a cross-core counter holds (dav-c220.md §4.3).
+/// Most QK blocks ahead of PV, and most ring slots: far below the 15 that a cross-core counter holds
+/// (dav-c220.md §4.3).
 const MAX_PRELOAD: u32 = 3;
 const MAX_STAGES: u32 = 8;
 

@@ -1,15 +1,17 @@
 //! Tiling-mask: which keys a row sees, and the M-mask from which the vector cores cut the mask of a block.
 //!
-//! No mask of the size of the scores exists anywhere. Blocks of scores that no row sees are skipped, blocks that every row
-//! sees whole run unmasked, and a block on a diagonal takes a window of one fixed M-mask (FastAttention's tiling-mask).
+//! No mask of the size of the scores exists anywhere. Blocks of scores that no row sees are skipped, blocks
+//! that every row sees whole run unmasked, and a block on a diagonal takes a window of one fixed M-mask
+//! (FastAttention's tiling-mask).
 //!
-//! The M-mask has `2M` rows of `2M` bits; bit `b` of row `a` is 1 (visible) iff `b <= a`. Let a slice's row `i` see its
-//! column `j` iff `j <= i + d`. The window that starts at row `a0` and bit `b0` holds at `(i, j)` whether
-//! `b0 + j <= a0 + i`, so it is the slice's mask iff `a0 - b0 = d`. [`window`] takes `b0` as 0 or M, never in between, so
-//! that a row of the window starts on a byte; `|d| <= M` and slices of at most M x M keep it inside the M-mask.
+//! The M-mask has `2M` rows of `2M` bits; bit `b` of row `a` is 1 (visible) iff `b <= a`. Let a slice's row
+//! `i` see its column `j` iff `j <= i + d`. The window that starts at row `a0` and bit `b0` holds at `(i, j)`
+//! whether `b0 + j <= a0 + i`, so it is the slice's mask iff `a0 - b0 = d`. [`window`] takes `b0` as 0 or M,
+//! never in between, so that a row of the window starts on a byte; `|d| <= M` and slices of at most M x M
+//! keep it inside the M-mask.
 //!
-//! A left window is a second diagonal: row `i` sees column `j` iff `j >= i + d_left`, which is the complement of the
-//! window of `d_left - 1`. Both together: `window(d_right) AND NOT window(d_left - 1)`.
+//! A left window is a second diagonal: row `i` sees column `j` iff `j >= i + d_left`, which is the complement
+//! of the window of `d_left - 1`. Both together: `window(d_right) AND NOT window(d_left - 1)`.
 
 /// M of the M-mask that the operators use: the largest block of keys, as in CANN's fixed 2048 x 2048 mask.
 pub const MASK_DIM: u32 = 1024;
@@ -23,7 +25,8 @@ pub struct Window {
     pub column: u32,
 }
 
-/// The M-mask: `2M` rows of `2M` bits, least significant bit first in each byte, bit `b` of row `a` set iff `b <= a`.
+/// The M-mask: `2M` rows of `2M` bits, least significant bit first in each byte, bit `b` of row `a` set iff
+/// `b <= a`.
 ///
 /// # Panics
 /// When `mask_dim` is not a multiple of 4, as a row would not be whole bytes.
@@ -41,9 +44,11 @@ pub fn m_mask(mask_dim: u32) -> Vec<u8> {
         .collect()
 }
 
-/// The window for a slice of at most `mask_dim` rows and columns whose row `i` sees column `j` iff `j <= i + d`.
+/// The window for a slice of at most `mask_dim` rows and columns whose row `i` sees column `j` iff `j <= i +
+/// d`.
 ///
-/// `d` beyond `mask_dim` either way is clipped: such a slice is seen whole or not at all, and so is the clipped window.
+/// `d` beyond `mask_dim` either way is clipped: such a slice is seen whole or not at all, and so is the
+/// clipped window.
 pub fn window(d: i64, mask_dim: u32) -> Window {
     let below = u32::try_from(d.unsigned_abs()).map_or(mask_dim, |d| d.min(mask_dim));
     if d > 0 {

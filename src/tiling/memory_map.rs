@@ -36,7 +36,8 @@ impl MemoryMap {
         self.push_at(self.used_bytes(), name, bytes, count)
     }
 
-    /// As [`Self::push`], with an address that is `phase` modulo 512: a row of UB's 16 bank groups (dav-c220.md §1.5).
+    /// As [`Self::push`], with an address that is `phase` modulo 512: a row of UB's 16 bank groups
+    /// (dav-c220.md §1.5).
     pub(super) fn push_at_phase(&mut self, name: &'static str, bytes: u32, count: u32, phase: u32) -> Region {
         let used = self.used_bytes();
         self.push_at(used + (phase + 512 - used % 512) % 512, name, bytes, count)

@@ -1,11 +1,12 @@
 //! The pure planner: from a problem and a SoC to a two-level tiling.
 //!
-//! [`plan`] checks the [`Shape`] against what the kernels can do, tries every [`Candidate`] tiling, keeps the reason of
-//! each one that does not work, and takes the one with the shortest predicted model time, or, with
+//! [`plan`] checks the [`Shape`] against what the kernels can do, tries every [`Candidate`] tiling, keeps the
+//! reason of each one that does not work, and takes the one with the shortest predicted model time, or, with
 //! [`plan_tuned`], the fastest one of earlier simulations. No I/O, no device, no unsafe.
 //!
-//! Level 1 is what one Cube/Vector hand-over covers: `block_m` rows by `block_n` keys of scores. Level 2 is what fits next
-//! to the arithmetic: Mmads of 128 x 128 x 128 on the Cube, slices of whole rows on a vector core. (FastAttention §4.)
+//! Level 1 is what one Cube/Vector hand-over covers: `block_m` rows by `block_n` keys of scores. Level 2 is
+//! what fits next to the arithmetic: Mmads of 128 x 128 x 128 on the Cube, slices of whole rows on a vector
+//! core. (FastAttention §4.)
 
 mod buffers;
 mod candidate;

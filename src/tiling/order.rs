@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use super::Shape;
 
-/// What K and V of a group take at most of what the workspace leaves of L2, in quarters; q, o and the group that follows need the rest.
-/// ASSUMPTION(group-share): not published. Fewer heads are read by more cores at once, more of them would push each other out.
+/// What K and V of a group take at most of what the workspace leaves of L2, in quarters; q, o and the group
+/// that follows need the rest. ASSUMPTION(group-share): not published. Fewer heads are read by more cores at
+/// once, more of them would push each other out.
 const GROUP_QUARTERS: u64 = 3;
 
-/// Into how many parts an item of the last round may be cut, and the fewest rows of a part: the Cube is slow with fewer.
+/// Into how many parts an item of the last round may be cut, and the fewest rows of a part: the Cube is slow
+/// with fewer.
 const TAIL_PARTS: [u32; 2] = [4, 2];
 const TAIL_ROWS: u32 = 64;
 
@@ -68,14 +70,17 @@ impl Group {
     }
 }
 
-/// Items are numbered group by group; in a group row block by row block; in a row block head by head, the heads of all batches in one
-/// row. A launch deals its items from the last to the first, but every second group from its first to its last, back and forth over
-/// the cores: see [`FlashFwdTilingData`](super::FlashFwdTilingData).
+/// Items are numbered group by group; in a group row block by row block; in a row block head by head, the
+/// heads of all batches in one row. A launch deals its items from the last to the first, but every second
+/// group from its first to its last, back and forth over the cores: see
+/// [`FlashFwdTilingData`](super::FlashFwdTilingData).
 ///
-/// Cores that work at the same time are in one group, so K and V of that group are what L2 has to hold. Later row blocks see more
-/// keys under a causal mask: costs fall in one group, rise in the next, and never jump, which is what keeps dealing back and forth even.
+/// Cores that work at the same time are in one group, so K and V of that group are what L2 has to hold. Later
+/// row blocks see more keys under a causal mask: costs fall in one group, rise in the next, and never jump,
+/// which is what keeps dealing back and forth even.
 ///
-/// When the items of the last round are few, each of them is cut into parts of equal rows for cores that would have nothing to do.
+/// When the items of the last round are few, each of them is cut into parts of equal rows for cores that
+/// would have nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Order {
     pub(super) num_heads: u32,
@@ -146,7 +151,8 @@ impl Order {
         }
     }
 
-    /// The same items in groups of which each has as many heads as share its part of `l2_bytes`, in whole heads of k and v.
+    /// The same items in groups of which each has as many heads as share its part of `l2_bytes`, in whole
+    /// heads of k and v.
     pub(super) fn in_groups(self, shape: &Shape, l2_bytes: u64) -> Self {
         let fitting = l2_bytes / 4 * GROUP_QUARTERS / shape.head_k_bytes().max(1);
         let all = self.heads / shape.num_heads * shape.num_heads_k;
@@ -238,7 +244,8 @@ impl Order {
         self.heads.min(groups.end * self.group_heads) - groups.start * self.group_heads
     }
 
-    /// The items of the `groups` groups that are dealt last, in at most `blocks` classes each, and every part of an item.
+    /// The items of the `groups` groups that are dealt last, in at most `blocks` classes each, and every part
+    /// of an item.
     pub(super) fn classes(&self, blocks: u32, groups: u32) -> impl Iterator<Item = Class> {
         let order = *self;
         let whole = order.whole_items();

@@ -20,8 +20,8 @@ const EXACT_CLASSES: u32 = 65536;
 pub struct Estimated {
     /// What was tried.
     pub candidate: Candidate,
-    /// Predicted model time of a launch from its first instruction to its last result, in cycles, operands in
-    /// L2.
+    /// Predicted model time of a launch from its first instruction to its last result, in cycles, operands
+    /// in L2.
     pub cycles: f64,
 }
 

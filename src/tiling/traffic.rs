@@ -9,15 +9,16 @@ pub(super) const LINE: u64 = 512;
 /// Bytes of a sector of a line.
 const SECTOR: u64 = 128;
 
-/// What lines cost when all cores ask at once, in times of their even share of L2: requests do not spread evenly over its parts.
-/// ASSUMPTION(cost-crowding): fitted on simulated launches.
+/// What lines cost when all cores ask at once, in times of their even share of L2: requests do not spread
+/// evenly over its parts. ASSUMPTION(cost-crowding): fitted on simulated launches.
 const CROWDING: f64 = 1.2;
 
-/// Exponent of the norm that joins the times of two bounds. ASSUMPTION(cost-overlap): fitted on simulated launches.
+/// Exponent of the norm that joins the times of two bounds. ASSUMPTION(cost-overlap): fitted on simulated
+/// launches.
 const OVERLAP: f64 = 10.0;
 
-/// Time of what is bound by two things side by side: that of either alone when the other is far below, 2^(1/10) = 1.07 times both
-/// when they are equal.
+/// Time of what is bound by two things side by side: that of either alone when the other is far below,
+/// 2^(1/10) = 1.07 times both when they are equal.
 pub(crate) fn overlapped(a: f64, b: f64) -> f64 {
     let longer = a.max(b);
     if longer <= 0.0 {
@@ -50,7 +51,8 @@ impl Rows {
         }
     }
 
-    /// Lines of a run, in the mean, beyond those that its bytes fill: the first row starts on a line, others where the pitch puts them.
+    /// Lines of a run, in the mean, beyond those that its bytes fill: the first row starts on a line, others
+    /// where the pitch puts them.
     fn straddled(self) -> f64 {
         let (runs, bytes) = self.runs();
         if runs == 1 || bytes == 0 {
@@ -66,7 +68,8 @@ impl Rows {
         runs as f64 * (bytes.div_ceil(LINE) as f64 + self.straddled()).max(0.0)
     }
 
-    /// What they cost L2, in lines: half of a line's time goes to the request, half to its sectors (docs/timing.md).
+    /// What they cost L2, in lines: half of a line's time goes to the request, half to its sectors
+    /// (docs/timing.md).
     pub(crate) fn lines(self) -> f64 {
         let (runs, bytes) = self.runs();
         let sectors = (bytes % LINE).div_ceil(SECTOR);
@@ -96,7 +99,8 @@ impl Traffic<'_> {
         LINE as f64 * f64::from(self.soc.clock_mhz) / (self.soc.timing.memory.l2_read_gbps * 1000.0)
     }
 
-    /// Cycles for which a read keeps its pipe busy. `sharers` of each group read, so each gets no more than its part of L2.
+    /// Cycles for which a read keeps its pipe busy. `sharers` of each group read, so each gets no more than
+    /// its part of L2.
     pub(crate) fn read(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
         self.transfer(path, rows, f64::from(sharers * self.cores) * self.line())
     }

@@ -1,4 +1,5 @@
-//! Results of tuning: which candidate took how long for shapes of a class. Text in and out; reading files is the caller's.
+//! Results of tuning: which candidate took how long for shapes of a class. Text in and out; reading files is
+//! the caller's.
 
 use std::fmt::Display;
 
@@ -13,11 +14,11 @@ use crate::{DType, Error, ErrorKind, Result, Soc};
 /// The version whose kernels and planner the results are of: of this crate.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Shapes that are taken to prefer the same tiling: everything that the time of a candidate depends on. Lengths, limits and counts are
-/// rounded up to powers of two.
+/// Shapes that are taken to prefer the same tiling: everything that the time of a candidate depends on.
+/// Lengths, limits and counts are rounded up to powers of two.
 ///
-/// Left out are the factor of the scores, which takes no time, and whether the log-sum-exp is written, whose 4 bytes a row are the same for
-/// every candidate.
+/// Left out are the factor of the scores, which takes no time, and whether the log-sum-exp is written, whose
+/// 4 bytes a row are the same for every candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShapeClass {
@@ -43,8 +44,8 @@ pub struct ShapeClass {
     /// Keys visible to the right of the diagonal, if a limit hides any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub right: Option<u64>,
-    /// Of q, k, v and o: 0 where the rows of a head follow each other without gaps, else the bytes, at most a line of L2, of which a row
-    /// and the distance between rows are multiples.
+    /// Of q, k, v and o: 0 where the rows of a head follow each other without gaps, else the bytes, at most
+    /// a line of L2, of which a row and the distance between rows are multiples.
     pub row_alignment_bytes: [u64; 4],
 }
 
@@ -202,8 +203,8 @@ impl Tuned {
     /// Text from before a field of [`ShapeClass`] existed is refused: its results could be of any class.
     ///
     /// # Errors
-    /// `InvalidArgument` when the text is something else, has a value that no tuning could have found, or was made by another version or for
-    /// another SoC; with the line, the value given and the value wanted.
+    /// `InvalidArgument` when the text is something else, has a value that no tuning could have found, or was
+    /// made by another version or for another SoC; with the line, the value given and the value wanted.
     pub fn from_toml(text: &str, soc: &Soc) -> Result<Self> {
         const AGAIN: &str = "write the file again with `fastattention tune`";
         let Head { version, soc: made_for } =

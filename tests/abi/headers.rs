@@ -8,7 +8,8 @@ use std::{env, fs};
 /// Has the headers of CANN 9.1.
 const DEFAULT_VERSION: &str = "2.14.0";
 
-/// Include folders inside the package, below `torch_npu/include`. Headers of HCCL name others from the last one.
+/// Include folders inside the package, below `torch_npu/include`. Headers of HCCL name others from the last
+/// one.
 const FOLDERS: [&str; 3] = ["third_party/acl/inc", "third_party/hccl/inc", ""];
 
 /// Unpacks the headers of a wheel: arguments are a folder with one wheel, and where to.

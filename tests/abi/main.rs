@@ -1,5 +1,5 @@
-//! The committed bindings against genuine CANN headers, by the C++ compiler: every size, offset, constant and signature.
-//! How they are fetched, and which variables choose others: `docs/bindings.md`.
+//! The committed bindings against genuine CANN headers, by the C++ compiler: every size, offset, constant and
+//! signature. How they are fetched, and which variables choose others: `docs/bindings.md`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests; a failure here fails the test")]
 
 mod headers;

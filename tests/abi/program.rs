@@ -31,7 +31,8 @@ template <class C, class Rust> constexpr bool is_like() {
 /// Structures that begin with their own size, so that newer headers may make them longer.
 const VERSIONED: [&str; 1] = ["HcclCommConfigDef"];
 
-/// The versions of the API, and the ends of enums: they are not the same in all headers, and the crate uses none.
+/// The versions of the API, and the ends of enums: they are not the same in all headers, and the crate uses
+/// none.
 fn varies(constant: &str) -> bool {
     constant.ends_with("_VERSION") || constant.ends_with("_RESERVED")
 }

@@ -104,8 +104,8 @@ fn copies() {
 
 static SIM_KERNELS: &[u8] = include_bytes!(env!("FA_BUILD_SIM_KERNELS"));
 
-/// Nothing comes out of a read. That it reaches the last element is seen from the fault of a kernel whose memory ends
-/// before it; that it goes no further, from the absence of one where the memory ends behind it.
+/// Nothing comes out of a read. That it reaches the last element is seen from the fault of a kernel whose
+/// memory ends before it; that it goes no further, from the absence of one where the memory ends behind it.
 #[test]
 fn reads_reach_the_last_element_and_stay_inside() {
     let (device, stream) = lane(Device::open("sim").unwrap());

@@ -1,5 +1,5 @@
-//! For a given plan the result is the same bits for every interleaving of pipes and cores and every number of host threads,
-//! and no interleaving makes the machine report a fault.
+//! For a given plan the result is the same bits for every interleaving of pipes and cores and every number of
+//! host threads, and no interleaving makes the machine report a fault.
 
 use fastattention::tiling::Mask;
 use fastattention::DType;

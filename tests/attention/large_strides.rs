@@ -1,5 +1,6 @@
-//! Strides around what the fields hold that kernels fill with them (docs/instruction-fields.md): results are right up to each limit, and
-//! behind it there is a refusal that names the nearest supported stride. Operands span many GiB, of which only the rows are touched.
+//! Strides around what the fields hold that kernels fill with them (docs/instruction-fields.md): results are
+//! right up to each limit, and behind it there is a refusal that names the nearest supported stride. Operands
+//! span many GiB, of which only the rows are touched.
 
 use fastattention::attention::{plan, Args, FlashAttention, Mask, Problem};
 use fastattention::baseline::{Read, ReadFrom, ReadTo};
@@ -20,14 +21,16 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Around the largest number of each width, in elements, in bytes of elements of 16 bits, and so behind a row of `dim`.
+/// Around the largest number of each width, in elements, in bytes of elements of 16 bits, and so behind a row
+/// of `dim`.
 fn around(dim: u64) -> impl Strategy<Value = u64> {
     let edges =
         [1 << 15, 1 << 16, 1 << 30, (1 << 30) + dim, 1 << 31, (1 << 31) + dim, (1 << 32) - 2 * dim, 1 << 32];
     (prop::sample::select(edges.to_vec()), 0..5u64).prop_map(|(edge, i)| edge - 2 + i)
 }
 
-/// A tensor `[a, b, c]` of rows of `dim` whose dimension `long` has the stride `stride`; the others lie dense.
+/// A tensor `[a, b, c]` of rows of `dim` whose dimension `long` has the stride `stride`; the others lie
+/// dense.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     extent: [u64; 3],

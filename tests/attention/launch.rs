@@ -1,5 +1,5 @@
-//! The operator's calls on the simulator: what they refuse, and that one small problem comes out right. The values of all
-//! shapes and masks are compared elsewhere.
+//! The operator's calls on the simulator: what they refuse, and that one small problem comes out right. The
+//! values of all shapes and masks are compared elsewhere.
 
 use fastattention::attention::{host, plan, Args, Buffers, FlashAttention, Mask, Plan, Problem};
 use fastattention::reference::{self, Params, Tensor};
@@ -89,7 +89,8 @@ fn rows_without_keys_are_written() {
     assert!(none.lse.iter().all(|&lse| lse == f32::NEG_INFINITY) && none.lse.len() == 80);
 }
 
-/// The stride of a dimension of 1 is never followed, so any number is right: 0 as of a broadcast, or what a view had.
+/// The stride of a dimension of 1 is never followed, so any number is right: 0 as of a broadcast, or what a
+/// view had.
 #[test]
 fn strides_of_single_rows_say_nothing() {
     for stride in [0, 7, 65_536, u64::MAX] {

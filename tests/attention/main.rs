@@ -1,4 +1,5 @@
-//! The operators: attention, products, sums and their sharded layers, against f64 and against themselves; and what the planner promises.
+//! The operators: attention, products, sums and their sharded layers, against f64 and against themselves; and
+//! what the planner promises.
 //!
 //! Results are those of the simulator, or of the NPU that `FA_DEVICE=npu:0` names.
 

@@ -1,4 +1,5 @@
-//! A plan launched in parts: items one by one, row blocks, single batches, and cuts in the middle of all of these.
+//! A plan launched in parts: items one by one, row blocks, single batches, and cuts in the middle of all of
+//! these.
 
 use fastattention::attention::{plan_with, Args, FlashAttention, Plan};
 use fastattention::runtime::{Buffer, Stream};
@@ -89,7 +90,8 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
             assert_same(&launcher.run(&parts), &whole, &format!("{mask}: bits"));
         }
 
-        // Of one part alone, the rest is as it was: row blocks 1 and 2 of batch 1, but for head 3 in the second one.
+        // Of one part alone, the rest is as it was: row blocks 1 and 2 of batch 1, but for head 3 in the
+        // second one.
         let alone = launcher.run(&[plan.part(24..31).unwrap()]);
         let [.., o_bytes, _] = plan.shape().operand_bytes();
         let stride = plan.shape().o_stride;

@@ -1,5 +1,5 @@
-//! The oracle against real data: q, k, v (post-RoPE, fp16) of SmolLM2-135M-Instruct on a text of 512 tokens, whose causal
-//! outputs and log-sum-exps were computed in f64 by other code and stored as f32.
+//! The oracle against real data: q, k, v (post-RoPE, fp16) of SmolLM2-135M-Instruct on a text of 512 tokens,
+//! whose causal outputs and log-sum-exps were computed in f64 by other code and stored as f32.
 //!
 //! The files are looked for in `FA_DATA_DIR`, else in `tests/data`.
 
@@ -60,7 +60,8 @@ fn stored_outputs_agree() {
         // Both were rounded to f32: half a unit of the last place of the largest magnitude, 32.
         let (o_error, lse_error) = (max_error(&exact.o, &o), max_error(&exact.lse, &lse));
         assert!(o_error < 2e-6 && lse_error < 2e-6, "{name}: o {o_error:e}, lse {lse_error:e}");
-        // The plain f16 implementation is off by some roundings of f16 (2^-11 of values of order 1), not by more.
+        // The plain f16 implementation is off by some roundings of f16 (2^-11 of values of order 1), not by
+        // more.
         let plain = max_error(&same_precision(&SMOLLM2, q, k, v).o, &o);
         assert!((1e-5..0.05).contains(&plain), "{name}: same precision {plain:e}");
     }

@@ -1,6 +1,6 @@
-//! Scores handed over in f16, and their softmax in f16: the case table's f16 problems, by the same rule as with f32. The plain
-//! implementation rounds its scores to f16, too, so the tolerance of o stays; that of lse grows by the rounding of a score and by that
-//! of the softmax.
+//! Scores handed over in f16, and their softmax in f16: the case table's f16 problems, by the same rule as
+//! with f32. The plain implementation rounds its scores to f16, too, so the tolerance of o stays; that of lse
+//! grows by the rounding of a score and by that of the softmax.
 
 use fastattention::attention::{plan, Problem};
 use fastattention::{DType, ErrorKind, Soc};

@@ -1,5 +1,5 @@
-//! Values that are not ordinary numbers behave as `fastattention::reference` documents, and the two stored layers of a real
-//! model come out right.
+//! Values that are not ordinary numbers behave as `fastattention::reference` documents, and the two stored
+//! layers of a real model come out right.
 
 use fastattention::attention::{host, Problem};
 use fastattention::tiling::Mask;
@@ -142,7 +142,8 @@ fn two_layers_of_a_real_model() {
             Problem::new(DType::F16, [1, 512, 9, 64]).with_num_heads_k(3).with_mask(Mask::Causal).with_lse();
         let operator = attention(|_| ());
         let out = host::attention_on(&operator, &problem, &f16s("q"), &f16s("k"), &f16s("v")).unwrap();
-        // The files hold f64 results rounded to f32. o: the rounding of P (2^-11 relative, averaged) and of o itself.
+        // The files hold f64 results rounded to f32. o: the rounding of P (2^-11 relative, averaged) and of o
+        // itself.
         let o = f32s("o_causal");
         let largest = o.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         for (i, (got, want)) in out.o.iter().zip(&o).enumerate() {

@@ -223,8 +223,8 @@ proptest! {
         }
         let mean = loads.iter().map(|l| l.cycles).sum::<f64>() / loads.len() as f64;
         let largest = loads.iter().map(|l| l.cycles).fold(0.0, f64::max);
-        // Dealing back and forth is within one item of even while costs fall along the order. They may rise first: the
-        // last row block may be short, or a right window run past the last key.
+        // Dealing back and forth is within one item of even while costs fall along the order. They may rise
+        // first: the last row block may be short, or a right window run past the last key.
         let blocks = shape.seqlen_q.div_ceil(plan.chosen().block_m);
         let falls = (1..blocks).all(|b| plan.item_cycles(plan.rows(b - 1)) <= plan.item_cycles(plan.rows(b)));
         let slack = if falls { heaviest } else { 2.0 * heaviest };

@@ -1,5 +1,5 @@
-//! Every tiling that the planner can make gives the same attention: random problems under random tilings, on the simulator with all
-//! its checks, half of them in a seeded interleaving.
+//! Every tiling that the planner can make gives the same attention: random problems under random tilings, on
+//! the simulator with all its checks, half of them in a seeded interleaving.
 
 use fastattention::attention::plan_with;
 use fastattention::tiling::{Candidate, Mask};

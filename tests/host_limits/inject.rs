@@ -1,4 +1,5 @@
-//! Functions of the C library that fail when they are told to: this program's own come first for everything linked into it.
+//! Functions of the C library that fail when they are told to: this program's own come first for everything
+//! linked into it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::{c_char, c_int, c_long, c_void};

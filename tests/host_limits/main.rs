@@ -1,5 +1,5 @@
-//! A host that has too little: every thread, mapping, large block of memory and descriptor is refused once, and work ends with
-//! right results or with an error, in time. Each run is a process of its own.
+//! A host that has too little: every thread, mapping, large block of memory and descriptor is refused once,
+//! and work ends with right results or with an error, in time. Each run is a process of its own.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
@@ -20,8 +20,8 @@ use fastattention_testkit::child;
 use inject::Resource;
 use work::Work;
 
-/// For one run on a busy machine: a run that waits for ever shows here. One that waits for a rank until `CONNECT_TIMEOUT`
-/// ends long before.
+/// For one run on a busy machine: a run that waits for ever shows here. One that waits for a rank until
+/// `CONNECT_TIMEOUT` ends long before.
 const LIMIT: Duration = Duration::from_secs(300);
 /// In seconds; the smallest that there is.
 const CONNECT_TIMEOUT: &str = "120";
@@ -69,7 +69,8 @@ fn words(job: &str) -> String {
     last.unwrap_or_else(|| panic!("{job}: no last words: {out}{err}"))
 }
 
-/// Refuses call after call, until the work needs no further one; of many of a kind the later ones are drawn more thinly.
+/// Refuses call after call, until the work needs no further one; of many of a kind the later ones are drawn
+/// more thinly.
 fn refuse_each(work: Work, resource: Resource, at_least: u32) {
     let mut k = 0;
     loop {

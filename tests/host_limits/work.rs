@@ -11,7 +11,8 @@ use fastattention::{Result, Soc};
 
 use crate::inject::{arm, Resource};
 
-/// The image that this crate's build script made. Handed over without a copy, which would be the program's own.
+/// The image that this crate's build script made. Handed over without a copy, which would be the program's
+/// own.
 fn image() -> Arc<[u8]> {
     static IMAGE: OnceLock<Arc<[u8]>> = OnceLock::new();
     Arc::clone(IMAGE.get_or_init(|| std::fs::read(env!("FA_BUILD_SIM_KERNELS")).unwrap().into()))

@@ -1,4 +1,5 @@
-//! Tests that work with processes of their own: ranks of a job that meet, die and disagree, and programs whose calls are recorded.
+//! Tests that work with processes of their own: ranks of a job that meet, die and disagree, and programs
+//! whose calls are recorded.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

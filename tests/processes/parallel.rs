@@ -1,4 +1,5 @@
-//! Tiling-AllReduce with a process for each rank: the example `tensor_parallel` as a user starts it, and ranks that die or disagree.
+//! Tiling-AllReduce with a process for each rank: the example `tensor_parallel` as a user starts it, and
+//! ranks that die or disagree.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -115,7 +116,8 @@ fn ranks_with_other_blocks_are_told_of_each_other() {
 const MEETING: &str = "KILLED_RANK_MEETING";
 const BLOCKS: [u32; 4] = [128, 128, 128, 56];
 
-/// What the processes of the test below run: the projection of rank 1 comes as far as its third block, and stays there.
+/// What the processes of the test below run: the projection of rank 1 comes as far as its third block, and
+/// stays there.
 fn run_rank(job: &Rendezvous) {
     let device = Device::open("sim").unwrap();
     let problem = Problem::new(DType::F16, [1, BLOCKS.iter().sum(), 3, 32], 64, job.ranks())

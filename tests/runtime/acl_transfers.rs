@@ -1,4 +1,5 @@
-//! Copies of matrices and between devices, the last error, and the failure mode, through the raw table of the simulator.
+//! Copies of matrices and between devices, the last error, and the failure mode, through the raw table of the
+//! simulator.
 
 #![allow(unsafe_code, reason = "calls C functions")]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "raw calls are the subject of each test")]

@@ -12,7 +12,8 @@ fn copies_any_size_with_any_number_of_blocks() {
     // SAFETY: the image is the one that this crate's build script made.
     let module = unsafe { Module::load(&device, SIM_KERNELS) }.unwrap();
     let copy = module.kernel("fa_copy").unwrap();
-    // Less than a chunk, a chunk, ends inside a 32-byte block, several chunks per block, more blocks than chunks.
+    // Less than a chunk, a chunk, ends inside a 32-byte block, several chunks per block, more blocks than
+    // chunks.
     for (bytes, blocks) in [(1, 1), (32 * 1024, 1), (65_537, 2), (300_001, 3), (100, 4)] {
         let data: Vec<u8> =
             (0..bytes).map(|i: usize| u8::try_from((i * 131 + i / 251) % 256).unwrap()).collect();

@@ -1,4 +1,5 @@
-//! The runtime layer over the simulated ACL and HCCL: what the functions do, what they refuse, and the safe types above them.
+//! The runtime layer over the simulated ACL and HCCL: what the functions do, what they refuse, and the safe
+//! types above them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

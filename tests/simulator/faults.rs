@@ -4,14 +4,15 @@
 //!
 //! ```text
 //! // fault: Race                     kind of fault in the default order, or `none`
-//! // seeds: Race|Uninitialised       kinds that a seeded order may find first; without the line the same kind
+//! // seeds: Race|Uninitialised       kinds that a seeded order may find first; else the same kind
 //! // type: AIV_ONLY                  kernel type
 //! // blocks: 2
 //! ```
 //!
-//! Every kernel has the parameters `a, b, c`, buffers of 64 KiB each; `a` and `b` hold data, `c` was never written. The text
-//! of the fault must be that of `x.stderr`, on one host thread and on two; `FA_BLESS=1` rewrites it. A twin (`fault: none`)
-//! must run without a fault in every order and give what plain Rust gives (`twins.rs`).
+//! Every kernel has the parameters `a, b, c`, buffers of 64 KiB each; `a` and `b` hold data, `c` was never
+//! written. The text of the fault must be that of `x.stderr`, on one host thread and on two; `FA_BLESS=1`
+//! rewrites it. A twin (`fault: none`) must run without a fault in every order and give what plain Rust gives
+//! (`twins.rs`).
 
 #![allow(unsafe_code, reason = "loads the compiled kernels")]
 
@@ -111,7 +112,8 @@ fn compile(text: &str, kernels: &[Case]) -> Arc<[u8]> {
     fastattention_testkit::kernels::compile(text, &registrations).into()
 }
 
-/// Runs a kernel on a device of its own. `Err`: the line in which the driver reports the fault, without GM addresses.
+/// Runs a kernel on a device of its own. `Err`: the line in which the driver reports the fault, without GM
+/// addresses.
 fn run(
     image: Arc<[u8]>,
     case: &Case,
@@ -273,8 +275,8 @@ fn correct_twins_run_in_every_order_and_compute_what_they_say() {
     assert!(names.is_empty(), "{names:?} have no expected results in twins.rs");
 }
 
-/// The correct kernels again, each without one thing that orders: a set directly followed by its wait, a barrier, or
-/// SyncAll.
+/// The correct kernels again, each without one thing that orders: a set directly followed by its wait, a
+/// barrier, or SyncAll.
 fn twins_without_one_line() -> (String, Vec<Case>) {
     let mut all = String::new();
     let mut mutants = Vec::new();

@@ -1,5 +1,5 @@
-//! What `flash_fwd_matmul` adds to the kernels it is made of is needed, and the machine reports the absence of each: the two flags
-//! between attention and product, and the groups that have no part in one of the two.
+//! What `flash_fwd_matmul` adds to the kernels it is made of is needed, and the machine reports the absence
+//! of each: the two flags between attention and product, and the groups that have no part in one of the two.
 
 #![allow(unsafe_code, reason = "loads the compiled mutants")]
 
@@ -75,7 +75,8 @@ fn compile() -> Vec<u8> {
     fastattention_testkit::kernels::compile(&unit, &registrations)
 }
 
-/// The fault that a mutant meets: three rows of blocks and two heads, and tiles of the product that need both heads.
+/// The fault that a mutant meets: three rows of blocks and two heads, and tiles of the product that need both
+/// heads.
 fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2]) -> Option<String> {
     let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
     config.threads = 1;

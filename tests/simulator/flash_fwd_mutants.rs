@@ -1,9 +1,9 @@
 //! Every flag and every barrier of `flash_fwd` is needed, and the machine reports the absence of each.
 //!
-//! A mutant is the kernel's own text with one thing taken out: the full or the free edge of a ring (both its set and its wait, so
-//! that flags still balance), one cross-core flag, or one barrier. Each must be reported as a race or as a use of data that
-//! was never written, in the default order, by one of the problems of [`cases`]. What a mutant survives for a good reason is
-//! listed in [`REDUNDANT`].
+//! A mutant is the kernel's own text with one thing taken out: the full or the free edge of a ring (both its
+//! set and its wait, so that flags still balance), one cross-core flag, or one barrier. Each must be reported
+//! as a race or as a use of data that was never written, in the default order, by one of the problems of
+//! [`cases`]. What a mutant survives for a good reason is listed in [`REDUNDANT`].
 
 #![allow(unsafe_code, reason = "loads the compiled mutants")]
 
@@ -97,7 +97,8 @@ fn kernel_text() -> String {
     text.replacen(publish, &format!("{take}{publish}"), 1)
 }
 
-/// Takes out every statement that `is_out` picks from the lines; the line keeps what stands before it (an `if`).
+/// Takes out every statement that `is_out` picks from the lines; the line keeps what stands before it (an
+/// `if`).
 fn without(text: &str, mut is_out: impl FnMut(&str) -> Option<usize>) -> (String, usize) {
     let mut out = String::new();
     let mut count = 0;
@@ -209,8 +210,8 @@ fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
     fastattention_testkit::kernels::compile(&text, &registrations)
 }
 
-/// Problems that reach every statement: both diagonals apart and in one slice, two L0C tiles by rows and by columns, small tiles,
-/// rows that see no key, more chunks of P in a step than L1 has buffers for them.
+/// Problems that reach every statement: both diagonals apart and in one slice, two L0C tiles by rows and by
+/// columns, small tiles, rows that see no key, more chunks of P in a step than L1 has buffers for them.
 fn cases(scores: DType) -> Vec<(Problem, Candidate)> {
     let problem = |shape, seqlen_k, mask| {
         Problem::new(DType::F16, shape)

@@ -1,7 +1,9 @@
-//! The headers of `ascendc/sim`: what each AscendC call lowers to, layouts shared with Rust, and self-containedness.
+//! The headers of `ascendc/sim`: what each AscendC call lowers to, layouts shared with Rust, and
+//! self-containedness.
 //!
-//! `tests/simulator/headers/calls_*.cpp` is kernel text (it compiles with CANN's headers too). `record.cpp` stands
-//! in for the machine and writes down each instruction; `expected.txt` says what `dav-c220.md` 2.2, 3, 4 and CANN's `dav_c220` lowering want.
+//! `tests/simulator/headers/calls_*.cpp` is kernel text (it compiles with CANN's headers too). `record.cpp`
+//! stands in for the machine and writes down each instruction; `expected.txt` says what `dav-c220.md` 2.2, 3,
+//! 4 and CANN's `dav_c220` lowering want.
 #![allow(unsafe_code, reason = "loads the compiled recorder")]
 
 use std::collections::BTreeSet;

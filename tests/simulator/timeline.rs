@@ -1,4 +1,5 @@
-//! Model time of several streams and devices: what programs get that run through ACL and HCCL, whatever the host's threads do.
+//! Model time of several streams and devices: what programs get that run through ACL and HCCL, whatever the
+//! host's threads do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

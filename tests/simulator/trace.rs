@@ -129,7 +129,8 @@ proptest! {
     }
 }
 
-/// Bytes that `flash_fwd` has to move between GM and its cores without a mask, from the plan: by pipe, AIC then AIV.
+/// Bytes that `flash_fwd` has to move between GM and its cores without a mask, from the plan: by pipe, AIC
+/// then AIV.
 fn asked(plan: &Plan) -> BTreeMap<(&'static str, Pipe), u64> {
     let shape = plan.shape();
     let (d, d_v) = (u64::from(shape.head_dim), u64::from(shape.head_dim_v));
@@ -139,7 +140,8 @@ fn asked(plan: &Plan) -> BTreeMap<(&'static str, Pipe), u64> {
         let keys = plan.key_range(item.rows()).len() as u64;
         let blocks = keys.div_ceil(u64::from(plan.chosen().block_n));
         let (scores, outputs) = (rows * keys, rows * d_v * blocks);
-        // q, k, v and P are 16-bit; scores and the parts of o are f32, written by FIX and read by MTE2 of the AIV.
+        // q, k, v and P are 16-bit; scores and the parts of o are f32, written by FIX and read by MTE2 of the
+        // AIV.
         *bytes.entry(("AIC", Pipe::Mte2)).or_default() += 2 * (rows * d + keys * (d + d_v) + scores);
         *bytes.entry(("AIC", Pipe::Fix)).or_default() += 4 * (scores + outputs);
         *bytes.entry(("AIV", Pipe::Mte2)).or_default() += 4 * (scores + outputs);

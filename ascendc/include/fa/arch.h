@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Sizes of the dav-c220 core that kernels rely on, each named once. Source: architecture page of NPU architecture
-// version 2201 in the AscendC documents; cann.toml holds the same figures for the planner.
+// Sizes of the dav-c220 core that kernels rely on, each named once. Source: architecture page of NPU
+// architecture version 2201 in the AscendC documents; cann.toml holds the same figures for the planner.
 #pragma once
 #include "kernel_operator.h"
 
 namespace fa {
 
-constexpr uint32_t kBlockBytes = 32;         // a DataBlock: unit of UB addresses and of most strides
-constexpr uint32_t kFractal = 16;            // rows (and 16-bit columns) of a fractal
-constexpr uint32_t kFractalElements = 256;   // 16-bit elements of a 512-byte fractal
-constexpr uint32_t kLanesF32 = 64;           // f32 elements of one vector repeat
-constexpr uint32_t kBlockF32 = 8;            // f32 elements of a DataBlock
-constexpr uint32_t kReservedBytes = 256;     // end of UB and L1, kept by the framework
-constexpr uint32_t kSelectBytes = 8192;      // end of UB, used by Select
+constexpr uint32_t kBlockBytes = 32;        // a DataBlock: unit of UB addresses and of most strides
+constexpr uint32_t kFractal = 16;           // rows (and 16-bit columns) of a fractal
+constexpr uint32_t kFractalElements = 256;  // 16-bit elements of a 512-byte fractal
+constexpr uint32_t kLanesF32 = 64;          // f32 elements of one vector repeat
+constexpr uint32_t kBlockF32 = 8;           // f32 elements of a DataBlock
+constexpr uint32_t kReservedBytes = 256;    // end of UB and L1, kept by the framework
+constexpr uint32_t kSelectBytes = 8192;     // end of UB, used by Select
 constexpr uint32_t kUbBytes = 196608 - kReservedBytes - kSelectBytes;
 constexpr uint32_t kL1Bytes = 524288 - kReservedBytes;
 constexpr uint32_t kL0aBytes = 65536;

@@ -6,11 +6,12 @@
 namespace fa {
 
 // GM [rows, cols] with row pitch `pitch` -> L1 Nz: element (r, c) at (c/16)*rows16*16 + r*16 + c%16.
-// Rows up to the next multiple of 16 stay unwritten. The row pitch of one instruction is a u16 from 1; that of a single
-// row says nothing and may be any number.
+// Rows up to the next multiple of 16 stay unwritten. The row pitch of one instruction is a u16 from 1; that
+// of a single row says nothing and may be any number.
 template <typename T>
-__aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>& src,
-                                        uint32_t rows, uint32_t cols, uint64_t pitch) {
+__aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst,
+                                        const AscendC::GlobalTensor<T>& src, uint32_t rows, uint32_t cols,
+                                        uint64_t pitch) {
     constexpr uint64_t kMaxPitch = 65535;
     const bool one_by_one = rows == 1 || pitch > kMaxPitch;
     AscendC::Nd2NzParams params;
@@ -26,15 +27,16 @@ __aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst, cons
         AscendC::DataCopy(dst, src, params);
         return;
     }
-    for (uint32_t row = 0; row < rows; ++row) AscendC::DataCopy(dst[row * kFractal], src[row * pitch], params);
+    for (uint32_t row = 0; row < rows; ++row)
+        AscendC::DataCopy(dst[row * kFractal], src[row * pitch], params);
 }
 
 // L1 Nz (n16 x cols) of K, window of `n` rows x `k` columns at (row, col) -> L0B Zn of its transpose (k x n).
 // The fractal orders coincide, so nothing is transposed (dav-c220: Nz of N x K is Zn of K x N).
 template <typename T>
 __aicore__ inline void copy_l1_to_l0b_transposed(const AscendC::LocalTensor<T>& dst,
-                                                 const AscendC::LocalTensor<T>& src, uint32_t n16, uint32_t row,
-                                                 uint32_t col, uint32_t n, uint32_t k) {
+                                                 const AscendC::LocalTensor<T>& src, uint32_t n16,
+                                                 uint32_t row, uint32_t col, uint32_t n, uint32_t k) {
     const uint32_t n1 = ceil_div(n, kFractal);
     const uint32_t k1 = ceil_div(k, kFractal);
     AscendC::LoadData2DParams params;
@@ -47,15 +49,18 @@ __aicore__ inline void copy_l1_to_l0b_transposed(const AscendC::LocalTensor<T>& 
     }
     params.repeatTimes = static_cast<uint8_t>(n1);
     for (uint32_t i = 0; i < k1; ++i) {
-        AscendC::LoadData(dst[i * n1 * kFractalElements], src[(col + i * kFractal) * n16 + row * kFractal], params);
+        AscendC::LoadData(dst[i * n1 * kFractalElements], src[(col + i * kFractal) * n16 + row * kFractal],
+                          params);
     }
 }
 
-// Window of `rows` x `cols` at (row, col) of an L1 Nz matrix (all_rows16 x all_cols16), by one Load3Dv2: an image of one
-// line of all_rows16 pixels and all_cols16 channels under a filter of one pixel. Every number is a multiple of 16.
+// Window of `rows` x `cols` at (row, col) of an L1 Nz matrix (all_rows16 x all_cols16), by one Load3Dv2: an
+// image of one line of all_rows16 pixels and all_cols16 channels under a filter of one pixel. Every number is
+// a multiple of 16.
 template <typename T>
-__aicore__ inline AscendC::LoadData3DParamsV2<T> matrix_window(uint32_t all_rows16, uint32_t all_cols16, uint32_t row,
-                                                               uint32_t col, uint32_t rows, uint32_t cols) {
+__aicore__ inline AscendC::LoadData3DParamsV2<T> matrix_window(uint32_t all_rows16, uint32_t all_cols16,
+                                                               uint32_t row, uint32_t col, uint32_t rows,
+                                                               uint32_t cols) {
     AscendC::LoadData3DParamsV2<T> params;
     params.l1H = 1;
     params.l1W = static_cast<uint16_t>(all_rows16);
@@ -76,31 +81,31 @@ __aicore__ inline AscendC::LoadData3DParamsV2<T> matrix_window(uint32_t all_rows
 // L1 Nz (all_m x all_k) -> L0A Zz of `m` rows from `row` and `k` columns from `col`, in one instruction.
 template <typename T>
 __aicore__ inline void load_l0a_window(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                                       uint32_t all_m16, uint32_t all_k16, uint32_t row, uint32_t col, uint32_t m16,
-                                       uint32_t k16) {
+                                       uint32_t all_m16, uint32_t all_k16, uint32_t row, uint32_t col,
+                                       uint32_t m16, uint32_t k16) {
     AscendC::LoadData(dst, src, matrix_window<T>(all_m16, all_k16, row, col, m16, k16));
 }
 
 // The same of all rows.
 template <typename T>
-__aicore__ inline void load_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t m16,
-                                uint32_t all_k16, uint32_t col, uint32_t k16) {
+__aicore__ inline void load_l0a(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+                                uint32_t m16, uint32_t all_k16, uint32_t col, uint32_t k16) {
     load_l0a_window(dst, src, m16, all_k16, 0, col, m16, k16);
 }
 
-// L1 Nz (all_k x all_n) -> L0B Zn of `k` rows from `row` and `n` columns from `col`, in one instruction: to L0B, Load3Dv2 turns
-// fractals itself.
+// L1 Nz (all_k x all_n) -> L0B Zn of `k` rows from `row` and `n` columns from `col`, in one instruction: to
+// L0B, Load3Dv2 turns fractals itself.
 template <typename T>
 __aicore__ inline void load_l0b_window(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                                       uint32_t all_k16, uint32_t all_n16, uint32_t row, uint32_t col, uint32_t k16,
-                                       uint32_t n16) {
+                                       uint32_t all_k16, uint32_t all_n16, uint32_t row, uint32_t col,
+                                       uint32_t k16, uint32_t n16) {
     AscendC::LoadData(dst, src, matrix_window<T>(all_k16, all_n16, row, col, k16, n16));
 }
 
 // The same of all columns.
 template <typename T>
-__aicore__ inline void load_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src, uint32_t n16,
-                                uint32_t all_k16, uint32_t row, uint32_t k16) {
+__aicore__ inline void load_l0b(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+                                uint32_t n16, uint32_t all_k16, uint32_t row, uint32_t k16) {
     load_l0b_window(dst, src, all_k16, n16, row, 0, k16, n16);
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Tiling-mask (FastAttention): windows of one small M-mask stand for every block of an S x S mask.
 //
-// The M-mask has 2M rows of 2M bits; bit b of row a is 1 iff b <= a. The visible part of a slice whose row i sees the
-// columns j <= i + d is the window with row offset minus column offset = d. Taking the whole shift on the rows keeps the
-// column offset at 0 or M, so that windows start on whole bytes:
+// The M-mask has 2M rows of 2M bits; bit b of row a is 1 iff b <= a. The visible part of a slice whose row i
+// sees the columns j <= i + d is the window with row offset minus column offset = d. Taking the whole shift
+// on the rows keeps the column offset at 0 or M, so that windows start on whole bytes:
 //   d > 0:  rows from d,     columns from 0
 //   d <= 0: rows from M + d, columns from M      (d is clipped to -M: nothing visible)
 // The bits lie in GM as src/tiling/mask.rs makes them, once per device.
@@ -14,8 +14,8 @@ namespace fa {
 
 // Copies the window of `rows` x `cols` for shift `d` to UB; rows start every `row_bytes` (a multiple of 32).
 __aicore__ inline void copy_mask_window(const AscendC::LocalTensor<uint8_t>& dst,
-                                        const AscendC::GlobalTensor<uint8_t>& m_mask, uint32_t mask_dim, int64_t d,
-                                        uint32_t rows, uint32_t cols, uint32_t row_bytes) {
+                                        const AscendC::GlobalTensor<uint8_t>& m_mask, uint32_t mask_dim,
+                                        int64_t d, uint32_t rows, uint32_t cols, uint32_t row_bytes) {
     const int64_t m = mask_dim;
     d = min_i64(max_i64(d, -m), m);
     const uint64_t row = static_cast<uint64_t>(d > 0 ? d : m + d);
@@ -36,10 +36,12 @@ __aicore__ inline void copy_mask_window(const AscendC::LocalTensor<uint8_t>& dst
     AscendC::DataCopyPad(dst, m_mask[row * pitch + column_byte], params, pad);
 }
 
-// s[i, j] = bit (i, j) of `visible` ? s[i, j] : value, for `rows` rows of `cols` float or half (a multiple of 64).
+// s[i, j] = bit (i, j) of `visible` ? s[i, j] : value, for `rows` rows of `cols` float or half (a multiple of
+// 64).
 template <typename S>
-__aicore__ inline void apply_mask(const AscendC::LocalTensor<S>& s, const AscendC::LocalTensor<uint8_t>& visible,
-                                  S value, uint32_t rows, uint32_t cols, uint32_t row_bytes) {
+__aicore__ inline void apply_mask(const AscendC::LocalTensor<S>& s,
+                                  const AscendC::LocalTensor<uint8_t>& visible, S value, uint32_t rows,
+                                  uint32_t cols, uint32_t row_bytes) {
     if (cols / 8 == row_bytes) {  // rows of bits are contiguous: one instruction for the slice
         AscendC::Select(s, visible, s, value, AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, rows * cols);
         return;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // The whole of a core's on-chip memories, for kernels that lay them out themselves.
 //
-// TPipe takes flags of its own when it starts (it sets three M_MTE1 events on an AIC) and gives them back in Destroy. So a
-// kernel declares these members before any `Ring`: from then on all flags are its own. The TPipe stays as long as its
-// tensors: CANN's CPU twin asks it for addresses when it checks them.
+// TPipe takes flags of its own when it starts (it sets three M_MTE1 events on an AIC) and gives them back in
+// Destroy. So a kernel declares these members before any `Ring`: from then on all flags are its own. The
+// TPipe stays as long as its tensors: CANN's CPU twin asks it for addresses when it checks them.
 #pragma once
 #include "fa/arch.h"
 

@@ -5,14 +5,14 @@
 
 namespace fa {
 
-// Values of the operand unitFlag (dav-c220.md 4.4). A Mmad that accumulates on checks; the last one of a tile and the
-// Fixpipe that drains it check and toggle.
+// Values of the operand unitFlag (dav-c220.md 4.4). A Mmad that accumulates on checks; the last one of a tile
+// and the Fixpipe that drains it check and toggle.
 constexpr uint8_t kUnitFlagOff = 0;
 constexpr uint8_t kUnitFlagCheck = 2;
 constexpr uint8_t kUnitFlagToggle = 3;
 
-// C[m, n] (+)= A[m, k] * B[k, n] on L0 tiles; `init` starts from zero. m is rounded up to 16: m = 1 would select the
-// matrix-vector form, whose result layout the documents leave open; the extra rows are never read.
+// C[m, n] (+)= A[m, k] * B[k, n] on L0 tiles; `init` starts from zero. m is rounded up to 16: m = 1 would
+// select the matrix-vector form, whose result layout the documents leave open; the extra rows are never read.
 template <typename T>
 __aicore__ inline void mmad(const AscendC::LocalTensor<float>& c, const AscendC::LocalTensor<T>& a,
                             const AscendC::LocalTensor<T>& b, uint32_t m, uint32_t n, uint32_t k, bool init,
@@ -35,11 +35,12 @@ constexpr QuantMode_t kStoreAs<half> = QuantMode_t::F322F16;
 template <>
 constexpr QuantMode_t kStoreAs<bfloat16_t> = QuantMode_t::F322BF16;
 
-// L0C tile [m, n] -> GM rows of f32, half or bfloat16_t with pitch `pitch` elements: 32 bits; that of a single row says nothing and
-// may be any number.
+// L0C tile [m, n] -> GM rows of f32, half or bfloat16_t with pitch `pitch` elements: 32 bits; that of a
+// single row says nothing and may be any number.
 template <typename Out>
-__aicore__ inline void copy_l0c_to_gm(const AscendC::GlobalTensor<Out>& dst, const AscendC::LocalTensor<float>& src,
-                                      uint32_t m, uint32_t n, uint64_t pitch, uint8_t unit_flag = kUnitFlagOff) {
+__aicore__ inline void copy_l0c_to_gm(const AscendC::GlobalTensor<Out>& dst,
+                                      const AscendC::LocalTensor<float>& src, uint32_t m, uint32_t n,
+                                      uint64_t pitch, uint8_t unit_flag = kUnitFlagOff) {
     AscendC::FixpipeParamsV220 params;
     params.nSize = static_cast<uint16_t>(n);
     params.mSize = static_cast<uint16_t>(m);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Row-wise operations on an f32 slice [rows, pitch] in UB, pitch a multiple of 8 (reductions: of 64).
 //
-// Reductions use block reductions, because vcgmax/vcgadd cost 1 cycle a repeat and vcmax/vcadd 3 to 7 (AscendC vector
-// performance tables). A row value is spread over one 32-byte block (Brcb) and replayed over the row with block stride 0.
-// No function here ends with a barrier: callers put independent work beside each other before they wait.
+// Reductions use block reductions, because vcgmax/vcgadd cost 1 cycle a repeat and vcmax/vcadd 3 to 7
+// (AscendC vector performance tables). A row value is spread over one 32-byte block (Brcb) and replayed over
+// the row with block stride 0. No function here ends with a barrier: callers put independent work beside each
+// other before they wait.
 #pragma once
 #include "fa/arch.h"
 
@@ -35,8 +36,9 @@ __aicore__ inline void combine(const AscendC::LocalTensor<E>& dst, const AscendC
 
 // One value of dst for each block of src; strides in blocks.
 template <RowReduce kOp>
-__aicore__ inline void reduce_blocks(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& src,
-                                     uint32_t repeats, uint32_t mask, uint32_t block_stride, uint32_t repeat_stride) {
+__aicore__ inline void reduce_blocks(const AscendC::LocalTensor<float>& dst,
+                                     const AscendC::LocalTensor<float>& src, uint32_t repeats, uint32_t mask,
+                                     uint32_t block_stride, uint32_t repeat_stride) {
     const auto count = static_cast<int32_t>(repeats);
     const auto lanes = static_cast<int32_t>(mask);
     const auto block = static_cast<int32_t>(block_stride);
@@ -48,18 +50,25 @@ __aicore__ inline void reduce_blocks(const AscendC::LocalTensor<float>& dst, con
     }
 }
 
-// Reduction of each row of `rows` x `pitch` f32 to one value, level by level. The caller puts a barrier between levels, and other work
-// beside them. A level turns every block of 8 values into one (BlockReduce, one cycle for 64 values), or, where a row
-// does not consist of groups of 8 blocks any more, adds the second half of its blocks to the first.
+// Reduction of each row of `rows` x `pitch` f32 to one value, level by level. The caller puts a barrier
+// between levels, and other work beside them. A level turns every block of 8 values into one (BlockReduce,
+// one cycle for 64 values), or, where a row does not consist of groups of 8 blocks any more, adds the second
+// half of its blocks to the first.
 template <RowReduce kOp>
 class RowTree {
   public:
-    // `wide`: rows * pitch / 8 f32, `narrow`: an eighth of it, each at least ceil8(rows) * 8. `values` gets the result.
+    // `wide`: rows * pitch / 8 f32, `narrow`: an eighth of it, each at least ceil8(rows) * 8. `values` gets
+    // the result.
     __aicore__ inline RowTree() {}
-    __aicore__ inline RowTree(const AscendC::LocalTensor<float>& rows, const AscendC::LocalTensor<float>& wide,
-                              const AscendC::LocalTensor<float>& narrow, const AscendC::LocalTensor<float>& values,
-                              uint32_t num_rows, uint32_t pitch)
-        : now_(rows), next_{wide, narrow}, values_(values), rows_(num_rows), blocks_(pitch / kBlockF32),
+    __aicore__ inline RowTree(const AscendC::LocalTensor<float>& rows,
+                              const AscendC::LocalTensor<float>& wide,
+                              const AscendC::LocalTensor<float>& narrow,
+                              const AscendC::LocalTensor<float>& values, uint32_t num_rows, uint32_t pitch)
+        : now_(rows),
+          next_{wide, narrow},
+          values_(values),
+          rows_(num_rows),
+          blocks_(pitch / kBlockF32),
           row_blocks_(blocks_) {}
 
     __aicore__ inline bool is_done() const { return blocks_ == 0; }
@@ -124,8 +133,8 @@ class RowTree {
         const uint32_t stride = kBlockF32 * row_blocks_;
         if (whole > 0) reduce_blocks<kOp>(values_, now_, whole, kLanesF32, row_blocks_, stride);
         if (rest > 0) {
-            reduce_blocks<kOp>(values_[whole * kBlockF32], now_[whole * kLanesF32 * row_blocks_], 1, rest * kBlockF32,
-                               row_blocks_, stride);
+            reduce_blocks<kOp>(values_[whole * kBlockF32], now_[whole * kLanesF32 * row_blocks_], 1,
+                               rest * kBlockF32, row_blocks_, stride);
         }
         blocks_ = 0;
     }
@@ -139,8 +148,9 @@ class RowTree {
     uint32_t turn_ = 0;
 };
 
-// Row values spread over blocks of 32 bytes, twice: one bank group reads one block a cycle, and the copies lie 8 groups apart, so
-// that one of them is free of conflicts with 64 columns that start at a multiple of 512 bytes, the other with the next 64.
+// Row values spread over blocks of 32 bytes, twice: one bank group reads one block a cycle, and the copies
+// lie 8 groups apart, so that one of them is free of conflicts with 64 columns that start at a multiple of
+// 512 bytes, the other with the next 64.
 struct SpreadRows {
     AscendC::LocalTensor<float> copy[2];
 
@@ -159,7 +169,8 @@ struct SpreadRows {
 };
 
 // blocks[r, 0..8] = values[r]; `values` must be readable up to the next multiple of 8.
-__aicore__ inline void spread_rows(const SpreadRows& blocks, const AscendC::LocalTensor<float>& values, uint32_t rows) {
+__aicore__ inline void spread_rows(const SpreadRows& blocks, const AscendC::LocalTensor<float>& values,
+                                   uint32_t rows) {
     AscendC::BrcbRepeatParams params;
     params.dstBlkStride = 1;
     params.dstRepStride = 8;
@@ -182,11 +193,12 @@ __aicore__ inline void apply(const AscendC::LocalTensor<float>& x, const AscendC
     }
 }
 
-// x[r, c] = x[r, c] op blocks[r, *] for c < cols. `phase`: 0 when x starts at a multiple of 512 bytes, 1 when 256 behind one.
-// Whichever way takes fewer instructions: along the rows, or down the columns, where each repeat's write meets the next one's read.
+// x[r, c] = x[r, c] op blocks[r, *] for c < cols. `phase`: 0 when x starts at a multiple of 512 bytes, 1 when
+// 256 behind one. Whichever way takes fewer instructions: along the rows, or down the columns, where each
+// repeat's write meets the next one's read.
 template <RowOp kOp>
-__aicore__ inline void apply_rows(const AscendC::LocalTensor<float>& x, const SpreadRows& spread, uint32_t rows,
-                                  uint32_t cols, uint32_t pitch, uint32_t phase = 0) {
+__aicore__ inline void apply_rows(const AscendC::LocalTensor<float>& x, const SpreadRows& spread,
+                                  uint32_t rows, uint32_t cols, uint32_t pitch, uint32_t phase = 0) {
     AscendC::BinaryRepeatParams params;
     params.src1BlkStride = 0;
     if (cols % kLanesF32 == 0 && rows <= cols / kLanesF32) {
@@ -206,8 +218,8 @@ __aicore__ inline void apply_rows(const AscendC::LocalTensor<float>& x, const Sp
 }
 
 // s[r, from..pitch) = value for a last group of 64 columns that starts at or before `from`.
-__aicore__ inline void fill_row_tails(const AscendC::LocalTensor<float>& s, float value, uint32_t rows, uint32_t from,
-                                      uint32_t pitch) {
+__aicore__ inline void fill_row_tails(const AscendC::LocalTensor<float>& s, float value, uint32_t rows,
+                                      uint32_t from, uint32_t pitch) {
     uint64_t mask[2] = {~uint64_t{0} << (from % kLanesF32), 0};
     AscendC::Duplicate(s[pitch - kLanesF32], value, mask, static_cast<uint8_t>(rows), 1,
                        static_cast<uint8_t>(pitch / kBlockF32));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Row-wise operations on an f16 slice [rows, pitch] in UB, pitch 64 times a power of two.
 //
-// An f16 block reduction takes seven cycles a repeat and an f16 addition one (AscendC vector performance tables), so rows are
-// folded, neighbouring groups of 128 columns onto each other: two sources 256 bytes apart lie in different bank groups.
-// No function here ends with a barrier: callers put independent work beside each other before they wait.
+// An f16 block reduction takes seven cycles a repeat and an f16 addition one (AscendC vector performance
+// tables), so rows are folded, neighbouring groups of 128 columns onto each other: two sources 256 bytes
+// apart lie in different bank groups. No function here ends with a barrier: callers put independent work
+// beside each other before they wait.
 #pragma once
 #include "fa/row_ops.h"
 
@@ -12,7 +13,8 @@ namespace fa {
 constexpr uint32_t kLanesF16 = 128;  // f16 elements of one vector repeat
 constexpr uint32_t kBlockF16 = 16;   // f16 elements of a DataBlock
 
-// Columns that a row takes at least when rows of a slice are counted: then 64 columns in f32 of all of them fit half of it.
+// Columns that a row takes at least when rows of a slice are counted: then 64 columns in f32 of all of them
+// fit half of it.
 constexpr uint32_t kNarrowestF16 = 256;
 
 // Half a slice, and a quarter.
@@ -21,8 +23,8 @@ struct TreeScratch {
     AscendC::LocalTensor<uint8_t> quarter_slice;
 };
 
-// Reduction of each row to one f32: folds in f16 down to 64 columns, which are widened, and a RowTree of these. Every level is one
-// step(); the caller puts a barrier between levels.
+// Reduction of each row to one f32: folds in f16 down to 64 columns, which are widened, and a RowTree of
+// these. Every level is one step(); the caller puts a barrier between levels.
 template <RowReduce kOp>
 class RowTreeF16 {
   public:
@@ -33,8 +35,8 @@ class RowTreeF16 {
     }
 
     __aicore__ inline RowTreeF16() {}
-    // `values` gets the results. From one level to the next the scratch changes. What is widened needs 256 bytes a row: of a row
-    // of 128 columns, that goes to the larger one.
+    // `values` gets the results. From one level to the next the scratch changes. What is widened needs 256
+    // bytes a row: of a row of 128 columns, that goes to the larger one.
     __aicore__ inline RowTreeF16(const AscendC::LocalTensor<half>& rows, const TreeScratch& scratch,
                                  const AscendC::LocalTensor<float>& values, uint32_t num_rows, uint32_t pitch)
         : now_(rows), values_(values), rows_(num_rows), width_(pitch) {
@@ -88,17 +90,19 @@ class RowTreeF16 {
 };
 
 // blocks[r, 0..16] = values[r]; `values` must be readable up to the next multiple of 8.
-__aicore__ inline void spread_rows_f16(const AscendC::LocalTensor<half>& blocks, const AscendC::LocalTensor<half>& values,
-                                       uint32_t rows) {
+__aicore__ inline void spread_rows_f16(const AscendC::LocalTensor<half>& blocks,
+                                       const AscendC::LocalTensor<half>& values, uint32_t rows) {
     AscendC::BrcbRepeatParams params;
     params.dstBlkStride = 1;
     params.dstRepStride = 8;
     AscendC::Brcb(blocks, values, static_cast<uint8_t>(ceil_div(rows, kBlockF32)), params);
 }
 
-// x[r, c] -= blocks[r, *]. Along the rows where these are long: down the columns each repeat's write meets the next one's read.
-__aicore__ inline void subtract_rows_f16(const AscendC::LocalTensor<half>& x, const AscendC::LocalTensor<half>& blocks,
-                                         uint32_t rows, uint32_t pitch) {
+// x[r, c] -= blocks[r, *]. Along the rows where these are long: down the columns each repeat's write meets
+// the next one's read.
+__aicore__ inline void subtract_rows_f16(const AscendC::LocalTensor<half>& x,
+                                         const AscendC::LocalTensor<half>& blocks, uint32_t rows,
+                                         uint32_t pitch) {
     AscendC::BinaryRepeatParams params;
     params.src1BlkStride = 0;
     const uint32_t lanes = min_u32(pitch, kLanesF16);
@@ -107,7 +111,8 @@ __aicore__ inline void subtract_rows_f16(const AscendC::LocalTensor<half>& x, co
         params.src1RepStride = 0;
         for (uint32_t row = 0; row < rows; ++row) {
             const auto to = x[row * pitch];
-            AscendC::Sub(to, to, blocks[row * kBlockF16], uint64_t{lanes}, static_cast<uint8_t>(groups), params);
+            AscendC::Sub(to, to, blocks[row * kBlockF16], uint64_t{lanes}, static_cast<uint8_t>(groups),
+                         params);
         }
         return;
     }
@@ -121,8 +126,8 @@ __aicore__ inline void subtract_rows_f16(const AscendC::LocalTensor<half>& x, co
 }
 
 // x[r, from..pitch) = value.
-__aicore__ inline void fill_row_tails_f16(const AscendC::LocalTensor<half>& x, half value, uint32_t rows, uint32_t from,
-                                          uint32_t pitch) {
+__aicore__ inline void fill_row_tails_f16(const AscendC::LocalTensor<half>& x, half value, uint32_t rows,
+                                          uint32_t from, uint32_t pitch) {
     for (uint32_t group = from / kLanesF32; group < pitch / kLanesF32; ++group) {
         const uint32_t first = group * kLanesF32;
         uint64_t mask[2] = {~uint64_t{0} << (from > first ? from - first : 0), 0};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Which work a core does, in which order, and which keys a row block sees. The planner (src/tiling) has the same two
-// rules; tests compare them.
+// Which work a core does, in which order, and which keys a row block sees. The planner (src/tiling) has the
+// same two rules; tests compare them.
 #pragma once
 #include "fa/arch.h"
 #include "fa/tiling_data.h"
@@ -26,7 +26,8 @@ __aicore__ inline uint32_t head_k(const FlashFwdTilingData& t, const Step& s) {
 }
 
 // Element at which a row of a tensor with strides [batch, row, head] starts.
-__aicore__ inline uint64_t row_offset(const uint64_t (&stride)[3], uint32_t batch, uint64_t row, uint32_t head) {
+__aicore__ inline uint64_t row_offset(const uint64_t (&stride)[3], uint32_t batch, uint64_t row,
+                                      uint32_t head) {
     return batch * stride[0] + row * stride[1] + head * stride[2];
 }
 
@@ -46,7 +47,8 @@ __aicore__ inline KeyRange key_range(const FlashFwdTilingData& t, uint32_t m0, u
     return {begin - begin % kFractal, end};
 }
 
-// Walks the work items of one core in the planner's order (see FlashFwdTilingData in src/tiling/tiling_data.rs).
+// Walks the work items of one core in the planner's order (see FlashFwdTilingData in
+// src/tiling/tiling_data.rs).
 class ItemCursor {
   public:
     __aicore__ inline ItemCursor(const FlashFwdTilingData& t, uint32_t core) : t_(t), core_(core) {}

@@ -9,9 +9,9 @@ namespace fa {
 constexpr uint8_t kAllCoresMode = 0;   // all AICs of the launch
 constexpr uint8_t kCrossCoreMode = 2;  // one AIC and its two AIVs
 
-// `kCount` buffers between a producer pipe and a consumer pipe. `kFull` is the flag producer -> consumer, `kFree` the
-// flag back. The constructor marks every buffer free and the destructor waits until all are, so that flags balance.
-// A ring that is given a `count` below `kCount` uses the first `count` buffers only.
+// `kCount` buffers between a producer pipe and a consumer pipe. `kFull` is the flag producer -> consumer,
+// `kFree` the flag back. The constructor marks every buffer free and the destructor waits until all are, so
+// that flags balance. A ring that is given a `count` below `kCount` uses the first `count` buffers only.
 //
 //   producer:  slot = acquire();  ...write...;  publish(slot);
 //   consumer:  await(slot);       ...read...;   release(slot);

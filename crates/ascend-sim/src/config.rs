@@ -17,7 +17,8 @@ pub struct Config {
     pub check_races: bool,
     /// Its collectives.
     pub hccl: HcclConfig,
-    /// Keeps the times of streams, events and ranks on one clock. The engine must know how long kernels take.
+    /// Keeps the times of streams, events and ranks on one clock. The engine must know how long kernels
+    /// take.
     pub timeline: Option<Timeline>,
 }
 
@@ -28,18 +29,20 @@ pub enum ReduceOrder {
     /// ASSUMPTION(hccl-reduce-order): rank 0 first, then 1 and so on, for every element.
     Rank,
     /// An order that changes from collective to collective, drawn from this seed: what a chip without
-    /// `HCCL_DETERMINISTIC` may do. Communicators that ask for determinism reduce in order of rank all the same.
+    /// `HCCL_DETERMINISTIC` may do. Communicators that ask for determinism reduce in order of rank all the
+    /// same.
     Permuted(u64),
 }
 
-/// How the collectives of a simulated device behave. All ranks of a communicator need the same rounding and order.
+/// How the collectives of a simulated device behave. All ranks of a communicator need the same rounding and
+/// order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HcclConfig {
-    /// How long a collective waits on its stream for the other ranks. `None`: what `HCCL_EXEC_TIMEOUT` says (seconds,
-    /// 0 for no limit), 1836 s without it.
+    /// How long a collective waits on its stream for the other ranks. `None`: what `HCCL_EXEC_TIMEOUT` says
+    /// (seconds, 0 for no limit), 1836 s without it.
     pub exec_timeout: Option<Duration>,
-    /// How long the making of a communicator waits for the other ranks. `None`: what `HCCL_CONNECT_TIMEOUT` says (120 to
-    /// 7200 seconds, 120 without it), plus the 20 seconds that the genuine library adds.
+    /// How long the making of a communicator waits for the other ranks. `None`: what `HCCL_CONNECT_TIMEOUT`
+    /// says (120 to 7200 seconds, 120 without it), plus the 20 seconds that the genuine library adds.
     pub connect_timeout: Option<Duration>,
     /// When sums and products round.
     pub rounding: ReduceRounding,

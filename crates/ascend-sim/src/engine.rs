@@ -1,7 +1,7 @@
 //! What the ACL and HCCL functions stand on: memory, images and kernels of a device.
 //!
-//! An [`Engine`] can be a model of a chip, which keeps track of what was written and of time, or plain memory with native
-//! functions. What is optional has a default here that tracks nothing and costs nothing.
+//! An [`Engine`] can be a model of a chip, which keeps track of what was written and of time, or plain memory
+//! with native functions. What is optional has a default here that tracks nothing and costs nothing.
 
 use std::any::Any;
 use std::fmt;
@@ -101,7 +101,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
         0.0
     }
 
-    /// Time of a collective of `ranks` devices, of `bytes` in the larger buffer of a rank, with nothing else going on.
+    /// Time of a collective of `ranks` devices, of `bytes` in the larger buffer of a rank, with nothing else
+    /// going on.
     fn transfer_us(&self, _collective: Collective, _bytes: u64, _ranks: u32) -> f64 {
         0.0
     }
@@ -124,8 +125,8 @@ pub enum NoRoom {
     OnHost,
 }
 
-/// One allocation of device memory. Who may use which bytes when is the contract of the C functions; an engine sees to
-/// it that a program that breaks it gets wrong bytes at worst.
+/// One allocation of device memory. Who may use which bytes when is the contract of the C functions; an
+/// engine sees to it that a program that breaks it gets wrong bytes at worst.
 pub trait Allocation: fmt::Debug + Send + Sync {
     /// Its first address.
     fn base(&self) -> u64;
@@ -142,7 +143,8 @@ pub trait Allocation: fmt::Debug + Send + Sync {
     /// Copies bytes in. The range lies inside.
     fn write(&self, address: u64, data: &[u8]);
 
-    /// Copies bytes out with what is known of them. The range lies inside. `None` when the host has no memory for them.
+    /// Copies bytes out with what is known of them. The range lies inside. `None` when the host has no memory
+    /// for them.
     fn load(&self, address: u64, len: usize) -> Option<Contents> {
         let mut bytes = try_zeroed(len)?;
         self.read(address, &mut bytes);
@@ -155,8 +157,8 @@ pub trait Allocation: fmt::Debug + Send + Sync {
     }
 }
 
-/// Bytes of device memory, with the positions of those that were never written, where the engine knows: a copy moves that
-/// state.
+/// Bytes of device memory, with the positions of those that were never written, where the engine knows: a
+/// copy moves that state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The bytes.

@@ -1,9 +1,10 @@
 //! The ACL and HCCL functions of Huawei CANN, in process, over simulated devices.
 //!
-//! [`acl_table`] and [`hccl_table`] have the functions that a program would find in `libascendcl.so` and `libhccl.so`.
-//! They keep ACL's contracts: opaque handles, codes and texts of errors, streams that are asynchronous queues,
-//! collectives at which ranks meet. What device memory is and what runs a kernel is not known here: a device has an
-//! [`Engine`](engine::Engine). One engine is a model of a chip, another can be the host itself.
+//! [`acl_table`] and [`hccl_table`] have the functions that a program would find in `libascendcl.so` and
+//! `libhccl.so`. They keep ACL's contracts: opaque handles, codes and texts of errors, streams that are
+//! asynchronous queues, collectives at which ranks meet. What device memory is and what runs a kernel is not
+//! known here: a device has an [`Engine`](engine::Engine). One engine is a model of a chip, another can be
+//! the host itself.
 //!
 //! - `acl`: devices, contexts, streams, events, memory, launches; races between streams;
 //! - `hccl`: communicators, of ranks in one process or in several;

@@ -30,7 +30,8 @@ struct Block {
     number: u64,
 }
 
-// SAFETY: the memory is owned; who may use which bytes when is the contract of the C functions, which the tests keep.
+// SAFETY: the memory is owned; who may use which bytes when is the contract of the C functions, which the
+// tests keep.
 unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}

@@ -1,8 +1,8 @@
 //! The arithmetic of reductions, of collectives and of `aclrtReduceAsync`.
 //!
-//! Values are taken in the order that the caller gives. ASSUMPTION(hccl-reduce-arithmetic): integers wrap; overflow of
-//! floats gives infinity; a NaN on any side gives the positive quiet NaN, in the maximum and minimum too; of two zeros
-//! the maximum is 0 and the minimum -0.
+//! Values are taken in the order that the caller gives. ASSUMPTION(hccl-reduce-arithmetic): integers wrap;
+//! overflow of floats gives infinity; a NaN on any side gives the positive quiet NaN, in the maximum and
+//! minimum too; of two zeros the maximum is 0 and the minimum -0.
 
 use half::{bf16, f16};
 
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ReduceRounding {
-    /// ASSUMPTION(hccl-reduce-rounding): after each rank's value, as an engine does that adds in memory in the data's type.
+    /// ASSUMPTION(hccl-reduce-rounding): after each rank's value, as an engine does that adds in memory in
+    /// the data's type.
     EachStep,
     /// Once, at the end: f16 and bf16 are accumulated in f32, f32 in f64.
     Once,
@@ -56,8 +57,9 @@ impl DataType {
     }
 }
 
-/// An element and the type that holds its sums exactly enough: a sum or product of two elements is rounded in `Wide` and
-/// then to the element as if it were rounded once (`Wide` has at least twice the bits of the element plus two).
+/// An element and the type that holds its sums exactly enough: a sum or product of two elements is rounded in
+/// `Wide` and then to the element as if it were rounded once (`Wide` has at least twice the bits of the
+/// element plus two).
 trait Element: bytemuck::Pod {
     type Wide: Copy;
     fn widen(self) -> Self::Wide;
@@ -132,7 +134,8 @@ fn elements<E: Element>(bytes: &[u8]) -> impl Iterator<Item = E::Wide> + '_ {
     bytes.chunks_exact(size_of::<E>()).map(|chunk| bytemuck::pod_read_unaligned::<E>(chunk).widen())
 }
 
-/// Elements that are summed at a time: a small block of memory, where a whole collective can have more than the host gives.
+/// Elements that are summed at a time: a small block of memory, where a whole collective can have more than
+/// the host gives.
 const BLOCK: usize = 4096;
 
 fn typed<E: Element>(op: ReduceOp, rounding: ReduceRounding, inputs: &[&[u8]], out: &mut [u8]) {
@@ -157,8 +160,8 @@ fn typed<E: Element>(op: ReduceOp, rounding: ReduceRounding, inputs: &[&[u8]], o
     }
 }
 
-/// Reduces the inputs, in their order, to `out`. All have the same length, a multiple of the element. What one rank has
-/// alone is copied.
+/// Reduces the inputs, in their order, to `out`. All have the same length, a multiple of the element. What
+/// one rank has alone is copied.
 pub(crate) fn reduce(
     data_type: DataType,
     op: ReduceOp,

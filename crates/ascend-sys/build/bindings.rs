@@ -19,8 +19,8 @@ const ROOT_VARIABLES: [&str; 3] = ["ASCEND_INSTALL_PATH", "ASCEND_HOME_PATH", "A
 const ROOTS: [&str; 3] =
     ["/usr/local/Ascend/cann", "/usr/local/Ascend/ascend-toolkit/latest", "/opt/Ascend/cann"];
 
-/// Writes `acl.rs`, `hccl.rs` and `later.rs` below `out_dir` and returns their folder; none if there are no headers.
-/// From headers that lack a later function, `later.rs` is the committed one.
+/// Writes `acl.rs`, `hccl.rs` and `later.rs` below `out_dir` and returns their folder; none if there are no
+/// headers. From headers that lack a later function, `later.rs` is the committed one.
 ///
 /// # Errors
 /// When the named folders hold no headers, or the headers cannot be read.
@@ -92,8 +92,8 @@ struct Header<'a> {
 }
 
 impl Header<'_> {
-    /// Enumerators become constants: newer libraries add values, and an unknown one in a Rust `enum` would be undefined
-    /// behaviour.
+    /// Enumerators become constants: newer libraries add values, and an unknown one in a Rust `enum` would be
+    /// undefined behaviour.
     fn builder(&self) -> Builder {
         bindgen::builder()
             .header_contents("all.h", self.text)

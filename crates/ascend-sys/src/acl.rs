@@ -1,7 +1,7 @@
 //! The ACL functions: names and signatures written once.
 //!
-//! `required` functions exist in the 8.1.RC1 headers and are enough for the crate; `optional` ones came later and are
-//! found by name, never by version (acl-runtime.md 1.1, 1.3).
+//! `required` functions exist in the 8.1.RC1 headers and are enough for the crate; `optional` ones came later
+//! and are found by name, never by version (acl-runtime.md 1.1, 1.3).
 
 use std::ffi::{c_char, c_void};
 

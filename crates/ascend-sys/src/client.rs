@@ -1,5 +1,6 @@
-//! Functions that this crate does not call and that other people's programs do: the simulator has them, the drop-in
-//! library exports them. Levels as in [`super::AclTable`]; a program finds them by linking or by `dlsym`.
+//! Functions that this crate does not call and that other people's programs do: the simulator has them, the
+//! drop-in library exports them. Levels as in [`super::AclTable`]; a program finds them by linking or by
+//! `dlsym`.
 
 use std::ffi::{c_char, c_void};
 

@@ -52,13 +52,14 @@ impl Library {
         self.version
     }
 
-    /// Versions of the driver, the firmware and CANN's runtime. Empty for a library that cannot tell (8.1 cannot); a
-    /// package that is not installed is left out.
+    /// Versions of the driver, the firmware and CANN's runtime. Empty for a library that cannot tell (8.1
+    /// cannot); a package that is not installed is left out.
     pub fn package_versions(&self) -> Vec<(&'static str, String)> {
         let Some(version_of) = self.version_of else { return Vec::new() };
         let of = |package: &'static CStr| {
             let mut text = [0u8; MAX_VERSION];
-            // SAFETY: the name is a string that is only read; the text has the size that the function is documented for.
+            // SAFETY: the name is a string that is only read; the text has the size that the function is
+            // documented for.
             let code = unsafe { version_of(package.as_ptr().cast_mut(), text.as_mut_ptr().cast()) };
             let text = CStr::from_bytes_until_nul(&text).ok().filter(|_| code == codes::SUCCESS)?;
             Some((package.to_str().ok()?, text.to_string_lossy().into_owned()))
@@ -78,11 +79,12 @@ fn search() -> &'static Search<Library> {
     SEARCH.get_or_init(|| Search::among(&WANTED, WANTED.candidates(|name| std::env::var_os(name)), open))
 }
 
-/// The ACL library of this process: from `FASTATTENTION_ACL_LIB`, else by name through the system's search, else from
-/// the places where CANN is installed. Searched once; the outcome is kept.
+/// The ACL library of this process: from `FASTATTENTION_ACL_LIB`, else by name through the system's search,
+/// else from the places where CANN is installed. Searched once; the outcome is kept.
 ///
 /// # Errors
-/// `LibraryNotFound`, or `DriverNotFound` where only the NPU's driver is missing, with every path tried and why it failed.
+/// `LibraryNotFound`, or `DriverNotFound` where only the NPU's driver is missing, with every path tried and
+/// why it failed.
 pub fn library() -> Result<&'static Library, &'static LoadError> {
     search().outcome.as_ref()
 }

@@ -1,4 +1,5 @@
-//! Finds and loads the shared libraries of a CANN installation, for [`crate::library`] and [`crate::hccl::library`].
+//! Finds and loads the shared libraries of a CANN installation, for [`crate::library`] and
+//! [`crate::hccl::library`].
 
 #![allow(unsafe_code, reason = "dynamic loading of a C library")]
 
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use super::table::FunctionTable;
 use crate::{arch_folder, cann_roots};
 
-/// A library of the NPU's driver, which those of CANN need: a loader that misses it names it (acl-runtime.md 1.7).
+/// A library of the NPU's driver, which those of CANN need: a loader that misses it names it (acl-runtime.md
+/// 1.7).
 const DRIVER_FILE: &str = "libascend_hal.so";
 
 /// A file that was tried as a library of CANN and is none.
@@ -140,8 +142,8 @@ impl Loaded {
         if path.is_absolute() && !path.exists() {
             return Err("no such file".into());
         }
-        // SAFETY: the file is one that the user or the system names as a library of CANN; its initialisers are the
-        // vendor's, who allows loading from any thread.
+        // SAFETY: the file is one that the user or the system names as a library of CANN; its initialisers
+        // are the vendor's, who allows loading from any thread.
         let library = unsafe { libloading::Library::new(path) }.map_err(|e| loader_text(&e))?;
         Ok(Self(Box::leak(Box::new(library))))
     }
@@ -160,8 +162,8 @@ impl Loaded {
 /// # Errors
 /// The names of the required functions that none has.
 pub(crate) fn fill<T: FunctionTable>(name: &str, libraries: &[Loaded]) -> Result<T, String> {
-    // SAFETY: the names are those of the CANN headers and the signatures those of the table's list, and loaded libraries
-    // stay so.
+    // SAFETY: the names are those of the CANN headers and the signatures those of the table's list, and
+    // loaded libraries stay so.
     let table = unsafe { T::from_lookup(|symbol| libraries.iter().find_map(|l| l.symbol(symbol))) };
     table.map_err(|missing| {
         format!("not the {name} library of CANN 8.1 or later: it lacks {}", missing.join(", "))

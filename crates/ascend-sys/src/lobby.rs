@@ -20,8 +20,8 @@ impl Connection for TcpStream {
     }
 }
 
-/// Where connections are until they have said who they are. Whoever comes when it is full is let in, and the one that
-/// has been silent for longest has to go: so silent ones, however many, keep nobody out.
+/// Where connections are until they have said who they are. Whoever comes when it is full is let in, and the
+/// one that has been silent for longest has to go: so silent ones, however many, keep nobody out.
 #[derive(Debug)]
 pub struct Lobby<C> {
     state: Mutex<State<C>>,
@@ -61,7 +61,8 @@ impl<C: Connection> Lobby<C> {
         state.guests.push_back(Arc::clone(guest));
     }
 
-    /// It has said who it is, or has gone. False when it had to go before: its connection has ended then, whatever it said.
+    /// It has said who it is, or has gone. False when it had to go before: its connection has ended then,
+    /// whatever it said.
     pub fn leave(&self, guest: &Arc<C>) -> bool {
         let mut state = self.state();
         let place = state.guests.iter().position(|other| Arc::ptr_eq(other, guest));

@@ -12,8 +12,8 @@ pub(crate) trait FunctionTable: Sized {
     /// The names of all required functions that `lookup` does not find.
     ///
     /// # Safety
-    /// An address that `lookup` returns must be that of the C function of this name with the signature of the CANN
-    /// headers, and must stay valid for the life of the process.
+    /// An address that `lookup` returns must be that of the C function of this name with the signature of the
+    /// CANN headers, and must stay valid for the life of the process.
     unsafe fn from_lookup(
         lookup: impl Fn(&'static str) -> Option<*mut c_void>,
     ) -> Result<Self, Vec<&'static str>>;
@@ -76,8 +76,8 @@ macro_rules! define_table {
 }
 pub(crate) use define_table;
 
-/// Checks at compile time that the signatures of a list are those of the C headers, whose bindings are in two modules of
-/// [`super::bindings`], one for each half of the list.
+/// Checks at compile time that the signatures of a list are those of the C headers, whose bindings are in two
+/// modules of [`super::bindings`], one for each half of the list.
 macro_rules! check_signatures {
     (
         ($core:ident, $after:ident)

@@ -1,6 +1,7 @@
 //! Types and values of the ACL C interface under the names of this crate (acl-runtime.md 1.2, 1.4).
 //!
-//! Enums are integers: newer drivers add values, and an unknown value in a Rust `enum` would be undefined behaviour.
+//! Enums are integers: newer drivers add values, and an unknown value in a Rust `enum` would be undefined
+//! behaviour.
 
 use super::bindings::{acl::*, later};
 
@@ -107,7 +108,8 @@ pub mod recorded_status {
     pub const COMPLETE: aclrtEventRecordedStatus = ACL_EVENT_RECORDED_STATUS_COMPLETE;
 }
 
-/// `aclrtStreamStatus` and, with the same values, `aclrtEventWaitStatus`: the opposite order of [`recorded_status`].
+/// `aclrtStreamStatus` and, with the same values, `aclrtEventWaitStatus`: the opposite order of
+/// [`recorded_status`].
 pub mod progress_status {
     use super::*;
 
@@ -187,7 +189,8 @@ impl Default for StreamConfig {
 }
 
 impl StreamConfig {
-    /// Sets the member with number `attribute` of `aclrtStreamConfigAttr`; a number without a member changes nothing.
+    /// Sets the member with number `attribute` of `aclrtStreamConfigAttr`; a number without a member changes
+    /// nothing.
     pub fn set(&mut self, attribute: u32, value: u64) {
         let size = usize::try_from(value).unwrap_or(usize::MAX);
         match attribute {

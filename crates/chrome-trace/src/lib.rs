@@ -1,5 +1,5 @@
-//! Events of Chrome traces, and how they are written one by one: for traces of a launch (the machine) and of streams and
-//! ranks (the simulated runtime). Times are microseconds.
+//! Events of Chrome traces, and how they are written one by one: for traces of a launch (the machine) and of
+//! streams and ranks (the simulated runtime). Times are microseconds.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

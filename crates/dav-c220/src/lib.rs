@@ -1,10 +1,12 @@
-//! A machine of the dav-c220 core, which Huawei's Ascend 910B SoCs are made of: it runs AscendC kernels that were
-//! compiled for the host against `ascendc/sim` of the `fastattention` repository, or against CANN's own headers.
+//! A machine of the dav-c220 core, which Huawei's Ascend 910B SoCs are made of: it runs AscendC kernels that
+//! were compiled for the host against `ascendc/sim` of the `fastattention` repository, or against CANN's own
+//! headers.
 //!
-//! The kernels' scalar code runs natively, one coroutine a core. Every AscendC call ends in one or more intrinsics
-//! ([`instructions`]), each of which enters the machine through one function table. The machine decodes, checks,
-//! orders, executes and times it. A [`Fault`] is the kernel's mistake, [`Unsupported`] is something that the machine
-//! does not model, a panic is a defect of the machine. The machine knows neither ACL nor HCCL.
+//! The kernels' scalar code runs natively, one coroutine a core. Every AscendC call ends in one or more
+//! intrinsics ([`instructions`]), each of which enters the machine through one function table. The machine
+//! decodes, checks, orders, executes and times it. A [`Fault`] is the kernel's mistake, [`Unsupported`] is
+//! something that the machine does not model, a panic is a defect of the machine. The machine knows neither
+//! ACL nor HCCL.
 //!
 //! ```no_run
 //! use ascend_soc::Soc;
@@ -27,10 +29,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Its storeys, from the lowest up; each names only those below it (`tests/tidy.rs`): `access` (memories, addresses,
-//! one instruction in execution, the order and the races of accesses), `isa` (what each intrinsic does), [`time`] (how
-//! long it takes), `machine` (cores, pipes, flags, and the launch of a function over many groups of cores), `image`
-//! (kernels from shared libraries).
+//! Its storeys, from the lowest up; each names only those below it (`tests/tidy.rs`): `access` (memories,
+//! addresses, one instruction in execution, the order and the races of accesses), `isa` (what each intrinsic
+//! does), [`time`] (how long it takes), `machine` (cores, pipes, flags, and the launch of a function over
+//! many groups of cores), `image` (kernels from shared libraries).
 
 mod access;
 mod image;

@@ -11,8 +11,8 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// The compiler that crate `cc` finds (environment variable `CXX`, else the platform's). `target` is the triple to
-    /// build for and also the host: kernels for the simulator run in this process.
+    /// The compiler that crate `cc` finds (environment variable `CXX`, else the platform's). `target` is the
+    /// triple to build for and also the host: kernels for the simulator run in this process.
     ///
     /// # Errors
     /// When there is none, or it does not speak C++17.

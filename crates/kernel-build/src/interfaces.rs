@@ -139,7 +139,8 @@ impl Interface {
             "/// Operands of the kernels of `{}`, in their order.\n#[derive(Clone, Copy, Debug)]\n\
              pub struct {structure}{lifetime} {{\n{fields}}}\n\nimpl {structure}{anonymous} {{\n    \
              /// The argument list. It is not checked that the tensors are large enough.\n    ///\n    \
-             /// # Errors\n    /// `InvalidArgument` for an operand that starts past the end of its buffer.\n    \
+             /// # Errors\n    \
+             /// `InvalidArgument` for an operand that starts past the end of its buffer.\n    \
              pub fn args(&self) -> Result<KernelArgs> {{\n        Ok(KernelArgs::new()\n{})\n    }}\n}}\n",
             self.name,
             steps.trim_end()

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use crate::compiler::{run, Compiler};
 
-/// Flags beside the include paths. Warnings are errors: a narrowing in kernel text is a wrong operand on the chip.
+/// Flags beside the include paths. Warnings are errors: a narrowing in kernel text is a wrong operand on the
+/// chip.
 const FLAGS: &[&str] = &[
     "-std=c++17",
     "-O2",

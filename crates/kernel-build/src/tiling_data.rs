@@ -151,7 +151,8 @@ mod tests {
         assert_eq!(structures.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["XTilingData", "Y"]);
         let wanted = "/// Tiling data.\n///\n/// More.\n#[repr(C)]\n\
             #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]\npub struct XTilingData {\n    \
-            /// Rows.\n    pub rows: u32,\n    /// Strides,\n    /// in elements.\n    pub stride: [u64; 3],\n}\n";
+            /// Rows.\n    pub rows: u32,\n    \
+             /// Strides,\n    /// in elements.\n    pub stride: [u64; 3],\n}\n";
         let text = structures[0].to_rust();
         assert!(text.starts_with(wanted), "{text}");
         assert!(structures[1].to_rust().contains("PartialEq, bytemuck::Pod"), "floats are not Eq");

@@ -25,8 +25,8 @@ pub enum FaultKind {
     Uninitialised,
     /// Two threads at one place in shared memory, one of them writing, with no barrier between them.
     SharedRace,
-    /// Two threads at one place in global memory, one of them writing, in different blocks or with no barrier
-    /// between them.
+    /// Two threads at one place in global memory, one of them writing, in different blocks or with no
+    /// barrier between them.
     GlobalRace,
     /// Lanes that a warp instruction needs do not come to it.
     Divergence,

@@ -30,7 +30,8 @@ pub mod kind {
     pub const DEFAULT: u32 = 4;
 }
 
-/// A simulated device of its own, set in the thread that makes it. It is reset at the end: nothing of it is left.
+/// A simulated device of its own, set in the thread that makes it. It is reset at the end: nothing of it is
+/// left.
 #[derive(Debug)]
 pub struct RawDevice {
     /// The functions.

@@ -1,4 +1,5 @@
-//! The one table of attention cases: lengths x masks x dtypes x head dims, with heads, batch, layout and values rotating.
+//! The one table of attention cases: lengths x masks x dtypes x head dims, with heads, batch, layout and
+//! values rotating.
 
 use fastattention::tiling::Mask;
 use fastattention::DType;

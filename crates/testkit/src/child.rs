@@ -25,7 +25,8 @@ pub fn finish(child: Child, limit: Duration) -> Output {
     wait(child, limit).unwrap_or_else(|output| panic!("still running after {limit:?}: {}", text(&output)))
 }
 
-/// Waits for a process, at most so long, and reads what it writes to its pipes: one that fills a pipe that nobody reads would not end.
+/// Waits for a process, at most so long, and reads what it writes to its pipes: one that fills a pipe that
+/// nobody reads would not end.
 ///
 /// # Errors
 /// It was still running and has been killed: what it printed until then.
@@ -64,7 +65,8 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>
     })
 }
 
-/// A command that runs one test of this binary, in a process of its own. `module` is what `module_path!()` says where the test is.
+/// A command that runs one test of this binary, in a process of its own. `module` is what `module_path!()`
+/// says where the test is.
 pub fn test(module: &str, name: &str) -> Command {
     let path = module.split_once("::").map_or(String::new(), |(_, inside)| format!("{inside}::"));
     let mut command = Command::new(std::env::current_exe().unwrap());

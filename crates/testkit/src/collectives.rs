@@ -1,5 +1,5 @@
-//! What collectives compute, written with other means than the simulator: i128 for integers, f64 with a rounding of its
-//! own for half precision, the host's f32.
+//! What collectives compute, written with other means than the simulator: i128 for integers, f64 with a
+//! rounding of its own for half precision, the host's f32.
 
 #![allow(
     clippy::cast_possible_truncation,

@@ -4,27 +4,29 @@ use std::fmt::Debug;
 
 use fastattention::DType;
 
-/// FlashAttention's rule (its `tests/test_flash_attn.py`): the largest error against the exact result is at most `FACTOR` times
-/// that of a plain implementation in the operands' dtype.
+/// FlashAttention's rule (its `tests/test_flash_attn.py`): the largest error against the exact result is at
+/// most `FACTOR` times that of a plain implementation in the operands' dtype.
 pub const FACTOR: f64 = 2.0;
 
 /// Relative error of lse that exponentials, their sum and the logarithm may add, each exact to 1 ulp.
 const LSE_RELATIVE: f64 = 1e-6;
 
-/// A score is an f32 sum of n exact products. Its rounding error is at most `LAMBDA * sqrt(n) * 2^-24 * sum |products|` except with
-/// probability 2 n exp(-LAMBDA^2 / 2) (Higham and Mary, A new approach to probabilistic rounding error analysis, 2019).
+/// A score is an f32 sum of n exact products. Its rounding error is at most `LAMBDA * sqrt(n) * 2^-24 * sum
+/// |products|` except with probability 2 n exp(-LAMBDA^2 / 2) (Higham and Mary, A new approach to
+/// probabilistic rounding error analysis, 2019).
 const LAMBDA: f64 = 4.0;
 
-/// Absolute error allowed for the lse of a row because of its scores, each rounded by `unit` relative to itself on its way from
-/// the Cube; Cauchy-Schwarz bounds the score and the sum of |products|.
+/// Absolute error allowed for the lse of a row because of its scores, each rounded by `unit` relative to
+/// itself on its way from the Cube; Cauchy-Schwarz bounds the score and the sum of |products|.
 pub fn score_error(head_dim: usize, softmax_scale: f64, norm_q: f64, largest_norm_k: f64, unit: f64) -> f64 {
     let relative = LAMBDA * (head_dim as f64).sqrt() * f64::exp2(-24.0) + unit;
     relative * softmax_scale.abs() * norm_q * largest_norm_k
 }
 
-/// Absolute error that a softmax in f16 of `keys` scores adds to lse, `unit` = 2^-11. The exponent x of a probability is a difference, a
-/// product and a scale of f16, each rounded: 3 units of |x|. The exponential is exact to 1 ulp, 2 units, and three levels of the sum
-/// are rounded. Weighted with the probabilities w, the mean of |x| = ln(largest w) - ln w is at most their entropy, so at most ln(keys).
+/// Absolute error that a softmax in f16 of `keys` scores adds to lse, `unit` = 2^-11. The exponent x of a
+/// probability is a difference, a product and a scale of f16, each rounded: 3 units of |x|. The exponential
+/// is exact to 1 ulp, 2 units, and three levels of the sum are rounded. Weighted with the probabilities w,
+/// the mean of |x| = ln(largest w) - ln w is at most their entropy, so at most ln(keys).
 pub fn softmax_error(keys: usize, unit: f64) -> f64 {
     unit * (3.0 * (keys.max(1) as f64).ln() + 5.0)
 }
@@ -39,8 +41,9 @@ pub fn unit(dtype: DType) -> f64 {
     }
 }
 
-/// Absolute error allowed for a sum of `k` products that is `want`, their sizes adding up to `magnitude`: each step of a sum in f32 is
-/// rounded, and the result once more to its type, in which small numbers have fewer digits.
+/// Absolute error allowed for a sum of `k` products that is `want`, their sizes adding up to `magnitude`:
+/// each step of a sum in f32 is rounded, and the result once more to its type, in which small numbers have
+/// fewer digits.
 pub fn product_error(dtype: DType, k: u32, want: f64, magnitude: f64) -> f64 {
     unit(dtype) * want.abs() + f64::from(k) * unit(DType::F32) * magnitude + f64::exp2(-25.0)
 }
@@ -52,8 +55,9 @@ fn max_error(a: &[f64], b: &[f64]) -> f64 {
 
 /// Checks `got` against the exact `want`, given the plain implementation's result.
 ///
-/// The rounding of the result itself is always allowed (`unit` of the largest value): the plain implementation is exact by
-/// luck where a row sees one key. NaN is required exactly where the exact result is NaN.
+/// The rounding of the result itself is always allowed (`unit` of the largest value): the plain
+/// implementation is exact by luck where a row sees one key. NaN is required exactly where the exact result
+/// is NaN.
 ///
 /// # Errors
 /// How many are wrong, where the first is, and by how much.
@@ -106,7 +110,8 @@ fn report(
     ))
 }
 
-/// As `assert_eq`, for slices too long to be printed: says how many elements differ, and the first of them on both sides.
+/// As `assert_eq`, for slices too long to be printed: says how many elements differ, and the first of them on
+/// both sides.
 ///
 /// # Panics
 /// They differ; `what` says where.

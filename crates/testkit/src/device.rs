@@ -8,13 +8,14 @@ use fastattention::Soc;
 /// The SoC of simulated devices.
 pub const SOC: &str = "Ascend910B2";
 
-/// A simulated Ascend910B2, configured by the test; or the NPU of `FA_DEVICE=npu:0`, for which a configuration of the simulator
-/// says nothing.
+/// A simulated Ascend910B2, configured by the test; or the NPU of `FA_DEVICE=npu:0`, for which a
+/// configuration of the simulator says nothing.
 pub fn device(configure: impl Fn(&mut Config)) -> Device {
     devices(1, configure).remove(0)
 }
 
-/// As [`device`], for each of `count` ranks one of its own: of `FA_DEVICE=npu:2` the devices `npu:2`, `npu:3` and so on.
+/// As [`device`], for each of `count` ranks one of its own: of `FA_DEVICE=npu:2` the devices `npu:2`, `npu:3`
+/// and so on.
 pub fn devices(count: u32, configure: impl Fn(&mut Config)) -> Vec<Device> {
     let first = npu();
     let open = |rank| match first {

@@ -17,7 +17,8 @@ pub fn ascendc() -> PathBuf {
     root().join("ascendc")
 }
 
-/// Compiles kernels into one library for the simulator, as one translation unit, because the headers are most of the work.
+/// Compiles kernels into one library for the simulator, as one translation unit, because the headers are most
+/// of the work.
 pub fn compile(text: &str, kernels: &[Registration<'_>]) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
     let source = scratch.path().join("kernels.cpp");

@@ -1,4 +1,5 @@
-//! An ACL library that records the calls that reach it, compiled from C text (`tests/processes/acl_record/recorder`).
+//! An ACL library that records the calls that reach it, compiled from C text
+//! (`tests/processes/acl_record/recorder`).
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,17 +7,16 @@ enum { RANKS = 8, COUNT = 1000, BYTES = COUNT * 4 };
 
 static HcclRootInfo root;
 
-static void *rank_thread(void *number)
-{
-    int rank = *(int *)number;
+static void* rank_thread(void* number) {
+    int rank = *(int*)number;
     OK(aclrtSetDevice(rank));
     aclrtStream stream;
     OK(aclrtCreateStream(&stream));
     HcclComm comm;
     OK(HcclCommInitRootInfo(RANKS, &root, (uint32_t)rank, &comm));
-    float *host;
+    float* host;
     void *send, *recv;
-    OK(aclrtMallocHost((void **)&host, BYTES));
+    OK(aclrtMallocHost((void**)&host, BYTES));
     OK(aclrtMalloc(&send, BYTES, ACL_MEM_MALLOC_HUGE_FIRST));
     OK(aclrtMalloc(&recv, BYTES, ACL_MEM_MALLOC_HUGE_FIRST));
     for (int i = 0; i < COUNT; i++) {
@@ -40,8 +39,7 @@ static void *rank_thread(void *number)
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     OK(aclInit(NULL));
     uint32_t count = 0;
     OK(aclrtGetDeviceCount(&count));

@@ -5,8 +5,7 @@
 
 static aclrtContext explicit_context;
 
-static void *other_thread(void *unused)
-{
+static void* other_thread(void* unused) {
     (void)unused;
     aclrtContext context = NULL;
     aclrtStream stream = NULL;
@@ -18,8 +17,7 @@ static void *other_thread(void *unused)
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     OK(aclInit(NULL));
     OK(aclrtSetDevice(0));
     aclrtContext first = NULL, current = NULL;

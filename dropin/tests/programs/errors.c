@@ -3,14 +3,13 @@
 
 #include "check.h"
 
-int main(void)
-{
+int main(void) {
     OK(aclInit(NULL));
     EXPECT(100002, aclInit(NULL));
     REQUIRE(strstr(aclGetRecentErrMsg(), "aclInit was called before"));
     REQUIRE(aclGetRecentErrMsg() == NULL);
 
-    void *device = NULL;
+    void* device = NULL;
     EXPECT(ACL_ERROR_RT_CONTEXT_NULL, aclrtMalloc(&device, 64, ACL_MEM_MALLOC_HUGE_FIRST));
     EXPECT(107001, aclrtSetDevice(99));
     OK(aclrtSetDevice(0));

@@ -5,8 +5,7 @@
 
 enum { BYTES = 4096 };
 
-int main(int argc, char **argv)
-{
+int main(int argc, char** argv) {
     REQUIRE(argc == 2);
     OK(aclInit(NULL));
     OK(aclrtSetDevice(0));
@@ -14,8 +13,8 @@ int main(int argc, char **argv)
     OK(aclrtCreateStream(&stream));
     unsigned char *host, *back;
     void *src, *dst;
-    OK(aclrtMallocHost((void **)&host, BYTES));
-    OK(aclrtMallocHost((void **)&back, BYTES));
+    OK(aclrtMallocHost((void**)&host, BYTES));
+    OK(aclrtMallocHost((void**)&back, BYTES));
     OK(aclrtMalloc(&src, BYTES, ACL_MEM_MALLOC_HUGE_FIRST));
     OK(aclrtMalloc(&dst, BYTES, ACL_MEM_MALLOC_HUGE_FIRST));
     for (int i = 0; i < BYTES; i++) {

@@ -5,14 +5,13 @@
 
 enum { ROWS = 5, WIDTH = 12, PITCH = 32, BYTES = ROWS * PITCH };
 
-int main(void)
-{
+int main(void) {
     OK(aclInit(NULL));
     OK(aclrtSetDevice(0));
     unsigned char *host = NULL, *back = NULL;
     void *a = NULL, *b = NULL;
-    OK(aclrtMallocHost((void **)&host, BYTES));
-    OK(aclrtMallocHost((void **)&back, BYTES));
+    OK(aclrtMallocHost((void**)&host, BYTES));
+    OK(aclrtMallocHost((void**)&back, BYTES));
     OK(aclrtMalloc(&a, BYTES, ACL_MEM_MALLOC_HUGE_FIRST));
     OK(aclrtMalloc(&b, BYTES, ACL_MEM_MALLOC_NORMAL_ONLY));
     for (int i = 0; i < BYTES; i++) {
@@ -34,7 +33,8 @@ int main(void)
     for (int i = ROWS * WIDTH; i < BYTES; i++) {
         REQUIRE(back[i] == 0xee);
     }
-    EXPECT(ACL_ERROR_RT_PARAM_INVALID, aclrtMemcpy2d(b, WIDTH - 1, host, PITCH, WIDTH, ROWS, ACL_MEMCPY_HOST_TO_DEVICE));
+    EXPECT(ACL_ERROR_RT_PARAM_INVALID,
+           aclrtMemcpy2d(b, WIDTH - 1, host, PITCH, WIDTH, ROWS, ACL_MEMCPY_HOST_TO_DEVICE));
 
     OK(aclrtFree(a));
     OK(aclrtFree(b));

@@ -6,15 +6,14 @@
 
 enum { RANKS = 4, COUNT = 1000, BYTES = COUNT * 4 };
 
-static void run_rank(uint32_t rank, const HcclRootInfo *root)
-{
+static void run_rank(uint32_t rank, const HcclRootInfo* root) {
     aclrtStream stream;
     OK(aclrtCreateStream(&stream));
     HcclComm comm;
     OK(HcclCommInitRootInfo(RANKS, root, rank, &comm));
-    float *host;
-    void *memory;
-    OK(aclrtMallocHost((void **)&host, BYTES));
+    float* host;
+    void* memory;
+    OK(aclrtMallocHost((void**)&host, BYTES));
     OK(aclrtMalloc(&memory, BYTES, ACL_MEM_MALLOC_HUGE_FIRST));
     for (int i = 0; i < COUNT; i++) {
         host[i] = (float)(i * (int)(rank + 1));
@@ -33,12 +32,11 @@ static void run_rank(uint32_t rank, const HcclRootInfo *root)
     OK(aclrtDestroyStream(stream));
 }
 
-static int child(uint32_t rank, int from)
-{
+static int child(uint32_t rank, int from) {
     HcclRootInfo root;
     size_t have = 0;
     while (have < sizeof root) {
-        ssize_t got = read(from, (char *)&root + have, sizeof root - have);
+        ssize_t got = read(from, (char*)&root + have, sizeof root - have);
         REQUIRE(got > 0);
         have += (size_t)got;
     }
@@ -50,8 +48,7 @@ static int child(uint32_t rank, int from)
     return 0;
 }
 
-int main(void)
-{
+int main(void) {
     pid_t children[RANKS];
     int to[RANKS];
     for (uint32_t rank = 1; rank < RANKS; rank++) {

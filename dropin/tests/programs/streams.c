@@ -1,5 +1,5 @@
-/* Streams are queues: a host function holds one back until the program lets go, and what is behind it waits. Events order
-   two of them; a callback runs in a thread of the program. */
+/* Streams are queues: a host function holds one back until the program lets go, and what is behind it waits.
+   Events order two of them; a callback runs in a thread of the program. */
 #include <pthread.h>
 #include <string.h>
 
@@ -13,20 +13,15 @@ static int num_calls;
 static int is_over;
 static pthread_mutex_t over_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void wait_at_gate(void *unused)
-{
+static void wait_at_gate(void* unused) {
     (void)unused;
     pthread_mutex_lock(&gate);
     pthread_mutex_unlock(&gate);
 }
 
-static void note(void *number)
-{
-    order[num_calls++] = *(int *)number;
-}
+static void note(void* number) { order[num_calls++] = *(int*)number; }
 
-static void *report_thread(void *unused)
-{
+static void* report_thread(void* unused) {
     (void)unused;
     for (;;) {
         (void)aclrtProcessReport(20);
@@ -39,8 +34,7 @@ static void *report_thread(void *unused)
     }
 }
 
-int main(void)
-{
+int main(void) {
     OK(aclInit(NULL));
     OK(aclrtSetDevice(0));
     aclrtStream first, second;
@@ -50,9 +44,9 @@ int main(void)
     OK(aclrtCreateEvent(&event));
     OK(aclrtCreateEvent(&start));
     int *host, *back;
-    void *device;
-    OK(aclrtMallocHost((void **)&host, BYTES));
-    OK(aclrtMallocHost((void **)&back, BYTES));
+    void* device;
+    OK(aclrtMallocHost((void**)&host, BYTES));
+    OK(aclrtMallocHost((void**)&back, BYTES));
     OK(aclrtMalloc(&device, BYTES, ACL_MEM_MALLOC_HUGE_FIRST));
     for (int i = 0; i < COUNT; i++) {
         host[i] = i ^ 0x5a5a;

@@ -23,17 +23,19 @@ pub use types::{CommDType, ReduceOp};
 
 /// One rank of a group of devices that exchange data.
 ///
-/// All ranks issue the same operations in the same order, with the same counts, types and roots, one communicator on one
-/// stream at a time. An operation is queued on the stream like a kernel, and happens when the streams of all ranks are
-/// there. Counts are in elements; 0 is one. The buffers of an operation share no byte, or it is in place: both start at the same byte, or the
-/// smaller one is this rank's own part of the larger one. Anything else is refused.
+/// All ranks issue the same operations in the same order, with the same counts, types and roots, one
+/// communicator on one stream at a time. An operation is queued on the stream like a kernel, and happens when
+/// the streams of all ranks are there. Counts are in elements; 0 is one. The buffers of an operation share no
+/// byte, or it is in place: both start at the same byte, or the smaller one is this rank's own part of the
+/// larger one. Anything else is refused.
 ///
-/// A rank that asks for something else than the others, that fails or does not come in time (`HCCL_EXEC_TIMEOUT`) ends
-/// the communicator: calls and streams of all ranks then fail, buffers stay valid, and new streams and a new
-/// communicator are needed. On an NPU a mismatch may show only when time has run out.
+/// A rank that asks for something else than the others, that fails or does not come in time
+/// (`HCCL_EXEC_TIMEOUT`) ends the communicator: calls and streams of all ranks then fail, buffers stay valid,
+/// and new streams and a new communicator are needed. On an NPU a mismatch may show only when time has run
+/// out.
 ///
-/// Dropping a communicator tells the other ranks that this one issues nothing more; queued work keeps it alive. Drop the
-/// communicators of a thread before its streams, which wait for their work.
+/// Dropping a communicator tells the other ranks that this one issues nothing more; queued work keeps it
+/// alive. Drop the communicators of a thread before its streams, which wait for their work.
 ///
 /// ```
 /// use fastattention::runtime::{Buffer, Communicator, Device, ReduceOp, Stream};
@@ -106,12 +108,12 @@ fn check(device: &Device, name: &str, result: HcclResult) -> Result<()> {
 }
 
 impl Communicator {
-    /// Joins a communicator as `rank` of `ranks`, and waits for the others: each calls this with the same root info, from
-    /// a thread or process of its own, with a device of its own.
+    /// Joins a communicator as `rank` of `ranks`, and waits for the others: each calls this with the same
+    /// root info, from a thread or process of its own, with a device of its own.
     ///
     /// # Errors
-    /// `LibraryNotFound` without HCCL. With an HCCL code: `Driver`, 1 when ranks disagree; `Timeout`, 9, when one does not
-    /// come in time (`HCCL_CONNECT_TIMEOUT`).
+    /// `LibraryNotFound` without HCCL. With an HCCL code: `Driver`, 1 when ranks disagree; `Timeout`, 9, when
+    /// one does not come in time (`HCCL_CONNECT_TIMEOUT`).
     pub fn new(device: &Device, root: &RootInfo, rank: u32, ranks: u32) -> Result<Communicator> {
         Self::with_options(device, root, rank, ranks, &CommunicatorOptions::default())
     }
@@ -119,7 +121,8 @@ impl Communicator {
     /// As [`Self::new`], with settings.
     ///
     /// # Errors
-    /// As [`Self::new`]; `InvalidArgument` for a setting out of range, `Unsupported` when the library takes none.
+    /// As [`Self::new`]; `InvalidArgument` for a setting out of range, `Unsupported` when the library takes
+    /// none.
     pub fn with_options(
         device: &Device,
         root: &RootInfo,
@@ -151,12 +154,15 @@ impl Communicator {
         Ok(Self::of_handle(device, table, handle, rank, ranks))
     }
 
-    /// A communicator of all the devices, in one process: the value at place `i` is rank `i`, on `devices[i]`.
+    /// A communicator of all the devices, in one process: the value at place `i` is rank `i`, on
+    /// `devices[i]`.
     ///
-    /// On an NPU each rank then needs a thread of its own: HCCL may wait for the other ranks in the first operations.
+    /// On an NPU each rank then needs a thread of its own: HCCL may wait for the other ranks in the first
+    /// operations.
     ///
     /// # Errors
-    /// `InvalidArgument` without devices, or when they are not all simulated or all NPUs; else as [`Self::new`].
+    /// `InvalidArgument` without devices, or when they are not all simulated or all NPUs; else as
+    /// [`Self::new`].
     pub fn init_all(devices: &[Device]) -> Result<Vec<Communicator>> {
         let Some(first) = devices.first() else {
             return Err(Error::invalid("Communicator::init_all: no device given, at least 1 wanted"));
@@ -239,9 +245,10 @@ impl Communicator {
     /// `recv[i] = op over all ranks of send[i]`, for `count` elements, on every rank.
     ///
     /// # Errors
-    /// `InvalidArgument` for an operand or stream of another device, or a range outside its buffer. `Driver` with an HCCL
-    /// code when the operation is refused: 1 for arguments that differ from another rank's, 5 for a type or op that the chip
-    /// does not have, others when the communicator has failed. Later failures are told by [`Stream::synchronize`].
+    /// `InvalidArgument` for an operand or stream of another device, or a range outside its buffer. `Driver`
+    /// with an HCCL code when the operation is refused: 1 for arguments that differ from another rank's,
+    /// 5 for a type or op that the chip does not have, others when the communicator has failed. Later
+    /// failures are told by [`Stream::synchronize`].
     pub fn all_reduce<'a>(
         &self,
         stream: &Stream,
@@ -255,13 +262,14 @@ impl Communicator {
         job.refuse_overlap(&send, &recv, 0)?;
         self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
             let (send, recv) = (send.pointer, recv.pointer);
-            // SAFETY: both ranges have `count` elements, checked above; `queue` keeps them until the stream is done.
+            // SAFETY: both ranges have `count` elements, checked above; `queue` keeps them until the stream
+            // is done.
             unsafe { (t.HcclAllReduce)(send, recv, job.count, job.dtype, op.code(), comm, stream) }
         })
     }
 
-    /// As [`Self::all_reduce`] of `ranks x count` elements in `send`, of which this rank gets part number `rank`: `count`
-    /// elements, in `recv`.
+    /// As [`Self::all_reduce`] of `ranks x count` elements in `send`, of which this rank gets part number
+    /// `rank`: `count` elements, in `recv`.
     ///
     /// # Errors
     /// As [`Self::all_reduce`].
@@ -278,7 +286,8 @@ impl Communicator {
         job.refuse_overlap(&send, &recv, recv.bytes.wrapping_mul(u64::from(self.rank())))?;
         self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
             let (send, recv) = (send.pointer, recv.pointer);
-            // SAFETY: `ranks * count` and `count` elements, checked above; `queue` keeps them until the stream is done.
+            // SAFETY: `ranks * count` and `count` elements, checked above; `queue` keeps them until the
+            // stream is done.
             unsafe { (t.HcclReduceScatter)(send, recv, job.count, job.dtype, op.code(), comm, stream) }
         })
     }
@@ -299,7 +308,8 @@ impl Communicator {
         job.refuse_overlap(&send, &recv, send.bytes.wrapping_mul(u64::from(self.rank())))?;
         self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
             let (send, recv) = (send.pointer, recv.pointer);
-            // SAFETY: `count` and `ranks * count` elements, checked above; `queue` keeps them until the stream is done.
+            // SAFETY: `count` and `ranks * count` elements, checked above; `queue` keeps them until the
+            // stream is done.
             unsafe { (t.HcclAllGather)(send, recv, job.count, job.dtype, comm, stream) }
         })
     }
@@ -318,7 +328,8 @@ impl Communicator {
         let job = Job::new("HcclBroadcast", count, dtype.into());
         let buffer = job.side(self, buffer, 1)?;
         self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
-            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is done.
+            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
+            // done.
             unsafe { (t.HcclBroadcast)(buffer.pointer, job.count, job.dtype, root, comm, stream) }
         })
     }
@@ -337,7 +348,8 @@ impl Communicator {
         let job = Job::new("HcclSend", count, dtype.into());
         let buffer = job.side(self, buffer, 1)?;
         self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
-            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is done.
+            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
+            // done.
             unsafe { (t.HcclSend)(buffer.pointer, job.count, job.dtype, to, comm, stream) }
         })
     }
@@ -356,7 +368,8 @@ impl Communicator {
         let job = Job::new("HcclRecv", count, dtype.into());
         let buffer = job.side(self, buffer, 1)?;
         self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
-            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is done.
+            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
+            // done.
             unsafe { (t.HcclRecv)(buffer.pointer, job.count, job.dtype, from, comm, stream) }
         })
     }

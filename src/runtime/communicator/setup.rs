@@ -10,8 +10,8 @@ use crate::driver::hccl::{HcclCommConfig, HcclRootInfo, COMM_NAME_BYTES, ROOT_IN
 use crate::runtime::Device;
 use crate::{Error, Result};
 
-/// What one rank makes and gives to the others, over any channel (a file, TCP, MPI), so that they find each other. It
-/// serves for one communicator.
+/// What one rank makes and gives to the others, over any channel (a file, TCP, MPI), so that they find each
+/// other. It serves for one communicator.
 #[derive(Clone)]
 pub struct RootInfo {
     pub(super) inner: Box<HcclRootInfo>,
@@ -69,7 +69,8 @@ impl fmt::Debug for RootInfo {
 /// Settings of a communicator; what is `None` is left to HCCL and its environment variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommunicatorOptions {
-    /// Size of each of the two transfer buffers in MB, at least 1 (`HCCL_BUFFSIZE`, 200). Of no effect on the simulator.
+    /// Size of each of the two transfer buffers in MB, at least 1 (`HCCL_BUFFSIZE`, 200). Of no effect on
+    /// the simulator.
     pub buffer_size_mb: Option<u32>,
     /// Reductions in a fixed order, with the same bits every time (`HCCL_DETERMINISTIC`, no).
     pub is_deterministic: Option<bool>,

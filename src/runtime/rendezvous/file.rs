@@ -1,6 +1,7 @@
 //! A root info in a file.
 //!
-//! Others may write to the folder, as to `/tmp`: only a file of the same user is read, which nobody else can change.
+//! Others may write to the folder, as to `/tmp`: only a file of the same user is read, which nobody else can
+//! change.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind as Io, Write};
@@ -49,7 +50,8 @@ fn refuse(text: impl Into<String>) -> io::Result<File> {
     Err(io::Error::new(Io::InvalidData, text.into()))
 }
 
-/// Opens what nobody but this user can have written. What is checked is what was opened, not what is at the path later.
+/// Opens what nobody but this user can have written. What is checked is what was opened, not what is at the
+/// path later.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use super::{Communicator, Device, RootInfo};
 use crate::{Error, ErrorKind, Result};
 
-/// Passes the root info from rank 0 to the other ranks of a job, whose processes know each other from environment
-/// variables or a file.
+/// Passes the root info from rank 0 to the other ranks of a job, whose processes know each other from
+/// environment variables or a file.
 ///
-/// HCCL leaves this to the program; it is the same for the simulator and for NPUs. Every rank makes one rendezvous with
-/// the same ranks, point and job, and calls [`Self::communicator`] or [`Self::exchange`] once.
+/// HCCL leaves this to the program; it is the same for the simulator and for NPUs. Every rank makes one
+/// rendezvous with the same ranks, point and job, and calls [`Self::communicator`] or [`Self::exchange`]
+/// once.
 ///
 /// ```
 /// use fastattention::runtime::{Device, MeetingPoint, Rendezvous};
@@ -66,8 +67,8 @@ pub enum MeetingPoint {
         /// A port that nothing else uses.
         port: u16,
     },
-    /// Rank 0 writes a file that the others read. There must be none before. It is of the user who runs the ranks: what
-    /// others have written, or may write to, is refused.
+    /// Rank 0 writes a file that the others read. There must be none before. It is of the user who runs the
+    /// ranks: what others have written, or may write to, is refused.
     File(PathBuf),
 }
 
@@ -107,10 +108,10 @@ impl Rendezvous {
     /// | local rank | `LOCAL_RANK` | `OMPI_COMM_WORLD_LOCAL_RANK` |
     /// | job | `TORCHELASTIC_RUN_ID`, `TORCHELASTIC_RESTART_COUNT`, when set | none |
     ///
-    /// `RANK` decides which column counts. The point is `FASTATTENTION_RENDEZVOUS_FILE` when that is set; else host
-    /// `MASTER_ADDR` with port `FASTATTENTION_RENDEZVOUS_PORT`, which is `MASTER_PORT` + 1 when not set, since on
-    /// `MASTER_PORT` torchrun's own store listens. The time limit is that of `HCCL_CONNECT_TIMEOUT`; the secret is
-    /// `FASTATTENTION_RENDEZVOUS_SECRET`, when that is set.
+    /// `RANK` decides which column counts. The point is `FASTATTENTION_RENDEZVOUS_FILE` when that is set;
+    /// else host `MASTER_ADDR` with port `FASTATTENTION_RENDEZVOUS_PORT`, which is `MASTER_PORT` + 1 when
+    /// not set, since on `MASTER_PORT` torchrun's own store listens. The time limit is that of
+    /// `HCCL_CONNECT_TIMEOUT`; the secret is `FASTATTENTION_RENDEZVOUS_SECRET`, when that is set.
     ///
     /// # Errors
     /// `InvalidArgument` for a variable that is missing or wrong: its name, its value, what is wanted.
@@ -130,18 +131,20 @@ impl Rendezvous {
         Rendezvous { job: job.into(), ..self }
     }
 
-    /// A secret of the job, which keeps others from taking part where they reach its point. All ranks have the same: a rank
-    /// with another one, or with none, is refused. It is not sent: each side proves that it knows it. Random text of 16
-    /// characters or more wanted, since short ones can be guessed from a recorded meeting. What follows on the links of an
-    /// NPU is not protected by it. A refusal proves nothing: whoever listens at the point in the place of rank 0 can end the
-    /// ranks that ask there, though not take part. Empty is none.
+    /// A secret of the job, which keeps others from taking part where they reach its point. All ranks have
+    /// the same: a rank with another one, or with none, is refused. It is not sent: each side proves that
+    /// it knows it. Random text of 16 characters or more wanted, since short ones can be guessed from a
+    /// recorded meeting. What follows on the links of an NPU is not protected by it. A refusal proves
+    /// nothing: whoever listens at the point in the place of rank 0 can end the ranks that ask there,
+    /// though not take part. Empty is none.
     #[must_use]
     pub fn with_secret(self, secret: impl Into<String>) -> Rendezvous {
         Rendezvous { secret: Secret(secret.into()), ..self }
     }
 
-    /// How long ranks wait for each other here; 120 s if not set. HCCL's own limits come on top, and so does the time that
-    /// the system takes to find the address of a host's name, which it does without a limit: an address needs none.
+    /// How long ranks wait for each other here; 120 s if not set. HCCL's own limits come on top, and so does
+    /// the time that the system takes to find the address of a host's name, which it does without a
+    /// limit: an address needs none.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Rendezvous {
         Rendezvous { timeout, ..self }
@@ -167,13 +170,14 @@ impl Rendezvous {
         &self.point
     }
 
-    /// Makes the root info on `device` when this is rank 0, and passes it on. Rank 0 returns when all ranks have it, from
-    /// a [`MeetingPoint::File`] when it is written; the file is left to the caller.
+    /// Makes the root info on `device` when this is rank 0, and passes it on. Rank 0 returns when all ranks
+    /// have it, from a [`MeetingPoint::File`] when it is written; the file is left to the caller.
     ///
     /// # Errors
-    /// `Timeout` when ranks are missing, whose numbers rank 0 tells, with what the last one said that it refused.
-    /// `InvalidArgument` for a rank that rank 0 refuses, for a port in use and a file that exists. `Io` for other failures of
-    /// network or file, also a file that another user may have written. As [`RootInfo::new`].
+    /// `Timeout` when ranks are missing, whose numbers rank 0 tells, with what the last one said that it
+    /// refused. `InvalidArgument` for a rank that rank 0 refuses, for a port in use and a file that
+    /// exists. `Io` for other failures of network or file, also a file that another user may have
+    /// written. As [`RootInfo::new`].
     pub fn exchange(&self, device: &Device) -> Result<RootInfo> {
         // Far away in place of what no clock can tell.
         let now = Instant::now();
@@ -193,7 +197,8 @@ impl Rendezvous {
         }
     }
 
-    /// Joins the communicator of the job, one rank a process. A file is removed when that has been done, or has failed.
+    /// Joins the communicator of the job, one rank a process. A file is removed when that has been done, or
+    /// has failed.
     ///
     /// # Errors
     /// As [`Self::exchange`] and [`Communicator::new`].

@@ -1,7 +1,8 @@
 //! A root info over TCP.
 //!
-//! Anybody can connect to the port of rank 0. It talks to several at a time, each until its own deadline, and to all until
-//! that of the meeting. Whoever is none of the missing ranks is told no, without a reason, and changes nothing.
+//! Anybody can connect to the port of rank 0. It talks to several at a time, each until its own deadline, and
+//! to all until that of the meeting. Whoever is none of the missing ranks is told no, without a reason, and
+//! changes nothing.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind as Io, Read, Write};
@@ -263,8 +264,8 @@ fn connect(at: (&str, u16), deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// A system that picks the port of rank 0 for this end, while nobody listens there, connects this end with itself. It
-/// is closed without the wait that follows a connection, which would keep the port from rank 0.
+/// A system that picks the port of rank 0 for this end, while nobody listens there, connects this end with
+/// itself. It is closed without the wait that follows a connection, which would keep the port from rank 0.
 fn not_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
     if stream.local_addr()? != stream.peer_addr()? {
         return Ok(stream);

@@ -9,9 +9,10 @@
 //! file                 magic 8 | version u16 | ranks u32 | job: length u8, bytes | root info 4108 | proof 32
 //! ```
 //!
-//! A proof is the HMAC-SHA-256, under the job's secret, of all that both sides have to agree on, with the random
-//! challenges of both. So the name of the job and its secret are not sent, and a recorded proof is worth nothing.
-//! Without a secret the key is empty: the proof then shows that both name the same job, and protects from nobody.
+//! A proof is the HMAC-SHA-256, under the job's secret, of all that both sides have to agree on, with the
+//! random challenges of both. So the name of the job and its secret are not sent, and a recorded proof is
+//! worth nothing. Without a secret the key is empty: the proof then shows that both name the same job, and
+//! protects from nobody.
 
 use std::io::{self, Read};
 

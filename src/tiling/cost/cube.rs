@@ -44,7 +44,8 @@ impl Model<'_> {
         f64::from(extent.div_ceil(16))
     }
 
-    /// A product of `rows` x `inner` x `cols`; `fix` gives the store of a tile of rows x columns, `size` bytes an element.
+    /// A product of `rows` x `inner` x `cols`; `fix` gives the store of a tile of rows x columns, `size`
+    /// bytes an element.
     fn product(
         &self,
         [rows, inner, cols]: [u32; 3],
@@ -72,7 +73,8 @@ impl Model<'_> {
         }
     }
 
-    /// Cycles from a tile to the next one: the slowest pipe, or a round through two L0 buffers or two accumulators.
+    /// Cycles from a tile to the next one: the slowest pipe, or a round through two L0 buffers or two
+    /// accumulators.
     fn pace(&self, p: &Product) -> f64 {
         let (l0, l0c, store) = self.latencies();
         let buffers = (p.mte1 + l0 + p.mmad + l0c) / 2.0;
@@ -139,7 +141,8 @@ impl Model<'_> {
         self.read(&self.soc.timing.gm.to_l1_nd2nz, rows, 1)
     }
 
-    /// QK^T of a step and, behind the first chunk of K, the values of `next_pv`; when the vector cores see the scores.
+    /// QK^T of a step and, behind the first chunk of K, the values of `next_pv`; when the vector cores see
+    /// the scores.
     pub(super) fn multiply_qk(&self, clock: &mut CubeClock, step: &Step, next_pv: Option<&Step>) -> f64 {
         let chunk = self.tiling.candidate.chunk_n.min(step.keys);
         let q = if step.first { self.load(self.q_rows(step.rows)) } else { 0.0 };

@@ -1,9 +1,11 @@
-//! The planner's prediction: model time of a plan, in cycles, from the rates of [`Timing`](crate::soc::Timing) alone.
+//! The planner's prediction: model time of a plan, in cycles, from the rates of
+//! [`Timing`](crate::soc::Timing) alone.
 //!
-//! Every hand-over of the busiest core is followed through the pipes of its Cube and of a vector core ([`cube`],
-//! [`vector`]): how long a pipe is busy with a step comes from the same rules as the simulator's model time, and a step
-//! starts when its data, its flag and the pipe are there. Not single instructions, so a prediction takes microseconds.
-//! What all cores take from L2 and HBM together is a second bound ([`traffic`]).
+//! Every hand-over of the busiest core is followed through the pipes of its Cube and of a vector core
+//! ([`cube`], [`vector`]): how long a pipe is busy with a step comes from the same rules as the simulator's
+//! model time, and a step starts when its data, its flag and the pipe are there. Not single instructions, so
+//! a prediction takes microseconds. What all cores take from L2 and HBM together is a second bound
+//! ([`traffic`]).
 
 mod cube;
 mod traffic;
@@ -87,7 +89,8 @@ impl Iterator for Steps {
         Some(Step {
             rows: self.rows,
             keys,
-            // Row i of the first vector core sees keys up to right + i; row i of the second one from left + rows_v + i.
+            // Row i of the first vector core sees keys up to right + i; row i of the second one from left +
+            // rows_v + i.
             cut: [
                 right.map_or(0, |right| clip(i64::from(keys) - 1 - right)),
                 left.map_or(0, |left| clip(left + i64::from(2 * rows_v))),
@@ -144,8 +147,8 @@ impl Model<'_> {
         self.over_steps(rows, |s| self.cube_bound(s).max(self.vector_bound(s)))
     }
 
-    /// Work of every core, from the groups that are dealt last, at most `groups`, with their row blocks in at most `blocks` classes; exact
-    /// when that is all. The items of other groups cost as much in the mean.
+    /// Work of every core, from the groups that are dealt last, at most `groups`, with their row blocks in at
+    /// most `blocks` classes; exact when that is all. The items of other groups cost as much in the mean.
     pub(super) fn core_loads(&self, blocks: u32, groups: u32) -> Vec<CoreLoad> {
         let order = &self.tiling.order;
         let mut loads = vec![CoreLoad::default(); order.num_cores as usize];
@@ -209,8 +212,8 @@ impl Model<'_> {
     }
 }
 
-/// Steps on their way between the Cube and a vector core, in the order in which the kernel takes them up: QK^T runs `preload`
-/// steps ahead of PV, and the update of a step follows the softmax of the next one.
+/// Steps on their way between the Cube and a vector core, in the order in which the kernel takes them up:
+/// QK^T runs `preload` steps ahead of PV, and the update of a step follows the softmax of the next one.
 struct Window<'a> {
     model: Model<'a>,
     cube: CubeClock,

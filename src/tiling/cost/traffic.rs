@@ -6,8 +6,8 @@ use crate::tiling::candidate::score_bytes;
 use crate::tiling::order::Class;
 use crate::tiling::traffic::{Rows, Traffic};
 
-/// What a line costs L2 in addition when all cores read it at once, in lines: they queue for one part of L2 while others idle.
-/// ASSUMPTION(cost-same-line): fitted on simulated launches.
+/// What a line costs L2 in addition when all cores read it at once, in lines: they queue for one part of L2
+/// while others idle. ASSUMPTION(cost-same-line): fitted on simulated launches.
 const SAME_LINE: f64 = 0.35;
 
 impl Model<'_> {
@@ -25,7 +25,8 @@ impl Model<'_> {
         self.traffic().write(path, rows, sharers)
     }
 
-    /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by all of them at once.
+    /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by
+    /// all of them at once.
     fn same_line(&self) -> f64 {
         let order = &self.tiling.order;
         1.0 + SAME_LINE * (1.0 - f64::from(order.group_heads) / f64::from(order.num_cores)).max(0.0)
@@ -82,8 +83,8 @@ impl Model<'_> {
         self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
     }
 
-    /// Bytes that HBM moves when the operands do not stay in L2: every row of q, o and lse once, k and v once for a group that L2
-    /// holds, else once for all cores that read them at the same time.
+    /// Bytes that HBM moves when the operands do not stay in L2: every row of q, o and lse once, k and v once
+    /// for a group that L2 holds, else once for all cores that read them at the same time.
     fn hbm_bytes(&self, workspace: f64) -> f64 {
         let order = &self.tiling.order;
         let heads = f64::from(order.heads).max(1.0);
@@ -103,7 +104,8 @@ impl Model<'_> {
         keys_values + rows * (q + o + lse)
     }
 
-    /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2; classes as in [`Self::core_loads`].
+    /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2; classes as in
+    /// [`Self::core_loads`].
     pub(super) fn shared_bound(&self, blocks: u32, groups: u32) -> f64 {
         let memory = &self.soc.timing.memory;
         let per_byte = |gbps: f64| f64::from(self.soc.clock_mhz) / (gbps * 1000.0);

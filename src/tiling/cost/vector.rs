@@ -89,7 +89,8 @@ const UNDER_WAY: f64 = 4.0;
 const BARRIERS: f64 = 3.0;
 const UNDER_WAY_F16: f64 = 3.0;
 const BARRIERS_F16: f64 = 6.0;
-/// Vector instructions and register writes of a turn of the softmax besides those of the row-wise subtraction.
+/// Vector instructions and register writes of a turn of the softmax besides those of the row-wise
+/// subtraction.
 const TURN_INSTRUCTIONS: f64 = 20.0;
 const TURN_REGISTERS: f64 = 60.0;
 /// Register writes of a row-wise instruction.
@@ -101,8 +102,9 @@ impl Model<'_> {
         (op.b32 * repeats).max(self.soc.timing.vector.min_occupancy as f64)
     }
 
-    /// A value for each row against the row, in columns of 64: a replayed block meets one of the row's in half of the repeats, and
-    /// where rows are a multiple of 16 blocks apart, the write of a repeat meets the read of the next (dav-c220.md 1.5).
+    /// A value for each row against the row, in columns of 64: a replayed block meets one of the row's in
+    /// half of the repeats, and where rows are a multiple of 16 blocks apart, the write of a repeat meets
+    /// the read of the next (dav-c220.md 1.5).
     fn row_wise(&self, op: VectorOp, rows: u32, cols: u32) -> f64 {
         let reads = op.b32.max(1.5);
         let slope = if cols.next_multiple_of(8).is_multiple_of(128) { reads + 1.0 } else { reads };

@@ -1,4 +1,5 @@
-//! Attention and the product behind it in one launch, against a launch of each: the same bits, without a race, in any interleaving.
+//! Attention and the product behind it in one launch, against a launch of each: the same bits, without a
+//! race, in any interleaving.
 
 use fastattention::attention::{self, Mask};
 use fastattention::matmul::{self, BLayout};

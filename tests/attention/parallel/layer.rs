@@ -133,7 +133,8 @@ impl<T: Values> Layer<T> {
         y
     }
 
-    /// The layer in the operands' type: o rounded, products summed in f32 and rounded on each rank, rounded sums over the ranks.
+    /// The layer in the operands' type: o rounded, products summed in f32 and rounded on each rank, rounded
+    /// sums over the ranks.
     pub(crate) fn plain(&self) -> Vec<f64> {
         let p = &self.problem;
         let (features, hidden) = (p.in_features() as usize, p.hidden as usize);

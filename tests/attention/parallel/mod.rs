@@ -1,4 +1,5 @@
-//! Attention, projection and AllReduce over simulated ranks: against f64, for any blocks the same bits, and what goes wrong.
+//! Attention, projection and AllReduce over simulated ranks: against f64, for any blocks the same bits, and
+//! what goes wrong.
 
 mod failures;
 mod fused;

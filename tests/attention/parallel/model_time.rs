@@ -1,4 +1,5 @@
-//! Model time of all ranks on one clock: blocks against one block, against the two engines of the planner's model, and against their bound.
+//! Model time of all ranks on one clock: blocks against one block, against the two engines of the planner's
+//! model, and against their bound.
 
 use fastattention::attention::Mask;
 use fastattention::parallel::schedule::{bound, end, follow, Cost};

@@ -1,8 +1,9 @@
-//! The calls that reach an ACL library, recorded by one of our own (`recorder/`): their order and arguments for whole
-//! programs, and what happens when each of them fails in turn.
+//! The calls that reach an ACL library, recorded by one of our own (`recorder/`): their order and arguments
+//! for whole programs, and what happens when each of them fails in turn.
 //!
-//! The crate keeps one ACL library for a process, so each program runs in a child process: this test binary again, with
-//! `RECORD_SCENARIO` naming a function of `scenarios.rs`. `FA_BLESS=1` rewrites the files of expected calls.
+//! The crate keeps one ACL library for a process, so each program runs in a child process: this test binary
+//! again, with `RECORD_SCENARIO` naming a function of `scenarios.rs`. `FA_BLESS=1` rewrites the files of
+//! expected calls.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
@@ -89,7 +90,8 @@ fn expect_calls(file: &str, record: &Record) {
     assert_eq!(calls, expected, "{file} differs ({}); FA_BLESS=1 rewrites it", record.outcome);
 }
 
-/// Objects that are there at the end, from the calls that make and destroy them, and how often a device is set.
+/// Objects that are there at the end, from the calls that make and destroy them, and how often a device is
+/// set.
 fn leaks(calls: &[String]) -> Vec<String> {
     let mut alive = BTreeMap::new();
     for call in calls {
@@ -147,8 +149,8 @@ fn function(call: &str) -> &str {
     call.split('(').next().unwrap_or_default()
 }
 
-/// May things be left when this call failed? Work of a stream that cannot be drained may still use them, and without the
-/// device's context nothing of it can be destroyed.
+/// May things be left when this call failed? Work of a stream that cannot be drained may still use them, and
+/// without the device's context nothing of it can be destroyed.
 fn excuses_leaks(function: &str) -> bool {
     matches!(function, "aclrtDestroyStream" | "aclrtSynchronizeStream" | "aclrtSetCurrentContext")
 }
@@ -189,7 +191,8 @@ fn each_call_that_fails_is_named_and_leaves_nothing() {
     assert!(fails_in_turn(&libraries().cann81, "launch") > 25);
 }
 
-/// From some call on everything fails, as when a device is lost: the first failure is told, and the program ends.
+/// From some call on everything fails, as when a device is lost: the first failure is told, and the program
+/// ends.
 #[test]
 fn a_device_that_is_lost_on_the_way_is_told_and_hangs_nothing() {
     for (name, step) in [("memory", 3), ("streams", 3), ("launch", 1), ("attention", 7)] {

@@ -131,7 +131,8 @@ impl Other {
         let function = unsafe { self.0.get::<Make>(name.as_bytes()) }.unwrap();
         let mut made = null_mut();
         self.mark(1);
-        // More arguments than a function takes are harmless in the C calling convention of the hosts that CANN has.
+        // More arguments than a function takes are harmless in the C calling convention of the hosts that
+        // CANN has.
         assert_eq!(unsafe { function(&raw mut made, extra, 0) }, 0);
         self.mark(0);
         made

@@ -333,8 +333,8 @@ fn joining(root: &RootInfo, rank: u32, ranks: u32) {
     println!("error: {error}");
 }
 
-/// A child that has all descriptors of this process but those of its output, and ends when the parent of this process
-/// waits for it.
+/// A child that has all descriptors of this process but those of its output, and ends when the parent of this
+/// process waits for it.
 #[allow(unsafe_code, reason = "forks")]
 fn fork_a_child() {
     // SAFETY: the child calls functions only that may be called between a fork and the end of the child.

@@ -284,7 +284,8 @@ fn silent_and_dripping_connections_hold_no_rank_up() {
         let first = scope.spawn(|| own(0).exchange(&device));
         let drip = connect(port);
         let dripping = scope.spawn(move || {
-            // A request that is right as far as it goes, slower than anybody waits for; a loaded machine is slower still.
+            // A request that is right as far as it goes, slower than anybody waits for; a loaded machine is
+            // slower still.
             let request = [b"fa-meet\n\x02\x00".as_slice(), &[1; 500]].concat();
             for byte in request {
                 if (&drip).write_all(&[byte]).is_err() {

@@ -1,5 +1,5 @@
-//! Processes of another user, and connections that keep the endpoint busy. Threads of root take the place of the former:
-//! what a thread does counts as its own user's.
+//! Processes of another user, and connections that keep the endpoint busy. Threads of root take the place of
+//! the former: what a thread does counts as its own user's.
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -23,8 +23,8 @@ use super::job::{device, endpoint_named, endpoint_of, lane, Job};
 /// A user who is not the one of the tests.
 const NOBODY: u32 = 65534;
 
-/// Can this process do something as another user? Prints what is not run if not. The root of a container may have no other
-/// user.
+/// Can this process do something as another user? Prints what is not run if not. The root of a container may
+/// have no other user.
 pub(crate) fn can_be_another(what: &str) -> bool {
     let can = rustix::process::geteuid().is_root() && try_as_nobody(|| ()).is_some();
     if !can {
@@ -39,7 +39,8 @@ fn try_as_nobody<T: Send>(body: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let [own, other] = [0, NOBODY].map(libc::c_long::from);
-            // SAFETY: takes three numbers, and changes the effective user of this thread, which ends with `body`.
+            // SAFETY: takes three numbers, and changes the effective user of this thread, which ends with
+            // `body`.
             let code = unsafe { libc::syscall(libc::SYS_setresuid, own, other, own) };
             (code == 0).then(body)
         });
@@ -154,8 +155,8 @@ fn a_root_info_leads_to_private_folders_only() {
     assert!(listener.accept().is_err(), "nobody has connected");
 }
 
-/// A socket that nobody accepts from, with a full queue. The longest queue that the system allows would take more
-/// descriptors than a process may have.
+/// A socket that nobody accepts from, with a full queue. The longest queue that the system allows would take
+/// more descriptors than a process may have.
 fn full_queue(path: &Path) -> (OwnedFd, Vec<OwnedFd>) {
     let address = SocketAddrUnix::new(path).unwrap();
     let socket = |flags| socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
@@ -213,7 +214,8 @@ pub(crate) fn silent_peers(root: &RootInfo) {
     std::thread::scope(|scope| {
         let drip = UnixStream::connect(&endpoint).unwrap();
         let dripping = scope.spawn(move || {
-            // The longest first word, one byte at a time, each long before anybody loses patience with a single one.
+            // The longest first word, one byte at a time, each long before anybody loses patience with a
+            // single one.
             drip.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
             for byte in [0, 4, 0, 0].into_iter().chain([b' '; 1024]) {
                 let is_gone = (&drip).write_all(&[byte]).is_err();

@@ -1,5 +1,5 @@
-//! Sizes that are larger than the memory behind them: each is refused before it is believed. Behind the memory lies a page that
-//! nobody may read.
+//! Sizes that are larger than the memory behind them: each is refused before it is believed. Behind the
+//! memory lies a page that nobody may read.
 
 use std::ffi::{c_void, CStr};
 use std::ptr::null_mut;

@@ -58,7 +58,8 @@ const JOB: &str = "ACL_LAUNCH_CALLBACK";
 /// For a child on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Neither can be caught outside C++: the process ends, as it does when an exception leaves a thread, and does not hang.
+/// Neither can be caught outside C++: the process ends, as it does when an exception leaves a thread, and
+/// does not hang.
 #[test]
 fn an_exception_and_the_end_of_the_thread_end_the_process() {
     let folder = tempfile::tempdir().unwrap();

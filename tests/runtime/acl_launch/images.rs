@@ -1,5 +1,5 @@
-//! Images that are cut off, damaged or wrong: each is an error, and none ends the process. They are loaded in a child, which says
-//! before each what comes.
+//! Images that are cut off, damaged or wrong: each is an error, and none ends the process. They are loaded in
+//! a child, which says before each what comes.
 
 use std::ffi::{c_void, CStr, CString};
 use std::path::{Path, PathBuf};
@@ -191,7 +191,8 @@ fn damage_sections(loader: &Loader) {
         let bytes = whole[at..at + len].iter().rev();
         bytes.fold(0, |value, byte| value << 8 | usize::from(*byte))
     };
-    // e_shoff, e_shnum and e_shstrndx; sh_name, sh_addr, sh_offset and sh_size of a 64-bit little-endian file.
+    // e_shoff, e_shnum and e_shstrndx; sh_name, sh_addr, sh_offset and sh_size of a 64-bit little-endian
+    // file.
     let (table, count, names) = (number(40, 8), number(60, 2), number(62, 2));
     let names = number(table + 64 * names + 24, 8);
     let mut done = 0;

@@ -30,7 +30,9 @@ static int32_t per_block(const uint64_t* slots, uint32_t) {
 }
 
 // Something that the simulator does not model.
-static int32_t not_modelled(const uint64_t*, uint32_t) { return hooks->api_fault(1, "a feature of tomorrow"); }
+static int32_t not_modelled(const uint64_t*, uint32_t) {
+    return hooks->api_fault(1, "a feature of tomorrow");
+}
 
 // What tests give otherwise to see a wrong table refused.
 #ifndef NUM_KERNELS

@@ -1,4 +1,5 @@
-//! Launches: argument lists and their misuse through the raw table, kernels that fail, and the safe layer above.
+//! Launches: argument lists and their misuse through the raw table, kernels that fail, and the safe layer
+//! above.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "a child tells its parent how far it is")]

@@ -295,7 +295,8 @@ fn a_failed_stream_fails_those_that_wait_for_it() {
         assert_eq!((b.t.aclrtCreateStream)(&mut other), 0);
         assert_eq!((b.t.aclrtCreateEvent)(&mut event), 0);
         assert_eq!((b.t.aclrtKernelArgsFinalize)(list), 0);
-        // Not before the launch is queued: the record must lie behind it, or be refused with the same failure.
+        // Not before the launch is queued: the record must lie behind it, or be refused with the same
+        // failure.
         assert_eq!(b.launch(f, 1, list), 0);
         let code = (b.t.aclrtRecordEvent)(event, b.stream);
         assert!(code == 0 || code == 507_015);

@@ -89,7 +89,8 @@ fn an_event_orders_two_streams() {
     }
 }
 
-/// Records and waits of one event from several threads on one stream: no wait may enter the stream before its record.
+/// Records and waits of one event from several threads on one stream: no wait may enter the stream before its
+/// record.
 #[test]
 fn records_and_waits_from_several_threads_do_not_hang() {
     let b = RawDevice::new();

@@ -1,4 +1,5 @@
-//! Wrong uses of the simulated ACL functions, through the raw table: each has a code and a text, none crashes.
+//! Wrong uses of the simulated ACL functions, through the raw table: each has a code and a text, none
+//! crashes.
 //!
 //! Every test opens a device of its own, so that they run side by side.
 

@@ -38,8 +38,8 @@ fn buffers(lanes: &[Lane]) -> Vec<Buffer> {
         .collect()
 }
 
-/// What is left after a failure: calls and streams of all ranks fail, the buffers can be read, and the devices make a
-/// new communicator.
+/// What is left after a failure: calls and streams of all ranks fail, the buffers can be read, and the
+/// devices make a new communicator.
 fn assert_dead_and_replaceable(
     lanes: &[Lane],
     buffers: &[Buffer],

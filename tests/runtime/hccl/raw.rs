@@ -11,7 +11,8 @@ use super::{hasty, patient};
 
 const HANDLE_SUM: u32 = reduce_op::SUM;
 
-/// Two devices, with a stream, 64 bytes and a communicator each. Calls are made in the context of one of them.
+/// Two devices, with a stream, 64 bytes and a communicator each. Calls are made in the context of one of
+/// them.
 struct Pair {
     devices: [i32; 2],
     streams: [*mut c_void; 2],

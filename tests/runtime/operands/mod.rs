@@ -1,4 +1,5 @@
-//! The memory of work: operands that overlap, work in flight that shares memory, what a stream keeps, and empty tensors.
+//! The memory of work: operands that overlap, work in flight that shares memory, what a stream keeps, and
+//! empty tensors.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "a function of the program in a stream, and memory of another owner")]

@@ -43,7 +43,8 @@ fn memory_of_steps_is_given_back_while_later_ones_run() {
     }
 }
 
-/// What a step uses on two streams is held by both, so neither finds a thing that it alone holds. Neither is ever synchronised.
+/// What a step uses on two streams is held by both, so neither finds a thing that it alone holds. Neither is
+/// ever synchronised.
 #[test]
 fn memory_that_two_streams_share_is_given_back() {
     let device = device();

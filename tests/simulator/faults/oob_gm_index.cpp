@@ -1,7 +1,8 @@
 // fault: OutOfBounds
 // type: AIV_ONLY
 // blocks: 1
-// An offset in bytes is computed in 32 bits with sign, and leads 2 GiB in front of c: whatever else lives, it is not there.
+// An offset in bytes is computed in 32 bits with sign, and leads 2 GiB in front of c: whatever else lives, it
+// is not there.
 #include "kernel_operator.h"
 
 using namespace AscendC;

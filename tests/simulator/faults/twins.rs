@@ -1,5 +1,5 @@
-//! What the correct kernels compute, in plain Rust. All inputs are small integers (or halves of them), so that every
-//! result is exact in f32 and in half, in whatever order it is summed.
+//! What the correct kernels compute, in plain Rust. All inputs are small integers (or halves of them), so
+//! that every result is exact in f32 and in half, in whatever order it is summed.
 
 use half::f16;
 

@@ -48,7 +48,8 @@ void copy_calls() {
     note("DataCopy L1 to bias table");
     DataCopy(at<float>(TPosition::C2, 64), at<float>(TPosition::C1, 0x2000), DataCopyParams(1, 2, 0, 0));
     note("DataCopyPad GM to UB, half, padded");
-    DataCopyPad(ub, g, DataCopyExtParams(2, 30, 4, 1, 0), DataCopyPadExtParams<half>(true, 0, 1, static_cast<half>(1.0f)));
+    DataCopyPad(ub, g, DataCopyExtParams(2, 30, 4, 1, 0),
+                DataCopyPadExtParams<half>(true, 0, 1, static_cast<half>(1.0f)));
     note("DataCopyPad GM to UB, uint8_t");
     DataCopyPad(at<uint8_t>(TPosition::VECIN, 0x1000), gm<uint8_t>(7), DataCopyExtParams(1, 33, 0, 0, 0),
                 DataCopyPadExtParams<uint8_t>(false, 0, 0, 0));
@@ -70,7 +71,8 @@ void load_calls() {
     note("LoadData 2D to L0B, transposed");
     LoadData(l0b, l1, LoadData2DParams(0, 8, 4, 0, 1, true, 0));
     note("LoadData 2D int16_t moves as half");
-    LoadData(at<int16_t>(TPosition::A2, 0), at<int16_t>(TPosition::A1, 0), LoadData2DParams(0, 1, 1, 0, 0, false, 0));
+    LoadData(at<int16_t>(TPosition::A2, 0), at<int16_t>(TPosition::A1, 0),
+             LoadData2DParams(0, 1, 1, 0, 0, false, 0));
     note("LoadData GM to L1");
     LoadData(l1, gm<half>(0), LoadData2DParams(0, 8, 1, 0, 0, false, 0));
     note("LoadDataWithTranspose");
@@ -91,7 +93,8 @@ void load_calls() {
     note("InitConstValue L0A float");
     InitConstValue(at<float>(TPosition::A2, 0), InitConstValueParams<float>(2, 4, 1, 1.0f));
     note("InitConstValue L0B bfloat16_t");
-    InitConstValue(at<bfloat16_t>(TPosition::B2, 0), InitConstValueParams<bfloat16_t>(1, 4, 0, ToBfloat16(1.0f)));
+    InitConstValue(at<bfloat16_t>(TPosition::B2, 0),
+                   InitConstValueParams<bfloat16_t>(1, 4, 0, ToBfloat16(1.0f)));
     note("InitConstValue L1 int16_t");
     InitConstValue(at<int16_t>(TPosition::A1, 0), InitConstValueParams<int16_t>(1, 4, 0, 7));
 }
@@ -124,8 +127,9 @@ void fixpipe_calls() {
     note("Fixpipe NZ to L1");
     Fixpipe<half, float, CFG_NZ>(at<half>(TPosition::C1, 0x2000), c, p);
     note("Fixpipe with a scale");
-    Fixpipe<half, int32_t, CFG_NZ>(gm<half>(0), at<int32_t>(TPosition::CO1, 0),
-                                   FixpipeParamsV220(16, 16, 16, 16, false, QuantMode_t::DEQF16, 0x3f800000, 1, 0, 0, 0));
+    Fixpipe<half, int32_t, CFG_NZ>(
+        gm<half>(0), at<int32_t>(TPosition::CO1, 0),
+        FixpipeParamsV220(16, 16, 16, 16, false, QuantMode_t::DEQF16, 0x3f800000, 1, 0, 0, 0));
     note("DataCopy CO1 to GM");
     SetFixpipeNz2ndFlag(1, 0, 0);
     DataCopy(gm<half>(0), c, DataCopyCO12DstParams(64, 128, 512, 128, QuantMode_t::F322F16, 0, false, true));

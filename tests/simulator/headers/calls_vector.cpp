@@ -209,8 +209,8 @@ void compare_calls() {
     note("Select mode 0 mask");
     Select(h.d, m, h.a, h.b, SELMODE::VSEL_CMPMASK_SPR, static_cast<uint64_t>(128), 2, binary);
     note("Select mode 1 mask");
-    Select(h.d, m, h.a, static_cast<half>(1.0f), SELMODE::VSEL_TENSOR_SCALAR_MODE, static_cast<uint64_t>(128), 2,
-           binary);
+    Select(h.d, m, h.a, static_cast<half>(1.0f), SELMODE::VSEL_TENSOR_SCALAR_MODE, static_cast<uint64_t>(128),
+           2, binary);
     note("Select mode 2 bits");
     Select(f.d, m, f.a, f.b, SELMODE::VSEL_TENSOR_TENSOR_MODE, bits, 2, binary);
     note("SetCmpMask, GetCmpMask");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// A machine that writes down what it is asked, one line an instruction, and the layouts of the shared structures.
+// A machine that writes down what it is asked, one line an instruction, and the layouts of the shared
+// structures.
 #include "record.h"
 
 #include <cstdarg>
@@ -15,7 +16,8 @@ namespace {
 std::string lines;
 uint64_t core_type = 1;
 const char* const kSpaces[] = {"gm", "ub", "l1", "l0a", "l0b", "l0c", "bt", "fb"};
-const char* const kElems[] = {"", ".f16", ".bf16", ".f32", ".s8", ".u8", ".s16", ".u16", ".s32", ".u32", ".s64", ".u64"};
+const char* const kElems[] = {"",     ".f16", ".bf16", ".f32", ".s8",  ".u8",
+                              ".s16", ".u16", ".s32",  ".u32", ".s64", ".u64"};
 constexpr uint64_t kGm = 0x100000000000;
 
 [[gnu::format(printf, 1, 2)]] void append(const char* format, ...) {
@@ -102,8 +104,8 @@ struct Pair {
 void takes_all(GM_ADDR p, uint32_t u, int16_t s, float f, Pair pair, uint64_t last) {
     append("takes_all");
     append_value(reinterpret_cast<uintptr_t>(p), true);
-    append(" %u %d %g %u %llu %llu\n", u, s, static_cast<double>(f), pair.a, static_cast<unsigned long long>(pair.b),
-           static_cast<unsigned long long>(last));
+    append(" %u %d %g %u %llu %llu\n", u, s, static_cast<double>(f), pair.a,
+           static_cast<unsigned long long>(pair.b), static_cast<unsigned long long>(last));
 }
 
 void stops() {

@@ -45,8 +45,8 @@ pub(crate) struct Layer {
     /// Type in which scores go from the Cube to the vector cores: f32 or f16.
     #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
     score_dtype: DType,
-    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
-    /// limit.
+    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is
+    /// no limit.
     #[arg(long, default_value = "causal", value_parser = fastattention_cli::mask::parse_mask)]
     mask: Mask,
     /// Rows of each block, with commas between them [default: chosen].

@@ -41,13 +41,13 @@ enum Command {
     Trace(trace::Trace),
     /// Run operators in model time over sweeps of shapes, and print a table.
     ///
-    /// Lists have commas between their values. Every combination of them is run. A case that fails is told at
-    /// the end; the others are in the table and in the file.
+    /// Lists have commas between their values. Every combination of them is run. A case that fails is told
+    /// at the end; the others are in the table and in the file.
     Bench(bench::Bench),
     /// Plan a tensor-parallel layer with tiling-AllReduce, and run its ranks in model time.
     Layer(layer::Layer),
-    /// Simulate the most promising tilings of shapes in model time, and write the results to a file for `plan
-    /// --tuned`.
+    /// Simulate the most promising tilings of shapes in model time, and write the results to a file for
+    /// `plan --tuned`.
     Tune(tune::Tune),
     /// List the devices found, and why something was not found.
     Devices,

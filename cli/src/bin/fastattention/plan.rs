@@ -15,7 +15,8 @@ pub(crate) struct Plan {
     /// Results of `fastattention tune` to choose from.
     #[arg(long)]
     tuned: Option<PathBuf>,
-    /// Also list every candidate tiling: those that work by predicted model time, the others with the reason.
+    /// Also list every candidate tiling: those that work by predicted model time, the others with the
+    /// reason.
     #[arg(long)]
     explain: bool,
 }

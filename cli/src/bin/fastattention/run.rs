@@ -33,8 +33,8 @@ pub(crate) struct Run {
     /// Type in which scores go from the Cube to the vector cores: f32 or f16.
     #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
     score_dtype: DType,
-    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is no
-    /// limit.
+    /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is
+    /// no limit.
     #[arg(long, default_value = "none", value_parser = fastattention_cli::mask::parse_mask)]
     mask: Mask,
     /// Factor of the scores [default: 1/sqrt(head_dim)].

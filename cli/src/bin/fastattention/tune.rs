@@ -19,8 +19,8 @@ use fastattention_cli::shape::ShapeFlags;
 /// Shapes to tune for.
 #[derive(clap::Args)]
 pub(crate) struct Tune {
-    /// Rows of q; several lengths with commas between them. One that fails is told at the end; the results of
-    /// the others are kept.
+    /// Rows of q; several lengths with commas between them. One that fails is told at the end; the results
+    /// of the others are kept.
     #[arg(long, required = true, value_delimiter = ',')]
     seqlen_q: Vec<u32>,
     #[command(flatten)]

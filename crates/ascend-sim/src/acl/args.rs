@@ -1,4 +1,5 @@
-//! Argument lists of kernels (acl-runtime.md 3.3): 8-byte slots, placeholders, at most 128 arguments in 64 KiB.
+//! Argument lists of kernels (acl-runtime.md 3.3): 8-byte slots, placeholders, at most 128 arguments in 64
+//! KiB.
 
 #![allow(unsafe_code, reason = "arguments lie in memory that C callers fill through pointers")]
 
@@ -39,7 +40,8 @@ struct State {
     params: Vec<Param>,
     /// Slots taken by the parameters.
     slots: usize,
-    /// Bytes of placeholder data, taken from the end of `memory` downwards, so that earlier buffers stay in place.
+    /// Bytes of placeholder data, taken from the end of `memory` downwards, so that earlier buffers stay in
+    /// place.
     tail: usize,
     memory: Block,
     is_final: bool,
@@ -63,7 +65,8 @@ struct Block {
     _own: Option<Vec<u64>>,
 }
 
-// SAFETY: the block is owned, or lent by the caller of `aclrtKernelArgsInitByUserMem` for as long as the list is used.
+// SAFETY: the block is owned, or lent by the caller of `aclrtKernelArgsInitByUserMem` for as long as the list
+// is used.
 unsafe impl Send for Block {}
 
 thread_local! {
@@ -257,7 +260,8 @@ impl Args {
                     place_holders.push((param.slot, state.slots * 8 + data.len()));
                     // SAFETY: `place_holder_buffer` took this range from the block.
                     let from = unsafe { state.memory.base.add(*offset) };
-                    // SAFETY: initialised (zeroed when taken, or the user's memory), valid by this function's contract.
+                    // SAFETY: initialised (zeroed when taken, or the user's memory), valid by this function's
+                    // contract.
                     data.extend_from_slice(unsafe { std::slice::from_raw_parts(from.as_ptr(), *len) });
                     // ASSUMPTION(placeholder-align): placeholder data is aligned to 8 bytes, not more.
                     data.resize(data.len().next_multiple_of(8), 0);
@@ -289,7 +293,8 @@ impl State {
     }
 }
 
-/// Bytes that a C caller points to. Nothing is read before the size is known to be right: whoever gives a wrong one has less.
+/// Bytes that a C caller points to. Nothing is read before the size is known to be right: whoever gives a
+/// wrong one has less.
 pub(super) struct Given<'a> {
     start: NonNull<u8>,
     len: usize,
@@ -339,7 +344,8 @@ fn word(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(padded)
 }
 
-/// Puts a block on the device where placeholders point into it, and patches their slots: (slot, byte of the data).
+/// Puts a block on the device where placeholders point into it, and patches their slots: (slot, byte of the
+/// data).
 fn pack_bytes(
     mut bytes: Vec<u8>,
     num_slots: usize,

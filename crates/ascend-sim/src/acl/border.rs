@@ -1,4 +1,5 @@
-//! The border to C: every function runs inside [`call`], which turns refusals and panics into codes and texts.
+//! The border to C: every function runs inside [`call`], which turns refusals and panics into codes and
+//! texts.
 
 #![allow(unsafe_code, reason = "writes results and reads strings through pointers of C callers")]
 
@@ -39,8 +40,9 @@ thread_local! {
     static CONTEXT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Refuses every call in a forked child of the process that made the first one: the child has copies of the streams and
-/// locks of its parent, without the threads that do the work and give the locks back, and it shares its sockets.
+/// Refuses every call in a forked child of the process that made the first one: the child has copies of the
+/// streams and locks of its parent, without the threads that do the work and give the locks back, and it
+/// shares its sockets.
 ///
 /// ASSUMPTION(fork): 207000. The vendor documents no use of ACL after a fork.
 fn refuse_in_child() -> Outcome {
@@ -116,8 +118,8 @@ pub(super) fn take_last_code() -> AclError {
     LAST_CODE.try_with(|code| code.replace(codes::SUCCESS)).unwrap_or(codes::SUCCESS)
 }
 
-/// Texts of this thread since the last call, newest first; null when there are none, and in a thread that is ending and has
-/// no place for them any more (destructors of `pthread_key_create`).
+/// Texts of this thread since the last call, newest first; null when there are none, and in a thread that is
+/// ending and has no place for them any more (destructors of `pthread_key_create`).
 pub(super) fn take_texts() -> *const c_char {
     let text: String =
         PENDING.try_with(|pending| pending.borrow_mut().drain(..).collect()).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! Functions of the program that streams and `aclrtProcessReport` call.
 //!
-//! How such a function may end is written in docs/dropin.md: by returning. A panic of a Rust program that leaves it is an error of
-//! its work. A C++ exception or `pthread_exit` ends the process, as an exception does that leaves a thread of C++: only C++ can
-//! catch it, and what the stream would do next cannot be left out.
+//! How such a function may end is written in docs/dropin.md: by returning. A panic of a Rust program that
+//! leaves it is an error of its work. A C++ exception or `pthread_exit` ends the process, as an exception
+//! does that leaves a thread of C++: only C++ can catch it, and what the stream would do next cannot be left
+//! out.
 
 #![allow(unsafe_code, reason = "calls the program's functions")]
 
@@ -20,15 +21,16 @@ pub(super) struct Callback {
     argument: *mut c_void,
 }
 
-// SAFETY: the functions that take a callback promise to call it on another thread, so their caller passes an argument that may
-// be used there.
+// SAFETY: the functions that take a callback promise to call it on another thread, so their caller passes an
+// argument that may be used there.
 unsafe impl Send for Callback {}
 
 impl Callback {
     /// # Safety
     /// `function` may be called once with `argument`, on any thread.
     pub(super) unsafe fn new(function: unsafe extern "C" fn(*mut c_void), argument: *mut c_void) -> Callback {
-        // SAFETY: the two kinds of pointer differ in what may leave the function, of which the second allows more.
+        // SAFETY: the two kinds of pointer differ in what may leave the function, of which the second allows
+        // more.
         let function = unsafe {
             std::mem::transmute::<unsafe extern "C" fn(*mut c_void), unsafe extern "C-unwind" fn(*mut c_void)>(
                 function,

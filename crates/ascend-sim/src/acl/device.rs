@@ -48,8 +48,8 @@ const DEVICES: &str = "FASTATTENTION_SIM_DEVICES";
 /// Most devices that the environment can describe.
 const MAX_DESCRIBED: usize = 64;
 
-/// The first devices are described by the environment, so their description can be wrong; the others were added by the
-/// program.
+/// The first devices are described by the environment, so their description can be wrong; the others were
+/// added by the program.
 struct Registry {
     describe: OnceLock<Describe>,
     described: OnceLock<Outcome<Vec<Arc<SimDevice>>>>,
@@ -155,7 +155,8 @@ pub fn add_device(config: Config) -> i32 {
 /// Makes a device as the environment describes it, or says which variable has a wrong value.
 pub type Describe = fn() -> Result<Config, String>;
 
-/// Says how devices are made that the environment describes. The first call of a process counts; before it there are none.
+/// Says how devices are made that the environment describes. The first call of a process counts; before it
+/// there are none.
 pub fn describe_devices_with(describe: Describe) {
     REGISTRY.describe.get_or_init(|| describe);
 }
@@ -182,7 +183,8 @@ fn described() -> &'static Outcome<Vec<Arc<SimDevice>>> {
     })
 }
 
-/// Refuses a device that the program has not added, when a variable that should describe it has a wrong value.
+/// Refuses a device that the program has not added, when a variable that should describe it has a wrong
+/// value.
 ///
 /// # Errors
 /// A text with the variable, its value and what is wanted.
@@ -241,7 +243,8 @@ pub(crate) fn current() -> Outcome<Arc<Context>> {
     }
 }
 
-/// The device of the current context. Without one it is device 0, as there is one kind of chip for the whole host.
+/// The device of the current context. Without one it is device 0, as there is one kind of chip for the whole
+/// host.
 pub(super) fn current_or_first() -> Outcome<Arc<SimDevice>> {
     match current() {
         Ok(context) => Ok(Arc::clone(&context.device)),
@@ -273,8 +276,9 @@ pub(super) fn reset_device(id: i32, at_once: bool) -> Outcome {
         return Ok(());
     }
     primary.context = None;
-    // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory does. All of
-    // it is chosen under the lock: another thread may set the device again while this one still cleans up.
+    // Explicit contexts should have been destroyed before; what is left ends here, as the device's memory
+    // does. All of it is chosen under the lock: another thread may set the device again while this one
+    // still cleans up.
     let contexts = handles::take_of_kind::<Context>(|context| context.device.id == id);
     let others = handles::take_where(|object| object.device() == Some(id));
     let allocations = device.engine().bases();

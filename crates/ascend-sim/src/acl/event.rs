@@ -27,8 +27,8 @@ pub(crate) struct Event {
     flags: u32,
     context: u64,
     state: Mutex<State>,
-    /// Held from taking a number to queueing what has it. Otherwise a wait could enter a stream before the record that it
-    /// waits for, which another thread is about to queue behind it.
+    /// Held from taking a number to queueing what has it. Otherwise a wait could enter a stream before the
+    /// record that it waits for, which another thread is about to queue behind it.
     numbering: Mutex<()>,
 }
 
@@ -77,7 +77,8 @@ impl Work for Record {
         Ok(())
     }
 
-    /// ASSUMPTION(event-abandoned): an abandoned record ends the waits for it with the reason; they do not hang.
+    /// ASSUMPTION(event-abandoned): an abandoned record ends the waits for it with the reason; they do not
+    /// hang.
     fn abandon(self: Box<Self>, why: &Refusal) {
         let mut state = self.event.state();
         state.reached = state.reached.max(self.number);
@@ -107,7 +108,8 @@ impl Work for Wait {
         }
         let mut state = self.event.state();
         state.waits_done += 1;
-        // ASSUMPTION(event-failure): a failed producer fails the streams that wait for it; they would read garbage.
+        // ASSUMPTION(event-failure): a failed producer fails the streams that wait for it; they would read
+        // garbage.
         match &state.failed {
             Some(why) if why.code != codes::RT_STREAM_ABORT && self.number > 0 => Err(why.clone()),
             _ => Ok(()),
@@ -196,7 +198,8 @@ impl Event {
         stream.submit(Wait { event: Arc::clone(self), number, clock }).map(drop)
     }
 
-    /// A wait names the record it is for, so a reset has nothing to clear; it only takes its place in the queue.
+    /// A wait names the record it is for, so a reset has nothing to clear; it only takes its place in the
+    /// queue.
     pub(super) fn reset(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
         if self.origin != Origin::WithFlag || !self.orders() {
             return self.forbid("be reset");
@@ -255,7 +258,8 @@ impl Event {
         Ok(self.stamp("event")?.ticks)
     }
 
-    /// Milliseconds of host time from `start` to `end`: how long the simulator took, not how long a chip would.
+    /// Milliseconds of host time from `start` to `end`: how long the simulator took, not how long a chip
+    /// would.
     pub(super) fn elapsed_ms(start: &Event, end: &Event) -> Outcome<f32> {
         let (start, end) = (start.stamp("startEvent")?, end.stamp("endEvent")?);
         match end.at.checked_duration_since(start.at) {

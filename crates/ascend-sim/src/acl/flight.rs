@@ -1,16 +1,17 @@
-//! Work in flight: finds launches, copies and collectives of several streams that use the same device memory, one of them
-//! writing, while nothing orders them. On an NPU their result depends on chance.
+//! Work in flight: finds launches, copies and collectives of several streams that use the same device memory,
+//! one of them writing, while nothing orders them. On an NPU their result depends on chance.
 //!
 //! Of two pieces of work the first to end is ordered before the other one
 //! - in one stream, and through events ([`Clock`]), exactly;
 //! - when it had ended before the other one was queued: whoever queued it may have seen that;
-//! - when it had ended before something else that the other one's stream has waited for since: a notify, a value, a
-//!   collective, a function of the program.
+//! - when it had ended before something else that the other one's stream has waited for since: a notify, a
+//!   value, a collective, a function of the program.
 //!
-//! The last two may hide a race where the host was slow; they never report work that the program has ordered. Which bytes a
-//! kernel used is told by its engine, so disjoint parts of an allocation and reads of the
-//! same bytes are no race; without [`Config::check_races`](crate::config::Config::check_races) nothing is reported. What is not in
-//! a stream (`aclrtMemcpy`, the host's own accesses to pinned memory) is not followed.
+//! The last two may hide a race where the host was slow; they never report work that the program has ordered.
+//! Which bytes a kernel used is told by its engine, so disjoint parts of an allocation and reads of the
+//! same bytes are no race; without [`Config::check_races`](crate::config::Config::check_races) nothing is
+//! reported. What is not in a stream (`aclrtMemcpy`, the host's own accesses to pinned memory) is not
+//! followed.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -58,8 +59,9 @@ impl Clock {
         self.forget(own, &air);
     }
 
-    /// Forgets streams without work that is still compared with. All work that an entry counts had ended before the entry was
-    /// made, so none of it is still to come. The entry of the own stream counts its work and stays.
+    /// Forgets streams without work that is still compared with. All work that an entry counts had ended
+    /// before the entry was made, so none of it is still to come. The entry of the own stream counts its
+    /// work and stays.
     fn forget(&mut self, own: u64, air: &Air) {
         let ends = self.ends;
         self.streams.retain(|&stream, &mut number| {
@@ -115,7 +117,8 @@ impl Part {
         Self::of_rows(device, allocation, std::iter::once(range), uses, name)
     }
 
-    /// Ranges of addresses of one operand. Of more than [`MAX_RANGES`] the first are compared, which finds no race that is none.
+    /// Ranges of addresses of one operand. Of more than [`MAX_RANGES`] the first are compared, which finds no
+    /// race that is none.
     pub(super) fn of_rows(
         device: i32,
         allocation: &dyn Allocation,
@@ -135,7 +138,8 @@ impl Part {
         Part { allocation, len, ranges, operands: vec![(start, Label::Name(name))] }
     }
 
-    /// The first bytes that both use so that the order matters; the ranges of each are as [`merged`] makes them.
+    /// The first bytes that both use so that the order matters; the ranges of each are as [`merged`] makes
+    /// them.
     fn conflict(&self, other: &Part) -> Option<(Used, Used)> {
         let (mut own, mut its) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
         while let (Some(&&a), Some(&&b)) = (own.peek(), its.peek()) {
@@ -302,8 +306,8 @@ impl Running {
         let unordered = air.ended.iter().filter(|ended| !self.comes_behind(ended));
         let unordered: Vec<_> = unordered.cloned().collect();
         air.ended.push_back(Arc::clone(&own));
-        // Of two pieces of work the later one to come here compares, while other streams go on. The flight is dropped
-        // behind the lock, and forgets what nobody needs.
+        // Of two pieces of work the later one to come here compares, while other streams go on. The flight is
+        // dropped behind the lock, and forgets what nobody needs.
         drop(air);
         let found = unordered.iter().find_map(|other| race(other, &own));
         found.map_or(Ok(()), |detail| Err(format!("Fault: Race: {detail}")))

@@ -1,7 +1,8 @@
 //! Handles: numbers behind `void *` that stay recognisable after their object is gone.
 //!
-//! A handle is kind (bits 0..4), place (4..24), generation (24..60) and a mark in bit 62 that no user-space address has.
-//! A second destroy, a handle of another kind and a stray pointer are therefore refused with a text, never followed.
+//! A handle is kind (bits 0..4), place (4..24), generation (24..60) and a mark in bit 62 that no user-space
+//! address has. A second destroy, a handle of another kind and a stray pointer are therefore refused with a
+//! text, never followed.
 //!
 //! The table knows no kind by itself: an object says what it is called and what it ends with ([`Handled`]).
 

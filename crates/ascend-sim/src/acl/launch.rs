@@ -94,8 +94,9 @@ pub(super) fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void>
     }
 }
 
-/// Loads an image from a file. The reference asks for an absolute path; the open runtime resolves any, and samples give a
-/// file's name alone, which the loader of shared libraries would take for one in its own folders.
+/// Loads an image from a file. The reference asks for an absolute path; the open runtime resolves any, and
+/// samples give a file's name alone, which the loader of shared libraries would take for one in its own
+/// folders.
 pub(super) fn load_file(context: &Context, path: &str) -> Outcome<*mut c_void> {
     let file = Path::new(path).canonicalize().ok().filter(|file| file.is_file());
     let Some(file) = file else {

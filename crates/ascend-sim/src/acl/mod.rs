@@ -1,8 +1,9 @@
 //! The ACL functions, in process, over simulated devices.
 //!
-//! Devices are reference-counted, contexts belong to threads, streams are first-in first-out queues with a thread
-//! each, handles are checked, and every refusal has a code of the vendor's and a text (acl-runtime.md 1.5, 1.6, 6.1).
-//! Event times are host time, on a timeline too: how long the simulator took. What CANN's manuals leave open is marked as assumption.
+//! Devices are reference-counted, contexts belong to threads, streams are first-in first-out queues with a
+//! thread each, handles are checked, and every refusal has a code of the vendor's and a text (acl-runtime.md
+//! 1.5, 1.6, 6.1). Event times are host time, on a timeline too: how long the simulator took. What CANN's
+//! manuals leave open is marked as assumption.
 
 mod args;
 pub(super) mod border;

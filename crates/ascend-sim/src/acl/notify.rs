@@ -1,4 +1,5 @@
-//! Notifies: a flag that one stream raises and another waits for and lowers (CANN's manual, notify management).
+//! Notifies: a flag that one stream raises and another waits for and lowers (CANN's manual, notify
+//! management).
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
@@ -56,7 +57,8 @@ impl Notify {
                 // Another stream may wait for the same notify; only one of them lowers it.
                 Waited::Ready if !notify.is_raised.swap(false, Ordering::SeqCst) => {}
                 Waited::Ready | Waited::Aborted => return Ok(()),
-                // ASSUMPTION(notify-timeout): the code of a wait that takes too long, on the stream that waits.
+                // ASSUMPTION(notify-timeout): the code of a wait that takes too long, on the stream that
+                // waits.
                 Waited::TimedOut => {
                     return refuse(
                         codes::RT_WAIT_TIMEOUT,

@@ -1,8 +1,10 @@
-//! Tells ThreadSanitizer, in a program that runs under it, what this library orders and which host memory it touches.
+//! Tells ThreadSanitizer, in a program that runs under it, what this library orders and which host memory it
+//! touches.
 //!
-//! The library itself is not instrumented, so its locks and copies are invisible there, and every use of a stream would
-//! be reported as a race. With what is told here ThreadSanitizer knows what the ACL functions promise and no more: a
-//! program that reads the target of an asynchronous copy before it synchronises is reported.
+//! The library itself is not instrumented, so its locks and copies are invisible there, and every use of a
+//! stream would be reported as a race. With what is told here ThreadSanitizer knows what the ACL functions
+//! promise and no more: a program that reads the target of an asynchronous copy before it synchronises is
+//! reported.
 
 #![allow(unsafe_code, reason = "calls functions of the program's ThreadSanitizer")]
 

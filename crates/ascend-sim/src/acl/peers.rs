@@ -1,5 +1,5 @@
-//! Which devices exchange data with which (CANN's API reference, device management; acl-runtime.md 1.6). All simulated
-//! devices are in one server, so that each can reach every other once that is enabled.
+//! Which devices exchange data with which (CANN's API reference, device management; acl-runtime.md 1.6). All
+//! simulated devices are in one server, so that each can reach every other once that is enabled.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,8 +58,8 @@ pub(super) fn disable(device: &SimDevice, peer: i32) -> Outcome {
 
 /// Checks a copy from the memory of one device to that of another.
 ///
-/// ASSUMPTION(peer-copy): access in one of the two directions is enough, and 107000 without it. The manual says that access
-/// has a direction, and not which one a copy takes.
+/// ASSUMPTION(peer-copy): access in one of the two directions is enough, and 107000 without it. The manual
+/// says that access has a direction, and not which one a copy takes.
 pub(super) fn check_copy(from: &SimDevice, to: &SimDevice) -> Outcome {
     let enabled = |a: &SimDevice, b: &SimDevice| a.peers.set().contains(&b.id());
     if from.id() == to.id() || enabled(from, to) || enabled(to, from) {

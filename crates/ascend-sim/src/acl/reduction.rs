@@ -1,4 +1,5 @@
-//! `aclrtReduceAsync`: a reduction of two ranges of one device's memory, with the arithmetic of the collectives.
+//! `aclrtReduceAsync`: a reduction of two ranges of one device's memory, with the arithmetic of the
+//! collectives.
 
 use std::sync::Arc;
 

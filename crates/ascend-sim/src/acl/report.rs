@@ -1,5 +1,5 @@
-//! Callbacks that run in a thread of the program: it subscribes to streams and calls `aclrtProcessReport` in a loop
-//! (CANN's manual, execution control).
+//! Callbacks that run in a thread of the program: it subscribes to streams and calls `aclrtProcessReport` in
+//! a loop (CANN's manual, execution control).
 
 #![allow(unsafe_code, reason = "asks for the thread's number")]
 
@@ -20,7 +20,8 @@ struct Waiting {
     is_done: Arc<AtomicBool>,
 }
 
-/// Who handles which stream, and what waits for whom. Threads are named by `pthread_self`, as the manual's programs do.
+/// Who handles which stream, and what waits for whom. Threads are named by `pthread_self`, as the manual's
+/// programs do.
 #[derive(Default)]
 struct Desk {
     thread_of_stream: HashMap<u64, u64>,

@@ -1,4 +1,5 @@
-//! Streams: first-in first-out queues, each with a thread of its own that starts with the first piece of work.
+//! Streams: first-in first-out queues, each with a thread of its own that starts with the first piece of
+//! work.
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -153,7 +154,8 @@ impl Stream {
         self.launcher.as_ref()
     }
 
-    /// Tells the timeline, if the device has one, what work of this stream has done; before anybody who waits for it goes on.
+    /// Tells the timeline, if the device has one, what work of this stream has done; before anybody who waits
+    /// for it goes on.
     pub(crate) fn log(&self, step: impl FnOnce() -> Step) {
         if let Some(timeline) = &self.device.config().timeline {
             timeline.add_step(self.device.id(), self.number, step());
@@ -279,14 +281,14 @@ impl Stream {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In work of this stream that has waited for something, or has run code of the program: work behind it may rely on everything
-    /// that has ended by now.
+    /// In work of this stream that has waited for something, or has run code of the program: work behind it
+    /// may rely on everything that has ended by now.
     pub(super) fn knows_what_has_ended(&self) {
         self.clock().join_now(self.number);
     }
 
-    /// In work of this stream: waits until `ready`, but not beyond `timeout`, nor when the stream is aborted or destroyed
-    /// by force.
+    /// In work of this stream: waits until `ready`, but not beyond `timeout`, nor when the stream is aborted
+    /// or destroyed by force.
     pub(crate) fn wait_unless_aborted(&self, timeout: Option<Duration>, ready: impl Fn() -> bool) -> Waited {
         let waited = self.wait_for_event(timeout, ready);
         self.knows_what_has_ended();
@@ -347,8 +349,8 @@ impl Stream {
         self.failure()
     }
 
-    /// Sets the mode in which nothing runs after a failure. Every simulated stream is in it, so only the rule that the
-    /// mode is set once remains (API reference, streams).
+    /// Sets the mode in which nothing runs after a failure. Every simulated stream is in it, so only the rule
+    /// that the mode is set once remains (API reference, streams).
     ///
     /// ASSUMPTION(failure-mode-code): 107000 for setting it again.
     pub(super) fn set_failure_mode(&self) -> Outcome {

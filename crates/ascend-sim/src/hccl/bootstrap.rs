@@ -1,7 +1,8 @@
-//! How the ranks of a communicator find each other: a root info names a meeting place in the process that made it.
+//! How the ranks of a communicator find each other: a root info names a meeting place in the process that
+//! made it.
 //!
-//! Ranks of that process go there directly. Others connect to its endpoint (`processes`), where a thread meets in
-//! their stead.
+//! Ranks of that process go there directly. Others connect to its endpoint (`processes`), where a thread
+//! meets in their stead.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,7 +66,8 @@ fn differ<T: PartialEq + fmt::Debug>(
 /// So many missing ranks are named; a number of ranks that is wrong can be large.
 const NAMED: usize = 16;
 
-/// So many root infos wait for ranks at a time. Each takes a few bytes; all share one thread and one descriptor.
+/// So many root infos wait for ranks at a time. Each takes a few bytes; all share one thread and one
+/// descriptor.
 const MAX_PLACES: usize = 4096;
 
 /// Where the ranks of one communicator meet.

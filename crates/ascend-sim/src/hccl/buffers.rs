@@ -186,8 +186,8 @@ impl Buffers {
     }
 }
 
-/// ASSUMPTION(hccl-in-place): in place is allowed with equal addresses, and with the rank's own part of the larger
-/// buffer; any other overlap is refused. The API reference does not say.
+/// ASSUMPTION(hccl-in-place): in place is allowed with equal addresses, and with the rank's own part of the
+/// larger buffer; any other overlap is refused. The API reference does not say.
 fn check_overlap(operation: &Operation, seat: Seat, send: &LocalMemory, recv: &LocalMemory) -> Outcome {
     let (a, b) = (send.address, recv.address);
     let apart = a + send.len <= b || b + recv.len <= a;

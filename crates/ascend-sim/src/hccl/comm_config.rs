@@ -10,8 +10,8 @@ use crate::acl::border::Outcome;
 
 /// What of the settings concerns a simulated communicator.
 ///
-/// The size of the transfer buffers, the engine and the RDMA fields are checked; results do not depend on them, and
-/// there is one server. Messages are not cut into pieces of a buffer's size.
+/// The size of the transfer buffers, the engine and the RDMA fields are checked; results do not depend on
+/// them, and there is one server. Messages are not cut into pieces of a buffer's size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CommConfig {
     pub(super) name: Option<String>,

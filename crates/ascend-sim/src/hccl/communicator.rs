@@ -24,7 +24,8 @@ pub(crate) struct Communicator {
     device: Arc<SimDevice>,
     /// `None`: no limit.
     exec_timeout: Option<Duration>,
-    /// Held from numbering an operation to queueing it, so that a stream has them in the order of their numbers.
+    /// Held from numbering an operation to queueing it, so that a stream has them in the order of their
+    /// numbers.
     issuing: Mutex<()>,
 }
 

@@ -29,8 +29,8 @@ const DEFAULT_CONNECT_S: u64 = 120;
 const CONNECT_EXTRA_S: u64 = 20;
 
 impl Settings {
-    /// Environment variables are those of the HCCL user guide (acl-runtime.md 4.3). `deterministic` is the choice of the
-    /// communicator's own configuration, which goes before the environment.
+    /// Environment variables are those of the HCCL user guide (acl-runtime.md 4.3). `deterministic` is the
+    /// choice of the communicator's own configuration, which goes before the environment.
     pub(super) fn new(
         config: &HcclConfig,
         deterministic: Option<bool>,

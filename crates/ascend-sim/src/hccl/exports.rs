@@ -112,7 +112,8 @@ pub(super) unsafe extern "C" fn HcclCommInitRootInfoConfig(
         let head = unsafe { config.cast::<[u8; HEAD_BYTES]>().read_unaligned() };
         check_head(&head)?;
         let mut known = HcclCommConfig::default();
-        // SAFETY: the head says that the structure has this many bytes; `known` has as many or more, which are integers.
+        // SAFETY: the head says that the structure has this many bytes; `known` has as many or more, which
+        // are integers.
         unsafe {
             ptr::copy_nonoverlapping(config.cast::<u8>(), (&raw mut known).cast(), HcclCommConfig::BYTES)
         };

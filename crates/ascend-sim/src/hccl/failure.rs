@@ -62,8 +62,8 @@ impl Failure {
 
     /// Failure of the work on a stream.
     ///
-    /// ASSUMPTION(hccl-stream-codes): the user guide names EI0002 (a rank did not come, also when it failed) and EI0005
-    /// (arguments differ), not the codes with which a stream then fails.
+    /// ASSUMPTION(hccl-stream-codes): the user guide names EI0002 (a rank did not come, also when it failed)
+    /// and EI0005 (arguments differ), not the codes with which a stream then fails.
     pub(super) fn of_work(&self) -> Refusal {
         let (code, vendor) = match self.cause {
             Cause::Mismatch => (codes::RT_PARAM_INVALID, "EI0005: "),

@@ -1,14 +1,14 @@
 //! A communicator as all its ranks see it: the operations that were issued, and where ranks meet.
 //!
-//! Every operation is numbered where it is issued: collectives count 0, 1, 2 for the communicator, transfers for each
-//! pair of ranks. Operations with the same number meet. An operation is compared with what other ranks have issued in
-//! that moment, so ranks that disagree get an error at once, naming both, and not when time has run out. It executes
-//! when the stream of every rank has reached it, on the thread of the last one.
+//! Every operation is numbered where it is issued: collectives count 0, 1, 2 for the communicator, transfers
+//! for each pair of ranks. Operations with the same number meet. An operation is compared with what other
+//! ranks have issued in that moment, so ranks that disagree get an error at once, naming both, and not when
+//! time has run out. It executes when the stream of every rank has reached it, on the thread of the last one.
 //!
 //! A communicator fails once, as a whole, and says why to everybody from then on.
 //!
-//! It is kept in one process, that of its root info. Ranks in other processes take part through threads here that do
-//! what those ranks say (`processes`).
+//! It is kept in one process, that of its root info. Ranks in other processes take part through threads here
+//! that do what those ranks say (`processes`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};

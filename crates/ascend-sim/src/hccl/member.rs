@@ -1,5 +1,5 @@
-//! What a rank does in its communicator, wherever the communicator is kept: in this process ([`Member`]), or in that of
-//! another rank (`processes`).
+//! What a rank does in its communicator, wherever the communicator is kept: in this process ([`Member`]), or
+//! in that of another rank (`processes`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,8 @@ pub(super) trait Membership: Send + Sync {
 
 /// One rank's part in the meeting of an operation.
 pub(super) trait Appointment: Send + Sync {
-    /// The same for all ranks of this process that meet, and for no other operation; `None` when another process knows it.
+    /// The same for all ranks of this process that meet, and for no other operation; `None` when another
+    /// process knows it.
     fn number(&self) -> Option<u64>;
 
     /// The stream is here. Executes the operation when it is the last one.

@@ -1,11 +1,11 @@
-//! The HCCL functions, in process, over simulated devices: ranks are threads of one process or of several ([`processes`]),
-//! each with a device of its own.
+//! The HCCL functions, in process, over simulated devices: ranks are threads of one process or of several
+//! ([`processes`]), each with a device of its own.
 //!
-//! An operation is announced to its communicator when it is called ([`group`]), is queued on an ordinary stream
-//! ([`communicator`]), and happens when the streams of all its ranks have reached it, at once and for all ([`transfer`]).
-//! Ranks that disagree, fail, leave or do not come end the communicator with one text for everybody ([`failure`]).
-//! What they take on the links of a server is known to a [`Timeline`](super::time::Timeline) only; the transfer buffers of the
-//! genuine library are not allocated.
+//! An operation is announced to its communicator when it is called ([`group`]), is queued on an ordinary
+//! stream ([`communicator`]), and happens when the streams of all its ranks have reached it, at once and for
+//! all ([`transfer`]). Ranks that disagree, fail, leave or do not come end the communicator with one text for
+//! everybody ([`failure`]). What they take on the links of a server is known to a
+//! [`Timeline`](super::time::Timeline) only; the transfer buffers of the genuine library are not allocated.
 //!
 //! A count of 0 takes part like any other; the genuine library returns at once.
 

@@ -1,6 +1,7 @@
 //! One rank's part of a collective or of a transfer: what it asks for, and how two ranks' wishes may differ.
 //!
-//! An [`Operation`] is plain data, so that it can be compared, sent to another process, or shown to a model of time.
+//! An [`Operation`] is plain data, so that it can be compared, sent to another process, or shown to a model
+//! of time.
 
 use std::fmt;
 
@@ -115,7 +116,8 @@ impl DataType {
         })
     }
 
-    /// The lists of the HCCL API reference for Atlas A2: AllReduce and ReduceScatter, sections dataType and op.
+    /// The lists of the HCCL API reference for Atlas A2: AllReduce and ReduceScatter, sections dataType and
+    /// op.
     fn check_reducible(self, op: ReduceOp) -> Outcome {
         let known = matches!(
             self,

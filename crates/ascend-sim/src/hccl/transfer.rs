@@ -41,13 +41,15 @@ pub(super) struct Part {
     pub(super) buffers: Buffers,
 }
 
-/// Executes collective or transfer `number`. `parts` are in order of rank and agree ([`Operation::difference`]).
+/// Executes collective or transfer `number`. `parts` are in order of rank and agree
+/// ([`Operation::difference`]).
 ///
-/// This is the one place that moves data: kind, bytes ([`Operation::buffer_bytes`]) and ranks are known here, and
-/// nothing is read before all of them are ready.
+/// This is the one place that moves data: kind, bytes ([`Operation::buffer_bytes`]) and ranks are known here,
+/// and nothing is read before all of them are ready.
 ///
 /// # Errors
-/// When a rank in another process is lost, or the host has no memory for the data; results may then be there in part.
+/// When a rank in another process is lost, or the host has no memory for the data; results may then be there
+/// in part.
 pub(super) fn execute(parts: &[Part], arithmetic: Arithmetic, number: u64) -> Result<(), Failure> {
     let Some(first) = parts.first() else { return Ok(()) };
     let operation = first.operation;
@@ -66,7 +68,8 @@ pub(super) fn execute(parts: &[Part], arithmetic: Arithmetic, number: u64) -> Re
             let result = reduced(op, range.clone())?;
             receivers(parts).try_for_each(|to| to.store(range.start, &result))
         }),
-        // A rank's result may lie on what another rank's result is made of: in place, all is read before anything is written.
+        // A rank's result may lie on what another rank's result is made of: in place, all is read before
+        // anything is written.
         Kind::ReduceScatter(op) => {
             let ranks = 0..parts.len() as u64;
             let results: Result<Vec<Contents>, Failure> =

@@ -1,7 +1,7 @@
 //! Model time of streams, events and ranks on one clock.
 //!
-//! Streams of simulated devices tell what they did, each in its own order ([`log`]); afterwards the whole is given times
-//! ([`solve`]). Nothing of it depends on when host threads ran.
+//! Streams of simulated devices tell what they did, each in its own order ([`log`]); afterwards the whole is
+//! given times ([`solve`]). Nothing of it depends on when host threads ran.
 
 mod error;
 mod log;
@@ -24,8 +24,8 @@ use log::Log;
 /// Gives the work of several simulated devices times on one clock. Clones are the same: set one in the
 /// [`Config`](crate::Config) of every device, whose engine knows how long kernels take.
 ///
-/// Devices are numbered from 0 in the order in which they are made, streams of a device in the order in which they are created, as far
-/// as they had work.
+/// Devices are numbered from 0 in the order in which they are made, streams of a device in the order in which
+/// they are created, as far as they had work.
 #[derive(Clone, Default)]
 pub struct Timeline {
     log: Arc<Mutex<Log>>,
@@ -43,18 +43,19 @@ impl Timeline {
         Self::default()
     }
 
-    /// Gives times to all work since the last [`Self::clear`], which begins at 0. Synchronise every stream before.
+    /// Gives times to all work since the last [`Self::clear`], which begins at 0. Synchronise every stream
+    /// before.
     ///
     /// # Errors
-    /// `InvalidArgument` when a rank has not reached a collective that another one has carried out, `Unsupported` when
-    /// no order of the work is possible: an event was recorded by two streams at once.
+    /// `InvalidArgument` when a rank has not reached a collective that another one has carried out,
+    /// `Unsupported` when no order of the work is possible: an event was recorded by two streams at once.
     pub fn solve(&self) -> Result<Schedule, SolveError> {
         let contention = self.lock().devices().map(|device| device.contention).fold(1.0, f64::max);
         self.solve_with_contention(contention)
     }
 
-    /// As [`Self::solve`], with another factor on the time of a kernel and of a transfer while both run on a device; 1: they
-    /// do not slow each other down.
+    /// As [`Self::solve`], with another factor on the time of a kernel and of a transfer while both run on a
+    /// device; 1: they do not slow each other down.
     ///
     /// # Errors
     /// As [`Self::solve`], and `InvalidArgument` for a factor that is not from 1 to 1000.

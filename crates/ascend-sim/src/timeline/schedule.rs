@@ -65,7 +65,8 @@ pub struct Edge {
     pub wait: Point,
 }
 
-/// What a device did, all its streams together. Launches and copies are in none of the times but the idle one.
+/// What a device did, all its streams together. Launches and copies are in none of the times but the idle
+/// one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeviceTime {
     /// Number of the device.

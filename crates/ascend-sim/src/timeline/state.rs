@@ -1,6 +1,7 @@
 //! What a solver knows of streams, devices and collectives at one moment.
 //!
-//! Times are whole picoseconds and speeds whole numbers, so that the order in which things are added up cannot matter.
+//! Times are whole picoseconds and speeds whole numbers, so that the order in which things are added up
+//! cannot matter.
 
 #![allow(
     clippy::cast_possible_truncation,

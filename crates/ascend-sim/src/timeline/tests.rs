@@ -206,7 +206,8 @@ fn programs() -> impl Strategy<Value = (usize, Vec<Issued>)> {
     (1..4usize).prop_flat_map(|devices| (Just(devices), proptest::collection::vec(issued(devices), 1..40)))
 }
 
-/// The steps of every stream, and how long everything takes at least: each step after those that it waits for.
+/// The steps of every stream, and how long everything takes at least: each step after those that it waits
+/// for.
 struct Program {
     steps: BTreeMap<(usize, usize), Vec<Step>>,
     critical_us: f64,

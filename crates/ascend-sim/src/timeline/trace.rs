@@ -1,6 +1,7 @@
 //! Chrome traces of a schedule, for Perfetto and MindStudio Insight (acl-runtime.md 5.3).
 //!
-//! A process for each device, a track for each of its streams, an arrow for each event that a stream waited for.
+//! A process for each device, a track for each of its streams, an arrow for each event that a stream waited
+//! for.
 
 use std::io::{self, Write};
 
@@ -98,8 +99,8 @@ impl Schedule {
         names
     }
 
-    /// The arrow of an event, from the bar that ended before its record to the one that began after the wait. Where one of them is
-    /// missing there is nothing to fasten it to.
+    /// The arrow of an event, from the bar that ended before its record to the one that began after the wait.
+    /// Where one of them is missing there is nothing to fasten it to.
     fn write_arrow(&self, to: &mut dyn Write, id: usize, edge: &Edge) -> io::Result<()> {
         let of = |point: Point| {
             self.bars().filter(move |span| (span.device, span.stream) == (point.device, point.stream))

@@ -1,5 +1,5 @@
-//! What bindgen makes of the CANN headers: types, constants, functions. The committed files are those of CANN 8.1.RC1
-//! (`acl`, `hccl`) and CANN 9.1 (`later`); docs/bindings.md tells how they are made and checked.
+//! What bindgen makes of the CANN headers: types, constants, functions. The committed files are those of CANN
+//! 8.1.RC1 (`acl`, `hccl`) and CANN 9.1 (`later`); docs/bindings.md tells how they are made and checked.
 //!
 //! The functions are declared for their types only, and never called: nothing is linked.
 

@@ -1,7 +1,8 @@
 //! The HCCL functions: names and signatures written once.
 //!
-//! All exist in the 8.1.RC1 headers. `optional` ones are absent from older libraries, and nothing depends on them.
-//! Collectives return when their work is queued on the stream. Creating a communicator is collective, and waits.
+//! All exist in the 8.1.RC1 headers. `optional` ones are absent from older libraries, and nothing depends on
+//! them. Collectives return when their work is queued on the stream. Creating a communicator is collective,
+//! and waits.
 
 use std::ffi::{c_char, c_void};
 

@@ -53,9 +53,9 @@ fn prefer_beside(acl: Option<&Path>, candidates: &mut Vec<PathBuf>) {
     candidates.insert(0, beside);
 }
 
-/// The HCCL library of this process: from `FASTATTENTION_HCCL_LIB`, else beside the ACL library ([`crate::library::library`]), else
-/// by name through the system's search, else from the places where CANN is installed. Searched once; the outcome is
-/// kept.
+/// The HCCL library of this process: from `FASTATTENTION_HCCL_LIB`, else beside the ACL library
+/// ([`crate::library::library`]), else by name through the system's search, else from the places where CANN
+/// is installed. Searched once; the outcome is kept.
 ///
 /// # Errors
 /// `LibraryNotFound`, with every path tried and why it failed.

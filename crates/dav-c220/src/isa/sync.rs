@@ -38,7 +38,8 @@ pub(crate) static OPS: &[OpInfo] = &[
         source: "dav-c220.md 4.3",
         rate: Rate::Scalar,
     },
-    // ASSUMPTION(scalar-cache): the scalar data cache is taken as coherent, so its maintenance has no effect.
+    // ASSUMPTION(scalar-cache): the scalar data cache is taken as coherent, so its maintenance has no
+    // effect.
     OpInfo {
         mnemonic: "dcci",
         dispatch: Dispatch::NoEffect,

@@ -35,8 +35,8 @@ pub struct FasimHooks {
     pub scalar_store: unsafe extern "C" fn(u64, u32, u64) -> i32,
     /// Reads a special register, see [`Special`].
     pub special: unsafe extern "C" fn(u32, *mut u64) -> i32,
-    /// What a call finds before it issues anything: kind 0 wrong use of an AscendC class, 1 not modelled, 2 a
-    /// data path that the chip lacks.
+    /// What a call finds before it issues anything: kind 0 wrong use of an AscendC class, 1 not modelled, 2
+    /// a data path that the chip lacks.
     pub api_fault: unsafe extern "C" fn(u32, *const c_char) -> i32,
 }
 

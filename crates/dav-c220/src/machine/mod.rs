@@ -1,9 +1,9 @@
 //! The machine: cores, pipes, flags, and the launch of a function over many groups of cores.
 //!
 //! A launch is a set of groups (blocks): an AIC with its AIVs, or a single core. Each core runs the kernel
-//! function as a coroutine. Its intrinsics enter through [`HOOKS`], and [`group`] dispatches them to the queues
-//! of the core's pipes. [`clocks`] keeps what is known to be complete, by which `access` finds accesses that
-//! nothing orders, whatever order the pipes happened to run in.
+//! function as a coroutine. Its intrinsics enter through [`HOOKS`], and [`group`] dispatches them to the
+//! queues of the core's pipes. [`clocks`] keeps what is known to be complete, by which `access` finds
+//! accesses that nothing orders, whatever order the pipes happened to run in.
 
 #[doc(hidden)]
 pub mod abi;

@@ -26,8 +26,8 @@ fn way(line: u64, dirty: u8, valid: u8) -> Way {
 pub(super) struct L2 {
     ways: usize,
     sets: u64,
-    /// The ways of each set, the one that was used last first: most accesses then touch one cache line of the
-    /// host.
+    /// The ways of each set, the one that was used last first: most accesses then touch one cache line of
+    /// the host.
     lines: Vec<Way>,
 }
 

@@ -66,7 +66,8 @@ impl Cann {
     }
 }
 
-/// The version text of the first file that has one, else the name of the folder behind links such as `latest`.
+/// The version text of the first file that has one, else the name of the folder behind links such as
+/// `latest`.
 fn version(root: &Path, arch: &str) -> String {
     let files = [
         root.join("compiler/version.info"),

@@ -11,15 +11,16 @@ const META_SECTION: &str = ".ascend.meta";
 const KTYPE: u16 = 1;
 const MIX_TASK_RATIO: u16 = 3;
 
-/// Record of a binary: a number that stands for a feature, and the one for "the loader writes the address of the
-/// cross-core flags into the image".
+/// Record of a binary: a number that stands for a feature, and the one for "the loader writes the address of
+/// the cross-core flags into the image".
 const FEATURE: u16 = 4;
 const FFTS_ADDRESS: u32 = 2;
 
 /// What an image says beyond what was demanded of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// Does the loader write the address of the cross-core flags into the image? If not, MIX kernels take it as argument.
+    /// Does the loader write the address of the cross-core flags into the image? If not, MIX kernels take it
+    /// as argument.
     pub patches_ffts_address: bool,
     /// Entry symbols of each kernel, in the order of the kernels.
     pub symbols: Vec<Vec<String>>,
@@ -34,8 +35,8 @@ struct Wanted {
 
 /// Demands of an image, for each kernel, the entry symbols, and for each symbol its kernel type and ratio.
 ///
-/// ASSUMPTION(asc-meta): `bisheng -x asc` names symbols and writes records as CANN's CMake package does; only the
-/// latter's are published.
+/// ASSUMPTION(asc-meta): `bisheng -x asc` names symbols and writes records as CANN's CMake package does; only
+/// the latter's are published.
 ///
 /// # Errors
 /// Everything that is missing or different, by name.
@@ -65,8 +66,8 @@ pub fn check(bytes: &[u8], kernels: &[Kernel]) -> Result<Checked, String> {
     Ok(Checked { patches_ffts_address, symbols })
 }
 
-/// Names and types by the kernel type, as `extract_host_stub.py` of CANN 8.1.RC1 writes them for this chip. Both halves of a
-/// MIX kernel have the same record.
+/// Names and types by the kernel type, as `extract_host_stub.py` of CANN 8.1.RC1 writes them for this chip.
+/// Both halves of a MIX kernel have the same record.
 fn wanted(kernel: &Kernel) -> Result<Vec<Wanted>, String> {
     const AIC: u32 = 2;
     const AIV: u32 = 3;

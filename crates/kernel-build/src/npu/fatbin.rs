@@ -1,5 +1,5 @@
-//! Route `fatbin`: a generated CMake project that calls `ascendc_fatbin_library` of CANN's package (CANN 8.1 to 9.1;
-//! acl-runtime.md 2.3).
+//! Route `fatbin`: a generated CMake project that calls `ascendc_fatbin_library` of CANN's package (CANN 8.1
+//! to 9.1; acl-runtime.md 2.3).
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Builds the kernels for an NPU where CANN is installed: one device image per family, checked, with what is known of its making
-//! (acl-runtime.md 2; docs/ascend.md).
+//! Builds the kernels for an NPU where CANN is installed: one device image per family, checked, with what is
+//! known of its making (acl-runtime.md 2; docs/ascend.md).
 
 mod asc;
 mod cann;
@@ -203,8 +203,8 @@ impl Request<'_> {
     /// Finds CANN, chooses the route and builds every family.
     ///
     /// # Errors
-    /// A tool of CANN that fails, with its command line and output; an image that lacks something, by name; a forced
-    /// route that is not there.
+    /// A tool of CANN that fails, with its command line and output; an image that lacks something, by name; a
+    /// forced route that is not there.
     pub fn build(&self) -> Result<Outcome, String> {
         if self.switch == Switch::Off {
             return Ok(Outcome::Off);

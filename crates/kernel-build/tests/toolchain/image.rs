@@ -1,4 +1,5 @@
-//! Device images as CANN's tools write them, as far as the build script reads them: symbols and records, no code.
+//! Device images as CANN's tools write them, as far as the build script reads them: symbols and records, no
+//! code.
 
 use object::write::{Object, StandardSection, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};

@@ -1,5 +1,5 @@
-//! The build of the kernels for an NPU, without CANN: the build script's own functions, run on tools that record their command
-//! lines and hand out images made here.
+//! The build of the kernels for an NPU, without CANN: the build script's own functions, run on tools that
+//! record their command lines and hand out images made here.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
@@ -111,7 +111,8 @@ impl Setup {
         }
     }
 
-    /// Makes a tool fail: `bisheng`, `ld.lld`, `cmake`, or `probe` for the question whether the language is known.
+    /// Makes a tool fail: `bisheng`, `ld.lld`, `cmake`, or `probe` for the question whether the language is
+    /// known.
     fn break_tool(&self, name: &str) {
         for folder in self.tool_folders() {
             fs::write(folder.join(format!("fail-{name}")), "").unwrap();
@@ -139,7 +140,8 @@ impl Setup {
         }
     }
 
-    /// Every command in order: of the compiler and the linker, then of CMake. The folder of this test is `$TMP`, that of the crate `$CRATE`.
+    /// Every command in order: of the compiler and the linker, then of CMake. The folder of this test is
+    /// `$TMP`, that of the crate `$CRATE`.
     fn commands(&self) -> Vec<String> {
         let mut folders = self.tool_folders();
         folders.rotate_left(1);

@@ -19,9 +19,9 @@ pub enum Sums {
     /// c, then the products by increasing k, each sum rounded to the nearest f32.
     #[default]
     Nearest,
-    /// All five addends are cut to the 24 bits that count from the largest one's exponent, added exactly, and
-    /// the sum is cut to an f32: what Fasi, Higham, Mikaitis and Pranesh ("Numerical behavior of NVIDIA
-    /// tensor cores", 2021) measured on a V100.
+    /// All five addends are cut to the 24 bits that count from the largest one's exponent, added exactly,
+    /// and the sum is cut to an f32: what Fasi, Higham, Mikaitis and Pranesh ("Numerical behavior of
+    /// NVIDIA tensor cores", 2021) measured on a V100.
     Truncated,
 }
 

@@ -5,8 +5,8 @@ use crate::fault::Error;
 /// A token of PTX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {
-    /// Opcodes with their suffixes, directives, registers, labels, numbers: everything of letters, digits, `.
-    /// _ $ %`.
+    /// Opcodes with their suffixes, directives, registers, labels, numbers: everything of letters, digits,
+    /// `. _ $ %`.
     Word(&'a str),
     /// A string without its quotes.
     Text(&'a str),

@@ -36,8 +36,8 @@ pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Write everything to send back when something fails on an NPU to this new or empty folder: this report,
-    /// the log of CANN's libraries, what npu-smi says.
+    /// Write everything to send back when something fails on an NPU to this new or empty folder: this
+    /// report, the log of CANN's libraries, what npu-smi says.
     #[arg(long, value_name = "DIR", conflicts_with = "json")]
     report: Option<PathBuf>,
     /// Longest time of the checks behind --report: a driver can hang.

@@ -40,8 +40,8 @@ pub(in crate::acl) struct Copy {
 }
 
 impl Copy {
-    /// Checks a copy. The kind is advisory, as in CANN: what matters is where the pointers point, except that a
-    /// pointer that must be device memory and is not is refused.
+    /// Checks a copy. The kind is advisory, as in CANN: what matters is where the pointers point, except that
+    /// a pointer that must be device memory and is not is refused.
     pub(in crate::acl) fn new(
         dst: *mut u8,
         dest_max: usize,
@@ -174,8 +174,8 @@ fn copy_on_device(to: &dyn Allocation, dst: u64, from: &dyn Allocation, src: u64
 
 /// A copy on a timeline.
 ///
-/// ASSUMPTION(copy-time): a copy within a device reads and writes HBM at its full rate, one between devices is a transfer over their
-/// link, one from or to the host takes no time.
+/// ASSUMPTION(copy-time): a copy within a device reads and writes HBM at its full rate, one between devices
+/// is a transfer over their link, one from or to the host takes no time.
 fn copy_step(copy: &Copy, engine: &dyn Engine) -> Step {
     let bytes = copy.rows.width as u64 * copy.rows.height as u64;
     let us = match (&copy.dst, &copy.src) {
@@ -203,7 +203,8 @@ pub(in crate::acl) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Out
     let flight = Flight::queue(stream);
     let number = stream.submit(move |stream: &Stream| {
         let flight = flight.start(stream);
-        // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by `copy`.
+        // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by
+        // `copy`.
         unsafe { copy.perform() }?;
         flight.end_of("a copy", || copy.parts().collect())?;
         stream.log(|| copy_step(&copy, stream.device.engine()));

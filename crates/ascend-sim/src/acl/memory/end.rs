@@ -39,8 +39,8 @@ impl End {
     }
 }
 
-// SAFETY: an `End` is used by one thread at a time, and a host pointer in it is valid for the copy on any thread: by the
-// contract of the C copy functions until the stream is synchronised.
+// SAFETY: an `End` is used by one thread at a time, and a host pointer in it is valid for the copy on any
+// thread: by the contract of the C copy functions until the stream is synchronised.
 unsafe impl Send for End {}
 
 /// Which memory an operand must be in.
@@ -62,7 +62,8 @@ pub(super) fn wants(kind: u32) -> Outcome<(Want, Want)> {
     })
 }
 
-/// Finds the memory of an operand and checks its range. A host pointer outside pinned memory cannot be checked.
+/// Finds the memory of an operand and checks its range. A host pointer outside pinned memory cannot be
+/// checked.
 ///
 /// ASSUMPTION(copy-range-code): 107000 for a range that leaves its allocation.
 pub(super) fn end(name: &str, pointer: *mut u8, len: usize, want: Want) -> Outcome<End> {

@@ -23,7 +23,8 @@ pub(in crate::acl) struct Fill {
 }
 
 impl Fill {
-    /// Checks a fill of device memory or of pinned host memory, which the samples of the open runtime fill too.
+    /// Checks a fill of device memory or of pinned host memory, which the samples of the open runtime fill
+    /// too.
     pub(in crate::acl) fn new(pointer: *mut u8, max: usize, value: i32, len: usize) -> Outcome<Fill> {
         if len > max {
             return refuse(
@@ -80,8 +81,9 @@ impl Fill {
             }
             End::Host { pointer, .. } => {
                 order::writes(*pointer, self.len);
-                // SAFETY: `new` takes pinned memory only, whose range `end` has checked and whose allocation `place`
-                // keeps; who else uses the bytes meanwhile is the client's contract, as for copies.
+                // SAFETY: `new` takes pinned memory only, whose range `end` has checked and whose allocation
+                // `place` keeps; who else uses the bytes meanwhile is the client's contract,
+                // as for copies.
                 unsafe { pointer.write_bytes(self.value, self.len) };
             }
         }

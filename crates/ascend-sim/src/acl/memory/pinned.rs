@@ -15,7 +15,8 @@ use crate::acl::border::{refuse, Outcome};
 #[repr(align(64))]
 struct Line(#[allow(dead_code, reason = "bytes for the client, reached by pointer")] [u8; 64]);
 
-/// Memory of `aclrtMallocHost`. A queued copy keeps it, so that freeing it too early cannot crash the simulator.
+/// Memory of `aclrtMallocHost`. A queued copy keeps it, so that freeing it too early cannot crash the
+/// simulator.
 pub(super) struct HostAllocation {
     pub(super) base: NonNull<u8>,
     pub(super) len: usize,
@@ -24,8 +25,8 @@ pub(super) struct HostAllocation {
 
 // SAFETY: the memory is owned and has no thread affinity.
 unsafe impl Send for HostAllocation {}
-// SAFETY: this type gives out the address and length only; who may touch the bytes when is the client's contract with
-// the C functions, as it is with `malloc`.
+// SAFETY: this type gives out the address and length only; who may touch the bytes when is the client's
+// contract with the C functions, as it is with `malloc`.
 unsafe impl Sync for HostAllocation {}
 
 static PINNED: Mutex<BTreeMap<usize, Arc<HostAllocation>>> = Mutex::new(BTreeMap::new());

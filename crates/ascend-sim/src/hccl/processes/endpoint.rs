@@ -26,7 +26,8 @@ const SOCKET: &str = "endpoint";
 /// Random characters behind the prefix: the name of an endpoint.
 const NAME_BYTES: usize = 12;
 
-/// Folders that nobody listens in are removed when they are older than this; younger ones may be in the making.
+/// Folders that nobody listens in are removed when they are older than this; younger ones may be in the
+/// making.
 const STALE: Duration = Duration::from_secs(60);
 
 /// A share in the endpoint. With the last one it is closed, and its folder is gone.
@@ -105,15 +106,15 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.is_closed.store(true, Ordering::Release);
-        // Wakes the thread that waits for peers, and refuses those that are not in yet. There is nothing else to do where
-        // it fails.
+        // Wakes the thread that waits for peers, and refuses those that are not in yet. There is nothing else
+        // to do where it fails.
         let _ = shutdown(&self.listener, Shutdown::Both);
         let _ = fs::remove_dir_all(self.folder.path());
     }
 }
 
-/// Connects to the endpoint of another process of this user, waiting at most so long for room in its queue. The name
-/// comes from outside, and is no path.
+/// Connects to the endpoint of another process of this user, waiting at most so long for room in its queue.
+/// The name comes from outside, and is no path.
 pub(super) fn connect(name: &str, timeout: Duration) -> Result<UnixStream> {
     let folder = base().join(format!("{PREFIX}{name}"));
     check_folder(&folder)?;
@@ -129,7 +130,8 @@ fn base() -> PathBuf {
     std::env::temp_dir()
 }
 
-/// Refuses a folder that another user has made or can write to. Everybody can make some beside those of this user.
+/// Refuses a folder that another user has made or can write to. Everybody can make some beside those of this
+/// user.
 fn check_folder(folder: &Path) -> Result<()> {
     let (about, user) = (fs::symlink_metadata(folder)?, geteuid().as_raw());
     let refuse = |text| Err(Error::new(ErrorKind::PermissionDenied, text));
@@ -188,7 +190,8 @@ fn remove_stale(base: &Path) {
     }
 }
 
-/// Does nobody listen to a socket? One whose queue is full has somebody, or had: nobody waits for it to find out.
+/// Does nobody listen to a socket? One whose queue is full has somebody, or had: nobody waits for it to find
+/// out.
 fn is_left(socket: &Path) -> bool {
     let probe = dial(socket, Duration::ZERO).and_then(Line::new);
     // The last is a process that has ended, while a forked child of it keeps the socket open.
@@ -207,7 +210,8 @@ fn look_after_exit() {
     });
 }
 
-/// The process exits: peers that still need it get the time for that, and an endpoint that nobody used is removed.
+/// The process exits: peers that still need it get the time for that, and an endpoint that nobody used is
+/// removed.
 extern "C" fn at_process_exit() {
     if PROCESS.load(Ordering::Acquire) != std::process::id() {
         return;
@@ -290,7 +294,8 @@ mod tests {
 
     #[test]
     fn the_endpoint_is_there_for_as_long_as_somebody_has_a_share() {
-        // Of all that runs beside this test, one other share at most makes it longer: nothing is said of when it goes.
+        // Of all that runs beside this test, one other share at most makes it longer: nothing is said of when
+        // it goes.
         let (one, other) = (Endpoint::open().unwrap(), Endpoint::open().unwrap());
         assert_eq!(one.name(), other.name());
         drop(one);

@@ -1,4 +1,5 @@
-//! A connection between two processes of one user: words, a descriptor beside a word, and the end of the other process.
+//! A connection between two processes of one user: words, a descriptor beside a word, and the end of the
+//! other process.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -28,8 +29,8 @@ use super::system::credentials;
 #[derive(Debug)]
 pub(super) struct Line {
     stream: UnixStream,
-    /// Readable once the process at the other end has ended. The connection alone does not tell: a forked child of that
-    /// process has it open, too. `None` where the system cannot watch the process.
+    /// Readable once the process at the other end has ended. The connection alone does not tell: a forked
+    /// child of that process has it open, too. `None` where the system cannot watch the process.
     process: Option<OwnedFd>,
     /// Held by the thread that writes.
     writing: Mutex<()>,

@@ -77,8 +77,8 @@ pub(super) fn linger() {
 pub(super) fn serve(line: &Arc<Line>, lobby: &Lobby<Line>) {
     let joining = handshake(line);
     let is_open = lobby.leave(line);
-    // Somebody else's connection, or one that ended in the middle of the handshake. What a peer said before it had to make
-    // room can still be read: it comes again.
+    // Somebody else's connection, or one that ended in the middle of the handshake. What a peer said before
+    // it had to make room can still be read: it comes again.
     let (true, Ok(Some((place, request)))) = (is_open, joining) else { return };
     let (waiting, guest) = (Arc::downgrade(&place), Guest::enter(place));
     let link = Arc::new(Link::new(Arc::clone(line), &request));

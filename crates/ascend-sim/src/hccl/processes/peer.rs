@@ -81,8 +81,8 @@ fn ask(root: &Root, endpoint: &str, request: &JoinRequest) -> Outcome<(Line, Ans
             Ok((answer, memory)) => return Ok((line, answer, memory)),
             Err(e) => e,
         };
-        // The owner lets the oldest go when many come at once. The connection of a process that ends is closed a moment
-        // before its end can be seen.
+        // The owner lets the oldest go when many come at once. The connection of a process that ends is
+        // closed a moment before its end can be seen.
         std::thread::sleep(PAUSE);
         let has_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
         let is_cut = matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);

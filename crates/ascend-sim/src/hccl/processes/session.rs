@@ -1,4 +1,5 @@
-//! One peer, as a rank of the owner's process: a thread that does what the peer says, and tells it what has ended.
+//! One peer, as a rank of the owner's process: a thread that does what the peer says, and tells it what has
+//! ended.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -219,8 +220,8 @@ impl Session {
         }
     }
 
-    /// The process exits. On a cluster the peer would not need it for what has ended, nor for what follows when the
-    /// ranks of this process have left: it gets the time for that.
+    /// The process exits. On a cluster the peer would not need it for what has ended, nor for what follows
+    /// when the ranks of this process have left: it gets the time for that.
     fn linger(&self) {
         let group = &self.member.group;
         if group.has_left(std::process::id()) {

@@ -1,5 +1,5 @@
-//! What is asked of the operating system beyond the standard library and `rustix`: memory that two processes share, who
-//! is at the other end of a socket, and a call at the end of the process.
+//! What is asked of the operating system beyond the standard library and `rustix`: memory that two processes
+//! share, who is at the other end of a socket, and a call at the end of the process.
 
 #![allow(unsafe_code, reason = "maps a file; reads an option of a socket; registers a C function")]
 
@@ -20,7 +20,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// With these a file keeps its length for ever, whoever has it: an access beyond its end would be a signal.
+    /// With these a file keeps its length for ever, whoever has it: an access beyond its end would be a
+    /// signal.
     pub(super) const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
     /// Maps a file of `words * 8` bytes.
@@ -45,14 +46,15 @@ impl Shared {
     /// The memory. Other processes may change it at any time.
     pub(super) fn words(&self) -> &[AtomicU64] {
         let start = self.map.as_mut_ptr().cast::<AtomicU64>();
-        // SAFETY: `map` covers `words` words from an address that is aligned to a page, for reading and writing, as long as
-        // `self` lives, which the result borrows; its seals keep the file that long. Any bits are a value, and atomics allow
-        // for changes by other processes.
+        // SAFETY: `map` covers `words` words from an address that is aligned to a page, for reading and
+        // writing, as long as `self` lives, which the result borrows; its seals keep the file that
+        // long. Any bits are a value, and atomics allow for changes by other processes.
         unsafe { std::slice::from_raw_parts(start, self.words) }
     }
 }
 
-/// Process and user at the other end of a connection, when it was made. The process is 0 where it cannot be seen from here.
+/// Process and user at the other end of a connection, when it was made. The process is 0 where it cannot be
+/// seen from here.
 pub(super) fn credentials(stream: &UnixStream) -> io::Result<libc::ucred> {
     // `rustix` has this too, with a type of process numbers that cannot be 0.
     let mut credentials = MaybeUninit::<libc::ucred>::zeroed();
@@ -67,7 +69,8 @@ pub(super) fn credentials(stream: &UnixStream) -> io::Result<libc::ucred> {
     Ok(unsafe { credentials.assume_init() })
 }
 
-/// Has `at_process_exit` called when the process exits: by `exit`, or by a return from `main`, not when it is killed.
+/// Has `at_process_exit` called when the process exits: by `exit`, or by a return from `main`, not when it is
+/// killed.
 pub(super) fn at_exit(at_process_exit: extern "C" fn()) {
     // SAFETY: the function lives as long as this library; glibc calls it early if the library is unloaded.
     let refused = unsafe { libc::atexit(at_process_exit) };

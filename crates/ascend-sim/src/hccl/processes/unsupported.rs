@@ -1,5 +1,5 @@
-//! Systems other than Linux: ranks are of one process. Linux shares memory whose length nobody can change, and watches
-//! processes.
+//! Systems other than Linux: ranks are of one process. Linux shares memory whose length nobody can change,
+//! and watches processes.
 
 use std::convert::Infallible;
 use std::io::{Error, ErrorKind};

@@ -1,4 +1,5 @@
-//! C functions that the crate itself does not call: the drop-in library offers them to other people's programs.
+//! C functions that the crate itself does not call: the drop-in library offers them to other people's
+//! programs.
 
 mod device;
 mod memory;

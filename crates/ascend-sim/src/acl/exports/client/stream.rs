@@ -65,7 +65,8 @@ pub(in crate::acl) unsafe extern "C" fn aclrtDestroyStreamConfigHandle(
         if config.is_null() {
             return refuse(codes::INVALID_PARAM, "handle = NULL given, a stream configuration wanted");
         }
-        // SAFETY: not null, so an object of aclrtCreateStreamConfigHandle that is destroyed once, by the C contract.
+        // SAFETY: not null, so an object of aclrtCreateStreamConfigHandle that is destroyed once, by the C
+        // contract.
         drop(unsafe { Box::from_raw(config) });
         Ok(())
     })
@@ -104,7 +105,8 @@ pub(in crate::acl) unsafe extern "C" fn aclrtSetStreamConfigOpt(
         let given = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size) };
         bytes[..size].copy_from_slice(given);
         let number = u64::from_le_bytes(bytes);
-        // SAFETY: not null, so an object of aclrtCreateStreamConfigHandle that no other thread uses, by the C contract.
+        // SAFETY: not null, so an object of aclrtCreateStreamConfigHandle that no other thread uses, by the C
+        // contract.
         unsafe { &mut *config }.set(attribute, number);
         Ok(())
     })
@@ -159,7 +161,8 @@ pub(in crate::acl) unsafe extern "C" fn aclrtLaunchCallback(
                 format!("blockType = {block_type} given, NO_BLOCK 0 or BLOCK 1 wanted"),
             );
         }
-        // SAFETY: the caller passes a function with the argument it takes, for the thread that handles the stream.
+        // SAFETY: the caller passes a function with the argument it takes, for the thread that handles the
+        // stream.
         let callback = unsafe { Callback::new(func, user_data) };
         report::launch(callback, block_type == 1, &stream::of(handle)?)
     })
