@@ -15,7 +15,7 @@ use crate::Result;
 ///
 /// # Errors
 /// `InvalidArgument` for slices shorter than the problem's shapes and strides need; what
-/// [`plan`](super::plan) refuses; what [`Device::launch`] says; `OutOfMemory`, `Driver` and `DeviceLost` of
+/// [`plan`] refuses; what [`Device::launch`] says; `OutOfMemory`, `Driver` and `DeviceLost` of
 /// the run.
 pub fn attention_on(
     device: &Device,
