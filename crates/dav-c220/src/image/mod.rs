@@ -91,8 +91,9 @@ impl Kernel {
 }
 
 impl Image {
-    /// Loads a file: a shared library, or an NPU binary for which another image stands in
-    /// ([`Self::stand_in`]).
+    /// Loads a file: a shared library, or an NPU binary for which the library stands in that the environment
+    /// variable `FASTATTENTION_SIM_KERNELS` names. The library's code runs in this process, unchecked but for
+    /// what it asks of the machine: load only what you would run as a program.
     ///
     /// # Errors
     /// What the loader said, or why the file is no image that can run.
@@ -132,6 +133,9 @@ impl Image {
     }
 
     /// As [`Self::load_file`], from memory.
+    ///
+    /// # Errors
+    /// As [`Self::load_file`].
     pub fn load_bytes(data: &[u8]) -> Result<Arc<Image>, String> {
         if npu::is_npu_binary(data) {
             return Self::stand_in(data);
