@@ -14,7 +14,7 @@ const MAX_LINKS: usize = 40;
 /// Is stdout an output? Then what is told to the user goes to stderr.
 static IS_STDOUT_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// See [`IS_STDOUT_TAKEN`].
+/// Is stdout an output, so that what is told to the user goes to stderr?
 pub fn is_stdout_taken() -> bool {
     IS_STDOUT_TAKEN.load(Ordering::Relaxed)
 }

@@ -11,8 +11,8 @@ mod device;
 
 /// Model time: of launches, and of streams, events and ranks on one clock.
 ///
-/// A [`Timeline`](Timeline) is set in the configuration of every device that works with the others, beside a
-/// [`ModelTime`](ModelTime), which knows how long kernels take.
+/// A [`Timeline`](time::Timeline) is set in the configuration of every device that works with the others,
+/// beside a [`ModelTime`](time::ModelTime), which knows how long kernels take.
 ///
 /// ```
 /// use fastattention::runtime::{Buffer, CommDType, Communicator, Device, ReduceOp, Stream};

@@ -57,7 +57,7 @@ pub(super) fn kernels() -> Result<Vec<Kernel>> {
 /// Names of the kernels, in the same order.
 ///
 /// # Errors
-/// As [`kernels`].
+/// `variants.def` has a line that is no kernel.
 pub fn names() -> Result<Vec<String>> {
     Ok(kernels()?.into_iter().map(|kernel| kernel.name).collect())
 }

@@ -1,7 +1,7 @@
 //! Model time of streams, events and ranks on one clock.
 //!
-//! Streams of simulated devices tell what they did, each in its own order ([`log`]); afterwards the whole is
-//! given times ([`solve`]). Nothing of it depends on when host threads ran.
+//! Streams of simulated devices tell what they did, each in its own order (`log`); afterwards the whole is
+//! given times (`solve`). Nothing of it depends on when host threads ran.
 
 mod error;
 mod log;
