@@ -57,7 +57,7 @@ pub(super) fn kernels() -> Result<Vec<Kernel>> {
 /// Names of the kernels, in the same order.
 ///
 /// # Errors
-/// `variants.def` has a line that is no kernel.
+/// A line of either list that is not of its form: a defect of this crate.
 pub fn names() -> Result<Vec<String>> {
     Ok(kernels()?.into_iter().map(|kernel| kernel.name).collect())
 }
