@@ -51,10 +51,9 @@ impl Variants {
 
 /// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)).
 ///
-/// `o`, `lse` and `workspace` share no byte with each other or with what is read, `o` on `q` included: a
-/// launch that is given such operands is refused. `q`, `k` and `v` may lie on each other. Slices of one
-/// tensor, as q, k, v and o packed in rows, are told apart where their strides are regular; what cannot be
-/// told apart is refused.
+/// `o`, `lse` and `workspace` must share no byte with each other or with an input; `o` on `q` is refused,
+/// too. Inputs may overlap. Slices of one tensor, as q, k, v and o packed in rows, are accepted where regular
+/// strides show that they share nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Queries.

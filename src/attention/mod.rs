@@ -1,17 +1,17 @@
 //! The forward attention operator: a [`Problem`] is planned once, and its [`Plan`] launched as often as
 //! wanted.
 //!
-//! Memory: a launch returns before its work runs. The stream keeps the buffers alive until then; the caller
-//! keeps them unshared: nobody writes what the launch reads, and nobody touches what it writes (o, lse,
-//! workspace), until the stream is synchronised or an event behind the launch orders it. Launches on one
+//! Memory: a launch returns before its work runs. The stream keeps the buffers alive. The caller keeps others
+//! away from them: until the stream is synchronised, or an event behind the launch orders it, nobody may
+//! write what the launch reads, or touch what it writes (o, lse, workspace). Launches on one
 //! stream may share a workspace, launches on two need one each. The whole rules, `aclrtFree` included, are
 //! those of [`runtime`](crate::runtime#memory-and-streams). [`Args`] says which operands may lie on each
 //! other.
 //!
 //! Numerics: scores, softmax statistics and the accumulator of o are f32, P is rounded to the operands' dtype
-//! before `P v`. Rows that see no key give `o = 0`, `lse = -inf`. A score is infinite when its product with
-//! `softmax_scale` leaves the range of f32, and also when the dot product `q k^T` does before it is scaled,
-//! which bf16 operands can reach: a small scale does not bring it back. With scores in f16 the dot product
+//! before `P v`. Rows that see no key give `o = 0`, `lse = -inf`. A score is infinite in two cases:
+//! its product with `softmax_scale` leaves the range of f32, or `q k^T` leaves it before it is scaled. bf16
+//! operands can reach the second; a small scale does not help there. With scores in f16 the dot product
 //! counts from 65520 on ([`Problem::with_score_dtype`]). See [`reference`](crate::reference) for special
 //! values.
 

@@ -61,9 +61,9 @@ impl Matmul {
         &self.device
     }
 
-    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for. A
-    /// product without elements queues nothing; one whose `k` is 0 fills C with zeros, by a call of the
-    /// driver for each piece of C without gaps.
+    /// Queues the product and returns at once; nothing is allocated, copied or waited for. A product without
+    /// elements queues nothing. With `k = 0` C is filled with zeros, by one call of the driver for each part
+    /// of C without gaps.
     ///
     /// # Errors
     /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small, of

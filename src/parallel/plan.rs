@@ -176,8 +176,8 @@ impl Plan {
         Ok(Self { work: work.clone(), blocks, serial })
     }
 
-    /// What one rank computes, with the same launches for the same blocks, as a layer of its heads that
-    /// transfers nothing.
+    /// The part of the layer that one rank computes, with the same blocks and launches, and without any
+    /// AllReduce.
     #[must_use]
     pub fn without_transfers(&self) -> Self {
         let mut plan = self.clone();

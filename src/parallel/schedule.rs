@@ -135,9 +135,10 @@ struct Way {
     before: usize,
 }
 
-/// The cuts that end first, of all that can be made at `positions` places: `0 = cuts[0] < ... < cuts[n] =
-/// positions - 1`. `cost(i, j)` is that of a block from place `i` to place `j`, with an infinite `compute_us`
-/// where there can be none. Of equals the one with fewer blocks; empty when no blocks lead to the end.
+/// Finds the cuts whose blocks end first: `0 = cuts[0] < ... < cuts[n] = positions - 1`. Blocks may begin and
+/// end at `positions` places; `cost(i, j)` is the cost of the block between two. `compute_us` is infinite
+/// where no block is possible. Among equals the fewest blocks win. The result is empty if no blocks reach the
+/// end.
 ///
 /// An exact search: the future depends on a way only through its two times, so all ways that are worse than
 /// another in both are dropped.

@@ -42,9 +42,8 @@ impl Event {
         Self::polled(device)
     }
 
-    /// An event that is only asked whether it was reached, by a caller that can do without: recording it
-    /// takes none of the device's events and so never waits for one (acl-runtime.md 1.6), and an error
-    /// that a drop met is left to the next call.
+    /// An event for progress checks only. Recording it takes none of the device's limited events, so it never
+    /// waits for one (acl-runtime.md 1.6). It does not report an error kept from a drop; the next call does.
     pub(super) fn polled(device: &Device) -> Result<Event> {
         Self::with_flag(device, event_flag::TIME_LINE)
     }

@@ -32,12 +32,11 @@
 //!   owner: `aclrtFree` or `aclrtFreeHost` of it, as of anything that [`Buffer::as_raw`] gave away, is legal
 //!   only when the streams that were given it are synchronised, or an event behind the work is reached.
 //!   Neither the driver nor the simulator has to notice an earlier one.
-//! - **Unshared: the caller.** What work reads may be read by anybody, and is written by nobody; what it
-//!   writes, its workspace included, is neither read nor written by anybody else. That holds from the
-//!   submission until the work is done, for the host, for other streams and for other libraries. Work of one
-//!   stream runs in order, so launches of one stream may share a workspace, and one may read what the one
-//!   before has written. Two streams need a workspace each, or an event between them ([`Event::record`],
-//!   [`Stream::wait_event`]).
+//! - **Unshared: the caller.** From the submission until the work is done, anybody may read its inputs and
+//!   nobody may write them. Nobody else may read or write its outputs and workspace. This holds for the host,
+//!   for other streams and for other libraries. Work of one stream runs in order, so launches of one stream
+//!   may share a workspace, and one may read what the one before has written. Two streams need a workspace
+//!   each, or an event between them ([`Event::record`], [`Stream::wait_event`]).
 //! - **Within one launch**, what is written shares no byte with any other operand. Every operator and
 //!   collective refuses operands that do.
 //! - **Done** is what [`Stream::synchronize`], [`Stream::query`], [`Event::synchronize`] or [`Event::query`]

@@ -22,10 +22,9 @@ use crate::{Error, Result};
 /// the threads. Dropping the last one waits for its work: after a wait that timed out, [`Self::abandon`] does
 /// not.
 ///
-/// A stream keeps what its work uses, and lets go of it when the work is done: at the latest when it is
-/// synchronised, and before that at the next submissions, also while later work runs. So a program that
-/// allocates for every step and never synchronises needs the memory of the steps that are under way, and of
-/// the few that were submitted since it was last looked.
+/// A stream keeps what its work uses until the work is done. It looks for finished work at every submission,
+/// and when it is synchronised. So a program that never synchronises needs the memory of unfinished steps,
+/// and of the few submitted since the last look.
 #[derive(Clone)]
 pub struct Stream {
     inner: Arc<Inner>,

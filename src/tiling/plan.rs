@@ -203,8 +203,8 @@ impl FlashFwdPlan {
         self.tiling.order.num_cores
     }
 
-    /// Row blocks of all heads that are launched. Few of them in the last round are cut into parts for more
-    /// cores.
+    /// Work items of the launch: row blocks times heads. If the last round has few items, each is cut into
+    /// parts, so that more cores have work.
     pub fn num_items(&self) -> u64 {
         self.tiling.order.num_items.into()
     }
@@ -216,13 +216,13 @@ impl FlashFwdPlan {
         self
     }
 
-    /// Launches of a multiple of so many items keep all cores busy to the end.
+    /// A launch of a multiple of this many items leaves no core idle in its last round.
     pub fn even_items(&self) -> u64 {
         self.tiling.order.even_items().into()
     }
 
-    /// Heads of q, of all batches, that cores work on at the same time: K and V of one such group after the
-    /// other stay in L2.
+    /// Heads of q, over all batches, in one group. Cores work on one group at a time, so that its K and V
+    /// stay in L2.
     pub fn group_heads(&self) -> u32 {
         self.tiling.order.group_heads
     }

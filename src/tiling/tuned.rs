@@ -44,8 +44,8 @@ pub struct ShapeClass {
     /// Keys visible to the right of the diagonal, if a limit hides any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub right: Option<u64>,
-    /// Of q, k, v and o: 0 where the rows of a head follow each other without gaps, else the bytes, at most
-    /// a line of L2, of which a row and the distance between rows are multiples.
+    /// For q, k, v and o: 0 if the rows of a head have no gap. Otherwise the largest power of two, up to a
+    /// line of L2, that divides both the row's bytes and the distance between rows.
     pub row_alignment_bytes: [u64; 4],
 }
 
