@@ -16,7 +16,8 @@ pub enum ErrorKind {
     /// A well-formed request that this version, SoC or kernel set cannot serve; the text names the nearest
     /// that works.
     Unsupported,
-    /// A shared library (of CANN, or the CUDA driver's) was not found or not loadable; the text lists every path tried.
+    /// A shared library (of CANN, or the CUDA driver's) was not found or not loadable; the text lists every
+    /// path tried.
     LibraryNotFound,
     /// CANN is there, but libraries of the NPU's driver that it needs are not; the text lists every path
     /// tried.
@@ -25,8 +26,8 @@ pub enum ErrorKind {
     NoDevice,
     /// The crate was built without kernels for this device.
     KernelsNotBuilt,
-    /// A call of ACL, HCCL or the CUDA driver failed in a way that has no kind of its own; [`Error::driver_code`] has the raw
-    /// code.
+    /// A call of ACL, HCCL or the CUDA driver failed in a way that has no kind of its own;
+    /// [`Error::driver_code`] has the raw code.
     Driver,
     /// Device or host memory is exhausted.
     OutOfMemory,

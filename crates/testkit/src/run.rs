@@ -78,8 +78,9 @@ pub fn run_typed<T: Element + host::Element>(
     Ok(compared(case, operands, &out, &|keys| softmax_error(keys, score_unit), score_unit))
 }
 
-/// What an engine computed of a case on `operands`, beside both references. `softmax_error`: what its exponentials and their sum may
-/// add to the lse of a row of so many keys; `score_unit`: what rounds its scores, relative to themselves.
+/// What an engine computed of a case on `operands`, beside both references. `softmax_error`: what its
+/// exponentials and their sum may add to the lse of a row of so many keys; `score_unit`: what rounds its
+/// scores, relative to themselves.
 pub fn compared<T: Element + host::Element>(
     case: &Case,
     [q, k, v]: &[Operand<T>; 3],
