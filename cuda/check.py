@@ -355,9 +355,11 @@ class Launch:
             for n in (p['dv'], 1)
         ]
         used = put(np.array(p['lens_k'], np.int32)) if p['page'] else 0
-        table = put(self.table()) if p['page'] else 0
-        shift = p['page'].bit_length() - 1 if p['page'] else 31
-        max_pages, count = (self.table().shape[1], page_count(p)) if p['page'] else (0, 0)
+        table, shift, max_pages, count = 0, 31, 0, 0
+        if p['page']:
+            pages_of = self.table()
+            table, max_pages = put(pages_of), pages_of.shape[1]
+            shift, count = p['page'].bit_length() - 1, page_count(p)
         fields = (
             tensors_at
             + [('Q', x) for x in partial + cu + [used, table]]

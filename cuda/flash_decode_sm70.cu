@@ -175,7 +175,6 @@ FA_DEVICE void flash_decode(const Problem& g) {
     float acc[T::M_TILES][T::TILES][8];
     float offset[T::M_TILES][2], sum[T::M_TILES][2];
     int first[T::M_TILES][2], count[T::M_TILES][2];  // keys of row 8 m + t0 + 4 t2 + 2 v1
-    int full_begin = 0, full_end = s.seqlen_k;       // keys that all rows of this block see
 #pragma unroll
     for (int m = 0; m < T::M_TILES; m++)
 #pragma unroll
@@ -189,8 +188,9 @@ FA_DEVICE void flash_decode(const Problem& g) {
 #pragma unroll
                 for (int e = 0; e < 8; e++) acc[m][tile][e] = 0;
         }
-    full_begin = s.first_key(s.query_of(min(row0 + T::ROWS, rows) - 1));
-    full_end = s.end_key(s.query_of(row0));
+    // Keys that all rows of this block see.
+    const int full_begin = s.first_key(s.query_of(min(row0 + T::ROWS, rows) - 1));
+    const int full_end = s.end_key(s.query_of(row0));
 
     const long long k_start = g.block_table || g.cu_seqlens_k ? 0 : s.batch * g.k_batch;
     const long long v_start = g.block_table || g.cu_seqlens_k ? 0 : s.batch * g.v_batch;
