@@ -13,3 +13,9 @@ impl From<NoSuchSoc> for Error {
         Self::new(kind, error.to_string())
     }
 }
+
+impl From<BadDescription> for Error {
+    fn from(error: BadDescription) -> Self {
+        Self::invalid(error.to_string())
+    }
+}

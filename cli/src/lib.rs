@@ -1,6 +1,7 @@
 //! Parts of the command line tool that the laboratory (`lab/`) needs, too. They follow the needs of both and
 //! are no interface for others: what programs call is crate `fastattention`.
 
+pub mod chip;
 pub mod kernels;
 pub mod mask;
 pub mod output;
@@ -11,6 +12,7 @@ pub mod shape;
 pub mod sweep;
 pub mod table;
 mod terminal;
+pub mod tiling;
 pub mod workload;
 
 pub use terminal::{main_of, print, told};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::chip::kept;
 use crate::progress::Progress;
 use anyhow::{ensure, Result};
 use fastattention::parallel::schedule::Cost;
@@ -24,6 +25,7 @@ impl Rank {
         let device = operator.device();
         let alloc = |bytes: u64| anyhow::Ok(Buffer::alloc(device, usize::try_from(bytes)?)?);
         let [q, k, v, o, y] = plan.operand_bytes();
+        let [q, k, v] = if plan.problem().has_attention { [q, k, v] } else { [0; 3] };
         let (weight, workspace) = (alloc(plan.weight_bytes())?, alloc(plan.workspace_bytes())?);
         let buffers = [alloc(q)?, alloc(k)?, alloc(v)?, alloc(o)?, alloc(y)?, weight, workspace];
         Ok(Self { stream: Stream::new(device)?, buffers, operator })
@@ -31,20 +33,22 @@ impl Rank {
 
     fn launch(&mut self, plan: &Plan) -> Result<()> {
         let [q, k, v, o, y, weight, workspace] = &self.buffers;
-        let attention = AttentionArgs::new(q, k, v, workspace);
-        let linear = LinearArgs::Weight(weight.into());
-        let args = Args::new(o, linear, y).with_attention(attention);
+        let args = Args::new(o, LinearArgs::Weight(weight.into()), y);
+        let args = match plan.problem().has_attention {
+            true => args.with_attention(AttentionArgs::new(q, k, v, workspace)),
+            false => args,
+        };
         Ok(self.operator.launch(&self.stream, plan, args)?)
     }
 }
 
-fn config(plan: &Plan) -> Result<(Config, ModelTime)> {
+fn config(plan: &Plan) -> (Config, ModelTime) {
     let model_time = ModelTime::only();
-    let mut config = Config::new(Soc::by_name(&plan.soc().name)?);
+    let mut config = Config::new(kept(plan.soc().clone()));
     // Races are the concern of tests; here they would only cost host time.
     config.check_races = false;
     config.model_time = Some(model_time.clone());
-    Ok((config, model_time))
+    (config, model_time)
 }
 
 /// The same layer with all rows in one block; with none where it has no rows.
@@ -76,7 +80,7 @@ pub fn on_ranks(plan: &Plan, progress: &Progress) -> Result<Schedule> {
     let timeline = Timeline::new();
     let (mut devices, mut times) = (Vec::new(), Vec::new());
     for _ in 0..plan.problem().ranks {
-        let (mut config, model_time) = config(plan)?;
+        let (mut config, model_time) = config(plan);
         config.timeline = Some(timeline.clone());
         devices.push(Device::simulated(config)?);
         times.push(model_time);
@@ -115,7 +119,7 @@ pub fn on_ranks(plan: &Plan, progress: &Progress) -> Result<Schedule> {
 /// What the device could not do.
 pub fn block_costs(plan: &Plan) -> Result<Vec<Cost>> {
     let own = plan.without_transfers();
-    let (config, model_time) = config(plan)?;
+    let (config, model_time) = config(plan);
     let mut rank = Rank::new(TilingAllReduce::alone(&Device::simulated(config)?)?, &own)?;
     rank.launch(&own)?;
     rank.stream.synchronize()?;

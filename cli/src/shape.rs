@@ -1,7 +1,10 @@
 //! An attention problem given by flags.
 
 use fastattention::attention::{Layout, Mask, Problem};
-use fastattention::{DType, Soc};
+use fastattention::matmul::BLayout;
+use fastattention::DType;
+
+use crate::chip::ChipArgs;
 
 /// Elements of a row where none are given.
 pub const HEAD_DIM: u32 = 128;
@@ -40,10 +43,9 @@ pub struct ShapeFlags {
     /// Element type of q, k, v and o: f16 or bf16.
     #[arg(long, default_value = "f16", value_parser = parse_dtype)]
     dtype: DType,
-    /// Type in which scores go from the Cube to the vector cores: f32 or f16 [default: f32; of unfused
-    /// attention that of the operands].
-    #[arg(long, value_parser = parse_score_dtype)]
-    score_dtype: Option<DType>,
+    /// Type in which scores go from the Cube to the vector cores: f32 or f16.
+    #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
+    score_dtype: DType,
     /// Order of the dimensions: bsnd (rows before heads) or bnsd (heads before rows).
     #[arg(long, default_value = "bsnd", value_parser = parse_layout)]
     layout: Layout,
@@ -54,9 +56,8 @@ pub struct ShapeFlags {
     /// Factor of the scores [default: 1/sqrt(head_dim)].
     #[arg(long, allow_hyphen_values = true, value_parser = parse_scale)]
     softmax_scale: Option<f32>,
-    /// SoC: Ascend910B1 to Ascend910B4. The maker's name may be left out: 910B2.
-    #[arg(long, default_value = "Ascend910B2")]
-    soc: String,
+    #[command(flatten)]
+    chip: ChipArgs,
 }
 
 /// `f16` or `bf16`.
@@ -80,6 +81,29 @@ pub fn parse_score_dtype(text: &str) -> Result<DType, String> {
         "f32" => Ok(DType::F32),
         "f16" => Ok(DType::F16),
         _ => Err(format!("score dtype {text:?} is not f32 or f16")),
+    }
+}
+
+/// `kn` or `nk`.
+///
+/// # Errors
+/// What the text is, and what is wanted.
+pub fn parse_b_layout(text: &str) -> Result<BLayout, String> {
+    match text {
+        "kn" => Ok(BLayout::Kn),
+        "nk" => Ok(BLayout::Nk),
+        _ => Err(format!("layout of b {text:?} is not kn or nk")),
+    }
+}
+
+/// `f16`, `bf16` or `f32`.
+///
+/// # Errors
+/// What the text is, and what is wanted.
+pub fn parse_dtype_out(text: &str) -> Result<DType, String> {
+    match text {
+        "f32" => Ok(DType::F32),
+        _ => parse_dtype(text).map_err(|_| format!("dtype of the result {text:?} is not f16, bf16 or f32")),
     }
 }
 
@@ -122,32 +146,21 @@ pub fn parse_scale(text: &str) -> Result<f32, String> {
 }
 
 impl ShapeArgs {
-    /// The SoC.
-    ///
-    /// # Errors
-    /// It is not described in cann.toml.
-    pub fn soc(&self) -> anyhow::Result<&'static Soc> {
-        self.flags.soc()
+    /// The chip.
+    pub fn chip(&self) -> &ChipArgs {
+        &self.flags.chip
     }
 
     /// The problem, without lse.
     pub fn problem(&self) -> Problem {
         self.flags.problem(self.seqlen_q)
     }
-
-    /// The type of scores, if it was given.
-    pub fn score_dtype(&self) -> Option<DType> {
-        self.flags.score_dtype
-    }
 }
 
 impl ShapeFlags {
-    /// The SoC.
-    ///
-    /// # Errors
-    /// It is not described in cann.toml.
-    pub fn soc(&self) -> anyhow::Result<&'static Soc> {
-        Ok(Soc::by_name(&self.soc)?)
+    /// The chip.
+    pub fn chip(&self) -> &ChipArgs {
+        &self.chip
     }
 
     /// The problem with that many rows of q, without lse.
@@ -156,7 +169,7 @@ impl ShapeFlags {
             .with_seqlen_k(self.seqlen_k.unwrap_or(seqlen_q))
             .with_num_heads_k(self.num_heads_k.unwrap_or(self.num_heads))
             .with_head_dim_v(self.head_dim_v.unwrap_or(self.head_dim))
-            .with_score_dtype(self.score_dtype.unwrap_or(DType::F32))
+            .with_score_dtype(self.score_dtype)
             .with_layout(self.layout)
             .with_mask(self.mask);
         problem.spec.softmax_scale = self.softmax_scale;

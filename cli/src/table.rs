@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use fastattention::matmul;
 use fastattention::sim::time::{LaunchReport, Roofline};
 use fastattention::sim::Pipe;
 
-use crate::workload::Workload;
+use crate::chip::has_own_figures;
+use crate::workload::{Op, Workload};
 
 /// Pipes whose busy share is reported: core kind, pipe and name of the column.
 pub const PIPES: [(&str, Pipe, &str); 7] = [
@@ -65,25 +67,43 @@ impl Row {
         }
     }
 
-    /// What was asked for.
+    /// What was asked for; empty where the operator has no such thing.
     pub fn case(&self) -> Vec<(&'static str, String)> {
-        let Workload { op, problem, soc, tiling, sample_rows, is_warm } = &self.workload;
+        let Workload { op, problem, soc, tiling, sample_rows, is_warm, product } = &self.workload;
+        let spec = &problem.spec;
+        let figures = if has_own_figures(soc) { "changed" } else { "cann.toml" };
+        let of_attention = |value: String| if product.is_some() { String::new() } else { value };
+        let linear = match op {
+            Op::Matmul => self.workload.linear().ok(),
+            _ => None,
+        };
+        let of_product =
+            |value: fn(&matmul::Problem) -> String| linear.as_ref().map_or_else(String::new, value);
         vec![
             ("op", op.to_string()),
             ("soc", soc.name.clone()),
-            ("dtype", problem.spec.dtype.to_string()),
-            ("score_dtype", problem.spec.score_dtype.to_string()),
-            ("layout", problem.layout.to_string()),
+            ("figures", figures.to_owned()),
+            ("clock_mhz", soc.clock_mhz.to_string()),
+            ("cores", soc.cube_cores.to_string()),
+            ("dtype", spec.dtype.to_string()),
+            ("dtype_out", of_product(|c| c.dtype_out.to_string())),
+            ("score_dtype", of_attention(spec.score_dtype.to_string())),
+            ("layout", of_attention(problem.layout.to_string())),
+            ("b_layout", of_product(|c| c.b_layout.to_string())),
             ("tiling", tiling.map_or_else(|| "planned".to_owned(), |tiling| tiling.to_string())),
             ("rows_run", sample_rows.map_or_else(|| "all".to_owned(), |rows| rows.to_string())),
-            ("mask", problem.spec.mask.to_string()),
+            ("mask", of_attention(spec.mask.to_string())),
             ("l2", if *is_warm { "warm" } else { "cold" }.to_owned()),
             ("batch", problem.batch.to_string()),
-            ("num_heads", problem.spec.num_heads.to_string()),
-            ("num_heads_k", problem.spec.num_heads_k.to_string()),
-            ("head_dim", problem.spec.head_dim.to_string()),
-            ("seqlen_k", problem.seqlen_k.to_string()),
-            ("seqlen_q", problem.seqlen_q.to_string()),
+            ("m", of_product(|c| c.m.to_string())),
+            ("n", of_product(|c| c.n.to_string())),
+            ("k", of_product(|c| c.k.to_string())),
+            ("num_heads", of_attention(spec.num_heads.to_string())),
+            ("num_heads_k", of_attention(spec.num_heads_k.to_string())),
+            ("head_dim", of_attention(spec.head_dim.to_string())),
+            ("head_dim_v", of_attention(spec.head_dim_v.to_string())),
+            ("seqlen_k", of_attention(problem.seqlen_k.to_string())),
+            ("seqlen_q", of_attention(problem.seqlen_q.to_string())),
         ]
     }
 
@@ -121,19 +141,21 @@ fn busy_us(report: &LaunchReport, kind: &str, pipe: Pipe) -> f64 {
 }
 
 /// What every row has in common, and the parts of the case in which the rows differ, seqlen_q among them.
-/// Lengths of k that are those of q are told once, not in every row.
+/// Lengths of k that are those of q are told once, not in every row. What no row has is not told.
 pub fn split_case(rows: &[Row]) -> (String, Vec<Vec<(&'static str, String)>>) {
     let cases: Vec<_> = rows.iter().map(Row::case).collect();
     let is_self = |row: &Row| row.workload.problem.seqlen_k == row.workload.problem.seqlen_q;
     let has_own_k = !rows.iter().all(is_self);
+    let is_empty = |at: usize| cases.iter().all(|case| case[at].1.is_empty());
     let varies = |name: &str, at: usize| match name {
+        _ if is_empty(at) => false,
         "seqlen_q" => true,
         "seqlen_k" => has_own_k,
         _ => cases.iter().any(|case| case[at] != cases[0][at]),
     };
     let mut common = Vec::new();
     for (at, (name, value)) in cases.first().into_iter().flatten().enumerate() {
-        if !varies(name, at) {
+        if !varies(name, at) && !is_empty(at) {
             common.push(format!("{name} {}", if *name == "seqlen_k" { "as seqlen_q" } else { value }));
         }
     }

@@ -8,10 +8,10 @@ use fastattention::matmul::{self, Matmul};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime};
 use fastattention::sim::Config;
-use fastattention::tiling::Candidate;
 use fastattention::{DType, Soc};
 
 use crate::shape::HEAD_DIM;
+use crate::tiling::Tiling;
 
 /// An operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,7 +22,8 @@ pub enum Op {
     /// Unfused attention in three launches, with scores in device memory, of the operands' type unless
     /// another one is given.
     Standard,
-    /// Matrix product of a linear layer: batch * seqlen_q rows, num_heads * head_dim columns and sums.
+    /// Matrix product: of sizes m, n and k, or that of a linear layer, with batch * seqlen_q rows and
+    /// num_heads * head_dim columns and sums.
     Matmul,
     /// Copy of a tensor of the shape of q.
     Copy,
@@ -44,6 +45,11 @@ impl std::fmt::Display for Op {
 }
 
 impl Op {
+    /// Has it scores that a mask hides?
+    pub(crate) fn has_mask(self) -> bool {
+        matches!(self, Op::FlashFwd | Op::Standard)
+    }
+
     /// The type of scores that was given, or the operator's usual one.
     pub fn scores(self, given: Option<DType>, dtype: DType) -> DType {
         given.unwrap_or(if self == Op::Standard { dtype } else { DType::F32 })
@@ -66,8 +72,11 @@ pub struct Workload {
     pub problem: Problem,
     /// The chip that is simulated.
     pub soc: &'static Soc,
-    /// Tiling of `flash_fwd`; `None` is the planner's choice.
-    pub tiling: Option<Candidate>,
+    /// A product with sizes of its own, in the place of the linear layer of `problem`. Its rows and its type
+    /// are those of `problem`, too.
+    pub product: Option<matmul::Problem>,
+    /// Of `flash_fwd` or a product; `None` is the planner's choice.
+    pub tiling: Option<Tiling>,
     /// Run `flash_fwd` only on so many of the rows of q.
     pub sample_rows: Option<u32>,
     /// Run once before, so that L2 holds what a run leaves there.
@@ -77,13 +86,22 @@ pub struct Workload {
 impl std::fmt::Display for Workload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Workload { op, problem: p, soc, .. } = self;
-        write!(
-            f,
-            "{op} on {}: {} q [{}, {}, {}, {}]",
-            soc.name, p.spec.dtype, p.batch, p.seqlen_q, p.spec.num_heads, p.spec.head_dim
-        )?;
-        write!(f, ", seqlen_k {}, num_heads_k {}, mask {}", p.seqlen_k, p.spec.num_heads_k, p.spec.mask)?;
-        write!(f, ", scores {}, layout {}", p.spec.score_dtype, p.layout)?;
+        write!(f, "{op} on {}: {}", soc.name, p.spec.dtype)?;
+        if let Some(c) = self.product {
+            let [_, _, batch] = c.batch;
+            write!(
+                f,
+                " m {}, n {}, k {}, batch {batch}, b {}, result {}",
+                c.m, c.n, c.k, c.b_layout, c.dtype_out
+            )?;
+        } else {
+            write!(f, " q [{}, {}, {}, {}]", p.batch, p.seqlen_q, p.spec.num_heads, p.spec.head_dim)?;
+            write!(f, ", seqlen_k {}, num_heads_k {}", p.seqlen_k, p.spec.num_heads_k)?;
+            if p.spec.head_dim_v != p.spec.head_dim {
+                write!(f, ", head_dim_v {}", p.spec.head_dim_v)?;
+            }
+            write!(f, ", mask {}, scores {}, layout {}", p.spec.mask, p.spec.score_dtype, p.layout)?;
+        }
         if let Some(tiling) = self.tiling {
             write!(f, ", {tiling}")?;
         }
@@ -92,13 +110,21 @@ impl std::fmt::Display for Workload {
 }
 
 impl Workload {
+    /// The whole problem as the planner cuts it, with L2 as an earlier run has left it.
+    pub fn new(op: Op, problem: Problem, soc: &'static Soc) -> Self {
+        Self { op, problem, soc, product: None, tiling: None, sample_rows: None, is_warm: true }
+    }
+
     /// Refuses what the operator has no use for.
     ///
     /// # Errors
     /// The first of these.
     pub fn check(&self) -> Result<()> {
         let p = &self.problem;
-        if matches!(self.op, Op::FlashFwd | Op::Standard) {
+        if let (Some(tiling), Op::Standard | Op::Copy | Op::ReadMask) = (self.tiling, self.op) {
+            bail!("{}: tiling {tiling} given; it has no choice, wanted none", self.op);
+        }
+        if self.op.has_mask() || self.product.is_some() {
             return Ok(());
         }
         ensure!(
@@ -178,6 +204,12 @@ impl Workload {
     /// # Errors
     /// It cannot be planned.
     pub fn sample(&self) -> Result<Self> {
+        ensure!(
+            self.op == Op::FlashFwd && self.problem.spec.mask == Mask::None,
+            "{}, mask {}: a sample wanted; only rows of flash_fwd without a mask all cost the same",
+            self.op,
+            self.problem.spec.mask
+        );
         let tiling = self.plan()?.chosen();
         // A plan has fewer than 2^31 heads, so products with them are far from 2^64.
         let heads = u64::from(self.problem.batch) * u64::from(self.problem.spec.num_heads);
@@ -188,7 +220,7 @@ impl Workload {
             (1..=SAMPLE_ROUNDS * cores).find(is_whole).context("no number of rows makes whole rounds")?;
         match u32::try_from(blocks * u64::from(tiling.block_m)) {
             Ok(rows) if rows < self.problem.seqlen_q => {
-                Ok(Self { tiling: Some(tiling), sample_rows: Some(rows), ..*self })
+                Ok(Self { tiling: Some(Tiling::FlashFwd(tiling)), sample_rows: Some(rows), ..*self })
             }
             _ => Ok(*self),
         }
@@ -197,6 +229,9 @@ impl Workload {
     /// What a simulation costs the host, in pairs of query and key of `flash_fwd`.
     pub fn host_cost(&self) -> f64 {
         let p = self.launched();
+        if let Some(product) = self.product {
+            return product.flops() / 2.0 / f64::from(HEAD_DIM) * if self.is_warm { 2.0 } else { 1.0 };
+        }
         let rows = f64::from(p.batch) * f64::from(p.spec.num_heads) * f64::from(p.seqlen_q);
         let hidden = if p.spec.mask == Mask::Causal && self.op == Op::FlashFwd { 0.5 } else { 1.0 };
         let columns = match self.op {
@@ -208,7 +243,14 @@ impl Workload {
         rows * columns * if self.is_warm { 2.0 } else { 1.0 }
     }
 
-    fn linear(&self) -> Result<matmul::Problem> {
+    /// The product that is run.
+    ///
+    /// # Errors
+    /// Sizes of a linear layer that are more than 32 bits hold.
+    pub fn linear(&self) -> Result<matmul::Problem> {
+        if let Some(product) = self.product {
+            return Ok(product);
+        }
         let p = &self.problem;
         let rows = self.product(("batch", p.batch), ("seqlen_q", p.seqlen_q))?;
         let width = self.product(("num_heads", p.spec.num_heads), ("head_dim", p.spec.head_dim))?;
@@ -264,7 +306,8 @@ impl Workload {
     /// Why it cannot be planned.
     pub fn plan(&self) -> Result<attention::Plan> {
         Ok(match self.tiling {
-            Some(tiling) => attention::plan_with(&self.launched(), self.soc, tiling)?,
+            Some(Tiling::Matmul(tiling)) => bail!("flash_fwd: the tiling of a product given: {tiling}"),
+            Some(Tiling::FlashFwd(tiling)) => attention::plan_with(&self.launched(), self.soc, tiling)?,
             None => attention::plan(&self.launched(), self.soc)?,
         })
     }
@@ -296,7 +339,11 @@ impl Workload {
 
     fn matmul(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
         let problem = self.linear()?;
-        let plan = matmul::plan(&problem, self.soc)?;
+        let plan = match self.tiling {
+            Some(Tiling::FlashFwd(tiling)) => bail!("matmul: the tiling of flash_fwd given: {tiling}"),
+            Some(Tiling::Matmul(tiling)) => matmul::plan_with(&problem, self.soc, tiling)?,
+            None => matmul::plan(&problem, self.soc)?,
+        };
         let operator = Matmul::new(device)?;
         let stream = Stream::new(device)?;
         let [a, b, c] = problem.operand_bytes();
@@ -365,34 +412,4 @@ fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_has_the_tiling_of_the_whole_and_as_many_items_on_every_core() {
-        let soc = Soc::by_name("Ascend910B2").unwrap();
-        for (heads, seqlen) in [(32, 32768), (8, 32768), (5, 65536)] {
-            let problem = Problem::new(DType::F16, [1, seqlen, heads, 128]);
-            let whole =
-                Workload { op: Op::FlashFwd, problem, soc, tiling: None, sample_rows: None, is_warm: false };
-            let sample = whole.sample().unwrap();
-            assert!(sample.is_sample() && sample.flops() < whole.flops());
-            let (whole, sample) = (whole.plan().unwrap(), sample.plan().unwrap());
-            assert_eq!(whole.chosen(), sample.chosen());
-            let items: Vec<_> = (0..soc.cube_cores).map(|core| sample.work_items(core).count()).collect();
-            assert!(items[0] >= 16 && items.iter().all(|n| *n == items[0]), "{items:?}");
-            let keys = sample.key_range(sample.rows(0));
-            assert_eq!(keys, whole.key_range(whole.rows(0)), "each item reads what it reads in the whole");
-        }
-        let short = Problem::new(DType::F16, [1, 512, 1, 128]);
-        let short = Workload {
-            op: Op::FlashFwd,
-            problem: short,
-            soc,
-            tiling: None,
-            sample_rows: None,
-            is_warm: false,
-        };
-        assert_eq!(short.sample().unwrap(), short, "too short to be sampled");
-    }
-}
+mod tests;

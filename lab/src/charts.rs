@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use fastattention_cli::sweep::{self, Sweep};
+use fastattention_cli::sweep::{self, Defaults, Sweep};
 
 use crate::chart::Files;
 
@@ -19,7 +19,7 @@ pub(crate) struct Charts {
 
 impl Charts {
     pub(crate) fn execute(self) -> Result<()> {
-        let workloads = self.sweep.workloads()?;
+        let workloads = self.sweep.workloads(&Defaults::SWEEP)?;
         let files = Files::check(&self.svg, &workloads)?;
         let outcome = sweep::run(&workloads);
         if !outcome.rows.is_empty() {

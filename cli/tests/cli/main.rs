@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
 mod acl_library;
+mod cases;
 mod doctor;
 #[cfg(target_os = "linux")]
 mod doctor_recorded;

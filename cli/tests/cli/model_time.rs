@@ -34,7 +34,7 @@ fn traces_are_written_plain_and_compressed() {
     assert!(json["traceEvents"].as_array().unwrap().iter().any(|e| e["tid"] == "CUBE"));
 
     let integers = folder.path().join("i.json");
-    succeeds(&trace(&["-o", text(&integers), "--integer-ids", "--cores", "0"]));
+    succeeds(&trace(&["-o", text(&integers), "--integer-ids", "--groups", "0"]));
     let json: Value = serde_json::from_str(&fs::read_to_string(&integers).unwrap()).unwrap();
     let events = json["traceEvents"].as_array().unwrap();
     assert!(events.iter().all(|e| e["pid"].is_u64() && e["tid"].is_u64()));
@@ -58,7 +58,7 @@ fn wrong_traces_are_refused_and_leave_no_file() {
     assert!(fails(&trace(&[])).contains("wanted --output, --summary or --json"));
     let folder = tempdir().unwrap();
     let file = folder.path().join("t.json");
-    let message = fails(&trace(&["-o", text(&file), "--cores", "99"]));
+    let message = fails(&trace(&["-o", text(&file), "--groups", "99"]));
     assert!(message.contains("the launch has no core 99"), "{message}");
     let message =
         fails(&["trace", "--seqlen-q", "8", "--num-heads", "1", "--head-dim", "24", "-o", text(&file)]);

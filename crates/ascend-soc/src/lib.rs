@@ -1,5 +1,6 @@
 //! SoC descriptions, read from `cann.toml` (compiled in).
 
+mod description;
 mod links;
 mod timing;
 
@@ -9,6 +10,7 @@ use std::sync::OnceLock;
 use serde::de::IgnoredAny;
 use serde::Deserialize;
 
+pub use description::{BadDescription, Description};
 pub use links::{Collective, LinkRegime, Links};
 pub use timing::{
     Control, Cube, GmPath, GmPaths, LocalPath, LocalPaths, SharedMemory, Timing, Vector, VectorOp,
@@ -92,22 +94,8 @@ impl Soc {
     pub fn all() -> &'static [Soc] {
         static ALL: OnceLock<Vec<Soc>> = OnceLock::new();
         ALL.get_or_init(|| {
-            let file: File = toml::from_str(include_str!("../cann.toml"))
-                .unwrap_or_else(|e| unreachable!("cann.toml is part of the crate and tested: {e}"));
-            file.soc
-                .into_iter()
-                .map(|e| Soc {
-                    name: e.name,
-                    cube_cores: e.cube_cores,
-                    vector_cores: e.vector_cores,
-                    clock_mhz: e.clock_mhz,
-                    l2_bytes: e.l2_bytes,
-                    hbm_bytes: e.hbm_bytes,
-                    core: file.core,
-                    links: file.links.clone(),
-                    timing: Timing { memory: e.memory, ..file.timing.clone() },
-                })
-                .collect()
+            let socs = Description::built_in().socs();
+            socs.unwrap_or_else(|e| unreachable!("cann.toml is part of the crate and tested: {e}"))
         })
     }
 
@@ -117,19 +105,27 @@ impl Soc {
     /// [`NoSuchSoc::Several`] for the beginning of several names, [`NoSuchSoc::Unknown`] for what `cann.toml`
     /// does not describe. The text lists the names that there are.
     pub fn by_name(name: &str) -> Result<&'static Soc, NoSuchSoc> {
+        Self::find(Self::all(), name)
+    }
+
+    /// The same among other SoCs than those of `cann.toml`, as a changed [`Description`] has them.
+    ///
+    /// # Errors
+    /// As for [`Self::by_name`].
+    pub fn find<'a>(socs: &'a [Soc], name: &str) -> Result<&'a Soc, NoSuchSoc> {
         let short = |name: &str| {
             let name = name.to_ascii_lowercase();
             name.strip_prefix("ascend").map_or_else(|| name.clone(), str::to_owned)
         };
         let wanted = short(name);
-        if let Some(soc) = Self::all().iter().find(|s| short(&s.name) == wanted) {
+        if let Some(soc) = socs.iter().find(|s| short(&s.name) == wanted) {
             return Ok(soc);
         }
-        let begun: Vec<&Soc> = Self::all().iter().filter(|s| short(&s.name).starts_with(&wanted)).collect();
+        let begun: Vec<&Soc> = socs.iter().filter(|s| short(&s.name).starts_with(&wanted)).collect();
         if begun.len() > 1 {
             return Err(NoSuchSoc::Several { given: name.to_owned(), wanted: names(&begun) });
         }
-        Self::named(name)
+        Err(unknown(socs, name))
     }
 
     /// The SoC with exactly this name, as a driver gives it.
@@ -137,11 +133,13 @@ impl Soc {
     /// # Errors
     /// [`NoSuchSoc::Unknown`] for any other.
     pub fn named(name: &str) -> Result<&'static Soc, NoSuchSoc> {
-        Self::all().iter().find(|s| s.name == name).ok_or_else(|| {
-            let known: Vec<&Soc> = Self::all().iter().collect();
-            NoSuchSoc::Unknown { given: name.to_owned(), known: names(&known) }
-        })
+        Self::all().iter().find(|s| s.name == name).ok_or_else(|| unknown(Self::all(), name))
     }
+}
+
+fn unknown(socs: &[Soc], name: &str) -> NoSuchSoc {
+    let known: Vec<&Soc> = socs.iter().collect();
+    NoSuchSoc::Unknown { given: name.to_owned(), known: names(&known) }
 }
 
 /// A name that is not that of one SoC.

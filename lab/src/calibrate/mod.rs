@@ -1,12 +1,17 @@
 //! `fastattention-lab calibrate`: published measurements of the 910B series next to the simulator's model
-//! time.
+//! time, what they say about its parameters, and the same kernels on a chip.
 
+mod chip;
+mod fit;
 mod rows;
 mod runs;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
+use fastattention::{Error, Soc};
+use fastattention_cli::chip::{description, kept};
 use fastattention_cli::print;
 use fastattention_cli::table::csv_line;
 use rows::{Row, Run, Table};
@@ -14,6 +19,12 @@ use rows::{Row, Run, Table};
 /// What is run, and how it is printed.
 #[derive(clap::Args)]
 pub(crate) struct Calibrate {
+    /// Rows to compare with, in the place of the built-in ones: a file as docs/calibration.md describes it.
+    #[arg(long, value_name = "FILE")]
+    rows: Option<PathBuf>,
+    /// TOML file with figures in the place of those of cann.toml: those that differ, or further SoCs.
+    #[arg(long, value_name = "FILE", conflicts_with = "device")]
+    soc_file: Option<PathBuf>,
     /// Also the runs that take longer than a few seconds.
     #[arg(long)]
     all: bool,
@@ -23,6 +34,28 @@ pub(crate) struct Calibrate {
     /// Comma-separated values, and no summary.
     #[arg(long)]
     csv: bool,
+    /// Tell how the rows follow these numbers of cann.toml, and which values would suit them better: names
+    /// as timing.gm.outstanding or soc.Ascend910B2.memory.hbm_gbps, with commas between them. Nothing is
+    /// written.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["csv", "device"])]
+    fit: Vec<String>,
+    /// Time the kernels of the rows on this device, npu:0 for example, beside model time of the same chip.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Take a simulated device to try the command: its times are the host's and say nothing about a chip.
+    #[arg(long, requires = "device")]
+    rehearse: bool,
+    /// Launches of each kernel on the device before those that are timed.
+    #[arg(long, requires = "device", default_value_t = 5)]
+    warm_up: u32,
+    /// Launches of each kernel on the device that are timed; the median counts.
+    #[arg(
+        long,
+        requires = "device",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    repetitions: u32,
 }
 
 /// A published value and what the model makes of it, in the same unit.
@@ -44,7 +77,33 @@ const MEDIAN: f64 = 0.07;
 
 impl Calibrate {
     pub(crate) fn execute(self) -> Result<()> {
-        let table = Table::read()?;
+        let table = Table::read(self.rows.as_deref())?;
+        let wanted = self.wanted(&table)?;
+        if let Some(name) = &self.device {
+            let timing = chip::Timing { warm_up: self.warm_up, repetitions: self.repetitions };
+            let device = chip::open(name, self.rehearse)?;
+            return chip::execute(&table, &wanted, &device, timing, self.csv);
+        }
+        let description = description(self.soc_file.as_deref())?;
+        if self.fit.is_empty() {
+            return self.compare(&table, &wanted, &description.socs()?);
+        }
+        fit::execute(&table, &wanted, &description, &self.fit)
+    }
+
+    /// The runs with the rows that were asked for.
+    fn wanted<'a>(&self, table: &'a Table) -> Result<Vec<(&'a Run, Vec<&'a Row>)>> {
+        let runs = table.run.iter().filter(|run| self.all || !run.is_long);
+        let rows = |run: &'a Run| run.row.iter().filter(|r| r.id.starts_with(&self.only)).collect();
+        let wanted: Vec<(&Run, Vec<&Row>)> =
+            runs.map(|run| (run, rows(run))).filter(|(_, rows): &(_, Vec<_>)| !rows.is_empty()).collect();
+        if wanted.is_empty() {
+            bail!("--only {:?}: no row of this selection starts with it", self.only);
+        }
+        Ok(wanted)
+    }
+
+    fn compare(&self, table: &Table, wanted: &[(&Run, Vec<&Row>)], socs: &[Soc]) -> Result<()> {
         if self.csv {
             print("id,metric,published,model,ratio,fitted,soc,what,source,note")?;
         } else {
@@ -54,23 +113,16 @@ impl Calibrate {
             ))?;
         }
         let mut compared = Vec::new();
-        for run in &table.run {
-            let wanted: Vec<&Row> = run.row.iter().filter(|r| r.id.starts_with(&self.only)).collect();
-            if wanted.is_empty() || run.is_long && !self.all {
-                continue;
-            }
-            let measured = runs::measure(run)?;
-            for row in wanted {
-                let one = Compared { run, row, model: measured.value(row.metric, run.share) };
-                self.print(&table, &one)?;
+        for (run, rows) in wanted {
+            let modelled = model_on(socs, run)?;
+            for row in rows {
+                let one = Compared { run, row, model: model_value(&modelled, run, row) };
+                self.print(table, &one)?;
                 compared.push(one);
             }
         }
-        if compared.is_empty() {
-            bail!("--only {:?}: no row of this selection starts with it", self.only);
-        }
         if !self.csv {
-            summary(&table, &compared)?;
+            summary(table, &compared)?;
         }
         Ok(())
     }
@@ -102,20 +154,41 @@ impl Calibrate {
     }
 }
 
+/// A run in model time, on its SoC as `socs` describe it.
+fn model_on(socs: &[Soc], run: &Run) -> Result<runs::Modelled> {
+    let soc = Soc::find(socs, &run.soc).map_err(Error::from).with_context(|| run.what.clone())?;
+    runs::model(run, kept(soc.clone()))
+}
+
+fn model_value(modelled: &runs::Modelled, run: &Run, row: &Row) -> f64 {
+    modelled.value(row.metric, run.share)
+}
+
+/// The middle one; of an even number, the larger one of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// How many errors count as none.
+fn within(errors: &[f64]) -> usize {
+    errors.iter().filter(|error| **error <= TOLERANCE).count()
+}
+
 /// Median and worst error, and what is not reproduced. Rows of other kernels than the published ones do not
 /// count.
 fn summary(table: &Table, compared: &[Compared<'_>]) -> Result<()> {
     let own: Vec<&Compared<'_>> = compared.iter().filter(|c| !c.run.is_other_kernel).collect();
     let error = |c: &Compared<'_>| (c.ratio() - 1.0).abs();
-    let mut sorted = own.clone();
-    sorted.sort_by(|a, b| error(a).total_cmp(&error(b)));
-    if let (Some(middle), Some(worst)) = (sorted.get(sorted.len() / 2), sorted.last()) {
-        let good = own.iter().filter(|c| error(c) <= TOLERANCE).count();
+    let errors: Vec<f64> = own.iter().map(|c| error(c)).collect();
+    if let Some(worst) = own.iter().max_by(|a, b| error(a).total_cmp(&error(b))) {
         print(format_args!(
-            "\n{good} of {} values within {:.0} %; median error {:.1} % (aim {:.0} %), worst {:.1} % ({} {})",
+            "\n{} of {} values within {:.0} %; median error {:.1} % (aim {:.0} %), worst {:.1} % ({} {})",
+            within(&errors),
             own.len(),
             100.0 * TOLERANCE,
-            100.0 * error(middle),
+            100.0 * median(&errors),
             100.0 * MEDIAN,
             100.0 * error(worst),
             worst.row.id,

@@ -1,18 +1,22 @@
 //! The rows: published values, what is run for them, and where they were published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use fastattention::sim::Pipe;
 use serde::Deserialize;
 
-/// `lab/calibration.toml`.
+/// `lab/calibration.toml`, or a file of the same form (docs/calibration.md).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
+    #[serde(default)]
     sources: BTreeMap<String, String>,
     /// Reasons for rows that are not met, by id.
+    #[serde(default)]
     pub(super) unmet: BTreeMap<String, String>,
+    #[serde(default)]
     pub(super) left_out: Vec<LeftOut>,
     pub(super) run: Vec<Run>,
 }
@@ -181,14 +185,106 @@ impl Metric {
     }
 }
 
+/// Most launches of one run.
+const MAX_LAUNCHES: u32 = 100;
+
 impl Table {
-    pub(super) fn read() -> Result<Self> {
-        toml::from_str(include_str!("../../calibration.toml"))
-            .context("lab/calibration.toml, which is part of this program")
+    /// The built-in table, or that of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not of this form, or has a value that no row can have.
+    pub(super) fn read(file: Option<&Path>) -> Result<Self> {
+        let Some(path) = file else {
+            return Self::parse(include_str!("../../calibration.toml"))
+                .context("lab/calibration.toml, which is part of this program");
+        };
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let table: Self = toml::from_str(text)?;
+        ensure!(!table.run.is_empty(), "run = [] given, at least one wanted");
+        table.run.iter().try_for_each(Run::check)?;
+        let ids: BTreeSet<&String> = table.run.iter().flat_map(|run| &run.row).map(|row| &row.id).collect();
+        if let Some(id) = table.unmet.keys().find(|id| !ids.contains(id)) {
+            anyhow::bail!("unmet.{id:?} given, no row has this id");
+        }
+        Ok(table)
     }
 
     /// Where the values of a run were published.
     pub(super) fn source<'a>(&'a self, run: &'a Run) -> &'a str {
         self.sources.get(&run.source).unwrap_or(&run.source)
+    }
+}
+
+impl Run {
+    fn check(&self) -> Result<()> {
+        let Run { what, share, launches, row, .. } = self;
+        ensure!(
+            is_line(what) && is_line(&self.soc) && is_line(&self.source),
+            "what = {what:?}, soc = {:?}, source = {:?} given; text of one line wanted",
+            self.soc,
+            self.source
+        );
+        ensure!(share.is_finite() && *share > 0.0, "{what}: share = {share} given, a number above 0 wanted");
+        ensure!(
+            (1..=MAX_LAUNCHES).contains(launches),
+            "{what}: launches = {launches} given, from 1 to {MAX_LAUNCHES} wanted"
+        );
+        ensure!(!row.is_empty(), "{what}: row = [] given, at least one wanted");
+        for Row { id, value, .. } in row {
+            ensure!(is_line(id), "{what}: id = {id:?} given, text of one line wanted");
+            ensure!(
+                value.is_finite() && *value > 0.0,
+                "{id}: value = {value} given, a number above 0 wanted"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn is_line(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "[[run]]\nwhat = \"w\"\nsoc = \"910B2\"\nsource = \"s\"\n\
+                       kernel = { add = { n = 8, tile = 16, buffers = 1, cores = 1, y_gap_bytes = 0 } }\n\
+                       row = [{ id = \"i\", metric = \"core\", value = 1.5 }]\n";
+
+    #[test]
+    fn a_file_needs_only_its_runs() {
+        let table = Table::parse(RUN).unwrap();
+        assert_eq!((table.run[0].launches, table.run[0].share, table.source(&table.run[0])), (1, 1.0, "s"));
+        assert!(Table::read(None).unwrap().run.len() > 50);
+    }
+
+    #[test]
+    fn values_that_no_row_has_are_refused() {
+        for (from, to, wanted) in [
+            ("1.5", "0.0", "i: value = 0 given, a number above 0 wanted"),
+            ("1.5", "-1", "i: value = -1 given, a number above 0 wanted"),
+            ("1.5", "nan", "i: value = NaN given, a number above 0 wanted"),
+            ("1.5", "inf", "i: value = inf given, a number above 0 wanted"),
+            ("\"s\"", "\"s\"\nshare = 0", "w: share = 0 given, a number above 0 wanted"),
+            ("\"s\"", "\"s\"\nlaunches = 0", "w: launches = 0 given, from 1 to 100 wanted"),
+            ("\"i\"", "\"a\\nb\"", "w: id = \"a\\nb\" given, text of one line wanted"),
+            ("[[run]]", "[unmet]\nx = \"y\"\n[[run]]", "unmet.\"x\" given, no row has this id"),
+        ] {
+            let error = Table::parse(&RUN.replacen(from, to, 1)).err().unwrap().to_string();
+            assert_eq!(error, wanted);
+        }
+        for (from, to) in
+            [("\"core\"", "\"cores\""), ("n = 8", "n = -8"), ("add", "sub"), ("[[run]]", "x = 1\n[[run]]")]
+        {
+            let error = Table::parse(&RUN.replacen(from, to, 1)).err().unwrap().to_string();
+            assert!(error.starts_with("TOML parse error at line "), "{error}");
+        }
     }
 }

@@ -1,178 +1,242 @@
-//! Runs kernels of the crate on a simulated device that keeps model time only.
+//! Kernels of the crate as rows ask for them: on any device, and on a simulated one that keeps model time
+//! only.
 
 use anyhow::{anyhow, Context, Result};
 use fastattention::attention::{self, Buffers, FlashAttention};
 use fastattention::baseline::{
-    Add, AddTiling, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
+    Add, AddTiling, MemoryCopy, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
 };
 use fastattention::matmul::{self, Axis, BLayout, Matmul, Tiling};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime};
-use fastattention::sim::{add_device, Config, Pipe};
+use fastattention::sim::{Config, Pipe};
 use fastattention::tiling::Candidate;
 use fastattention::{DType, Soc};
 
 use super::rows::{Kernel, Metric, Order, Run};
 
-/// A finished run.
-pub(super) struct Measured {
+/// What model time says of a run.
+pub(super) struct Modelled {
     report: LaunchReport,
     /// Cycles of the vector unit that the kernel around the instruction takes.
     around: f64,
 }
 
-/// A device and what a launch on it needs.
-struct Bench {
-    device: Device,
-    stream: Stream,
-    time: ModelTime,
+/// Queues a kernel with operands of its own.
+pub(super) type Launch = Box<dyn Fn(&Stream) -> fastattention::Result<()>>;
+
+/// A run on a device.
+pub(super) struct Prepared {
+    pub(super) launch: Launch,
+    /// The kernel without what the run is about, where that is an instruction.
+    pub(super) around: Option<Launch>,
 }
 
-impl Bench {
-    fn new(soc: &str) -> Result<Self> {
-        let mut config = Config::new(Soc::by_name(soc)?);
-        // Published kernels reuse buffers without waiting where nothing reads them.
-        config.check_races = false;
-        let time = ModelTime::only();
-        config.model_time = Some(time.clone());
-        let device = Device::open(&format!("sim:{}", add_device(config)))?;
-        Ok(Self { stream: Stream::new(&device)?, device, time })
+/// A device, and what lies in its memory.
+pub(super) struct Bench<'a> {
+    pub(super) device: &'a Device,
+    /// Write operands before they are read. Model time has no use for what lies in memory.
+    pub(super) fills: bool,
+}
+
+/// Runs what the rows of `run` ask for in model time.
+pub(super) fn model(run: &Run, soc: &'static Soc) -> Result<Modelled> {
+    let mut config = Config::new(soc);
+    // Published kernels reuse buffers without waiting where nothing reads them.
+    config.check_races = false;
+    let time = ModelTime::only();
+    config.model_time = Some(time.clone());
+    let device = Device::simulated(config)?;
+    let stream = Stream::new(&device)?;
+    // The report of the last launch.
+    let last = |launch: &Launch| -> Result<LaunchReport> {
+        for _ in 0..run.launches {
+            launch(&stream)?;
+            stream.synchronize()?;
+        }
+        time.take_reports().pop().ok_or_else(|| anyhow!("the launch left no report"))
+    };
+    let modelled = || -> Result<Modelled> {
+        let prepared = Bench { device: &device, fills: false }.prepare(run)?;
+        let report = last(&prepared.launch)?;
+        let around = match &prepared.around {
+            Some(around) => busy_cycles(&last(around)?, Pipe::V),
+            None => 0.0,
+        };
+        Ok(Modelled { report, around })
+    };
+    modelled().with_context(|| run.what.clone())
+}
+
+impl Bench<'_> {
+    /// Operators and operands of a run.
+    pub(super) fn prepare(&self, run: &Run) -> Result<Prepared> {
+        let launch = match &run.kernel {
+            Kernel::Read { .. } => self.read(run),
+            Kernel::Matmul { .. } => self.product(run),
+            Kernel::Add { .. } => self.add(run),
+            Kernel::Vector { .. } => return self.vector(&run.kernel),
+            Kernel::Attention { .. } => self.attend(run),
+        };
+        Ok(Prepared { launch: launch?, around: None })
+    }
+
+    /// A launch that does next to nothing.
+    pub(super) fn empty(&self) -> Result<Launch> {
+        self.vectors(VectorStreamTiling { count: 0, ..stream_of(VectorOp::Add, 1) }, DType::F32)
+    }
+
+    /// Copies so much that L2 holds nothing of what a run reads.
+    pub(super) fn flush(&self) -> Result<Launch> {
+        let soc = self.device.soc();
+        let (src, dst) = (self.alloc(soc.l2_bytes)?, self.alloc(soc.l2_bytes)?);
+        let operator = MemoryCopy::new(self.device)?;
+        Ok(Box::new(move |stream| {
+            operator.launch(stream, soc.vector_cores, soc.l2_bytes, (&dst).into(), (&src).into())
+        }))
     }
 
     fn alloc(&self, bytes: u64) -> Result<Buffer> {
         let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
-        Ok(Buffer::alloc(&self.device, bytes)?)
-    }
-
-    /// Launches that often and returns the report of the last one.
-    fn last(&self, launches: u32, launch: impl Fn() -> fastattention::Result<()>) -> Result<LaunchReport> {
-        for _ in 0..launches {
-            launch()?;
-            self.stream.synchronize()?;
+        let buffer = Buffer::alloc(self.device, bytes)?;
+        if self.fills {
+            buffer.zero()?;
         }
-        self.time.take_reports().pop().ok_or_else(|| anyhow!("the launch left no report"))
+        Ok(buffer)
+    }
+
+    fn read(&self, run: &Run) -> Result<Launch> {
+        let &Kernel::Read { to_l1, shape, tile, cores, order, slice_cols, passes } = &run.kernel else {
+            return Err(anyhow!("not a read"));
+        };
+        let mut from = ReadFrom::new(shape, tile, cores);
+        from.order = match order {
+            Order::Own => ReadOrder::OwnRows,
+            Order::All => ReadOrder::AllRows,
+            Order::Rotated => ReadOrder::Rotated,
+        };
+        from.slice_cols = slice_cols.unwrap_or(shape[1]);
+        from.passes = passes;
+        let to = if to_l1 { ReadTo::L1 } else { ReadTo::Ub };
+        // Before any memory is asked for.
+        from.tiling_data(to, self.device.soc())?;
+        let src = self.alloc(from.span_bytes())?;
+        let read = Read::new(self.device)?;
+        Ok(Box::new(move |stream| read.launch(stream, &from, to, (&src).into())))
+    }
+
+    fn product(&self, run: &Run) -> Result<Launch> {
+        let &Kernel::Matmul { mnk, block, tile, step_k, l1_buffers, unit_flag, band, cores } = &run.kernel
+        else {
+            return Err(anyhow!("not a product"));
+        };
+        let problem = matmul::Problem::new(DType::F16, mnk).with_b_layout(BLayout::Nk);
+        let tiling = Tiling {
+            block,
+            tile,
+            step_k,
+            l1_buffers,
+            l0_buffers: 2,
+            l0c_buffers: 1,
+            unit_flag,
+            swizzle: band,
+            swizzle_axis: Axis::M,
+            num_cores: cores,
+        };
+        let plan = matmul::plan_with(&problem, self.device.soc(), tiling)?;
+        let [a, b, c] = problem.operand_bytes();
+        let (a, b, c) = (self.alloc(a)?, self.alloc(b)?, self.alloc(c)?);
+        let operator = Matmul::new(self.device)?;
+        Ok(Box::new(move |stream| operator.launch(stream, &plan, matmul::Args::new(&a, &b, &c))))
+    }
+
+    fn add(&self, run: &Run) -> Result<Launch> {
+        let &Kernel::Add { n, tile, buffers, cores, y_gap_bytes } = &run.kernel else {
+            return Err(anyhow!("not a sum"));
+        };
+        let tiling = AddTiling { tile, buffers, num_cores: cores, y_gap_bytes };
+        // Before any memory is asked for. Bounds n, too.
+        tiling.tiling_data(DType::F16, n, self.device.soc())?;
+        let (x, y, z) = (self.alloc(2 * n)?, self.alloc(2 * n)?, self.alloc(2 * n)?);
+        let operator = Add::new(self.device)?;
+        Ok(Box::new(move |stream| {
+            operator.launch(stream, tiling, DType::F16, n, [(&x).into(), (&y).into(), (&z).into()])
+        }))
+    }
+
+    fn attend(&self, run: &Run) -> Result<Launch> {
+        let &Kernel::Attention { seqlen_q, seqlen_k } = &run.kernel else {
+            return Err(anyhow!("not attention"));
+        };
+        let problem = attention::Problem::new(DType::F16, [1, seqlen_q, 1, 128]).with_seqlen_k(seqlen_k);
+        let candidate = Candidate { block_m: 128, block_n: 256, chunk_n: 256, num_stages: 4, preload: 2 };
+        // On as many cores as the row says.
+        let plan = attention::plan_with(&problem, self.device.soc(), candidate)?.with_whole_items();
+        let buffers = Buffers::alloc(self.device, &plan)?;
+        if self.fills {
+            [&buffers.q, &buffers.k, &buffers.v].into_iter().try_for_each(Buffer::zero)?;
+        }
+        let operator = FlashAttention::new(self.device)?;
+        Ok(Box::new(move |stream| operator.launch(stream, &plan, buffers.args())))
+    }
+
+    /// The instructions, and a launch without them.
+    fn vector(&self, kernel: &Kernel) -> Result<Prepared> {
+        let Kernel::Vector { op, f32, count, repeat, at, src0 } = kernel else {
+            return Err(anyhow!("not a vector instruction"));
+        };
+        let tiling = VectorStreamTiling {
+            count: *count,
+            dst: VectorOperand::contiguous(at[0]),
+            src0: VectorOperand { offset_bytes: at[1], block_stride: src0[0], repeat_stride: src0[1] },
+            src1: VectorOperand::contiguous(at[2]),
+            ..stream_of(vector_op(op)?, *repeat)
+        };
+        let dtype = if *f32 { DType::F32 } else { DType::F16 };
+        let around = self.vectors(VectorStreamTiling { count: 0, ..tiling }, dtype)?;
+        Ok(Prepared { launch: self.vectors(tiling, dtype)?, around: Some(around) })
+    }
+
+    fn vectors(&self, tiling: VectorStreamTiling, dtype: DType) -> Result<Launch> {
+        let out = self.alloc(tiling.out_bytes())?;
+        let operator = VectorStream::new(self.device)?;
+        Ok(Box::new(move |stream| operator.launch(stream, &tiling, dtype, (&out).into())))
     }
 }
 
-/// Runs what the rows of `run` ask for.
-pub(super) fn measure(run: &Run) -> Result<Measured> {
-    let bench = Bench::new(&run.soc)?;
-    let measured = match &run.kernel {
-        Kernel::Read { .. } => read(&bench, run),
-        Kernel::Matmul { .. } => product(&bench, run),
-        Kernel::Add { .. } => add(&bench, run),
-        Kernel::Vector { .. } => return vector(&bench, &run.kernel).with_context(|| run.what.clone()),
-        Kernel::Attention { .. } => attend(&bench, run),
-    };
-    Ok(Measured { report: measured.with_context(|| run.what.clone())?, around: 0.0 })
-}
-
-fn read(bench: &Bench, run: &Run) -> Result<LaunchReport> {
-    let &Kernel::Read { to_l1, shape, tile, cores, order, slice_cols, passes } = &run.kernel else {
-        return Err(anyhow!("not a read"));
-    };
-    let mut from = ReadFrom::new(shape, tile, cores);
-    from.order = match order {
-        Order::Own => ReadOrder::OwnRows,
-        Order::All => ReadOrder::AllRows,
-        Order::Rotated => ReadOrder::Rotated,
-    };
-    from.slice_cols = slice_cols.unwrap_or(shape[1]);
-    from.passes = passes;
-    let to = if to_l1 { ReadTo::L1 } else { ReadTo::Ub };
-    let src = bench.alloc(from.span_bytes())?;
-    let read = Read::new(&bench.device)?;
-    bench.last(run.launches, || read.launch(&bench.stream, &from, to, (&src).into()))
-}
-
-fn product(bench: &Bench, run: &Run) -> Result<LaunchReport> {
-    let &Kernel::Matmul { mnk, block, tile, step_k, l1_buffers, unit_flag, band, cores } = &run.kernel else {
-        return Err(anyhow!("not a product"));
-    };
-    let problem = matmul::Problem::new(DType::F16, mnk).with_b_layout(BLayout::Nk);
-    let tiling = Tiling {
-        block,
-        tile,
-        step_k,
-        l1_buffers,
-        l0_buffers: 2,
-        l0c_buffers: 1,
-        unit_flag,
-        swizzle: band,
-        swizzle_axis: Axis::M,
-        num_cores: cores,
-    };
-    let plan = matmul::plan_with(&problem, bench.device.soc(), tiling)?;
-    let [a, b, c] = problem.operand_bytes();
-    let (a, b, c) = (bench.alloc(a)?, bench.alloc(b)?, bench.alloc(c)?);
-    let args = matmul::Args::new(&a, &b, &c);
-    let operator = Matmul::new(&bench.device)?;
-    bench.last(run.launches, || operator.launch(&bench.stream, &plan, args))
-}
-
-fn add(bench: &Bench, run: &Run) -> Result<LaunchReport> {
-    let &Kernel::Add { n, tile, buffers, cores, y_gap_bytes } = &run.kernel else {
-        return Err(anyhow!("not a sum"));
-    };
-    let tiling = AddTiling { tile, buffers, num_cores: cores, y_gap_bytes };
-    let (x, y, z) = (bench.alloc(2 * n)?, bench.alloc(2 * n)?, bench.alloc(2 * n)?);
-    let operator = Add::new(&bench.device)?;
-    let operands = || [(&x).into(), (&y).into(), (&z).into()];
-    bench.last(run.launches, || operator.launch(&bench.stream, tiling, DType::F16, n, operands()))
-}
-
-fn attend(bench: &Bench, run: &Run) -> Result<LaunchReport> {
-    let &Kernel::Attention { seqlen_q, seqlen_k } = &run.kernel else {
-        return Err(anyhow!("not attention"));
-    };
-    let problem = attention::Problem::new(DType::F16, [1, seqlen_q, 1, 128]).with_seqlen_k(seqlen_k);
-    let candidate = Candidate { block_m: 128, block_n: 256, chunk_n: 256, num_stages: 4, preload: 2 };
-    // On as many cores as the row says.
-    let plan = attention::plan_with(&problem, bench.device.soc(), candidate)?.with_whole_items();
-    let buffers = Buffers::alloc(&bench.device, &plan)?;
-    let operator = FlashAttention::new(&bench.device)?;
-    bench.last(run.launches, || operator.launch(&bench.stream, &plan, buffers.args()))
-}
-
-/// The instructions, less a launch without them.
-fn vector(bench: &Bench, kernel: &Kernel) -> Result<Measured> {
-    let Kernel::Vector { op, f32, count, repeat, at, src0 } = kernel else {
-        return Err(anyhow!("not a vector instruction"));
-    };
-    let tiling = VectorStreamTiling {
-        op: vector_op(op)?,
-        count: *count,
-        repeat: *repeat,
+/// Once, with a barrier, all operands at the start of UB.
+fn stream_of(op: VectorOp, repeat: u8) -> VectorStreamTiling {
+    let operand = VectorOperand::contiguous(0);
+    VectorStreamTiling {
+        op,
+        count: 1,
+        repeat,
         barrier: true,
         scalar: 1.0,
-        dst: VectorOperand::contiguous(at[0]),
-        src0: VectorOperand { offset_bytes: at[1], block_stride: src0[0], repeat_stride: src0[1] },
-        src1: VectorOperand::contiguous(at[2]),
-    };
-    let dtype = if *f32 { DType::F32 } else { DType::F16 };
-    let out = bench.alloc(tiling.out_bytes())?;
-    let operator = VectorStream::new(&bench.device)?;
-    let launch = |tiling: VectorStreamTiling| {
-        bench.last(1, || operator.launch(&bench.stream, &tiling, dtype, (&out).into()))
-    };
-    let report = launch(tiling)?;
-    let around = busy_cycles(&launch(VectorStreamTiling { count: 0, ..tiling })?, Pipe::V);
-    Ok(Measured { report, around })
+        dst: operand,
+        src0: operand,
+        src1: operand,
+    }
 }
 
 fn vector_op(name: &str) -> Result<VectorOp> {
     VectorOp::ALL
         .into_iter()
         .find(|op| format!("{op:?}").eq_ignore_ascii_case(name))
-        .ok_or_else(|| anyhow!("no vector instruction is named {name:?}"))
+        .ok_or_else(|| anyhow!("op = {name:?} given, one of {:?} in lower case wanted", VectorOp::ALL))
 }
 
 fn busy_cycles(report: &LaunchReport, pipe: Pipe) -> f64 {
     report.mean_busy_us(pipe) * f64::from(report.soc.clock_mhz)
 }
 
-impl Measured {
+impl Modelled {
+    /// Bytes that the cores read from GM.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.report.traffic.read_bytes
+    }
+
     /// In the unit of the metric, for `share` times what was run.
     pub(super) fn value(&self, metric: Metric, share: f64) -> f64 {
         let report = &self.report;

@@ -58,7 +58,7 @@ fn labels(rows: &[Row], has_seqlen_q: bool) -> Vec<String> {
     let (_, cases) = split_case(rows);
     let label = |(case, row): (Vec<(&'static str, String)>, &Row)| {
         let shown = case.into_iter().filter(|(name, _)| has_seqlen_q || *name != "seqlen_q");
-        let parts: Vec<_> = shown.map(|(_, value)| value).collect();
+        let parts: Vec<_> = shown.map(|(_, value)| value).filter(|value| !value.is_empty()).collect();
         if parts.is_empty() {
             row.workload.op.to_string()
         } else {

@@ -10,6 +10,7 @@ use fastattention::{DType, Soc};
 
 use super::figure::{Chart, Figure, Line, Section};
 use crate::chart::{Axis, Level, Marks};
+use fastattention_cli::tiling::Tiling;
 use fastattention_cli::workload::{Op, Workload};
 
 /// A table of `docs/performance`.
@@ -111,7 +112,7 @@ impl Table {
     fn warm(&self, op: Op, problem: Problem) -> Workload {
         let scores = if op == Op::Standard { problem.spec.dtype } else { problem.spec.score_dtype };
         let problem = problem.with_score_dtype(scores);
-        Workload { op, problem, soc: self.soc, tiling: None, sample_rows: None, is_warm: true }
+        Workload::new(op, problem, self.soc)
     }
 
     /// A case of `flash_fwd` with an empty L2; a sample of it where it would take too long.
@@ -211,7 +212,8 @@ impl Table {
         let two = |seqlen| self.warm(Op::FlashFwd, problem(1, HEADS, seqlen));
         let one = |seqlen| -> Result<Workload> {
             let chosen = two(seqlen).plan()?.chosen();
-            let tiling = Some(Candidate { block_m: 128, block_n: 128, chunk_n: 128, ..chosen });
+            let tiling = Candidate { block_m: 128, block_n: 128, chunk_n: 128, ..chosen };
+            let tiling = Some(Tiling::FlashFwd(tiling));
             Ok(Workload { tiling, ..two(seqlen) })
         };
         let lines = vec![

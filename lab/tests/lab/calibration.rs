@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{fails, succeeds};
+use super::{fails, succeeds, text};
 
 /// Largest error of a row that counts as reproduced, and of the median.
 const TOLERANCE: f64 = 0.15;
@@ -112,4 +112,142 @@ fn the_page_lists_every_row_and_every_reason() {
 fn an_unknown_row_is_refused() {
     let error = fails(&["calibrate", "--only", "no-such-row"]);
     assert_eq!(error, "--only \"no-such-row\": no row of this selection starts with it");
+}
+
+/// A row of microseconds for a sum on one core, which the model gives at `value`.
+fn rows_file(soc: &str, value: f64) -> String {
+    format!(
+        "[[run]]\nwhat = \"a sum\"\nsoc = {soc:?}\nsource = \"a test\"\nlaunches = 2\n\
+         kernel = {{ add = {{ n = 4096, tile = 1024, buffers = 2, cores = 1, y_gap_bytes = 256 }} }}\n\
+         row = [{{ id = \"mine\", metric = \"task\", value = {value} }}, \
+         {{ id = \"mine\", metric = \"core\", value = 5 }}]\n"
+    )
+}
+
+/// The model's values of a file, in the order of its rows.
+fn model_of(arguments: &[&str]) -> Vec<f64> {
+    let text = succeeds(&[&["calibrate", "--csv"], arguments].concat());
+    text.lines().skip(1).map(|line| line.split(',').nth(3).unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn rows_of_a_file_are_compared_with_figures_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, figures) = (folder.path().join("rows.toml"), folder.path().join("figures.toml"));
+    std::fs::write(&rows, rows_file("910B2", 20.0)).unwrap();
+    let own = model_of(&["--rows", text(&rows)]);
+    assert!((own[0] - own[1] - 9.0).abs() < 0.002, "{own:?}");
+    std::fs::write(&figures, "timing.control.launch_us = 4\n").unwrap();
+    let changed = model_of(&["--rows", text(&rows), "--soc-file", text(&figures)]);
+    assert_eq!((changed[0], changed[1]), (own[0] - 5.0, own[1]));
+    let table = succeeds(&["calibrate", "--rows", text(&rows)]);
+    assert!(
+        table.contains("of 2 values within 15 %") && table.contains("outside: mine: not explained"),
+        "{table}"
+    );
+}
+
+#[test]
+fn files_that_are_no_rows_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.toml");
+    let rows = rows_file("910B2", 20.0);
+    for (content, wanted) in [
+        (String::new(), "missing field `run`"),
+        ("run = []".to_owned(), "run = [] given, at least one wanted"),
+        (rows.replace("value = 20", "value = -20"), "mine: value = -20 given, a number above 0 wanted"),
+        (rows.replace("tile = 1024", "tile = 1025"), "a sum: add: tile = 1025 of f16"),
+        (rows.replace("n = 4096", "n = 9223372036854775807"), "a sum: add: n = 9223372036854775807 is more"),
+        (
+            rows.replace("cores = 1,", "cores = 4000000000,"),
+            "num_cores = 4000000000; 1 or 2 and 1 to 48 wanted",
+        ),
+        (rows_file("310P", 20.0), "a sum: SoC \"310P\" is not described in cann.toml"),
+        (
+            rows.replace(
+                "add = {",
+                "read = { to_l1 = true, shape = [4294967295, 4294967295], tile = [1, 16], cores = 1 } }\n#",
+            ),
+            "a sum: read: rows = 4294967295 is more than 2147483647",
+        ),
+        (
+            rows.replace(
+                "add = {",
+                "vector = { op = \"tan\", f32 = true, count = 1, repeat = 1, at = [0, 0, 0] } }\n#",
+            ),
+            "a sum: op = \"tan\" given, one of [Add, Sub,",
+        ),
+        ("\0".to_owned(), "TOML parse error"),
+    ] {
+        std::fs::write(&file, &content).unwrap();
+        let error = fails(&["calibrate", "--rows", text(&file)]);
+        assert!(error.contains(wanted) && !error.contains("panicked"), "{content}: {error}");
+    }
+    let error = fails(&["calibrate", "--rows", "/no/such/rows"]);
+    assert!(error.starts_with("reading /no/such/rows: "), "{error}");
+}
+
+/// Rows made with another launch time than that of cann.toml: the fit finds it.
+#[test]
+fn a_fit_finds_the_figure_that_rows_were_made_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.toml");
+    std::fs::write(&rows, rows_file("910B2", 20.0)).unwrap();
+    let task = model_of(&["--rows", text(&rows)])[0];
+    // The sum took 2 us longer than the model says.
+    std::fs::write(&rows, rows_file("910B2", task + 2.0)).unwrap();
+    let told = succeeds(&["calibrate", "--rows", text(&rows), "--fit", "timing.control.launch_us"]);
+    assert!(
+        told.starts_with("timing.control.launch_us = 9: model over published at 8.1, 9 and 9.9\n"),
+        "{told}"
+    );
+    assert!(told.contains("1 of 2 rows do not move"), "the time of the cores stays: {told}");
+    let proposal: f64 = told
+        .lines()
+        .find_map(|line| line.strip_prefix("timing.control.launch_us = ")?.parse().ok())
+        .unwrap_or_else(|| panic!("{told}"));
+    assert!((proposal - 11.0).abs() < 0.3, "{told}");
+
+    let error = fails(&["calibrate", "--fit", "timing.control.launch"]);
+    assert!(error.contains("is no number of cann.toml; there are timing.control.launch_us"), "{error}");
+    let told = succeeds(&["calibrate", "--rows", text(&rows), "--fit", "timing.cube.latency"]);
+    assert!(told.contains("2 of 2 rows do not move") && told.contains("no proposal"), "{told}");
+}
+
+#[test]
+fn a_chip_is_timed_and_a_simulator_only_rehearses() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.toml");
+    let kernel = "{ op = \"add\", f32 = true, count = 4, repeat = 2, at = [0, 1024, 2048] }";
+    let rows_of_it = "{ id = \"adds\", metric = \"v_cycles\", value = 9 }, \
+                      { id = \"adds\", metric = \"v\", value = 1 }";
+    let vector = format!(
+        "[[run]]\nwhat = \"adds\"\nsoc = \"910B1\"\nsource = \"a test\"\n\
+         kernel = {{ vector = {kernel} }}\nrow = [{rows_of_it}]\n"
+    );
+    std::fs::write(&rows, rows_file("910B2", 20.0) + &vector).unwrap();
+    let device = ["calibrate", "--device", "sim:0", "--rows", text(&rows)];
+    let error = fails(&device);
+    assert!(error.contains("it is simulated, and its events have the host's time"), "{error}");
+    let rehearse = [&device[..], &["--rehearse", "--repetitions", "3", "--warm-up", "1"]].concat();
+    let told = succeeds(&rehearse);
+    assert!(
+        told.starts_with(
+            "host time of the simulated sim:0 (Ascend910B2), median of 3 launches after 1: a rehearsal"
+        ),
+        "{told}"
+    );
+    assert!(!told.contains("measured"), "{told}");
+    let cells = |id: &str, metric: &str| -> Vec<String> {
+        let line = told.lines().find(|l| l.starts_with(id) && l.contains(metric)).unwrap();
+        line[26..].split_whitespace().take(4).map(str::to_owned).collect()
+    };
+    let [published, model, time, ratio]: [String; 4] = cells("mine", "task").try_into().unwrap();
+    assert_eq!(published, "20.000");
+    let [model, time, ratio]: [f64; 3] = [model, time, ratio].map(|cell| cell.parse().unwrap());
+    assert!((model / time - ratio).abs() < 0.001 && time > 0.0, "{told}");
+    assert_eq!(cells("adds", "V us")[0], "-", "published for another chip");
+    assert_eq!(cells("adds", "V us")[2], "-", "no event tells it");
+    let csv = succeeds(&[&rehearse[..], &["--csv"]].concat());
+    assert!(csv.starts_with("id,metric,published,model,host_time,ratio,soc,clock,"), "{csv}");
 }

@@ -23,10 +23,16 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn execute(self) -> Result<()> {
-        let (problem, soc) = (self.shape.problem().with_lse(), self.shape.soc()?);
-        let plan = match &self.tuned {
-            Some(path) => attention::plan_tuned(&problem, soc, &crate::tune::read(path, soc)?)?,
-            None => attention::plan(&problem, soc)?,
+        let (problem, chip) = (self.shape.problem().with_lse(), self.shape.chip());
+        let (soc, plan) = match &self.tuned {
+            Some(path) => {
+                let soc = chip.known_soc()?;
+                (soc, attention::plan_tuned(&problem, soc, &crate::tune::read(path, soc)?)?)
+            }
+            None => {
+                let soc = chip.soc()?;
+                (soc, attention::plan(&problem, soc)?)
+            }
         };
         let mut text = plan.to_string();
         if self.explain {

@@ -9,8 +9,7 @@ use fastattention::sim::time::{LaunchReport, Summary, TraceDialect, TraceOptions
 use fastattention_cli::output::Output;
 use fastattention_cli::print;
 use fastattention_cli::progress::Progress;
-use fastattention_cli::shape::ShapeArgs;
-use fastattention_cli::workload::{Op, Workload};
+use fastattention_cli::sweep::{Defaults, Sweep};
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use serde_json::json;
@@ -19,10 +18,7 @@ use serde_json::json;
 #[derive(clap::Args)]
 pub(crate) struct Trace {
     #[command(flatten)]
-    shape: ShapeArgs,
-    /// Kernel to run.
-    #[arg(long, value_enum, default_value_t = Op::FlashFwd)]
-    kernel: Op,
+    case: Sweep,
     /// Chrome trace to write: .json, or .json.gz for a compressed one.
     #[arg(long, short)]
     output: Option<PathBuf>,
@@ -37,7 +33,7 @@ pub(crate) struct Trace {
     integer_ids: bool,
     /// Groups of cores to write, for example 0,1 [default: all].
     #[arg(long, value_delimiter = ',', requires = "output")]
-    cores: Option<Vec<u32>>,
+    groups: Option<Vec<u32>>,
     /// Longest trace in megabytes before compression; cores are left out beyond it, and the file says which.
     #[arg(
         long,
@@ -46,9 +42,6 @@ pub(crate) struct Trace {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     max_mb: u64,
-    /// Start with an empty L2 instead of one that an earlier run has filled.
-    #[arg(long)]
-    cold: bool,
 }
 
 impl Trace {
@@ -57,18 +50,8 @@ impl Trace {
             bail!("nothing to do; wanted --output, --summary or --json");
         }
         let output = self.output.as_deref().map(|path| Output::check(path, None)).transpose()?;
-        let problem = self.shape.problem();
-        let scores = self.kernel.scores(self.shape.score_dtype(), problem.spec.dtype);
-        let workload = Workload {
-            op: self.kernel,
-            problem: problem.with_score_dtype(scores),
-            soc: self.shape.soc()?,
-            tiling: None,
-            sample_rows: None,
-            is_warm: !self.cold,
-        };
-        workload.check()?;
-        let progress = Progress::new(format!("{} in model time", self.kernel));
+        let workload = self.case.workload(&Defaults::ONE)?;
+        let progress = Progress::new(format!("{} in model time", workload.op));
         let reports = workload.time(true);
         progress.finish();
         let reports = reports?;
@@ -95,7 +78,7 @@ impl Trace {
     fn write(&self, report: Option<&LaunchReport>, path: &Path, output: &Output) -> Result<TraceWritten> {
         let options = TraceOptions {
             dialect: if self.integer_ids { TraceDialect::Integer } else { TraceDialect::Vendor },
-            groups: self.cores.clone(),
+            groups: self.groups.clone(),
             max_bytes: self.max_mb.saturating_mul(1_000_000),
         };
         let progress = Progress::of("writing", report.map_or(0, |report| report.trace.len() as u64));

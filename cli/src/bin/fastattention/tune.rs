@@ -45,7 +45,7 @@ fn parsed(text: &str, path: &Path, soc: &Soc) -> Result<Tuned> {
 
 impl Tune {
     pub(crate) fn execute(self) -> Result<()> {
-        let soc = self.shape.soc()?;
+        let soc = self.shape.chip().known_soc()?;
         let output = Output::check(&self.output, None)?;
         let mut tuned = match output.earlier()? {
             Some(text) => parsed(&text, &self.output, soc)?,
