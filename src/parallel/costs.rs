@@ -249,14 +249,16 @@ impl<'a> Costs<'a> {
         launch_us += launches_us;
         compute_us += launch_us + meetings_us;
         let bytes = u64::from(rows) * work.row_bytes();
-        let transfer_us = work.soc.links.microseconds(Collective::AllReduce, bytes, work.problem.ranks);
+        let (links, ranks) = (&work.soc.links, work.problem.ranks);
+        let transfer_us = links.microseconds(Collective::AllReduce, bytes, ranks);
+        let queued_us = links.queued_microseconds(Collective::AllReduce, bytes, ranks);
         if !compute_us.is_finite() {
             return Err(Error::invalid(format!(
                 "tiling-AllReduce: linear = {} takes {compute_us} us for {rows} rows, a finite time wanted",
                 work.problem.linear
             )));
         }
-        Ok(Cost { compute_us, launch_us, transfer_us })
+        Ok(Cost { compute_us, launch_us, transfer_us, queued_us })
     }
 }
 

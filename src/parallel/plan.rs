@@ -183,9 +183,9 @@ impl Plan {
         let mut plan = self.clone();
         let own = &mut plan.work.problem;
         (own.spec.num_heads, own.spec.num_heads_k, own.ranks) = (own.local_heads(), own.local_heads_k(), 1);
-        plan.serial.transfer_us = 0.0;
+        (plan.serial.transfer_us, plan.serial.queued_us) = (0.0, 0.0);
         for block in &mut plan.blocks {
-            block.cost.transfer_us = 0.0;
+            (block.cost.transfer_us, block.cost.queued_us) = (0.0, 0.0);
         }
         let costs: Vec<Cost> = plan.blocks.iter().map(|block| block.cost).collect();
         let spans = schedule::follow(&costs, plan.work.soc.links.contention);

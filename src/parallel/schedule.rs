@@ -1,9 +1,10 @@
 //! When blocks are computed and transferred: a model of two engines, and the blocks that it likes best.
 //!
 //! The cores compute the blocks in order; the links transfer each of them, in order, from when it is
-//! computed. While both work, each takes longer by the factor `contention`; launching is not work of the
-//! cores. Without contention block `i` ends at `F_i = max(F_(i-1), c_1 + ... + c_i) + r_i` (paper.md 6). All
-//! times are microseconds of model time.
+//! computed. A block that waits for the links starts up in that time. While both engines work, each takes
+//! longer by the factor `contention`; launching is not work of the cores. Without contention block `i` ends
+//! at `F_i = max(F_(i-1) + q_i, c_1 + ... + c_i + r_i)`: `r_i` is its transfer alone, `q_i` that behind
+//! another one (paper.md 6 has this for `q_i = r_i`). All times are microseconds of model time.
 
 /// What a block takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -12,8 +13,17 @@ pub struct Cost {
     pub compute_us: f64,
     /// The part of it for launches; the model has all of a block's at its begin.
     pub launch_us: f64,
-    /// On the links.
+    /// On the links, when nothing is before it there.
     pub transfer_us: f64,
+    /// On the links behind another block, from its end; at most `transfer_us`.
+    pub queued_us: f64,
+}
+
+impl Cost {
+    /// What the links still have to do, when this is computed and they had `left` to do before.
+    fn queued(&self, left: f64) -> f64 {
+        (left + self.queued_us).max(self.transfer_us)
+    }
 }
 
 /// When a block is computed and transferred.
@@ -27,12 +37,13 @@ pub struct Spans {
 
 /// Follows blocks of these costs through both engines.
 pub fn follow(costs: &[Cost], contention: f64) -> Vec<Spans> {
-    let mut engines = Engines { costs, spans: Vec::with_capacity(costs.len()), now: 0.0, head: 0, left: 0.0 };
-    for &Cost { compute_us, launch_us, transfer_us } in costs {
+    let mut engines = Engines { spans: Vec::new(), transfers: Vec::new(), now: 0.0, head: 0, left: 0.0 };
+    for cost in costs {
+        let Cost { compute_us, launch_us, .. } = *cost;
         let start = engines.now;
         engines.work(launch_us, 1.0);
         engines.work(compute_us - launch_us, contention);
-        engines.queue_transfer(start, transfer_us);
+        engines.queue_transfer(start, cost);
     }
     while engines.is_transferring() {
         engines.now += engines.left;
@@ -42,17 +53,18 @@ pub fn follow(costs: &[Cost], contention: f64) -> Vec<Spans> {
 }
 
 /// Both engines at the time `now`.
-struct Engines<'a> {
-    costs: &'a [Cost],
+struct Engines {
     /// Of the blocks that are computed.
     spans: Vec<Spans>,
+    /// What each of them takes on the links from when those before it are through.
+    transfers: Vec<f64>,
     now: f64,
     /// The first of them that is not transferred, and what its transfer still has to do.
     head: usize,
     left: f64,
 }
 
-impl Engines<'_> {
+impl Engines {
     fn is_transferring(&self) -> bool {
         self.head < self.spans.len()
     }
@@ -76,10 +88,14 @@ impl Engines<'_> {
     }
 
     /// The next block is computed, from `start` until now.
-    fn queue_transfer(&mut self, start: f64, transfer_us: f64) {
+    fn queue_transfer(&mut self, start: f64, cost: &Cost) {
+        let waiting = self.transfers.get(self.head + 1..).unwrap_or_default();
+        let ahead = self.left + waiting.iter().sum::<f64>();
+        let own = cost.queued(ahead) - ahead;
+        self.transfers.push(own);
         self.spans.push(Spans { compute: [start, self.now], transfer: [self.now; 2] });
         if self.head + 1 == self.spans.len() {
-            self.left = transfer_us;
+            self.left = own;
             if self.left <= 0.0 {
                 self.head += 1;
             }
@@ -94,7 +110,7 @@ impl Engines<'_> {
             self.left = 0.0;
             let Some(next) = self.spans.get_mut(self.head) else { return };
             next.transfer = [self.now; 2];
-            self.left = self.costs[self.head].transfer_us;
+            self.left = self.transfers[self.head];
             if self.left > 0.0 {
                 return;
             }
@@ -118,10 +134,10 @@ pub fn overlap(spans: &[Spans]) -> f64 {
 /// dry.
 pub fn bound(costs: &[Cost]) -> f64 {
     let compute: f64 = costs.iter().map(|c| c.compute_us).sum();
-    let transfer: f64 = costs.iter().map(|c| c.transfer_us).sum();
     let last = costs.last().map_or(0.0, |c| c.transfer_us);
-    let first = costs.first().map_or(0.0, |c| c.compute_us);
-    (compute + last).max(first + transfer)
+    let Some((first, others)) = costs.split_first() else { return 0.0 };
+    let queued: f64 = others.iter().map(|c| c.queued_us).sum();
+    (compute + last).max(first.compute_us + first.transfer_us + queued)
 }
 
 /// A way to the end of some block: when its computing ends, what is to be transferred then, where its last
@@ -149,7 +165,8 @@ pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, cont
     for to in 1..positions {
         let mut found = Vec::new();
         for (from, here) in ways[..to].iter().enumerate() {
-            let Cost { compute_us, launch_us, transfer_us } = cost(from, to);
+            let block = cost(from, to);
+            let Cost { compute_us, launch_us, .. } = block;
             if compute_us.is_infinite() {
                 continue;
             }
@@ -157,7 +174,7 @@ pub fn choose(positions: usize, mut cost: impl FnMut(usize, usize) -> Cost, cont
                 let left = (way.left - launch_us).max(0.0);
                 let shared = left.min(compute_us - launch_us);
                 let now = way.now + compute_us + shared * (contention - 1.0);
-                found.push(Way { now, left: left - shared + transfer_us, from, before });
+                found.push(Way { now, left: block.queued(left - shared), from, before });
             }
         }
         ways[to] = undominated(found);
@@ -194,7 +211,12 @@ mod tests {
 
     fn costs(list: &[(f64, f64)]) -> Vec<Cost> {
         list.iter()
-            .map(|&(compute_us, transfer_us)| Cost { compute_us, launch_us: 0.0, transfer_us })
+            .map(|&(compute_us, transfer_us)| Cost {
+                compute_us,
+                launch_us: 0.0,
+                transfer_us,
+                queued_us: transfer_us,
+            })
             .collect()
     }
 
@@ -210,7 +232,7 @@ mod tests {
         assert_eq!(spans[1], Spans { compute: [10.0, 22.0], transfer: [22.0, 26.0] });
         // The same with launches of 3: 3 of transfer beside one, the fourth and 1 of computing take 1.5, and
         // 6 are left.
-        let launched = Cost { compute_us: 10.0, launch_us: 3.0, transfer_us: 4.0 };
+        let launched = Cost { compute_us: 10.0, launch_us: 3.0, transfer_us: 4.0, queued_us: 4.0 };
         let spans = follow(&[launched; 2], 1.5);
         assert_eq!(spans[0].transfer, [10.0, 14.5]);
         assert_eq!(spans[1], Spans { compute: [10.0, 20.5], transfer: [20.5, 24.5] });
@@ -219,6 +241,13 @@ mod tests {
         assert_eq!(spans.map_transfers(), [[2.0, 12.0], [12.0, 22.0], [22.0, 22.0]]);
         assert_eq!(end(&spans), 22.0);
         assert_eq!(overlap(&spans), 4.0);
+        // The same with 3 of 10 as start-up: the second has waited 8, the third begins at free links.
+        let block = |compute_us| Cost { compute_us, launch_us: 0.0, transfer_us: 10.0, queued_us: 7.0 };
+        let spans = follow(&[block(2.0), block(2.0), block(15.0)], 1.0);
+        assert_eq!(spans.map_transfers(), [[2.0, 12.0], [12.0, 19.0], [19.0, 29.0]]);
+        // A block that is computed 1 before the links are free has started up for 1.
+        let spans = follow(&[block(2.0), block(9.0)], 1.0);
+        assert_eq!(spans.map_transfers(), [[2.0, 12.0], [12.0, 21.0]]);
     }
 
     trait Transfers {
@@ -240,6 +269,7 @@ mod tests {
                 compute_us: own.0 + sum(|p| p.0),
                 launch_us: 0.7 * own.0,
                 transfer_us: own.1 + sum(|p| p.1),
+                queued_us: 0.4 * own.1 + sum(|p| p.1),
             }
         }
     }
@@ -271,7 +301,7 @@ mod tests {
     fn blocks_that_cannot_be_are_not_chosen() {
         let odd = |i: usize, j: usize| {
             let compute_us = if (j - i) % 2 == 1 { 1.0 } else { f64::INFINITY };
-            Cost { compute_us, launch_us: 0.0, transfer_us: (j - i) as f64 }
+            Cost { compute_us, launch_us: 0.0, transfer_us: (j - i) as f64, queued_us: (j - i) as f64 }
         };
         let cuts = choose(9, odd, 1.0);
         assert_eq!((cuts[0], cuts[cuts.len() - 1]), (0, 8));
@@ -280,6 +310,7 @@ mod tests {
             compute_us: if j - i == 2 { 1.0 } else { f64::INFINITY },
             launch_us: 0.0,
             transfer_us: 1.0,
+            queued_us: 1.0,
         };
         assert!(choose(6, two, 1.0).is_empty());
     }
@@ -292,6 +323,7 @@ mod tests {
                 compute_us: 2.0 + compute * (j - i) as f64,
                 launch_us: 0.0,
                 transfer_us: 2.0 + transfer * (j - i) as f64,
+                queued_us: 2.0 + transfer * (j - i) as f64,
             };
             choose(101, cost, 1.0).windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>()
         };

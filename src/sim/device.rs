@@ -154,7 +154,7 @@ impl Engine for Machine {
         bytes as f64 / (self.config.soc.timing.memory.hbm_gbps * 1e3)
     }
 
-    fn transfer_us(&self, collective: engine::Collective, bytes: u64, ranks: u32) -> f64 {
+    fn transfer_time(&self, collective: engine::Collective, bytes: u64, ranks: u32) -> engine::TransferTime {
         let collective = match collective {
             engine::Collective::AllReduce => Collective::AllReduce,
             engine::Collective::ReduceScatter => Collective::ReduceScatter,
@@ -163,7 +163,11 @@ impl Engine for Machine {
             engine::Collective::SendRecv => Collective::SendRecv,
             engine::Collective::Barrier => Collective::Barrier,
         };
-        self.config.soc.links.microseconds(collective, bytes, ranks)
+        let links = &self.config.soc.links;
+        engine::TransferTime {
+            alone_us: links.microseconds(collective, bytes, ranks),
+            queued_us: links.queued_microseconds(collective, bytes, ranks),
+        }
     }
 
     fn contention(&self) -> f64 {

@@ -110,11 +110,16 @@ fn task_us(ranks: &[Rank]) -> Vec<Vec<f64>> {
     ranks.iter().map(of).collect()
 }
 
-fn transfer_us(ranks: usize) -> Vec<f64> {
-    let us = |bytes: usize| {
-        soc().links.microseconds(Collective::AllReduce, bytes as u64, u32::try_from(ranks).unwrap())
+/// Of each block alone, and behind another one.
+fn transfer_us(ranks: usize) -> Vec<[f64; 2]> {
+    let (links, ranks) = (&soc().links, u32::try_from(ranks).unwrap());
+    let us = |bytes: u64| {
+        [
+            links.microseconds(Collective::AllReduce, bytes, ranks),
+            links.queued_microseconds(Collective::AllReduce, bytes, ranks),
+        ]
     };
-    BLOCK_BYTES.iter().map(|bytes| us(*bytes)).collect()
+    BLOCK_BYTES.iter().map(|bytes| us(*bytes as u64)).collect()
 }
 
 /// Each time in a schedule is rounded to a picosecond.
@@ -133,12 +138,14 @@ fn the_end_of_every_block_is_that_of_the_recurrence() {
         on_threads(&ranks, Rank::overlapped);
         let schedule = timeline.solve_with_contention(1.0).unwrap();
         let kernels = task_us(&ranks);
-        // A transfer begins when all ranks have computed its block and the one before has ended.
+        // A transfer starts up when all ranks have computed its block, and begins when the one before has
+        // ended.
         let (mut computed, mut end) = (vec![0.0; ranks.len()], 0.0f64);
         let mut ends = Vec::new();
-        for (block, us) in transfer_us(ranks.len()).into_iter().enumerate() {
+        for (block, [alone, queued]) in transfer_us(ranks.len()).into_iter().enumerate() {
             computed.iter_mut().zip(&kernels).for_each(|(sum, own)| *sum += own[block]);
-            end = computed.iter().copied().fold(end, f64::max) + us;
+            let ready = computed.iter().copied().fold(0.0, f64::max);
+            end = f64::max(ready + alone, end + queued);
             ends.push(end);
         }
         assert!(kernels[0][1] < kernels[1][1], "ranks of different speed were wanted");
@@ -174,7 +181,10 @@ fn one_stream_takes_the_sum() {
     on_threads(&ranks, Rank::serial);
     let kernels = task_us(&ranks);
     let slowest = (0..BLOCK_BYTES.len()).map(|block| f64::max(kernels[0][block], kernels[1][block]));
-    assert_close(timeline.solve().unwrap().makespan_us, slowest.chain(transfer_us(2)).sum());
+    assert_close(
+        timeline.solve().unwrap().makespan_us,
+        slowest.chain(transfer_us(2).into_iter().map(|[alone, _]| alone)).sum(),
+    );
 }
 
 /// The same program, disturbed: ranks start at different times, and another thread uses a stream of its own.

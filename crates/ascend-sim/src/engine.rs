@@ -101,16 +101,25 @@ pub trait Engine: fmt::Debug + Send + Sync {
         0.0
     }
 
-    /// Time of a collective of `ranks` devices, of `bytes` in the larger buffer of a rank, with nothing else
-    /// going on.
-    fn transfer_us(&self, _collective: Collective, _bytes: u64, _ranks: u32) -> f64 {
-        0.0
+    /// Time of a collective of `ranks` devices, of `bytes` in the larger buffer of a rank.
+    fn transfer_time(&self, _collective: Collective, _bytes: u64, _ranks: u32) -> TransferTime {
+        TransferTime::default()
     }
 
     /// Factor on the time of a kernel and of a transfer while both run on the device, at least 1.
     fn contention(&self) -> f64 {
         1.0
     }
+}
+
+/// Microseconds of a collective or a transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TransferTime {
+    /// From its last rank's arrival at links that nobody else uses.
+    pub alone_us: f64,
+    /// From the end of the one before it on the same links, when its ranks have waited for long; at most
+    /// `alone_us`.
+    pub queued_us: f64,
 }
 
 /// Why nothing was allocated.

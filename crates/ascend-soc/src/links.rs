@@ -3,7 +3,7 @@
 //! Every device has a link to every other one (HCCS full mesh, acl-runtime.md 4.4). A collective is one or
 //! two phases, in each of which every rank moves the same bytes over each of its links at once; AllReduce is
 //! a ReduceScatter and an AllGather. HCCL chooses an algorithm by size, so a phase takes the least of several
-//! straight lines.
+//! straight lines. A collective that has to wait for the one before it starts up in that time.
 
 use serde::Deserialize;
 
@@ -25,6 +25,9 @@ pub struct Links {
     pub devices: u32,
     /// What HCCL chooses from.
     pub regimes: Vec<LinkRegime>,
+    /// The part of its start-up that a collective still has when it has waited for the links: of two phases
+    /// the first has started by then.
+    pub queued_startup: f64,
     /// Factor on the time of a transfer and of a kernel while both run on a device: SDMA takes no cores, but
     /// bandwidth of HBM and L2.
     pub contention: f64,
@@ -52,23 +55,33 @@ impl Links {
     /// nothing else going on; 0 for one rank. More ranks than [`Self::devices`] are taken as if they were
     /// linked too.
     pub fn microseconds(&self, collective: Collective, bytes: u64, ranks: u32) -> f64 {
+        self.taken(collective, bytes, ranks, 1.0)
+    }
+
+    /// The same from the end of a collective before it, for one whose ranks have been waiting long enough.
+    ///
+    /// ASSUMPTION(link-queue): a collective starts up beside the one before it. So it ends no earlier than
+    /// [`Self::microseconds`] after its ranks are there, and no earlier than this after the one before it.
+    pub fn queued_microseconds(&self, collective: Collective, bytes: u64, ranks: u32) -> f64 {
+        self.taken(collective, bytes, ranks, self.queued_startup)
+    }
+
+    /// `startup`: part of the start-ups that is counted.
+    fn taken(&self, collective: Collective, bytes: u64, ranks: u32, startup: f64) -> f64 {
         if ranks < 2 {
             return 0.0;
         }
         let (bytes, part) = (bytes as f64, bytes as f64 / f64::from(ranks));
+        let line = |r: &LinkRegime, bytes: f64| startup * r.startup_us + bytes / (r.gbps * 1000.0);
+        let phase = |bytes: f64| self.regimes.iter().map(|r| line(r, bytes)).fold(f64::INFINITY, f64::min);
         match collective {
-            Collective::AllReduce => self.phases(2, part),
-            Collective::ReduceScatter | Collective::AllGather => self.phases(1, part),
+            Collective::AllReduce => 2.0 * phase(part),
+            Collective::ReduceScatter | Collective::AllGather => phase(part),
             // In one phase, or as a scatter and an AllGather.
-            Collective::Broadcast => self.phases(1, bytes).min(self.phases(2, part)),
-            Collective::SendRecv => self.phases(1, bytes),
-            Collective::Barrier => self.phases(1, 0.0),
+            Collective::Broadcast => phase(bytes).min(2.0 * phase(part)),
+            Collective::SendRecv => phase(bytes),
+            Collective::Barrier => phase(0.0),
         }
-    }
-
-    fn phases(&self, phases: u32, link_bytes: f64) -> f64 {
-        let line = |r: &LinkRegime| r.startup_us + link_bytes / (r.gbps * 1000.0);
-        f64::from(phases) * self.regimes.iter().map(line).fold(f64::INFINITY, f64::min)
     }
 }
 
@@ -113,6 +126,25 @@ mod tests {
                 last = whole;
             }
             assert_eq!(links.microseconds(Collective::AllReduce, 1 << 20, 1), 0.0);
+        }
+    }
+
+    #[test]
+    fn a_queued_collective_saves_at_most_one_of_two_start_ups() {
+        let links = &Soc::by_name("Ascend910B2").unwrap().links;
+        let longest = links.regimes.iter().map(|r| r.startup_us).fold(0.0, f64::max);
+        let mut last = 0.0;
+        for bytes in (0..60u64).map(|i| i * i * 20_000) {
+            let of = |collective| {
+                let alone = links.microseconds(collective, bytes, 8);
+                (alone, links.queued_microseconds(collective, bytes, 8))
+            };
+            let (alone, queued) = of(Collective::AllReduce);
+            assert!(queued < alone && queued >= alone - longest - 1e-9, "{bytes}: {queued}, alone {alone}");
+            assert!(queued >= last);
+            last = queued;
+            let (alone, queued) = of(Collective::Barrier);
+            assert!(queued > 0.0 && queued < alone);
         }
     }
 }

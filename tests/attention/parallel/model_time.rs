@@ -48,7 +48,7 @@ fn simulate(plan: &Plan) -> [Schedule; 2] {
     [timeline.solve().unwrap(), timeline.solve_with_contention(1.0).unwrap()]
 }
 
-/// What the blocks of rank 0 took, from a schedule without contention.
+/// What the blocks of rank 0 took on its cores, from a schedule without contention, with their transfers.
 fn costs(plan: &Plan, schedule: &Schedule) -> Vec<Cost> {
     let of = |kinds: &[SpanKind]| -> Vec<f64> {
         let spans = schedule.spans.iter().filter(|span| span.device == 0 && kinds.contains(&span.kind));
@@ -56,15 +56,18 @@ fn costs(plan: &Plan, schedule: &Schedule) -> Vec<Cost> {
     };
     let [launches, kernels] = [SpanKind::Launch, SpanKind::Kernel].map(|kind| of(&[kind]));
     let transfers = of(&[SpanKind::Transfer]);
+    assert_eq!(transfers.len(), plan.blocks().len());
     let count = plan.blocks().iter().map(|block| block.num_launches()).sum::<usize>();
     assert_eq!([launches.len(), kernels.len()], [count; 2]);
     let (mut launches, mut kernels) = (launches.into_iter(), kernels.into_iter());
     let blocks = plan.blocks().iter().zip(transfers);
     blocks
         .map(|(block, transfer_us)| {
+            let Cost { transfer_us: alone_us, queued_us, .. } = block.cost;
+            assert!((queued_us - 1e-5..=alone_us + 1e-5).contains(&transfer_us), "{transfer_us}: {block:?}");
             let launch_us: f64 = launches.by_ref().take(block.num_launches()).sum();
             let kernels_us: f64 = kernels.by_ref().take(block.num_launches()).sum();
-            Cost { compute_us: launch_us + kernels_us, launch_us, transfer_us }
+            Cost { compute_us: launch_us + kernels_us, launch_us, ..block.cost }
         })
         .collect()
 }

@@ -137,6 +137,18 @@ fn without_transfers_every_block_computes_the_same() {
     }
 }
 
+/// The vendor's fused product and AllReduce (paper.md 6): 4096 x 8192, 803 us of computing, with the published
+/// blocks and the published time of an AllReduce.
+#[test]
+fn the_published_fused_product_takes_its_published_time() {
+    let linear = Linear::Caller { launch_us: 0.0, row_us: 803.0 / 4096.0 };
+    let problem = Problem::new(DType::F16, [1, 4096, 64, 128], 8192, 8);
+    let problem = problem.without_attention().with_linear(linear);
+    let plan = plan_with(&problem, soc(), &[512, 896, 896, 896, 896]).unwrap();
+    let (predicted, published) = (plan.predicted_us(), 1262.0);
+    assert!((predicted / published - 1.0).abs() < 0.05, "{published} us published\n{plan}");
+}
+
 #[test]
 fn one_rank_has_one_block() {
     let plan = plan(&Problem::new(DType::F16, [1, 4096, 4, 128], 512, 1), soc()).unwrap();

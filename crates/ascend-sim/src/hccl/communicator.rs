@@ -122,7 +122,7 @@ impl Communicator {
             rank,
             parties: if operation.kind.peer().is_some() { 2 } else { ranks },
             bytes,
-            us: self.device.engine().transfer_us(operation.kind.collective(), bytes, ranks),
+            time: self.device.engine().transfer_time(operation.kind.collective(), bytes, ranks),
         })
     }
 }

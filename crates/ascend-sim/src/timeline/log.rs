@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::TransferTime;
+
 /// A record of an event; numbers of events are not used twice in a process, records of an event count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RecordId {
@@ -23,8 +25,7 @@ pub(crate) struct Transfer {
     pub(crate) parties: u32,
     /// In the larger buffer of a rank.
     pub(crate) bytes: u64,
-    /// On links that nobody else uses.
-    pub(crate) us: f64,
+    pub(crate) time: TransferTime,
 }
 
 /// A piece of work that a stream has done. Work that is not listed takes no model time.

@@ -98,7 +98,7 @@ impl<'a> Solver<'a> {
         loop {
             let mut moved = self.complete();
             for track in 0..self.tracks.len() {
-                while self.go_on(track) {
+                while self.go_on(track) || self.announce(track) {
                     moved = true;
                 }
             }
@@ -122,7 +122,9 @@ impl<'a> Solver<'a> {
                 continue;
             };
             for track in self.meetings[meeting].tracks.clone() {
-                self.devices[self.tracks[track].device()].meeting = None;
+                let device = &mut self.devices[self.tracks[track].device()];
+                device.meeting = None;
+                device.queue.retain(|m| *m != meeting);
                 self.finish(track);
             }
             moved = true;
@@ -141,7 +143,7 @@ impl<'a> Solver<'a> {
             (State::AwaitsEvent, Some(Step::Wait(id))) => return self.pass(track, *id),
             (State::AwaitsRanks, Some(Step::Transfer(transfer))) => {
                 let meeting = &self.meetings[self.meeting_index[&transfer.meeting]];
-                if meeting.arrived < meeting.tracks.len() {
+                if meeting.present < meeting.tracks.len() {
                     return false;
                 }
                 self.enter(track, State::AwaitsLinks);
@@ -166,12 +168,54 @@ impl<'a> Solver<'a> {
             }
             Step::Wait(_) => self.enter(track, State::AwaitsEvent),
             Step::Transfer(transfer) => {
-                let meeting = &mut self.meetings[self.meeting_index[&transfer.meeting]];
-                meeting.arrived += 1;
-                meeting.ready = self.now;
+                let meeting = self.meeting_index[&transfer.meeting];
+                self.meetings[meeting].present += 1;
+                self.meetings[meeting].ready = self.now;
+                if self.tracks[track].announced <= self.tracks[track].at {
+                    self.tracks[track].announced = self.tracks[track].at + 1;
+                    self.arrive(meeting);
+                }
                 self.enter(track, State::AwaitsRanks);
             }
         }
+    }
+
+    /// A rank is there, or has only the transfer before this one to wait for; with the last one it is known
+    /// what the meeting still takes behind those before it.
+    ///
+    /// ASSUMPTION(link-queue): it ends no earlier than `alone` from now, and no earlier than `queued` after
+    /// those before it.
+    fn arrive(&mut self, meeting: usize) {
+        self.meetings[meeting].arrived += 1;
+        let own = &self.meetings[meeting];
+        if own.arrived < own.tracks.len() {
+            return;
+        }
+        let mut devices: Vec<usize> = own.tracks.iter().map(|t| self.tracks[*t].device()).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        let before = |d: &usize| self.devices[*d].queue.iter().map(|m| self.meetings[*m].left).sum();
+        let ahead: Left = devices.iter().map(before).max().unwrap_or(0);
+        self.meetings[meeting].left = (ahead + own.queued).max(own.alone) - ahead;
+        devices.into_iter().for_each(|d| self.devices[d].queue.push(meeting));
+    }
+
+    /// A track in a transfer arrives at the next one, too, when only events that are reached lie between.
+    fn announce(&mut self, track: usize) -> bool {
+        let t = &self.tracks[track];
+        if !matches!(t.state, State::AwaitsLinks | State::Transferring) {
+            return false;
+        }
+        let lies_behind = |step: &&Step| match step {
+            Step::Wait(id) => !matches!(self.records.get(id), Some(None)),
+            _ => false,
+        };
+        let steps = t.lane.steps.get(t.announced..).unwrap_or_default();
+        let waits = steps.iter().take_while(lies_behind).count();
+        let Some(Step::Transfer(next)) = steps.get(waits) else { return false };
+        self.tracks[track].announced += waits + 1;
+        self.arrive(self.meeting_index[&next.meeting]);
+        true
     }
 
     fn point(&self, track: usize) -> Point {

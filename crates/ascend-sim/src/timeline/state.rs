@@ -64,11 +64,13 @@ pub(super) struct Track<'a> {
     pub(super) state: State,
     /// When the state began.
     pub(super) since: Ps,
+    /// Steps whose meetings it has arrived at end before this one.
+    pub(super) announced: usize,
 }
 
 impl<'a> Track<'a> {
     pub(super) fn new(lane: &'a Lane<'a>) -> Self {
-        Self { lane, at: 0, state: State::Free, since: 0 }
+        Self { lane, at: 0, state: State::Free, since: 0, announced: 0 }
     }
 
     pub(super) fn step(&self) -> Option<&'a Step> {
@@ -102,6 +104,8 @@ pub(super) struct Device {
     pub(super) kernel: Option<(usize, Left)>,
     /// The meeting that has the links.
     pub(super) meeting: Option<usize>,
+    /// It, and those whose ranks have all arrived.
+    pub(super) queue: Vec<usize>,
     pub(super) computing: Ps,
     pub(super) transferring: Ps,
     pub(super) overlap: Ps,
@@ -112,9 +116,16 @@ pub(super) struct Device {
 pub(super) struct Meeting {
     /// Tracks of its ranks.
     pub(super) tracks: Vec<usize>,
+    /// Ranks that are there, or have only the transfer before to wait for.
     pub(super) arrived: usize,
-    /// When the last rank arrived.
+    /// Ranks that are there.
+    pub(super) present: usize,
+    /// When the last one came.
     pub(super) ready: Ps,
+    /// On links that nobody else uses, and behind another meeting.
+    pub(super) alone: Left,
+    pub(super) queued: Left,
+    /// From when the last rank has arrived.
     pub(super) left: Left,
 }
 
@@ -139,7 +150,10 @@ pub(super) fn meetings(
             }
             meetings[at].tracks.push(track);
             // Where the ranks' links differ, the slowest decides.
-            meetings[at].left = meetings[at].left.max(Left::from(ps(transfer.us)) * full);
+            let [alone, queued] =
+                [transfer.time.alone_us, transfer.time.queued_us].map(|us| Left::from(ps(us)) * full);
+            let meeting = &mut meetings[at];
+            (meeting.alone, meeting.queued) = (meeting.alone.max(alone), meeting.queued.max(queued));
             parts[at].push(transfer);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::TransferTime;
 
 fn timeline(devices: i32) -> Timeline {
     let timeline = Timeline::new();
@@ -17,8 +18,12 @@ fn kernel(launch_us: f64, core_us: f64) -> Step {
 }
 
 fn transfer(meeting: u64, rank: u32, parties: u32, us: f64) -> Step {
-    let communicator = "c".to_owned();
-    Step::Transfer(Transfer { meeting, name: "AllReduce", communicator, rank, parties, bytes: 64, us })
+    queued_transfer(meeting, rank, parties, us, us)
+}
+
+fn queued_transfer(meeting: u64, rank: u32, parties: u32, alone_us: f64, queued_us: f64) -> Step {
+    let (communicator, time) = ("c".to_owned(), TransferTime { alone_us, queued_us });
+    Step::Transfer(Transfer { meeting, name: "AllReduce", communicator, rank, parties, bytes: 64, time })
 }
 
 fn event(event: u64) -> RecordId {
@@ -104,6 +109,43 @@ fn a_collective_goes_at_the_speed_of_its_slowest_rank() {
     let got = t.solve_with_contention(2.0).unwrap();
     assert_eq!(spans(&got, 1, 1), ["Launch k 0..3", "Kernel k 3..23"]);
     assert_eq!(spans(&got, 0, 0), ["Transfer AllReduce 0..56"]);
+}
+
+#[test]
+fn a_collective_starts_up_beside_the_one_before_it() {
+    // Three of one communicator each, 10 alone and 6 behind another; ready at 0, at 2 and at 9.
+    let t = timeline(1);
+    for (stream, ready) in [(0, 0.0), (1, 2.0), (2, 9.0)] {
+        t.add_step(0, stream, Step::Copy { name: "copy", bytes: 1, us: ready });
+        t.add_step(0, stream, queued_transfer(stream, 0, 1, 10.0, 6.0));
+    }
+    let got = t.solve().unwrap();
+    assert_eq!(spans(&got, 0, 0)[1..], ["Transfer AllReduce 0..10"]);
+    // It has waited 8 for the links, longer than its start-up.
+    assert_eq!(spans(&got, 0, 1)[1..], ["Wait links 2..10", "Transfer AllReduce 10..16"]);
+    assert_eq!(spans(&got, 0, 2)[1..], ["Wait links 9..16", "Transfer AllReduce 16..22"]);
+
+    // On one stream, behind an event that is reached, as on others.
+    let t = timeline(1);
+    t.add_step(0, 0, kernel(0.0, 1.0));
+    t.add_step(0, 0, Step::Record(event(1)));
+    t.add_step(0, 0, kernel(0.0, 14.0));
+    t.add_step(0, 0, Step::Record(event(2)));
+    for meeting in 0..3 {
+        t.add_step(0, 1, queued_transfer(meeting, 0, 1, 10.0, 6.0));
+        t.add_step(0, 1, Step::Wait(event(1 + meeting)));
+    }
+    let got = t.solve_with_contention(1.0).unwrap();
+    let transfers = ["Transfer AllReduce 0..10", "Transfer AllReduce 10..16", "Transfer AllReduce 16..25"];
+    assert_eq!(spans(&got, 0, 1), transfers);
+
+    // One that arrives shortly before the links are free ends as if they had been free.
+    let t = timeline(1);
+    for (stream, ready) in [(0, 0.0), (1, 9.0)] {
+        t.add_step(0, stream, Step::Copy { name: "copy", bytes: 1, us: ready });
+        t.add_step(0, stream, queued_transfer(stream, 0, 1, 10.0, 6.0));
+    }
+    assert_eq!(spans(&t.solve().unwrap(), 0, 1)[1..], ["Wait links 9..10", "Transfer AllReduce 10..19"]);
 }
 
 #[test]
@@ -309,7 +351,7 @@ fn check(program: &Program, devices: usize, contention: f64) {
     let steps = program.steps.values().flatten();
     let mut lengths = steps.filter_map(|step| match step {
         Step::Kernel { core_us, .. } => Some((SpanKind::Kernel, *core_us)),
-        Step::Transfer(transfer) => Some((SpanKind::Transfer, transfer.us)),
+        Step::Transfer(transfer) => Some((SpanKind::Transfer, transfer.time.alone_us)),
         _ => None,
     });
     for span in schedule.spans.iter().filter(|s| matches!(s.kind, SpanKind::Kernel | SpanKind::Transfer)) {

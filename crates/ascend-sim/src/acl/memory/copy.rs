@@ -182,7 +182,9 @@ fn copy_step(copy: &Copy, engine: &dyn Engine) -> Step {
         (End::Device { device: to, .. }, End::Device { device: from, .. }) if to.id() == from.id() => {
             engine.memory_us(2 * bytes)
         }
-        (End::Device { .. }, End::Device { .. }) => engine.transfer_us(Collective::SendRecv, bytes, 2),
+        (End::Device { .. }, End::Device { .. }) => {
+            engine.transfer_time(Collective::SendRecv, bytes, 2).alone_us
+        }
         _ => 0.0,
     };
     Step::Copy { name: "copy", bytes, us }
