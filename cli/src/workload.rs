@@ -129,24 +129,24 @@ impl Workload {
         }
         ensure!(
             p.spec.mask == Mask::None,
-            "{}: mask {} given; it has none, wanted --mask none",
+            "{}: mask = {} given, none wanted: this operator has no mask",
             self.op,
             p.spec.mask
         );
         let scores = p.spec.score_dtype;
         ensure!(
             scores == DType::F32,
-            "{}: score_dtype = {scores} given; it has no scores, wanted none",
+            "{}: score_dtype = {scores} given, none wanted: this operator has no scores",
             self.op
         );
         ensure!(
             p.layout == Layout::Bsnd,
-            "{}: layout {} given; it has no choice, wanted --layout bsnd",
+            "{}: layout = {} given, bsnd wanted: this operator has no other layout",
             self.op,
             p.layout
         );
         if let Some(scale) = p.spec.softmax_scale {
-            bail!("{}: softmax_scale = {scale} given; it has no scores, wanted none", self.op);
+            bail!("{}: softmax_scale = {scale} given, none wanted: this operator has no scores", self.op);
         }
         for (name, given, wanted) in [
             ("seqlen_k", p.seqlen_k, p.seqlen_q),
@@ -156,16 +156,19 @@ impl Workload {
             let is_used = self.op == Op::ReadMask && name == "seqlen_k";
             ensure!(
                 given == wanted || is_used,
-                "{}: {name} = {given} given; it has no k and v, wanted none",
+                "{}: {name} = {given} given, none wanted: this operator has neither k nor v",
                 self.op
             );
         }
         if self.op == Op::ReadMask {
             let (dtype, head_dim) = (p.spec.dtype, p.spec.head_dim);
-            ensure!(dtype == DType::F16, "read-mask: dtype = {dtype} given; a mask has bytes, wanted none");
+            ensure!(
+                dtype == DType::F16,
+                "read-mask: dtype = {dtype} given, none wanted: elements of a mask are bytes"
+            );
             ensure!(
                 head_dim == HEAD_DIM,
-                "read-mask: head_dim = {head_dim} given; a mask has no elements of heads, wanted none"
+                "read-mask: head_dim = {head_dim} given, none wanted: a mask has no head_dim"
             );
         }
         Ok(())
@@ -216,8 +219,9 @@ impl Workload {
         let cores = u64::from(self.soc.cube_cores);
         let is_whole =
             |blocks: &u64| (heads * blocks).is_multiple_of(cores) && heads * blocks >= SAMPLE_ROUNDS * cores;
-        let blocks =
-            (1..=SAMPLE_ROUNDS * cores).find(is_whole).context("no number of rows makes whole rounds")?;
+        let blocks = (1..=SAMPLE_ROUNDS * cores)
+            .find(is_whole)
+            .context("sample: no number of rows gives all cores the same number of blocks")?;
         match u32::try_from(blocks * u64::from(tiling.block_m)) {
             Ok(rows) if rows < self.problem.seqlen_q => {
                 Ok(Self { tiling: Some(Tiling::FlashFwd(tiling)), sample_rows: Some(rows), ..*self })
@@ -274,7 +278,7 @@ impl Workload {
 
     fn product(&self, (a_name, a): (&str, u32), (b_name, b): (&str, u32)) -> Result<u32> {
         a.checked_mul(b).with_context(|| {
-            format!("{}: {a_name} * {b_name} = {a} * {b} is more than {}", self.op, u32::MAX)
+            format!("{}: {a_name} * {b_name} = {a} * {b} given, at most {} wanted", self.op, u32::MAX)
         })
     }
 

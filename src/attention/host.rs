@@ -78,9 +78,9 @@ pub fn attention_on<T: Element>(
 fn prepare<T: Element>(problem: &Problem, soc: &Soc, [q, k, v]: [&[T]; 3]) -> Result<Plan> {
     if problem.spec.dtype != T::DTYPE {
         return Err(Error::invalid(format!(
-            "attention: dtype = {} given, slices of {} given, one type wanted",
+            "attention: dtype = {} given with slices q, k and v of {slices}, dtype = {slices} wanted",
             problem.spec.dtype,
-            T::DTYPE
+            slices = T::DTYPE
         )));
     }
     let plan = plan(&problem.with_lse(), soc)?;

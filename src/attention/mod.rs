@@ -45,8 +45,8 @@ pub fn kernel_name(dtype: DType, score_dtype: DType) -> Result<&'static str> {
         _ => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "attention: dtype = {dtype} with score_dtype = {score_dtype} has no kernel; supported: f16 and bf16 \
-                 with f32, f16 with f16"
+                "attention: dtype = {dtype} with score_dtype = {score_dtype} has no kernel; supported: \
+                 score_dtype = f32 with dtype = f16 or bf16, score_dtype = f16 with dtype = f16"
             ),
         )),
     }

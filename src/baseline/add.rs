@@ -43,24 +43,30 @@ impl AddTiling {
     /// `InvalidArgument` for numbers that make no tiling, `Unsupported` for one that does not fit UB.
     pub fn tiling_data(&self, dtype: DType, n: u64, soc: &Soc) -> Result<AddTilingData> {
         let bytes = u64::from(self.tile) * dtype.size_bytes() as u64;
-        if bytes == 0 || !bytes.is_multiple_of(32) || !self.y_gap_bytes.is_multiple_of(32) {
-            return Err(Error::invalid(format!(
-                "add: tile = {} of {dtype}, y_gap_bytes = {}; whole blocks of 32 bytes wanted",
-                self.tile, self.y_gap_bytes
-            )));
+        let wrong = |name: &str, value: u32, wanted: &str| {
+            Err(Error::invalid(format!("add: {name} = {value} given, {wanted} wanted")))
+        };
+        let block = 32 / dtype.size_bytes() as u64;
+        if bytes == 0 || !bytes.is_multiple_of(32) {
+            return wrong("tile", self.tile, &format!("a multiple of {block} above 0"));
         }
-        if !(1..=2).contains(&self.buffers) || !(1..=soc.vector_cores).contains(&self.num_cores) {
-            return Err(Error::invalid(format!(
-                "add: buffers = {}, num_cores = {}; 1 or 2 and 1 to {} wanted",
-                self.buffers, self.num_cores, soc.vector_cores
-            )));
+        if !self.y_gap_bytes.is_multiple_of(32) {
+            return wrong("y_gap_bytes", self.y_gap_bytes, "a multiple of 32");
+        }
+        if !(1..=2).contains(&self.buffers) {
+            return wrong("buffers", self.buffers, "1 or 2");
+        }
+        if !(1..=soc.vector_cores).contains(&self.num_cores) {
+            return wrong("num_cores", self.num_cores, &format!("1 to {}", soc.vector_cores));
         }
         let usable = u64::from(usable_ub(soc));
         let needed = u64::from(self.buffers) * (3 * bytes + u64::from(self.y_gap_bytes));
         if needed > usable {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("add: the buffers take {needed} bytes of UB, {usable} usable"),
+                format!(
+                    "add: tile, buffers and y_gap_bytes take {needed} bytes of UB, at most {usable} wanted"
+                ),
             ));
         }
         // Bounded by UB, see above.
@@ -68,12 +74,14 @@ impl AddTiling {
         let second = if self.buffers == 2 { 3 * bytes + self.y_gap_bytes } else { 0 };
         let y = bytes + self.y_gap_bytes;
         // Parts of whole tiles' blocks, so that no two cores share a block of 32 bytes.
-        let block = 32 / dtype.size_bytes() as u64;
         let core_elements = n.div_ceil(u64::from(self.num_cores)).checked_next_multiple_of(block);
         let Some(core_elements) = core_elements.filter(|_| n <= soc.hbm_bytes) else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("add: n = {n} is more than fits the {} bytes of {}", soc.hbm_bytes, soc.name),
+                format!(
+                    "add: n = {n} given, at most as many elements wanted as the {} bytes of {} have",
+                    soc.hbm_bytes, soc.name
+                ),
             ));
         };
         Ok(AddTilingData {
@@ -157,7 +165,7 @@ mod tests {
         assert!(tiling.tiling_data(DType::F16, 1 << 30, soc).is_ok());
         for n in [soc.hbm_bytes + 1, u64::MAX] {
             let error = tiling.tiling_data(DType::F16, n, soc).unwrap_err().to_string();
-            assert_eq!(error, format!("add: n = {n} is more than fits the 68719476736 bytes of Ascend910B2"));
+            assert_eq!(error, format!("add: n = {n} given, at most as many elements wanted as the 68719476736 bytes of Ascend910B2 have"));
         }
     }
 }

@@ -64,14 +64,7 @@ impl ReadFrom {
     /// one copy instruction cannot describe.
     pub fn tiling_data(&self, to: ReadTo, soc: &Soc) -> Result<ReadTilingData> {
         let [rows, cols] = self.shape;
-        let numbers = [rows, cols, self.tile[0], self.tile[1], self.slice_cols, self.passes, self.num_cores];
-        if numbers.contains(&0) || self.pitch < u64::from(cols) {
-            return Err(Error::invalid(format!(
-                "read: shape = {:?}, tile = {:?}, slice_cols = {}, passes = {}, num_cores = {}, pitch = {}; at least 1, and a \
-                 pitch of at least a row, wanted",
-                self.shape, self.tile, self.slice_cols, self.passes, self.num_cores, self.pitch
-            )));
-        }
+        self.require_sizes()?;
         for (name, value) in [("rows", rows), ("columns", cols), ("slice_cols", self.slice_cols)] {
             if value > MAX_EXTENT {
                 let text = format!("read: {name} = {value} is more than {MAX_EXTENT}");
@@ -84,7 +77,7 @@ impl ReadFrom {
         };
         if self.num_cores > cores {
             return Err(Error::invalid(format!(
-                "read: num_cores = {}, {} has {cores}",
+                "read: num_cores = {} given, at most {cores} wanted, as {} has",
                 self.num_cores, soc.name
             )));
         }
@@ -99,7 +92,10 @@ impl ReadFrom {
         if buffer_bytes > u128::from(usable) || tile_rows > 4095 {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("read: a tile of {buffer_bytes} bytes and {tile_rows} rows; {usable} bytes and 4095 rows at most"),
+                format!(
+                    "read: tile = {:?} given, of {tile_rows} rows and {buffer_bytes} bytes; at most 4095 rows and {usable} bytes wanted",
+                    self.tile
+                ),
             ));
         }
         let largest = self.narrowest_tile() + MAX_GM_GAP_BYTES / 2;
@@ -115,9 +111,10 @@ impl ReadFrom {
         }
         if self.span() > u128::from(u64::MAX) {
             return Err(Error::invalid(format!(
-                "read: {rows} rows with pitch = {} take {} bytes, which no device memory holds",
+                "read: rows = {rows} with pitch = {} given, which take {} bytes; at most {} wanted",
                 self.pitch,
-                self.span()
+                self.span(),
+                u64::MAX
             )));
         }
         let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(usable);
@@ -140,6 +137,30 @@ impl ReadFrom {
             buffer_bytes,
             reserved: 0,
         })
+    }
+
+    fn require_sizes(&self) -> Result<()> {
+        let [rows, cols] = self.shape;
+        for (name, value) in [
+            ("rows", rows),
+            ("columns", cols),
+            ("tile rows", self.tile[0]),
+            ("tile columns", self.tile[1]),
+            ("slice_cols", self.slice_cols),
+            ("passes", self.passes),
+            ("num_cores", self.num_cores),
+        ] {
+            if value == 0 {
+                return Err(Error::invalid(format!("read: {name} = 0 given, at least 1 wanted")));
+            }
+        }
+        if self.pitch < u64::from(cols) {
+            return Err(Error::invalid(format!(
+                "read: pitch = {} given, at least the {cols} columns of a row wanted",
+                self.pitch
+            )));
+        }
+        Ok(())
     }
 
     /// Columns of the copies with the fewest: those at the end of a slice, of the last one or another.
@@ -227,7 +248,8 @@ mod tests {
         let large = ReadFrom { tile: [u32::MAX; 2], ..good };
         assert_eq!(
             refusal(&large, ReadTo::Ub),
-            "read: a tile of 36893488138829168640 bytes and 4294967295 rows; 188160 bytes and 4095 rows at most"
+            "read: tile = [4294967295, 4294967295] given, of 4294967295 rows and 36893488138829168640 bytes; at most 4095 rows \
+             and 188160 bytes wanted"
         );
         // Copies of 64 columns, and of the 36 that are left of 100.
         let far = ReadFrom { pitch: u64::MAX, ..ReadFrom::new([100, 100], [16, 64], 1) };

@@ -30,8 +30,10 @@ pub fn softmax_kernel_name(dtype: DType, scores: DType) -> Result<&'static str> 
         (DType::Bf16, DType::F32) => Ok("fa_softmax_bf16_f32"),
         _ => Err(Error::new(
             ErrorKind::Unsupported,
-            format!("softmax: dtype = {dtype} with scores = {scores} has no kernel; supported: f16 or bf16, with the same \
-                     type or f32 scores"),
+            format!(
+                "softmax: dtype = {dtype} with scores = {scores} has no kernel; supported: scores = f32 or \
+                     the same type as dtype, with dtype = f16 or bf16"
+            ),
         )),
     }
 }

@@ -113,10 +113,10 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     let mut reasons = problem.refusals(soc);
     let mut unsupported = |text: String| reasons.push(Reason::unsupported(text));
     if problem.want_lse {
-        unsupported("lse is wanted; unfused attention does not make it".to_owned());
+        unsupported("want_lse = true given, false wanted: unfused attention writes no lse".to_owned());
     }
     if matches!(problem.spec.mask, Mask::Window { .. }) {
-        unsupported("a window mask is given; supported: none, causal".to_owned());
+        unsupported("mask = window given; supported: none, causal".to_owned());
     }
     if problem.seqlen_k > MAX_SEQLEN_K {
         unsupported(format!("seqlen_k = {}; supported: 0 to {MAX_SEQLEN_K}", problem.seqlen_k));

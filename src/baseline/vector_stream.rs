@@ -105,18 +105,25 @@ impl VectorStreamTiling {
     }
 
     fn tiling_data(&self, soc: &Soc) -> Result<VectorStreamTilingData> {
-        let operands = [self.dst, self.src0, self.src1];
         let usable = u64::from(usable_ub(soc));
-        let end = operands.iter().map(|o| o.end(self.repeat)).max().unwrap_or(0);
-        let end = end.max(u64::from(self.dst.offset_bytes) + self.out_bytes());
-        let is_aligned = operands.iter().all(|o| o.offset_bytes.is_multiple_of(32));
-        if self.repeat == 0 || end > usable || !is_aligned {
-            return Err(Error::invalid(format!(
-                "vector stream: repeat = {}, offset_bytes of dst, src0 and src1 = {:?}, all up to byte {end}; at least 1, \
-                 multiples of 32 and at most {usable} wanted",
-                self.repeat,
-                operands.map(|o| o.offset_bytes)
-            )));
+        if self.repeat == 0 {
+            return Err(Error::invalid("vector stream: repeat = 0 given, at least 1 wanted"));
+        }
+        let out_end = u64::from(self.dst.offset_bytes) + self.out_bytes();
+        for (name, operand, least_end) in
+            [("dst", self.dst, out_end), ("src0", self.src0, 0), ("src1", self.src1, 0)]
+        {
+            let (start, end) = (operand.offset_bytes, operand.end(self.repeat).max(least_end));
+            if !start.is_multiple_of(32) {
+                return Err(Error::invalid(format!(
+                    "vector stream: offset_bytes of {name} = {start} given, a multiple of 32 wanted"
+                )));
+            }
+            if end > usable {
+                return Err(Error::invalid(format!(
+                    "vector stream: {name} ends at byte {end} of UB, at most {usable} wanted"
+                )));
+            }
         }
         Ok(VectorStreamTilingData {
             op: self.op as u32,
@@ -127,8 +134,8 @@ impl VectorStreamTiling {
             dst_offset_bytes: self.dst.offset_bytes,
             src0_offset_bytes: self.src0.offset_bytes,
             src1_offset_bytes: self.src1.offset_bytes,
-            block_stride: operands.map(|o| u32::from(o.block_stride)),
-            repeat_stride: operands.map(|o| u32::from(o.repeat_stride)),
+            block_stride: [self.dst, self.src0, self.src1].map(|o| u32::from(o.block_stride)),
+            repeat_stride: [self.dst, self.src0, self.src1].map(|o| u32::from(o.repeat_stride)),
         })
     }
 }

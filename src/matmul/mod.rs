@@ -62,8 +62,8 @@ pub fn kernel_name(dtype: DType, dtype_out: DType) -> Result<&'static str> {
         _ => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "matmul: dtype = {dtype} with dtype_out = {dtype_out} has no kernel; supported: f16 or bf16, with the same \
-                 type or f32 out"
+                "matmul: dtype = {dtype} with dtype_out = {dtype_out} has no kernel; supported: dtype_out = f32 \
+                 or the same type as dtype, with dtype = f16 or bf16"
             ),
         )),
     }

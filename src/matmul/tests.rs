@@ -20,8 +20,8 @@ fn every_reason_comes_at_once() {
     refuses(
         problem,
         Unsupported,
-        "dtype = f16 with dtype_out = bf16 has no kernel; supported: f16 or bf16, with the same type or f32 out; m = \
-         2147483648 is more than 2147483647; n = 2147483648 is more than 2147483647",
+        "dtype = f16 with dtype_out = bf16 has no kernel; supported: dtype_out = f32 or the same type as dtype, with \
+         dtype = f16 or bf16; m = 2147483648 is more than 2147483647; n = 2147483648 is more than 2147483647",
     );
     refuses(
         Problem::new(DType::F16, [4, 4, 4]).with_batch([2, 1 << 31, 0]),
@@ -92,21 +92,31 @@ fn tilings_that_do_not_fit_are_refused() {
     let huge = u32::MAX - 15;
     assert_eq!(
         text(Tiling { tile: [huge; 3], ..good }),
-        "L0A buffers of 36893487872541196800 bytes, 32768 usable"
+        "tile takes 36893487872541196800 bytes of L0A with 2 buffers there, at most 32768 wanted"
     );
     assert_eq!(text(Tiling { l0_buffers: 3, ..good }), "l0_buffers = 3, wanted 1 or 2");
     let tile = [128, 256, 64];
     let large = Tiling { tile, l0c_buffers: 1, ..good };
-    assert_eq!(text(Tiling { l0c_buffers: 2, ..large }), "L0C buffers of 131072 bytes, 65536 usable");
-    assert_eq!(text(Tiling { tile: [128, 256, 128], ..large }), "L0B buffers of 65536 bytes, 32768 usable");
+    assert_eq!(
+        text(Tiling { l0c_buffers: 2, ..large }),
+        "tile takes 131072 bytes of L0C with 2 buffers there, at most 65536 wanted"
+    );
+    assert_eq!(
+        text(Tiling { tile: [128, 256, 128], ..large }),
+        "tile takes 65536 bytes of L0B with 2 buffers there, at most 32768 wanted"
+    );
     assert_eq!(
         text(Tiling { step_k: [8, 4], ..large }),
-        "L1 buffers of A and B of 262144 bytes, 261888 usable"
+        "tile and step_k take 262144 bytes of L1 with l1_buffers = 2, at most 261888 wanted"
     );
-    assert_eq!(text(Tiling { num_cores: 25, ..good }), "num_cores = 25, Ascend910B2 has 24");
+    assert_eq!(
+        text(Tiling { num_cores: 25, ..good }),
+        "num_cores = 25 given, at most 24 wanted, the Cube cores of Ascend910B2"
+    );
     assert_eq!(
         text(Tiling { unit_flag: true, block: [100, 128], ..good }),
-        "unit_flag with m, n, block = [512, 512, 100, 128]; it drains whole fractals: multiples of 16 wanted"
+        "unit_flag = true given with m, n, block_m and block_n = [512, 512, 100, 128]; wanted with it: multiples of 16, as \
+         it moves whole fractals"
     );
 }
 
@@ -161,7 +171,12 @@ fn published_tilings_can_be_described() {
     }
     // The runs with the largest chunks take all 524288 bytes of L1, of which the framework keeps 256 here.
     let error = plan_with(&problem, soc(), Tiling { step_k: [8, 4], ..chunks }).unwrap_err();
-    assert!(error.to_string().ends_with("L1 buffers of A and B of 262144 bytes, 261888 usable"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("tile and step_k take 262144 bytes of L1 with l1_buffers = 2, at most 261888 wanted"),
+        "{error}"
+    );
     assert!(plan_with(&problem, soc(), Tiling { step_k: [8, 3], ..chunks }).is_ok());
 }
 
@@ -182,9 +197,9 @@ fn numbers_beyond_64_bits_are_told_as_such() {
         let tiling = Tiling { tile, step_k: [u32::MAX; 2], ..good.tiling() };
         let error = plan_with(good.problem(), soc(), tiling).unwrap_err();
         assert_eq!(error.kind(), Unsupported);
-        assert!(error.to_string().contains("usable"), "{error}");
+        assert!(error.to_string().contains(", at most 32768 wanted"), "{error}");
     }
     let deep = Tiling { step_k: [u32::MAX; 2], ..good.tiling() };
     let error = plan_with(good.problem(), soc(), deep).unwrap_err().to_string();
-    assert!(error.contains("L1 buffers of A and B of"), "{error}");
+    assert!(error.contains("tile and step_k take"), "{error}");
 }

@@ -76,12 +76,18 @@ impl Tiling {
     pub(super) fn refusal(&self, problem: &Problem, soc: &Soc) -> Option<String> {
         self.malformed().or_else(|| self.does_not_fit(soc)).or_else(|| {
             if self.num_cores > soc.cube_cores {
-                return Some(format!("num_cores = {}, {} has {}", self.num_cores, soc.name, soc.cube_cores));
+                return Some(format!(
+                    "num_cores = {} given, at most {} wanted, the Cube cores of {}",
+                    self.num_cores, soc.cube_cores, soc.name
+                ));
             }
             let whole = [problem.m, problem.n, self.block[0], self.block[1]];
             let is_ragged = self.unit_flag && whole.iter().any(|x| !x.is_multiple_of(16));
             is_ragged.then(|| {
-                format!("unit_flag with m, n, block = {whole:?}; it drains whole fractals: multiples of 16 wanted")
+                format!(
+                    "unit_flag = true given with m, n, block_m and block_n = {whole:?}; wanted with it: multiples of 16, as \
+                     it moves whole fractals"
+                )
             })
         })
     }
@@ -135,13 +141,20 @@ impl Tiling {
         for (memory, bytes, count, capacity) in l0 {
             let room = u128::from(capacity / count);
             if bytes > room {
-                return Some(format!("{memory} buffers of {bytes} bytes, {room} usable"));
+                return Some(format!(
+                    "tile takes {bytes} bytes of {memory} with {count} buffers there, at most {room} wanted"
+                ));
             }
         }
         let bytes: u128 = self.l1_bytes().iter().sum();
         let usable = core.l1_bytes - core.reserved_bytes;
         let room = u128::from(if self.l1_buffers == 1 { usable } else { usable - L1_HALF_BYTES });
-        (bytes > room).then(|| format!("L1 buffers of A and B of {bytes} bytes, {room} usable"))
+        (bytes > room).then(|| {
+            format!(
+                "tile and step_k take {bytes} bytes of L1 with l1_buffers = {}, at most {room} wanted",
+                self.l1_buffers
+            )
+        })
     }
 
     /// Predicted cycles of the slowest core: copies to L1 beside the slowest other pipe, and what nothing

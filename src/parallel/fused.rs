@@ -29,8 +29,8 @@ pub fn kernel_name(dtype: DType, score_dtype: DType) -> Result<&'static str> {
         _ => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "attention and matmul: dtype = {dtype} with score_dtype = {score_dtype} has no kernel; supported: f16 and \
-                 bf16 with f32, f16 with f16"
+                "attention and matmul: dtype = {dtype} with score_dtype = {score_dtype} has no kernel; supported: \
+                 score_dtype = f32 with dtype = f16 or bf16, score_dtype = f16 with dtype = f16"
             ),
         )),
     }
@@ -107,7 +107,8 @@ impl AttentionMatmul {
         let (dtype, problem) = (attention.shape().dtype, product.problem());
         if [problem.dtype, problem.dtype_out] != [dtype; 2] {
             return Err(Error::invalid(format!(
-                "attention and matmul launch: the product is of {} with results of {}, both of {dtype} wanted as the attention's",
+                "attention and matmul launch: a product with dtype = {} and dtype_out = {} given, {dtype} wanted for both, \
+                 as dtype of the attention is",
                 problem.dtype, problem.dtype_out
             )));
         }

@@ -172,7 +172,10 @@ impl TilingAllReduce {
         let problem = plan.problem();
         let ranks = self.ranks.as_ref().map_or(1, |r| r.communicator.ranks());
         if problem.ranks != ranks {
-            return refused(format!("the plan is for {} ranks, the operator has {ranks}", problem.ranks));
+            return refused(format!(
+                "a plan for {} ranks given, one for {ranks} wanted, the ranks of the operator",
+                problem.ranks
+            ));
         }
         let size = problem.spec.dtype.size_bytes() as u64;
         let [q, k, v, o, y] = plan.operand_bytes();
@@ -192,8 +195,16 @@ impl TilingAllReduce {
                 operands.push(Named::written("workspace", a.workspace, bytes, alignment));
             }
             (None, false) => {}
-            (Some(_), false) => return refused("attention is given, the problem has none".to_owned()),
-            (None, true) => return refused("attention is not given, the problem has one".to_owned()),
+            (Some(_), false) => {
+                return refused(
+                    "attention = Some given, None wanted, as the problem has no attention".to_owned(),
+                )
+            }
+            (None, true) => {
+                return refused(
+                    "attention = None given, Some wanted, as the problem has attention".to_owned(),
+                )
+            }
         }
         match (&args.linear, plan.has_weight()) {
             (LinearArgs::Weight(weight), true) => {
@@ -201,10 +212,10 @@ impl TilingAllReduce {
             }
             (LinearArgs::Caller(_), false) => {}
             (LinearArgs::Weight(_), false) => {
-                return refused("a weight is given, the problem's projection is the caller's".to_owned())
+                return refused("linear = Weight given, Caller wanted, as in the problem".to_owned())
             }
             (LinearArgs::Caller(_), true) => {
-                return refused("the caller's projection is given, the problem's is a weight".to_owned())
+                return refused("linear = Caller given, Weight wanted, as in the problem".to_owned())
             }
         }
         refuse("tiling-AllReduce launch", &operands)
@@ -255,8 +266,12 @@ impl TilingAllReduce {
         ranks.stream.wait_event(&ranks.computed[place])?;
         let part = behind(y, u64::from(rows.start) * plan.work.row_bytes())?;
         let count = u64::from(rows.end - rows.start) * u64::from(problem.hidden);
-        let count = usize::try_from(count)
-            .map_err(|_| Error::invalid(format!("tiling-AllReduce launch: {count} elements")))?;
+        let count = usize::try_from(count).map_err(|_| {
+            Error::invalid(format!(
+                "tiling-AllReduce launch: a block of y has {count} elements, at most {} wanted",
+                usize::MAX
+            ))
+        })?;
         ranks.communicator.all_reduce(&ranks.stream, part, part, (count, problem.spec.dtype), ReduceOp::Sum)
     }
 
@@ -296,7 +311,9 @@ fn product_rows<'a>(
 fn behind(operand: Operand<'_>, bytes: u64) -> Result<Operand<'_>> {
     let offset = usize::try_from(bytes).ok().and_then(|bytes| operand.offset_bytes.checked_add(bytes));
     let offset = offset.ok_or_else(|| {
-        Error::invalid(format!("tiling-AllReduce launch: byte {bytes} of an operand is out of reach"))
+        Error::invalid(format!("tiling-AllReduce launch: offset_bytes = {} of an operand given; {bytes} more are beyond the addresses of this host",
+            operand.offset_bytes
+        ))
     })?;
     Ok(Operand { offset_bytes: offset, ..operand })
 }

@@ -110,7 +110,7 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
     let total: u64 = block_rows.iter().map(|&rows| u64::from(rows)).sum();
     if total != problem.rows() {
         return Err(Error::invalid(format!(
-            "tiling-AllReduce: block_rows add up to {total}, the sequences have {} rows",
+            "tiling-AllReduce: block_rows with a sum of {total} given, {} wanted, the rows of all sequences",
             problem.rows()
         )));
     }
@@ -121,12 +121,13 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
         if let Err(next) = places.binary_search(&cut) {
             let [before, behind] = [next.saturating_sub(1), next.min(places.len() - 1)].map(|i| places[i]);
             return Err(Error::invalid(format!(
-                "tiling-AllReduce: block_rows = {block_rows:?} cuts before row {cut}, nearest places are {before} and {behind}"
+                "tiling-AllReduce: block_rows = {block_rows:?} given, where a block starts at row {cut}; wanted: a row at which \
+                 a block can start, nearest {before} and {behind}"
             )));
         }
         if rows == 0 {
             return Err(Error::invalid(format!(
-                "tiling-AllReduce: block_rows = {block_rows:?}, at least 1 row each wanted"
+                "tiling-AllReduce: block_rows = {block_rows:?} given, at least 1 row in each wanted"
             )));
         }
         cuts.push(cut);

@@ -175,7 +175,7 @@ impl Device {
         acl.check("aclrtGetDevice", code)?;
         if current != number {
             return Err(Error::invalid(format!(
-                "Device::attach: {name:?} given, but the current context of this thread is of {}:{current}",
+                "Device::attach: name = {name:?} given, \"{}:{current}\" wanted, the device of this thread's current context",
                 engine.prefix
             )));
         }
@@ -312,7 +312,7 @@ impl Device {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "{what}: the plan is for {} with {} cores, {} is {} with {}",
+            "{what}: a plan for {} with {} Cube cores given, one for device {} wanted, which is {} with {} Cube cores",
             soc.name,
             soc.cube_cores,
             self.name(),
@@ -327,7 +327,7 @@ impl Device {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "{what} of device {} given, one of the same opened device ({}) wanted",
+            "{what} of another opened device ({}) given, one of this opened device ({}) wanted",
             other.name(),
             self.name()
         )))

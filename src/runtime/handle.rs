@@ -59,8 +59,8 @@ impl Driver {
         Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "a device that process {} opened is used in process {own}, which was forked from it; a device of its own \
-                 in a new program (exec) wanted",
+                "device: opened by process {}, used by process {own}, which was forked from it; wanted: a new program (exec) \
+                 that opens the device itself",
                 self.process
             ),
         ))

@@ -205,7 +205,7 @@ fn overlaps(operands: &[Named], wrong: &mut Vec<String>) {
             let (a, b) = if a.is_written { (a, b) } else { (b, a) };
             let is_strided = !a.steps.is_empty() || !b.steps.is_empty();
             wrong.push(format!(
-                "{} at [{:#x}, {:#x}) is written and overlaps with {} at [{:#x}, {:#x}), memory of its own wanted{}",
+                "{} at [{:#x}, {:#x}) is written and shares bytes with {} at [{:#x}, {:#x}), memory of its own wanted{}",
                 a.name,
                 a.start(),
                 a.end(),

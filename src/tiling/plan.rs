@@ -178,7 +178,7 @@ impl FlashFwdPlan {
         let range = narrow(items.start).zip(narrow(items.end)).filter(|(start, end)| start < end);
         let Some((start, end)) = range else {
             return Err(Error::invalid(format!(
-                "part of a plan: items = {items:?}, wanted some of 0..{all}"
+                "part of a plan: items = {items:?} given, at least one item inside 0..{all} wanted"
             )));
         };
         let order = self.tiling.order.part(start..end);

@@ -93,7 +93,7 @@ impl ShapeClass {
             return wrong("dtype", &self.dtype, "f16 or bf16");
         }
         if self.score_dtype != DType::F32 && (self.dtype, self.score_dtype) != (DType::F16, DType::F16) {
-            return wrong("score_dtype", &self.score_dtype, "f32, or f16 with dtype f16,");
+            return wrong("score_dtype", &self.score_dtype, "f32 (or, with dtype = f16, f16)");
         }
         for (name, value) in [("heads", self.heads), ("seqlen_q", self.seqlen_q), ("seqlen_k", self.seqlen_k)]
         {
@@ -211,7 +211,7 @@ impl Tuned {
             toml::from_str(text).map_err(|e| refusal(e.to_string().trim_end()))?;
         if version != VERSION {
             return Err(refusal(format!(
-                "made by version {version}, wanted {VERSION}; run `fastattention tune` again"
+                "version = {version} given, {VERSION} wanted; run `fastattention tune` again"
             )));
         }
         let mut tuned = Self { version, soc: made_for, entries: Vec::new() };
@@ -222,7 +222,7 @@ impl Tuned {
             let entry = given.checked(text)?;
             if tuned.entries.iter().any(|known| known.class == entry.class) {
                 let at = line(text, &given.class);
-                return Err(refusal(format!("line {at}: a class that an earlier shape has; {AGAIN}")));
+                return Err(refusal(format!("line {at}: shape of the same class as an earlier one given, one for each class wanted; {AGAIN}")));
             }
             tuned.entries.push(entry);
         }
@@ -246,7 +246,7 @@ impl Tuned {
         if self.soc == soc.name {
             return Ok(());
         }
-        Err(refusal(format!("made for soc = {}, wanted {}", self.soc, soc.name)))
+        Err(refusal(format!("soc = {} given, {} wanted", self.soc, soc.name)))
     }
 
     /// Keeps the results of a shape in place of older ones of its class, the fastest first.

@@ -64,17 +64,16 @@ fn tilings_of_sums_that_do_not_work_are_refused() {
     let soc = Soc::by_name("Ascend910B2").unwrap();
     let good = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0 };
     let text = |tiling: AddTiling| tiling.tiling_data(DType::F32, 10, soc).unwrap_err().to_string();
+    assert_eq!(text(AddTiling { tile: 20, ..good }), "add: tile = 20 given, a multiple of 8 above 0 wanted");
     assert_eq!(
-        text(AddTiling { tile: 20, ..good }),
-        "add: tile = 20 of f32, y_gap_bytes = 0; whole blocks of 32 bytes wanted"
+        text(AddTiling { y_gap_bytes: 16, ..good }),
+        "add: y_gap_bytes = 16 given, a multiple of 32 wanted"
     );
-    assert_eq!(
-        text(AddTiling { buffers: 0, num_cores: 49, ..good }),
-        "add: buffers = 0, num_cores = 49; 1 or 2 and 1 to 48 wanted"
-    );
+    assert_eq!(text(AddTiling { buffers: 0, ..good }), "add: buffers = 0 given, 1 or 2 wanted");
+    assert_eq!(text(AddTiling { num_cores: 49, ..good }), "add: num_cores = 49 given, 1 to 48 wanted");
     assert_eq!(
         text(AddTiling { tile: 8192, ..good }),
-        "add: the buffers take 196608 bytes of UB, 188160 usable"
+        "add: tile, buffers and y_gap_bytes take 196608 bytes of UB, at most 188160 wanted"
     );
     // Sources in different bank groups.
     let data = AddTiling { y_gap_bytes: 256, ..good }.tiling_data(DType::F32, 10, soc).unwrap();
@@ -154,10 +153,11 @@ fn tiles_of_reads_that_do_not_work_are_refused() {
     let error = ReadFrom { passes: 0, ..ReadFrom::new([64, 32], [1, 16], 2) }
         .tiling_data(ReadTo::Ub, soc)
         .unwrap_err();
+    assert_eq!(error.to_string(), "read: passes = 0 given, at least 1 wanted");
+    let narrow = ReadFrom { pitch: 31, ..ReadFrom::new([64, 32], [1, 16], 2) };
     assert_eq!(
-        error.to_string(),
-        "read: shape = [64, 32], tile = [1, 16], slice_cols = 32, passes = 0, num_cores = 2, pitch = 32; at least 1, and a pitch of \
-         at least a row, wanted"
+        narrow.tiling_data(ReadTo::Ub, soc).unwrap_err().to_string(),
+        "read: pitch = 31 given, at least the 32 columns of a row wanted"
     );
     assert_eq!(kind(ReadFrom::new([64, 64], [1, 1], 25), ReadTo::L1), ErrorKind::InvalidArgument);
     assert_eq!(kind(ReadFrom::new([64, 4096], [64, 2048], 1), ReadTo::Ub), ErrorKind::Unsupported);
@@ -239,10 +239,11 @@ fn numbers_beyond_64_bits_are_refused_and_not_saturated() {
         let text = |from: ReadFrom| from.tiling_data(to, soc).unwrap_err().to_string();
         // (2^32 - 1) rows of 2^33 bytes.
         let tile = text(ReadFrom { tile: [u32::MAX; 2], ..read });
-        assert!(tile.contains("a tile of 36893488") && tile.contains("4294967295 rows"), "{tile}");
+        assert!(tile.contains("and 36893488") && tile.contains("of 4294967295 rows"), "{tile}");
         assert_eq!(
             text(ReadFrom { pitch: u64::MAX, tile: [1, 64], ..read }),
-            "read: 8 rows with pitch = 18446744073709551615 take 258254417031933722738 bytes, which no device memory holds"
+            "read: rows = 8 with pitch = 18446744073709551615 given, which take 258254417031933722738 bytes; at most \
+             18446744073709551615 wanted"
         );
     }
     assert_eq!(ReadFrom { pitch: u64::MAX, ..read }.span_bytes(), u64::MAX);

@@ -121,7 +121,10 @@ fn slices_are_checked() {
     assert_eq!(short.kind(), ErrorKind::InvalidArgument);
     let other = [bf16::ZERO; 4];
     let mixed = host::attention(&problem(), &other, &other, &other).unwrap_err();
-    assert_eq!(mixed.to_string(), "attention: dtype = f16 given, slices of bf16 given, one type wanted");
+    assert_eq!(
+        mixed.to_string(),
+        "attention: dtype = f16 given with slices q, k and v of bf16, dtype = bf16 wanted"
+    );
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn a_plan_for_another_soc_is_refused() {
     let error = operator.launch(&stream, &plan, buffers.args()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     let text = format!(
-        "attention launch: the plan is for {} with {} cores, sim:0 is ",
+        "attention launch: a plan for {} with {} Cube cores given, one for device sim:0 wanted, which is ",
         other.name, other.cube_cores
     );
     assert!(error.to_string().starts_with(&text), "{error}");

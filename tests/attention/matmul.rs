@@ -292,7 +292,8 @@ fn a_launch_refuses_operands_that_do_not_fit() {
     let error = matmul.launch(&stream, &plan, args).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "matmul launch: the plan is for Ascend910B4 with 20 cores, sim:0 is Ascend910B2 with 24"
+        "matmul launch: a plan for Ascend910B4 with 20 Cube cores given, one for device sim:0 wanted, which is Ascend910B2 with 24 \
+         Cube cores"
     );
 }
 

@@ -146,7 +146,8 @@ fn parts_that_do_not_exist_are_refused() {
             .unwrap();
     let items = u64::from(plan.num_blocks_m()) * 12;
     for given in [0..items + 1, 1..1, items..u64::MAX, u64::from(u32::MAX) + 1..u64::from(u32::MAX) + 2] {
-        let text = format!("part of a plan: items = {given:?}, wanted some of 0..{items}");
+        let text =
+            format!("part of a plan: items = {given:?} given, at least one item inside 0..{items} wanted");
         assert_eq!(plan.part(given).unwrap_err().to_string(), text);
     }
 }

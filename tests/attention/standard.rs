@@ -149,9 +149,9 @@ fn what_it_cannot_do_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(
         error.to_string(),
-        "unfused attention on Ascend910B2: lse is wanted; unfused attention does not make it; a window mask is given; \
-         supported: none, causal; seqlen_k = 24577; supported: 0 to 24576; softmax: dtype = f16 with scores = bf16 has \
-         no kernel; supported: f16 or bf16, with the same type or f32 scores"
+        "unfused attention on Ascend910B2: want_lse = true given, false wanted: unfused attention writes no lse; mask = \
+         window given; supported: none, causal; seqlen_k = 24577; supported: 0 to 24576; softmax: dtype = f16 with \
+         scores = bf16 has no kernel; supported: scores = f32 or the same type as dtype, with dtype = f16 or bf16"
     );
     let mut good = problem(&case(DType::F16, [1024, 1000], [2, 1], [32, 32], Mask::Causal));
     good.want_lse = false;

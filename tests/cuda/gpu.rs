@@ -179,7 +179,7 @@ fn gpu_launches_refuse_operands_that_are_wrong() {
     // SAFETY: the launch is refused.
     let args = unsafe { Args::from_raw(&stream, [at; 4]) };
     let text = device.launch(&plan, args.with_lse(&mut lse)).unwrap_err().to_string();
-    assert!(text.contains("o at [") && text.contains("is written and overlaps with q at ["), "{text}");
+    assert!(text.contains("o at [") && text.contains("is written and shares bytes with q at ["), "{text}");
     let count = CudaContext::device_count().unwrap();
     let error = Device::open(usize::try_from(count).unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoDevice);

@@ -87,9 +87,9 @@ fn a_timeline_refuses_waits_that_it_cannot_follow() {
         assert_eq!((b.c.aclrtCreateNotify.unwrap())(&mut notify, 0), 0);
         assert_eq!((b.c.aclrtRecordNotify.unwrap())(notify, stream), 0);
         let code = (b.c.aclrtWaitAndResetNotify.unwrap())(notify, stream, 0);
-        b.refused(code, 207_000, &["a wait for a notify on a device with a timeline"]);
+        b.refused(code, 207_000, &["a wait for a notify given on a device with a timeline"]);
         let code = (b.c.aclrtValueWait.unwrap())(word, 5, 1, stream);
-        b.refused(code, 207_000, &["a wait for a value on a device with a timeline"]);
+        b.refused(code, 207_000, &["a wait for a value given on a device with a timeline"]);
     }
 }
 

@@ -64,7 +64,7 @@ fn devices_reach_each_other_once_it_is_enabled() {
             &["canAccessPeer = NULL"],
         );
 
-        refused(copy(), 107_000, &["without aclrtDeviceEnablePeerAccess"]);
+        refused(copy(), 107_000, &["aclrtDeviceEnablePeerAccess between them wanted before"]);
         refused((t().aclrtDeviceEnablePeerAccess)(first, 1), 107_000, &["flags = 0x1"]);
         refused((t().aclrtDeviceEnablePeerAccess)(second, 0), 107_001, &["another device"]);
         assert_eq!((t().aclrtDeviceEnablePeerAccess)(first, 0), 0);
@@ -73,7 +73,7 @@ fn devices_reach_each_other_once_it_is_enabled() {
 
         assert_eq!((t().aclrtDeviceDisablePeerAccess)(first), 0);
         refused((t().aclrtDeviceDisablePeerAccess)(first), 107_000, &["has access to wanted"]);
-        refused(copy(), 107_000, &["without aclrtDeviceEnablePeerAccess"]);
+        refused(copy(), 107_000, &["aclrtDeviceEnablePeerAccess between them wanted before"]);
 
         // Access in the other direction; a reset ends it.
         one.set();
@@ -84,7 +84,11 @@ fn devices_reach_each_other_once_it_is_enabled() {
         one.set();
         let a = one.upload(&[9u8]);
         other.set();
-        refused((t().aclrtMemcpy)(b, 1, a, 1, D2D), 107_000, &["without aclrtDeviceEnablePeerAccess"]);
+        refused(
+            (t().aclrtMemcpy)(b, 1, a, 1, D2D),
+            107_000,
+            &["aclrtDeviceEnablePeerAccess between them wanted before"],
+        );
     }
 }
 

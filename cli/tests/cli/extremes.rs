@@ -149,7 +149,7 @@ fn layers_are_refused_before_anything_is_allocated() {
         ("--seqlen 8 --ranks 0", &["ranks = 0, wanted at least 1"]),
         (
             "--seqlen 8 --block-rows 4294967295,4294967295",
-            &["block_rows add up to 8589934590, the sequences have 8 rows"],
+            &["block_rows with a sum of 8589934590 given, 8 wanted, the rows of all sequences"],
         ),
     ] {
         refuses(&[&["layer"], &words(line)[..]].concat(), parts);

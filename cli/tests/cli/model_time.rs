@@ -55,7 +55,7 @@ fn summaries_are_printed_for_people_and_as_json() {
 
 #[test]
 fn wrong_traces_are_refused_and_leave_no_file() {
-    assert!(fails(&trace(&[])).contains("wanted --output, --summary or --json"));
+    assert!(fails(&trace(&[])).contains("none of --output, --summary and --json given"));
     let folder = tempdir().unwrap();
     let file = folder.path().join("t.json");
     let message = fails(&trace(&["-o", text(&file), "--groups", "99"]));
@@ -123,23 +123,27 @@ fn every_operator_has_a_bench_and_refuses_what_it_has_no_use_for() {
     let output = bench(&["matmul"], "causal");
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "error: matmul: mask causal given; it has none, wanted --mask none\n"
+        "error: matmul: mask = causal given, none wanted: this operator has no mask\n"
     );
 }
 
 #[test]
 fn options_that_an_operator_has_no_use_for_are_refused() {
     for (kernel, options, text) in [
-        ("matmul", "--score-dtype f16", "score_dtype = f16 given; it has no scores, wanted none"),
-        ("copy", "--softmax-scale 1", "softmax_scale = 1 given; it has no scores, wanted none"),
-        ("matmul", "--layout bnsd", "layout bnsd given; it has no choice, wanted --layout bsnd"),
-        ("copy", "--head-dim-v 64", "head_dim_v = 64 given; it has no k and v, wanted none"),
-        ("read-mask", "--num-heads-k 1", "num_heads_k = 1 given; it has no k and v, wanted none"),
-        ("read-mask", "--dtype bf16", "dtype = bf16 given; a mask has bytes, wanted none"),
+        ("matmul", "--score-dtype f16", "score_dtype = f16 given, none wanted: this operator has no scores"),
+        ("copy", "--softmax-scale 1", "softmax_scale = 1 given, none wanted: this operator has no scores"),
+        ("matmul", "--layout bnsd", "layout = bnsd given, bsnd wanted: this operator has no other layout"),
+        ("copy", "--head-dim-v 64", "head_dim_v = 64 given, none wanted: this operator has neither k nor v"),
+        (
+            "read-mask",
+            "--num-heads-k 1",
+            "num_heads_k = 1 given, none wanted: this operator has neither k nor v",
+        ),
+        ("read-mask", "--dtype bf16", "dtype = bf16 given, none wanted: elements of a mask are bytes"),
         (
             "read-mask",
             "--head-dim 64 --head-dim-v 64",
-            "head_dim = 64 given; a mask has no elements of heads, wanted none",
+            "head_dim = 64 given, none wanted: a mask has no head_dim",
         ),
     ] {
         let start = ["trace", "--summary", "--seqlen-q", "64", "--num-heads", "2", "--kernel", kernel];

@@ -2,6 +2,7 @@
 //!
 //! An [`Engine`] can be a model of a chip, which keeps track of what was written and of time, or plain memory
 //! with native functions. What is optional has a default here that tracks nothing and costs nothing.
+#![allow(unsafe_code, reason = "an image is code, which the caller vouches for")]
 
 use std::any::Any;
 use std::fmt;
@@ -75,13 +76,20 @@ pub trait Engine: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Why the bytes are no image of this engine.
-    fn load_bytes(&self, data: &[u8]) -> Result<Arc<dyn Image>, String>;
+    ///
+    /// # Safety
+    /// Code of the image may run in this process: its initialisers now, its kernels when they are launched.
+    /// The caller vouches for it, as for a program that is run.
+    unsafe fn load_bytes(&self, data: &[u8]) -> Result<Arc<dyn Image>, String>;
 
     /// Loads an image from a file.
     ///
     /// # Errors
     /// Why the file is no image of this engine.
-    fn load_file(&self, path: &Path) -> Result<Arc<dyn Image>, String>;
+    ///
+    /// # Safety
+    /// As [`Self::load_bytes`].
+    unsafe fn load_file(&self, path: &Path) -> Result<Arc<dyn Image>, String>;
 
     /// What runs the kernels of one stream, one after the other.
     fn launcher(&self) -> Box<dyn Launcher>;

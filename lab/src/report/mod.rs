@@ -122,7 +122,7 @@ impl Report {
     /// The files to write, checked before the work begins.
     fn files(&self, sections: &[Section]) -> Result<Files> {
         let has_charts = self.topics().iter().any(|topic| *topic != Topic::Layer);
-        ensure!(self.svg.is_none() || has_charts, "--svg given; the topic layer has no chart, wanted none");
+        ensure!(self.svg.is_none() || has_charts, "--svg given, none wanted: the topic layer has no chart");
         let [csv, svg] = [&self.csv, &self.svg].map(|path| path.as_deref().map(Folder::make).transpose());
         let (csv, svg) = (csv?, svg?);
         let file = |folder: &Option<Folder>, name: String| -> Result<Option<Output>> {

@@ -70,7 +70,7 @@ fn numbers_that_leave_nothing_to_run_are_refused() {
         assert_eq!(message, format!("no topic has a case with at most {most} rows of q and k"));
     }
     let message = fails(&["report", "--only", "layer", "--svg", "unused"]);
-    assert_eq!(message, "--svg given; the topic layer has no chart, wanted none");
+    assert_eq!(message, "--svg given, none wanted: the topic layer has no chart");
     assert!(!Path::new("unused").exists());
 }
 

@@ -55,8 +55,8 @@ impl Job {
         }
         let place =
             |side: &Side| MemoryRange { address: side.address(), offset_bytes: 0, len_bytes: side.bytes };
-        let send = Named::read("the buffer to send", place(send), send.bytes, 1);
-        refuse(self.name, &[Named::written("the buffer to receive", place(recv), recv.bytes, 1), send])
+        let send = Named::read("send", place(send), send.bytes, 1);
+        refuse(self.name, &[Named::written("recv", place(recv), recv.bytes, 1), send])
     }
 }
 

@@ -87,8 +87,8 @@ fn a_refusal_names_both_and_their_ranges() {
     ];
     assert_eq!(
         refuse("launch", &operands).unwrap_err().to_string(),
-        "launch: o at [0x1017e, 0x1027e) is written and overlaps with k at [0x10080, 0x10180), memory of its own wanted; \
-         o at [0x1017e, 0x1027e) is written and overlaps with workspace at [0x10200, 0x10240), memory of its own wanted"
+        "launch: o at [0x1017e, 0x1027e) is written and shares bytes with k at [0x10080, 0x10180), memory of its own wanted; \
+         o at [0x1017e, 0x1027e) is written and shares bytes with workspace at [0x10200, 0x10240), memory of its own wanted"
     );
     // What is read may lie anywhere, and what is empty overlaps with nothing.
     refuse("launch", &operands[..2]).unwrap();

@@ -24,8 +24,10 @@ pub(super) fn give(own: &Rendezvous, path: &Path, root: &RootInfo) -> Result<()>
     })();
     match written {
         Ok(_) => Ok(()),
-        Err(e) if e.kind() == Io::AlreadyExists => Err(own
-            .error(ErrorKind::InvalidArgument, "the file exists, perhaps from an earlier run; none wanted")),
+        Err(e) if e.kind() == Io::AlreadyExists => Err(own.error(
+            ErrorKind::InvalidArgument,
+            "the file exists, perhaps from an earlier run; wanted: a path without a file",
+        )),
         Err(e) => Err(own.error(ErrorKind::Io, e)),
     }
 }
@@ -41,7 +43,11 @@ pub(super) fn get(own: &Rendezvous, path: &Path, deadline: Instant) -> Result<Ro
                 let text = format!("waited {:?} for rank 0 to write the file", own.timeout);
                 return Err(own.error(ErrorKind::Timeout, text));
             }
-            Err(e) => return Err(own.error(ErrorKind::Io, format!("not the file of a rendezvous: {e}"))),
+            Err(e) => {
+                return Err(
+                    own.error(ErrorKind::Io, format!("what is there is not the file of a rendezvous: {e}"))
+                )
+            }
         }
     }
 }
@@ -82,7 +88,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).open(path)?;
     if !file.metadata()?.is_file() {
-        return refuse("something else than a file given, an ordinary file wanted");
+        return refuse("a folder or device given, an ordinary file wanted");
     }
     Ok(file)
 }

@@ -97,11 +97,15 @@ fn cannot_listen(own: &Rendezvous, e: &io::Error) -> Error {
     match e.kind() {
         Io::AddrInUse => own.error(
             ErrorKind::InvalidArgument,
-            format!("the port is in use, a free one wanted; {} chooses it", environment::PORT),
+            format!(
+                "the port is in use, a free port wanted; environment variable {} sets it",
+                environment::PORT
+            ),
         ),
-        Io::AddrNotAvailable => {
-            own.error(ErrorKind::InvalidArgument, "not an address of this machine, where rank 0 is")
-        }
+        Io::AddrNotAvailable => own.error(
+            ErrorKind::InvalidArgument,
+            "an address of another machine given, one of this machine wanted, where rank 0 is",
+        ),
         _ => own.error(ErrorKind::Io, e),
     }
 }
@@ -148,7 +152,7 @@ impl Host<'_> {
         line.write_all(&wire::challenge_to_bytes(&challenge))?;
         let request = Request::read(&mut line)?;
         let challenges = request.check(self.own, challenge).ok_or_else(|| {
-            format!("rank {} of {} ranks, of another job or with another secret", request.rank, request.ranks)
+            format!("rank {} of {} ranks gave another job or another secret", request.rank, request.ranks)
         });
         let challenges = match challenges.and_then(|known| self.seat(&request).map(|()| known)) {
             Ok(challenges) => challenges,
@@ -159,23 +163,30 @@ impl Host<'_> {
         };
         // From here on it makes room for nobody: it could take the answer, and its receipt would not come.
         if !self.lobby.leave(guest) {
-            return Ok(Err(format!("rank {} had to make room for others", request.rank)));
+            return Ok(Err(format!(
+                "rank {} was disconnected, as too many others connected after it",
+                request.rank
+            )));
         }
         line.write_all(&wire::yes(self.own, &challenges, self.root))?;
         let mut receipt = [0];
         line.read_exact(&mut receipt)?;
-        Ok(if receipt == [RECEIPT] { Ok(request.rank) } else { Err("no receipt".into()) })
+        Ok(if receipt == [RECEIPT] {
+            Ok(request.rank)
+        } else {
+            Err(format!("rank {} did not confirm the answer", request.rank))
+        })
     }
 
     /// Is the rank one of those that are missing?
     fn seat(&self, request: &Request) -> std::result::Result<(), String> {
         let (rank, ranks) = (request.rank, self.own.ranks);
         if request.ranks != ranks {
-            return Err(format!("rank {rank}: {} ranks given, {ranks} wanted", request.ranks));
+            return Err(format!("rank {rank} gave ranks = {}, {ranks} wanted", request.ranks));
         }
         if !self.state().missing.contains(&rank) {
             let last = ranks - 1;
-            return Err(format!("rank {rank} given, which is there already or none of 1 to {last}"));
+            return Err(format!("rank = {rank} given, one of 1 to {last} wanted that has not come yet"));
         }
         Ok(())
     }
@@ -202,7 +213,10 @@ impl State {
         let strangers = match self.strangers {
             0 => String::new(),
             count => {
-                format!("; {count} connections were not of its missing ranks, the last from {}", self.last)
+                format!(
+                    "; {count} connections came that are not of a missing rank, the last from {}",
+                    self.last
+                )
             }
         };
         format!("waited {:?} for rank {}{more}{strangers}", own.timeout, named.join(", "))
@@ -216,14 +230,14 @@ pub(super) fn get(own: &Rendezvous, at: (&str, u16), deadline: Instant) -> Resul
             Ok(Some(root)) => return Ok(root),
             Ok(None) => {
                 let text =
-                    "rank 0 refuses this rank: its rank, number of ranks, job or secret is not that of \
-                            a rank that rank 0 waits for";
+                    "rank 0 refuses this rank: wanted: the job, the secret and the number of ranks that rank 0 has, \
+                            and a rank that has not come yet";
                 return Err(own.error(ErrorKind::InvalidArgument, text));
             }
             Err(e) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    let text = format!("waited {:?} for rank 0; last: {e}", own.timeout);
+                    let text = format!("waited {:?} for rank 0; the last attempt failed: {e}", own.timeout);
                     return Err(own.error(ErrorKind::Timeout, text));
                 }
                 std::thread::sleep(PAUSE.min(left));
@@ -272,7 +286,7 @@ fn not_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
     }
     #[cfg(unix)]
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
-    Err(io::Error::new(Io::ConnectionRefused, "nobody listens, the connection was to itself"))
+    Err(io::Error::new(Io::ConnectionRefused, "nobody listens there: the connection reached itself"))
 }
 
 #[cfg(test)]

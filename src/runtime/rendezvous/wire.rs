@@ -53,11 +53,14 @@ fn read_head(from: &mut impl Read) -> io::Result<()> {
     let magic: [u8; 8] = array(from)?;
     if magic != *MAGIC {
         let given = magic.escape_ascii();
-        return Err(bad(format!("\"{given}\" given, \"{}\" of a rendezvous wanted", MAGIC.escape_ascii())));
+        return Err(bad(format!(
+            "first bytes \"{given}\" given, \"{}\" wanted, with which all of a rendezvous begins",
+            MAGIC.escape_ascii()
+        )));
     }
     match u16::from_le_bytes(array(from)?) {
         VERSION => Ok(()),
-        other => Err(bad(format!("version {other} given, {VERSION} wanted"))),
+        other => Err(bad(format!("version {other} of the rendezvous given, {VERSION} wanted"))),
     }
 }
 
@@ -138,16 +141,22 @@ fn answer_mac(own: &Rendezvous, challenges: &Challenges, root: &[u8]) -> Hmac<Sh
     mac(own, "answer", own.ranks).chain_update(challenges.concat()).chain_update(root)
 }
 
+/// The kind of an answer that gives the root info.
+const YES: u8 = 0;
+
+/// The kind of an answer that gives nothing.
+const NO: u8 = 1;
+
 /// The answer that gives the root info.
 pub(super) fn yes(own: &Rendezvous, challenges: &Challenges, root: &RootInfo) -> Vec<u8> {
     let root = root.to_bytes();
     let proof = proof(answer_mac(own, challenges, &root));
-    [head(), vec![0], root, proof.to_vec()].concat()
+    [head(), vec![YES], root, proof.to_vec()].concat()
 }
 
 /// The answer to everybody else. It says nothing that a stranger does not know.
 pub(super) fn no() -> Vec<u8> {
-    [head(), vec![1]].concat()
+    [head(), vec![NO]].concat()
 }
 
 /// The root info; `None` when rank 0 gives none.
@@ -159,14 +168,15 @@ pub(super) fn read_answer(
     let from = &mut from;
     read_head(from)?;
     match array(from)? {
-        [0] => {
+        [YES] => {
             let (root, proof) = read_root(from)?;
             let mac = answer_mac(own, challenges, &root.to_bytes());
-            mac.verify_slice(&proof).map_err(|_| bad("an answer of somebody who is not of this job"))?;
+            mac.verify_slice(&proof)
+                .map_err(|_| bad("the answer of a process that does not know this job's secret"))?;
             Ok(Some(root))
         }
-        [1] => Ok(None),
-        [other] => Err(bad(format!("an answer of kind {other}"))),
+        [NO] => Ok(None),
+        [other] => Err(bad(format!("an answer of kind {other} given, {YES} or {NO} wanted"))),
     }
 }
 
@@ -203,7 +213,11 @@ pub(super) fn read_file(own: &Rendezvous, mut from: impl Read) -> io::Result<Res
     }
     let (root, proof) = read_root(from)?;
     let is_known = file_mac(own, &root.to_bytes()).verify_slice(&proof).is_ok();
-    Ok(if is_known { Ok(root) } else { Err("written with another secret".into()) })
+    Ok(if is_known {
+        Ok(root)
+    } else {
+        Err("a file written with another secret given, this job's secret wanted".into())
+    })
 }
 
 #[cfg(test)]
@@ -230,7 +244,7 @@ mod tests {
         assert!(error(b"GET / HTTP/1.1\r\n").contains("\"GET / HT\" given"));
         let mut later = bytes.clone();
         later[8] = 3;
-        assert!(error(&later).contains("version 3 given, 2 wanted"));
+        assert!(error(&later).contains("version 3 of the rendezvous given, 2 wanted"));
     }
 
     #[test]
@@ -267,7 +281,10 @@ mod tests {
         let bytes = file(&own(0, "s"), &root);
         let read = |own: &Rendezvous, bytes: &[u8]| read_file(own, bytes).unwrap();
         assert_eq!(read(&own(1, "s"), &bytes).unwrap().to_bytes(), root.to_bytes());
-        assert_eq!(read(&own(1, ""), &bytes).unwrap_err(), "written with another secret");
+        assert_eq!(
+            read(&own(1, ""), &bytes).unwrap_err(),
+            "a file written with another secret given, this job's secret wanted"
+        );
         let mut bad = bytes.clone();
         bad[500] ^= 1;
         assert!(read(&own(1, "s"), &bad).is_err());

@@ -125,8 +125,9 @@ fn wrong_operands_are_refused_before_anything_is_queued() {
         change(&mut args);
         operator.launch(stream, plan, args).unwrap_err().to_string()
     };
-    assert!(refusal(rank, &alone, |_| {}).contains("the plan is for 1 ranks, the operator has 2"));
-    assert!(refusal(rank, &plan, |a| a.attention = None).contains("attention is not given"));
+    assert!(refusal(rank, &alone, |_| {})
+        .contains("a plan for 1 ranks given, one for 2 wanted, the ranks of the operator"));
+    assert!(refusal(rank, &plan, |a| a.attention = None).contains("attention = None given, Some wanted"));
     assert!(refusal(rank, &plan, |a| a.y.offset_bytes = 1).contains("y starts at byte 1"));
     assert!(refusal(rank, &plan, |a| a.o.offset_bytes = 2).contains("o has"));
 }

@@ -133,7 +133,8 @@ fn a_product_of_another_type_is_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert_eq!(
         error.to_string(),
-        "attention and matmul launch: the product is of f16 with results of f32, both of f16 wanted as the attention's"
+        "attention and matmul launch: a product with dtype = f16 and dtype_out = f32 given, f16 wanted for both, as dtype of \
+         the attention is"
     );
 }
 

@@ -188,14 +188,15 @@ fn wrong_layers_and_blocks_are_refused_with_every_reason() {
     let blocks = |rows: &[u32]| plan_with(&good, soc(), rows).unwrap_err().to_string();
     assert_eq!(
         blocks(&[128, 128]),
-        "tiling-AllReduce: block_rows add up to 256, the sequences have 300 rows"
+        "tiling-AllReduce: block_rows with a sum of 256 given, 300 wanted, the rows of all sequences"
     );
     assert!(
-        blocks(&[100, 200]).contains("cuts before row 100, nearest places are"),
+        blocks(&[100, 200])
+            .contains("where a block starts at row 100; wanted: a row at which a block can start, nearest"),
         "{}",
         blocks(&[100, 200])
     );
-    assert!(blocks(&[0, 300]).contains("at least 1 row each wanted"));
+    assert!(blocks(&[0, 300]).contains("given, at least 1 row in each wanted"));
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn strangers_are_sent_away() {
     };
     assert!(changed("nonce", 5).contains("its nonce is not that"));
     assert!(changed("number", 1 << 40).contains("is used up"));
-    assert!(changed("version", 3).contains("version 3 given, 2 wanted"));
+    assert!(changed("version", 3).contains("version 3 of this library's protocol given, 2 wanted"));
     let with = |field: &str, value: Value| {
         let mut request = request.clone();
         request[field] = value;
@@ -356,7 +356,10 @@ fn a_peer_that_is_hung_up_on_before_an_answer_comes_again() {
         drop(listener);
         drop(stream);
         let error = peer.join().unwrap();
-        assert!(error.contains("rootInfo of process 4242 is used up, or that process has ended"), "{error}");
+        assert!(
+            error.contains("rootInfo of process 4242 given, which is used up, or whose process has ended"),
+            "{error}"
+        );
     });
 }
 

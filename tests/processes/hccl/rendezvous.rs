@@ -117,7 +117,7 @@ fn a_port_in_use_is_told() {
     assert_error(
         elsewhere.exchange(&device),
         ErrorKind::InvalidArgument,
-        &["not an address of this machine"],
+        &["one of this machine wanted, where rank 0 is"],
     );
 }
 
@@ -130,7 +130,11 @@ fn missing_ranks_are_named() {
     let [first, second] = outcomes.try_into().unwrap();
     assert_error(first, ErrorKind::Timeout, &["rank 0 of 4", "waited 10s for rank 1, 3"]);
     second.unwrap();
-    assert_error(hasty(tcp(1, 4, port)).exchange(&device), ErrorKind::Timeout, &["for rank 0; last: "]);
+    assert_error(
+        hasty(tcp(1, 4, port)).exchange(&device),
+        ErrorKind::Timeout,
+        &["for rank 0; the last attempt failed: "],
+    );
     assert!(start.elapsed() < 2 * SOON);
 }
 
@@ -183,7 +187,10 @@ fn ranks_that_contradict_rank_0_are_refused_and_change_nothing() {
         for refused in [again, tcp(1, 2, port).exchange(&device)] {
             assert_error(refused, ErrorKind::InvalidArgument, &["rank 0 refuses this rank"]);
         }
-        let texts = ["for rank 2; 2 connections were not", "rank 1: 2 ranks given, 3 wanted"];
+        let texts = [
+            "for rank 2; 2 connections came that are not of a missing rank",
+            "rank 1 gave ranks = 2, 3 wanted",
+        ];
         assert_error(first.join().unwrap(), ErrorKind::Timeout, &texts);
     });
     assert_eq!(
@@ -212,7 +219,7 @@ fn a_secret_keeps_others_out() {
         let first = of(0).with_secret(secret).exchange(&device);
         for other in others {
             let refused = of(1).with_secret(other).exchange(&device);
-            assert_error(refused, ErrorKind::InvalidArgument, &["written with another secret"]);
+            assert_error(refused, ErrorKind::InvalidArgument, &["a file written with another secret given"]);
         }
         assert_one_root(vec![first, of(1).with_secret(secret).exchange(&device)]);
     }

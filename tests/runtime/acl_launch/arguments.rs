@@ -64,7 +64,7 @@ fn sizes_of_kernel_arguments() {
             let append = (b.t.aclrtKernelArgsAppend)(list, word.last(8), size, &mut param);
             b.refused(append, 107_000, &["more bytes given, at most 65528 of 65536 wanted"]);
             let update = (b.t.aclrtKernelArgsParaUpdate)(list, first, word.last(8), size);
-            b.refused(update, 107_000, &[&format!("{size} bytes given, 1 slots of 8 bytes wanted")]);
+            b.refused(update, 107_000, &[&format!("paramSize = {size} given, 1 slots of 8 bytes wanted")]);
             let host = launch(f, 1, b.stream, null_mut(), word.last(8), size, null_mut(), 0);
             b.refused(host, 107_000, &[&format!("argsSize = {size} given, at most 65536 wanted")]);
             let mut block = [0_u64; 4];

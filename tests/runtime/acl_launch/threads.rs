@@ -162,7 +162,8 @@ fn a_device_memory_and_stream_of_another_library_are_used_and_left_alone() {
     Buffer::alloc(&elsewhere, 8).unwrap();
     let error = unsafe { Device::attach("sim:0") }.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    let current = format!("the current context of this thread is of {}", elsewhere.name());
+    let current =
+        format!("given, {:?} wanted, the device of this thread's current context", elsewhere.name());
     assert!(error.to_string().ends_with(&current), "{error}");
     let error = unsafe { Buffer::from_raw(&elsewhere, null_mut(), 8) }.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

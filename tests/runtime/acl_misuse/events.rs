@@ -30,7 +30,7 @@ fn what_events_may_do() {
         b.refused(
             (b.t.aclrtResetEvent)(order, s),
             107_000,
-            &["an event of aclrtCreateEventExWithFlag with flags 0x1 cannot be reset"],
+            &["an event of aclrtCreateEventExWithFlag with flags 0x1 given, which cannot be reset"],
         );
         b.refused((b.t.aclrtResetEvent)(plain, s), 107_000, &["an event of aclrtCreateEvent with flags "]);
         assert_eq!((b.t.aclrtResetEvent)(flagged, s), 0);

@@ -175,7 +175,7 @@ fn transfers_in_a_circle_run_out_of_time() {
         let _ = lane.comm.recv(&lane.stream, &buffers[rank], (4, I32), previous);
     }
     for lane in &lanes {
-        assert_error(lane.stream.synchronize(), NOT_THERE, &["issued, its stream is not there"]);
+        assert_error(lane.stream.synchronize(), NOT_THERE, &["issued, but its stream has not come to it"]);
     }
     assert_dead_and_replaceable(&lanes, &buffers, TIMEOUT, NOT_THERE);
 }
@@ -273,14 +273,14 @@ fn refused_operands_leave_the_communicator_alone() {
     invalid(sum(at(0), at(252), (2, I32)), "8 bytes at byte 252");
     invalid(sum(at(0), at(0), (usize::MAX, I32)), "given, a range inside 256 bytes wanted");
     let foreign = &buffers[1];
-    invalid(sum(at(0), foreign.into(), (1, I32)), "a buffer of device sim:");
-    invalid(lane.comm.barrier(&lanes[1].stream), "a stream of device sim:");
+    invalid(sum(at(0), foreign.into(), (1, I32)), "a buffer of another opened device (sim:");
+    invalid(lane.comm.barrier(&lanes[1].stream), "a stream of another opened device (sim:");
 
-    invalid(sum(at(0), at(4), (2, I32)), "HcclAllReduce: the buffer to receive at [0x");
+    invalid(sum(at(0), at(4), (2, I32)), "HcclAllReduce: recv at [0x");
     let gathered = lane.comm.all_gather(&lane.stream, at(4), at(0), (2, I32));
-    invalid(gathered, " is written and overlaps with the buffer to send at [0x");
+    invalid(gathered, " is written and shares bytes with send at [0x");
     let scattered = lane.comm.reduce_scatter(&lane.stream, at(0), at(12), (2, I32), ReduceOp::Sum);
-    invalid(scattered, "HcclReduceScatter: the buffer to receive at [0x");
+    invalid(scattered, "HcclReduceScatter: recv at [0x");
     assert_error(sum(at(2), at(2), (2, I32)), PARA, &["an address aligned to 4 bytes wanted"]);
     assert_error(sum(at(0), at(0), (2, CommDType::U8)), NOT_SUPPORT, &["dataType = Uint8 given"]);
     let prod = |dtype| lane.comm.all_reduce(&lane.stream, buffer, buffer, (2, dtype), ReduceOp::Prod);

@@ -44,10 +44,14 @@ fn ranks_that_do_not_find_each_other_are_told_why() {
     // Names are random: one may begin with any letter.
     bytes[39] = if bytes[39] == b'x' { b'y' } else { b'x' };
     let nowhere = RootInfo::from_bytes(&bytes).unwrap();
-    assert_error(Communicator::new(&device, &nowhere, 0, 1), NOT_FOUND, &["or that process has ended"]);
+    assert_error(Communicator::new(&device, &nowhere, 0, 1), NOT_FOUND, &["or whose process has ended"]);
     bytes[0] ^= 1;
     let forged = RootInfo::from_bytes(&bytes).unwrap();
-    assert_error(Communicator::new(&device, &forged, 0, 1), PARA, &["was not made by HcclGetRootInfo"]);
+    assert_error(
+        Communicator::new(&device, &forged, 0, 1),
+        PARA,
+        &["rootInfo of another library given, one of HcclGetRootInfo of this library wanted"],
+    );
     assert_eq!(RootInfo::from_bytes(&bytes[1..]).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 

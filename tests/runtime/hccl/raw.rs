@@ -257,7 +257,7 @@ fn configurations_are_checked() {
     refused(|c| c.hcclDeterministic = 2, codes::PARA, "hcclDeterministic = 2 given");
     refused(|c| c.hcclBufferSize = 0, codes::PARA, "hcclBufferSize = 0 given");
     refused(|c| c.hcclOpExpansionMode = 4, codes::PARA, "hcclOpExpansionMode = 4 given");
-    refused(|c| c.hcclCommName = [65; 128], codes::PARA, "hcclCommName has no NUL");
+    refused(|c| c.hcclCommName = [65; 128], codes::PARA, "hcclCommName without NUL");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn refused(outcome: Result<()>, written: &str, other: &str) {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     let text = error.to_string();
     let place = text.find(&format!("{written} at [0x")).unwrap_or_else(|| panic!("no {written} in {text}"));
-    assert!(text[place..].contains(&format!(") is written and overlaps with {other} at [0x")), "{text}");
+    assert!(text[place..].contains(&format!(") is written and shares bytes with {other} at [0x")), "{text}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn execute(self) -> Result<()> {
         if self.output.is_none() && !self.summary && !self.json {
-            bail!("nothing to do; wanted --output, --summary or --json");
+            bail!("none of --output, --summary and --json given, at least one wanted");
         }
         let output = self.output.as_deref().map(|path| Output::check(path, None)).transpose()?;
         let workload = self.case.workload(&Defaults::ONE)?;
@@ -118,7 +118,11 @@ fn only(reports: &[LaunchReport]) -> Result<Option<&LaunchReport>> {
         return Ok(reports.first());
     }
     let kernels: Vec<_> = reports.iter().map(|r| r.kernel.as_str()).collect();
-    bail!("a trace holds one launch, this operator has {}: {}", kernels.len(), kernels.join(", "));
+    bail!(
+        "an operator with {} launches given ({}), one with a single launch wanted, as a trace holds one",
+        kernels.len(),
+        kernels.join(", ")
+    );
 }
 
 fn told(written: &TraceWritten) -> String {

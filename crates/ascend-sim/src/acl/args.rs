@@ -3,20 +3,25 @@
 
 #![allow(unsafe_code, reason = "arguments lie in memory that C callers fill through pointers")]
 
+mod given;
+mod packed;
+
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ascend_sys::{codes, PlaceHolderInfo};
+use ascend_sys::codes;
 
-use super::border::{refuse, thread_number, Outcome, Refusal};
+use super::border::{refuse, thread_number, Outcome};
 use super::device::SimDevice;
 use super::handles::{self, Handled};
 use super::launch::Function;
-use super::memory;
+use packed::pack_bytes;
+
+pub(super) use given::Given;
+pub(super) use packed::{pack_host_args, Packed};
 
 /// Most arguments of a list.
 const MAX_ARGS: usize = 128;
@@ -96,25 +101,6 @@ impl Drop for OwnList {
 /// Lists in user memory, by the address of that memory, which is their handle.
 static BY_ADDRESS: Mutex<Option<HashMap<usize, Arc<Args>>>> = Mutex::new(None);
 
-/// Arguments in the form that a launch takes.
-pub(super) struct Packed {
-    pub(super) slots: Vec<u64>,
-    /// Device memory with the slots and the placeholder data; freed when the launch has ended.
-    _block: Option<DeviceBlock>,
-}
-
-/// Device memory of one launch.
-struct DeviceBlock {
-    device: Arc<SimDevice>,
-    base: u64,
-}
-
-impl Drop for DeviceBlock {
-    fn drop(&mut self) {
-        self.device.engine().free(self.base);
-    }
-}
-
 /// It ends with its thread, or with the program's memory.
 impl Handled for Args {
     fn kind() -> &'static str {
@@ -164,11 +150,14 @@ impl Args {
         if state.is_final {
             return refuse(
                 codes::RT_PARAM_INVALID,
-                "the argument list is finalised; only ParaUpdate may change it",
+                "an argument list that is finalised given, an open one wanted; aclrtKernelArgsParaUpdate opens it",
             );
         }
         if state.params.len() == MAX_ARGS {
-            return refuse(codes::RT_PARAM_INVALID, format!("more than {MAX_ARGS} arguments"));
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                format!("argument {MAX_ARGS} given, at most {MAX_ARGS} arguments wanted"),
+            );
         }
         state.require_room(slots.saturating_mul(8))?;
         let slot = state.slots;
@@ -185,12 +174,17 @@ impl Args {
             return refuse(codes::INVALID_PARAM, "dataSize = 0 given, at least 1 byte wanted");
         }
         if state.is_final {
-            return refuse(codes::RT_PARAM_INVALID, "the argument list is finalised; its buffers are fixed");
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "an argument list that is finalised given, an open one wanted: its buffers are fixed",
+            );
         }
         if !matches!(state.params[index].value, Value::PlaceHolder(None)) {
             return refuse(
                 codes::RT_PARAM_INVALID,
-                format!("argument {index} is no placeholder, or has its buffer already"),
+                format!(
+                    "paramHandle of argument {index} given, one of a placeholder without a buffer wanted"
+                ),
             );
         }
         let room = len.checked_next_multiple_of(8).unwrap_or(usize::MAX);
@@ -210,11 +204,17 @@ impl Args {
         match &mut state.params[index].value {
             Value::Words(old) if old.len() == given.len().div_ceil(8) => *old = given.words(),
             Value::Words(old) => {
-                let text = format!("{} bytes given, {} slots of 8 bytes wanted", given.len(), old.len());
+                let text =
+                    format!("paramSize = {} given, {} slots of 8 bytes wanted", given.len(), old.len());
                 return refuse(codes::RT_PARAM_INVALID, text);
             }
             Value::PlaceHolder(_) => {
-                return refuse(codes::RT_PARAM_INVALID, format!("argument {index} is a placeholder"));
+                return refuse(
+                    codes::RT_PARAM_INVALID,
+                    format!(
+                        "paramHandle of placeholder {index} given, one of an argument with a value wanted"
+                    ),
+                );
             }
         }
         state.is_final = false;
@@ -226,7 +226,7 @@ impl Args {
         if let Some(index) = state.params.iter().position(|p| matches!(p.value, Value::PlaceHolder(None))) {
             return refuse(
                 codes::RT_PARAM_INVALID,
-                format!("argument {index} is a placeholder without a buffer (aclrtKernelArgsGetPlaceHolderBuffer)"),
+                format!("placeholder {index} without a buffer given, one with a buffer of aclrtKernelArgsGetPlaceHolderBuffer wanted"),
             );
         }
         state.is_final = true;
@@ -247,7 +247,10 @@ impl Args {
         }
         let state = self.state();
         if !state.is_final {
-            return refuse(codes::RT_PARAM_INVALID, "the argument list was not finalised");
+            return refuse(
+                codes::RT_PARAM_INVALID,
+                "an argument list that is not finalised given, one wanted after aclrtKernelArgsFinalize",
+            );
         }
         let mut bytes = Vec::with_capacity(state.slots * 8 + state.tail);
         let mut data = Vec::new();
@@ -293,110 +296,6 @@ impl State {
     }
 }
 
-/// Bytes that a C caller points to. Nothing is read before the size is known to be right: whoever gives a
-/// wrong one has less.
-pub(super) struct Given<'a> {
-    start: NonNull<u8>,
-    len: usize,
-    _lifetime: PhantomData<&'a [u8]>,
-}
-
-impl<'a> Given<'a> {
-    /// # Safety
-    /// `data` is null or readable for `len` bytes during `'a`.
-    pub(super) unsafe fn new(data: *const c_void, len: usize, name: &str) -> Outcome<Given<'a>> {
-        match NonNull::new(data.cast_mut().cast()) {
-            Some(start) if len > 0 => Ok(Given { start, len, _lifetime: PhantomData }),
-            _ => refuse(
-                codes::INVALID_PARAM,
-                format!("{name} = {:#x} with {len} bytes given, at least 1 byte wanted", data.addr()),
-            ),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Refuses more than `most` bytes, before they are read.
-    pub(super) fn at_most(self, most: usize, name: &str) -> Outcome<Given<'a>> {
-        if self.len <= most {
-            return Ok(self);
-        }
-        refuse(codes::RT_PARAM_INVALID, format!("{name} = {} given, at most {most} wanted", self.len))
-    }
-
-    /// Reads them.
-    pub(super) fn bytes(&self) -> &'a [u8] {
-        // SAFETY: not null, so readable by the contract of `new`.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-
-    fn words(&self) -> Vec<u64> {
-        self.bytes().chunks(8).map(word).collect()
-    }
-}
-
-/// Up to 8 bytes as a slot, padded with zeros.
-fn word(bytes: &[u8]) -> u64 {
-    let mut padded = [0; 8];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(padded)
-}
-
-/// Puts a block on the device where placeholders point into it, and patches their slots: (slot, byte of the
-/// data).
-fn pack_bytes(
-    mut bytes: Vec<u8>,
-    num_slots: usize,
-    place_holders: &[(usize, usize)],
-    device: &Arc<SimDevice>,
-) -> Outcome<Packed> {
-    let mut block = None;
-    if !place_holders.is_empty() {
-        let base = memory::alloc_on(device, bytes.len() as u64)
-            .map_err(|r| Refusal { text: format!("argument block: {}", r.text), ..r })?;
-        let Some(allocation) = device.engine().find(base) else {
-            return refuse(codes::RT_MEMORY_ALLOCATION, "argument block: freed by another thread");
-        };
-        block = Some(DeviceBlock { device: Arc::clone(device), base });
-        for &(slot, data) in place_holders {
-            bytes[slot * 8..slot * 8 + 8].copy_from_slice(&(base + data as u64).to_le_bytes());
-        }
-        allocation.write(base, &bytes);
-    }
-    let slots = bytes[..num_slots * 8].chunks_exact(8).map(word).collect();
-    Ok(Packed { slots, _block: block })
-}
-
-/// Arguments of `aclrtLaunchKernelWithHostArgs`: a block laid out by the caller.
-pub(super) fn pack_host_args(
-    given: &Given<'_>,
-    num_slots: usize,
-    place_holders: &[PlaceHolderInfo],
-    device: &Arc<SimDevice>,
-) -> Outcome<Packed> {
-    if given.len() < num_slots * 8 {
-        return refuse(
-            codes::RT_PARAM_INVALID,
-            format!("argsSize = {} given, at least {num_slots} slots of 8 bytes wanted", given.len()),
-        );
-    }
-    let bytes = given.bytes();
-    let mut patches = Vec::new();
-    for (i, p) in place_holders.iter().enumerate() {
-        let (slot, data) = (p.addrOffset as usize, p.dataOffset as usize);
-        if slot % 8 != 0 || slot / 8 >= num_slots || data >= bytes.len() {
-            return refuse(
-                codes::RT_PARAM_INVALID,
-                format!("placeholder {i} = {{addrOffset {slot}, dataOffset {data}}} given, one of {num_slots} slots of 8 bytes and data inside {} bytes wanted", bytes.len()),
-            );
-        }
-        patches.push((slot / 8, data));
-    }
-    pack_bytes(bytes.to_vec(), num_slots, &patches, device)
-}
-
 /// `aclrtKernelArgsInit`: ends this thread's list and starts a new one.
 pub(super) fn init(function: Arc<Function>) -> Outcome<*mut c_void> {
     let mut own = vec![0u64; MAX_BYTES / 8];
@@ -408,7 +307,7 @@ pub(super) fn init(function: Arc<Function>) -> Outcome<*mut c_void> {
         drop(handles::take::<Args>(handle)?);
         return refuse(
             codes::RT_PARAM_INVALID,
-            "called in a thread that is ending; it has no argument list any more",
+            "called in a thread that is ending, after its argument lists were freed; a running thread wanted",
         );
     }
     Ok(handle)

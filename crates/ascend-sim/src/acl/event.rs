@@ -9,7 +9,8 @@ use ascend_sys::{codes, event_flag};
 use super::border::{refuse, Outcome, Refusal};
 use super::flight::Clock;
 use super::handles::Handled;
-use super::stream::{self, Stream, Waited, Work};
+use super::stream::{Stream, Waited, Work};
+use super::wait;
 use crate::timeline::{RecordId, Step};
 
 /// Which function created an event; it decides what the event may do.
@@ -73,7 +74,7 @@ impl Work for Record {
         state.failed = None;
         drop(state);
         self.clock.get_or_init(|| stream.clock().clone());
-        stream::ring();
+        wait::ring();
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl Work for Record {
         state.failed = Some(why.clone());
         drop(state);
         self.clock.get_or_init(Clock::default);
-        stream::ring();
+        wait::ring();
     }
 }
 
@@ -169,7 +170,10 @@ impl Event {
             Origin::WithFlag => "aclrtCreateEventWithFlag",
             Origin::ExWithFlag => "aclrtCreateEventExWithFlag",
         };
-        refuse(codes::RT_PARAM_INVALID, format!("an event of {origin} with flags {flags:#x} cannot {what}"))
+        refuse(
+            codes::RT_PARAM_INVALID,
+            format!("an event of {origin} with flags {flags:#x} given, which cannot {what}"),
+        )
     }
 
     pub(super) fn record(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
@@ -212,7 +216,7 @@ impl Event {
         let is_complete = state.reached >= state.recorded;
         drop(state);
         if is_complete {
-            stream::seen();
+            wait::seen();
         }
         is_complete
     }
@@ -227,7 +231,7 @@ impl Event {
 
     pub(super) fn synchronize(&self, timeout: Option<Duration>) -> Outcome {
         let target = self.state().recorded;
-        if !stream::wait_until(timeout, || self.state().reached >= target) {
+        if !wait::wait_until(timeout, || self.state().reached >= target) {
             return refuse(
                 codes::RT_EVENT_SYNC_TIMEOUT,
                 format!("the event was not reached within {:?}", timeout.unwrap_or_default()),

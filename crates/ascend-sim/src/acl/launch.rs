@@ -85,8 +85,12 @@ fn insert_module(context: &Context, image: Arc<dyn Image>) -> Outcome<*mut c_voi
 }
 
 /// Loads an image from memory.
-pub(super) fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void> {
-    match context.device.engine().load_bytes(data) {
+///
+/// # Safety
+/// The caller vouches for its code, which may run in this process.
+pub(super) unsafe fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void> {
+    // SAFETY: the caller's contract is the same.
+    match unsafe { context.device.engine().load_bytes(data) } {
         Ok(image) => insert_module(context, image),
         Err(text) => {
             refuse(codes::RT_PARAM_INVALID, format!("{} bytes that are no kernel image: {text}", data.len()))
@@ -97,12 +101,16 @@ pub(super) fn load_bytes(context: &Context, data: &[u8]) -> Outcome<*mut c_void>
 /// Loads an image from a file. The reference asks for an absolute path; the open runtime resolves any, and
 /// samples give a file's name alone, which the loader of shared libraries would take for one in its own
 /// folders.
-pub(super) fn load_file(context: &Context, path: &str) -> Outcome<*mut c_void> {
+///
+/// # Safety
+/// As [`load_bytes`].
+pub(super) unsafe fn load_file(context: &Context, path: &str) -> Outcome<*mut c_void> {
     let file = Path::new(path).canonicalize().ok().filter(|file| file.is_file());
     let Some(file) = file else {
         return refuse(codes::RT_FILE_OPEN, format!("binPath = {path:?} is no file that can be opened"));
     };
-    match context.device.engine().load_file(&file) {
+    // SAFETY: the caller's contract is the same.
+    match unsafe { context.device.engine().load_file(&file) } {
         Ok(image) => insert_module(context, image),
         Err(text) => refuse(codes::INVALID_FILE, format!("binPath = {path:?} is no kernel image: {text}")),
     }
@@ -155,7 +163,10 @@ pub(super) unsafe fn check_config(cfg: *const LaunchCfg) -> Outcome {
     if cfg.attrs.is_null() {
         return refuse(
             codes::INVALID_PARAM,
-            format!("cfg: attrs = NULL given with numAttrs = {}", cfg.numAttrs),
+            format!(
+                "cfg: attrs = NULL given with numAttrs = {}, an array of as many attributes wanted",
+                cfg.numAttrs
+            ),
         );
     }
     if cfg.numAttrs > MAX_ATTRS {
@@ -167,16 +178,16 @@ pub(super) unsafe fn check_config(cfg: *const LaunchCfg) -> Outcome {
     // SAFETY: not null, so `numAttrs` entries by this function's contract.
     let attrs = unsafe { std::slice::from_raw_parts(cfg.attrs, cfg.numAttrs) };
     for (i, attr) in attrs.iter().enumerate() {
-        let wrong = |what: String| refuse(codes::RT_PARAM_INVALID, format!("cfg: attribute {i} has {what}"));
+        let wrong = |what: String| refuse(codes::RT_PARAM_INVALID, format!("cfg: attrs[{i}].{what}"));
         match attr.id {
             // SAFETY: any byte is a value of this member.
             launch_attr::SCHEM_MODE if unsafe { attr.value.schemMode } > 1 => {
                 // SAFETY: as above.
                 let mode = unsafe { attr.value.schemMode };
-                return wrong(format!("schemMode = {mode}, 0 or 1 wanted"));
+                return wrong(format!("value.schemMode = {mode} given, 0 or 1 wanted"));
             }
             1..=launch_attr::LAST => {}
-            id => return wrong(format!("id = {id}, 1 to {} wanted", launch_attr::LAST)),
+            id => return wrong(format!("id = {id} given, 1 to {} wanted", launch_attr::LAST)),
         }
     }
     Ok(())

@@ -25,6 +25,7 @@ pub(super) mod stream;
 #[cfg(test)]
 mod tests;
 mod value;
+pub(super) mod wait;
 
 use ascend_sys::{
     acl_functions, client_functions, codes, table_from_module, AclError, AclTable, ClientTable,

@@ -9,7 +9,8 @@ use ascend_sys::codes;
 
 use super::border::{refuse, Outcome};
 use super::handles::Handled;
-use super::stream::{self, Stream, Waited};
+use super::stream::{Stream, Waited};
+use super::wait;
 
 pub(crate) struct Notify {
     id: u32,
@@ -42,7 +43,7 @@ impl Notify {
         let notify = Arc::clone(self);
         let work = move |_: &Stream| {
             notify.is_raised.store(true, Ordering::SeqCst);
-            stream::ring();
+            wait::ring();
             Ok(())
         };
         on.submit(work).map(drop)

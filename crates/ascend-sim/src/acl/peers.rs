@@ -68,7 +68,7 @@ pub(super) fn check_copy(from: &SimDevice, to: &SimDevice) -> Outcome {
     refuse(
         codes::RT_PARAM_INVALID,
         format!(
-            "a copy from device {} to device {} without aclrtDeviceEnablePeerAccess between them",
+            "a copy from device {} to device {} given, aclrtDeviceEnablePeerAccess between them wanted before",
             from.id(),
             to.id()
         ),

@@ -12,7 +12,8 @@ use ascend_sys::codes;
 
 use super::border::{refuse, Outcome};
 use super::callback::Callback;
-use super::stream::{self, Stream};
+use super::stream::Stream;
+use super::wait;
 
 /// A callback that waits for its thread, and where work behind it sees that it is done.
 struct Waiting {
@@ -85,7 +86,7 @@ pub(super) fn launch(callback: Callback, blocks: bool, on: &Arc<Stream>) -> Outc
         let mut desk = desk();
         desk.get_or_insert_default().waiting.entry(thread).or_default().push_back(waiting);
         drop(desk);
-        stream::ring();
+        wait::ring();
         if blocks {
             stream.wait_unless_aborted(None, || is_done.load(Ordering::SeqCst));
         }
@@ -102,7 +103,7 @@ pub(super) fn process(timeout: Option<Duration>) -> Outcome {
         desk.as_mut().and_then(|desk| desk.waiting.get_mut(&thread)?.pop_front())
     };
     let first = Mutex::new(None);
-    let found = stream::wait_until(timeout, || {
+    let found = wait::wait_until(timeout, || {
         let callback = waiting();
         let is_some = callback.is_some();
         *first.lock().unwrap_or_else(PoisonError::into_inner) = callback;
@@ -119,7 +120,7 @@ pub(super) fn process(timeout: Option<Duration>) -> Outcome {
     while let Some(Waiting { callback, is_done }) = next {
         outcome = outcome.and(callback.run());
         is_done.store(true, Ordering::SeqCst);
-        stream::ring();
+        wait::ring();
         next = waiting();
     }
     outcome

@@ -1,21 +1,26 @@
 //! Streams: first-in first-out queues, each with a thread of its own that starts with the first piece of
 //! work.
 
+mod find;
+
 use std::collections::VecDeque;
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ascend_sys::codes;
 
 use super::border::{catch, refuse, thread_number, Outcome, Refusal};
-use super::device::{self, SimDevice};
+use super::device::SimDevice;
 use super::flight::Clock;
-use super::handles::{self, Handled};
+use super::handles::Handled;
 use super::order;
+use super::wait::{ring, seen, wait_until};
 use crate::engine::Launcher;
 use crate::timeline::Step;
+
+pub(crate) use find::of;
+pub(super) use find::{explicit, synchronize_device};
 
 /// A piece of work.
 pub(crate) trait Work: Send {
@@ -80,51 +85,6 @@ pub(crate) enum Waited {
     TimedOut,
 }
 
-/// Rings for every host thread that waits: a piece of work ended somewhere in the process.
-static BELL: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
-
-/// Wakes the waiting threads. Call it after the change that they wait for, holding no lock.
-pub(crate) fn ring() {
-    order::release(&BELL);
-    // Taking the lock orders the change before the check of a thread that is about to sleep.
-    drop(BELL.0.lock().unwrap_or_else(PoisonError::into_inner));
-    BELL.1.notify_all();
-}
-
-/// Waits until `ready`; false when `timeout` passed first.
-pub(crate) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
-    let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-    let mut guard = BELL.0.lock().unwrap_or_else(PoisonError::into_inner);
-    while !ready() {
-        guard = match deadline {
-            None => BELL.1.wait(guard).unwrap_or_else(PoisonError::into_inner),
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return false;
-                }
-                BELL.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-    }
-    order::acquire(&BELL);
-    true
-}
-
-/// For a thread that saw without waiting that something has ended.
-pub(super) fn seen() {
-    order::acquire(&BELL);
-}
-
-/// Milliseconds as the C functions take them: -1 waits for ever.
-pub(super) fn timeout_of(ms: i32) -> Outcome<Option<Duration>> {
-    match u64::try_from(ms) {
-        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
-        Err(_) if ms == -1 => Ok(None),
-        Err(_) => refuse(codes::RT_PARAM_INVALID, format!("timeout = {ms} given, -1 or milliseconds wanted")),
-    }
-}
-
 impl Stream {
     pub(super) fn new(context: u64, device: Arc<SimDevice>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -168,7 +128,7 @@ impl Stream {
             None => Ok(()),
             Some(_) => refuse(
                 codes::RT_FEATURE_NOT_SUPPORT,
-                format!("a wait for {what} on a device with a timeline, which follows events and collectives only"),
+                format!("a wait for {what} given on a device with a timeline; an event or a collective wanted, which alone it can follow"),
             ),
         }
     }
@@ -210,7 +170,7 @@ impl Stream {
                 Ok(_) => state.has_worker = true,
                 Err(e) => {
                     drop(state);
-                    let text = format!("the host gives no thread for the stream: {e}");
+                    let text = format!("the host cannot start a thread for the stream: {e}");
                     let refusal = Refusal { code: codes::RT_NO_STREAM_RESOURCE, text };
                     work.abandon(&refusal);
                     return Err(refusal);
@@ -315,7 +275,7 @@ impl Stream {
         if self.state().worker == Some(thread_number()) {
             return refuse(
                 codes::RT_PARAM_INVALID,
-                "called from a function that runs on this stream; it would wait for itself",
+                "called in a function that runs on this stream, where it would wait for itself; another thread wanted",
             );
         }
         Ok(())
@@ -357,7 +317,7 @@ impl Stream {
         if std::mem::replace(&mut self.state().has_failure_mode, true) {
             return refuse(
                 codes::RT_PARAM_INVALID,
-                "the failure mode of this stream was set before; it is set once",
+                "the failure mode of this stream was set before, a stream wanted whose mode was not set",
             );
         }
         Ok(())
@@ -426,53 +386,4 @@ impl Handled for Stream {
     fn end(&self) {
         self.close_now();
     }
-}
-
-/// The stream that a C function names: null is the default stream of the current context.
-pub(crate) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
-    let context = device::current()?;
-    if handle.is_null() {
-        return Ok(Arc::clone(&context.default_stream));
-    }
-    let stream = handles::get::<Stream>(handle)?;
-    if stream.context != context.number() {
-        return refuse(
-            codes::RT_STREAM_CONTEXT,
-            format!(
-                "a stream of another context given, one of the current context wanted (device {})",
-                context.device.id()
-            ),
-        );
-    }
-    Ok(stream)
-}
-
-/// As [`of`], without the default stream, which its context owns.
-pub(super) fn explicit(handle: *mut c_void) -> Outcome<Arc<Stream>> {
-    let stream = of(handle)?;
-    if Arc::ptr_eq(&stream, &device::current()?.default_stream) {
-        let given = if handle.is_null() { "NULL" } else { "the default stream" };
-        return refuse(
-            codes::INVALID_PARAM,
-            format!("stream = {given} given, a stream of aclrtCreateStream wanted"),
-        );
-    }
-    Ok(stream)
-}
-
-/// Waits for every stream of the current context.
-///
-/// ASSUMPTION(device-sync-timeout): a time-out has the code of a stream's.
-pub(super) fn synchronize_device(timeout: Option<Duration>) -> Outcome {
-    let context = device::current()?;
-    let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
-    let mut streams = handles::all::<Stream>();
-    streams.retain(|stream| stream.context == context.number());
-    streams.push(Arc::clone(&context.default_stream));
-    let mut first = Ok(());
-    for stream in streams {
-        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        first = first.and(stream.synchronize(left));
-    }
-    first
 }

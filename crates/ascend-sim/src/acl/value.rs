@@ -7,7 +7,8 @@ use ascend_sys::codes;
 
 use super::border::{refuse, Outcome};
 use super::memory;
-use super::stream::{self, Stream, Waited};
+use super::stream::{Stream, Waited};
+use super::wait;
 use crate::engine::Allocation;
 
 /// How often a wait looks at the word: kernels and copies that write it ring no bell meanwhile.
@@ -46,7 +47,7 @@ impl Word {
     pub(super) fn write(self, value: u64, on: &Arc<Stream>) -> Outcome {
         let work = move |_: &Stream| {
             self.allocation.write(self.address, &value.to_le_bytes());
-            stream::ring();
+            wait::ring();
             Ok(())
         };
         on.submit(work).map(drop)

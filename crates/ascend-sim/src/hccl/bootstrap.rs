@@ -23,7 +23,7 @@ use super::processes::{join_remote, Endpoint};
 use super::root::Root;
 use super::transfer::Arithmetic;
 use crate::acl::border::{Outcome, Refusal};
-use crate::acl::stream::{ring, wait_until};
+use crate::acl::wait::{ring, wait_until};
 
 /// What a rank brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

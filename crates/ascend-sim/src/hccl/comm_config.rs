@@ -50,7 +50,10 @@ pub(super) fn check_head(head: &[u8; HEAD_BYTES]) -> Outcome {
 fn text(name: &str, field: &[c_char]) -> Outcome<Option<String>> {
     let bytes: Vec<u8> = field.iter().map(|c| c.to_ne_bytes()[0]).take_while(|&byte| byte != 0).collect();
     if bytes.len() == field.len() {
-        return refuse(result::PARA, format!("config.{name} has no NUL in its {} bytes", field.len()));
+        return refuse(
+            result::PARA,
+            format!("config.{name} without NUL in its {} bytes given, a string with NUL wanted", field.len()),
+        );
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),

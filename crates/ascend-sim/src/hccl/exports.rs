@@ -130,7 +130,10 @@ pub(super) unsafe extern "C" fn HcclCommInitAll(
 ) -> HcclResult {
     call("HcclCommInitAll", || {
         if devices.is_null() || comms.is_null() {
-            return refuse(result::PTR, "devices or comms = NULL given, arrays of ndev entries wanted");
+            return refuse(
+                result::PTR,
+                "devices or comms = NULL given, an array of ndev entries wanted for each",
+            );
         }
         // Each rank has a device of its own. The arrays are read when their length can be true.
         if num_devices as usize > device::count() {

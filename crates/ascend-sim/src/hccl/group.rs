@@ -20,7 +20,7 @@ use super::home::{rank_text, Home};
 use super::operation::Operation;
 use super::transfer::{execute, Arithmetic, Part};
 use crate::acl::border::{catch, Outcome};
-use crate::acl::stream::ring;
+use crate::acl::wait::ring;
 
 /// Which operations meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,7 +191,7 @@ impl Group {
                 return Some(mismatch(other, what, &own, &theirs));
             }
             if agenda.after != after {
-                let place = |n: u64| format!("it after {n} collectives");
+                let place = |n: u64| format!("this operation after {n} collectives");
                 return Some(mismatch(other, "order", &place(after), &place(agenda.after)));
             }
         }
@@ -270,7 +270,7 @@ impl Group {
             .filter(|other| !agenda.arrived.contains(other))
             .map(|other| {
                 let issued = agenda.parts.iter().any(|part| part.rank == other);
-                let why = if issued { "issued, its stream is not there" } else { "not issued" };
+                let why = if issued { "issued, but its stream has not come to it" } else { "not issued" };
                 format!("{}: {why}", self.rank_text(other))
             })
             .collect();

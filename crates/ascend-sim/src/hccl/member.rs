@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::group::{Group, Meeting};
 use super::operation::Operation;
 use crate::acl::border::{Outcome, Refusal};
-use crate::acl::stream::wait_until;
+use crate::acl::wait::wait_until;
 
 /// One rank's place in a communicator.
 pub(super) trait Membership: Send + Sync {

@@ -54,7 +54,12 @@ impl Root {
 
     pub(super) fn from_bytes(bytes: &[u8; ROOT_INFO_BYTES]) -> Outcome<Root> {
         Root::parse(bytes).map_or_else(
-            || refuse(result::PARA, "rootInfo was not made by HcclGetRootInfo of this library"),
+            || {
+                refuse(
+                    result::PARA,
+                    "rootInfo of another library given, one of HcclGetRootInfo of this library wanted",
+                )
+            },
             Ok,
         )
     }

@@ -37,7 +37,8 @@ pub(super) fn solve(log: &Log, contention: f64) -> Result<Schedule, SolveError> 
         return Err(SolveError::new(
             SolveErrorKind::Unsupported,
             format!(
-                "timeline: step {} of stream {stream} of device {device} waits for work behind it; each event recorded by one stream wanted",
+                "timeline: step {} of stream {stream} of device {device} waits for an event that is recorded behind it; wanted: \
+                 each event recorded by one stream only",
                 track.at
             ),
         ));

@@ -199,7 +199,10 @@ fn what_cannot_be_solved_is_refused_with_the_reason() {
     t.add_step(0, 0, Step::Wait(event(1)));
     t.add_step(0, 0, Step::Record(event(1)));
     let text = t.solve().unwrap_err().to_string();
-    assert!(text.contains("step 0 of stream 0 of device 0 waits for work behind it"), "{text}");
+    assert!(
+        text.contains("step 0 of stream 0 of device 0 waits for an event that is recorded behind it"),
+        "{text}"
+    );
     for wrong in [0.99, f64::NAN, f64::INFINITY] {
         assert!(t.solve_with_contention(wrong).is_err());
     }

@@ -29,8 +29,12 @@ impl Mapped {
     ///
     /// # Errors
     /// What is wrong with the file, or what the loader said: also which symbol is defined nowhere.
-    pub(super) fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
-        open(path, data).map_err(|e| format!("{} cannot be loaded: {e}", path.display()))
+    ///
+    /// # Safety
+    /// The initialisers of the library may run here, and it keeps `machine_abi.h`.
+    pub(super) unsafe fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
+        // SAFETY: the caller's contract is the same.
+        unsafe { open(path, data) }.map_err(|e| format!("{} cannot be loaded: {e}", path.display()))
     }
 
     /// What `fasim_image` returns.
@@ -125,7 +129,7 @@ impl Foreign for crate::machine::abi::FasimKernel {}
 impl Foreign for *const c_char {}
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
+unsafe fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     /// The beginning of glibc's `struct link_map`.
     #[repr(C)]
@@ -135,7 +139,7 @@ fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
     let text = |e: &dyn fmt::Display| e.to_string();
     let segments = layout::check(data)?;
     // What is defined nowhere is found now; found at its first call it would end the process.
-    // SAFETY: whoever names the file vouches for its initialisers, as for any program that is run.
+    // SAFETY: the caller vouches for its initialisers.
     let handle =
         unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| text(&e))?.into_raw();
     let mut map: *const LinkMap = std::ptr::null();
@@ -149,11 +153,11 @@ fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
+unsafe fn open(path: &Path, data: &[u8]) -> Result<Mapped, String> {
     if cfg!(target_os = "linux") {
         layout::check(data)?;
     }
-    // SAFETY: whoever names the file vouches for its initialisers, as for any program that is run.
+    // SAFETY: the caller vouches for its initialisers.
     let handle = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
     Ok(Mapped { handle, place: None })
 }

@@ -92,23 +92,34 @@ impl Kernel {
 
 impl Image {
     /// Loads a file: a shared library, or an NPU binary for which the library stands in that the environment
-    /// variable `FASTATTENTION_SIM_KERNELS` names. The library's code runs in this process, unchecked but for
-    /// what it asks of the machine: load only what you would run as a program.
+    /// variable `FASTATTENTION_SIM_KERNELS` names.
     ///
     /// # Errors
     /// What the loader said, or why the file is no image that can run.
-    pub fn load_file(path: &Path) -> Result<Arc<Image>, String> {
+    ///
+    /// # Safety
+    /// The library's code runs in this process: its initialisers now, its kernels when they are launched. The
+    /// machine checks what it asks of the machine, and nothing else. So its initialisers may run here, its
+    /// table of kernels is what `machine_abi.h` says, and its kernels are sound with whatever arguments
+    /// [`Kernel::launch`] gets.
+    pub unsafe fn load_file(path: &Path) -> Result<Arc<Image>, String> {
         let data = read(path)?;
         if npu::is_npu_binary(&data) {
-            return Self::stand_in(&data);
+            // SAFETY: the caller's contract covers the library that stands in.
+            return unsafe { Self::stand_in(&data) };
         }
-        Self::load_library(path, &data)
+        // SAFETY: as above.
+        unsafe { Self::load_library(path, &data) }
     }
 
     /// Loads a shared library, whose bytes are `data`. The error says what is wrong with the file, what the
     /// loader said, or which part of the interface does not match.
-    fn load_library(path: &Path, data: &[u8]) -> Result<Arc<Image>, String> {
-        let mapped = Mapped::open(path, data)?;
+    ///
+    /// # Safety
+    /// As [`Self::load_file`].
+    unsafe fn load_library(path: &Path, data: &[u8]) -> Result<Arc<Image>, String> {
+        // SAFETY: the caller's contract is the same.
+        let mapped = unsafe { Mapped::open(path, data) }?;
         let raw = mapped.image().map_err(|e| format!("{} is no kernel image: {e}", path.display()))?;
         if raw.abi_version != ABI_VERSION {
             let given = raw.abi_version;
@@ -136,17 +147,25 @@ impl Image {
     ///
     /// # Errors
     /// As [`Self::load_file`].
-    pub fn load_bytes(data: &[u8]) -> Result<Arc<Image>, String> {
+    ///
+    /// # Safety
+    /// As [`Self::load_file`].
+    pub unsafe fn load_bytes(data: &[u8]) -> Result<Arc<Image>, String> {
         if npu::is_npu_binary(data) {
-            return Self::stand_in(data);
+            // SAFETY: the caller's contract covers the library that stands in.
+            return unsafe { Self::stand_in(data) };
         }
         let file = MemoryFile::new(data).map_err(|e| format!("the image cannot be put into a file: {e}"))?;
-        Self::load_library(file.path(), data)
+        // SAFETY: the caller's contract is the same.
+        unsafe { Self::load_library(file.path(), data) }
     }
 
     /// What runs in the place of an NPU binary: the kernels of the same names in the host build that
     /// [`STAND_IN_VARIABLE`] names.
-    fn stand_in(data: &[u8]) -> Result<Arc<Image>, String> {
+    ///
+    /// # Safety
+    /// As [`Self::load_file`], of that library.
+    unsafe fn stand_in(data: &[u8]) -> Result<Arc<Image>, String> {
         let wanted = npu::kernels(data)?;
         let list = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let Some(path) = std::env::var_os(STAND_IN_VARIABLE) else {
@@ -158,7 +177,9 @@ impl Image {
         };
         let path = Path::new(&path);
         let data = read(path).map_err(|e| format!("{STAND_IN_VARIABLE}: {e}"))?;
-        let image = Self::load_library(path, &data).map_err(|e| format!("{STAND_IN_VARIABLE}: {e}"))?;
+        // SAFETY: the caller's contract is the same.
+        let image = unsafe { Self::load_library(path, &data) };
+        let image = image.map_err(|e| format!("{STAND_IN_VARIABLE}: {e}"))?;
         let kernels: Vec<_> = wanted.iter().filter_map(|k| image.find(&k.name)).collect();
         if kernels.is_empty() {
             let known: Vec<_> = image.kernels().iter().map(|k| k.name.as_str()).collect();

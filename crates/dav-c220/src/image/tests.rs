@@ -87,6 +87,16 @@ fn assert_fault<T: fmt::Debug>(result: Result<T, Stop>, kind: FaultKind, part: &
     }
 }
 
+fn load_file(path: &Path) -> Result<Arc<Image>, String> {
+    // SAFETY: the libraries of these tests have no initialisers, and their kernels end in the machine.
+    unsafe { Image::load_file(path) }
+}
+
+fn load_bytes(data: &[u8]) -> Result<Arc<Image>, String> {
+    // SAFETY: as above.
+    unsafe { Image::load_bytes(data) }
+}
+
 fn double(device: &Device, image: &Arc<Image>) -> Vec<u64> {
     let at = device.memory.alloc(64).unwrap();
     let data: Vec<u8> = (1..9u64).flat_map(u64::to_le_bytes).collect();
@@ -102,14 +112,14 @@ fn a_c_kernel_runs_from_a_file_and_from_memory() {
     let device = Device::new();
     let first = build(&dir, "first", &["-DVERSION=1", "-DFACTOR=0"], DOUBLE);
     let second = build(&dir, "second", &["-DVERSION=1", "-DFACTOR=1"], DOUBLE);
-    let image = Image::load_file(&first).unwrap();
+    let image = load_file(&first).unwrap();
     assert_eq!(double(&device, &image), [2, 4, 6, 8, 10, 12, 14, 16]);
     // One after the other, so that a path used twice would be noticed.
     for _ in 0..2 {
-        let from_memory = Image::load_bytes(&std::fs::read(&first).unwrap()).unwrap();
+        let from_memory = load_bytes(&std::fs::read(&first).unwrap()).unwrap();
         assert_eq!(double(&device, &from_memory)[0], 2);
         drop(from_memory);
-        let from_memory = Image::load_bytes(&std::fs::read(&second).unwrap()).unwrap();
+        let from_memory = load_bytes(&std::fs::read(&second).unwrap()).unwrap();
         assert_eq!(double(&device, &from_memory)[0], 3);
     }
     let kernel = image.find("double_it").unwrap();
@@ -126,7 +136,7 @@ fn a_c_kernel_runs_from_a_file_and_from_memory() {
 fn the_kernel_type_of_the_image_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let device = Device::new();
-    let image = Image::load_file(&build(&dir, "cube", &["-DVERSION=1", "-DFACTOR=0"], DOUBLE)).unwrap();
+    let image = load_file(&build(&dir, "cube", &["-DVERSION=1", "-DFACTOR=0"], DOUBLE)).unwrap();
     let result = image.find("cube").unwrap().launch(&device.memory, &device.config, &[0, 0], 1);
     assert_fault(result, FaultKind::NoSuchPath, "tpipe names pipe V, which an AIC does not have");
 }
@@ -134,24 +144,18 @@ fn the_kernel_type_of_the_image_is_used() {
 #[test]
 fn what_is_wrong_with_an_image_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let no_file = Image::load_file(&dir.path().join("none.so")).unwrap_err();
+    let no_file = load_file(&dir.path().join("none.so")).unwrap_err();
     assert!(no_file.contains("none.so cannot be read"), "{no_file}");
-    let garbage = Image::load_bytes(b"not a library").unwrap_err();
+    let garbage = load_bytes(b"not a library").unwrap_err();
     assert!(garbage.contains("cannot be loaded"), "{garbage}");
-    let no_entry = Image::load_file(&build(&dir, "empty", &[], "")).unwrap_err();
+    let no_entry = load_file(&build(&dir, "empty", &[], "")).unwrap_err();
     assert!(no_entry.contains("is no kernel image"), "{no_entry}");
     let version = build(&dir, "version", &["-DVERSION=7", "-DFACTOR=0"], DOUBLE);
-    assert_eq!(
-        Image::load_file(&version).unwrap_err(),
-        "the image has interface version 7; this machine has 1"
-    );
+    assert_eq!(load_file(&version).unwrap_err(), "the image has interface version 7; this machine has 1");
     let unknown = DOUBLE.replace("\"set_flag\"", "\"vfoo\"");
     let unknown = build(&dir, "unknown", &["-DVERSION=1", "-DFACTOR=0"], &unknown);
-    assert_eq!(
-        Image::load_file(&unknown).unwrap_err(),
-        "the image uses the intrinsic vfoo, which is not modelled"
-    );
+    assert_eq!(load_file(&unknown).unwrap_err(), "the image uses the intrinsic vfoo, which is not modelled");
     let kernel_type = DOUBLE.replace("run, 2, 1}", "run, 2, 4}");
     let kernel_type = build(&dir, "type", &["-DVERSION=1", "-DFACTOR=0"], &kernel_type);
-    assert_eq!(Image::load_file(&kernel_type).unwrap_err(), "kernel cube has type 4; types are 0 to 3");
+    assert_eq!(load_file(&kernel_type).unwrap_err(), "kernel cube has type 4; types are 0 to 3");
 }

@@ -5,6 +5,7 @@
 
 mod cube;
 mod fixpipe;
+mod fixpipe_layout;
 mod fixpipe_quant;
 #[cfg(test)]
 mod harness;
@@ -23,6 +24,7 @@ mod vec_binary;
 mod vec_cast;
 mod vec_compare;
 mod vec_float;
+mod vec_lanes;
 mod vec_move;
 mod vec_operand;
 mod vec_overlap;

@@ -1,7 +1,8 @@
 //! Element-wise instructions of two vectors (`dav-c220.md` 3.7).
 
 use super::vec_float::{fused, maximum, minimum};
-use super::vec_operand::{F32s, Ints, Lanes, Operand, BINARY_OPERANDS, LANES};
+use super::vec_lanes::Lanes;
+use super::vec_operand::{F32s, Ints, Operand, BINARY_OPERANDS, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{canonical, extend, finish_int, Types};
 use super::vec_wide::{on_widest, Work};

@@ -8,7 +8,8 @@
 )]
 
 use super::vec_float::{to_f32, to_f32_odd};
-use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES, UNARY_OPERANDS};
+use super::vec_lanes::Lanes;
+use super::vec_operand::{F32s, Ints, Operand, LANES, UNARY_OPERANDS};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::int_range;
 use crate::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};

@@ -2,7 +2,8 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "byte and bit numbers of a repeat are below 256")]
 
-use super::vec_operand::{counted, F32s, Ints, Lanes, Operand, BINARY_OPERANDS, LANES};
+use super::vec_lanes::{counted, Lanes};
+use super::vec_operand::{F32s, Ints, Operand, BINARY_OPERANDS, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{extend, scalar_f32, Types};
 use crate::access::{

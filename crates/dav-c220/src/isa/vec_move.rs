@@ -8,7 +8,8 @@
     reason = "element numbers of a repeat and checked UB offsets fit; GatherMask counts bytes of UB"
 )]
 
-use super::vec_operand::{counted, Ints, Lanes, Operand, BLOCK, LANES};
+use super::vec_lanes::{counted, Lanes};
+use super::vec_operand::{Ints, Operand, BLOCK, LANES};
 use super::vec_overlap::{check_overlap, require_disjoint, Accumulate};
 use super::vec_value::no_such_type;
 use crate::access::{

@@ -2,7 +2,8 @@
 
 #![allow(clippy::cast_possible_wrap, reason = "repeats and blocks are small numbers; addresses are signed")]
 
-use super::vec_operand::{low_bits, Lanes, Operand, BLOCK};
+use super::vec_lanes::{low_bits, Lanes};
+use super::vec_operand::{Operand, BLOCK};
 use crate::access::{range_text, FaultKind, Space, Stop};
 
 impl Operand {

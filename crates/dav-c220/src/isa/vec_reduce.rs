@@ -8,7 +8,8 @@
 use half::{f16, slice::HalfFloatSliceExt};
 
 use super::vec_float::{maximum, minimum};
-use super::vec_operand::{F32s, Lanes, Operand, LANES};
+use super::vec_lanes::Lanes;
+use super::vec_operand::{F32s, Operand, LANES};
 use super::vec_value::{canonical, finish_f16, Types};
 use crate::access::{
     range_text, Access, Addr, Banks, Elem, Exec, FaultKind, Instr, OpInfo, Rate, Semantic, Space, Stop,

@@ -1,7 +1,8 @@
 //! Element-wise instructions of a vector and a scalar (`dav-c220.md` 3.7).
 
 use super::vec_float::{fused, maximum, minimum};
-use super::vec_operand::{F32s, Ints, Lanes, Operand, LANES};
+use super::vec_lanes::Lanes;
+use super::vec_operand::{F32s, Ints, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{canonical, extend, finish_int, scalar_f32, Types};
 use super::vec_wide::{on_widest, Work};

@@ -1,7 +1,8 @@
 //! Element-wise instructions of one vector (`dav-c220.md` 3.7).
 
 use super::vec_float::{approximate, exp, ln, maximum, to_f32, to_f32_odd};
-use super::vec_operand::{Ints, Lanes, Operand, LANES, UNARY_OPERANDS};
+use super::vec_lanes::Lanes;
+use super::vec_operand::{Ints, Operand, LANES, UNARY_OPERANDS};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_scalar::FloatLanes;
 use super::vec_value::Types;

@@ -9,14 +9,14 @@ use ascend_sys::{codes, device_info, AclContext, AclError, LAST_ERROR_OF_THREAD,
 use crate::acl::border::{
     call, call_pointer, current_context, last_code, refuse, take_last_code, take_texts, Out, Outcome,
 };
-use crate::acl::{device, peers, presented, stream};
+use crate::acl::{device, peers, presented, stream, wait};
 
 /// 0 before `aclInit`, 1 after it, 2 after `aclFinalize`.
 static PROCESS: AtomicU8 = AtomicU8::new(0);
 
 pub(in crate::acl) unsafe extern "C" fn aclInit(_config_path: *const c_char) -> AclError {
     call("aclInit", || match PROCESS.swap(1, Ordering::SeqCst) {
-        1 => refuse(codes::REPEAT_INITIALIZE, "aclInit was called before"),
+        1 => refuse(codes::REPEAT_INITIALIZE, "aclInit was called before; one call in a process wanted"),
         _ => Ok(()),
     })
 }
@@ -167,7 +167,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtSynchronizeDevice() -> AclError {
 }
 
 pub(in crate::acl) unsafe extern "C" fn aclrtSynchronizeDeviceWithTimeout(timeout_ms: i32) -> AclError {
-    call("aclrtSynchronizeDeviceWithTimeout", || stream::synchronize_device(stream::timeout_of(timeout_ms)?))
+    call("aclrtSynchronizeDeviceWithTimeout", || stream::synchronize_device(wait::timeout_of(timeout_ms)?))
 }
 
 pub(in crate::acl) unsafe extern "C" fn aclrtCreateContext(

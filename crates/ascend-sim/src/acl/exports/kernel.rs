@@ -68,7 +68,8 @@ pub(in crate::acl) unsafe extern "C" fn aclrtBinaryLoad(
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(handle, "binHandle") }?;
         let binary = handles::get::<Binary>(binary)?;
-        out.set(launch::load_bytes(&*device::current()?, &binary.data)?);
+        // SAFETY: whoever has a binary loaded vouches for its code, as with ACL.
+        out.set(unsafe { launch::load_bytes(&*device::current()?, &binary.data) }?);
         Ok(())
     })
 }
@@ -85,7 +86,8 @@ pub(in crate::acl) unsafe extern "C" fn aclrtBinaryLoadFromFile(
         let path = unsafe { c_text(path, "binPath") }?;
         // SAFETY: null or valid, by the C signature.
         unsafe { check_options(options, &[1]) }?;
-        out.set(launch::load_file(&*device::current()?, path)?);
+        // SAFETY: whoever has a binary loaded vouches for its code, as with ACL.
+        out.set(unsafe { launch::load_file(&*device::current()?, path) }?);
         Ok(())
     })
 }
@@ -103,7 +105,8 @@ pub(in crate::acl) unsafe extern "C" fn aclrtBinaryLoadFromData(
         let data = unsafe { Given::new(data, len, "data") }?.at_most(MAX_IMAGE_BYTES, "length")?;
         // SAFETY: null or valid, by the C signature.
         unsafe { check_options(options, &[1, 2]) }?;
-        out.set(launch::load_bytes(&*device::current()?, data.bytes())?);
+        // SAFETY: whoever has a binary loaded vouches for its code, as with ACL.
+        out.set(unsafe { launch::load_bytes(&*device::current()?, data.bytes()) }?);
         Ok(())
     })
 }

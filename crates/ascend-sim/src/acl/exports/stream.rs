@@ -10,7 +10,8 @@ use ascend_sys::{
 use crate::acl::border::{call, refuse, Out, Outcome};
 use crate::acl::callback::Callback;
 use crate::acl::event::{Event, Origin};
-use crate::acl::stream::{self, timeout_of, Settings, Stream};
+use crate::acl::stream::{self, Settings, Stream};
+use crate::acl::wait::timeout_of;
 use crate::acl::{device, handles};
 
 /// Stream flags of the 8.1 header; none changes what a simulated stream does.

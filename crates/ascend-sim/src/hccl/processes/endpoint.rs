@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use super::line::{dial, Line};
 use super::{owner, session, system};
 use crate::acl::border::catch;
-use crate::acl::stream::ring;
+use crate::acl::wait::ring;
 
 const PREFIX: &str = "fastattention-hccl-";
 const SOCKET: &str = "endpoint";

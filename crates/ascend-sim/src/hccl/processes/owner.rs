@@ -13,7 +13,7 @@ use super::line::Line;
 use super::protocol::{loss_text, Answer, Hello, ToOwner, ToPeer, MAX_HELLO_BYTES, PATIENCE, VERSION};
 use super::session::run_session;
 use super::staging::Staging;
-use crate::acl::stream::{ring, wait_until};
+use crate::acl::wait::{ring, wait_until};
 
 /// Messages that may wait for their turn. A peer has a few on each stream and thread, at most.
 const MAX_WAITING: usize = 1 << 16;
@@ -85,7 +85,11 @@ pub(super) fn serve(line: &Arc<Line>, lobby: &Lobby<Line>) {
     let own = Arc::clone(&link);
     let thread = std::thread::Builder::new().name("sim-hccl-session".into());
     if let Err(e) = thread.spawn(move || run_session(&own, guest, &request)) {
-        let text = format!("the owner's host gives no thread for {}: {e}", link.who);
+        let text = format!(
+            "process {}, which made rootInfo, cannot start a thread for {}: {e}",
+            std::process::id(),
+            link.who
+        );
         link.line.say(&Answer::No(refusal(result::INTERNAL, text).into()));
         return;
     }
@@ -103,7 +107,10 @@ fn handshake(line: &Line) -> io::Result<Option<(Arc<Place>, JoinRequest)>> {
     let refusal = match place_of(hello.number, hello.nonce) {
         Err(refusal) => refusal,
         Ok(_) if hello.version != VERSION => {
-            let text = format!("a process with version {} given, {VERSION} wanted", hello.version);
+            let text = format!(
+                "a process with version {} of this library's protocol given, {VERSION} wanted",
+                hello.version
+            );
             refusal(result::NOT_SUPPORT, text)
         }
         Ok(place) => return Ok(Some((place, line.hear(deadline)?))),
@@ -136,7 +143,9 @@ impl Link {
                 Ok(answer @ (ToOwner::Loaded { .. } | ToOwner::Stored)) => {
                     self.state().answer = Some(answer);
                 }
-                Ok(_) if self.state().waiting.len() == MAX_WAITING => break "says too much at once".into(),
+                Ok(_) if self.state().waiting.len() == MAX_WAITING => {
+                    break "has sent more than {MAX_WAITING} messages that wait".into()
+                }
                 Ok(word) => self.state().waiting.push_back(word),
                 Err(e) => break loss_text(&e),
             }

@@ -22,7 +22,7 @@ use super::line::Line;
 use super::protocol::{loss_text, Answer, Hello, No, Side, ToOwner, ToPeer, PATIENCE, VERSION};
 use super::staging::{Staging, PIECE};
 use crate::acl::border::{Outcome, Refusal};
-use crate::acl::stream::{ring, wait_until};
+use crate::acl::wait::{ring, wait_until};
 use crate::engine::Contents;
 
 const OPEN: u8 = 0;
@@ -38,7 +38,7 @@ pub(crate) fn join_remote(root: &Root, request: &JoinRequest) -> Outcome<Box<dyn
         Ok(endpoint) => endpoint,
         Err(why) => {
             let text =
-                format!("rootInfo of process {} serves ranks of that process only: {why}", root.process);
+                format!("rootInfo of process {} given, which ranks of that process only can use, as it has no endpoint: {why}", root.process);
             return refuse(result::NOT_SUPPORT, text);
         }
     };
@@ -47,14 +47,21 @@ pub(crate) fn join_remote(root: &Root, request: &JoinRequest) -> Outcome<Box<dyn
     match answer {
         Answer::No(no) => Err(no.into()),
         Answer::Welcome { name, .. } if name.len() >= COMM_NAME_BYTES => {
-            let text = format!("process {process} gives the communicator a name of {} bytes", name.len());
+            let text = format!(
+                "process {process} gives the communicator a name of {} bytes, at most {} wanted",
+                name.len(),
+                COMM_NAME_BYTES - 1
+            );
             refuse(result::REMOTE, text)
         }
         Answer::Welcome { name, homes } => {
             let memory = memory.ok_or_else(|| io::Error::other("none given"));
-            let staging = memory
-                .and_then(|memory| Staging::open(memory.as_fd()))
-                .map_err(|e| refusal(result::MEMORY, format!("memory that process {process} shares: {e}")))?;
+            let staging = memory.and_then(|memory| Staging::open(memory.as_fd())).map_err(|e| {
+                refusal(
+                    result::MEMORY,
+                    format!("the memory that process {process} shares cannot be mapped: {e}"),
+                )
+            })?;
             let owner = owner_text(process, &homes);
             let seat = Seat { rank: request.rank, ranks: request.ranks };
             start(OwnerLink { line, seat, name, owner, state: Mutex::default() }, staging)
@@ -98,13 +105,13 @@ fn not_let_in(root: &Root, endpoint: &str, timeout: Duration, e: &io::Error) -> 
     match e.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => refusal(
             result::NOT_FOUND,
-            format!("rootInfo of process {process} is used up, or that process has ended: {endpoint}: {e}"),
+            format!("rootInfo of process {process} given, which is used up, or whose process has ended: {endpoint}: {e}"),
         ),
         ErrorKind::WouldBlock => {
-            let text = format!("process {process}, which made rootInfo, lets nobody in: waited {timeout:?}");
+            let text = format!("process {process}, which made rootInfo, accepted no connection within {timeout:?}");
             refusal(result::TIMEOUT, text)
         }
-        _ => refusal(result::REMOTE, format!("rootInfo of process {process}: {endpoint}: {e}")),
+        _ => refusal(result::REMOTE, format!("rootInfo of process {process} given, whose endpoint cannot be reached: {endpoint}: {e}")),
     }
 }
 
@@ -129,7 +136,7 @@ fn start(rank: OwnerLink, staging: Staging) -> Outcome<Box<dyn Membership>> {
     let reader = Arc::clone(&rank);
     let thread = std::thread::Builder::new().name("sim-hccl-reader".into());
     thread.spawn(move || reader.listen(&staging)).map_err(|e| {
-        refusal(result::INTERNAL, format!("the host gives no thread for the connection: {e}"))
+        refusal(result::INTERNAL, format!("the host cannot start a thread for the connection: {e}"))
     })?;
     rank.line.say(&ToOwner::Ready);
     Ok(Box::new(Peer(Arc::new(Joined(rank)))))

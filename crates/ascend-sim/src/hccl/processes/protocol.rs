@@ -136,7 +136,7 @@ pub(super) fn read_message<T: DeserializeOwned>(mut from: impl Read, max_bytes: 
     from.read_exact(&mut len)?;
     let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
     if len > max_bytes {
-        let text = format!("a word of {len} bytes, at most {max_bytes} wanted");
+        let text = format!("a message of {len} bytes given, at most {max_bytes} wanted");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut bytes = vec![0; len];
@@ -147,7 +147,12 @@ pub(super) fn read_message<T: DeserializeOwned>(mut from: impl Read, max_bytes: 
 pub(super) fn to_bytes(word: &impl Serialize) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(word)?;
     let len = u32::try_from(json.len()).ok().filter(|&len| len as usize <= MAX_MESSAGE_BYTES);
-    let len = len.ok_or_else(|| io::Error::other(format!("a word of {} bytes", json.len())))?;
+    let len = len.ok_or_else(|| {
+        io::Error::other(format!(
+            "a message of {} bytes given, at most {MAX_MESSAGE_BYTES} wanted",
+            json.len()
+        ))
+    })?;
     Ok([&len.to_le_bytes(), json.as_slice()].concat())
 }
 
@@ -155,7 +160,7 @@ pub(super) fn to_bytes(word: &impl Serialize) -> io::Result<Vec<u8>> {
 pub(super) fn loss_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::InvalidData => {
-            format!("sent something that this process does not understand: {error}")
+            format!("sent a message that this process does not understand: {error}")
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => "has ended".into(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "does not answer".into(),

@@ -18,7 +18,7 @@ use super::protocol::{Answer, ToOwner, ToPeer, PATIENCE};
 use super::region;
 use super::staging::Staging;
 use crate::acl::border::{Outcome, Refusal};
-use crate::acl::stream::{ring, wait_until};
+use crate::acl::wait::{ring, wait_until};
 
 /// Joins the communicator in the peer's stead, and does what it says until it has gone.
 pub(super) fn run_session(link: &Arc<Link>, guest: Arc<Guest>, request: &JoinRequest) {

@@ -10,7 +10,8 @@ use crate::acl::callback::Callback;
 use crate::acl::event::Event;
 use crate::acl::exports::stream::create_stream;
 use crate::acl::notify::Notify;
-use crate::acl::stream::{self, timeout_of, Settings};
+use crate::acl::stream::{self, Settings};
+use crate::acl::wait::timeout_of;
 use crate::acl::{device, handles, report};
 
 /// The older query: 0 complete, 1 not ready, the opposite of `aclrtQueryEventStatus`.
