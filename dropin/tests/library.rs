@@ -47,8 +47,14 @@ const HCCL: [&str; 26] = [
 const MARK: &str = "fastattention_sim_abi_version";
 
 /// Came after 8.1, in 8.5 or before.
-const LATER: [&str; 4] =
-    ["aclrtBinaryLoadFromData", "aclrtGetDeviceInfo", "aclrtLaunchHostFunc", "aclrtLaunchKernelWithHostArgs"];
+const LATER: [&str; 6] = [
+    "aclrtBinaryLoadFromData",
+    "aclrtGetDeviceInfo",
+    "aclrtLaunchHostFunc",
+    "aclrtLaunchKernelWithHostArgs",
+    "aclmdlRICaptureBegin",
+    "aclmdlRIExecute",
+];
 
 fn exported(library: &Path) -> BTreeSet<String> {
     let data = std::fs::read(library).unwrap();

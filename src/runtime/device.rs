@@ -145,7 +145,7 @@ impl Device {
     }
 
     #[cfg(feature = "sim")]
-    fn add_simulated(acl: Acl, config: sim::Config) -> Result<Device> {
+    pub(super) fn add_simulated(acl: Acl, config: sim::Config) -> Result<Device> {
         // Before the device is made: a forked child of a process that uses the simulator learns here that it
         // cannot.
         initialize(acl)?;

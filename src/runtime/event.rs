@@ -2,25 +2,30 @@
 
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::graph::Recording;
 use super::handle::Handle;
 use super::keep::Keep;
 use super::{Device, Stream};
 use crate::driver::{codes, event_flag, recorded_status};
-use crate::{DriverCode, Result};
+use crate::{DriverCode, Error, ErrorKind, Result};
 
 /// A point in the work of a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Event {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     device: Device,
     handle: Handle,
+    /// The capture that has the newest record.
+    recording: Mutex<Weak<Recording>>,
+    /// Was it ever recorded in a capture of the C functions?
+    is_captured_elsewhere: AtomicBool,
 }
 
 impl Event {
@@ -66,7 +71,9 @@ impl Event {
             }
             other => other?,
         }
-        Ok(Event { inner: Arc::new(Inner { device: device.clone(), handle }) })
+        let (recording, is_captured_elsewhere) = (Mutex::default(), AtomicBool::new(false));
+        let inner = Inner { device: device.clone(), handle, recording, is_captured_elsewhere };
+        Ok(Event { inner: Arc::new(inner) })
     }
 
     /// Records the event behind the work queued on `stream` so far. A later record replaces this one.
@@ -75,10 +82,37 @@ impl Event {
     /// `InvalidArgument` for a stream of another device, `Driver` when the stream cannot take it.
     pub fn record(&self, stream: &Stream) -> Result<()> {
         self.device().require_same(stream.device(), "a stream")?;
+        if stream.is_captured_elsewhere() {
+            self.inner.is_captured_elsewhere.store(true, Ordering::Relaxed);
+        }
         stream.submit("aclrtRecordEvent", vec![self.keep()], |t, stream| {
             // SAFETY: `submit` keeps the event until the stream is done with it.
             unsafe { (t.aclrtRecordEvent)(self.handle().0, stream.0) }
-        })
+        })?;
+        let recording = stream.recording().map_or_else(Weak::new, |recording| Arc::downgrade(&recording));
+        *self.inner.recording.lock().unwrap_or_else(PoisonError::into_inner) = recording;
+        Ok(())
+    }
+
+    /// Can a stream get into a capture of the C functions by waiting for it?
+    pub(super) fn is_captured_elsewhere(&self) -> bool {
+        self.inner.is_captured_elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// The capture that has the newest record, while it goes on.
+    pub(super) fn recording(&self) -> Option<Arc<Recording>> {
+        let recording = self.inner.recording.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        recording.filter(|recording| !recording.is_over())
+    }
+
+    /// Refuses what the driver would make a capture fail for.
+    fn refuse_recording(&self, what: &str) -> Result<()> {
+        if self.recording().is_none() {
+            return Ok(());
+        }
+        let text =
+            format!("{what}: the event is recorded in a capture, a call after the end of the capture wanted");
+        Err(Error::new(ErrorKind::Unsupported, text))
     }
 
     /// Was the newest record reached? True for an event that was never recorded.
@@ -86,6 +120,7 @@ impl Event {
     /// # Errors
     /// `Driver` when the driver cannot tell.
     pub fn query(&self) -> Result<bool> {
+        self.refuse_recording("Event::query")?;
         let mut status = 0;
         self.device().driver().call("aclrtQueryEventStatus", |t| {
             // SAFETY: the event lives as long as `self`, and the pointer is to a live integer.
@@ -99,6 +134,7 @@ impl Event {
     /// # Errors
     /// What stopped the work before it.
     pub fn synchronize(&self) -> Result<()> {
+        self.refuse_recording("Event::synchronize")?;
         self.device().driver().call("aclrtSynchronizeEvent", |t| {
             // SAFETY: the event lives as long as `self`.
             unsafe { (t.aclrtSynchronizeEvent)(self.handle().0) }
@@ -131,6 +167,12 @@ impl Event {
 
     pub(super) fn keep(&self) -> Keep {
         self.inner.clone()
+    }
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event").field("device", &self.device().name()).finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::event::Event;
+use super::graph::Recording;
 
 /// Something that must outlive queued work.
 pub(super) type Keep = Arc<dyn Any + Send + Sync>;
@@ -24,6 +25,8 @@ pub(super) struct Kept {
     pub(super) mark: Option<Event>,
     /// The event is recorded behind the submission of this number, and was not yet found reached.
     pub(super) marked: Option<u64>,
+    /// The capture that takes what the stream is given.
+    pub(super) recording: Option<Arc<Recording>>,
 }
 
 impl Kept {

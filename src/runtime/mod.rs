@@ -39,6 +39,10 @@
 //!   each, or an event between them ([`Event::record`], [`Stream::wait_event`]).
 //! - **Within one launch**, what is written shares no byte with any other operand. Every operator and
 //!   collective refuses operands that do.
+//! - **In a graph** ([`Stream::begin_capture`]) launches are kept with their addresses. The graph keeps alive
+//!   what they use, and its launches follow the rules above, each time. A stream of another owner that its
+//!   owner captures with the C functions cannot tell when the graph is destroyed: what launches on it use is
+//!   then never freed by this crate.
 //! - **Done** is what [`Stream::synchronize`], [`Stream::query`], [`Event::synchronize`] or [`Event::query`]
 //!   say. A time-out says nothing: the work goes on.
 //!
@@ -55,6 +59,7 @@ mod device;
 mod devices;
 mod engine;
 mod event;
+mod graph;
 mod handle;
 mod keep;
 mod kernel;
@@ -67,6 +72,7 @@ pub use communicator::{CommDType, Communicator, CommunicatorOptions, ReduceOp, R
 pub use device::{Device, MemoryInfo};
 pub use devices::{devices, DeviceReport};
 pub use event::Event;
+pub use graph::{Capture, CaptureMode, Graph};
 pub use kernel::{Kernel, KernelArgs, Module, Schedule};
 pub use memory::{Buffer, HostBuffer};
 pub use operand::Operand;

@@ -2,6 +2,9 @@
 
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
+mod pending;
+mod recording;
+
 use std::ffi::c_void;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +12,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::event::Event;
+use super::graph::Recording;
 use super::handle::Handle;
 use super::keep::{Keep, Kept};
 use super::memory::{Buffer, HostBuffer};
 use super::{refuse, Device, Named, Operand};
-use crate::driver::{memcpy_kind, progress_status, recorded_status};
-use crate::{Error, Result};
+use crate::driver::{memcpy_kind, progress_status, recorded_status, AclError, AclTable};
+use crate::Result;
+
+pub use pending::PendingCopy;
+pub(super) use recording::RecordedStream;
 
 /// A queue of work. Work of one stream runs in order; streams run side by side unless events order them.
 ///
@@ -38,6 +45,9 @@ struct Inner {
     /// Dropped without waiting.
     is_abandoned: AtomicBool,
     kept: Mutex<Kept>,
+    /// May somebody capture it with the C functions? Its owner, or the owner of a stream whose captured event
+    /// it has waited for.
+    asks_for_captures: AtomicBool,
 }
 
 impl Stream {
@@ -68,8 +78,15 @@ impl Stream {
     }
 
     fn with_handle(device: &Device, handle: Handle, is_owned: bool) -> Stream {
-        let (is_abandoned, kept) = (AtomicBool::new(false), Mutex::default());
-        Stream { inner: Arc::new(Inner { device: device.clone(), handle, is_owned, is_abandoned, kept }) }
+        let inner = Inner {
+            device: device.clone(),
+            handle,
+            is_owned,
+            is_abandoned: AtomicBool::new(false),
+            kept: Mutex::default(),
+            asks_for_captures: AtomicBool::new(!is_owned),
+        };
+        Stream { inner: Arc::new(inner) }
     }
 
     /// The `aclrtStream`, for other code that calls ACL. It is in the context [`Device::as_raw_context`];
@@ -109,6 +126,7 @@ impl Stream {
 
     fn synchronize_for(&self, timeout_ms: i32) -> Result<()> {
         self.device().driver().require_own_process()?;
+        self.refuse_recording("Stream::synchronize")?;
         let submissions = self.inner.kept().submissions;
         let stream = self.inner.handle.0;
         let outcome = self.inner.device.driver().call("aclrtSynchronizeStreamWithTimeout", |t| {
@@ -128,6 +146,7 @@ impl Stream {
     /// # Errors
     /// What stopped the work.
     pub fn query(&self) -> Result<bool> {
+        self.refuse_recording("Stream::query")?;
         self.inner.is_idle()
     }
 
@@ -137,8 +156,12 @@ impl Stream {
     /// `InvalidArgument` for an event of another device, `Driver` when the stream cannot take it.
     pub fn wait_event(&self, event: &Event) -> Result<()> {
         self.device().require_same(event.device(), "an event")?;
-        self.submit("aclrtStreamWaitEvent", vec![event.keep()], |t, stream| {
-            // SAFETY: `submit` keeps the event until the stream is done with it.
+        if event.is_captured_elsewhere() {
+            self.inner.asks_for_captures.store(true, Ordering::Relaxed);
+        }
+        let joins = event.recording();
+        self.submit_to("aclrtStreamWaitEvent", vec![event.keep()], joins, |t, stream| {
+            // SAFETY: `submit_to` keeps the event until the stream is done with it.
             unsafe { (t.aclrtStreamWaitEvent)(stream.0, event.handle().0) }
         })
     }
@@ -152,6 +175,7 @@ impl Stream {
         self.device().require_same(buffer.device(), "a buffer")?;
         self.device().require_same(host.device(), "host memory")?;
         buffer.require_room("Stream::copy_to_device", 0, host.len())?;
+        self.refuse_recording("Stream::copy_to_device")?;
         if host.is_empty() {
             return Ok(PendingCopy { stream: self.clone(), host });
         }
@@ -173,6 +197,7 @@ impl Stream {
         self.device().require_same(buffer.device(), "a buffer")?;
         self.device().require_same(host.device(), "host memory")?;
         buffer.require_room("Stream::copy_to_host", 0, host.len())?;
+        self.refuse_recording("Stream::copy_to_host")?;
         if host.is_empty() {
             return Ok(PendingCopy { stream: self.clone(), host });
         }
@@ -241,15 +266,40 @@ impl Stream {
         &self,
         name: &str,
         keep: Vec<Keep>,
-        f: impl FnOnce(&crate::driver::AclTable, Handle) -> crate::driver::AclError,
+        f: impl FnOnce(&AclTable, Handle) -> AclError,
     ) -> Result<()> {
-        self.inner.device.driver().latched()?;
+        self.submit_to(name, keep, None, f)
+    }
+
+    /// As [`Self::submit`]; the call takes the stream into the capture `joins`, unless it is in one.
+    fn submit_to(
+        &self,
+        name: &str,
+        keep: Vec<Keep>,
+        joins: Option<Arc<Recording>>,
+        f: impl FnOnce(&AclTable, Handle) -> AclError,
+    ) -> Result<()> {
+        let driver = self.inner.device.driver();
+        driver.latched()?;
+        if self.is_captured_elsewhere() {
+            let outcome = driver.call(name, |t| f(t, self.inner.handle));
+            // Nobody tells when that graph is destroyed.
+            std::mem::forget(keep);
+            return outcome;
+        }
         let done = self.inner.look();
         // Held over the call, so that submissions are numbered in the order in which they are queued.
         let mut kept = self.inner.kept();
-        let outcome = self.inner.device.driver().call(name, |t| f(t, self.inner.handle));
+        let outcome = driver.call(name, |t| f(t, self.inner.handle));
+        if let (Some(joins), None, Ok(())) = (joins, &kept.recording, &outcome) {
+            joins.add(RecordedStream(Arc::clone(&self.inner)));
+            kept.recording = Some(joins);
+        }
         // Kept even when the call failed: an error may come from work before this one.
-        kept.keep(keep);
+        match &kept.recording {
+            Some(recording) => recording.keep(keep),
+            None => kept.keep(keep),
+        }
         drop(kept);
         // Without the lock: memory is given back here.
         drop(done);
@@ -269,6 +319,10 @@ impl Inner {
     fn look(&self) -> Vec<Keep> {
         let mut kept = self.kept();
         let mut done = Vec::new();
+        // A record would be captured, and a question is illegal.
+        if kept.recording.is_some() {
+            return done;
+        }
         if let (Some(number), Some(mark)) = (kept.marked, &kept.mark) {
             match self.is_reached(mark) {
                 Ok(false) => return done,
@@ -357,25 +411,5 @@ impl Drop for Inner {
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("device", &self.device().name()).finish_non_exhaustive()
-    }
-}
-
-/// A queued copy between a buffer and pinned host memory. Dropping it lets the copy go on; the memory is then
-/// freed by the stream.
-#[derive(Debug)]
-#[must_use = "`wait` gives the host memory back"]
-pub struct PendingCopy {
-    stream: Stream,
-    host: HostBuffer,
-}
-
-impl PendingCopy {
-    /// Waits for the stream and gives the host memory back.
-    ///
-    /// # Errors
-    /// As [`Stream::synchronize`]. The memory then stays with the stream.
-    pub fn wait(self) -> Result<HostBuffer, Error> {
-        self.stream.synchronize()?;
-        Ok(self.host)
     }
 }

@@ -153,6 +153,10 @@ impl Engine for Machine {
         self.config.model_time.is_some()
     }
 
+    fn graph_launch_share(&self) -> f64 {
+        self.config.soc.timing.control.graph_launch_share
+    }
+
     fn memory_us(&self, bytes: u64) -> f64 {
         bytes as f64 / (self.config.soc.timing.memory.hbm_gbps * 1e3)
     }

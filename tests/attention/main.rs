@@ -11,6 +11,7 @@
 
 mod baseline;
 mod determinism;
+mod graph;
 mod large_strides;
 mod launch;
 mod matmul;

@@ -7,9 +7,11 @@ mod acl_clients;
 mod acl_launch;
 mod acl_misuse;
 mod acl_transfers;
+mod captures;
 mod copy_kernel;
 #[cfg(unix)]
 mod environment;
+mod graphs;
 mod hccl;
 mod operands;
 mod self_test;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastattention::baseline::MemoryCopy;
-use fastattention::runtime::{Buffer, CommDType, Communicator, Device, Event, ReduceOp, Stream};
+use fastattention::runtime::{Buffer, CaptureMode, CommDType, Communicator, Device, Event, ReduceOp, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime, Schedule, Span, SpanKind, Timeline};
 use fastattention::sim::Config;
 use fastattention::soc::Collective;
@@ -185,6 +185,31 @@ fn one_stream_takes_the_sum() {
         timeline.solve().unwrap().makespan_us,
         slowest.chain(transfer_us(2).into_iter().map(|[alone, _]| alone)).sum(),
     );
+}
+
+#[test]
+fn launches_of_a_graph_take_the_time_of_launches() {
+    let timeline = Timeline::new();
+    let ranks = ranks(1, &timeline, ModelTime::only);
+    let rank = &ranks[0];
+    let blocks = 0..BLOCK_BYTES.len();
+    // L2 holds the same before each round.
+    blocks.clone().for_each(|block| rank.launch(&rank.compute, block));
+    let capture = {
+        rank.compute.synchronize().unwrap();
+        rank.compute.begin_capture(CaptureMode::Global).unwrap()
+    };
+    blocks.clone().for_each(|block| rank.launch(&rank.compute, block));
+    let graph = capture.end().unwrap();
+    rank.model_time.take_reports();
+    timeline.clear();
+    for _ in 0..3 {
+        graph.launch(&rank.compute).unwrap();
+    }
+    rank.compute.synchronize().unwrap();
+    let tasks = task_us(&ranks).remove(0);
+    assert_eq!(tasks.len(), 3 * blocks.len());
+    assert_close(timeline.solve().unwrap().makespan_us, tasks.iter().sum());
 }
 
 /// The same program, disturbed: ranks start at different times, and another thread uses a stream of its own.

@@ -104,6 +104,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Share of the time of a kernel beside its cores that it takes when a graph launches it.
+    fn graph_launch_share(&self) -> f64 {
+        1.0
+    }
+
     /// Time in which so many bytes of device memory are read and written by an engine that does nothing else.
     fn memory_us(&self, _bytes: u64) -> f64 {
         0.0

@@ -33,6 +33,8 @@ pub struct Control {
     /// Microseconds of a task outside its cores: dispatch before the first instruction and completion after
     /// the last.
     pub launch_us: f64,
+    /// Share of that which a launch by a graph takes.
+    pub graph_launch_share: f64,
     /// From the end of a block to the start of the next one on the same core.
     pub block_dispatch: u64,
     /// The scalar unit, for each instruction that it puts into a queue.

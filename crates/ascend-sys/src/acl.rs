@@ -1,7 +1,8 @@
 //! The ACL functions: names and signatures written once.
 //!
-//! `required` functions exist in the 8.1.RC1 headers and are enough for the crate; `optional` ones came later
-//! and are found by name, never by version (acl-runtime.md 1.1, 1.3).
+//! `required` functions exist in the 8.1.RC1 headers and are enough for the crate; `optional` ones came
+//! later, or are marked as experimental there (those of graphs, `aclmdlRI...`), and are found by name, never
+//! by version (acl-runtime.md 1.1, 1.3).
 
 use std::ffi::{c_char, c_void};
 
@@ -121,6 +122,11 @@ macro_rules! acl_functions {
                     host_args: *mut c_void, args_size: usize, place_holders: *mut PlaceHolderInfo,
                     num_place_holders: usize) -> AclError;
                 aclrtLaunchHostFunc(stream: AclStream, func: AclHostFunc, args: *mut c_void) -> AclError;
+                aclmdlRICaptureBegin(stream: AclStream, mode: u32) -> AclError;
+                aclmdlRICaptureGetInfo(stream: AclStream, status: *mut u32, model: *mut AclModelRi) -> AclError;
+                aclmdlRICaptureEnd(stream: AclStream, model: *mut AclModelRi) -> AclError;
+                aclmdlRIExecuteAsync(model: AclModelRi, stream: AclStream) -> AclError;
+                aclmdlRIDestroy(model: AclModelRi) -> AclError;
             }
         }
     };

@@ -62,6 +62,8 @@ macro_rules! client_functions {
                 aclrtGetNotifyId(notify: AclNotify, id: *mut u32) -> AclError;
                 aclrtRecordNotify(notify: AclNotify, stream: AclStream) -> AclError;
                 aclrtWaitAndResetNotify(notify: AclNotify, stream: AclStream, timeout_s: u32) -> AclError;
+                aclmdlRICaptureThreadExchangeMode(mode: *mut u32) -> AclError;
+                aclmdlRIExecute(model: AclModelRi, timeout_ms: i32) -> AclError;
             }
         }
     };

@@ -72,6 +72,32 @@ codes! { AclError;
     RT_TASK_TIMEOUT = ACL_ERROR_RT_TASK_TIMEOUT, "task timeout";
     /// Work of the stream was aborted.
     RT_STREAM_ABORT = ACL_ERROR_RT_STREAM_ABORT, "stream task abort";
+    /// A captured stream waits for an event that is not recorded in its capture.
+    RT_CAPTURE_DEPENDENCY = ACL_ERROR_RT_CAPTURE_DEPENDENCY, "capture dependency";
+    /// A stream of a capture is not joined to its origin.
+    RT_STREAM_UNJOINED = ACL_ERROR_RT_STREAM_UNJOINED, "captured stream not joined";
+    /// The graph is being captured.
+    RT_MODEL_CAPTURED = ACL_ERROR_RT_MODEL_CAPTURED, "graph is captured";
+    /// The stream is being captured.
+    RT_STREAM_CAPTURED = ACL_ERROR_RT_STREAM_CAPTURED, "stream is captured";
+    /// The event is recorded in a capture.
+    RT_EVENT_CAPTURED = ACL_ERROR_RT_EVENT_CAPTURED, "event is captured";
+    /// The stream is not being captured.
+    RT_STREAM_NOT_CAPTURED = ACL_ERROR_RT_STREAM_NOT_CAPTURED, "stream is not captured";
+    /// The mode of a capture forbids the function.
+    RT_CAPTURE_MODE_NOT_SUPPORT = ACL_ERROR_RT_CAPTURE_MODE_NOT_SUPPORT, "forbidden by the mode of a capture";
+    /// A default stream in a capture.
+    RT_STREAM_CAPTURE_IMPLICIT = ACL_ERROR_RT_STREAM_CAPTURE_IMPLICIT, "default stream in a capture";
+    /// A stream and an event of different captures.
+    STREAM_CAPTURE_CONFLICT = ACL_ERROR_STREAM_CAPTURE_CONFLICT, "stream and event of different captures";
+    /// The capture was begun on another stream. The 8.1 headers lack the name.
+    RT_STREAM_CAPTURE_UNMATCHED = 107_036, "capture begun on another stream";
+    /// The graph still runs. The 8.1 headers lack the name.
+    RT_MODEL_RUNNING = 107_037, "graph still runs";
+    /// The capture was begun in another thread. The 8.1 headers lack the name.
+    RT_STREAM_CAPTURE_WRONG_THREAD = 107_038, "capture begun in another thread";
+    /// Something illegal was called in the capture.
+    RT_STREAM_CAPTURE_INVALIDATED = ACL_ERROR_RT_STREAM_CAPTURE_INVALIDATED, "capture invalidated";
     /// Allocation failed.
     BAD_ALLOC = ACL_ERROR_BAD_ALLOC, "allocation failed";
     /// Feature not supported.

@@ -25,6 +25,8 @@ pub type AclArgsHandle = aclrtArgsHandle;
 pub type AclParamHandle = aclrtParamHandle;
 /// A notify: as an event, that waiting resets.
 pub type AclNotify = later::aclrtNotify;
+/// A graph: captured work of streams ("model running instance").
+pub type AclModelRi = later::aclmdlRI;
 /// A function for a stream to call on the host.
 pub type AclHostFunc = later::aclrtHostFunc;
 
@@ -96,6 +98,30 @@ pub mod event_flag {
     pub const TIME_LINE: u32 = ACL_EVENT_TIME_LINE;
     /// An event of another process or a captured graph.
     pub const EXTERNAL: u32 = ACL_EVENT_EXTERNAL;
+}
+
+/// `aclmdlRICaptureMode`.
+pub mod capture_mode {
+    use super::later::*;
+
+    /// No thread calls functions that touch memory at once.
+    pub const GLOBAL: aclmdlRICaptureMode = ACL_MODEL_RI_CAPTURE_MODE_GLOBAL;
+    /// The thread that captures does not.
+    pub const THREAD_LOCAL: aclmdlRICaptureMode = ACL_MODEL_RI_CAPTURE_MODE_THREAD_LOCAL;
+    /// Every thread may.
+    pub const RELAXED: aclmdlRICaptureMode = ACL_MODEL_RI_CAPTURE_MODE_RELAXED;
+}
+
+/// `aclmdlRICaptureStatus`.
+pub mod capture_status {
+    use super::later::*;
+
+    /// Not captured.
+    pub const NONE: aclmdlRICaptureStatus = ACL_MODEL_RI_CAPTURE_STATUS_NONE;
+    /// Captured.
+    pub const ACTIVE: aclmdlRICaptureStatus = ACL_MODEL_RI_CAPTURE_STATUS_ACTIVE;
+    /// Captured, and something illegal was called.
+    pub const INVALIDATED: aclmdlRICaptureStatus = ACL_MODEL_RI_CAPTURE_STATUS_INVALIDATED;
 }
 
 /// `aclrtEventRecordedStatus`.

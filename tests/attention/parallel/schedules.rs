@@ -137,8 +137,8 @@ fn without_transfers_every_block_computes_the_same() {
     }
 }
 
-/// The vendor's fused product and AllReduce (paper.md 6): 4096 x 8192, 803 us of computing, with the published
-/// blocks and the published time of an AllReduce.
+/// The vendor's fused product and AllReduce (paper.md 6): 4096 x 8192, 803 us of computing, with the
+/// published blocks and the published time of an AllReduce.
 #[test]
 fn the_published_fused_product_takes_its_published_time() {
     let linear = Linear::Caller { launch_us: 0.0, row_us: 803.0 / 4096.0 };

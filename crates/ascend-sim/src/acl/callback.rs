@@ -24,10 +24,14 @@ pub(super) struct Callback {
 // SAFETY: the functions that take a callback promise to call it on another thread, so their caller passes an
 // argument that may be used there.
 unsafe impl Send for Callback {}
+// SAFETY: a graph that keeps the callback calls it on the threads of several streams; its caller has vouched
+// for that by launching it into a capture.
+unsafe impl Sync for Callback {}
 
 impl Callback {
     /// # Safety
-    /// `function` may be called once with `argument`, on any thread.
+    /// `function` may be called with `argument` on any thread: once, or once for each execution of the graph
+    /// that captures it.
     pub(super) unsafe fn new(function: unsafe extern "C" fn(*mut c_void), argument: *mut c_void) -> Callback {
         // SAFETY: the two kinds of pointer differ in what may leave the function, of which the second allows
         // more.
@@ -43,9 +47,9 @@ impl Callback {
     ///
     /// # Errors
     /// When a panic left it.
-    pub(super) fn run(self) -> Outcome {
-        let Callback { function, argument } = self;
-        // SAFETY: by the contract of `new`; this takes the callback, so it is called once.
+    pub(super) fn run(&self) -> Outcome {
+        let Callback { function, argument } = *self;
+        // SAFETY: by the contract of `new`; who runs it does so once for each time that it was launched.
         let ended = catch_unwind(AssertUnwindSafe(|| unsafe { function(argument) }));
         ended.or_else(|panic| {
             let text = text_of(panic.as_ref());

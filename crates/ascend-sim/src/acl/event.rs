@@ -1,5 +1,7 @@
 //! Events (table of acl-runtime.md 1.6).
 
+mod captured;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use super::handles::Handled;
 use super::stream::{Stream, Waited, Work};
 use super::wait;
 use crate::timeline::{RecordId, Step};
+use captured::Captured;
 
 /// Which function created an event; it decides what the event may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(crate) struct Event {
     /// Held from taking a number to queueing what has it. Otherwise a wait could enter a stream before the
     /// record that it waits for, which another thread is about to queue behind it.
     numbering: Mutex<()>,
+    /// The record of a capture that is the newest one.
+    captured: Mutex<Option<Captured>>,
 }
 
 /// Each record has a number. A wait that is queued waits for the newest record at that moment.
@@ -143,7 +148,8 @@ impl Event {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let (state, numbering) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Event { number, origin, flags, context, state, numbering }))
+        let captured = Mutex::default();
+        Ok(Arc::new(Event { number, origin, flags, context, state, numbering, captured }))
     }
 
     fn record_id(&self, record: u64) -> RecordId {
@@ -177,6 +183,16 @@ impl Event {
     }
 
     pub(super) fn record(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
+        match stream.capture() {
+            Some(member) => self.capture_record(&member),
+            None => {
+                let _turn = stream.turn();
+                self.queue_record(stream)
+            }
+        }
+    }
+
+    pub(super) fn queue_record(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = ReachedClock::default();
         let number = {
@@ -193,6 +209,14 @@ impl Event {
         if !self.orders() {
             return self.forbid("order streams (it lacks SYNC)");
         }
+        if self.capture_wait(stream)? {
+            return Ok(());
+        }
+        let _turn = stream.turn();
+        self.queue_wait(stream)
+    }
+
+    pub(super) fn queue_wait(self: &Arc<Self>, stream: &Arc<Stream>) -> Outcome {
         let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, clock) = {
             let mut state = self.state();
@@ -208,28 +232,31 @@ impl Event {
         if self.origin != Origin::WithFlag || !self.orders() {
             return self.forbid("be reset");
         }
-        stream.submit(|_: &Stream| Ok(())).map(drop)
+        stream.submit_once("a reset of an event", |_: &Stream| Ok(())).map(drop)
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> Outcome<bool> {
+        self.refuse_captured("asking whether it is reached")?;
         let state = self.state();
         let is_complete = state.reached >= state.recorded;
         drop(state);
         if is_complete {
             wait::seen();
         }
-        is_complete
+        Ok(is_complete)
     }
 
     pub(super) fn waits_are_done(&self) -> Outcome<bool> {
         if self.origin == Origin::ExWithFlag || !self.orders() {
             return self.forbid("be asked for its waits");
         }
+        self.refuse_captured("asking for its waits")?;
         let state = self.state();
         Ok(state.waits_done == state.waits)
     }
 
     pub(super) fn synchronize(&self, timeout: Option<Duration>) -> Outcome {
+        self.refuse_captured("waiting for it")?;
         let target = self.state().recorded;
         if !wait::wait_until(timeout, || self.state().reached >= target) {
             return refuse(
@@ -241,6 +268,7 @@ impl Event {
     }
 
     fn stamp(&self, name: &str) -> Outcome<Stamp> {
+        self.refuse_captured("asking for its time")?;
         if !self.keeps_time() {
             return refuse(
                 codes::RT_EVENT_TIMESTAMP_INVALID,

@@ -11,6 +11,7 @@ use ascend_sys::{codes, launch_attr, LaunchCfg};
 
 use super::args::Packed;
 use super::border::{refuse, Outcome, Refusal};
+use super::capture::Issued;
 use super::device::Context;
 use super::flight::{Flight, Label, Part};
 use super::handles::{self, Handled};
@@ -217,13 +218,12 @@ pub(super) fn launch(function: Arc<Function>, blocks: u32, packed: Packed, strea
             ),
         );
     }
-    let flight = Flight::queue(stream);
-    let work = move |stream: &Stream| {
-        // The whole of `packed`: its block holds the placeholder data and lives until the kernel has ended.
+    // The whole of `packed`: its block holds the placeholder data, and lives until the kernel has ended, or
+    // the graph that keeps it.
+    stream.dispatch_flight(move |stream, flight, issued| {
         let packed = &packed;
-        run(&function, blocks, &packed.slots, flight, stream)
-    };
-    stream.submit(work).map(drop)
+        run(&function, blocks, &packed.slots, (flight, issued), stream)
+    })
 }
 
 /// Queues a launch whose arguments lie in device memory, where they are read when their turn comes.
@@ -248,21 +248,25 @@ pub(super) fn launch_from_device(
             format!("argsData = {args:#x} given, {size} bytes of device memory wanted"),
         );
     };
-    let flight = Flight::queue(stream);
-    let work = move |stream: &Stream| {
+    stream.dispatch_flight(move |stream, flight, issued| {
         let mut bytes = vec![0; size];
         allocation.read(args, &mut bytes);
         let slots: Vec<u64> = bytes
             .chunks_exact(8)
             .map(|c| c.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
             .collect();
-        run(&function, blocks, &slots, flight, stream)
-    };
-    stream.submit(work).map(drop)
+        run(&function, blocks, &slots, (flight, issued), stream)
+    })
 }
 
 /// Runs the kernel on the stream's thread.
-fn run(function: &Function, blocks: u32, slots: &[u64], flight: Flight, stream: &Stream) -> Outcome {
+fn run(
+    function: &Function,
+    blocks: u32,
+    slots: &[u64],
+    (flight, issued): (Flight, Issued),
+    stream: &Stream,
+) -> Outcome {
     let flight = flight.start(stream);
     let launched = stream.launcher().launch(function.kernel.as_ref(), slots, blocks);
     let Launched { launch_us, core_us, touched } =
@@ -276,6 +280,10 @@ fn run(function: &Function, blocks: u32, slots: &[u64], flight: Flight, stream: 
     };
     let name = || format!("kernel {:?}", function.name());
     flight.end(name, parts).map_err(|race| failure(function.name(), Stopped::Exception(race)))?;
+    let launch_us = match issued {
+        Issued::ByHost => launch_us,
+        Issued::ByGraph => launch_us * stream.device.engine().graph_launch_share(),
+    };
     stream.log(|| Step::Kernel { name: function.name().to_owned(), launch_us, core_us });
     Ok(())
 }

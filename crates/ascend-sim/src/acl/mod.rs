@@ -8,6 +8,7 @@
 mod args;
 pub(super) mod border;
 mod callback;
+mod capture;
 pub(super) mod device;
 mod event;
 mod exports;

@@ -46,7 +46,7 @@ impl Notify {
             wait::ring();
             Ok(())
         };
-        on.submit(work).map(drop)
+        on.dispatch_work(work)
     }
 
     /// Queues a wait, which lowers the notify when it ends.
@@ -72,6 +72,6 @@ impl Notify {
                 }
             }
         };
-        on.submit(work).map(drop)
+        on.dispatch_work(work)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ascend_sys::codes;
 
 use super::border::{refuse, Outcome};
-use super::flight::{Flight, Part};
+use super::flight::Part;
 use super::memory;
 use super::stream::Stream;
 use crate::engine::{Allocation, Uses};
@@ -69,8 +69,7 @@ impl Reduction {
     }
 
     pub(super) fn submit(self, on: &Arc<Stream>) -> Outcome {
-        let flight = Flight::queue(on);
-        let work = move |stream: &Stream| {
+        on.dispatch_flight(move |stream, flight, _| {
             let flight = flight.start(stream);
             self.perform();
             flight.end_of("a reduction", || self.parts(stream.device.id()).into())?;
@@ -79,8 +78,7 @@ impl Reduction {
             let us = stream.device.engine().memory_us(3 * bytes);
             stream.log(|| Step::Copy { name: "reduction", bytes, us });
             Ok(())
-        };
-        on.submit(work).map(drop)
+        })
     }
 
     /// What it uses of device memory.

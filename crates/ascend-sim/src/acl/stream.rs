@@ -1,6 +1,7 @@
 //! Streams: first-in first-out queues, each with a thread of its own that starts with the first piece of
 //! work.
 
+mod dispatch;
 mod find;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ascend_sys::codes;
 
 use super::border::{catch, refuse, thread_number, Outcome, Refusal};
+use super::capture::Member;
 use super::device::SimDevice;
 use super::flight::Clock;
 use super::handles::Handled;
@@ -56,6 +58,10 @@ pub(crate) struct Stream {
     clock: Mutex<Clock>,
     /// Rings for the worker: work arrived, or the stream closes.
     arrived: Condvar,
+    /// The capture that keeps what the stream is given.
+    capture: Mutex<Option<Member>>,
+    /// Held while work is queued that must not be torn apart.
+    turn: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -98,6 +104,8 @@ impl Stream {
             state: Mutex::default(),
             clock: Mutex::default(),
             arrived: Condvar::new(),
+            capture: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -142,8 +150,12 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues work and returns its number.
-    pub(crate) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
+    pub(super) fn context(&self) -> u64 {
+        self.context
+    }
+
+    /// Queues work at once and returns its number.
+    pub(super) fn submit(self: &Arc<Self>, work: impl Work + 'static) -> Outcome<u64> {
         self.submit_box(Box::new(work))
     }
 
@@ -281,6 +293,15 @@ impl Stream {
         Ok(())
     }
 
+    pub(super) fn num_submitted(&self) -> u64 {
+        self.state().submitted
+    }
+
+    /// Has work number `number` ended, one way or another?
+    pub(super) fn has_finished(&self, number: u64) -> bool {
+        self.state().finished >= number
+    }
+
     fn failure(&self) -> Outcome {
         self.state().failed.clone().map_or(Ok(()), Err)
     }
@@ -294,6 +315,7 @@ impl Stream {
 
     /// Waits for all work queued so far.
     pub(super) fn synchronize(&self, timeout: Option<Duration>) -> Outcome {
+        self.refuse_captured("waiting for the stream")?;
         self.refuse_own_thread()?;
         let target = self.state().submitted;
         if !wait_until(timeout, || self.state().finished >= target) {
@@ -325,6 +347,7 @@ impl Stream {
 
     /// Is nothing queued or running?
     pub(super) fn is_idle(&self) -> Outcome<bool> {
+        self.refuse_captured("asking whether the stream is done")?;
         self.failure()?;
         let is_idle = self.has_nothing_open();
         if is_idle {
@@ -340,6 +363,7 @@ impl Stream {
 
     /// Abandons queued work; work that is running ends first, since a host thread cannot be stopped.
     pub(super) fn abort(&self) -> Outcome {
+        self.refuse_captured("aborting the stream")?;
         self.refuse_own_thread()?;
         self.drop_queue(&Refusal { code: codes::RT_STREAM_ABORT, text: "the stream was aborted".into() });
         wait_until(None, || self.has_nothing_open());
@@ -348,6 +372,7 @@ impl Stream {
 
     /// Ends the stream after its work.
     pub(super) fn close_after_work(&self) -> Outcome {
+        self.refuse_captured("destroying the stream")?;
         self.refuse_own_thread()?;
         // A failure was told by the calls before; the stream ends all the same.
         let _ = self.synchronize(None);
@@ -368,7 +393,7 @@ impl Stream {
         self.let_worker_go();
     }
 
-    fn let_worker_go(&self) {
+    pub(super) fn let_worker_go(&self) {
         self.state().closing = true;
         self.arrived.notify_all();
     }
@@ -384,6 +409,10 @@ impl Handled for Stream {
     }
 
     fn end(&self) {
+        if let Some(member) = self.capture() {
+            member.graph.invalidate("the context of a stream has ended");
+            self.leave_capture();
+        }
         self.close_now();
     }
 }

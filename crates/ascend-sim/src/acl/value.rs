@@ -50,7 +50,7 @@ impl Word {
             wait::ring();
             Ok(())
         };
-        on.submit(work).map(drop)
+        on.dispatch_work(work)
     }
 
     /// Queues a wait until the word and `value` compare as `flag` says.
@@ -73,6 +73,6 @@ impl Word {
             while look() == Waited::TimedOut {}
             Ok(())
         };
-        on.submit(work).map(drop)
+        on.dispatch_work(work)
     }
 }

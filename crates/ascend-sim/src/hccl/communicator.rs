@@ -88,6 +88,9 @@ impl Communicator {
         }
         let seat = Seat { rank: self.rank(), ranks: self.ranks() };
         let operation = Operation::new(kind, count, data_type, seat.ranks, seat.rank)?;
+        if let Err(refusal) = stream.refuse_in_capture("a collective") {
+            return refuse(result::NOT_SUPPORT, refusal.text);
+        }
         let buffers = Buffers::new(&operation, pointers.send, pointers.recv, seat, &self.device)?;
         let parts = buffers.parts(self.device.id());
         let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +110,7 @@ impl Communicator {
             parts,
             flight: Flight::queue(&stream),
         };
-        stream.submit(task).map(drop)
+        stream.submit_once("a collective", task).map(drop)
     }
 
     /// This rank's part on a timeline.

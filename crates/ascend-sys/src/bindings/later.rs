@@ -5,6 +5,9 @@ pub type aclrtNotify = *mut ::std::os::raw::c_void;
 pub type aclrtHostFunc = ::std::option::Option<
     unsafe extern "C" fn(args: *mut ::std::os::raw::c_void),
 >;
+pub type aclmdlRI = *mut ::std::os::raw::c_void;
+pub type aclmdlRICaptureMode = ::std::os::raw::c_uint;
+pub type aclmdlRICaptureStatus = ::std::os::raw::c_uint;
 pub type aclrtErrorType = ::std::os::raw::c_uint;
 pub type aclrtAicoreErrorType = ::std::os::raw::c_uint;
 pub type aclrtDevAttr = ::std::os::raw::c_uint;
@@ -40,6 +43,12 @@ pub struct aclrtPlaceHolderInfo {
 }
 pub const ACL_MAJOR_VERSION: u32 = 1;
 pub const ACL_MINOR_VERSION: u32 = 17;
+pub const ACL_MODEL_RI_CAPTURE_MODE_GLOBAL: aclmdlRICaptureMode = 0;
+pub const ACL_MODEL_RI_CAPTURE_MODE_THREAD_LOCAL: aclmdlRICaptureMode = 1;
+pub const ACL_MODEL_RI_CAPTURE_MODE_RELAXED: aclmdlRICaptureMode = 2;
+pub const ACL_MODEL_RI_CAPTURE_STATUS_NONE: aclmdlRICaptureStatus = 0;
+pub const ACL_MODEL_RI_CAPTURE_STATUS_ACTIVE: aclmdlRICaptureStatus = 1;
+pub const ACL_MODEL_RI_CAPTURE_STATUS_INVALIDATED: aclmdlRICaptureStatus = 2;
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of aclrtMemUceInfo"][::std::mem::size_of::<aclrtMemUceInfo>() - 128usize];
@@ -267,6 +276,20 @@ unsafe extern "C" {
         options: *const aclrtBinaryLoadOptions,
         binHandle: *mut aclrtBinHandle,
     ) -> aclError;
+    pub fn aclmdlRICaptureBegin(
+        stream: aclrtStream,
+        mode: aclmdlRICaptureMode,
+    ) -> aclError;
+    pub fn aclmdlRICaptureGetInfo(
+        stream: aclrtStream,
+        status: *mut aclmdlRICaptureStatus,
+        modelRI: *mut aclmdlRI,
+    ) -> aclError;
+    pub fn aclmdlRICaptureEnd(stream: aclrtStream, modelRI: *mut aclmdlRI) -> aclError;
+    pub fn aclmdlRICaptureThreadExchangeMode(mode: *mut aclmdlRICaptureMode) -> aclError;
+    pub fn aclmdlRIExecuteAsync(modelRI: aclmdlRI, stream: aclrtStream) -> aclError;
+    pub fn aclmdlRIExecute(modelRI: aclmdlRI, timeout: i32) -> aclError;
+    pub fn aclmdlRIDestroy(modelRI: aclmdlRI) -> aclError;
     pub fn aclrtLaunchKernelV2(
         funcHandle: aclrtFuncHandle,
         numBlocks: u32,

@@ -7,7 +7,7 @@ use ascend_sys::{codes, location, memcpy_kind, AclError, AclStream, MemLocation,
 use crate::acl::border::{call, refuse, Out, Outcome};
 use crate::acl::memory::{Copy, Fill, Place, Rows};
 use crate::acl::stream;
-use crate::acl::{device, memory};
+use crate::acl::{capture, device, memory};
 
 /// Bits of `aclrtMemMallocPolicy`: the policy proper, and the modifiers that may be added.
 const POLICY_LAST: u32 = 7;
@@ -63,7 +63,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtMemcpy(
     kind: u32,
 ) -> AclError {
     call("aclrtMemcpy", || {
-        device::current()?;
+        capture::allow_at_once(device::current()?.number())?;
         let copy = Copy::new(dst.cast(), dest_max, src.cast_mut().cast(), count, kind)?;
         // SAFETY: host pointers are valid for `count` bytes, by the C signature.
         unsafe { copy.perform() }
@@ -96,7 +96,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtMemcpy2d(
     kind: u32,
 ) -> AclError {
     call("aclrtMemcpy2d", || {
-        device::current()?;
+        capture::allow_at_once(device::current()?.number())?;
         let copy = copy_2d(dst, src, Rows { width, height, dst_pitch, src_pitch }, kind)?;
         // SAFETY: host pointers are valid for `height` rows of `width` bytes, by the C signature.
         unsafe { copy.perform() }
@@ -162,7 +162,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtMemset(
     count: usize,
 ) -> AclError {
     call("aclrtMemset", || {
-        device::current()?;
+        capture::allow_at_once(device::current()?.number())?;
         Fill::new(ptr.cast(), max_count, value, count)?.perform();
         Ok(())
     })

@@ -10,12 +10,14 @@
 
 mod client;
 mod device;
+mod graph;
 mod kernel;
 mod memory;
 mod stream;
 
 pub(super) use client::*;
 pub(super) use device::*;
+pub(super) use graph::*;
 pub(super) use kernel::*;
 pub(super) use memory::*;
 pub(super) use stream::*;

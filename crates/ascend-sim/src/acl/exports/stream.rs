@@ -64,7 +64,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtDestroyStream(handle: AclStream) ->
 
 pub(in crate::acl) unsafe extern "C" fn aclrtDestroyStreamForce(handle: AclStream) -> AclError {
     call("aclrtDestroyStreamForce", || {
-        stream::explicit(handle)?;
+        stream::explicit(handle)?.refuse_captured("destroying the stream")?;
         handles::take::<Stream>(handle)?.close_now();
         Ok(())
     })
@@ -129,7 +129,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtLaunchHostFunc(
             stream.knows_what_has_ended();
             outcome
         };
-        stream::of(handle)?.submit(work).map(drop)
+        stream::of(handle)?.dispatch_work(work)
     })
 }
 
@@ -175,7 +175,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtQueryEventStatus(event: AclEvent, s
     call("aclrtQueryEventStatus", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(status, "status") }?;
-        let complete = handles::get::<Event>(event)?.is_complete();
+        let complete = handles::get::<Event>(event)?.is_complete()?;
         out.set(if complete { recorded_status::COMPLETE } else { recorded_status::NOT_READY });
         Ok(())
     })

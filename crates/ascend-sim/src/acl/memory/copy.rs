@@ -9,6 +9,7 @@ use ascend_sys::codes;
 use super::end::{end, wants, End};
 use super::CHUNK;
 use crate::acl::border::{refuse, Outcome};
+use crate::acl::capture::Issued;
 use crate::acl::flight::{Flight, Part};
 use crate::acl::stream::Stream;
 use crate::acl::{order, peers};
@@ -201,9 +202,14 @@ pub(in crate::acl) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Out
             "an asynchronous copy from host to host is not supported",
         );
     }
-    let wait = !copy.may_be_asynchronous();
-    let flight = Flight::queue(stream);
-    let number = stream.submit(move |stream: &Stream| {
+    let is_pageable = !copy.may_be_asynchronous();
+    if is_pageable && stream.capture().is_some() {
+        return refuse(
+            codes::RT_PARAM_INVALID,
+            "pageable host memory given to a stream that is captured, memory of aclrtMallocHost wanted",
+        );
+    }
+    let work = move |stream: &Stream, flight: Flight, _: Issued| {
         let flight = flight.start(stream);
         // SAFETY: by this function's contract; pageable memory is waited for below, pinned memory is kept by
         // `copy`.
@@ -211,9 +217,13 @@ pub(in crate::acl) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Out
         flight.end_of("a copy", || copy.parts().collect())?;
         stream.log(|| copy_step(&copy, stream.device.engine()));
         Ok(())
-    })?;
-    if wait {
-        stream.wait_for(number)?;
+    };
+    if !is_pageable {
+        return stream.dispatch_flight(work);
     }
-    Ok(())
+    let number = {
+        let (_turn, flight) = (stream.turn(), Flight::queue(stream));
+        stream.submit(move |stream: &Stream| work(stream, flight, Issued::ByHost))?
+    };
+    stream.wait_for(number)
 }

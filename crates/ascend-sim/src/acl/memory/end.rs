@@ -39,9 +39,12 @@ impl End {
     }
 }
 
-// SAFETY: an `End` is used by one thread at a time, and a host pointer in it is valid for the copy on any
-// thread: by the contract of the C copy functions until the stream is synchronised.
+// SAFETY: a host pointer in it is valid for the copy on any thread: by the contract of the C copy functions
+// until the stream is synchronised, or until the graph that keeps the copy is destroyed.
 unsafe impl Send for End {}
+// SAFETY: as above. A graph that keeps an `End` uses it on the threads of the streams that run the graph; two
+// at the same time only where the program runs it twice at the same time, whose copies then race as any two.
+unsafe impl Sync for End {}
 
 /// Which memory an operand must be in.
 #[derive(Clone, Copy, PartialEq, Eq)]

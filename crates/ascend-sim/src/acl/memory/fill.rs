@@ -9,7 +9,6 @@ use ascend_sys::codes;
 use super::end::{end, End, Want};
 use super::CHUNK;
 use crate::acl::border::{refuse, Outcome};
-use crate::acl::flight::Flight;
 use crate::acl::order;
 use crate::acl::stream::Stream;
 use crate::engine::{Engine, Uses};
@@ -58,8 +57,7 @@ impl Fill {
 
     /// Queues it.
     pub(in crate::acl) fn submit(self, on: &Arc<Stream>) -> Outcome {
-        let flight = Flight::queue(on);
-        let work = move |stream: &Stream| {
+        on.dispatch_flight(move |stream, flight, _| {
             let flight = flight.start(stream);
             self.perform();
             flight.end_of("a fill", || {
@@ -67,8 +65,7 @@ impl Fill {
             })?;
             stream.log(|| self.step(stream.device.engine()));
             Ok(())
-        };
-        on.submit(work).map(drop)
+        })
     }
 
     pub(in crate::acl) fn perform(&self) {

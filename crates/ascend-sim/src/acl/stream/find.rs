@@ -8,7 +8,7 @@ use ascend_sys::codes;
 
 use super::Stream;
 use crate::acl::border::{refuse, Outcome};
-use crate::acl::{device, handles};
+use crate::acl::{capture, device, handles};
 
 /// The stream that a C function names: null is the default stream of the current context.
 pub(crate) fn of(handle: *mut c_void) -> Outcome<Arc<Stream>> {
@@ -50,6 +50,7 @@ pub(in crate::acl) fn synchronize_device(timeout: Option<Duration>) -> Outcome {
     let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
     let mut streams = handles::all::<Stream>();
     streams.retain(|stream| stream.context == context.number());
+    capture::refuse_device_wait(&streams)?;
     streams.push(Arc::clone(&context.default_stream));
     let mut first = Ok(());
     for stream in streams {

@@ -19,7 +19,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtQueryEvent(event: AclEvent, status:
     call("aclrtQueryEvent", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(status, "status") }?;
-        out.set(u32::from(!handles::get::<Event>(event)?.is_complete()));
+        out.set(u32::from(!handles::get::<Event>(event)?.is_complete()?));
         Ok(())
     })
 }
