@@ -89,6 +89,14 @@ struct SelfTestOperands {
     FA_SELF_TEST_OPERANDS(FA_FIELD, )
 };
 
+#define FA_SHIFT_KEYS_CORES AIV_ONLY
+#define FA_SHIFT_KEYS_OPERANDS(X, SEP)                                                              \
+    X(GM_ADDR, k, in) SEP X(GM_ADDR, shifted, out) SEP X(GM_ADDR, tiling, ShiftKeysTilingData)
+#define FA_SHIFT_KEYS(...)
+struct ShiftKeysOperands {
+    FA_SHIFT_KEYS_OPERANDS(FA_FIELD, )
+};
+
 #define FA_SOFTMAX_CORES AIV_ONLY
 #define FA_SOFTMAX_OPERANDS(X, SEP)                                                                 \
     X(GM_ADDR, scores, in) SEP X(GM_ADDR, mask, in) SEP X(GM_ADDR, p, out) SEP                      \

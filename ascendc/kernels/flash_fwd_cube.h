@@ -55,6 +55,9 @@ class FlashFwdCube {
                              t_.q_stride[1]);
             q_ring_.publish(q_slot_);
             q_ring_.await(q_slot_);
+            if constexpr (sizeof(S) == sizeof(half)) {
+                if (t_.adds_mean != 0) multiply_mean(s, stage);
+            }
         }
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
             const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
@@ -66,7 +69,7 @@ class FlashFwdCube {
             k_ring_.await(slot);
             for (uint32_t m = 0; m < s.rows; m += t_.tile_m) {
                 for (uint32_t tile = 0; tile < keys; tile += t_.tile_n) {
-                    score_tile(s, stage, k_l1, m, n, tile, keys);
+                    score_tile(s, k_l1, m, tile, keys, ring_.s(stage, m, n + tile), ring_.score_pitch());
                 }
             }
             k_ring_.release(slot);
@@ -76,9 +79,26 @@ class FlashFwdCube {
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kQkReady);
     }
 
-    // One tile_m x tile_n tile of scores: key `tile` of the chunk that starts at key `n` of the block.
-    __aicore__ inline void score_tile(const Step& s, uint32_t stage, const AscendC::LocalTensor<T>& k_l1,
-                                      uint32_t m, uint32_t n, uint32_t tile, uint32_t keys) {
+    // q times what shift_keys has subtracted from the keys, for all rows of an item: a chunk of 16 equal
+    // keys.
+    __aicore__ inline void multiply_mean(const Step& s, uint32_t stage) {
+        const uint32_t slot = k_ring_.acquire();
+        const auto mean_l1 = l1_buffer(t_.l1_k_offset_bytes, t_.l1_k_bytes, slot);
+        const auto mean = k_gm_[row_offset(t_.k_stride, s.batch, t_.seqlen_k, head_k(t_, s))];
+        copy_gm_to_l1_nz(mean_l1, mean, kFractal, t_.head_dim, t_.k_stride[1]);
+        k_ring_.publish(slot);
+        k_ring_.await(slot);
+        for (uint32_t m = 0; m < s.rows; m += t_.tile_m)
+            score_tile(s, mean_l1, m, 0, kFractal, ring_.mean(stage, m), kFractal);
+        k_ring_.release(slot);
+    }
+
+    // One tile_m x tile_n tile of scores, from key `tile` of a chunk of `keys` on, to rows of `pitch`
+    // elements.
+    template <typename Out>
+    __aicore__ inline void score_tile(const Step& s, const AscendC::LocalTensor<T>& k_l1, uint32_t m,
+                                      uint32_t tile, uint32_t keys, const AscendC::GlobalTensor<Out>& scores,
+                                      uint32_t pitch) {
         const auto q_l1 = l1_buffer(t_.l1_q_offset_bytes, t_.l1_q_bytes, q_slot_);
         const uint32_t rows = min_u32(t_.tile_m, s.rows - m);
         const uint32_t cols = min_u32(t_.tile_n, keys - tile);
@@ -97,7 +117,7 @@ class FlashFwdCube {
         }
         l0c_ring_.publish(c);
         l0c_ring_.await(c);
-        copy_l0c_to_gm(ring_.s(stage, m, n + tile), memory_.l0c[c], rows, cols, ring_.score_pitch());
+        copy_l0c_to_gm(scores, memory_.l0c[c], rows, cols, pitch);
         l0c_ring_.release(c);
     }
 

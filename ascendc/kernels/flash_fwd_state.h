@@ -18,7 +18,8 @@ struct FlashFwdState {
     static constexpr bool kIsWide = sizeof(S) == sizeof(float);
     // Slices in UB: those on their way through the softmax, and one that is being loaded.
     static constexpr uint32_t kSlices = kIsWide ? 5 : 4;
-    // Row statistics: maxima and sums of two items, scratch, and one array of rescale factors a stage.
+    // Row statistics: maxima and sums of two items, scratch, and one array of rescale factors a stage. With
+    // adds_mean two arrays more.
     static constexpr uint32_t kStatsFixed = 9;
     // A finite start for row maxima: -inf less it is -inf, and never NaN.
     static constexpr float kLowest = kIsWide ? kLowestF32 : -65504.0f;
@@ -41,7 +42,8 @@ struct FlashFwdState {
         blocks = SpreadRows(bytes[t.ub_brcb_offset_bytes].template ReinterpretCast<float>(), t.rows_v);
         stats_ub = bytes[t.ub_stats_offset_bytes].template ReinterpretCast<float>();
         // Brcb reads whole groups of 8 row values, also where the last rows of a slice do not exist.
-        AscendC::Duplicate(stats_ub, 0.0f, static_cast<int32_t>((t.num_stages + kStatsFixed) * stats_pitch));
+        const uint32_t arrays = t.num_stages + kStatsFixed + 2 * t.adds_mean;
+        AscendC::Duplicate(stats_ub, 0.0f, static_cast<int32_t>(arrays * stats_pitch));
         AscendC::PipeBarrier<PIPE_V>();
     }
 
@@ -61,6 +63,10 @@ struct FlashFwdState {
     __aicore__ inline AscendC::LocalTensor<float> block_sum(uint32_t row) const { return stats(8, row); }
     __aicore__ inline AscendC::LocalTensor<float> rescale(uint32_t stage, uint32_t row) const {
         return stats(kStatsFixed + stage, row);
+    }
+    // q times what was subtracted from the keys.
+    __aicore__ inline AscendC::LocalTensor<float> mean(uint32_t item) const {
+        return stats(kStatsFixed + t.num_stages + item % 2, 0);
     }
 
     // This AIV's rows of an item: the first one takes the half rounded up to 8, so that row values stay
@@ -102,6 +108,24 @@ struct FlashFwdState {
         }
         load_ring.publish(slot);
         return slot;
+    }
+
+    // mean(item), of which every column of the workspace's rows is a copy.
+    __aicore__ inline void load_mean(const Step& s, uint32_t stage) {
+        const uint32_t rows = num_rows(s);
+        if (rows == 0) return;
+        const uint32_t slot = load_ring.acquire();
+        AscendC::DataCopyParams params;
+        params.blockCount = static_cast<uint16_t>(rows);
+        params.blockLen = 1;
+        params.srcStride = kFractal / kBlockF32 - 1;
+        params.dstStride = 0;
+        AscendC::DataCopy(output(slot), ring.mean(stage, first_row(s)), params);
+        load_ring.publish(slot);
+        load_ring.await(slot);
+        RowTree<RowReduce::kMax>(output(slot), output(slot), output(slot), mean(s.item), rows, kBlockF32)
+            .step();
+        load_ring.release(slot);
     }
 
     // P V of a step.

@@ -63,6 +63,9 @@ class FlashFwdVector {
     __aicore__ inline void softmax_step(const Step& s, uint32_t stage) {
         if (s.first) state_.start_item(s);
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kQkReady);
+        if constexpr (!State::kIsWide) {
+            if (s.first && t_.adds_mean != 0) state_.load_mean(s, stage);
+        }
         softmax_.step(s, stage);
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
     }
@@ -104,8 +107,9 @@ class FlashFwdVector {
         state_.load_ring.release(slot);
     }
 
-    // o = acc / sum, lse = max + ln(sum). A row that saw no key has sum 0: o = 0 / max(sum, 1) and ln(0) =
-    // -inf. Any other row has sum >= 1, because its largest score contributes exp(0).
+    // o = acc / sum, lse = max + ln(sum), and the mean that the keys lack. A row that saw no key has sum 0: o
+    // = 0 / max(sum, 1) and ln(0) = -inf. Any other row has sum >= 1, because its largest score contributes
+    // exp(0).
     __aicore__ inline void finish_item(const Step& s) {
         const uint32_t total = state_.num_rows(s);
         if (total == 0) return;
@@ -147,8 +151,15 @@ class FlashFwdVector {
         const uint32_t slot = lse_ring_.acquire();
         const auto maxima = State::kIsWide ? state_.row_max(s.item, 0) : state_.new_max(0);
         AscendC::Ln(state_.lse_out(0), state_.row_sum(s.item, 0), count);
-        if constexpr (!State::kIsWide)
-            AscendC::Muls(maxima, state_.row_max(s.item, 0), t_.softmax_scale, count);
+        if constexpr (!State::kIsWide) {
+            if (t_.adds_mean != 0) {
+                AscendC::Add(maxima, state_.row_max(s.item, 0), state_.mean(s.item), count);
+                AscendC::PipeBarrier<PIPE_V>();
+                AscendC::Muls(maxima, maxima, t_.softmax_scale, count);
+            } else {
+                AscendC::Muls(maxima, state_.row_max(s.item, 0), t_.softmax_scale, count);
+            }
+        }
         AscendC::PipeBarrier<PIPE_V>();
         AscendC::Add(state_.lse_out(0), state_.lse_out(0), maxima, count);
         lse_ring_.publish(slot);

@@ -35,6 +35,11 @@ class FlashFwdWorkspace {
     __aicore__ inline AscendC::GlobalTensor<float> o(uint32_t stage) const {
         return slot<float>(t_.workspace_o_offset_bytes, uint64_t{4} * t_.block_m * t_.head_dim_v * stage);
     }
+    // q times what was subtracted from the keys, f32 [block_m, 16] of equal columns, from row `m` on.
+    __aicore__ inline AscendC::GlobalTensor<float> mean(uint32_t stage, uint32_t m) const {
+        const uint64_t row = static_cast<uint64_t>(t_.block_m) * stage + m;
+        return slot<float>(t_.workspace_mean_offset_bytes, sizeof(float) * kFractal * row);
+    }
 
   private:
     template <typename U>

@@ -83,6 +83,9 @@ struct Shapes {
     /// attention that of the operands].
     #[arg(long, value_delimiter = ',', value_parser = parse_score_dtype)]
     score_dtype: Vec<DType>,
+    /// Subtract the mean of the keys from each before the scores are made. For --score-dtype f16.
+    #[arg(long)]
+    shift_keys: bool,
     /// Factor of the scores [default: 1/sqrt(head_dim)].
     #[arg(long, allow_hyphen_values = true, value_parser = parse_scale)]
     softmax_scale: Option<f32>,
@@ -298,6 +301,7 @@ impl Shapes {
             ("--head-dim-v", self.head_dim_v.is_empty()),
             ("--mask", self.mask.is_empty()),
             ("--score-dtype", self.score_dtype.is_empty()),
+            ("--shift-keys", !self.shift_keys),
             ("--softmax-scale", self.softmax_scale.is_none()),
             ("--layout", self.layout.is_empty()),
         ];
@@ -315,6 +319,7 @@ impl Shapes {
                 for &score_dtype in or(&self.score_dtype, &scores) {
                     let mut problem = shape.with_mask(mask).with_layout(layout).with_score_dtype(score_dtype);
                     problem.spec.softmax_scale = self.softmax_scale;
+                    problem.shift_keys = self.shift_keys;
                     problems.push(problem);
                 }
             }

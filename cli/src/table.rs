@@ -79,6 +79,7 @@ impl Row {
         };
         let of_product =
             |value: fn(&matmul::Problem) -> String| linear.as_ref().map_or_else(String::new, value);
+        let keys = if problem.shift_keys { "shifted" } else { "as given" };
         vec![
             ("op", op.to_string()),
             ("soc", soc.name.clone()),
@@ -88,6 +89,7 @@ impl Row {
             ("dtype", spec.dtype.to_string()),
             ("dtype_out", of_product(|c| c.dtype_out.to_string())),
             ("score_dtype", of_attention(spec.score_dtype.to_string())),
+            ("keys", of_attention(keys.to_owned())),
             ("layout", of_attention(problem.layout.to_string())),
             ("b_layout", of_product(|c| c.b_layout.to_string())),
             ("tiling", tiling.map_or_else(|| "planned".to_owned(), |tiling| tiling.to_string())),

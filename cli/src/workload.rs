@@ -100,7 +100,8 @@ impl std::fmt::Display for Workload {
             if p.spec.head_dim_v != p.spec.head_dim {
                 write!(f, ", head_dim_v {}", p.spec.head_dim_v)?;
             }
-            write!(f, ", mask {}, scores {}, layout {}", p.spec.mask, p.spec.score_dtype, p.layout)?;
+            let keys = if p.shift_keys { " of shifted keys" } else { "" };
+            write!(f, ", mask {}, scores {}{keys}, layout {}", p.spec.mask, p.spec.score_dtype, p.layout)?;
         }
         if let Some(tiling) = self.tiling {
             write!(f, ", {tiling}")?;
@@ -124,6 +125,11 @@ impl Workload {
         if let (Some(tiling), Op::Standard | Op::Copy | Op::ReadMask) = (self.tiling, self.op) {
             bail!("{}: tiling {tiling} given; it has no choice, wanted none", self.op);
         }
+        ensure!(
+            self.op == Op::FlashFwd || !p.shift_keys,
+            "{}: shift_keys given; only flash_fwd shifts keys, wanted none",
+            self.op
+        );
         if self.op.has_mask() || self.product.is_some() {
             return Ok(());
         }

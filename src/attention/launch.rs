@@ -2,11 +2,14 @@
 
 use super::operands::Places;
 use super::{kernel_name, self_test, Flags, Plan};
-use crate::kernels::{self, operands::FlashFwdOperands};
+use crate::kernels::{
+    self,
+    operands::{FlashFwdOperands, ShiftKeysOperands},
+};
 use crate::runtime::{Buffer, Device, Kernel, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::tiling::FlashFwdTilingData;
-use crate::{DType, Result};
+use crate::{DType, Error, Result};
 
 pub use crate::runtime::Operand;
 
@@ -18,9 +21,13 @@ pub use crate::runtime::Operand;
 pub struct FlashAttention {
     device: Device,
     kernels: Variants,
+    shift_keys: Kernel,
     self_test: Kernel,
     mask: Buffer,
 }
+
+/// Name of the kernel that shifts keys.
+const SHIFT_KERNEL: &str = "fa_shift_keys_f16";
 
 /// Kernels for the three combinations of types that plans exist for.
 #[derive(Clone, Debug)]
@@ -91,6 +98,14 @@ impl<'a> Args<'a> {
     }
 }
 
+/// The keys that `flash_fwd` reads instead of k, in a workspace that was found large enough.
+fn shifted_keys<'a>(plan: &Plan, args: &Args<'a>) -> Result<Operand<'a>> {
+    let Operand { buffer, offset_bytes } = args.workspace;
+    let behind = usize::try_from(plan.shifted_keys_offset_bytes())
+        .map_err(|_| Error::invalid("attention launch: workspace is more than this host addresses"))?;
+    Ok(Operand { buffer, offset_bytes: offset_bytes + behind })
+}
+
 impl FlashAttention {
     /// Loads the kernels and uploads the M-mask (512 KiB). On an NPU the first call for an opened device
     /// launches the self-test and waits for it; on the simulator, whose kernels and runtime are of one
@@ -116,6 +131,7 @@ impl FlashAttention {
         Ok(Self {
             device: device.clone(),
             kernels: Variants::new(|dtype, scores| kernel(kernel_name(dtype, scores)?))?,
+            shift_keys: kernel(SHIFT_KERNEL)?,
             self_test,
             mask: Buffer::from_slice(device, &m_mask(MASK_DIM))?,
         })
@@ -148,6 +164,7 @@ impl FlashAttention {
     pub fn with_kernels_of(&self, module: &Module) -> Result<Self> {
         Ok(Self {
             kernels: Variants::new(|dtype, scores| module.kernel(kernel_name(dtype, scores)?))?,
+            shift_keys: module.kernel(SHIFT_KERNEL)?,
             ..self.clone()
         })
     }
@@ -157,7 +174,8 @@ impl FlashAttention {
         &self.device
     }
 
-    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for.
+    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for. With
+    /// shifted keys it is two launches.
     ///
     /// # Errors
     /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small,
@@ -165,11 +183,20 @@ impl FlashAttention {
     /// is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let tiling = plan.tiling_data();
-        let args = self.operands(plan, &args, &tiling)?.args()?;
+        let operands = self.operands(plan, &args, &tiling)?.args()?;
         if plan.num_items() == 0 {
             return Ok(());
         }
-        self.kernels.of(plan).launch(stream, plan.num_cores(), &args)
+        self.shift_keys(stream, plan, &args)?;
+        self.kernels.of(plan).launch(stream, plan.num_cores(), &operands)
+    }
+
+    /// Queues what shifts the keys of a plan, if anything does.
+    pub(crate) fn shift_keys(&self, stream: &Stream, plan: &Plan, args: &Args<'_>) -> Result<()> {
+        let Some(shift) = plan.shift() else { return Ok(()) };
+        let shifted = shifted_keys(plan, args)?;
+        let operands = ShiftKeysOperands { k: args.k, shifted, tiling: &shift.tiling };
+        self.shift_keys.launch(stream, shift.num_cores, &operands.args()?)
     }
 
     /// Checks a launch; what its kernel takes.
@@ -184,7 +211,8 @@ impl FlashAttention {
         // The kernel touches no lse that the plan does not want; the workspace stands in as a valid address.
         let lse = args.lse.unwrap_or(args.workspace);
         let mask = Operand::from(&self.mask);
-        let Args { q, k, v, o, workspace, .. } = *args;
+        let Args { q, v, o, workspace, .. } = *args;
+        let k = if plan.shape().shift_keys { shifted_keys(plan, args)? } else { args.k };
         Ok(FlashFwdOperands { q, k, v, mask, o, lse, workspace, tiling })
     }
 

@@ -53,6 +53,7 @@ impl Layout {
 /// | `layout` | [`Layout::Bsnd`] | order of dense tensors |
 /// | `q_stride` ... `o_stride` | by `layout` | elements between batches, rows, heads; a row's elements are contiguous |
 /// | `want_lse` | `false` | also write `lse`, f32 `[batch, num_heads, seqlen_q]`, natural logarithm |
+/// | `shift_keys` | `false` | with scores in f16: subtract the mean of the keys first, see [`Problem::with_shifted_keys`] |
 ///
 /// ```
 /// use fastattention::attention::{Mask, Problem};
@@ -86,6 +87,8 @@ pub struct Problem {
     pub o_stride: Option<[u64; 3]>,
     /// Whether `lse` is written.
     pub want_lse: bool,
+    /// Whether the mean of the keys is subtracted from them before the scores are made.
+    pub shift_keys: bool,
 }
 
 impl Problem {
@@ -102,6 +105,7 @@ impl Problem {
             v_stride: None,
             o_stride: None,
             want_lse: false,
+            shift_keys: false,
         }
     }
 
@@ -123,6 +127,25 @@ impl Problem {
     #[must_use]
     pub fn with_lse(self) -> Self {
         Self { want_lse: true, ..self }
+    }
+
+    /// Widens the range in which scores of f16 are safe ([`Problem::with_score_dtype`]): the mean of the keys
+    /// of a head over the sequence is subtracted from each of them before the scores are made. What all keys
+    /// have in common adds the same number to every score of a row. The softmax does not see it, but it can
+    /// drive scores beyond 65504. The idea is PASA's (arXiv 2503.01873).
+    ///
+    /// * Exact but for rounding: `o` is that of the given keys, and `lse` gets `softmax_scale` times `q` times
+    ///   the mean back, summed in f32.
+    /// * A shifted key is rounded to f16. That changes a score by at most `2^-11` times the sum of `|q (k -
+    ///   mean)|` over the row's elements, about what the rounding of the score itself costs. Where keys lie
+    ///   within half and twice the mean, the difference is exact.
+    /// * All `seqlen_k` keys of a head count, whatever the mask hides. In a column where their mean is not
+    ///   finite nothing is subtracted.
+    /// * It costs a launch that reads k and writes it to the workspace, before that of the attention:
+    ///   [`Plan::shift`](super::Plan::shift).
+    #[must_use]
+    pub fn with_shifted_keys(self) -> Self {
+        Self { shift_keys: true, ..self }
     }
 
     /// Every reason why `soc` cannot run this problem, before anything is allocated; empty when it can.
@@ -159,6 +182,7 @@ impl Problem {
             mask,
             softmax_scale: softmax_scale.unwrap_or_else(default_scale),
             want_lse: self.want_lse,
+            shift_keys: self.shift_keys,
             q_stride: self.q_stride.unwrap_or_else(|| dense(self.seqlen_q, num_heads, head_dim)),
             k_stride: self.k_stride.unwrap_or_else(|| dense(self.seqlen_k, num_heads_k, head_dim)),
             v_stride: self.v_stride.unwrap_or_else(|| dense(self.seqlen_k, num_heads_k, head_dim_v)),

@@ -115,6 +115,9 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
     if problem.want_lse {
         unsupported("want_lse = true given, false wanted: unfused attention writes no lse".to_owned());
     }
+    if problem.shift_keys {
+        unsupported("shift_keys is given; unfused attention does not shift keys".to_owned());
+    }
     if matches!(problem.spec.mask, Mask::Window { .. }) {
         unsupported("mask = window given; supported: none, causal".to_owned());
     }

@@ -26,6 +26,11 @@ pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts) -> Vec<Reason> {
             )));
         }
     }
+    if shape.shift_keys {
+        found.push(Reason::unsupported(
+            "shift_keys has no kernel; scores are f32, whose range needs no shift",
+        ));
+    }
     found.extend(shape.wrong_heads());
     for (name, dim) in [("head_dim", shape.head_dim), ("head_dim_v", shape.head_dim_v)] {
         found.extend(Reason::of_head_dim(name, dim, 8, MAX_HEAD_DIM));

@@ -6,7 +6,7 @@ use super::SelfTestTilingData;
 use crate::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 use crate::matmul::MatmulTilingData;
 use crate::runtime::{KernelArgs, Operand};
-use crate::tiling::FlashFwdTilingData;
+use crate::tiling::{FlashFwdTilingData, ShiftKeysTilingData};
 use crate::Result;
 
 include!(concat!(env!("OUT_DIR"), "/operands.rs"));

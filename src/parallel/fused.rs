@@ -90,7 +90,7 @@ impl AttentionMatmul {
         &self.matmul
     }
 
-    /// Queues both on a stream, as one kernel, and returns at once; nothing is allocated, copied or waited
+    /// Queues both on a stream, as one kernel (behind that which shifts keys), and returns at once; nothing is allocated, copied or waited
     /// for. The bits are those of a launch of the attention and one of the product behind it: `a` may lie
     /// on `o`, which the attention has written by then. `b` and `c` share no byte with what the attention
     /// writes, nor `c` with what it reads.
@@ -129,6 +129,7 @@ impl AttentionMatmul {
             self.attention.launch(stream, attention, attention_args)?;
             return self.matmul.launch(stream, product, product_args);
         }
+        self.attention.shift_keys(stream, attention, &attention_args)?;
         let groups = attention.num_cores().max(product.num_cores());
         self.kernels.of(attention).launch(stream, groups, &args)
     }

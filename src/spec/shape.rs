@@ -36,6 +36,8 @@ pub struct Shape {
     pub softmax_scale: f32,
     /// Whether the log-sum-exp of the rows is written.
     pub want_lse: bool,
+    /// Whether the mean of the keys of a head is subtracted from each before the scores are made.
+    pub shift_keys: bool,
     /// Strides of q.
     pub q_stride: [u64; 3],
     /// Strides of k.
@@ -51,7 +53,7 @@ impl fmt::Display for Shape {
         write!(
             f,
             "batch {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, seqlen_q {}, seqlen_k {}, \
-             mask {}, softmax_scale {}, scores {}, lse {}",
+             mask {}, softmax_scale {}, scores {}{}, lse {}",
             self.batch,
             self.num_heads,
             self.num_heads_k,
@@ -62,6 +64,7 @@ impl fmt::Display for Shape {
             self.mask,
             self.softmax_scale,
             self.score_dtype,
+            if self.shift_keys { " of shifted keys" } else { "" },
             if self.want_lse { "yes" } else { "no" }
         )
     }

@@ -111,7 +111,8 @@ impl UbBuffers {
         let acc = map.push_at_phase("acc", rows_v * shape.head_dim_v * 4, 1, 256);
         let tmp = map.push("tmp", tmp_bytes.next_multiple_of(256), 2);
         let brcb = map.push_at_phase("brcb", 2 * rows_v.next_multiple_of(16) * 32 + 256, 1, 0);
-        let stats = map.push("stats", rows_v.next_multiple_of(64) * 4, candidate.num_stages + 9);
+        let arrays = candidate.num_stages + if shape.adds_mean() { 11 } else { 9 };
+        let stats = map.push("stats", rows_v.next_multiple_of(64) * 4, arrays);
         // A slice of `pitch` columns has as many rows as fit slice_bytes, each of max(32, pitch / 8) bytes of
         // bits.
         let mask = map.push("mask", (slice_rows * 32).max(mask_bytes).next_multiple_of(256), 2);

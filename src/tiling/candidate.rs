@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::buffers::{L1Buffers, UbBuffers};
 use super::order::Order;
+use super::shift::MEAN_ROWS;
 use super::Shape;
 use crate::{DType, Soc};
 
@@ -127,6 +128,7 @@ pub(super) struct Tiling {
     pub(super) ub: UbBuffers,
     pub(super) workspace_p_offset_bytes: u64,
     pub(super) workspace_o_offset_bytes: u64,
+    pub(super) workspace_mean_offset_bytes: u64,
     pub(super) workspace_core_bytes: u64,
 }
 
@@ -150,7 +152,9 @@ impl Tiling {
         let slot = u64::from(num_stages) * u64::from(block_m);
         let (s, p) =
             (slot * u64::from(block_n) * u64::from(score_bytes(shape)), slot * u64::from(block_n) * 2);
-        let workspace_core_bytes = s + p + slot * u64::from(shape.head_dim_v) * 4;
+        let o = slot * u64::from(shape.head_dim_v) * 4;
+        let mean = if shape.adds_mean() { slot * u64::from(MEAN_ROWS) * 4 } else { 0 };
+        let workspace_core_bytes = s + p + o + mean;
         let workspace = workspace_core_bytes * u64::from(order.num_cores);
         if workspace > soc.l2_bytes / 2 {
             return Err(format!(
@@ -170,6 +174,7 @@ impl Tiling {
             ub,
             workspace_p_offset_bytes: s,
             workspace_o_offset_bytes: s + p,
+            workspace_mean_offset_bytes: s + p + o,
             workspace_core_bytes,
         })
     }

@@ -23,6 +23,7 @@ impl fmt::Display for FlashFwdPlan {
             write!(f, "{map}")?;
         }
         self.write_workspace(f)?;
+        self.write_shift(f)?;
         self.write_work(f)
     }
 }
@@ -33,12 +34,24 @@ impl FlashFwdPlan {
         writeln!(
             f,
             "workspace {} bytes: {} cores of {} (s at 0, p at {}, o at {}, {} slots each)",
-            self.workspace_bytes(),
+            self.shifted_keys_offset_bytes(),
             t.order.num_cores,
             t.workspace_core_bytes,
             t.workspace_p_offset_bytes,
             t.workspace_o_offset_bytes,
             t.candidate.num_stages
+        )
+    }
+
+    fn write_shift(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(shift) = self.shift() else { return Ok(()) };
+        writeln!(
+            f,
+            "keys      less their mean, in {} bytes of workspace: tiles of {} rows on {} vector cores, predicted {:.1} us",
+            shift.bytes,
+            shift.tiling.tile_rows,
+            shift.num_cores,
+            shift.predicted_us()
         )
     }
 

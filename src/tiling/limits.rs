@@ -45,6 +45,12 @@ pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
             SCALES_OF_F16.end()
         )));
     }
+    if shape.shift_keys && !is_narrow {
+        found.push(Reason::unsupported(format!(
+            "shift_keys with score_dtype = {}, whose range needs no shift; supported: score_dtype = f16",
+            shape.score_dtype
+        )));
+    }
     found.extend(shape.wrong_heads());
     for (name, dim) in [("head_dim", shape.head_dim), ("head_dim_v", shape.head_dim_v)] {
         found.extend(Reason::of_head_dim(name, dim, HEAD_DIM_STEP, MAX_HEAD_DIM));
@@ -53,9 +59,13 @@ pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
     lengths(shape, &mut found);
     for tensor in shape.tensors() {
         strides(&tensor, &mut found);
+        if shape.shift_keys && tensor.name == "k" {
+            found.extend(gap(&tensor));
+        }
     }
     if found.is_empty() {
         found.extend(shape.too_large(&soc.name, soc.hbm_bytes));
+        found.extend(shape.too_many_shifted_keys(soc));
     }
     found
 }
@@ -94,8 +104,8 @@ fn strides(tensor: &Tensor, found: &mut Vec<Reason>) {
     }
 }
 
-/// Rows of the output leave together, with a gap behind each. Inputs with a longer pitch than a copy has are
-/// copied row by row.
+/// Rows of the output leave together, with a gap behind each, and rows of keys that are shifted come so. Other
+/// inputs with a longer pitch than a copy has are copied row by row.
 fn gap(tensor: &Tensor) -> Option<Reason> {
     let Tensor { name, extent, dim, stride, .. } = *tensor;
     let largest = dim + MAX_GM_GAP_BYTES / tensor.size;

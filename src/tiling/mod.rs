@@ -17,6 +17,7 @@ pub mod mask;
 mod memory_map;
 mod order;
 mod plan;
+mod shift;
 mod tiling_data;
 pub(crate) mod traffic;
 mod tuned;
@@ -27,7 +28,8 @@ pub use limits::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 pub use memory_map::{MemoryMap, Region};
 pub use order::WorkItem;
 pub use plan::{plan, plan_tuned, plan_with, Estimated, FlashFwdPlan};
-pub use tiling_data::FlashFwdTilingData;
+pub use shift::ShiftPlan;
+pub use tiling_data::{FlashFwdTilingData, ShiftKeysTilingData};
 pub use tuned::{ShapeClass, Timed, Tuned};
 
 pub use crate::spec::{dense_strides, Mask, Reason, Shape};

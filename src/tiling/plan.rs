@@ -8,7 +8,7 @@ use super::limits;
 use super::mask::MASK_DIM;
 use super::memory_map::MemoryMap;
 use super::order::WorkItem;
-use super::{FlashFwdTilingData, Timed, Tuned};
+use super::{FlashFwdTilingData, ShiftPlan, Timed, Tuned};
 use crate::spec::{Reason, Shape};
 use crate::{Error, ErrorKind, Result, Soc};
 
@@ -29,6 +29,8 @@ pub struct Estimated {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlashFwdPlan {
     pub(super) shape: Shape,
+    /// As `flash_fwd` reads it.
+    read: Shape,
     pub(super) soc: Soc,
     pub(super) tiling: Tiling,
     pub(super) estimated: Vec<Estimated>,
@@ -50,6 +52,7 @@ pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
     let (mut best, mut estimated, mut rejected) =
         (None::<(f64, Tiling)>, Vec::<Estimated>::new(), Vec::new());
     let ops = Ops::new(&soc.timing);
+    let read = &shape.as_read();
     for candidate in candidate::all() {
         let same_blocks = |e: &Estimated| Candidate { num_stages: 0, preload: 0, ..e.candidate };
         if estimated
@@ -60,9 +63,9 @@ pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
             rejected.push(Rejected { candidate, reason });
             continue;
         }
-        match candidate::suits(candidate, shape).and_then(|()| Tiling::new(candidate, shape, soc)) {
+        match candidate::suits(candidate, read).and_then(|()| Tiling::new(candidate, read, soc)) {
             Ok(tiling) => {
-                let cycles = Model { tiling: &tiling, shape, soc, ops }.predict();
+                let cycles = Model { tiling: &tiling, shape: read, soc, ops }.predict();
                 estimated.push(Estimated { candidate, cycles });
                 if best.as_ref().is_none_or(|(least, _)| cycles < *least) {
                     best = Some((cycles, tiling));
@@ -73,7 +76,8 @@ pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
     }
     match best {
         Some((_, tiling)) => {
-            Ok(FlashFwdPlan { shape: *shape, soc: soc.clone(), tiling, estimated, rejected, tuned_us: None })
+            let (shape, read, soc) = (*shape, *read, soc.clone());
+            Ok(FlashFwdPlan { shape, read, soc, tiling, estimated, rejected, tuned_us: None })
         }
         None => Err(no_candidate(&rejected, soc)),
     }
@@ -88,9 +92,10 @@ pub fn plan_tuned(problem: impl Into<Shape>, soc: &Soc, tuned: &Tuned) -> Result
     tuned.check(soc)?;
     let shape = &problem.into();
     let mut plan = plan(*shape, soc)?;
+    let read = &shape.as_read();
     let tiling = |timed: &Timed| {
         let tiling =
-            candidate::suits(timed.candidate, shape).and_then(|()| Tiling::new(timed.candidate, shape, soc));
+            candidate::suits(timed.candidate, read).and_then(|()| Tiling::new(timed.candidate, read, soc));
         tiling.ok().map(|tiling| (timed.model_us, tiling))
     };
     if let Some((model_us, tiling)) = tuned.results(shape).iter().find_map(tiling) {
@@ -106,13 +111,14 @@ pub fn plan_tuned(problem: impl Into<Shape>, soc: &Soc, tuned: &Tuned) -> Result
 pub fn plan_with(problem: impl Into<Shape>, soc: &Soc, candidate: Candidate) -> Result<FlashFwdPlan> {
     let shape = &problem.into();
     Reason::refuse(&planning(soc), &limits::reasons(shape, soc))?;
-    match Tiling::new(candidate, shape, soc) {
+    let read = shape.as_read();
+    match Tiling::new(candidate, &read, soc) {
         Ok(tiling) => {
             let ops = Ops::new(&soc.timing);
-            let estimated =
-                vec![Estimated { candidate, cycles: Model { tiling: &tiling, shape, soc, ops }.predict() }];
+            let cycles = Model { tiling: &tiling, shape: &read, soc, ops }.predict();
+            let estimated = vec![Estimated { candidate, cycles }];
             let (shape, soc) = (*shape, soc.clone());
-            Ok(FlashFwdPlan { shape, soc, tiling, estimated, rejected: Vec::new(), tuned_us: None })
+            Ok(FlashFwdPlan { shape, read, soc, tiling, estimated, rejected: Vec::new(), tuned_us: None })
         }
         Err(reason) => Err(no_candidate(&[Rejected { candidate, reason }], soc)),
     }
@@ -154,8 +160,18 @@ impl FlashFwdPlan {
         &self.rejected
     }
 
+    /// The launch that shifts the keys, before that of the attention; `None` when there is none.
+    pub fn shift(&self) -> Option<ShiftPlan> {
+        ShiftPlan::new(&self.shape, &self.soc)
+    }
+
+    /// Where the shifted keys start in the workspace.
+    pub(crate) fn shifted_keys_offset_bytes(&self) -> u64 {
+        self.tiling.workspace_core_bytes * u64::from(self.tiling.order.num_cores)
+    }
+
     /// Predicted model time of a launch in microseconds, from the first instruction to the last result,
-    /// operands in L2.
+    /// operands in L2; without the launch that shifts the keys ([`ShiftPlan::predicted_us`]).
     pub fn predicted_us(&self) -> f64 {
         self.model().predict() / f64::from(self.soc.clock_mhz)
     }
@@ -185,6 +201,7 @@ impl FlashFwdPlan {
         // Other candidates were compared, and results found, for the whole.
         Ok(Self {
             shape: self.shape,
+            read: self.read,
             soc: self.soc.clone(),
             tiling: Tiling { order, ..self.tiling.clone() },
             estimated: Vec::new(),
@@ -227,9 +244,10 @@ impl FlashFwdPlan {
         self.tiling.order.group_heads
     }
 
-    /// Device memory that a launch needs besides its operands.
+    /// Device memory that a launch needs besides its operands: what the cores hand over, and behind it the
+    /// shifted keys.
     pub fn workspace_bytes(&self) -> u64 {
-        self.tiling.workspace_core_bytes * u64::from(self.tiling.order.num_cores)
+        self.shifted_keys_offset_bytes() + self.shift().map_or(0, |shift| shift.bytes)
     }
 
     /// What one core works on, in its order; [`FlashFwdTilingData`] has the formula.
@@ -255,7 +273,7 @@ impl FlashFwdPlan {
     }
 
     fn model(&self) -> Model<'_> {
-        Model { tiling: &self.tiling, shape: &self.shape, soc: &self.soc, ops: Ops::new(&self.soc.timing) }
+        Model { tiling: &self.tiling, shape: &self.read, soc: &self.soc, ops: Ops::new(&self.soc.timing) }
     }
 
     /// Estimated cycles of a work item of these rows.
@@ -288,7 +306,7 @@ impl FlashFwdPlan {
 
     /// What the kernel receives.
     pub fn tiling_data(&self) -> FlashFwdTilingData {
-        let (s, t, c) = (&self.shape, &self.tiling, &self.tiling.candidate);
+        let (s, t, c) = (&self.read, &self.tiling, &self.tiling.candidate);
         let limit = |limit: Option<u32>| limit.and_then(|l| i32::try_from(l).ok()).unwrap_or(-1);
         let (left, right) = s.limits();
         let (l1, ub) = (&t.l1, &t.ub);
@@ -340,10 +358,11 @@ impl FlashFwdPlan {
             first_item: t.order.first_item,
             num_items: t.order.num_items,
             tail_parts: t.order.tail_parts,
-            reserved: 0,
+            adds_mean: u32::from(s.adds_mean()),
             workspace_core_bytes: t.workspace_core_bytes,
             workspace_p_offset_bytes: t.workspace_p_offset_bytes,
             workspace_o_offset_bytes: t.workspace_o_offset_bytes,
+            workspace_mean_offset_bytes: t.workspace_mean_offset_bytes,
             q_stride: s.q_stride,
             k_stride: s.k_stride,
             v_stride: s.v_stride,

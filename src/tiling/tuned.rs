@@ -17,8 +17,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Shapes that are taken to prefer the same tiling: everything that the time of a candidate depends on.
 /// Lengths, limits and counts are rounded up to powers of two.
 ///
-/// Left out are the factor of the scores, which takes no time, and whether the log-sum-exp is written, whose
-/// 4 bytes a row are the same for every candidate.
+/// Left out are the factor of the scores, which takes no time, whether the log-sum-exp is written, whose 4
+/// bytes a row are the same for every candidate, and whether keys are shifted: shifted ones are read without
+/// gaps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShapeClass {
@@ -52,6 +53,7 @@ pub struct ShapeClass {
 impl ShapeClass {
     /// The class of a shape.
     pub fn of(shape: &Shape) -> Self {
+        let shape = &shape.as_read();
         let round = |n: u64| n.checked_next_power_of_two().unwrap_or(u64::MAX);
         let (left, right) = shape.limits();
         let limit = |limit: Option<u32>| limit.map(|l| if l == 0 { 0 } else { round(l.into()) });

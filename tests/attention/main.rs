@@ -19,6 +19,7 @@ mod parallel;
 mod parts;
 mod reference_data;
 mod scores_f16;
+mod shift_keys;
 mod special;
 mod standard;
 mod sweep;

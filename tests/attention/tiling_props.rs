@@ -20,8 +20,11 @@ fn masks() -> impl Strategy<Value = Mask> {
 fn shapes(batch: u32, seqlen: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Shape> {
     let heads = (1u32..5, 1u32..5);
     let dims = (1u32..=16, 1u32..=16);
-    (0..=batch, heads, dims, seqlen.clone(), seqlen, masks(), any::<bool>(), any::<bool>()).prop_map(
-        |(batch, (num_heads_k, group), (d, d_v), seqlen_q, seqlen_k, mask, is_bf16, want_lse)| {
+    let options = prop::array::uniform4(any::<bool>());
+    (0..=batch, heads, dims, seqlen.clone(), seqlen, masks(), options).prop_map(
+        |(batch, (num_heads_k, group), (d, d_v), seqlen_q, seqlen_k, mask, options)| {
+            let [is_bf16, has_wide_scores, want_lse, shift_keys] = options;
+            let is_wide = is_bf16 || has_wide_scores;
             let (num_heads, head_dim, head_dim_v) = (num_heads_k * group, d * 16, d_v * 16);
             Shape {
                 batch,
@@ -32,10 +35,11 @@ fn shapes(batch: u32, seqlen: impl Strategy<Value = u32> + Clone) -> impl Strate
                 seqlen_q,
                 seqlen_k,
                 dtype: if is_bf16 { DType::Bf16 } else { DType::F16 },
-                score_dtype: if is_bf16 || want_lse { DType::F32 } else { DType::F16 },
+                score_dtype: if is_wide { DType::F32 } else { DType::F16 },
                 mask,
                 softmax_scale: 0.125,
                 want_lse,
+                shift_keys: shift_keys && !is_wide,
                 q_stride: dense_strides(seqlen_q, num_heads, head_dim),
                 k_stride: dense_strides(seqlen_k, num_heads_k, head_dim),
                 v_stride: dense_strides(seqlen_k, num_heads_k, head_dim_v),
@@ -123,7 +127,7 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
         (t.ub_acc_offset_bytes, t.rows_v * t.head_dim_v * 4),
         (t.ub_tmp_offset_bytes, 2 * t.ub_tmp_bytes),
         (t.ub_brcb_offset_bytes, 2 * t.rows_v.next_multiple_of(16) * 32 + 256),
-        (t.ub_stats_offset_bytes, (t.num_stages + 9) * t.rows_v.next_multiple_of(64) * 4),
+        (t.ub_stats_offset_bytes, (t.num_stages + 9 + 2 * t.adds_mean) * t.rows_v.next_multiple_of(64) * 4),
         (t.ub_mask_offset_bytes, 2 * t.ub_mask_bytes),
     ];
     apart(&ub, 196_608 - 256 - 8192);
@@ -134,8 +138,50 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     let slots = u64::from(t.num_stages) * u64::from(t.block_m);
     assert_eq!(t.workspace_p_offset_bytes, slots * u64::from(t.block_n * score_bytes));
     assert_eq!(t.workspace_o_offset_bytes - t.workspace_p_offset_bytes, slots * u64::from(t.block_n) * 2);
-    assert_eq!(t.workspace_core_bytes - t.workspace_o_offset_bytes, slots * u64::from(t.head_dim_v) * 4);
-    assert_eq!(plan.workspace_bytes(), t.workspace_core_bytes * u64::from(t.num_cores));
+    let o_bytes = slots * u64::from(t.head_dim_v) * 4;
+    assert_eq!(t.workspace_mean_offset_bytes - t.workspace_o_offset_bytes, o_bytes);
+    let shape = plan.shape();
+    assert_eq!(t.adds_mean, u32::from(shape.shift_keys && shape.want_lse));
+    let mean_bytes = slots * 64 * u64::from(t.adds_mean);
+    assert_eq!(t.workspace_core_bytes - t.workspace_mean_offset_bytes, mean_bytes);
+    check_shift(plan, soc);
+}
+
+/// The tiles of the launch that shifts keys are all tiles once, its buffers fit, and the attention reads what
+/// it writes.
+fn check_shift(plan: &FlashFwdPlan, soc: &Soc) {
+    let (shape, attention) = (plan.shape(), plan.tiling_data());
+    let cores = attention.workspace_core_bytes * u64::from(attention.num_cores);
+    let heads = u64::from(shape.batch) * u64::from(shape.num_heads_k);
+    let Some(shift) = plan.shift() else {
+        assert!(!shape.shift_keys || heads == 0 || shape.seqlen_k == 0);
+        assert_eq!(plan.workspace_bytes(), cores);
+        return;
+    };
+    assert!(shape.shift_keys);
+    let t = &shift.tiling;
+    let (row, head) = (u64::from(t.head_dim), u64::from(t.seqlen_k) + 16);
+    assert_eq!((t.head_dim, t.seqlen_k, t.k_stride), (shape.head_dim, shape.seqlen_k, shape.k_stride));
+    assert_eq!(t.head_stride, head * row);
+    assert_eq!(attention.k_stride, [u64::from(t.num_heads_k) * head * row, row, head * row]);
+    assert_eq!(plan.workspace_bytes() - cores, shift.bytes);
+    assert_eq!(shift.bytes, heads * t.head_stride * 2);
+    assert!((1..=255).contains(&t.tile_rows));
+    assert_eq!(t.head_tiles, t.seqlen_k.div_ceil(t.tile_rows));
+    assert_eq!(t.num_tiles, heads * u64::from(t.head_tiles));
+    assert!(shift.num_cores <= soc.vector_cores && t.core_tiles * u64::from(shift.num_cores) >= t.num_tiles);
+    assert!(t.core_tiles * u64::from(shift.num_cores - 1) < t.num_tiles, "a core has nothing to do");
+    let tile = t.tile_rows * t.head_dim * 2;
+    let regions = [
+        (t.ub_in_offset_bytes, 2 * tile),
+        (t.ub_out_offset_bytes, 2 * tile),
+        (t.ub_wide_offset_bytes, 2 * tile),
+        (t.ub_sum_offset_bytes, (2 * tile).max(256)),
+        (t.ub_mean_offset_bytes, t.head_dim * 2),
+        (t.ub_bits_offset_bytes, t.head_dim.next_multiple_of(64) / 8),
+    ];
+    apart(&regions, 196_608 - 256 - 8192);
+    assert!(shift.predicted_us() > 0.0 && shift.predicted_us().is_finite());
 }
 
 fn apart(regions: &[(u32, u32)], capacity: u32) {
@@ -269,7 +315,8 @@ proptest! {
         let [q_stride, k_stride, v_stride, o_stride] = strides;
         let shape = Shape {
             batch, num_heads, num_heads_k, head_dim, head_dim_v, seqlen_q, seqlen_k, mask, softmax_scale: scale,
-            dtype: DType::F16, score_dtype: DType::F16, want_lse: true, q_stride, k_stride, v_stride, o_stride,
+            dtype: DType::F16, score_dtype: DType::F16, want_lse: true, shift_keys: true, q_stride, k_stride, v_stride,
+            o_stride,
         };
         match plan(shape, soc) {
             Ok(plan) => check_tiling_data(&plan, soc),
@@ -295,6 +342,7 @@ fn long(seqlen_q: u32, seqlen_k: u32, mask: Mask) -> Shape {
         mask,
         softmax_scale: 0.25,
         want_lse: true,
+        shift_keys: false,
         q_stride: [0, 16, 0],
         k_stride: [0, 16, 0],
         v_stride: [0, 16, 0],

@@ -102,7 +102,8 @@ struct FlashFwdTilingData {
     // UB: two copies of `rows_v` blocks of 32 bytes for row values spread over a block, 256 bytes apart
     // modulo 512.
     uint32_t ub_brcb_offset_bytes;
-    // UB: `num_stages + 9` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch.
+    // UB: `num_stages + 9` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch; with
+    // `adds_mean` two more.
     uint32_t ub_stats_offset_bytes;
     // UB: two mask windows of `ub_mask_bytes`: a bit for each score of a slice, rows in whole blocks of 32
     // bytes.
@@ -117,8 +118,9 @@ struct FlashFwdTilingData {
     uint32_t num_items;
     // Parts of each item of the last round; 1 when they are dealt whole.
     uint32_t tail_parts;
-    // 0; keeps the 64-bit fields aligned.
-    uint32_t reserved;
+    // 1 when k comes from `shift_keys` and lse is written: behind the keys of a head lie 16 rows of what was
+    // subtracted.
+    uint32_t adds_mean;
     // Workspace: bytes of one core. Slot `s` of S is at `core * this + s * block_m * block_n *` bytes of a
     // score (4 or 2).
     uint64_t workspace_core_bytes;
@@ -126,6 +128,9 @@ struct FlashFwdTilingData {
     uint64_t workspace_p_offset_bytes;
     // Workspace: offset of the O ring in a core's part; slots of `block_m * head_dim_v * 4` bytes.
     uint64_t workspace_o_offset_bytes;
+    // Workspace: offset of the ring of q times what was subtracted from the keys, slots of `block_m * 64`
+    // bytes; without `adds_mean` the end of the part.
+    uint64_t workspace_mean_offset_bytes;
     // q: elements between batches, rows, heads.
     uint64_t q_stride[3];
     // k: elements between batches, rows, heads.
@@ -134,6 +139,42 @@ struct FlashFwdTilingData {
     uint64_t v_stride[3];
     // o: elements between batches, rows, heads.
     uint64_t o_stride[3];
+};
+
+// Tiling data of `shift_keys`. Heads are those of k, of all batches. A tile is `tile_rows` rows of a head.
+struct ShiftKeysTilingData {
+    // Heads of k in a batch.
+    uint32_t num_heads_k;
+    // Elements of a row, a multiple of 16.
+    uint32_t head_dim;
+    // Rows of a head.
+    uint32_t seqlen_k;
+    // Rows of a tile, at most 255.
+    uint32_t tile_rows;
+    // Tiles of a head: `ceil(seqlen_k / tile_rows)`.
+    uint32_t head_tiles;
+    // 1 / `seqlen_k`.
+    float inverse_seqlen_k;
+    // UB: two tiles of k.
+    uint32_t ub_in_offset_bytes;
+    // UB: two tiles of the result.
+    uint32_t ub_out_offset_bytes;
+    // UB: a tile in f32.
+    uint32_t ub_wide_offset_bytes;
+    // UB: sums, a tile in f32; 256 modulo 512 from `wide`.
+    uint32_t ub_sum_offset_bytes;
+    // UB: the mean of a head.
+    uint32_t ub_mean_offset_bytes;
+    // UB: a bit for each column.
+    uint32_t ub_bits_offset_bytes;
+    // Tiles of one core.
+    uint64_t core_tiles;
+    // Tiles of all heads.
+    uint64_t num_tiles;
+    // k: elements between batches, rows, heads.
+    uint64_t k_stride[3];
+    // Result: elements between heads.
+    uint64_t head_stride;
 };
 
 // Tiling data of `matmul`. Offsets and sizes are bytes where the name says so, else elements.

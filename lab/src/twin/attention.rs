@@ -1,8 +1,8 @@
-//! The attention table of the tests, and its f16 problems once more with scores of f16.
+//! The attention table of the tests, and its f16 problems once more with scores of f16, and of shifted keys.
 
 use anyhow::{bail, Result};
 use bytemuck::NoUninit;
-use fastattention::attention::{kernel_name, plan, Args, FlashAttention};
+use fastattention::attention::{kernel_name, plan, Args, FlashAttention, Problem};
 use fastattention::reference::Element;
 use fastattention::runtime::Buffer;
 use fastattention::DType;
@@ -19,25 +19,38 @@ pub(super) fn run(bench: &mut Bench, every: usize) -> Result<()> {
     for (dtype, score_dtype) in
         [(DType::F16, DType::F32), (DType::Bf16, DType::F32), (DType::F16, DType::F16)]
     {
-        // The planner refuses other factors of f16 scores.
-        let has_scale = |case: &Case| score_dtype == DType::F32 || case.softmax_scale.is_none_or(|s| s > 0.0);
-        let cases = cases::all().into_iter().filter(|case| case.dtype == dtype && has_scale(case));
-        let cases = cases.map(|case| Case { score_dtype, ..case }).step_by(every);
-        bench.cases(kernel_name(dtype, score_dtype)?, cases, |bench, case| match dtype {
-            DType::Bf16 => attention::<bf16>(bench, &operators, case),
-            DType::F16 => attention::<f16>(bench, &operators, case),
-            other => bail!("no kernel takes operands of {other}"),
+        let cases = table(dtype, score_dtype).step_by(every);
+        bench.cases(kernel_name(dtype, score_dtype)?, cases, |bench, case| {
+            let problem = data::problem(case);
+            match dtype {
+                DType::Bf16 => attention::<bf16>(bench, &operators, case, problem),
+                DType::F16 => attention::<f16>(bench, &operators, case, problem),
+                other => bail!("no kernel takes operands of {other}"),
+            }
         })?;
     }
-    Ok(())
+    // Before each launch of attention, one of the kernel that shifts keys.
+    let cases = table(DType::F16, DType::F16).step_by(every);
+    bench.cases("fa_shift_keys_f16", cases, |bench, case| {
+        attention::<f16>(bench, &operators, case, data::problem(case).with_shifted_keys())
+    })
+}
+
+/// The cases that the planner takes: it refuses some factors of f16 scores.
+fn table(dtype: DType, score_dtype: DType) -> impl Iterator<Item = Case> {
+    let has_scale =
+        move |case: &Case| score_dtype == DType::F32 || case.softmax_scale.is_none_or(|s| s > 0.0);
+    let cases = cases::all().into_iter().filter(move |case| case.dtype == dtype && has_scale(case));
+    cases.map(move |case| Case { score_dtype, ..case })
 }
 
 fn attention<T: Element + NoUninit>(
     bench: &mut Bench,
     operators: &[FlashAttention; 2],
     case: &Case,
+    problem: Problem,
 ) -> Result<()> {
-    let plan = plan(&data::problem(case), bench.device.soc())?;
+    let plan = plan(&problem, bench.device.soc())?;
     let [.., o_bytes, lse_bytes] = plan.shape().operand_bytes();
     // An empty tensor needs an address, too.
     let alloc =

@@ -33,6 +33,10 @@ pub(crate) struct Run {
     /// Type in which scores go from the Cube to the vector cores: f32 or f16.
     #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
     score_dtype: DType,
+    /// Subtract the mean of the keys from each before the scores are made: f16 then holds the scores of inputs
+    /// with a large bias. For --score-dtype f16.
+    #[arg(long)]
+    shift_keys: bool,
     /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is
     /// no limit.
     #[arg(long, default_value = "none", value_parser = fastattention_cli::mask::parse_mask)]
@@ -61,6 +65,7 @@ impl Run {
         let operands = Operands::find(&file, self.layout).with_context(input)?;
         let mut problem = operands.problem().with_mask(self.mask).with_score_dtype(self.score_dtype);
         problem.spec.softmax_scale = self.softmax_scale;
+        problem.shift_keys = self.shift_keys;
 
         let (Computed { o, lse }, summary) = match gpu::ordinal(&self.device) {
             Some(ordinal) => gpu::attention(ordinal?, &problem, &operands, self.layout)?,
@@ -110,7 +115,7 @@ fn summary(device: &Device, plan: &attention::Plan, layout: Layout, host_time: D
     };
     format!(
         "{} ({}): {} as {layout}, batch {}, seqlen_q {}, seqlen_k {}, num_heads {}, num_heads_k {}, head_dim \
-         {}, head_dim_v {}, mask {}, softmax_scale {}, scores {}; {}; {} items on {} cores; {:.3} s {time}",
+         {}, head_dim_v {}, mask {}, softmax_scale {}, scores {}{}; {}; {} items on {} cores; {:.3} s {time}",
         device.name(),
         device.soc().name,
         s.dtype,
@@ -124,6 +129,7 @@ fn summary(device: &Device, plan: &attention::Plan, layout: Layout, host_time: D
         s.mask,
         s.softmax_scale,
         s.score_dtype,
+        if s.shift_keys { " of shifted keys" } else { "" },
         plan.chosen(),
         plan.num_items(),
         plan.num_cores(),

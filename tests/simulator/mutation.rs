@@ -1,0 +1,129 @@
+//! Mutants of a kernel: its own text with one piece of synchronisation taken out.
+
+use std::fs;
+
+use fastattention_testkit::kernels::ascendc;
+
+pub(crate) struct Mutant {
+    pub(crate) what: String,
+    pub(crate) text: String,
+}
+
+/// A kernel as one text without includes, up to its entry points, from files in the order of their includes.
+pub(crate) fn kernel_text(sources: &[&str]) -> String {
+    let mut text = String::new();
+    for source in sources {
+        let file = fs::read_to_string(ascendc().join(source)).unwrap();
+        let body = file.split("\n#undef FA_").next().unwrap();
+        for line in body.lines().filter(|l| !l.starts_with("#include") && !l.starts_with("#pragma")) {
+            text += line;
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Adds to `Ring` a way to take a buffer without waiting until it is free.
+pub(crate) fn with_take(text: &str) -> String {
+    let publish = "    __aicore__ inline void publish(";
+    assert!(text.contains(publish));
+    let take = "    __aicore__ inline uint32_t take() {\n        const uint32_t slot = next_;\n        \
+                next_ = (next_ + 1) % kCount;\n        return slot;\n    }\n";
+    text.replacen(publish, &format!("{take}{publish}"), 1)
+}
+
+/// Takes out every statement that `is_out` picks from the lines; the line keeps what stands before it (an
+/// `if`).
+pub(crate) fn without(text: &str, mut is_out: impl FnMut(&str) -> Option<usize>) -> (String, usize) {
+    let mut out = String::new();
+    let mut count = 0;
+    for line in text.lines() {
+        match is_out(line).filter(|_| !line.trim_start().starts_with("//")) {
+            Some(at) => {
+                count += 1;
+                out += &line[..at];
+                out += "{}\n";
+            }
+            None => {
+                out += line;
+                out.push('\n');
+            }
+        }
+    }
+    (out, count)
+}
+
+/// Where the statement starts that calls `method` of `name`, as it is or as a member of something.
+pub(crate) fn call(line: &str, name: &str, method: &str) -> Option<usize> {
+    let at = [" ", "."].iter().find_map(|before| line.find(&format!("{before}{name}.{method}(")))?;
+    Some(line[..=at].rfind(' ')? + 1)
+}
+
+/// Without the full or the free edge of each ring: both its set and its wait, so that flags still balance.
+/// `original` has [`with_take`].
+pub(crate) fn without_ring_edges(original: &str, rings: &[&str]) -> Vec<Mutant> {
+    let mut mutants = Vec::new();
+    for name in rings {
+        let (text, count) =
+            without(original, |l| call(l, name, "publish").or_else(|| call(l, name, "await")));
+        assert!(count >= 2, "{name}: {count} statements of its full edge");
+        mutants.push(Mutant { what: format!("full edge of {name}"), text });
+        let (text, count) = without(original, |l| call(l, name, "release"));
+        assert!(count >= 1, "{name}: nothing releases");
+        let mut taken = text.clone();
+        for before in [" ", "."] {
+            taken = taken.replace(&format!("{before}{name}.acquire("), &format!("{before}{name}.take("));
+        }
+        assert_ne!(taken, text, "{name}: nothing acquires");
+        mutants.push(Mutant { what: format!("free edge of {name}"), text: taken });
+    }
+    mutants
+}
+
+/// Without each barrier.
+pub(crate) fn without_barriers(original: &str) -> Vec<Mutant> {
+    let barrier = "AscendC::PipeBarrier<";
+    let barriers =
+        original.lines().filter(|l| l.contains(barrier) && !l.trim_start().starts_with("//")).count();
+    let mut mutants = Vec::new();
+    for number in 0..barriers {
+        let mut seen = 0;
+        let mut before = String::new();
+        let mut context = String::new();
+        let (text, _) = without(original, |l| {
+            let at = l.find(barrier).filter(|_| !l.trim_start().starts_with("//"));
+            if at.is_some() {
+                seen += 1;
+            }
+            let hit = at.filter(|_| seen == number + 1 && context.is_empty());
+            if hit.is_some() {
+                context = format!("{} // after: {}", l.trim(), before.trim());
+            }
+            before = l.to_owned();
+            hit
+        });
+        mutants.push(Mutant { what: format!("barrier {number}: {context}"), text });
+    }
+    mutants
+}
+
+/// Of each mutant, what it is and the fault that it met: each must be reported as a race or as a use of data
+/// that was never written, but for those that `redundant` lists.
+pub(crate) fn check(outcomes: &[(String, Option<String>)], redundant: &[(&str, &str)]) {
+    for (listed, _) in redundant {
+        assert!(outcomes.iter().any(|(what, _)| what.contains(listed)), "no mutant is called {listed:?}");
+    }
+    let mut wrong = Vec::new();
+    for (what, fault) in outcomes {
+        let is_listed = redundant.iter().any(|(listed, _)| what.contains(listed));
+        match fault {
+            None if !is_listed => wrong.push(format!("{what}: not reported")),
+            Some(fault) if is_listed => wrong.push(format!("{what}: listed as redundant, but {fault}")),
+            Some(fault) if !fault.contains("Fault: Race") && !fault.contains("Fault: Uninitialised") => {
+                wrong.push(format!("{what}: {fault}"));
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,96 @@
+//! Every flag and every barrier of `shift_keys` is needed, and the machine reports the absence of each.
+
+#![allow(unsafe_code, reason = "loads the compiled mutants")]
+
+use std::fmt::Write as _;
+
+use fastattention::attention::{plan, Problem};
+use fastattention::kernels::operands::ShiftKeysOperands;
+use fastattention::runtime::{Buffer, Device, Module, Stream};
+use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention_testkit::kernels::Registration;
+use half::f16;
+
+use crate::mutation::{check, kernel_text, with_take, without_barriers, without_ring_edges, Mutant};
+
+/// The kernel's text in the order of its includes.
+const SOURCES: &[&str] = &[
+    "include/fa/arch.h",
+    "include/fa/tiling_data.h",
+    "kernels/families.h",
+    "include/fa/sync.h",
+    "include/fa/copy.h",
+    "include/fa/memory.h",
+    "include/fa/row_ops.h",
+    "include/fa/row_tree_f16.h",
+    "kernels/shift_keys.cpp",
+];
+
+const RINGS: &[&str] = &["in_ring_", "out_ring_", "mean_ring_"];
+
+/// Synchronisation that something else covers today, or that this kernel includes and does not use.
+const REDUNDANT: &[(&str, &str)] = &[
+    ("if (!is_done())", "drain() of a row tree, which this kernel lacks"),
+    (
+        "after: AscendC::CompareScalar(bits_ub_",
+        "Select has a barrier of its own before it reads the bits, which is not documented and not relied upon",
+    ),
+];
+
+/// From families.h, which is part of the text.
+const PARAMS: &str = "FA_SHIFT_KEYS_OPERANDS(FA_PARAMETER, FA_COMMA)";
+
+/// Vector cores that run a mutant: few, so that each has several heads and every buffer is used again.
+const CORES: u32 = 2;
+
+fn compile(mutants: &[Mutant]) -> Vec<u8> {
+    let mut text = String::from("#include \"fa/entry.h\"\n");
+    for (index, mutant) in mutants.iter().enumerate() {
+        text += &mutant.text.replace("namespace fa {", &format!("namespace fa_{index} {{"));
+        write!(text, "\nFA_ENTRY(SHIFT_KEYS, mutant_{index}, fa_{index}::shift_keys)\n").unwrap();
+    }
+    let names: Vec<String> = (0..mutants.len()).map(|index| format!("mutant_{index}")).collect();
+    let registrations: Vec<_> =
+        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kAivOnly" }).collect();
+    fastattention_testkit::kernels::compile(&text, &registrations)
+}
+
+/// The first fault that a mutant meets: three heads of several tiles, narrow ones and wide ones.
+fn first_fault(image: &[u8], index: usize) -> Option<String> {
+    [(300, 64), (100, 256), (600, 16)].into_iter().find_map(|(seqlen, head_dim)| {
+        let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
+        config.threads = 1;
+        let device = Device::simulated(config).unwrap();
+        let problem = Problem::new(DType::F16, [1, seqlen, 3, head_dim]).with_score_dtype(DType::F16);
+        let mut shift = plan(&problem.with_shifted_keys(), device.soc()).unwrap().shift().unwrap();
+        shift.tiling.core_tiles = shift.tiling.num_tiles.div_ceil(CORES.into());
+        // SAFETY: the library was compiled above from this crate's kernel and its simulator headers.
+        let module = unsafe { Module::load(&device, image) }.unwrap();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let data: Vec<f16> = (0..seqlen * 3 * head_dim).map(|_| f16::from_f32(rng.f32() - 0.5)).collect();
+        let k = Buffer::from_slice(&device, &data).unwrap();
+        let shifted = Buffer::alloc(&device, usize::try_from(shift.bytes).unwrap()).unwrap();
+        let args =
+            ShiftKeysOperands { k: (&k).into(), shifted: (&shifted).into(), tiling: &shift.tiling }.args();
+        let stream = Stream::new(&device).unwrap();
+        let kernel = module.kernel(&format!("mutant_{index}")).unwrap();
+        let run = kernel.launch(&stream, CORES, &args.unwrap()).and_then(|()| stream.synchronize());
+        run.err().map(|e| {
+            assert_eq!(e.kind(), ErrorKind::SimFault, "{e}");
+            e.to_string().lines().last().unwrap_or_default().to_owned()
+        })
+    })
+}
+
+#[test]
+fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
+    let original = with_take(&kernel_text(SOURCES));
+    let mut mutants = vec![Mutant { what: "nothing".to_owned(), text: original.clone() }];
+    mutants.extend(without_ring_edges(&original, RINGS));
+    mutants.extend(without_barriers(&original));
+    let image = compile(&mutants);
+    let outcomes: Vec<_> =
+        mutants.iter().enumerate().map(|(index, m)| (m.what.clone(), first_fault(&image, index))).collect();
+    assert_eq!(outcomes[0].1, None);
+    check(&outcomes[1..], REDUNDANT);
+}
