@@ -13,8 +13,9 @@
 // maximum and sum never leave a vector core. Every size and offset comes from the planner (fa/tiling_data.h).
 // With f16 scores the softmax is computed in f16, in place (flash_fwd_softmax_f16.h).
 //
-// k may come from shift_keys.cpp: keys less a vector c, and behind them 16 rows of c. Then the Cube also makes
-// q c, at the first step of each item, and lse = scale * (m + q c) + ln l, m being the unscaled maximum.
+// k may come from shift_keys.cpp: keys less a vector c, and behind them 16 rows of c. Then the Cube also
+// makes q c, at the first step of each item, and lse = scale * (m + q c) + ln l, m being the unscaled
+// maximum.
 //
 // Buffers (bytes; the planner proves the sums):
 //   L1   2 x Q block_m*head_dim*2 | 2 x K chunk_n*head_dim*2 | 2 x V chunk_p*head_dim_v*2 | 2 x P
@@ -25,7 +26,8 @@
 //        (num_stages+9)*ceil64(rows_v)*4 | 2 x mask bits max(slice_rows*32, slice/32; in f16 slice/16)
 //   GM   per core, num_stages slots of S block_m*block_n*sizeof(S) | P block_m*block_n*2 | O
 //   block_m*head_dim_v*4
-//        | q c block_m*64, where needed. S in tiles of 128 keys, each [block_m, 128] without gaps; P and O row by row
+//        | q c block_m*64, where needed. S in tiles of 128 keys, each [block_m, 128] without gaps; P, O and
+//        q c row by row
 //
 // Pipeline (-> is a flag; [n: ids] the ring of n buffers that it protects, and its event ids):
 //   AIC   MTE2 -> MTE1 [Q 2: 0-1, K 2: 2-3, V 2: 4-5, P 2: 6-7]   MTE1 -> M [L0 2: 0-1]   M -> FIX [L0C 2:

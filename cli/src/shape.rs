@@ -46,8 +46,8 @@ pub struct ShapeFlags {
     /// Type in which scores go from the Cube to the vector cores: f32 or f16.
     #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
     score_dtype: DType,
-    /// Subtract the mean of the keys from each before the scores are made: f16 then holds the scores of inputs
-    /// with a large bias. For --score-dtype f16.
+    /// Subtract the mean of the keys from each before the scores are made: f16 then holds the scores of
+    /// inputs with a large bias. For --score-dtype f16.
     #[arg(long)]
     shift_keys: bool,
     /// Order of the dimensions: bsnd (rows before heads) or bnsd (heads before rows).

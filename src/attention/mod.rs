@@ -12,7 +12,8 @@
 //! before `P v`. Rows that see no key give `o = 0`, `lse = -inf`. A score is infinite in two cases:
 //! its product with `softmax_scale` leaves the range of f32, or `q k^T` leaves it before it is scaled. bf16
 //! operands can reach the second; a small scale does not help there. With scores in f16 the dot product
-//! counts from 65520 on ([`Problem::with_score_dtype`]). See [`reference`](crate::reference) for special
+//! counts from 65520 on ([`Problem::with_score_dtype`]), less its part with the mean of the keys where these
+//! are shifted ([`Problem::with_shifted_keys`]). See [`reference`](crate::reference) for special
 //! values.
 
 mod buffers;

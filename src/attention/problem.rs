@@ -134,8 +134,8 @@ impl Problem {
     /// have in common adds the same number to every score of a row. The softmax does not see it, but it can
     /// drive scores beyond 65504. The idea is PASA's (arXiv 2503.01873).
     ///
-    /// * Exact but for rounding: `o` is that of the given keys, and `lse` gets `softmax_scale` times `q` times
-    ///   the mean back, summed in f32.
+    /// * Exact but for rounding: `o` is that of the given keys, and `lse` gets `softmax_scale` times `q`
+    ///   times the mean back, summed in f32.
     /// * A shifted key is rounded to f16. That changes a score by at most `2^-11` times the sum of `|q (k -
     ///   mean)|` over the row's elements, about what the rounding of the score itself costs. Where keys lie
     ///   within half and twice the mean, the difference is exact.

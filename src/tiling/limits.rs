@@ -104,8 +104,8 @@ fn strides(tensor: &Tensor, found: &mut Vec<Reason>) {
     }
 }
 
-/// Rows of the output leave together, with a gap behind each, and rows of keys that are shifted come so. Other
-/// inputs with a longer pitch than a copy has are copied row by row.
+/// Rows of the output leave together, with a gap behind each, and rows of keys that are shifted come so.
+/// Other inputs with a longer pitch than a copy has are copied row by row.
 fn gap(tensor: &Tensor) -> Option<Reason> {
     let Tensor { name, extent, dim, stride, .. } = *tensor;
     let largest = dim + MAX_GM_GAP_BYTES / tensor.size;

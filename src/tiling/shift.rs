@@ -120,10 +120,10 @@ impl ShiftPlan {
         let rows = Rows { rows: t.tile_rows, bytes: t.head_dim * 2, pitch: t.k_stride[1].saturating_mul(2) };
         let load = traffic.read(&timing.gm.to_ub, rows, 2);
         let store = traffic.write(&timing.gm.from_ub, Rows::dense(t.tile_rows, t.head_dim * 2), 2);
-        // A cast and an addition of f32 for the mean, a subtraction of f16 for the shift.
+        // For the mean a cast and an addition, whose write meets the next repeat's read: three cycles.
         let repeats = f64::from(t.tile_rows) * f64::from(t.head_dim) / 64.0;
         let own = t.core_tiles.min(t.num_tiles) as f64 * load.max(store);
-        let of_mean = f64::from(self.most_heads()) * f64::from(t.head_tiles) * load.max(2.0 * repeats);
+        let of_mean = f64::from(self.most_heads()) * f64::from(t.head_tiles) * load.max(3.0 * repeats);
         let start = timing.control.read_tiling(size_of::<ShiftKeysTilingData>());
         (start + of_mean + own) / f64::from(self.soc.clock_mhz)
     }

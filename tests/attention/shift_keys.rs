@@ -1,5 +1,5 @@
-//! Keys shifted by their mean, for scores of f16: exact where plain scores of f16 overflow, and right wherever
-//! they do not.
+//! Keys shifted by their mean, for scores of f16: exact where plain scores of f16 overflow, and right
+//! wherever they do not.
 //!
 //! The rule of two is measured by a plain implementation on the given keys, or, where its own scores overflow
 //! or where the mean error counts, on keys that the host has shifted. The exact result is that of the given
@@ -233,8 +233,8 @@ fn lse_keeps_its_digits() {
     );
 }
 
-/// The first key of a head is infinite in one column and NaN in another: only rows that see it are spoilt, and
-/// the other columns are shifted.
+/// The first key of a head is infinite in one column and NaN in another: only rows that see it are spoilt,
+/// and the other columns are shifted.
 #[test]
 fn a_key_that_is_not_finite_spoils_only_rows_that_see_it() {
     let operator = attention(|_| {});

@@ -33,8 +33,8 @@ pub(crate) struct Run {
     /// Type in which scores go from the Cube to the vector cores: f32 or f16.
     #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
     score_dtype: DType,
-    /// Subtract the mean of the keys from each before the scores are made: f16 then holds the scores of inputs
-    /// with a large bias. For --score-dtype f16.
+    /// Subtract the mean of the keys from each before the scores are made: f16 then holds the scores of
+    /// inputs with a large bias. For --score-dtype f16.
     #[arg(long)]
     shift_keys: bool,
     /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is
