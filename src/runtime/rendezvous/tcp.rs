@@ -286,7 +286,7 @@ fn not_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
     }
     #[cfg(unix)]
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
-    Err(io::Error::new(Io::ConnectionRefused, "nobody listens there: the connection reached itself"))
+    Err(io::Error::new(Io::ConnectionRefused, "nobody listens there: the connection was to itself"))
 }
 
 #[cfg(test)]
