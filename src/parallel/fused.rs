@@ -90,10 +90,10 @@ impl AttentionMatmul {
         &self.matmul
     }
 
-    /// Queues both on a stream, as one kernel (behind that which shifts keys), and returns at once; nothing is allocated, copied or waited
-    /// for. The bits are those of a launch of the attention and one of the product behind it: `a` may lie
-    /// on `o`, which the attention has written by then. `b` and `c` share no byte with what the attention
-    /// writes, nor `c` with what it reads.
+    /// Queues both on a stream, as one kernel, behind that which shifts keys if the plan has one, and returns
+    /// at once; nothing is allocated, copied or waited for. The bits are those of a launch of the attention
+    /// and one of the product behind it: `a` may lie on `o`, which the attention has written by then. `b` and
+    /// `c` share no byte with what the attention writes, nor `c` with what it reads.
     ///
     /// # Errors
     /// As [`FlashAttention::launch`] and [`Matmul::launch`]; `InvalidArgument` when operands and result of
