@@ -28,16 +28,18 @@ import time
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Kernel by head dims: the first row whose two limits hold.
-# head_dim, head_dim_v, rows a block, shared bytes, column blocks
+# Kernel by head dims: the first row whose limit holds.
+# head_dim and head_dim_v at most, name, rows a block, shared bytes, column blocks
 TABLE = [
-    (32, 32, 128, 16384, 1),
-    (64, 64, 128, 32768, 1),
-    (80, 80, 128, 40960, 1),
-    (96, 96, 128, 49152, 1),
-    (128, 128, 128, 49152, 1),
-    (256, 256, 128, 81920, 2),
+    (32, 'd32', 128, 16384, 1),
+    (64, 'd64', 128, 32768, 1),
+    (80, 'd80', 128, 40960, 1),
+    (96, 'd96', 128, 49152, 1),
+    (128, 'd128', 128, 49152, 1),
+    (256, 'd256', 128, 83968, 2),
 ]
+# Two groups of warps that take half of the keys each.
+GROUPS_TABLE = [(64, 'd64_g2', 64, 24576, 1), (128, 'd128_g2', 64, 34816, 1)]
 # Decode: head_dim and head_dim_v at most, packed rows a block. The first row whose limits hold, or the last
 # of its head dims.
 DECODE_TABLE = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)]
@@ -66,8 +68,9 @@ def problem(name, **changes):
         splits=None,
         page=None,
         lost=False,
+        groups=1,
     )  # splits: the decode kernel with so many; page: keys a page of K and V;
-    # lost: the table names a page that the cache does not have
+    # lost: the table names a page that the cache does not have; groups: of warps, for the keys
     unknown = set(changes) - set(p)
     assert not unknown, unknown
     p.update(changes)
@@ -129,6 +132,55 @@ for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
     problem(
         'values %s causal' % values, values=values, seqlen_q=140, seqlen_k=260, heads=1, heads_k=1, right=0
     )
+
+# Small grids: two groups of warps for the keys.
+for d in (40, 64, 72, 128):
+    problem('groups d%d' % d, d=d, heads=1, heads_k=1, groups=2)
+    problem(
+        'groups d%d causal tails' % d, d=d, heads=1, heads_k=1, seqlen_q=77, seqlen_k=203, right=0, groups=2
+    )
+    problem(
+        'groups d%d window' % d,
+        d=d,
+        heads=4,
+        heads_k=2,
+        seqlen_q=300,
+        seqlen_k=500,
+        left=70,
+        right=9,
+        groups=2,
+    )
+for d in (64, 128):
+    problem('groups d%d longer' % d, d=d, seqlen_q=384, seqlen_k=640, heads=1, heads_k=1, groups=2)
+    for rows, keys in ((1, 1), (2, 64), (33, 65), (65, 129), (200, 5), (5, 0)):
+        name = 'groups d%d lengths %dx%d' % (d, rows, keys)
+        problem(name, d=d, seqlen_q=rows, seqlen_k=keys, right=0, groups=2)
+    for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
+        problem(
+            'groups d%d values %s' % (d, values),
+            d=d,
+            values=values,
+            seqlen_q=140,
+            seqlen_k=520,
+            heads=1,
+            heads_k=1,
+            groups=2,
+        )
+problem('groups d64 dv128', d=64, dv=128, heads=1, heads_k=1, seqlen_k=150, groups=2)
+problem('groups batches', batch=3, seqlen_q=40, seqlen_k=300, layout='padded', d=80, right=0, groups=2)
+problem(
+    'groups ragged',
+    batch=4,
+    heads=2,
+    heads_k=1,
+    layout='bshd',
+    lens_q=[3, 0, 130, 64],
+    lens_k=[70, 9, 200, 64],
+    d=64,
+    groups=2,
+)
+problem('groups scale negative', scale=-0.07, seqlen_k=300, groups=2)
+problem('groups scale zero', scale=0.0, seqlen_k=300, right=0, groups=2)
 
 # Few rows, many keys: the decode kernel.
 for d in (8, 40, 64, 72, 80, 96, 128, 136, 256):
@@ -332,10 +384,10 @@ class Launch:
         if p['splits']:
             self.runs = self.decode(tensors_at, cu, scale_field, lengths, heads, tail)
         else:
-            row = next(r for r in TABLE if p['d'] <= r[0] and p['dv'] <= r[1])
+            row = next(r for r in (TABLE, GROUPS_TABLE)[p['groups'] - 1] if max(p['d'], p['dv']) <= r[0])
             fields = tensors_at + [('Q', x) for x in cu] + scale_field + lengths + heads + tail + [('I', 0)]
             grid = (p['heads'], max(1, -(-s // row[2])), p['batch'] * row[4])
-            self.runs = [('flash_fwd_f16_d%d' % row[0], grid, row[3], fields)]
+            self.runs = [('flash_fwd_f16_' + row[1], grid, row[3], fields)]
 
     def decode(self, tensors_at, cu, scale_field, lengths, heads, tail):
         """The runs of a decode step: (kernel, grid, shared bytes, fields)."""

@@ -13,7 +13,7 @@
 // quadpairs of a warp have the same 8 keys and a quarter of the head dims each, so that a load reads 64 bytes
 // of 8 keys, and s is the sum over the quadpairs. Second product: each quadpair has a quarter of the columns,
 // so that a load reads 128 bytes of 4 keys.
-#include "sm70/warp.cuh"
+#include "sm70/sequence.cuh"
 
 namespace {
 struct Problem {
@@ -36,22 +36,17 @@ struct Problem {
     unsigned q_and, q_xor;          // as in flash_fwd_sm70.cu
 };
 
-// The rows and keys of a batch.
-struct Sequence {
-    int batch, first_q, first_k, seqlen_q, seqlen_k, group;
-    int low, high;  // query i sees the keys i + low <= n <= i + high
+// A batch, and the rows of all q heads of one K/V head packed.
+struct Packed : Sequence {
+    int group;
     float per_group;
 
-    FA_DEVICE Sequence(const Problem& g, int batch)
-        : batch(batch), first_q(0), first_k(0), seqlen_q(g.seqlen_q), seqlen_k(g.seqlen_k) {
-        if (g.cu_seqlens_q) first_q = g.cu_seqlens_q[batch], seqlen_q = g.cu_seqlens_q[batch + 1] - first_q;
-        if (g.cu_seqlens_k) first_k = g.cu_seqlens_k[batch], seqlen_k = g.cu_seqlens_k[batch + 1] - first_k;
+    FA_DEVICE Packed(const Problem& g, int batch) {
+        locate(g, batch);
         if (g.seqused_k) seqlen_k = g.seqused_k[batch];
+        window(g);
         group = g.num_heads / g.num_heads_k;
         per_group = rcp_approx((float)group);
-        const unsigned everything = seqlen_q + seqlen_k;
-        low = seqlen_k - seqlen_q - (int)min((unsigned)g.window_left, everything);
-        high = seqlen_k - seqlen_q + (int)min((unsigned)g.window_right, everything);
     }
     // Query of a packed row. Exact below 2^20 rows: the quotient is 1 / (2 group) away from an integer at
     // least.
@@ -63,7 +58,7 @@ struct Sequence {
 // Keys of a block of packed rows, and the split of them that is numbered `split`.
 struct Keys {
     int begin, end;
-    FA_DEVICE Keys(const Sequence& s, int row0, int rows, int split, int keys_per_split) {
+    FA_DEVICE Keys(const Packed& s, int row0, int rows, int split, int keys_per_split) {
         const int last = min(row0 + rows, s.seqlen_q * s.group) - 1;
         const int all_begin = s.first_key(s.query_of(row0)) & ~7,
                   all_end = max(all_begin, s.end_key(s.query_of(last)));
@@ -139,14 +134,11 @@ struct Step {
 template <class T>
 FA_DEVICE void flash_decode(const Problem& g) {
     const float infinity = __int_as_float(0x7f800000);
-    // As in flash_fwd_sm70.cu: p is kept as half times 2^11, and the maximum in use may lag behind the true
-    // one by 2^4.
-    const float shift = 11.f - 112.f, lag = 4.f, no_key_yet = 3e38f;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int quadpair = lane >> 2 & 3, t0 = lane & 1, t1 = lane >> 1 & 1, t2 = lane >> 4,
               t = lane & 3 | t2 << 2;
 
-    const Sequence s(g, blockIdx.z);
+    const Packed s(g, blockIdx.z);
     const int row_blocks = (int)gridDim.x / g.num_heads_k;
     const int head_k = (int)blockIdx.x / row_blocks, row0 = (int)blockIdx.x % row_blocks * T::ROWS,
               rows = s.seqlen_q * s.group;
@@ -161,8 +153,8 @@ FA_DEVICE void flash_decode(const Problem& g) {
     for (int m = 0; m < T::M_TILES; m++) {
         const int row = row0 + 8 * m + t, query = s.query_of(row),
                   head = head_k * s.group + row - query * s.group;
-        const char* const from = g.q + head * g.q_head + (g.cu_seqlens_q ? 0 : s.batch * g.q_batch) +
-                                 (long long)(s.first_q + query) * g.q_row + quadpair * 16;
+        const char* const from = g.q + s.at(head, g.q_head, g.cu_seqlens_q, s.first_q, g.q_row, g.q_batch) +
+                                 (long long)query * g.q_row + quadpair * 16;
 #pragma unroll
         for (int load = 0; load < T::K_LOADS; load++) {
             uint4 x = words(0, 0, 0, 0);
@@ -182,7 +174,7 @@ FA_DEVICE void flash_decode(const Problem& g) {
             const int query = s.query_of(min(row0 + 8 * m + t0 + 4 * t2 + 2 * v1, rows - 1));
             first[m][v1] = s.first_key(query);
             count[m][v1] = max(0, s.end_key(query) - first[m][v1]);
-            offset[m][v1] = no_key_yet, sum[m][v1] = 0;
+            offset[m][v1] = NO_KEY_YET, sum[m][v1] = 0;
 #pragma unroll
             for (int tile = 0; tile < T::TILES; tile++)
 #pragma unroll
@@ -265,7 +257,7 @@ FA_DEVICE void flash_decode(const Problem& g) {
             for (int v1 = 0; v1 < 2; v1++) {
                 const float(&r)[8] = x[m];
                 top[m][v1] = fmaxf(fmaxf(r[2 * v1], r[2 * v1 + 1]), fmaxf(r[2 * v1 + 4], r[2 * v1 + 5]));
-                moves |= __fmaf_rn(top[m][v1], g.softmax_scale_log2, offset[m][v1]) > shift + lag;
+                moves |= __fmaf_rn(top[m][v1], g.softmax_scale_log2, offset[m][v1]) > SHIFT + LAG;
             }
         if (__any_sync(~0u, moves)) {
 #pragma unroll
@@ -274,7 +266,7 @@ FA_DEVICE void flash_decode(const Problem& g) {
                 for (int v1 = 0; v1 < 2; v1++) {
                     const float largest = fmaxf(top[m][v1], shuffle_xor(top[m][v1], 2));
                     const float before = offset[m][v1],
-                                after = fminf(before, shift - largest * g.softmax_scale_log2);
+                                after = fminf(before, SHIFT - largest * g.softmax_scale_log2);
                     const float factor = exp2_approx(after - before);
                     offset[m][v1] = after;
                     sum[m][v1] *= factor;
@@ -367,19 +359,15 @@ FA_DEVICE void flash_decode(const Problem& g) {
 #pragma unroll
             for (int e = 0; e < 8; e++) y[e] += shared[at * T::ROW_WORDS + (column ^ (column & 32) >> 2) + e];
         }
-        total *= 5192296858534827628530496329220096.f;  // 2^112
-        const float inverse = total == 0 ? 0 : rcp_approx(total);
-        const float lse =
-            total == 0 ? -infinity : (log2_approx(total) - 112.f - least) * 0.693147180559945309f;
+        total = unscaled(total);
+        const float inverse = inverse_of(total), lse = lse_of(total, least);
 #pragma unroll
         for (int e = 0; e < 8; e++) y[e] *= inverse;
         if (splits == 1) {
-            char* const to = g.o + head * g.o_head + (g.cu_seqlens_q ? 0 : s.batch * g.o_batch) +
-                             (long long)(s.first_q + query) * g.o_row;
+            char* const to = s.o(g, head) + (long long)query * g.o_row;
             *(uint4*)(to + column * 2) = words(pack_halves(y[0], y[1]), pack_halves(y[2], y[3]),
                                                pack_halves(y[4], y[5]), pack_halves(y[6], y[7]));
-            if (column == 0)
-                g.lse[head * g.lse_head + (g.cu_seqlens_q ? s.first_q : s.batch * g.lse_batch) + query] = lse;
+            if (column == 0) s.lse(g, head)[query] = lse;
         } else {
             const long long part =
                 (((long long)s.batch * g.num_heads + head) * g.seqlen_q + query) * splits + blockIdx.y;
@@ -395,7 +383,7 @@ FA_DEVICE void flash_decode(const Problem& g) {
 FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const float infinity = __int_as_float(0x7f800000);
     const int lane = threadIdx.x & 31;
-    const Sequence s(g, blockIdx.z);
+    const Packed s(g, blockIdx.z);
     const int head = blockIdx.x, query = (int)(blockIdx.y * (blockDim.x >> 5) + (threadIdx.x >> 5));
     if (query >= s.seqlen_q) return;
     const int row = query * s.group + head % s.group;
@@ -408,27 +396,35 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     for (int n = lane; n < parts; n += 32) largest = fmaxf(largest, g.partial_lse[part + n]);
 #pragma unroll
     for (int step = 16; step > 0; step >>= 1) largest = fmaxf(largest, shuffle_xor(largest, step));
-    float total = 0;
-    for (int n = 0; n < parts; n++)
-        total += exp2_approx((g.partial_lse[part + n] - largest) * 1.44269504088896341f);
     const bool none = largest == -infinity;
-    const float inverse = none ? 0 : rcp_approx(total);
 
-    char* const o = g.o + head * g.o_head + (g.cu_seqlens_q ? 0 : s.batch * g.o_batch) +
-                    (long long)(s.first_q + query) * g.o_row;
-    for (int column = 4 * lane; column < g.head_dim_v; column += 128) {
+    // A lane makes the weight of one part, and all lanes take it from there: 32 parts a round. `total` is
+    // known when they all are summed.
+    char* const o = s.o(g, head) + (long long)query * g.o_row;
+    float total = 0;
+    for (int first = 0; first < g.head_dim_v;
+         first += 128) {  // at least once: `total` is wanted without columns
+        const int column = first + 4 * lane;
         float4 y = make_float4(0, 0, 0, 0);
-        for (int n = 0; n < parts; n++) {
+        total = 0;
+        for (int round = 0; round < parts; round += 32) {
+            const int mine = round + lane;
             const float weight =
-                none ? 0 : exp2_approx((g.partial_lse[part + n] - largest) * 1.44269504088896341f) * inverse;
-            const float4 z = *(const float4*)(g.partial_o + (part + n) * g.head_dim_v + column);
-            y = make_float4(y.x + weight * z.x, y.y + weight * z.y, y.z + weight * z.z, y.w + weight * z.w);
+                none || mine >= parts ? 0 : exp2_approx((g.partial_lse[part + mine] - largest) * LOG2_E);
+            for (int n = 0; n < min(32, parts - round); n++) {
+                const float w = __shfl_sync(~0u, weight, n);
+                total += w;
+                if (column >= g.head_dim_v) continue;
+                const float4 z = *(const float4*)(g.partial_o + (part + round + n) * g.head_dim_v + column);
+                y = make_float4(y.x + w * z.x, y.y + w * z.y, y.z + w * z.z, y.w + w * z.w);
+            }
         }
-        *(uint2*)(o + column * 2) = make_uint2(pack_halves(y.x, y.y), pack_halves(y.z, y.w));
+        const float inverse = inverse_of(total);
+        if (column < g.head_dim_v)
+            *(uint2*)(o + column * 2) = make_uint2(pack_halves(y.x * inverse, y.y * inverse),
+                                                   pack_halves(y.z * inverse, y.w * inverse));
     }
-    if (lane == 0)
-        g.lse[head * g.lse_head + (g.cu_seqlens_q ? s.first_q : s.batch * g.lse_batch) + query] =
-            none ? -infinity : largest + log2_approx(total) * 0.693147180559945309f;
+    if (lane == 0) s.lse(g, head)[query] = none ? -infinity : largest + log2_approx(total) * LN_2;
 }
 }  // namespace
 

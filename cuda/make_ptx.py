@@ -22,9 +22,16 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Kernel: source and options.
 KERNELS = {
-    'flash_fwd_f16_d%d' % d: ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d])
+    'flash_fwd_f16_d%d' % d: ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d, '-DKERNEL_GROUPS=1'])
     for d in (32, 64, 80, 96, 128, 256)
 }
+KERNELS.update(
+    (
+        'flash_fwd_f16_d%d_g2' % d,
+        ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d, '-DKERNEL_GROUPS=2']),
+    )
+    for d in (64, 128)
+)
 KERNELS.update(
     (
         'flash_decode_f16_d%d_r%d' % shape,
@@ -39,7 +46,6 @@ VERSION = (12, 9)
 # three, 128 four), bytes spilled.
 LIMITS = {
     'flash_fwd_f16_d32': (168, 0),
-    'flash_fwd_f16_d256': (255, 8),
     'flash_decode_f16_d64_r8': (128, 0),
     'flash_decode_f16_d64_r16': (168, 0),
     'flash_decode_f16_d128_r8': (168, 0),

@@ -23,13 +23,13 @@ FA_DEVICE void store_row_pair(unsigned at, int half_bytes, uint4 a, uint4 b) {
 template <class T>
 FA_DEVICE void copy_q(const char* q, unsigned row_bytes, int row0, int seqlen_q, int chunks, unsigned keep,
                       unsigned flip) {
-    const int odd = threadIdx.x & 1, cell = threadIdx.x >> 1;
+    const int thread = T::thread(), odd = thread & 1, cell = thread >> 1;
     const int row = row0 + (cell & 15) + (cell >> 4) * 32;
     const char* const from = q + (unsigned long long)row * row_bytes + odd * 16;
     const char* const from16 = from + 16ull * row_bytes;
     const unsigned to = (odd * T::BLOCK_M + (cell ^ odd << 2)) * 16;
 #pragma unroll 2
-    for (int pair = 0; pair < T::CHUNKS / 2; pair++) {
+    for (int pair = T::group(); pair < T::CHUNKS / 2; pair += T::KEY_GROUPS) {
         const bool chunk = 2 * pair + odd < chunks;
         uint4 a = load_or_zero(from + pair * 32, chunk && row < seqlen_q);
         uint4 b = load_or_zero(from16 + pair * 32, chunk && row + 16 < seqlen_q);
@@ -42,12 +42,12 @@ FA_DEVICE void copy_q(const char* q, unsigned row_bytes, int row0, int seqlen_q,
 template <class T>
 struct Copier {
     enum : int {
-        K_GROUPS = T::THREADS / 64,
+        K_GROUPS = T::GROUP_THREADS / 64,
         K_PAIRS = T::SLICE_CHUNKS / 2,
         K_STEPS = (K_PAIRS + K_GROUPS - 1) / K_GROUPS,
-        V_ROWS = T::SLICE_KEYS < T::THREADS / 2 ? T::SLICE_KEYS : T::THREADS / 2,
+        V_ROWS = T::SLICE_KEYS < T::GROUP_THREADS / 2 ? T::SLICE_KEYS : T::GROUP_THREADS / 2,
         V_PASSES = T::SLICE_KEYS / V_ROWS,
-        V_GROUPS = T::THREADS / 2 / V_ROWS,
+        V_GROUPS = T::GROUP_THREADS / 2 / V_ROWS,
         V_PAIRS = T::CHUNKS_V / 2,
         V_STEPS = (V_PAIRS + V_GROUPS - 1) / V_GROUPS,
         VECTORS = 2 * K_STEPS > V_PASSES* V_STEPS ? 2 * K_STEPS : V_PASSES* V_STEPS,
@@ -70,11 +70,11 @@ struct Copier {
           v_stride(v_stride),
           keys_k(seqlen_k - first_key),
           keys_v(seqlen_k - first_key) {
-        const int odd = threadIdx.x & 1, cell = threadIdx.x >> 1 & 31;
+        const int thread = T::thread(), odd = thread & 1, cell = thread >> 1 & 31;
         const int k_row = (cell & 15) + (cell >> 4) * 32;
-        k_group = threadIdx.x >> 6;
-        const int v_row = (threadIdx.x >> 1) % V_ROWS;
-        v_group = (threadIdx.x >> 1) / V_ROWS;
+        k_group = thread >> 6;
+        const int v_row = (thread >> 1) % V_ROWS;
+        v_group = (thread >> 1) / V_ROWS;
         const int first_k = 2 * k_group + odd, first_v = 2 * v_group + odd;
         this->k = k + first_k + (first_key + k_row) * k_stride;
         this->v = v + first_v + (first_key + v_row) * v_stride;
@@ -82,13 +82,14 @@ struct Copier {
         inside = 0;
 #pragma unroll
         for (int n = 0; n < T::K_SLICES * K_STEPS; n++)
-            inside |= (first_k + k_chunk(n / K_STEPS, n % K_STEPS) < chunks_k) << n;
+            if (first_k + k_chunk(n / K_STEPS, n % K_STEPS) < chunks_k) inside |= 1u << n;
 #pragma unroll
         for (int n = 0; n < V_STEPS; n++)
-            inside |= (first_v + 2 * n * V_GROUPS < chunks_v) << (T::K_SLICES * K_STEPS + n);
-        k_to = (k_group * 64 + (cell >> 4) * 32 + odd * 16 + ((cell & 15) ^ odd << 2)) * 16;
-        // With 16 keys a slice of V, both are the same number: a register less.
-        v_to = T::SLICE_KEYS == 16 ? k_to : (first_v * T::SLICE_KEYS + (v_row ^ odd << 2)) * 16;
+            if (first_v + 2 * n * V_GROUPS < chunks_v) inside |= 1u << (T::K_SLICES * K_STEPS + n);
+        const unsigned slots = T::group() * T::SLOTS_BYTES;
+        k_to = slots + (k_group * 64 + (cell >> 4) * 32 + odd * 16 + ((cell & 15) ^ odd << 2)) * 16;
+        // With 8 or 16 keys a slice of V, both are the same number: a register less.
+        v_to = T::SLICE_KEYS <= 16 ? k_to : slots + (T::v_vector(first_v) + (v_row ^ odd << 2)) * 16;
     }
 
     __device__ static constexpr int k_chunk(int stage, int step) {
@@ -97,6 +98,8 @@ struct Copier {
 
     // The stages come in order, tile after tile.
     FA_DEVICE void load(int stage) {
+        unsigned inside;  // volatile: a bit is taken here, not once and kept in a register
+        asm volatile("mov.b32 %0, %1;" : "=r"(inside) : "r"(this->inside));
         if (stage < T::K_SLICES) {
 #pragma unroll
             for (int pass = 0; pass < 2; pass++) {
@@ -109,7 +112,7 @@ struct Copier {
                                      row < keys_k && inside >> (stage * K_STEPS + step) & 1);
                 }
             }
-            if (stage == T::K_SLICES - 1) k += T::BLOCK_N * k_stride, keys_k -= T::BLOCK_N;
+            if (stage == T::K_SLICES - 1) k += T::TILE_KEYS * k_stride, keys_k -= T::TILE_KEYS;
         } else {
 #pragma unroll
             for (int pass = 0; pass < V_PASSES; pass++) {
@@ -122,7 +125,7 @@ struct Copier {
                         from + chunk * 16, row < keys_v && inside >> (T::K_SLICES * K_STEPS + step) & 1);
                 }
             }
-            if (stage == T::STAGES - 1) v += T::BLOCK_N * v_stride, keys_v -= T::BLOCK_N;
+            if (stage == T::STAGES - 1) v += T::TILE_KEYS * v_stride, keys_v -= T::TILE_KEYS;
         }
     }
 
@@ -139,9 +142,9 @@ struct Copier {
 #pragma unroll
                 for (int step = 0; step < V_STEPS; step++)
                     if (V_PAIRS % V_GROUPS == 0 || step * V_GROUPS + v_group < V_PAIRS)
-                        store_shared16(T::slot(stage) + v_to +
-                                           (2 * step * V_GROUPS * T::SLICE_KEYS + pass * V_ROWS) * 16,
-                                       held[pass * V_STEPS + step]);
+                        store_shared16(
+                            T::slot(stage) + v_to + (T::v_vector(2 * step * V_GROUPS) + pass * V_ROWS) * 16,
+                            held[pass * V_STEPS + step]);
         }
     }
 };

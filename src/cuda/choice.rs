@@ -5,10 +5,18 @@
 //! on a V100: so decode is chosen where it has at most 3/2 as many blocks. One row, or a few of each of many
 //! heads, are decode; a chunk of a prompt is not.
 //!
+//! **Groups.** A grid that does not fill the places of the device lasts as long as its longest block. There a
+//! kernel with half the rows a block, whose two groups of warps take half of the keys each, has blocks of
+//! half the length, which cost 1.2 of theirs (modelled on a V100). The one is chosen whose grid ends first
+//! if a free place takes the next block.
+//!
 //! **Splits.** As many as fill the places of the device (multiprocessors times the blocks that one holds)
 //! with one wave, but none with less than 256 keys, below which starting a block and joining the parts takes
 //! longer than reading the keys. So the sums of a row, and its last bits, depend on the number of
 //! multiprocessors, and on nothing else.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use super::kernels::{self, Kernel, MAX_GRID_YZ, MAX_PACKED_ROWS};
 use super::DeviceFacts;
@@ -21,6 +29,12 @@ pub(super) enum Choice {
     Decode(&'static Kernel),
 }
 
+/// Keys of a tile of one group of warps.
+const TILE_KEYS: u32 = 64;
+/// Cost of a tile of one group, and of one of each of two: fifths.
+const TILE_COST: [u64; 2] = [5, 6];
+/// Grids of more waves than this lose little at their end.
+const MAX_WAVES_OF_GROUPS: u64 = 4;
 /// Keys that are worth a block.
 const MIN_KEYS_OF_SPLIT: u32 = 256;
 /// Keys that the decode kernels step by; a split starts at a multiple.
@@ -44,7 +58,7 @@ fn packed_rows(shape: &Shape) -> u64 {
 }
 
 /// The kernel for a shape; `None` if its heads or head dims are refused.
-pub(super) fn choose(shape: &Shape) -> Option<Choice> {
+pub(super) fn choose(shape: &Shape, facts: &DeviceFacts) -> Option<Choice> {
     if shape.num_heads_k == 0 || !shape.num_heads.is_multiple_of(shape.num_heads_k) {
         return None;
     }
@@ -56,7 +70,46 @@ pub(super) fn choose(shape: &Shape) -> Option<Choice> {
     let forward_blocks = u64::from(group(shape)) * row_blocks * u64::from(forward.column_blocks());
     let decode_blocks = packed.div_ceil(u64::from(decode.rows));
     let is_decode = packed <= MAX_PACKED_ROWS && 2 * decode_blocks <= 3 * forward_blocks;
-    Some(if is_decode { Choice::Decode(decode) } else { Choice::Forward(forward) })
+    if is_decode {
+        return Some(Choice::Decode(decode));
+    }
+    let grouped = kernels::grouped(forward).filter(|grouped| ends_first(shape, grouped, forward, facts));
+    Some(Choice::Forward(grouped.unwrap_or(forward)))
+}
+
+/// Blocks that the device holds at a time.
+fn places(kernel: &Kernel, facts: &DeviceFacts) -> u32 {
+    let by_shared = facts.shared_bytes_per_multiprocessor / kernel.shared_bytes;
+    facts.multiprocessors.saturating_mul(kernel.blocks_per_multiprocessor.min(by_shared.max(1)))
+}
+
+fn ends_first(shape: &Shape, grouped: &Kernel, other: &Kernel, facts: &DeviceFacts) -> bool {
+    let heads = u64::from(shape.batch) * u64::from(shape.num_heads);
+    let blocks = heads * u64::from(shape.seqlen_q.div_ceil(grouped.rows));
+    blocks <= MAX_WAVES_OF_GROUPS * u64::from(places(grouped, facts))
+        && end(shape, grouped, facts) < end(shape, other, facts)
+}
+
+/// When the last block ends, in the order of the kernels: heads within blocks of rows, the last rows first
+/// where they have the most keys.
+fn end(shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> u64 {
+    let heads = u64::from(shape.batch) * u64::from(shape.num_heads);
+    let row_blocks = shape.seqlen_q.div_ceil(kernel.rows);
+    let step = TILE_KEYS * kernel.key_groups;
+    let mut free: BinaryHeap<_> = (0..places(kernel, facts)).map(|_| Reverse(0)).collect();
+    for block in 0..row_blocks {
+        let block = if shape.limits().1.is_none() { block } else { row_blocks - 1 - block };
+        let keys = shape.visible_keys(kernel.rows * block..(kernel.rows * (block + 1)));
+        let steps = u64::from(keys.end.div_ceil(step) - keys.start / step);
+        // One more for what a block does before and behind its keys.
+        let cost = TILE_COST[kernel.key_groups as usize - 1] * (steps + 1);
+        for _ in 0..heads {
+            if let Some(Reverse(at)) = free.pop() {
+                free.push(Reverse(at + cost));
+            }
+        }
+    }
+    free.into_iter().map(|Reverse(at)| at).max().unwrap_or(0)
 }
 
 /// Blocks of rows of one head of k and v, for a decode kernel.
@@ -76,9 +129,7 @@ impl Splits {
     pub(super) fn new(shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> Self {
         let heads = u64::from(shape.batch) * u64::from(shape.num_heads_k);
         let blocks = heads * u64::from(row_blocks(shape, kernel));
-        let by_shared = facts.shared_bytes_per_multiprocessor / kernel.shared_bytes;
-        let places =
-            facts.multiprocessors.saturating_mul(kernel.blocks_per_multiprocessor.min(by_shared.max(1)));
+        let places = places(kernel, facts);
         let keys = most_keys(shape, kernel);
         let most = keys.div_ceil(MIN_KEYS_OF_SPLIT).clamp(1, MAX_GRID_YZ);
         let filling = u64::from(places).checked_div(blocks).unwrap_or(1);
@@ -107,7 +158,7 @@ mod tests {
 
     fn name([seqlen_q, heads, heads_k, dim]: [u32; 4]) -> &'static str {
         let problem = Problem::new(DType::F16, [1, seqlen_q, heads, dim]).with_num_heads_k(heads_k);
-        choose(&shape(problem.with_seqlen_k(4096))).unwrap().kernel().text.name
+        choose(&shape(problem.with_seqlen_k(4096)), &DeviceFacts::v100()).unwrap().kernel().text.name
     }
 
     #[test]
@@ -120,20 +171,43 @@ mod tests {
             ([17, 32, 32, 80], "flash_fwd_f16_d80"),
             // 24 rows of 8 heads: 12 blocks of 16 rows, against 8 of which each has one head.
             ([24, 32, 4, 128], "flash_decode_f16_d128_r16"),
-            ([26, 32, 4, 128], "flash_fwd_f16_d128"),
+            ([26, 32, 4, 128], "flash_fwd_f16_d128_g2"),
             // Two blocks for the columns: 3 blocks of 8 rows.
             ([24, 8, 8, 192], "flash_decode_f16_d256_r8"),
             ([25, 8, 8, 192], "flash_fwd_f16_d256"),
             ([2048, 32, 8, 8], "flash_fwd_f16_d32"),
             ([129, 32, 8, 96], "flash_fwd_f16_d96"),
+            // 512 blocks of 65 steps of 5 in four waves; 1024 of half the rows would be more than four.
+            ([2048, 32, 8, 128], "flash_fwd_f16_d128"),
+            // 128 blocks of 65 steps of 5 in one wave, or 256 of 33 steps of 6 in two.
+            ([512, 32, 8, 128], "flash_fwd_f16_d128"),
+            ([64, 32, 8, 64], "flash_fwd_f16_d64_g2"),
         ] {
             assert_eq!(name(sizes), want, "{sizes:?}");
         }
     }
 
+    /// docs/volta.md: 32 heads, causal. At 512 rows the longest of 128 blocks takes as long as all of the
+    /// grid would without a mask; at 1024 there are enough.
+    #[test]
+    fn short_causal_grids_have_groups() {
+        for (seqlen, dim, want) in [
+            (512, 128, "flash_fwd_f16_d128_g2"),
+            (512, 64, "flash_fwd_f16_d64_g2"),
+            (512, 96, "flash_fwd_f16_d96"),
+            (1024, 128, "flash_fwd_f16_d128"),
+            (1024, 64, "flash_fwd_f16_d64"),
+        ] {
+            let problem = Problem::new(DType::F16, [1, seqlen, 32, dim]).with_mask(Mask::Causal);
+            assert_eq!(choose(&shape(problem), &DeviceFacts::v100()).unwrap().kernel().text.name, want);
+        }
+    }
+
     fn splits(problem: Problem) -> (u32, u32) {
         let shape = shape(problem);
-        let Choice::Decode(kernel) = choose(&shape).unwrap() else { panic!("decode expected") };
+        let Choice::Decode(kernel) = choose(&shape, &DeviceFacts::v100()).unwrap() else {
+            panic!("decode expected")
+        };
         let splits = Splits::new(&shape, kernel, &DeviceFacts::v100());
         (splits.count, splits.keys)
     }
@@ -175,7 +249,7 @@ mod tests {
             let limit = |rng: &mut fastrand::Rng| rng.bool().then(|| of_any_size(rng, 31));
             let problem = problem.with_mask(Mask::Window { left: limit(&mut rng), right: limit(&mut rng) });
             let shape = shape(problem);
-            let Some(Choice::Decode(kernel)) = choose(&shape) else { continue };
+            let Some(Choice::Decode(kernel)) = choose(&shape, &DeviceFacts::v100()) else { continue };
             let Splits { count, keys } = Splits::new(&shape, kernel, &DeviceFacts::v100());
             let needed = u64::from(most_keys(&shape, kernel));
             assert!(keys % 8 == 0 && count >= 1, "{shape:?}");

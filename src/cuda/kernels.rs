@@ -21,6 +21,8 @@ pub(super) struct Kernel {
     pub(super) shared_bytes: u32,
     /// Blocks that the registers of a multiprocessor hold.
     pub(super) blocks_per_multiprocessor: u32,
+    /// Groups of warps that each take a part of the keys.
+    pub(super) key_groups: u32,
 }
 
 impl Kernel {
@@ -47,13 +49,17 @@ macro_rules! text {
 
 macro_rules! forward {
     ($name:literal, $head_dim:literal, $columns:literal, $shared_bytes:literal, $blocks:literal) => {
+        forward!($name, $head_dim, $columns, $shared_bytes, $blocks, 1)
+    };
+    ($name:literal, $head_dim:literal, $columns:literal, $shared_bytes:literal, $blocks:literal, $groups:literal) => {
         Kernel {
             text: text!($name),
             head_dim: $head_dim,
-            rows: 128,
+            rows: 128 / $groups,
             columns: $columns,
             shared_bytes: $shared_bytes,
             blocks_per_multiprocessor: $blocks,
+            key_groups: $groups,
         }
     };
 }
@@ -68,6 +74,7 @@ macro_rules! decode {
             // At the end four warps join their rows, with 4 words between rows, a maximum and a sum.
             shared_bytes: 4 * $rows * ($head_dim + 6) * 4,
             blocks_per_multiprocessor: $blocks,
+            key_groups: 1,
         }
     };
 }
@@ -79,7 +86,14 @@ pub(super) static FORWARD: [Kernel; 6] = [
     forward!("flash_fwd_f16_d80", 80, 80, 40960, 2),
     forward!("flash_fwd_f16_d96", 96, 96, 49152, 2),
     forward!("flash_fwd_f16_d128", 128, 128, 49152, 2),
-    forward!("flash_fwd_f16_d256", 256, 128, 81920, 1),
+    forward!("flash_fwd_f16_d256", 256, 128, 83968, 1),
+];
+
+/// Of many rows, with two groups of warps that take half of the keys each, for grids that do not fill a GPU.
+/// Between them the head dims of [`FORWARD`] have better kernels.
+pub(super) static GROUPED: [Kernel; 2] = [
+    forward!("flash_fwd_f16_d64_g2", 64, 64, 24576, 2, 2),
+    forward!("flash_fwd_f16_d128_g2", 128, 128, 34816, 2, 2),
 ];
 
 /// Of few rows, by head dim and then by rows.
@@ -101,6 +115,11 @@ pub(super) fn forward(wider_dim: u32) -> Option<&'static Kernel> {
     FORWARD.iter().find(|kernel| wider_dim <= kernel.head_dim)
 }
 
+/// The one of [`GROUPED`] with the head dims of a kernel of [`FORWARD`].
+pub(super) fn grouped(forward: &Kernel) -> Option<&'static Kernel> {
+    GROUPED.iter().find(|kernel| kernel.head_dim == forward.head_dim)
+}
+
 /// The kernel for few rows: of the least head dims that hold these, the first that takes all rows in one
 /// block, or the last.
 pub(super) fn decode(wider_dim: u32, packed_rows: u64) -> Option<&'static Kernel> {
@@ -111,5 +130,5 @@ pub(super) fn decode(wider_dim: u32, packed_rows: u64) -> Option<&'static Kernel
 
 /// All that a device can have to load.
 pub(super) fn texts() -> impl Iterator<Item = &'static Text> {
-    FORWARD.iter().chain(&DECODE).map(|kernel| &kernel.text).chain([&COMBINE])
+    FORWARD.iter().chain(&GROUPED).chain(&DECODE).map(|kernel| &kernel.text).chain([&COMBINE])
 }

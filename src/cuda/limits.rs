@@ -41,7 +41,7 @@ pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts) -> Vec<Reason> {
     for tensor in shape.tensors() {
         strides(&tensor, &mut found);
     }
-    if let Some(choice) = choice::choose(shape) {
+    if let Some(choice) = choice::choose(shape, facts) {
         grid(shape, choice, &mut found);
         found.extend(shared(choice.kernel(), shape, facts));
     }

@@ -85,7 +85,7 @@ pub struct Addresses {
 impl Plan {
     fn new(shape: Shape, facts: &DeviceFacts) -> Self {
         let is_empty = shape.batch == 0 || shape.seqlen_q == 0;
-        let choice = choice::choose(&shape).filter(|_| !is_empty);
+        let choice = choice::choose(&shape, facts).filter(|_| !is_empty);
         let work = match choice {
             None => Work::Nothing,
             Some(choice @ Choice::Forward(_)) => Work::Rows(choice),

@@ -114,7 +114,7 @@ fn check_all(cases: &[Case]) {
         cases.len()
     );
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
-    assert!(kernels.len() >= 11 && joined >= 5, "every kernel is wanted, and splits: {kernels:?}, {joined}");
+    assert!(kernels.len() >= 13 && joined >= 5, "every kernel is wanted, and splits: {kernels:?}, {joined}");
 }
 
 #[test]

@@ -36,7 +36,10 @@ fn verdict(problem: &Problem, what: &str, text: &str) -> Verdict {
 
 /// The kernels that the edits are tried on, with tails of rows, keys and dims.
 fn problems() -> Vec<Problem> {
-    [24, 64, 72, 96, 120, 256].map(|d| problem(&format!("broken {d}"), d).lengths(100, 203).causal()).to_vec()
+    let one = |d| problem(&format!("broken {d}"), d).lengths(100, 203).causal();
+    // The first rows see no key: there the first barrier of the join is all that is between q and the sums.
+    let grouped = |d| problem(&format!("broken groups {d}"), d).lengths(300, 203).causal().groups();
+    [[24, 64, 72, 96, 120, 256].map(one).to_vec(), [56, 128].map(grouped).to_vec()].concat()
 }
 
 /// The same of the decode kernels, each with several splits; some with pages.

@@ -11,7 +11,8 @@ use super::table::{decode, forward};
 
 /// A problem of several tiles for each kernel.
 fn each_kernel() -> Vec<Problem> {
-    [32, 64, 80, 96, 128, 256].map(|d| problem(&format!("counts {d}"), d).lengths(128, 320)).to_vec()
+    let one = |d| problem(&format!("counts {d}"), d).lengths(128, 320);
+    [[32, 64, 80, 96, 128, 256].map(one).to_vec(), [64, 128].map(|d| one(d).groups()).to_vec()].concat()
 }
 
 fn is_shared(count: &&InstructionCount) -> bool {
@@ -124,7 +125,9 @@ fn wavefronts_of_forward_are_those_that_a_profiler_counted() {
         ("longer 96 causal", 3312, 23040, 18432),
         ("longer 128", 8736, 76800, 61440),
         ("longer 128 window", 3616, 25600, 20480),
-        ("dim 256 causal tails", 4288, 32768, 24576),
+        ("dim 256 causal tails", 4448, 32928, 24576),
+        ("groups 64 longer", 9504, 39264, 30720),
+        ("groups 128 longer", 18912, 79008, 61440),
     ];
     assert_counts(&forward(), &wanted);
 }

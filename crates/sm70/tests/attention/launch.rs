@@ -8,11 +8,31 @@ use super::compare::check;
 use super::problem::{inputs, Decode, Inputs, Problem};
 use super::tensors::{int, Tensors};
 
-/// Forward: head_dim and head_dim_v of a kernel at most, shared bytes, blocks of columns.
-const FORWARD: [(usize, u32, u32); 6] =
-    [(32, 16384, 1), (64, 32768, 1), (80, 40960, 1), (96, 49152, 1), (128, 49152, 1), (256, 81920, 2)];
-/// Rows of q that a block of a forward kernel takes.
-const FORWARD_ROWS: usize = 128;
+/// A forward kernel: the largest head_dim and head_dim_v, rows a block, shared bytes, blocks of columns.
+#[derive(Debug, Clone, Copy)]
+struct Forward {
+    name: &'static str,
+    dims: usize,
+    rows: usize,
+    shared_bytes: u32,
+    columns: u32,
+}
+
+const fn forward(name: &'static str, dims: usize, rows: usize, shared_bytes: u32, columns: u32) -> Forward {
+    Forward { name, dims, rows, shared_bytes, columns }
+}
+
+const FORWARD: [Forward; 6] = [
+    forward("flash_fwd_f16_d32", 32, 128, 16384, 1),
+    forward("flash_fwd_f16_d64", 64, 128, 32768, 1),
+    forward("flash_fwd_f16_d80", 80, 128, 40960, 1),
+    forward("flash_fwd_f16_d96", 96, 128, 49152, 1),
+    forward("flash_fwd_f16_d128", 128, 128, 49152, 1),
+    forward("flash_fwd_f16_d256", 256, 128, 83968, 2),
+];
+/// With two groups of warps for the keys.
+const GROUPED: [Forward; 2] =
+    [forward("flash_fwd_f16_d64_g2", 64, 64, 24576, 1), forward("flash_fwd_f16_d128_g2", 128, 64, 34816, 1)];
 /// Decode: head_dim and head_dim_v at most, packed rows a block. The first whose limits hold serves, or the
 /// last of its head dims.
 const DECODE: [(usize, usize); 5] = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)];
@@ -33,12 +53,14 @@ pub(crate) fn kernel_of(problem: &Problem) -> String {
             let (limit, rows) = decode_kernel(problem);
             format!("flash_decode_f16_d{limit}_r{rows}")
         }
-        None => format!("flash_fwd_f16_d{}", forward_kernel(problem).0),
+        None => forward_kernel(problem).name.to_owned(),
     }
 }
 
-fn forward_kernel(problem: &Problem) -> (usize, u32, u32) {
-    FORWARD.into_iter().find(|row| problem.head_dim.max(problem.head_dim_v) <= row.0).unwrap()
+fn forward_kernel(problem: &Problem) -> Forward {
+    let table = if problem.groups == 1 { &FORWARD[..] } else { &GROUPED };
+    let dims = problem.head_dim.max(problem.head_dim_v);
+    *table.iter().find(|kernel| dims <= kernel.dims).unwrap()
 }
 
 fn decode_kernel(problem: &Problem) -> (usize, usize) {
@@ -78,9 +100,9 @@ pub(crate) fn run(
     let kernel = module.kernel(&kernel_of(problem))?;
     let counters = match &problem.decode {
         None => {
-            let (_, shared_bytes, columns) = forward_kernel(problem);
+            let Forward { rows, shared_bytes, columns, .. } = forward_kernel(problem);
             let params = forward_params(problem, &mut tensors);
-            let blocks = int(problem.seqlen_q.div_ceil(FORWARD_ROWS).max(1));
+            let blocks = int(problem.seqlen_q.div_ceil(rows).max(1));
             let grid = [int(problem.num_heads), blocks, int(problem.batch) * columns];
             let launch = Launch { grid, block: THREADS, shared_bytes, params: &params, sums };
             kernel.launch(&mut tensors.memory, &launch)?

@@ -53,6 +53,8 @@ pub(crate) struct Problem {
     /// The batches then lie one behind the other.
     pub(crate) ragged: Option<Ragged>,
     pub(crate) values: Values,
+    /// Groups of warps for the keys.
+    pub(crate) groups: usize,
     /// For the decode kernels.
     pub(crate) decode: Option<Decode>,
 }
@@ -116,6 +118,7 @@ pub(crate) fn problem(name: &str, head_dim: usize) -> Problem {
         layout: Layout::Bhsd,
         ragged: None,
         values: Values::Normal,
+        groups: 1,
         decode: None,
     }
 }
@@ -133,6 +136,12 @@ impl Problem {
 
     pub(crate) fn window(mut self, left: Option<i32>, right: Option<i32>) -> Self {
         self.window = (left, right);
+        self
+    }
+
+    /// For the kernels with two groups of warps.
+    pub(crate) fn groups(mut self) -> Self {
+        self.groups = 2;
         self
     }
 

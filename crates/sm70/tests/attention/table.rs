@@ -48,6 +48,33 @@ pub(crate) fn forward() -> Vec<Problem> {
             problem(&format!("values {values:?} causal"), 128).lengths(140, 260).values(values).causal(),
         );
     }
+    all.extend(grouped());
+    all
+}
+
+/// The same, for the kernels with two groups of warps.
+fn grouped() -> Vec<Problem> {
+    let of = |name: &str, d: usize| problem(&format!("groups {d} {name}"), d).groups();
+    let mut all = Vec::new();
+    for d in [8, 40, 64, 72, 128] {
+        all.push(of("square", d));
+        all.push(of("causal tails", d).lengths(77, 203).causal());
+        all.push(of("window", d).lengths(300, 500).heads(2, 1).window(Some(70), Some(9)));
+    }
+    for d in [64, 128] {
+        all.push(of("longer", d).lengths(384, 640));
+        for (rows, keys) in [(1, 1), (2, 64), (33, 65), (65, 129), (200, 5), (5, 0)] {
+            all.push(of(&format!("lengths {rows} x {keys}"), d).lengths(rows, keys).heads(2, 2).causal());
+        }
+        for values in VALUES {
+            all.push(of(&format!("values {values:?}"), d).lengths(140, 520).values(values));
+        }
+    }
+    all.push(of("and 128", 64).dv(128).lengths(128, 150));
+    all.push(of("padded", 80).lengths(40, 300).heads(4, 2).layout(3, Layout::Padded).causal());
+    all.push(of("ragged", 64).heads(2, 1).ragged(&[3, 0, 130, 64], &[70, 9, 200, 64]));
+    all.push(of("scale negative", 128).lengths(128, 300).scale(-0.07));
+    all.push(of("scale zero", 128).lengths(128, 300).scale(0.0).causal());
     all
 }
 
