@@ -79,3 +79,15 @@ fn ptx_is_what_the_sources_give() {
     }
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
+
+/// The script for owners of a V100, without a GPU: its table, its verdict on answers, its file.
+#[test]
+fn the_benchmark_for_owners_tests_itself() {
+    let has_numpy = Command::new("python3").args(["-c", "import numpy"]).output();
+    if !has_numpy.is_ok_and(|run| run.status.success()) {
+        eprintln!("skipped: no python3 with numpy");
+        return;
+    }
+    let run = Command::new("python3").arg(cuda().join("bench_v100.py")).arg("--self-test").output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}

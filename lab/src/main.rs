@@ -6,6 +6,8 @@ mod chart;
 mod charts;
 mod report;
 mod twin;
+#[cfg(feature = "volta")]
+mod volta;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,12 @@ enum Command {
     ///
     /// Every instruction and every result must be that of the kernel compiled with the simulator's headers.
     Twin(twin::Twin),
+    /// Make the tables of docs/volta.md, modelled on a V100, never measured (feature `volta`).
+    ///
+    /// Wants ptxas and nvdisasm: `pip install nvidia-cuda-nvcc-cu12==12.9.86` and `pip install --no-deps
+    /// triton==3.3.1`. The variables PTXAS and NVDISASM name others.
+    #[cfg(feature = "volta")]
+    Volta(volta::Volta),
     /// List the instructions that the simulator models, and where their semantics come from.
     Isa,
 }
@@ -45,6 +53,8 @@ fn main() -> ExitCode {
         Command::Charts(charts) => charts.execute(),
         Command::Calibrate(calibrate) => calibrate.execute(),
         Command::Twin(twin) => twin.execute(),
+        #[cfg(feature = "volta")]
+        Command::Volta(volta) => volta.execute(),
         Command::Isa => isa(),
     })
 }

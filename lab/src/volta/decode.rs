@@ -1,0 +1,92 @@
+//! Problems of one row, with the rate of DRAM as the limit.
+
+use anyhow::{Context, Result};
+use fastattention::attention::{Layout, Problem};
+use fastattention::cuda::{plan, Addresses, DeviceFacts};
+use fastattention::DType;
+use fastattention_cli::print;
+use fastattention_v100::{Launch, Memory, Parameters, Tools, CLOCK_HZ};
+use half::f16;
+
+use super::blocks::Sampled;
+use super::forward::{bytes, Kernels};
+use super::oracle::normal;
+
+/// Bytes that memory gives a multiprocessor in 1000 cycles at 790 GB/s, a plain read's rate.
+const PLAIN_READ: u64 = 6454;
+/// Cycles until DRAM answers: 300 to 350 ns would be too long, 375 are between Jia et al.'s and what others
+/// see.
+const LATENCY: u64 = 400;
+
+pub(super) fn table(tools: &Tools, parameters: Parameters) -> Result<()> {
+    let mut kernels = Kernels::new(tools);
+    print(format_args!(
+        "| batch | heads | heads of k | head_dim | keys | kernel | splits | us | GB/s | of 790 GB/s |\n\
+         | {} |",
+        ["---"; 10].join(" | ")
+    ))?;
+    for (batch, heads, heads_k, dims, keys) in [
+        (1, 32, 32, 128, 8192),
+        (1, 32, 32, 128, 32768),
+        (1, 32, 8, 128, 32768),
+        (1, 32, 8, 128, 131_072),
+        (8, 32, 8, 128, 8192),
+        (32, 32, 8, 128, 4096),
+        (1, 32, 2, 128, 65536),
+        (1, 32, 32, 64, 32768),
+        (8, 32, 8, 64, 16384),
+        (1, 16, 8, 256, 32768),
+    ] {
+        let problem = Problem::new(DType::F16, [batch, 1, heads, dims]).with_num_heads_k(heads_k);
+        let problem = problem.with_seqlen_k(keys).with_layout(Layout::Bnsd);
+        let (cycles, name, splits) = run(&mut kernels, &problem, parameters)?;
+        let seconds = cycles / CLOCK_HZ;
+        let read = 2.0 * 2.0 * [batch, heads_k, keys, dims].map(f64::from).iter().product::<f64>();
+        let rate = read / seconds / 1e9;
+        print(format_args!(
+            "| {batch} | {heads} | {heads_k} | {dims} | {keys} | {} | {splits} | {:.1} | {rate:.0} | \
+             {:.0} % |",
+            name.trim_start_matches("flash_decode_f16_"),
+            1e6 * seconds,
+            rate / 7.9
+        ))?;
+    }
+    Ok(())
+}
+
+/// Cycles of both launches, the kernel's name, the splits.
+fn run(
+    kernels: &mut Kernels<'_>,
+    problem: &Problem,
+    mut parameters: Parameters,
+) -> Result<(f64, String, u32)> {
+    parameters.memory_bytes_per_1000_cycles = PLAIN_READ;
+    parameters.global_latency = LATENCY;
+    let plan = plan(problem, &DeviceFacts::v100())?;
+    let shape = plan.shape();
+    // One head of k and v and the rows that read it: only its blocks are run.
+    let group = shape.num_heads / shape.num_heads_k;
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut memory = Memory::new();
+    let q = memory.upload(bytes(&normal(&mut rng, group, shape.head_dim)));
+    let [k, v] = [(); 2].map(|()| memory.upload(bytes(&normal(&mut rng, shape.seqlen_k, shape.head_dim))));
+    let o = memory.upload(bytes(&vec![f16::NAN; (group * shape.head_dim) as usize]));
+    let workspace = memory.upload(&vec![0; usize::try_from(plan.workspace_bytes())?]);
+    let at = Addresses { q, k, v, o, lse: 0, workspace };
+    let mut cycles = 0.0;
+    for planned in plan.launches(&at) {
+        let launch = Launch {
+            grid: planned.grid(),
+            threads: [planned.threads(), 1],
+            shared_bytes: planned.shared_bytes(),
+            params: planned.params().to_vec(),
+        };
+        let kernel = kernels.get(planned.kernel(), planned.ptx())?;
+        let [x, y, z] = launch.grid;
+        // Splits differ in the last one only; what joins them does not.
+        let sampled = Sampled::run(kernel, &mut memory, &launch, y, Some(y.min(8) as usize), |y| [0, y, 0])?;
+        cycles += sampled.grid(kernel, (x * z) as usize, false, &parameters)?.cycles;
+    }
+    let name = plan.kernel().context("there is a row")?;
+    Ok((cycles, name.to_owned(), plan.num_splits()))
+}
