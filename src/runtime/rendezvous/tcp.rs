@@ -230,8 +230,8 @@ pub(super) fn get(own: &Rendezvous, at: (&str, u16), deadline: Instant) -> Resul
             Ok(Some(root)) => return Ok(root),
             Ok(None) => {
                 let text =
-                    "rank 0 refuses this rank: wanted: the job, the secret and the number of ranks that rank 0 has, \
-                            and a rank that has not come yet";
+                    "rank 0 refuses this rank; wanted: job, secret and number of ranks as rank 0 has them, and a \
+                            rank that has not come yet";
                 return Err(own.error(ErrorKind::InvalidArgument, text));
             }
             Err(e) => {

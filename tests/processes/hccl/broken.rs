@@ -307,7 +307,7 @@ fn what_an_owner_answers_is_checked() {
     let join = |root: &RootInfo| Communicator::new(&device(), root, 1, 2).unwrap_err().to_string();
     for (answer, text) in [
         (json!("Nonsense"), "does not understand"),
-        (welcome(), "memory that process 4242 shares: none given"),
+        (welcome(), "memory that process 4242 shares cannot be mapped: none given"),
         (json!({"Welcome": {"name": "n".repeat(128), "homes": []}}), "a name of 128 bytes"),
         (json!({"No": {"code": 5, "text": "not today"}}), "not today"),
     ] {
