@@ -284,7 +284,7 @@ impl Workload {
 
     fn product(&self, (a_name, a): (&str, u32), (b_name, b): (&str, u32)) -> Result<u32> {
         a.checked_mul(b).with_context(|| {
-            format!("{}: {a_name} * {b_name} = {a} * {b} given, at most {} wanted", self.op, u32::MAX)
+            format!("{}: {a_name} * {b_name} = {a} * {b} is more than {}", self.op, u32::MAX)
         })
     }
 
