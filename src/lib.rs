@@ -43,6 +43,7 @@ mod environment;
 pub mod hccl;
 pub mod kernels;
 pub mod matmul;
+pub mod merge;
 pub mod parallel;
 pub mod reference;
 pub mod runtime;

@@ -80,7 +80,14 @@ fn pure_modules_know_no_backend_no_io_and_no_unsafe() {
 /// What every engine shares lies below all of them. Errors read the codes of CANN's interfaces.
 #[test]
 fn the_vocabulary_knows_no_operator_and_no_engine() {
-    let above = ["crate::attention", "crate::baseline", "crate::matmul", "crate::parallel", "crate::tiling"];
+    let above = [
+        "crate::attention",
+        "crate::baseline",
+        "crate::matmul",
+        "crate::merge",
+        "crate::parallel",
+        "crate::tiling",
+    ];
     let engines = ["crate::acl", "crate::hccl", "crate::runtime", "crate::sim", "crate::soc", "Soc"];
     for dir in ["src/spec", "src/reference"] {
         forbid(dir, &[".rs"], &[&above[..], &engines[..], &["std::fs", "std::net", "unsafe"]].concat(), &[]);
@@ -90,7 +97,7 @@ fn the_vocabulary_knows_no_operator_and_no_engine() {
 
 #[test]
 fn operators_name_no_backend() {
-    for dir in ["src/attention", "src/baseline", "src/matmul", "src/parallel"] {
+    for dir in ["src/attention", "src/baseline", "src/matmul", "src/merge", "src/parallel"] {
         forbid(dir, &[".rs"], &["crate::sim", "crate::acl", "crate::driver", "unsafe {"], &[]);
     }
 }
@@ -204,6 +211,9 @@ fn kernel_variants_are_those_that_the_planner_names() {
     let matmul = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
         .map(|(d, out)| fastattention::matmul::kernel_name(d, out).unwrap());
     assert_eq!(in_file("MATMUL"), matmul);
+    let merge = [(f16, f16), (bf16, bf16), (f32, f32), (f32, f16), (f32, bf16)]
+        .map(|(d, out)| fastattention::merge::kernel_name(d, out).unwrap());
+    assert_eq!(in_file("MERGE"), merge);
     let softmax = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
         .map(|(d, scores)| fastattention::baseline::softmax_kernel_name(d, scores).unwrap());
     assert_eq!(in_file("SOFTMAX"), softmax);

@@ -64,6 +64,14 @@ struct MatmulOperands {
     FA_MATMUL_OPERANDS(FA_FIELD, )
 };
 
+#define FA_MERGE_CORES AIV_ONLY
+#define FA_MERGE_OPERANDS(X, SEP)                                                                   \
+    X(GM_ADDR, o, out) SEP X(GM_ADDR, lse, out) SEP X(GM_ADDR, tiling, MergeTilingData)
+#define FA_MERGE(...)
+struct MergeOperands {
+    FA_MERGE_OPERANDS(FA_FIELD, )
+};
+
 #define FA_READ_L1_CORES AIC_ONLY
 #define FA_READ_L1_OPERANDS(X, SEP)                                                                 \
     X(GM_ADDR, src, in) SEP X(GM_ADDR, tiling, ReadTilingData)

@@ -15,7 +15,7 @@ use crate::shape::{
 };
 use crate::table::Row;
 use crate::tiling::{parse_fields, Fields, Tiling};
-use crate::workload::{Op, Workload};
+use crate::workload::{Op, Workload, PARTS};
 
 /// Lists, with commas between their values.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,9 @@ pub struct Sweep {
     shapes: Shapes,
     #[command(flatten)]
     products: Products,
+    /// Of merge: partial results [default: 2].
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<u32>,
     #[command(flatten)]
     chips: Chips,
     /// Tiling of flash_fwd or of a product, in the place of the planner's choice: NAME=VALUE, with commas
@@ -221,7 +224,12 @@ impl Sweep {
 
     /// The case with each tiling that was given, and as a sample where that is asked for.
     fn tiled(&self, own: &Workload) -> Result<Vec<Workload>> {
-        let mut tiled = vec![*own];
+        let mut tiled = match own.op {
+            Op::Merge => {
+                or(&self.parts, &[PARTS]).iter().map(|n| Workload { parts: Some(*n), ..*own }).collect()
+            }
+            _ => vec![*own],
+        };
         if !self.tiling.is_empty() {
             tiled = self.tiling.iter().map(|fields| with_fields(own, fields)).collect::<Result<_>>()?;
         }
@@ -236,6 +244,10 @@ impl Sweep {
         if let Some(name) = self.products.given() {
             ensure!(op == Op::Matmul, "{op}: {name} given; only matmul has it, wanted none");
         }
+        ensure!(
+            self.parts.is_empty() || op == Op::Merge,
+            "{op}: --parts given; only merge has it, wanted none"
+        );
         if self.products.has_sizes() {
             return self.sized_products();
         }

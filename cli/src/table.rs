@@ -69,7 +69,7 @@ impl Row {
 
     /// What was asked for; empty where the operator has no such thing.
     pub fn case(&self) -> Vec<(&'static str, String)> {
-        let Workload { op, problem, soc, tiling, sample_rows, is_warm, product } = &self.workload;
+        let Workload { op, problem, soc, tiling, sample_rows, is_warm, product, parts } = &self.workload;
         let spec = &problem.spec;
         let figures = if has_own_figures(soc) { "changed" } else { "cann.toml" };
         let of_attention = |value: String| if product.is_some() { String::new() } else { value };
@@ -97,6 +97,7 @@ impl Row {
             ("mask", of_attention(spec.mask.to_string())),
             ("l2", if *is_warm { "warm" } else { "cold" }.to_owned()),
             ("batch", problem.batch.to_string()),
+            ("parts", parts.map_or_else(String::new, |parts| parts.to_string())),
             ("m", of_product(|c| c.m.to_string())),
             ("n", of_product(|c| c.n.to_string())),
             ("k", of_product(|c| c.k.to_string())),

@@ -1,11 +1,12 @@
 //! Operators in model time: what the commands `trace` and `bench` run.
 
+mod runs;
+
 use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
-use fastattention::attention::{self, Buffers, FlashAttention, Layout, Mask, Problem};
-use fastattention::baseline::{self, MemoryCopy, Read, ReadFrom, ReadTo, StandardArgs, StandardAttention};
-use fastattention::matmul::{self, Matmul};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::attention::{self, Layout, Mask, Problem};
+use fastattention::matmul;
+use fastattention::runtime::Device;
 use fastattention::sim::time::{LaunchReport, ModelTime};
 use fastattention::sim::Config;
 use fastattention::{DType, Soc};
@@ -25,6 +26,8 @@ pub enum Op {
     /// Matrix product: of sizes m, n and k, or that of a linear layer, with batch * seqlen_q rows and
     /// num_heads * head_dim columns and sums.
     Matmul,
+    /// Merge of partial results by lse, each of the shape of q.
+    Merge,
     /// Copy of a tensor of the shape of q.
     Copy,
     /// Read of a dense mask of one byte for each query and key, once for every head, by all vector cores and
@@ -38,6 +41,7 @@ impl std::fmt::Display for Op {
             Op::FlashFwd => "flash_fwd",
             Op::Standard => "standard",
             Op::Matmul => "matmul",
+            Op::Merge => "merge",
             Op::Copy => "copy",
             Op::ReadMask => "read-mask",
         })
@@ -59,9 +63,8 @@ impl Op {
 /// Rounds of work items that a sample has at least.
 const SAMPLE_ROUNDS: u64 = 16;
 
-/// Columns of a mask that a core reads for every head before it goes on, so that L2 still holds them for the
-/// next head.
-const MASK_SLICE_COLS: u32 = 512;
+/// Partial results of a merge where no number is given.
+pub const PARTS: u32 = 2;
 
 /// An operator on a problem and a SoC.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,6 +78,8 @@ pub struct Workload {
     /// A product with sizes of its own, in the place of the linear layer of `problem`. Its rows and its type
     /// are those of `problem`, too.
     pub product: Option<matmul::Problem>,
+    /// Partial results of a merge, [`PARTS`] unless given.
+    pub parts: Option<u32>,
     /// Of `flash_fwd` or a product; `None` is the planner's choice.
     pub tiling: Option<Tiling>,
     /// Run `flash_fwd` only on so many of the rows of q.
@@ -103,6 +108,9 @@ impl std::fmt::Display for Workload {
             let keys = if p.shift_keys { " of shifted keys" } else { "" };
             write!(f, ", mask {}, scores {}{keys}, layout {}", p.spec.mask, p.spec.score_dtype, p.layout)?;
         }
+        if let Some(parts) = self.parts {
+            write!(f, ", {parts} parts")?;
+        }
         if let Some(tiling) = self.tiling {
             write!(f, ", {tiling}")?;
         }
@@ -113,7 +121,7 @@ impl std::fmt::Display for Workload {
 impl Workload {
     /// The whole problem as the planner cuts it, with L2 as an earlier run has left it.
     pub fn new(op: Op, problem: Problem, soc: &'static Soc) -> Self {
-        Self { op, problem, soc, product: None, tiling: None, sample_rows: None, is_warm: true }
+        Self { op, problem, soc, product: None, parts: None, tiling: None, sample_rows: None, is_warm: true }
     }
 
     /// Refuses what the operator has no use for.
@@ -122,7 +130,7 @@ impl Workload {
     /// The first of these.
     pub fn check(&self) -> Result<()> {
         let p = &self.problem;
-        if let (Some(tiling), Op::Standard | Op::Copy | Op::ReadMask) = (self.tiling, self.op) {
+        if let (Some(tiling), Op::Standard | Op::Merge | Op::Copy | Op::ReadMask) = (self.tiling, self.op) {
             bail!("{}: tiling {tiling} given; it has no choice, wanted none", self.op);
         }
         ensure!(
@@ -191,7 +199,7 @@ impl Workload {
                 2.0 * pairs * heads * (f64::from(shape.head_dim) + f64::from(shape.head_dim_v))
             }
             Op::Matmul => self.linear().map_or(0.0, |problem| problem.flops()),
-            Op::Copy | Op::ReadMask => 0.0,
+            Op::Merge | Op::Copy | Op::ReadMask => 0.0,
         }
     }
 
@@ -248,6 +256,7 @@ impl Workload {
             Op::FlashFwd | Op::Standard => hidden * f64::from(p.seqlen_k),
             Op::ReadMask => 0.1 * f64::from(p.seqlen_k),
             Op::Matmul => f64::from(p.spec.num_heads) * f64::from(p.spec.head_dim),
+            Op::Merge => f64::from(self.parts.unwrap_or(PARTS)) * f64::from(p.spec.head_dim),
             Op::Copy => f64::from(p.spec.head_dim),
         };
         rows * columns * if self.is_warm { 2.0 } else { 1.0 }
@@ -305,6 +314,7 @@ impl Workload {
             Op::FlashFwd => self.flash_fwd(&device, &model_time, rounds),
             Op::Standard => self.standard(&device, &model_time, rounds),
             Op::Matmul => self.matmul(&device, &model_time, rounds),
+            Op::Merge => self.merge(&device, &model_time, rounds),
             Op::Copy => self.copy(&device, &model_time, rounds),
             Op::ReadMask => self.read_mask(&device, &model_time, rounds),
         }
@@ -321,103 +331,6 @@ impl Workload {
             None => attention::plan(&self.launched(), self.soc)?,
         })
     }
-
-    fn flash_fwd(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        let plan = self.plan()?;
-        let operator = FlashAttention::new(device)?;
-        let stream = Stream::new(device)?;
-        let buffers = Buffers::alloc(device, &plan)?;
-        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, buffers.args())?))
-    }
-
-    fn standard(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        // The limits of `flash_fwd` on types of scores are not those of the softmax kernel, which has its
-        // own.
-        let problem = self.problem.with_score_dtype(DType::F32);
-        let plan = baseline::plan(&problem, self.problem.spec.score_dtype, self.soc)?;
-        let operator = StandardAttention::new(device)?;
-        let stream = Stream::new(device)?;
-        let [q, k, v, o, _] = self.problem.shape().operand_bytes();
-        let (q, k, v, o) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, o)?);
-        let has_mask = problem.spec.mask == Mask::Causal;
-        let mask = has_mask.then(|| alloc(device, plan.mask_bytes())).transpose()?;
-        let workspace = alloc(device, plan.workspace_bytes())?;
-        let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
-        let args = mask.iter().fold(args, StandardArgs::with_mask);
-        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, args)?))
-    }
-
-    fn matmul(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        let problem = self.linear()?;
-        let plan = match self.tiling {
-            Some(Tiling::FlashFwd(tiling)) => bail!("matmul: the tiling of flash_fwd given: {tiling}"),
-            Some(Tiling::Matmul(tiling)) => matmul::plan_with(&problem, self.soc, tiling)?,
-            None => matmul::plan(&problem, self.soc)?,
-        };
-        let operator = Matmul::new(device)?;
-        let stream = Stream::new(device)?;
-        let [a, b, c] = problem.operand_bytes();
-        let (a, b, c) = (alloc(device, a)?, alloc(device, b)?, alloc(device, c)?);
-        let args = matmul::Args::new(&a, &b, &c);
-        repeated(model_time, &stream, rounds, || Ok(operator.launch(&stream, &plan, args)?))
-    }
-
-    fn copy(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        let operator = MemoryCopy::new(device)?;
-        let stream = Stream::new(device)?;
-        let bytes = self.copied_bytes()?;
-        let (dst, src) = (alloc(device, bytes)?, alloc(device, bytes)?);
-        repeated(model_time, &stream, rounds, || {
-            Ok(operator.launch(&stream, self.soc.vector_cores, bytes, (&dst).into(), (&src).into())?)
-        })
-    }
-
-    fn read_mask(&self, device: &Device, model_time: &ModelTime, rounds: u32) -> Result<Vec<LaunchReport>> {
-        let p = &self.problem;
-        let passes = self.product(("batch", p.batch), ("num_heads", p.spec.num_heads))?;
-        if passes == 0 || p.seqlen_q == 0 || p.seqlen_k == 0 {
-            return Ok(Vec::new());
-        }
-        let operator = Read::new(device)?;
-        let stream = Stream::new(device)?;
-        // The kernel counts in elements of two bytes.
-        let cols = p.seqlen_k.div_ceil(2);
-        let slice_cols = cols.min(MASK_SLICE_COLS);
-        let rows_per_core = p.seqlen_q.div_ceil(self.soc.vector_cores);
-        let num_cores = p.seqlen_q.div_ceil(rows_per_core);
-        let from = ReadFrom {
-            slice_cols,
-            passes,
-            ..ReadFrom::new([p.seqlen_q, cols], [rows_per_core.min(16), slice_cols], num_cores)
-        };
-        // Before any memory is asked for.
-        from.tiling_data(ReadTo::Ub, self.soc)?;
-        let mask = alloc(device, from.span_bytes())?;
-        repeated(model_time, &stream, rounds, || {
-            Ok(operator.launch(&stream, &from, ReadTo::Ub, (&mask).into())?)
-        })
-    }
-}
-
-/// Launches `rounds` times; the reports of the last round.
-fn repeated(
-    model_time: &ModelTime,
-    stream: &Stream,
-    rounds: u32,
-    launch: impl Fn() -> Result<()>,
-) -> Result<Vec<LaunchReport>> {
-    let mut reports = Vec::new();
-    for _ in 0..rounds {
-        launch()?;
-        stream.synchronize()?;
-        reports = model_time.take_reports();
-    }
-    Ok(reports)
-}
-
-fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
-    let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
-    Ok(Buffer::alloc(device, bytes)?)
 }
 
 #[cfg(test)]

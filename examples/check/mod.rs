@@ -4,6 +4,7 @@ use anyhow::{ensure, Context, Result};
 use bytemuck::Pod;
 use fastattention::attention::{Buffers, Plan};
 use fastattention::reference::{attention, same_precision, Element, Params, Tensor};
+use fastattention::runtime::Buffer;
 use fastattention::DType;
 
 /// Normally distributed elements (Box-Muller), the same for the same seed.
@@ -16,9 +17,8 @@ pub(crate) fn normal<T: Element>(len: usize, seed: u64) -> Vec<T> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Compares o and lse, which a launch has written, with attention in f64, for dense operands. The bound of o
-/// is that of FlashAttention's tests: twice the error of a plain implementation in the operands' dtype, and
-/// the rounding of o itself. The bound of lse is 1e-5, of the larger of 1 and the largest |lse|.
+/// Compares o and lse, which a launch has written, with attention in f64, for dense operands.
+#[allow(dead_code, reason = "each example uses what it needs")]
 pub(crate) fn against_f64<T: Element + Into<f64> + Pod>(
     plan: &Plan,
     [q, k, v]: [&[T]; 3],
@@ -39,18 +39,30 @@ pub(crate) fn against_f64<T: Element + Into<f64> + Pod>(
     let q = Tensor::dense(q, params.seqlen_q, params.num_heads, params.head_dim);
     let k = Tensor::dense(k, params.seqlen_k, params.num_heads_k, params.head_dim);
     let v = Tensor::dense(v, params.seqlen_k, params.num_heads_k, params.head_dim_v);
-    let exact = attention(&params, q, k, v);
-    let plain = same_precision(&params, q, k, v);
+    let lse = buffers.lse.as_ref().context("the plan writes no lse")?;
+    results(&params, s.dtype, [q, k, v], [&buffers.o, lse])
+}
+
+/// Compares o and lse, both dense, with attention in f64. The bound of o is that of FlashAttention's tests:
+/// twice the error of a plain implementation in the operands' dtype, and the rounding of o itself. The bound
+/// of lse is 1e-5, of the larger of 1 and the largest |lse|.
+pub(crate) fn results<T: Element + Into<f64> + Pod>(
+    params: &Params,
+    dtype: DType,
+    [q, k, v]: [Tensor<'_, T>; 3],
+    [o, lse]: [&Buffer; 2],
+) -> Result<()> {
+    let exact = attention(params, q, k, v);
+    let plain = same_precision(params, q, k, v);
 
     // Half the distance of neighbours at 1.
-    let unit = if s.dtype == DType::F16 { 2f64.powi(-11) } else { 2f64.powi(-8) };
+    let unit = if dtype == DType::F16 { 2f64.powi(-11) } else { 2f64.powi(-8) };
     let bound = 2.0 * largest_error(&plain.o, &exact.o) + unit * largest(&exact.o);
-    let o: Vec<f64> = buffers.o.to_vec::<T>()?.into_iter().map(Into::into).collect();
+    let o: Vec<f64> = o.to_vec::<T>()?.into_iter().map(Into::into).collect();
     let error = largest_error(&o, &exact.o);
     println!("o:   largest error against f64 {error:.2e}, bound {bound:.2e}");
 
     let lse_bound = 1e-5 * largest(&exact.lse).max(1.0);
-    let lse = buffers.lse.as_ref().context("the plan writes no lse")?;
     let lse: Vec<f64> = lse.to_vec::<f32>()?.into_iter().map(f64::from).collect();
     let lse_error = largest_error(&lse, &exact.lse);
     println!("lse: largest error against f64 {lse_error:.2e}, bound {lse_bound:.2e}");

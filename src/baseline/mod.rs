@@ -26,9 +26,9 @@ pub use vector_stream::{VectorOp, VectorOperand, VectorStream, VectorStreamTilin
 
 use crate::Soc;
 
-/// Bytes of UB that a kernel may use: without what the framework and Select keep.
+/// Bytes of UB that a kernel may use.
 fn usable_ub(soc: &Soc) -> u32 {
-    soc.core.ub_bytes - soc.core.reserved_bytes - soc.core.select_reserved_bytes
+    soc.core.usable_ub_bytes()
 }
 
 /// Bytes of L1 that a kernel may use.

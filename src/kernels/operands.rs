@@ -5,6 +5,7 @@
 use super::SelfTestTilingData;
 use crate::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 use crate::matmul::MatmulTilingData;
+use crate::merge::MergeTilingData;
 use crate::runtime::{KernelArgs, Operand};
 use crate::tiling::{FlashFwdTilingData, ShiftKeysTilingData};
 use crate::Result;

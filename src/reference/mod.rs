@@ -23,11 +23,13 @@
 //! most twice it.
 
 mod exact;
+mod merge;
 mod same_precision;
 #[cfg(test)]
 mod tests;
 
 pub use exact::attention;
+pub use merge::{merge, merge_same_precision, Part};
 pub use same_precision::{same_precision, Element};
 
 use crate::spec::Mask;

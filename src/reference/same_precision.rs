@@ -20,6 +20,12 @@ impl Element for half::bf16 {
     }
 }
 
+impl Element for f32 {
+    fn round(value: f32) -> Self {
+        value
+    }
+}
+
 /// Attention as a framework does it without fusion, every intermediate tensor in the operands' dtype.
 ///
 /// This is `attention_ref(upcast=False, reorder_ops=True)` of FlashAttention's tests

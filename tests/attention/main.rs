@@ -15,6 +15,7 @@ mod graph;
 mod large_strides;
 mod launch;
 mod matmul;
+mod merge;
 mod parallel;
 mod parts;
 mod reference_data;

@@ -16,6 +16,7 @@ use dav_c220::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType,
 use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::MatmulTilingData;
+use fastattention::merge::MergeTilingData;
 use fastattention::tiling::{FlashFwdTilingData, ShiftKeysTilingData};
 use kernel_build::interfaces::interfaces;
 use kernel_build::sim_kernels::{registration, Registration, SimLibrary};

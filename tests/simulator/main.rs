@@ -10,6 +10,7 @@ mod faults;
 mod flash_fwd_matmul_mutants;
 mod flash_fwd_mutants;
 mod headers;
+mod merge_mutants;
 mod mutation;
 mod shift_keys_mutants;
 mod timeline;

@@ -239,6 +239,58 @@ struct MatmulTilingData {
     uint64_t c_batch_stride[3];
 };
 
+// Tiling data of `merge`. Offsets are bytes in UB, strides elements.
+//
+// Rows lie along three axes: two outer ones, and an inner one along which lse is dense.
+struct MergeTilingData {
+    // Device addresses of the partial results. Sources behind the last one are 0.
+    uint64_t o_parts[4];
+    // Device addresses of the lse of the partial results.
+    uint64_t lse_parts[4];
+    // Strides of the partial o of each source: part, outer axes, inner axis.
+    uint64_t o_parts_stride[16];
+    // Strides of the partial lse of each source: part, outer axes.
+    uint64_t lse_parts_stride[12];
+    // Strides of o: outer axes, inner axis.
+    uint64_t o_stride[3];
+    // Strides of lse: outer axes.
+    uint64_t lse_stride[2];
+    // Parts of each source.
+    uint32_t parts_of[4];
+    // Parts of all sources.
+    uint32_t num_parts;
+    // Extents: outer axes, inner axis.
+    uint32_t extent[3];
+    // Elements of a row, a multiple of 16.
+    uint32_t dim;
+    // Rows of a tile, a multiple of 8.
+    uint32_t tile_rows;
+    // Vector cores launched.
+    uint32_t num_cores;
+    // Two tiles of a part.
+    uint32_t ub_in_offset_bytes;
+    // A part in f32, unless the parts are.
+    uint32_t ub_x_offset_bytes;
+    // The sum in f32, unless the result is. 256 bytes behind a multiple of 512.
+    uint32_t ub_sum_offset_bytes;
+    // Two tiles of the result, at such a place, too.
+    uint32_t ub_out_offset_bytes;
+    // Bytes from one of them to the next.
+    uint32_t out_bytes;
+    // Two arrays of lse of all parts.
+    uint32_t ub_lse_offset_bytes;
+    // Weights of all parts.
+    uint32_t ub_weights_offset_bytes;
+    // An array of that size.
+    uint32_t ub_tmp_offset_bytes;
+    // Weights spread over blocks, twice (SpreadRows).
+    uint32_t ub_spread_offset_bytes;
+    // Row values: maximum, sum, twice lse.
+    uint32_t ub_rows_offset_bytes;
+    // Keeps the size a multiple of 8.
+    uint32_t reserved;
+};
+
 // Tiling data of `softmax`.
 struct SoftmaxTilingData {
     // Matrices of scores: batch times heads.

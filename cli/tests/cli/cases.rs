@@ -174,6 +174,9 @@ fn flags_that_do_not_apply_are_refused() {
             "--op matmul --m 8 --n 8 --k 8 --mask none",
             "matmul: --mask given beside --m, --n and --k; wanted none",
         ),
+        ("--op copy --parts 2", "copy: --parts given; only merge has it, wanted none"),
+        ("--op merge --tiling block_m=16", "merge: a tiling given; it has no choice, wanted none"),
+        ("--op merge --mask causal", "merge: mask causal given; it has none, wanted --mask none"),
         ("--op copy --tiling block_m=16", "copy: a tiling given; it has no choice, wanted none"),
         (
             "--op matmul --m 8 --n 8 --k 8 --tiling preload=1",
@@ -199,6 +202,15 @@ fn flags_that_do_not_apply_are_refused() {
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(stderr.starts_with(&format!("error: invalid value '{value}' for '{flag}")), "{stderr}");
     }
+}
+
+#[test]
+fn merges_have_a_number_of_parts() {
+    let rows = Rows::of("--op merge --parts 2,4 --seqlen-q 256 --num-heads 8 --head-dim 64");
+    assert_eq!(rows.column("parts"), ["2", "4"]);
+    // Each part and the result: 64 elements and lse of 8 heads of 256 rows.
+    let rows_bytes = 256.0 * 8.0 * (64.0 * 2.0 + 4.0);
+    assert_eq!(rows.numbers("gm_bytes"), [3.0 * rows_bytes, 5.0 * rows_bytes]);
 }
 
 #[test]

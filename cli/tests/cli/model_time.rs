@@ -113,9 +113,9 @@ fn every_operator_has_a_bench_and_refuses_what_it_has_no_use_for() {
         let args: Vec<_> = ["bench", "--op"].iter().chain(op).chain(&shape).copied().chain([mask]).collect();
         fastattention(&args)
     };
-    let output = bench(&["flash_fwd,standard,matmul,copy,read-mask"], "none");
+    let output = bench(&["flash_fwd,standard,matmul,merge,copy,read-mask"], "none");
     let table = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(table.lines().count(), 2 + 5, "{table}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(table.lines().count(), 2 + 6, "{table}{}", String::from_utf8_lossy(&output.stderr));
     // Both ways to list masks, and both in one.
     let output = bench(&["standard"], "none,causal");
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2 + 2);

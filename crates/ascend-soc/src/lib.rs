@@ -89,6 +89,13 @@ struct Entry {
     memory: SharedMemory,
 }
 
+impl CoreSizes {
+    /// Bytes of UB that a kernel may use: without what the framework and Select keep.
+    pub fn usable_ub_bytes(&self) -> u32 {
+        self.ub_bytes - self.reserved_bytes - self.select_reserved_bytes
+    }
+}
+
 impl Soc {
     /// Every SoC described in `cann.toml`.
     pub fn all() -> &'static [Soc] {

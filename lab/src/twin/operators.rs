@@ -10,6 +10,7 @@ use fastattention::baseline::{
 use fastattention::kernels::operands::SelfTestOperands;
 use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::{self, BLayout, Matmul, Strides};
+use fastattention::merge::{self, Merge, Source};
 use fastattention::parallel::{self, AttentionMatmul};
 use fastattention::runtime::Buffer;
 use fastattention::DType;
@@ -47,6 +48,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     reads(bench)?;
     vector_streams(bench)?;
     matmuls(bench)?;
+    merges(bench)?;
     attention_matmuls(bench)?;
     softmaxes(bench)
 }
@@ -221,6 +223,40 @@ fn attention_matmuls(bench: &mut Bench) -> Result<()> {
             let product_args = matmul::Args::new(&o, &b, &c);
             bench.side_by_side(&[&o, &c], |stream, side| {
                 operators[side].launch(stream, (&attention, args), (&product, product_args))
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// One tile and several, tails of rows, one source and two, more parts than one repeat takes.
+fn merges(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(Merge::from_module)?;
+    let wide = DType::F32;
+    let types = [DType::F16, DType::Bf16, wide].map(|dtype| (dtype, dtype));
+    for (dtype, dtype_out) in types.into_iter().chain([(wide, DType::F16), (wide, DType::Bf16)]) {
+        let cases = [
+            (vec![2], [1, 70, 2, 64]),
+            (vec![1], [1, 1, 1, 16]),
+            (vec![1, 3], [2, 1, 9, 128]),
+            (vec![260], [1, 9, 1, 32]),
+        ];
+        bench.cases(merge::kernel_name(dtype, dtype_out)?, cases, |bench, (counts, shape)| {
+            let sources: Vec<Source> = counts.iter().map(|&parts| Source::new(parts)).collect();
+            let problem =
+                merge::Problem::new(dtype, 1, *shape).with_dtype_out(dtype_out).with_sources(sources);
+            let plan = merge::plan(&problem, bench.device.soc())?;
+            let (mut o_parts, mut lse_parts) = (Vec::new(), Vec::new());
+            for [o, lse] in problem.source_bytes() {
+                o_parts.push(normal(bench, dtype, o)?);
+                lse_parts.push(normal(bench, DType::F32, lse)?);
+            }
+            let [o, lse] = problem.operand_bytes();
+            let (o, lse) = (alloc(bench, o)?, alloc(bench, lse)?);
+            let o_parts: Vec<merge::Operand<'_>> = o_parts.iter().map(Into::into).collect();
+            let lse_parts: Vec<merge::Operand<'_>> = lse_parts.iter().map(Into::into).collect();
+            bench.side_by_side(&[&o, &lse], |stream, side| {
+                operators[side].launch(stream, &plan, merge::Args::new(&o_parts, &lse_parts, &o, &lse))
             })
         })?;
     }
