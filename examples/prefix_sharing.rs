@@ -74,8 +74,10 @@ fn main() -> Result<()> {
     };
     let (k, v) = (whole(&prefix_k, &suffix_k), whole(&prefix_v, &suffix_v));
 
-    let rows_of_all = Problem::new(DType::F16, [1, BATCH * ROWS, NUM_HEADS, HEAD_DIM]);
-    let own_rows = Problem::new(DType::F16, [BATCH, ROWS, NUM_HEADS, HEAD_DIM]);
+    let problem = |batch, rows| {
+        Problem::new(DType::F16, [batch, rows, NUM_HEADS, HEAD_DIM]).with_num_heads_k(NUM_HEADS_K)
+    };
+    let (rows_of_all, own_rows) = (problem(1, BATCH * ROWS), problem(BATCH, ROWS));
     // lse of the rows of all sequences is [num_heads, batch * rows]: strides of part, batch, row, head.
     let (rows, all) = (u64::from(ROWS), u64::from(BATCH * ROWS));
     let packed = Source::new(1).with_lse_stride([0, rows, 1, all]);
