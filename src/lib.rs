@@ -47,6 +47,7 @@ pub mod merge;
 pub mod parallel;
 pub mod reference;
 pub mod runtime;
+pub mod serving;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod soc;

@@ -86,6 +86,7 @@ fn the_vocabulary_knows_no_operator_and_no_engine() {
         "crate::matmul",
         "crate::merge",
         "crate::parallel",
+        "crate::serving",
         "crate::tiling",
     ];
     let engines = ["crate::acl", "crate::hccl", "crate::runtime", "crate::sim", "crate::soc", "Soc"];
@@ -97,7 +98,7 @@ fn the_vocabulary_knows_no_operator_and_no_engine() {
 
 #[test]
 fn operators_name_no_backend() {
-    for dir in ["src/attention", "src/baseline", "src/matmul", "src/merge", "src/parallel"] {
+    for dir in ["src/attention", "src/baseline", "src/matmul", "src/merge", "src/parallel", "src/serving"] {
         forbid(dir, &[".rs"], &["crate::sim", "crate::acl", "crate::driver", "unsafe {"], &[]);
     }
 }
@@ -145,6 +146,7 @@ fn kernels_know_only_ascendc_and_fa() {
         include == "kernel_operator.h"
             || include.starts_with("fa/")
             || include.starts_with("flash_fwd")
+            || include.starts_with("flash_decode")
             || ["matmul_kernel.h", "matmul_tiles.h", "read_tiles.h"].contains(&include)
             || include == "families.h"
             || include == "variants.def"

@@ -27,7 +27,7 @@ pub use buffers::Buffers;
 pub(crate) use launch::Variants;
 pub use launch::{Args, FlashAttention, Operand};
 pub use problem::{Layout, Problem};
-pub(crate) use self_test::Flags;
+pub(crate) use self_test::{before_first_launch, Flags, KERNEL as SELF_TEST_KERNEL};
 
 pub use crate::spec::{AttentionSpec, Mask, Reason};
 pub use crate::tiling::{plan, plan_tuned, plan_with, FlashFwdPlan as Plan};

@@ -19,7 +19,7 @@ use crate::runtime::{Buffer, Device, Kernel, Schedule, Stream};
 use crate::{DriverCode, Error, ErrorKind, Result};
 
 /// Name in the image.
-pub(super) const KERNEL: &str = "fa_self_test";
+pub(crate) const KERNEL: &str = "fa_self_test";
 
 /// Added to every product, so that a result cannot be left over from anything else. Sums stay exact in f32.
 const MAGIC: f32 = 424_242.0;
@@ -64,7 +64,7 @@ impl Flags {
 ///
 /// # Errors
 /// As [`run`], again what the first call said.
-pub(super) fn before_first_launch(kernel: &Kernel, device: &Device, flags: Flags) -> Result<()> {
+pub(crate) fn before_first_launch(kernel: &Kernel, device: &Device, flags: Flags) -> Result<()> {
     if !device.needs_self_test() {
         return Ok(());
     }

@@ -27,11 +27,11 @@ pub use vector_stream::{VectorOp, VectorOperand, VectorStream, VectorStreamTilin
 use crate::Soc;
 
 /// Bytes of UB that a kernel may use.
-fn usable_ub(soc: &Soc) -> u32 {
+pub(crate) fn usable_ub(soc: &Soc) -> u32 {
     soc.core.usable_ub_bytes()
 }
 
 /// Bytes of L1 that a kernel may use.
-fn usable_l1(soc: &Soc) -> u32 {
+pub(crate) fn usable_l1(soc: &Soc) -> u32 {
     soc.core.l1_bytes - soc.core.reserved_bytes
 }

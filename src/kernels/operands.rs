@@ -7,6 +7,7 @@ use crate::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorSt
 use crate::matmul::MatmulTilingData;
 use crate::merge::MergeTilingData;
 use crate::runtime::{KernelArgs, Operand};
+use crate::serving::FlashDecodeTilingData;
 use crate::tiling::{FlashFwdTilingData, ShiftKeysTilingData};
 use crate::Result;
 

@@ -5,32 +5,12 @@ use super::{too_many_bytes, Reason, Shape};
 impl Shape {
     /// Heads that do not fit each other.
     pub(crate) fn wrong_heads(&self) -> Vec<Reason> {
-        let mut found = Vec::new();
-        let (h, h_k) = (self.num_heads, self.num_heads_k);
-        for (name, value) in [("num_heads", h), ("num_heads_k", h_k)] {
-            if value == 0 {
-                found.push(Reason::invalid(format!("{name} = 0, wanted at least 1")));
-            }
-        }
-        if h > 0 && h_k > 0 && h % h_k != 0 {
-            let below = h - h % h_k;
-            let nearest = if below > 0 { format!("{below} or ") } else { String::new() };
-            let above = u64::from(below) + u64::from(h_k);
-            found.push(Reason::invalid(format!(
-                "num_heads = {h} is not a multiple of num_heads_k = {h_k}; nearest: {nearest}{above}"
-            )));
-        }
-        found
+        Reason::of_heads(self.num_heads, self.num_heads_k)
     }
 
     /// A factor of the scores that is no number.
     pub(crate) fn wrong_scale(&self) -> Option<Reason> {
-        (!self.softmax_scale.is_finite()).then(|| {
-            Reason::invalid(format!(
-                "softmax_scale = {} is not finite; the usual one is 1/sqrt(head_dim)",
-                self.softmax_scale
-            ))
-        })
+        Reason::of_scale(self.softmax_scale)
     }
 
     /// Operands that the memory of a device does not hold together.
@@ -50,6 +30,32 @@ impl Shape {
 }
 
 impl Reason {
+    /// Heads of q and of k and v that do not fit each other.
+    pub(crate) fn of_heads(h: u32, h_k: u32) -> Vec<Self> {
+        let mut found = Vec::new();
+        for (name, value) in [("num_heads", h), ("num_heads_k", h_k)] {
+            if value == 0 {
+                found.push(Reason::invalid(format!("{name} = 0, wanted at least 1")));
+            }
+        }
+        if h > 0 && h_k > 0 && !h.is_multiple_of(h_k) {
+            let below = h - h % h_k;
+            let nearest = if below > 0 { format!("{below} or ") } else { String::new() };
+            let above = u64::from(below) + u64::from(h_k);
+            found.push(Reason::invalid(format!(
+                "num_heads = {h} is not a multiple of num_heads_k = {h_k}; nearest: {nearest}{above}"
+            )));
+        }
+        found
+    }
+
+    /// A factor of the scores that is no number.
+    pub(crate) fn of_scale(scale: f32) -> Option<Self> {
+        (!scale.is_finite()).then(|| {
+            Self::invalid(format!("softmax_scale = {scale} is not finite; the usual one is 1/sqrt(head_dim)"))
+        })
+    }
+
     /// A head dimension that is not a multiple of `step` up to `largest`, itself a multiple.
     pub(crate) fn of_head_dim(name: &str, dim: u32, step: u32, largest: u32) -> Option<Self> {
         let down = (dim / step * step).clamp(step, largest);

@@ -20,6 +20,7 @@ mod parallel;
 mod parts;
 mod reference_data;
 mod scores_f16;
+mod serving;
 mod shift_keys;
 mod special;
 mod standard;

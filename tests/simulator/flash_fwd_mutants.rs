@@ -19,7 +19,8 @@ use fastattention_testkit::kernels::Registration;
 use half::f16;
 
 use crate::mutation::{
-    call, check, kernel_text as text_of, with_take, without, without_barriers, without_ring_edges, Mutant,
+    call, check, kernel_text as text_of, outcomes, with_take, without, without_barriers, without_cross_flags,
+    without_ring_edges, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -73,8 +74,6 @@ const REDUNDANT: &[(&str, &str)] = &[
 
 /// Groups that run a mutant: few, so that each has several items and every buffer is used again.
 const CORES: u32 = 2;
-/// Translation units that the mutants are spread over; the compiler takes them in parallel.
-const UNITS: usize = 2;
 
 fn kernel_text() -> String {
     text_of(SOURCES)
@@ -88,13 +87,7 @@ fn mutants() -> Vec<Mutant> {
         assert_eq!(count, 2, "{LOAN}: {first} and {second}");
         mutants.push(Mutant { what: format!("{edge} edge of {LOAN}"), text });
     }
-    for flag in CROSS_FLAGS {
-        let argument = format!("({flag});");
-        let (text, count) =
-            without(&original, |l| l.contains(&argument).then(|| l.find("AscendC::CrossCore")).flatten());
-        assert_eq!(count, 2, "{flag}: a set and a wait");
-        mutants.push(Mutant { what: format!("cross-core flag {flag}"), text });
-    }
+    mutants.extend(without_cross_flags(&original, CROSS_FLAGS));
     mutants.extend(without_barriers(&original));
     mutants
 }
@@ -232,20 +225,5 @@ fn the_kernel_itself_meets_no_fault() {
 #[test]
 fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     let mutants = mutants();
-    let numbered: Vec<_> = mutants.iter().enumerate().collect();
-    let size = numbered.len().div_ceil(UNITS);
-    let outcomes: Vec<(String, Option<String>)> = std::thread::scope(|scope| {
-        let handles: Vec<_> = numbered
-            .chunks(size)
-            .map(|unit| {
-                scope.spawn(move || {
-                    let image = compile(unit);
-                    let run = |(index, m): &(usize, &Mutant)| (m.what.clone(), first_fault(&image, *index));
-                    unit.iter().map(run).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        handles.into_iter().flat_map(|h| h.join().unwrap()).collect()
-    });
-    check(&outcomes, REDUNDANT);
+    check(&outcomes(&mutants, compile, first_fault), REDUNDANT);
 }

@@ -17,6 +17,7 @@ use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, 
 use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::MatmulTilingData;
 use fastattention::merge::MergeTilingData;
+use fastattention::serving::FlashDecodeTilingData;
 use fastattention::tiling::{FlashFwdTilingData, ShiftKeysTilingData};
 use kernel_build::interfaces::interfaces;
 use kernel_build::sim_kernels::{registration, Registration, SimLibrary};
@@ -211,6 +212,7 @@ fn our_image_lists_the_variants() {
         ("fa_matmul_f16", KernelType::AicOnly, 4),
         ("fa_flash_fwd_f16", KernelType::MixAic1Aiv2, 8),
         ("fa_flash_fwd_matmul_f16", KernelType::MixAic1Aiv2, 12),
+        ("fa_flash_decode_f16", KernelType::MixAic1Aiv2, 10),
     ] {
         assert!(wanted.contains(&(name.to_owned(), kernel_type as u32, num_args)), "{name}: {wanted:?}");
     }

@@ -7,6 +7,7 @@
 )]
 
 mod faults;
+mod flash_decode_mutants;
 mod flash_fwd_matmul_mutants;
 mod flash_fwd_mutants;
 mod headers;

@@ -80,6 +80,18 @@ pub(crate) fn without_ring_edges(original: &str, rings: &[&str]) -> Vec<Mutant> 
     mutants
 }
 
+/// One mutant for each cross-core flag, without its set and its wait.
+pub(crate) fn without_cross_flags(original: &str, flags: &[&str]) -> Vec<Mutant> {
+    let mutant = |flag: &&str| {
+        let argument = format!("({flag});");
+        let (text, count) =
+            without(original, |l| l.contains(&argument).then(|| l.find("AscendC::CrossCore")).flatten());
+        assert_eq!(count, 2, "{flag}: a set and a wait");
+        Mutant { what: format!("cross-core flag {flag}"), text }
+    };
+    flags.iter().map(mutant).collect()
+}
+
 /// Without each barrier.
 pub(crate) fn without_barriers(original: &str) -> Vec<Mutant> {
     let barrier = "AscendC::PipeBarrier<";
@@ -105,6 +117,32 @@ pub(crate) fn without_barriers(original: &str) -> Vec<Mutant> {
         mutants.push(Mutant { what: format!("barrier {number}: {context}"), text });
     }
     mutants
+}
+
+/// Compiles the mutants, and tells the first fault that each meets. The compiler takes some translation units
+/// in parallel.
+pub(crate) fn outcomes(
+    mutants: &[Mutant],
+    compile: impl Fn(&[(usize, &Mutant)]) -> Vec<u8> + Sync,
+    fault: impl Fn(&[u8], usize) -> Option<String> + Sync,
+) -> Vec<(String, Option<String>)> {
+    const UNITS: usize = 2;
+    let (compile, fault) = (&compile, &fault);
+    let numbered: Vec<_> = mutants.iter().enumerate().collect();
+    let size = numbered.len().div_ceil(UNITS);
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = numbered
+            .chunks(size)
+            .map(|unit| {
+                scope.spawn(move || {
+                    let image = compile(unit);
+                    let run = |(index, m): &(usize, &Mutant)| (m.what.clone(), fault(&image, *index));
+                    unit.iter().map(run).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        handles.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    })
 }
 
 /// Of each mutant, what it is and the fault that it met: each must be reported as a race or as a use of data

@@ -5,13 +5,13 @@
 
 namespace fa {
 
-// GM [rows, cols] with row pitch `pitch` -> L1 Nz: element (r, c) at (c/16)*rows16*16 + r*16 + c%16.
-// Rows up to the next multiple of 16 stay unwritten. The row pitch of one instruction is a u16 from 1; that
-// of a single row says nothing and may be any number.
+// GM [rows, cols] with row pitch `pitch` -> L1 Nz of `all_rows16` rows: element (r, c) at
+// (c/16)*all_rows16*16 + r*16 + c%16. `dst` is its first row; other rows stay unwritten. The row pitch of one
+// instruction is a u16 from 1; that of a single row says nothing and may be any number.
 template <typename T>
-__aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst,
-                                        const AscendC::GlobalTensor<T>& src, uint32_t rows, uint32_t cols,
-                                        uint64_t pitch) {
+__aicore__ inline void copy_gm_to_l1_nz_rows(const AscendC::LocalTensor<T>& dst,
+                                             const AscendC::GlobalTensor<T>& src, uint32_t rows,
+                                             uint32_t cols, uint64_t pitch, uint32_t all_rows16) {
     constexpr uint64_t kMaxPitch = 65535;
     const bool one_by_one = rows == 1 || pitch > kMaxPitch;
     AscendC::Nd2NzParams params;
@@ -20,7 +20,7 @@ __aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst,
     params.dValue = static_cast<uint16_t>(cols);
     params.srcNdMatrixStride = 0;
     params.srcDValue = static_cast<uint16_t>(one_by_one ? cols : pitch);
-    params.dstNzC0Stride = static_cast<uint16_t>(round_up(rows, kFractal));
+    params.dstNzC0Stride = static_cast<uint16_t>(all_rows16);
     params.dstNzNStride = 1;
     params.dstNzMatrixStride = 1;
     if (!one_by_one) {
@@ -29,6 +29,14 @@ __aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst,
     }
     for (uint32_t row = 0; row < rows; ++row)
         AscendC::DataCopy(dst[row * kFractal], src[row * pitch], params);
+}
+
+// The same of a matrix that has these rows and no others.
+template <typename T>
+__aicore__ inline void copy_gm_to_l1_nz(const AscendC::LocalTensor<T>& dst,
+                                        const AscendC::GlobalTensor<T>& src, uint32_t rows, uint32_t cols,
+                                        uint64_t pitch) {
+    copy_gm_to_l1_nz_rows(dst, src, rows, cols, pitch, round_up(rows, kFractal));
 }
 
 // L1 Nz (n16 x cols) of K, window of `n` rows x `k` columns at (row, col) -> L0B Zn of its transpose (k x n).

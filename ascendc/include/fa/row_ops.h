@@ -21,6 +21,14 @@ __aicore__ inline float minus_infinity() {
     return x.value;
 }
 
+__aicore__ inline float not_a_number() {
+    union Bits {
+        uint32_t bits;
+        float value;
+    } x{0x7fc00000};
+    return x.value;
+}
+
 enum class RowReduce { kMax, kSum };
 
 template <RowReduce kOp, typename E>

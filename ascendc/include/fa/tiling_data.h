@@ -177,6 +177,108 @@ struct ShiftKeysTilingData {
     uint64_t head_stride;
 };
 
+// Tiling data of `flash_decode`. Offsets and sizes are bytes where the name says so, else elements. All of it
+// follows from upper bounds; lengths and pages are read from GM (flash_decode_work.h).
+struct FlashDecodeTilingData {
+    // Slots: sequences that a launch has room for.
+    uint32_t slots;
+    // Heads of q and o.
+    uint32_t num_heads;
+    // Heads of k and v; divides `num_heads`.
+    uint32_t num_heads_k;
+    // Elements of a q or k row, a multiple of 16.
+    uint32_t head_dim;
+    // Elements of a v or o row, a multiple of 16.
+    uint32_t head_dim_v;
+    // Query rows of each slot.
+    uint32_t rows;
+    // 1 when a row sees no key behind its own place, the last row's being the last key.
+    uint32_t is_causal;
+    // Most keys of a slot; greater lengths count as this.
+    uint32_t max_keys;
+    // Keys of a page.
+    uint32_t page_size;
+    // Pages of the cache; 0 when K and V lie slot by slot.
+    uint32_t num_pages;
+    // Entries of the block table from one slot to the next.
+    uint32_t table_width;
+    // K/V heads of a task; divides `num_heads_k`, and is 1 unless their rows lie side by side.
+    uint32_t task_heads;
+    // Packed query rows of one K/V head in a task: row `r` is query row `r / G` of the `r % G`-th of the `G`
+    // heads of q that share it.
+    uint32_t task_rows;
+    // Row blocks of a K/V head: `ceil(rows * G / task_rows)`.
+    uint32_t num_row_blocks;
+    // Keys of a unit, what is dealt to cores; a multiple of 16.
+    uint32_t unit_keys;
+    // Keys of one Cube/Vector hand-over; a multiple of 64 and of `chunk_n`.
+    uint32_t block_n;
+    // Keys of one K or V buffer in L1; a multiple of `tile`.
+    uint32_t chunk_n;
+    // Keys and depth of one Mmad; 128.
+    uint32_t tile;
+    // Ring slots of S, P and O in the workspace: `preload + 1`.
+    uint32_t num_stages;
+    // Steps by which QK^T runs ahead of PV.
+    uint32_t preload;
+    // Groups launched.
+    uint32_t num_cores;
+    // Rows of a task that one AIV holds: half of `task_heads * task_rows`, rounded up.
+    uint32_t rows_v;
+    // Scale of the scores before the softmax.
+    float softmax_scale;
+    // 1 when `lse` is written.
+    uint32_t want_lse;
+    // 1 when `status` is written.
+    uint32_t want_status;
+    // L1: two Q buffers of `l1_q_bytes`, from 0.
+    uint32_t l1_q_bytes;
+    // L1: two P buffers, behind Q.
+    uint32_t l1_p_bytes;
+    // L1: four K and V buffers, behind P.
+    uint32_t l1_kv_bytes;
+    // UB: two slices of scores, `rows_v * block_n` f32, from 0.
+    uint32_t ub_s_bytes;
+    // UB: probabilities, behind them; `ub_s_bytes / 2`.
+    uint32_t ub_p_offset_bytes;
+    // UB: rows of o in 16 bits.
+    uint32_t ub_out_offset_bytes;
+    // UB: accumulator, `rows_v * head_dim_v` f32.
+    uint32_t ub_acc_offset_bytes;
+    // UB: P V of a step, likewise.
+    uint32_t ub_o_offset_bytes;
+    // UB: scratch of row reductions.
+    uint32_t ub_tmp_offset_bytes;
+    // UB: three times two copies of `rows_v` blocks of 32 bytes, `ub_blocks_bytes` apart.
+    uint32_t ub_blocks_offset_bytes;
+    // Bytes of two copies.
+    uint32_t ub_blocks_bytes;
+    // UB: `3 * num_stages + 4` arrays of `ceil64(rows_v)` f32.
+    uint32_t ub_stats_offset_bytes;
+    // 0; keeps the 64-bit fields aligned.
+    uint32_t reserved;
+    // Workspace: bytes of one core's rings.
+    uint64_t workspace_core_bytes;
+    // Workspace: offset of the P ring in a core's part.
+    uint64_t workspace_p_offset_bytes;
+    // Workspace: offset of the O ring in a core's part.
+    uint64_t workspace_o_offset_bytes;
+    // Workspace: partial accumulators of two parts a core, f32 `[2 * num_cores, task rows, head_dim_v]`.
+    uint64_t workspace_parts_offset_bytes;
+    // Workspace: their maxima, f32 `[2 * num_cores, task rows, 8]`.
+    uint64_t workspace_max_offset_bytes;
+    // Workspace: their sums, likewise.
+    uint64_t workspace_sum_offset_bytes;
+    // q: elements between slots, rows, heads.
+    uint64_t q_stride[3];
+    // k: elements between pages (or slots), rows, heads.
+    uint64_t k_stride[3];
+    // v: elements between pages (or slots), rows, heads.
+    uint64_t v_stride[3];
+    // o: elements between slots, rows, heads.
+    uint64_t o_stride[3];
+};
+
 // Tiling data of `matmul`. Offsets and sizes are bytes where the name says so, else elements.
 //
 // The order of blocks is described in `ascendc/kernels/matmul_tiles.h`.

@@ -21,3 +21,4 @@ pub mod device;
 pub mod kernels;
 pub mod recorder;
 pub mod run;
+pub mod serving;

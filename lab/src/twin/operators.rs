@@ -13,6 +13,7 @@ use fastattention::matmul::{self, BLayout, Matmul, Strides};
 use fastattention::merge::{self, Merge, Source};
 use fastattention::parallel::{self, AttentionMatmul};
 use fastattention::runtime::Buffer;
+use fastattention::serving::{self, KvLayout, ServingAttention};
 use fastattention::DType;
 use fastattention_testkit::data;
 use fastrand::Rng;
@@ -50,6 +51,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     matmuls(bench)?;
     merges(bench)?;
     attention_matmuls(bench)?;
+    decodes(bench)?;
     softmaxes(bench)
 }
 
@@ -258,6 +260,42 @@ fn merges(bench: &mut Bench) -> Result<()> {
             bench.side_by_side(&[&o, &lse], |stream, side| {
                 operators[side].launch(stream, &plan, merge::Args::new(&o_parts, &lse_parts, &o, &lse))
             })
+        })?;
+    }
+    Ok(())
+}
+
+/// Steps over caches: split and whole tasks, tails, an empty slot, a page that there is not, both orders.
+fn decodes(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(ServingAttention::from_module)?;
+    for dtype in [DType::F16, DType::Bf16] {
+        let problem = |shape, kv| {
+            serving::Problem::new(dtype, shape, 700, kv)
+                .with_num_heads_k(2)
+                .with_mask(Mask::Causal)
+                .with_lse()
+        };
+        let cases = [
+            (problem([4, 1, 8, 64], KvLayout::paged(16, 120)).checked(), vec![700, 0, 33, 128]),
+            (problem([2, 3, 4, 128], KvLayout::paged(128, 9).with_heads_first()), vec![256, 699]),
+            (problem([1, 16, 8, 256], KvLayout::padded()), vec![530]),
+        ];
+        bench.cases(serving::kernel_name(dtype)?, cases, |bench, (problem, lengths)| {
+            let plan = serving::plan(problem, bench.device.soc())?;
+            let [q, k, v, o] = plan.operand_bytes();
+            let (q, k, v) = (normal(bench, dtype, q)?, normal(bench, dtype, k)?, normal(bench, dtype, v)?);
+            let (o, lse) = (alloc(bench, o)?, alloc(bench, plan.lse_bytes())?);
+            let workspace = alloc(bench, plan.workspace_bytes())?;
+            let status = alloc(bench, 4 * (serving::STATUS_WORDS * lengths.len()) as u64)?;
+            let lengths = Buffer::from_slice(&bench.device, lengths)?;
+            // Pages one after the other; those behind the last one are not there.
+            let table: Vec<i32> = (0..).take(usize::try_from(plan.table_bytes() / 4)?).collect();
+            let args = serving::Args::new(&q, &k, &v, &lengths, &o, &workspace).with_lse(&lse);
+            let table =
+                if table.is_empty() { None } else { Some(Buffer::from_slice(&bench.device, &table)?) };
+            let args = table.iter().fold(args, serving::Args::with_block_table);
+            let args = if problem.is_checked { args.with_status(&status) } else { args };
+            bench.side_by_side(&[&o, &lse], |stream, side| operators[side].launch(stream, &plan, args))
         })?;
     }
     Ok(())

@@ -366,12 +366,14 @@ fn schedule(
         place.next_block(launch, shared, i, Moment::default())?;
         places.push(place);
     }
+    // A transfer below may let a queue go on to a set in mode 0, so this outlives a turn.
+    let mut version = launch.grid.version();
     loop {
-        let version = launch.grid.version();
         for (i, place) in (0..).zip(places.iter_mut()) {
             place.run(launch, shared, i)?;
         }
         if launch.grid.version() != version {
+            version = launch.grid.version();
             for place in places.iter_mut() {
                 place.can_run = !place.is_done;
             }

@@ -1,0 +1,206 @@
+//! Cases of the serving operator: each slot is an attention case of its own, scattered over a cache.
+
+use fastattention::attention::host;
+use fastattention::reference::Element;
+use fastattention::runtime::{Buffer, Stream};
+use fastattention::serving::{
+    plan, Args, KvLayout, KvOrder, Problem, Report, ServingAttention, STATUS_WORDS,
+};
+use fastattention::DType;
+use fastrand::Rng;
+use half::{bf16, f16};
+
+use crate::cases::{Case, Layout};
+use crate::compare::softmax_error;
+use crate::data::{operands, Operand};
+use crate::run::{compared, Results};
+
+/// A launch of several slots.
+#[derive(Clone, Debug)]
+pub struct ServingCase {
+    /// What all slots have in common: `seqlen_q` are the query rows, `seqlen_k` is `max_keys`.
+    pub base: Case,
+    /// Keys of each slot.
+    pub lengths: Vec<u32>,
+    /// Where K and V lie.
+    pub kv: KvLayout,
+}
+
+/// What the device holds of a case.
+#[derive(Clone, Debug)]
+pub struct Tensors<T> {
+    /// `[slots, rows, heads, dim]`.
+    pub q: Vec<T>,
+    /// The cache; what no slot uses is NaN.
+    pub k: Vec<T>,
+    /// Likewise.
+    pub v: Vec<T>,
+    /// Of each slot.
+    pub lengths: Vec<i32>,
+    /// `[slots, width]`, -1 where no page is needed.
+    pub table: Vec<i32>,
+    /// Of each slot: the logical sequence.
+    pub slots: Vec<(Case, [Operand<T>; 3])>,
+}
+
+/// What a launch leaves.
+#[derive(Clone, Debug)]
+pub struct Output<T> {
+    /// `[slots, rows, heads, dim]`.
+    pub o: Vec<T>,
+    /// `[slots, heads, rows]`.
+    pub lse: Vec<f32>,
+    /// Of the checks.
+    pub report: Report,
+}
+
+impl ServingCase {
+    /// The problem.
+    pub fn problem(&self) -> Problem {
+        let c = &self.base;
+        let slots = u32::try_from(self.lengths.len()).expect("few slots");
+        let shape = [slots, c.seqlen_q, c.num_heads, c.head_dim];
+        let mut problem = Problem::new(c.dtype, shape, c.seqlen_k, self.kv)
+            .with_num_heads_k(c.num_heads_k)
+            .with_head_dim_v(c.head_dim_v)
+            .with_mask(c.mask)
+            .with_lse()
+            .checked();
+        problem.spec.softmax_scale = c.softmax_scale;
+        problem
+    }
+
+    /// Random values, and pages in a random order.
+    pub fn tensors<T: Element>(&self) -> Tensors<T> {
+        let c = &self.base;
+        let mut rng = Rng::with_seed(c.seed);
+        let width = self.problem().table_width() as usize;
+        let (places, keys) = match self.kv.pages {
+            Some(pages) => (pages.num_pages as usize, pages.page_size as usize),
+            None => (self.lengths.len(), c.seqlen_k as usize),
+        };
+        let mut free: Vec<usize> = (0..places).collect();
+        rng.shuffle(&mut free);
+        let heads = c.num_heads_k as usize;
+        let cache = |dim: u32| vec![T::round(f32::NAN); places * keys * heads * dim as usize];
+        let mut all = Tensors {
+            q: Vec::new(),
+            k: cache(c.head_dim),
+            v: cache(c.head_dim_v),
+            lengths: Vec::new(),
+            table: vec![-1; width * self.lengths.len()],
+            slots: Vec::new(),
+        };
+        for (slot, &length) in self.lengths.iter().enumerate() {
+            let seed = c.seed.wrapping_mul(1000) + slot as u64;
+            let case = Case { batch: 1, seqlen_k: length, layout: Layout::Bsnd, seed, ..c.clone() };
+            let tensors = operands::<T>(&case);
+            all.q.extend(&tensors[0].data);
+            all.lengths.push(i32::try_from(length).expect("short"));
+            for key in 0..length as usize {
+                let mut place = slot;
+                if self.kv.pages.is_some() {
+                    let entry = &mut all.table[slot * width + key / keys];
+                    if key % keys == 0 {
+                        *entry = i32::try_from(free.pop().expect("enough pages")).expect("few pages");
+                    }
+                    place = usize::try_from(*entry).expect("a page");
+                }
+                for head in 0..heads {
+                    let at = match self.kv.order {
+                        KvOrder::HeadsFirst => (place * heads + head) * keys + key % keys,
+                        _ => (place * keys + key % keys) * heads + head,
+                    };
+                    let from = key * heads + head;
+                    for (cache, own, dim) in [
+                        (&mut all.k, &tensors[1].data, c.head_dim as usize),
+                        (&mut all.v, &tensors[2].data, c.head_dim_v as usize),
+                    ] {
+                        cache[at * dim..][..dim].copy_from_slice(&own[from * dim..][..dim]);
+                    }
+                }
+            }
+            all.slots.push((case, tensors));
+        }
+        all
+    }
+}
+
+/// Launches a case on tensors, which a test may have spoilt.
+///
+/// # Errors
+/// What the operator refuses.
+pub fn launch<T: Element + host::Element>(
+    operator: &ServingAttention,
+    case: &ServingCase,
+    tensors: &Tensors<T>,
+) -> fastattention::Result<Output<T>> {
+    let device = operator.device();
+    let plan = plan(&case.problem(), device.soc())?;
+    let bytes = |bytes: u64| usize::try_from(bytes).expect("test tensors are small").max(1);
+    let alloc = |size: u64| Buffer::alloc(device, bytes(size));
+    let upload = |data: &[T]| if data.is_empty() { alloc(0) } else { Buffer::from_slice(device, data) };
+    let (q, k, v) = (upload(&tensors.q)?, upload(&tensors.k)?, upload(&tensors.v)?);
+    let lengths = Buffer::from_slice(device, &tensors.lengths)?;
+    let [.., o_bytes] = plan.operand_bytes();
+    let (o, lse) = (alloc(o_bytes)?, alloc(plan.lse_bytes())?);
+    let status = alloc(4 * (STATUS_WORDS * case.lengths.len()) as u64)?;
+    let workspace = alloc(plan.workspace_bytes())?;
+    let args = Args::new(&q, &k, &v, &lengths, &o, &workspace).with_lse(&lse).with_status(&status);
+    let table =
+        if tensors.table.is_empty() { alloc(0)? } else { Buffer::from_slice(device, &tensors.table)? };
+    let args = if case.kv.pages.is_some() { args.with_block_table(&table) } else { args };
+    let stream = Stream::new(device)?;
+    operator.launch(&stream, &plan, args)?;
+    stream.synchronize()?;
+    let report = Report::from_words(&status.to_vec::<i32>()?)?;
+    Ok(Output { o: o.to_vec()?, lse: lse.to_vec()?, report })
+}
+
+/// Runs a case and compares every slot.
+///
+/// # Errors
+/// What the operator refuses; where and by how much a result is wrong.
+pub fn check(operator: &ServingAttention, case: &ServingCase) -> Result<(), String> {
+    match case.base.dtype {
+        DType::F16 => check_typed::<f16>(operator, case),
+        DType::Bf16 => check_typed::<bf16>(operator, case),
+        other => Err(format!("no kernel for {other}")),
+    }
+}
+
+fn check_typed<T: Element + host::Element>(
+    operator: &ServingAttention,
+    case: &ServingCase,
+) -> Result<(), String> {
+    let tensors = case.tensors::<T>();
+    let out = launch(operator, case, &tensors).map_err(|e| e.to_string())?;
+    if out.report != Report::default() {
+        return Err(format!("{:?}", out.report));
+    }
+    for (slot, result) in results(case, &tensors, &out).iter().enumerate() {
+        result.check().map_err(|why| format!("slot {slot} with {} keys: {why}", case.lengths[slot]))?;
+    }
+    Ok(())
+}
+
+/// The results of each slot beside both references.
+pub fn results<T: Element + host::Element>(
+    case: &ServingCase,
+    tensors: &Tensors<T>,
+    out: &Output<T>,
+) -> Vec<Results> {
+    let c = &case.base;
+    let of_o = (c.seqlen_q * c.num_heads * c.head_dim_v) as usize;
+    let of_lse = (c.seqlen_q * c.num_heads) as usize;
+    let slots = tensors.slots.iter().enumerate();
+    slots
+        .map(|(slot, (case, operands))| {
+            let own = host::Output {
+                o: out.o[slot * of_o..][..of_o].to_vec(),
+                lse: out.lse[slot * of_lse..][..of_lse].to_vec(),
+            };
+            compared(case, operands, &own, &|keys| softmax_error(keys, 0.0), 0.0)
+        })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! Model time of a decode step over a paged cache, beside a plain read of the same K and V by all Cube cores.
+//!
+//! `cargo run --release --example decode -- --slots 16 --keys 4096 --page 128 [--launches 2] [--pipes]`
+
+#![allow(clippy::print_stdout, reason = "an example prints what it shows")]
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use fastattention::baseline::{Read, ReadFrom, ReadTo};
+use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::serving::{plan, Args, KvLayout, Mask, Problem, ServingAttention};
+use fastattention::sim::{time::LaunchReport, time::ModelTime, Config};
+use fastattention::{DType, Soc};
+
+#[derive(Parser)]
+struct Options {
+    /// Sequences.
+    #[arg(long, default_value_t = 16)]
+    slots: u32,
+    /// Query rows of each.
+    #[arg(long, default_value_t = 1)]
+    rows: u32,
+    /// Keys of each.
+    #[arg(long, default_value_t = 4096)]
+    keys: u32,
+    /// Keys that the plan has room for; as many as there are, unless given.
+    #[arg(long)]
+    max_keys: Option<u32>,
+    /// Keys of a page; 0: K and V lie slot by slot.
+    #[arg(long, default_value_t = 128)]
+    page: u32,
+    #[arg(long, default_value_t = 32)]
+    heads: u32,
+    #[arg(long, default_value_t = 8)]
+    heads_k: u32,
+    #[arg(long, default_value_t = 128)]
+    head_dim: u32,
+    #[arg(long, default_value = "Ascend910B2")]
+    soc: String,
+    /// Launches in a row, of which the last one counts: with 2 what L2 holds of K and V is there.
+    #[arg(long, default_value_t = 1)]
+    launches: u32,
+    /// Shows how busy the pipes of the first group are.
+    #[arg(long)]
+    pipes: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let decode = step(&options)?;
+    let read = read(&options)?;
+    let bytes = bytes(&options);
+    let rate = |us: f64| bytes as f64 / us / 1000.0;
+    println!(
+        "{}: {} slots of {} keys, page {}: {:.2} us and the launch; K and V {:.1} MB at {:.0} GB/s; a plain read takes \
+         {:.2} us, {:.0} GB/s; {:.3} of its rate",
+        options.soc,
+        options.slots,
+        options.keys,
+        options.page,
+        decode.core_us(),
+        bytes as f64 / 1e6,
+        rate(decode.core_us()),
+        read.core_us(),
+        rate(read.core_us()),
+        read.core_us() / decode.core_us(),
+    );
+    if options.pipes {
+        for core in decode.cores.iter().filter(|core| core.group == 0) {
+            for (name, pipe) in ["S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"].iter().zip(&core.pipes) {
+                println!(
+                    "  {} {name}: busy {:.0} of {:.0} cycles, {} instructions, waits {:?}",
+                    core.core, pipe.busy, decode.cycles, pipe.instructions, pipe.stalls
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of K and V.
+fn bytes(o: &Options) -> u64 {
+    4 * u64::from(o.slots) * u64::from(o.keys) * u64::from(o.heads_k) * u64::from(o.head_dim)
+}
+
+fn device(o: &Options) -> Result<(Device, ModelTime)> {
+    let model_time = ModelTime::only();
+    let mut config = Config::new(Soc::by_name(&o.soc)?);
+    config.check_races = false;
+    config.model_time = Some(model_time.clone());
+    Ok((Device::simulated(config)?, model_time))
+}
+
+fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
+    Ok(Buffer::alloc(device, usize::try_from(bytes)?)?)
+}
+
+/// Launches as often as asked; the last report.
+fn last(
+    (device, model_time): &(Device, ModelTime),
+    launches: u32,
+    launch: impl Fn(&Stream) -> fastattention::Result<()>,
+) -> Result<LaunchReport> {
+    let stream = Stream::new(device)?;
+    for _ in 0..launches {
+        launch(&stream)?;
+    }
+    stream.synchronize()?;
+    model_time.take_reports().pop().context("no launch")
+}
+
+fn step(o: &Options) -> Result<LaunchReport> {
+    let on = device(o)?;
+    let device = &on.0;
+    let attention = ServingAttention::new(device)?;
+    let max_keys = o.max_keys.unwrap_or(o.keys);
+    let kv = match o.page {
+        0 => KvLayout::padded(),
+        page => KvLayout::paged(page, o.slots * max_keys.div_ceil(page)),
+    };
+    let problem = Problem::new(DType::F16, [o.slots, o.rows, o.heads, o.head_dim], max_keys, kv)
+        .with_num_heads_k(o.heads_k)
+        .with_mask(Mask::Causal);
+    let plan = plan(&problem, device.soc())?;
+    let [q, k, v, out] = plan.operand_bytes();
+    let (q, k, v, out) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, out)?);
+    let workspace = alloc(device, plan.workspace_bytes())?;
+    let lengths = Buffer::from_slice(device, &vec![i32::try_from(o.keys)?; o.slots as usize])?;
+    // Pages in an order without runs.
+    let mut pages: Vec<u32> = (0..o.slots * problem.table_width()).collect();
+    fastrand::Rng::with_seed(1).shuffle(&mut pages);
+    let table = if pages.is_empty() { None } else { Some(Buffer::from_slice(device, &pages)?) };
+    let args = Args::new(&q, &k, &v, &lengths, &out, &workspace);
+    let args = table.iter().fold(args, Args::with_block_table);
+    last(&on, o.launches, |stream| attention.launch(stream, &plan, args))
+}
+
+/// Rows of 512 bytes, 64 KiB at a time.
+fn read(o: &Options) -> Result<LaunchReport> {
+    let on = device(o)?;
+    let device = &on.0;
+    let reader = Read::new(device)?;
+    let rows = u32::try_from(bytes(o) / 512)?;
+    let from = ReadFrom::new([rows, 256], [128, 256], device.soc().cube_cores);
+    let src = alloc(device, from.span_bytes())?;
+    last(&on, o.launches, |stream| reader.launch(stream, &from, ReadTo::L1, (&src).into()))
+}

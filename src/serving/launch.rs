@@ -1,0 +1,193 @@
+//! Launching a plan.
+
+use super::{kernel_name, FlashDecodeTilingData, Operand, Plan, STATUS_WORDS};
+use crate::attention::{before_first_launch, operands::WORKSPACE_ALIGNMENT, Flags, SELF_TEST_KERNEL};
+use crate::kernels::{self, operands::FlashDecodeOperands};
+use crate::runtime::{refuse_with, Device, Kernel, Module, Named, Repeat, Schedule, Stream};
+use crate::{DType, Result};
+
+/// The operator on one device.
+///
+/// Made once and used for every launch, from any thread and on any stream of the device.
+#[derive(Clone, Debug)]
+pub struct ServingAttention {
+    device: Device,
+    f16: Kernel,
+    bf16: Kernel,
+}
+
+/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)).
+///
+/// `o`, `lse`, `status` and `workspace` share no byte with each other or with an input. Inputs may overlap: k
+/// and v may be parts of one allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    /// Queries.
+    pub q: Operand<'a>,
+    /// Keys.
+    pub k: Operand<'a>,
+    /// Values.
+    pub v: Operand<'a>,
+    /// Keys of each slot, i32 `[slots]`, in device memory.
+    pub lengths: Operand<'a>,
+    /// Pages of each slot, i32 or u32 `[slots, width]`, in device memory; given exactly when K and V are
+    /// paged.
+    pub block_table: Option<Operand<'a>>,
+    /// Output.
+    pub o: Operand<'a>,
+    /// Log-sum-exp, f32 `[slots, num_heads, rows]`; given exactly when the plan writes it.
+    pub lse: Option<Operand<'a>>,
+    /// What is wrong with lengths and pages, i32 `[slots, 8]`; given exactly when the plan writes it.
+    pub status: Option<Operand<'a>>,
+    /// [`Plan::workspace_bytes`] bytes; what is in it does not matter. Launches on one stream can share it,
+    /// launches on two cannot.
+    pub workspace: Operand<'a>,
+}
+
+impl<'a> Args<'a> {
+    /// Operands of a plan without pages, lse and status. Each is a buffer, or an [`Operand`] that starts
+    /// somewhere in one.
+    pub fn new(
+        q: impl Into<Operand<'a>>,
+        k: impl Into<Operand<'a>>,
+        v: impl Into<Operand<'a>>,
+        lengths: impl Into<Operand<'a>>,
+        o: impl Into<Operand<'a>>,
+        workspace: impl Into<Operand<'a>>,
+    ) -> Self {
+        Self {
+            q: q.into(),
+            k: k.into(),
+            v: v.into(),
+            lengths: lengths.into(),
+            block_table: None,
+            o: o.into(),
+            lse: None,
+            status: None,
+            workspace: workspace.into(),
+        }
+    }
+
+    /// Adds the block table.
+    #[must_use]
+    pub fn with_block_table(self, block_table: impl Into<Operand<'a>>) -> Self {
+        Self { block_table: Some(block_table.into()), ..self }
+    }
+
+    /// Adds the log-sum-exp.
+    #[must_use]
+    pub fn with_lse(self, lse: impl Into<Operand<'a>>) -> Self {
+        Self { lse: Some(lse.into()), ..self }
+    }
+
+    /// Adds the status.
+    #[must_use]
+    pub fn with_status(self, status: impl Into<Operand<'a>>) -> Self {
+        Self { status: Some(status.into()), ..self }
+    }
+
+    /// The operands with their names.
+    fn named(&self, plan: &Plan) -> Vec<Named> {
+        let problem = plan.problem();
+        let bytes = plan.operand_bytes();
+        let places = [self.q, self.k, self.v, self.o];
+        let mut named: Vec<Named> = Vec::with_capacity(9);
+        for ((tensor, place), bytes) in problem.tensors().iter().zip(places).zip(bytes) {
+            let operand = match tensor.is_output {
+                true => Named::written(tensor.name, place, bytes, tensor.size),
+                false => Named::read(tensor.name, place, bytes, tensor.size),
+            };
+            let steps = tensor.extent.into_iter().zip(tensor.stride);
+            let steps =
+                steps.map(|(extent, stride)| Repeat { extent, bytes: stride.saturating_mul(tensor.size) });
+            named.push(operand.with_rows(tensor.dim * tensor.size, steps));
+        }
+        let slots = u64::from(problem.slots);
+        named.push(Named::read("lengths", self.lengths, 4 * slots, 4));
+        named.extend(self.block_table.map(|t| Named::read("block_table", t, plan.table_bytes(), 4)));
+        named.extend(self.lse.map(|lse| Named::written("lse", lse, plan.lse_bytes(), 4)));
+        let status = 4 * STATUS_WORDS as u64 * slots;
+        named.extend(self.status.map(|place| Named::written("status", place, status, 32)));
+        let workspace = plan.workspace_bytes();
+        named.push(Named::written("workspace", self.workspace, workspace, WORKSPACE_ALIGNMENT));
+        named
+    }
+
+    /// Operands that are missing, and those that nothing would use.
+    fn misplaced(&self, plan: &Plan) -> Vec<String> {
+        let problem = plan.problem();
+        let optional = [
+            ("block_table", self.block_table.is_some(), problem.kv.pages.is_some(), "K and V are paged"),
+            ("lse", self.lse.is_some(), problem.want_lse, "the plan writes it"),
+            ("status", self.status.is_some(), problem.is_checked, "the plan writes it"),
+        ];
+        let wrong = optional.into_iter().filter(|(_, given, wanted, _)| given != wanted);
+        wrong
+            .map(|(name, given, ..)| match (name, given) {
+                ("block_table", true) => "block_table is given, but K and V are not paged".to_owned(),
+                ("block_table", false) => "block_table is missing, but K and V are paged".to_owned(),
+                (name, true) => format!("{name} is given, but the plan does not write it"),
+                (name, false) => format!("{name} is missing, but the plan writes it"),
+            })
+            .collect()
+    }
+}
+
+impl ServingAttention {
+    /// Loads the kernels. On an NPU the first call for an opened device launches the self-test of the flags
+    /// at which all cores meet, and waits for it.
+    ///
+    /// # Errors
+    /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes
+    /// wrong, `OutOfMemory`, `Driver`.
+    pub fn new(device: &Device) -> Result<Self> {
+        Self::from_module(&kernels::load(device)?)
+    }
+
+    /// As [`Self::new`], with the kernels of an image that was built elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and `Driver` when the image lacks a kernel.
+    pub fn from_module(module: &Module) -> Result<Self> {
+        let device = module.device().clone();
+        let self_test = module.kernel(SELF_TEST_KERNEL)?;
+        before_first_launch(&self_test, &device, Flags::OfGroups)?;
+        before_first_launch(&self_test, &device, Flags::OfAllCores)?;
+        // The vector cores of all groups meet before they combine parts.
+        let kernel =
+            |dtype| Ok::<_, crate::Error>(module.kernel(kernel_name(dtype)?)?.with_schedule(Schedule::Batch));
+        Ok(Self { f16: kernel(DType::F16)?, bf16: kernel(DType::Bf16)?, device })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Queues the operator on a stream and returns at once; nothing is allocated, copied or waited for, and
+    /// no device memory is read by the host.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small,
+    /// of another device, or written while another one lies there. What goes wrong while the kernel runs
+    /// is told when the stream is synchronised.
+    pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
+        self.device.require_planned_for(plan.soc(), "serving launch")?;
+        refuse_with("serving launch", &args.named(plan), args.misplaced(plan))?;
+        let tiling = plan.tiling_data();
+        let list = operands(&args, &tiling).args()?;
+        if plan.problem().slots == 0 {
+            return Ok(());
+        }
+        let kernel = if plan.problem().spec.dtype == DType::Bf16 { &self.bf16 } else { &self.f16 };
+        kernel.launch(stream, plan.num_cores(), &list)
+    }
+}
+
+/// What the kernel takes. It touches no operand that the plan has no use for; the workspace stands in as a
+/// valid address.
+fn operands<'a>(args: &Args<'a>, tiling: &'a FlashDecodeTilingData) -> FlashDecodeOperands<'a> {
+    let Args { q, k, v, lengths, block_table, o, lse, status, workspace } = *args;
+    let [block_table, lse, status] = [block_table, lse, status].map(|place| place.unwrap_or(workspace));
+    FlashDecodeOperands { q, k, v, lengths, block_table, o, lse, status, workspace, tiling }
+}

@@ -1,0 +1,205 @@
+//! Sizes of tasks, steps and buffers, from upper bounds alone.
+
+use super::Problem;
+use crate::Soc;
+
+/// Most query rows of a slot.
+pub(super) const MAX_ROWS: u32 = 16;
+
+/// Keys of a unit, what is dealt to cores. A unit of one task takes a core some 0.3 us from HBM.
+pub(super) const UNIT_KEYS: u32 = 128;
+
+/// Packed rows of a task: what one accumulator in L0C holds of `MAX_TASK_COLS` columns.
+const MAX_TASK_ROWS: u32 = 64;
+/// Columns of the K or V heads of a task: a line of L2.
+const MAX_TASK_COLS: u32 = 256;
+/// Scores of a step on one AIV.
+const MAX_SCORES: u32 = 8192;
+/// Keys of a step.
+const MAX_BLOCK_N: u32 = 512;
+/// Bytes of a K or V buffer in L1.
+const CHUNK_BYTES: u32 = 65536;
+/// Keys and depth of one Mmad.
+pub(super) const TILE: u32 = 128;
+/// Steps that QK^T runs ahead: with two, the way through the vector cores hides behind one step's keys.
+pub(super) const PRELOAD: u32 = 2;
+/// Cores that the combination of parts has room for.
+const MAX_CORES: u32 = 64;
+
+/// What a problem is cut into. All of it is bounded: head dimensions, heads and rows are what `reasons` lets
+/// through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tasks {
+    /// K/V heads of a task.
+    pub(super) heads: u32,
+    /// Packed query rows of one K/V head in a task.
+    pub(super) rows: u32,
+    /// Row blocks of a K/V head.
+    pub(super) row_blocks: u32,
+    /// Rows that one AIV holds.
+    pub(super) rows_v: u32,
+    /// Keys of a step.
+    pub(super) block_n: u32,
+    /// Keys of a buffer in L1.
+    pub(super) chunk_n: u32,
+    /// Groups launched.
+    pub(super) cores: u32,
+}
+
+impl Tasks {
+    pub(super) fn of(problem: &Problem, soc: &Soc) -> Self {
+        let (s, strides) = (&problem.spec, problem.strides());
+        let packed = problem.rows * (s.num_heads / s.num_heads_k);
+        let row_blocks = packed.div_ceil(MAX_TASK_ROWS);
+        let rows = packed.div_ceil(row_blocks);
+        let dim = s.head_dim.max(s.head_dim_v);
+        let are_side_by_side =
+            strides.k[2] == u64::from(s.head_dim) && strides.v[2] == u64::from(s.head_dim_v);
+        let fits = |heads: &u32| {
+            s.num_heads_k.is_multiple_of(*heads)
+                && heads * dim <= MAX_TASK_COLS
+                && heads * rows.next_multiple_of(16) <= MAX_TASK_ROWS
+        };
+        let most = if are_side_by_side { MAX_TASK_COLS / dim } else { 1 };
+        let heads = (1..=most).rev().find(fits).unwrap_or(1);
+        let rows_v = (heads * rows).div_ceil(2);
+        let block_n = (TILE..=MAX_BLOCK_N).rev().step_by(TILE as usize).filter(|n| n.is_power_of_two());
+        let block_n = block_n.into_iter().find(|n| rows_v * n <= MAX_SCORES).unwrap_or(TILE);
+        let chunk_n = (0..3).map(|i| block_n >> i).find(|n| n * heads * dim * 2 <= CHUNK_BYTES);
+        let units = u64::from(problem.slots)
+            * u64::from(problem.max_keys.div_ceil(UNIT_KEYS))
+            * u64::from(row_blocks * (s.num_heads_k / heads));
+        let cores = soc.cube_cores.min(MAX_CORES);
+        Self {
+            heads,
+            rows,
+            row_blocks,
+            rows_v,
+            block_n,
+            chunk_n: chunk_n.unwrap_or(TILE).max(TILE),
+            cores: u32::try_from(units).map_or(cores, |units| cores.min(units)).max(1),
+        }
+    }
+
+    /// Rows of a task, of all its heads.
+    pub(super) fn all_rows(&self) -> u32 {
+        self.heads * self.rows
+    }
+}
+
+/// Buffers one behind the other; each starts at a multiple of 512 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stack {
+    used: u64,
+}
+
+impl Stack {
+    /// Where the next `bytes` bytes lie.
+    pub(super) fn push(&mut self, bytes: u64) -> u64 {
+        let at = self.used.next_multiple_of(512);
+        self.used = at + bytes;
+        at
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+}
+
+/// Buffers of an AIV in UB, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ub {
+    pub(super) scores: u32,
+    pub(super) p_offset: u32,
+    pub(super) out_offset: u32,
+    pub(super) acc_offset: u32,
+    pub(super) o_offset: u32,
+    pub(super) tmp_offset: u32,
+    pub(super) blocks_offset: u32,
+    pub(super) blocks: u32,
+    pub(super) stats_offset: u32,
+    pub(super) used: u32,
+}
+
+impl Ub {
+    #[allow(clippy::cast_possible_truncation, reason = "sums of buffers that UB holds")]
+    pub(super) fn of(tasks: &Tasks, head_dim_v: u32) -> Self {
+        let rows = tasks.rows_v;
+        let scores = (rows * tasks.block_n * 4).next_multiple_of(512);
+        let rows8 = rows.next_multiple_of(8);
+        // fa/row_ops.h: two copies of a block for each row, the second a half row of banks further on.
+        let blocks = (rows.next_multiple_of(16) * 32 + 256 + rows8 * 32).next_multiple_of(512);
+        let wide = (scores / 8).max(rows8 * 32);
+        let narrow = (scores / 64).max(rows8 * 32);
+        let arrays = 3 * (PRELOAD + 1) + 4;
+        let mut ub = Stack::default();
+        let mut push = |bytes: u32| ub.push(u64::from(bytes)) as u32;
+        push(2 * scores);
+        Self {
+            scores,
+            p_offset: push(scores / 2),
+            out_offset: push(rows * head_dim_v * 2),
+            acc_offset: push(rows * head_dim_v * 4),
+            o_offset: push(rows * head_dim_v * 4),
+            tmp_offset: push(wide + narrow),
+            blocks_offset: push(3 * blocks),
+            blocks,
+            stats_offset: push(arrays * rows.next_multiple_of(64) * 4),
+            used: ub.used() as u32,
+        }
+    }
+}
+
+/// Buffers of an AIC in L1, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct L1 {
+    pub(super) q: u32,
+    pub(super) p: u32,
+    pub(super) kv: u32,
+}
+
+impl L1 {
+    pub(super) fn of(tasks: &Tasks, head_dim: u32, head_dim_v: u32) -> Self {
+        let rows = tasks.heads * tasks.rows.next_multiple_of(16);
+        Self {
+            q: rows * head_dim * 2,
+            p: rows * tasks.block_n * 2,
+            kv: tasks.chunk_n * tasks.heads * head_dim.max(head_dim_v) * 2,
+        }
+    }
+
+    pub(super) fn used(&self) -> u32 {
+        2 * self.q + 2 * self.p + 4 * self.kv
+    }
+}
+
+/// Rings and parts in the workspace, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Workspace {
+    pub(super) core: u64,
+    pub(super) p_offset: u64,
+    pub(super) o_offset: u64,
+    pub(super) parts_offset: u64,
+    pub(super) max_offset: u64,
+    pub(super) sum_offset: u64,
+    pub(super) all: u64,
+}
+
+impl Workspace {
+    pub(super) fn of(tasks: &Tasks, head_dim_v: u32) -> Self {
+        let [rows, block_n, dim, cores] =
+            [tasks.all_rows(), tasks.block_n, head_dim_v, tasks.cores].map(u64::from);
+        let stages = u64::from(PRELOAD + 1);
+        let mut ring = Stack::default();
+        ring.push(stages * rows * block_n * 4);
+        let p_offset = ring.push(stages * rows * block_n * 2);
+        let o_offset = ring.push(stages * rows * dim * 4);
+        let core = ring.used().next_multiple_of(512);
+        let mut all = Stack::default();
+        all.push(cores * core);
+        let parts_offset = all.push(2 * cores * rows * dim * 4);
+        let max_offset = all.push(2 * cores * rows * 32);
+        let sum_offset = all.push(2 * cores * rows * 32);
+        Self { core, p_offset, o_offset, parts_offset, max_offset, sum_offset, all: all.used() }
+    }
+}

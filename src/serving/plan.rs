@@ -1,0 +1,178 @@
+//! From a class of shapes to what the kernel is told. Pure: no device, no I/O.
+
+use std::fmt;
+
+use super::layout::{Tasks, Ub, Workspace, L1, PRELOAD, TILE, UNIT_KEYS};
+use super::{FlashDecodeTilingData, Problem};
+use crate::baseline::{usable_l1, usable_ub};
+use crate::spec::{Mask, Reason};
+use crate::{Error, ErrorKind, Result, Soc};
+
+/// A planned class of shapes; prints itself. It serves every launch of the class, whatever the lengths.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    problem: Problem,
+    soc: Soc,
+    tasks: Tasks,
+}
+
+/// Plans a class of shapes.
+///
+/// # Errors
+/// One error with **all** reasons, each with the argument, its value and the value wanted: `InvalidArgument`
+/// if any argument can never be right, else `Unsupported`.
+pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
+    Reason::refuse(&format!("serving on {}", soc.name), &problem.refusals(soc))?;
+    let plan = Plan { problem: *problem, soc: soc.clone(), tasks: Tasks::of(problem, soc) };
+    plan.require_memories()?;
+    Ok(plan)
+}
+
+impl Plan {
+    /// What is planned.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The SoC.
+    pub fn soc(&self) -> &Soc {
+        &self.soc
+    }
+
+    /// Groups of an AIC and two AIVs that every launch takes. Lengths decide which of them have keys.
+    pub fn num_cores(&self) -> u32 {
+        self.tasks.cores
+    }
+
+    /// Bytes of the workspace, the same for every launch.
+    pub fn workspace_bytes(&self) -> u64 {
+        Workspace::of(&self.tasks, self.problem.spec.head_dim_v).all
+    }
+
+    /// Bytes that the buffers of q, k, v and o must hold, in this order.
+    pub fn operand_bytes(&self) -> [u64; 4] {
+        // `reasons` has found each to fit the device.
+        self.problem.tensors().map(|tensor| u64::try_from(tensor.footprint().span).unwrap_or(u64::MAX))
+    }
+
+    /// Bytes of `lse`: f32 `[slots, num_heads, rows]`.
+    pub fn lse_bytes(&self) -> u64 {
+        let p = &self.problem;
+        4 * u64::from(p.slots) * u64::from(p.spec.num_heads) * u64::from(p.rows)
+    }
+
+    /// Bytes of `block_table`: 32-bit `[slots, table_width]`.
+    pub fn table_bytes(&self) -> u64 {
+        4 * u64::from(self.problem.slots) * u64::from(self.problem.table_width())
+    }
+
+    /// What the kernel receives.
+    pub fn tiling_data(&self) -> FlashDecodeTilingData {
+        let (p, s, t) = (&self.problem, &self.problem.spec, &self.tasks);
+        let ub = Ub::of(t, s.head_dim_v);
+        let l1 = L1::of(t, s.head_dim, s.head_dim_v);
+        let workspace = Workspace::of(t, s.head_dim_v);
+        let strides = p.strides();
+        FlashDecodeTilingData {
+            slots: p.slots,
+            num_heads: s.num_heads,
+            num_heads_k: s.num_heads_k,
+            head_dim: s.head_dim,
+            head_dim_v: s.head_dim_v,
+            rows: p.rows,
+            is_causal: u32::from(s.mask == Mask::Causal && p.rows > 1),
+            max_keys: p.max_keys,
+            page_size: p.kv.pages.map_or(1, |pages| pages.page_size),
+            num_pages: p.kv.pages.map_or(0, |pages| pages.num_pages),
+            table_width: p.table_width(),
+            task_heads: t.heads,
+            task_rows: t.rows,
+            num_row_blocks: t.row_blocks,
+            unit_keys: UNIT_KEYS,
+            block_n: t.block_n,
+            chunk_n: t.chunk_n,
+            tile: TILE,
+            num_stages: PRELOAD + 1,
+            preload: PRELOAD,
+            num_cores: t.cores,
+            rows_v: t.rows_v,
+            softmax_scale: p.softmax_scale(),
+            want_lse: u32::from(p.want_lse),
+            want_status: u32::from(p.is_checked),
+            l1_q_bytes: l1.q,
+            l1_p_bytes: l1.p,
+            l1_kv_bytes: l1.kv,
+            ub_s_bytes: ub.scores,
+            ub_p_offset_bytes: ub.p_offset,
+            ub_out_offset_bytes: ub.out_offset,
+            ub_acc_offset_bytes: ub.acc_offset,
+            ub_o_offset_bytes: ub.o_offset,
+            ub_tmp_offset_bytes: ub.tmp_offset,
+            ub_blocks_offset_bytes: ub.blocks_offset,
+            ub_blocks_bytes: ub.blocks,
+            ub_stats_offset_bytes: ub.stats_offset,
+            reserved: 0,
+            workspace_core_bytes: workspace.core,
+            workspace_p_offset_bytes: workspace.p_offset,
+            workspace_o_offset_bytes: workspace.o_offset,
+            workspace_parts_offset_bytes: workspace.parts_offset,
+            workspace_max_offset_bytes: workspace.max_offset,
+            workspace_sum_offset_bytes: workspace.sum_offset,
+            q_stride: strides.q,
+            k_stride: strides.k,
+            v_stride: strides.v,
+            o_stride: strides.o,
+        }
+    }
+
+    /// Every problem that is not refused fits a 910B; a SoC of another description may be smaller.
+    fn require_memories(&self) -> Result<()> {
+        let s = &self.problem.spec;
+        let used = [
+            ("UB", Ub::of(&self.tasks, s.head_dim_v).used, usable_ub(&self.soc)),
+            ("L1", L1::of(&self.tasks, s.head_dim, s.head_dim_v).used(), usable_l1(&self.soc)),
+        ];
+        for (memory, used, capacity) in used {
+            if used > capacity {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "serving on {}: the buffers take {used} bytes of {memory}, which has {capacity}",
+                        self.soc.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p, s, t) = (&self.problem, &self.problem.spec, &self.tasks);
+        writeln!(
+            f,
+            "serving {} on {}: slots {}, rows {}, num_heads {}, num_heads_k {}, head_dim {}, head_dim_v {}, max_keys {}, \
+             {}, mask {}, softmax_scale {}, lse {}",
+            s.dtype,
+            self.soc.name,
+            p.slots,
+            p.rows,
+            s.num_heads,
+            s.num_heads_k,
+            s.head_dim,
+            s.head_dim_v,
+            p.max_keys,
+            p.kv,
+            s.mask,
+            p.softmax_scale(),
+            if p.want_lse { "yes" } else { "no" }
+        )?;
+        writeln!(
+            f,
+            "task: {} K/V heads x {} packed rows, {} row blocks; step {} keys in chunks of {}, dealt in units of {}",
+            t.heads, t.rows, t.row_blocks, t.block_n, t.chunk_n, UNIT_KEYS
+        )?;
+        write!(f, "launches {} groups, workspace {} bytes", t.cores, self.workspace_bytes())
+    }
+}

@@ -1,0 +1,157 @@
+//! What to compute, as the caller says it.
+
+use super::{KvLayout, KvOrder};
+use crate::spec::{dense_strides, spec_builders, AttentionSpec, Mask, Reason, Tensor};
+use crate::tiling::MAX_HEAD_DIM;
+use crate::{DType, Soc};
+
+/// A class of shapes: `o = softmax(softmax_scale * q k^T, masked) v` for each slot, over its keys.
+///
+/// | field | default | meaning |
+/// | --- | --- | --- |
+/// | `spec` | | as in [`attention::Problem`](crate::attention::Problem); masks are none and causal, scores f32 |
+/// | `slots`, `rows`, `spec.num_heads`, `spec.head_dim` | | shape of q; 1 to 16 query rows |
+/// | `max_keys` | | most keys of a slot |
+/// | `kv` | | where K and V lie |
+/// | `q_stride`, `o_stride` | dense | elements between slots, query rows, heads |
+/// | `k_stride`, `v_stride` | by `kv` | elements between pages (or slots), keys, heads |
+/// | `want_lse` | `false` | also write `lse`, f32 `[slots, num_heads, rows]`, natural logarithm |
+/// | `is_checked` | `false` | also write `status`, what is wrong with lengths and pages |
+///
+/// Strides need no alignment. Rows of K and V heads that lie side by side, as [`KvLayout`] has them by
+/// default, are the fastest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// Types, heads, mask and scale.
+    pub spec: AttentionSpec,
+    /// Sequences that a launch has room for.
+    pub slots: u32,
+    /// Query rows of each slot.
+    pub rows: u32,
+    /// Most keys of a slot.
+    pub max_keys: u32,
+    /// Where K and V lie.
+    pub kv: KvLayout,
+    /// Strides of q, unless dense.
+    pub q_stride: Option<[u64; 3]>,
+    /// Strides of k, unless those of `kv`.
+    pub k_stride: Option<[u64; 3]>,
+    /// Strides of v, unless those of `kv`.
+    pub v_stride: Option<[u64; 3]>,
+    /// Strides of o, unless dense.
+    pub o_stride: Option<[u64; 3]>,
+    /// Whether `lse` is written.
+    pub want_lse: bool,
+    /// Whether `status` is written.
+    pub is_checked: bool,
+}
+
+/// Strides of the four tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Strides {
+    pub(super) q: [u64; 3],
+    pub(super) k: [u64; 3],
+    pub(super) v: [u64; 3],
+    pub(super) o: [u64; 3],
+}
+
+impl Problem {
+    /// Decode: q of shape `[slots, rows, num_heads, head_dim]` against at most `max_keys` keys of each slot.
+    pub fn new(
+        dtype: DType,
+        [slots, rows, num_heads, head_dim]: [u32; 4],
+        max_keys: u32,
+        kv: KvLayout,
+    ) -> Self {
+        Self {
+            spec: AttentionSpec::new(dtype, num_heads, head_dim),
+            slots,
+            rows,
+            max_keys,
+            kv,
+            q_stride: None,
+            k_stride: None,
+            v_stride: None,
+            o_stride: None,
+            want_lse: false,
+            is_checked: false,
+        }
+    }
+
+    spec_builders!();
+
+    /// Asks for `lse`.
+    #[must_use]
+    pub fn with_lse(self) -> Self {
+        Self { want_lse: true, ..self }
+    }
+
+    /// Asks for `status`: a launch also looks at every length and at every entry of the block table that it
+    /// uses.
+    #[must_use]
+    pub fn checked(self) -> Self {
+        Self { is_checked: true, ..self }
+    }
+
+    /// Every reason why `soc` cannot run this problem, before anything is allocated; empty when it can.
+    pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
+        self.reasons(soc)
+    }
+
+    /// Factor of the scores. A head dimension that is refused brings no refusal of a scale that nobody gave.
+    #[allow(clippy::cast_possible_truncation, reason = "1/sqrt(head_dim) in f64, rounded once to f32")]
+    pub(super) fn softmax_scale(&self) -> f32 {
+        let dim = f64::from(self.spec.head_dim.clamp(1, MAX_HEAD_DIM));
+        self.spec.softmax_scale.unwrap_or((1.0 / dim.sqrt()) as f32)
+    }
+
+    /// Entries of a row of the block table; 0 without pages.
+    pub fn table_width(&self) -> u32 {
+        let needed = |page_size: u32| self.max_keys.div_ceil(page_size.max(1));
+        self.kv.pages.map_or(0, |pages| pages.table_width.unwrap_or(needed(pages.page_size)))
+    }
+
+    pub(super) fn strides(&self) -> Strides {
+        let s = &self.spec;
+        let keys = self.kv.pages.map_or(self.max_keys, |pages| pages.page_size);
+        let cache = |dim| match self.kv.order {
+            KvOrder::KeysFirst => dense_strides(keys, s.num_heads_k, dim),
+            KvOrder::HeadsFirst => {
+                let [page, head, row] = dense_strides(s.num_heads_k, keys, dim);
+                [page, row, head]
+            }
+        };
+        let dense = |dim| dense_strides(self.rows, s.num_heads, dim);
+        Strides {
+            q: self.q_stride.unwrap_or_else(|| dense(s.head_dim)),
+            k: self.k_stride.unwrap_or_else(|| cache(s.head_dim)),
+            v: self.v_stride.unwrap_or_else(|| cache(s.head_dim_v)),
+            o: self.o_stride.unwrap_or_else(|| dense(s.head_dim_v)),
+        }
+    }
+
+    /// q, k, v and o.
+    pub(super) fn tensors(&self) -> [Tensor; 4] {
+        let (s, strides) = (&self.spec, self.strides());
+        let (places, keys) = match self.kv.pages {
+            Some(pages) => (pages.num_pages, pages.page_size),
+            None => (self.slots, self.max_keys),
+        };
+        let tensor = |name, [outer, rows, heads]: [u32; 3], dim: u32, stride, is_output| Tensor {
+            name,
+            extent: [u64::from(outer), u64::from(rows), u64::from(heads)],
+            dim: u64::from(dim),
+            size: s.dtype.size_bytes() as u64,
+            stride,
+            is_output,
+        };
+        let (own, cache) = ([self.slots, self.rows, s.num_heads], [places, keys, s.num_heads_k]);
+        [
+            tensor("q", own, s.head_dim, strides.q, false),
+            tensor("k", cache, s.head_dim, strides.k, false),
+            tensor("v", cache, s.head_dim_v, strides.v, false),
+            tensor("o", own, s.head_dim_v, strides.o, true),
+        ]
+    }
+}

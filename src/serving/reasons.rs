@@ -1,0 +1,138 @@
+//! What the kernel can do: every reason why a problem is refused.
+
+use super::layout::{MAX_ROWS, UNIT_KEYS};
+use super::Problem;
+use crate::spec::{too_many_bytes, Mask, Reason, Tensor};
+use crate::tiling::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
+use crate::{DType, Soc};
+
+/// Head dimensions are multiples of this: a fractal of f16 has 16 columns.
+const HEAD_DIM_STEP: u32 = 16;
+
+impl Problem {
+    pub(super) fn reasons(&self, soc: &Soc) -> Vec<Reason> {
+        let mut found = Vec::new();
+        self.spec_reasons(&mut found);
+        self.extent_reasons(&mut found);
+        for tensor in self.tensors() {
+            stride_reasons(&tensor, &mut found);
+        }
+        if found.is_empty() {
+            found.extend(self.size_reasons(soc));
+        }
+        found
+    }
+
+    fn spec_reasons(&self, found: &mut Vec<Reason>) {
+        let s = &self.spec;
+        if !matches!(s.dtype, DType::F16 | DType::Bf16) {
+            found.push(Reason::unsupported(format!(
+                "dtype = {} has no kernel; supported: f16, bf16",
+                s.dtype
+            )));
+        }
+        if s.score_dtype != DType::F32 {
+            found.push(Reason::unsupported(format!(
+                "score_dtype = {} has no kernel; supported: f32",
+                s.score_dtype
+            )));
+        }
+        if !matches!(s.mask, Mask::None | Mask::Causal) {
+            found.push(Reason::unsupported(format!(
+                "mask = {} has no kernel; supported: none, causal",
+                s.mask
+            )));
+        }
+        found.extend(Reason::of_heads(s.num_heads, s.num_heads_k));
+        for (name, dim) in [("head_dim", s.head_dim), ("head_dim_v", s.head_dim_v)] {
+            found.extend(Reason::of_head_dim(name, dim, HEAD_DIM_STEP, MAX_HEAD_DIM));
+        }
+        found.extend(Reason::of_scale(self.softmax_scale()));
+    }
+
+    fn extent_reasons(&self, found: &mut Vec<Reason>) {
+        if self.rows == 0 || self.rows > MAX_ROWS {
+            let text = format!("rows = {}; supported: 1 to {MAX_ROWS} query rows of a slot", self.rows);
+            found.push(Reason::unsupported(text));
+        }
+        if self.max_keys > MAX_SEQLEN {
+            found
+                .push(Reason::unsupported(format!("max_keys = {} is more than {MAX_SEQLEN}", self.max_keys)));
+        }
+        // Tasks have at least one K/V head and at most 64 rows; positions of units are 32 bits.
+        let tasks = u128::from(self.spec.num_heads.max(self.spec.num_heads_k)) * u128::from(self.rows);
+        let units = u128::from(self.slots) * u128::from(self.max_keys.div_ceil(UNIT_KEYS)) * tasks;
+        if units > u128::from(MAX_SEQLEN) {
+            found.push(Reason::unsupported(format!(
+                "slots = {} with max_keys = {}, num_heads = {} and rows = {} make {units} pieces of {UNIT_KEYS} keys; at most \
+                 {MAX_SEQLEN} supported",
+                self.slots, self.max_keys, self.spec.num_heads, self.rows
+            )));
+        }
+        let Some(pages) = self.kv.pages else { return };
+        if pages.page_size == 0 {
+            found.push(Reason::invalid("page_size = 0, wanted at least 1"));
+        }
+        for (name, value) in [("page_size", pages.page_size), ("num_pages", pages.num_pages)] {
+            if value > MAX_SEQLEN {
+                found.push(Reason::unsupported(format!("{name} = {value} is more than {MAX_SEQLEN}")));
+            }
+        }
+        if pages.num_pages == 0 && self.max_keys > 0 {
+            let text = format!("num_pages = 0 with max_keys = {}, wanted at least 1", self.max_keys);
+            found.push(Reason::invalid(text));
+        }
+        let room = u64::from(self.table_width()) * u64::from(pages.page_size);
+        if pages.page_size > 0 && room < u64::from(self.max_keys) {
+            found.push(Reason::invalid(format!(
+                "table_width = {} with page_size = {} is room for {room} keys, max_keys = {} wants a width of at least {}",
+                self.table_width(),
+                pages.page_size,
+                self.max_keys,
+                self.max_keys.div_ceil(pages.page_size)
+            )));
+        }
+    }
+
+    fn size_reasons(&self, soc: &Soc) -> Option<Reason> {
+        let tensors = self.tensors().map(|tensor| tensor.footprint());
+        let bytes = too_many_bytes(tensors, soc.hbm_bytes)?;
+        let sizes: Vec<_> = ["q", "k", "v", "o"].iter().zip(bytes).map(|(n, b)| format!("{n} {b}")).collect();
+        Some(Reason::unsupported(format!(
+            "operands take {} bytes ({}), {} has {}",
+            bytes.iter().sum::<u128>(),
+            sizes.join(", "),
+            soc.name,
+            soc.hbm_bytes
+        )))
+    }
+}
+
+fn stride_reasons(tensor: &Tensor, found: &mut Vec<Reason>) {
+    if tensor.is_empty() {
+        return;
+    }
+    // What it says about overlaps and sizes would be wrong.
+    if let Some(endless) = tensor.endless_stride() {
+        found.push(endless);
+        return;
+    }
+    found.extend(tensor.short_strides());
+    if tensor.is_output {
+        found.extend(tensor.overlap());
+        found.extend(gap(tensor));
+    }
+}
+
+/// Heads of one query row of the output leave together, with a gap behind each.
+fn gap(tensor: &Tensor) -> Option<Reason> {
+    let Tensor { name, extent, dim, stride, .. } = *tensor;
+    let largest = dim + MAX_GM_GAP_BYTES / tensor.size;
+    (extent[2] > 1 && stride[2] > largest).then(|| {
+        Reason::unsupported(format!(
+            "{name}_stride: head stride = {} leaves more than {MAX_GM_GAP_BYTES} bytes between two rows of {dim} elements; \
+             nearest supported: {largest}",
+            stride[2]
+        ))
+    })
+}

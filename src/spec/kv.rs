@@ -1,0 +1,89 @@
+//! Where the keys and values of a batch of sequences lie.
+
+use std::fmt;
+
+/// Order of rows and heads in a page, or in the keys of a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KvOrder {
+    /// `[keys, heads, dim]`: rows of neighbouring heads lie side by side.
+    #[default]
+    KeysFirst,
+    /// `[heads, keys, dim]`.
+    HeadsFirst,
+}
+
+/// The pages of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Pages {
+    /// Keys of a page.
+    pub page_size: u32,
+    /// Pages of the cache. A block table names each by its number, from 0 on.
+    pub num_pages: u32,
+    /// Entries of a row of the block table; `None` is what the longest sequence needs.
+    pub table_width: Option<u32>,
+}
+
+/// Where keys and values lie. K and V are two operands; they may be two parts of one allocation.
+///
+/// ```
+/// use fastattention::spec::KvLayout;
+///
+/// // [num_pages, page_size, heads, dim], 16 keys a page.
+/// let paged = KvLayout::paged(16, 1024);
+/// // A block table with 64 entries for each slot, of which a sequence may need fewer.
+/// let wide = KvLayout::paged(16, 1024).with_table_width(64);
+/// // [num_pages, heads, page_size, dim].
+/// let by_head = KvLayout::paged(16, 1024).with_heads_first();
+/// // [slots, max_keys, heads, dim], without a block table.
+/// let padded = KvLayout::padded();
+/// # assert_ne!(paged, by_head);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct KvLayout {
+    /// The pages; `None` when the keys of a slot lie in one piece, with room for the longest sequence.
+    pub pages: Option<Pages>,
+    /// Order inside a page or slot.
+    pub order: KvOrder,
+}
+
+impl KvLayout {
+    /// `[slots, max_keys, heads, dim]`.
+    pub fn padded() -> Self {
+        Self { pages: None, order: KvOrder::KeysFirst }
+    }
+
+    /// `[num_pages, page_size, heads, dim]`, found through a block table `[slots, width]` of 32-bit numbers.
+    pub fn paged(page_size: u32, num_pages: u32) -> Self {
+        let pages = Pages { page_size, num_pages, table_width: None };
+        Self { pages: Some(pages), order: KvOrder::KeysFirst }
+    }
+
+    /// The same with the keys of one head behind each other.
+    #[must_use]
+    pub fn with_heads_first(self) -> Self {
+        Self { order: KvOrder::HeadsFirst, ..self }
+    }
+
+    /// Sets the entries of a row of the block table. Says nothing where there are no pages.
+    #[must_use]
+    pub fn with_table_width(self, width: u32) -> Self {
+        let pages = self.pages.map(|pages| Pages { table_width: Some(width), ..pages });
+        Self { pages, ..self }
+    }
+}
+
+impl fmt::Display for KvLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pages {
+            None => f.write_str("padded")?,
+            Some(pages) => write!(f, "{} pages of {} keys", pages.num_pages, pages.page_size)?,
+        }
+        match self.order {
+            KvOrder::KeysFirst => Ok(()),
+            KvOrder::HeadsFirst => f.write_str(", heads first"),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The serving operator: decode and speculative steps over padded and paged K and V.
+
+mod device_data;
+mod model_time;
+mod results;
+
+use fastattention::serving::{KvLayout, Mask, ServingAttention};
+use fastattention::DType;
+use fastattention_testkit::cases::{Case, Layout, Values};
+use fastattention_testkit::device::device;
+use fastattention_testkit::serving::ServingCase;
+
+/// The operator on a device of its own.
+fn serving(configure: impl Fn(&mut fastattention::sim::Config)) -> ServingAttention {
+    ServingAttention::new(&device(configure)).unwrap()
+}
+
+/// f16, one query row, 8 heads of 64 on 2 heads of K and V, normal values.
+fn case(lengths: &[u32], kv: KvLayout) -> ServingCase {
+    let base = Case {
+        dtype: DType::F16,
+        score_dtype: DType::F32,
+        batch: 1,
+        num_heads: 8,
+        num_heads_k: 2,
+        head_dim: 64,
+        head_dim_v: 64,
+        seqlen_q: 1,
+        seqlen_k: lengths.iter().copied().max().unwrap_or(0),
+        mask: Mask::None,
+        softmax_scale: None,
+        values: Values::Normal,
+        layout: Layout::Bsnd,
+        seed: 1,
+    };
+    ServingCase { base, lengths: lengths.to_vec(), kv }
+}

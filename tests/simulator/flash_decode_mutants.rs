@@ -1,0 +1,159 @@
+//! Every flag and every barrier of `flash_decode` is needed, and the machine reports the absence of each
+//! ([`crate::mutation`]), by one of the problems of [`cases`].
+
+#![allow(unsafe_code, reason = "loads the compiled mutants")]
+
+use std::fmt::Write as _;
+
+use fastattention::kernels::operands::FlashDecodeOperands;
+use fastattention::runtime::{Buffer, Device, Module, Schedule, Stream};
+use fastattention::serving::{plan, KvLayout, Mask, Problem};
+use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention_testkit::kernels::Registration;
+use half::f16;
+
+use crate::mutation::{
+    check, kernel_text, outcomes, with_take, without_barriers, without_cross_flags, without_ring_edges,
+    Mutant,
+};
+
+/// The kernel's text in the order of its includes.
+const SOURCES: &[&str] = &[
+    "include/fa/arch.h",
+    "include/fa/tiling_data.h",
+    "kernels/families.h",
+    "include/fa/sync.h",
+    "include/fa/copy.h",
+    "include/fa/kv_cache.h",
+    "include/fa/mmad.h",
+    "include/fa/memory.h",
+    "include/fa/row_ops.h",
+    "kernels/flash_decode_work.h",
+    "kernels/flash_decode_cube.h",
+    "kernels/flash_decode_output.h",
+    "kernels/flash_decode_rest.h",
+    "kernels/flash_decode_vector.h",
+    "kernels/flash_decode.cpp",
+];
+
+const RINGS: &[&str] = &[
+    "q_ring_",
+    "kv_ring_",
+    "p_ring_",
+    "l0_ring_",
+    "l0c_ring_",
+    "s_ring_",
+    "o_ring_",
+    "prob_ring_",
+    "leave_ring_",
+    "rest_ring_",
+    "load_ring_",
+];
+const CROSS_FLAGS: &[&str] =
+    &["kDecodeQkReady", "kDecodeSoftmaxReady", "kDecodePvReady", "kDecodePartsReady"];
+
+/// Synchronisation that something else covers today, and why it stays.
+const REDUNDANT: &[(&str, &str)] = &[(
+    "full edge of q_ring_",
+    "K is copied by the same pipe later and its flag covers Q; a ring has both edges",
+)];
+
+/// From families.h, which is part of the text.
+const PARAMS: &str = "FA_FLASH_DECODE_OPERANDS(FA_PARAMETER, FA_COMMA)";
+
+/// Compiles mutants into one library, each in a namespace of its own.
+fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
+    let mut text = String::from("#include \"fa/entry.h\"\n");
+    for (index, mutant) in mutants {
+        let space = format!("fa_{index}");
+        text += &mutant.text.replace("namespace fa {", &format!("namespace {space} {{"));
+        write!(text, "\nFA_ENTRY(FLASH_DECODE, mutant_{index}, {space}::flash_decode<half>)\n").unwrap();
+    }
+    let names: Vec<_> = mutants.iter().map(|(index, _)| format!("mutant_{index}")).collect();
+    let registrations: Vec<_> =
+        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kMixAic1Aiv2" }).collect();
+    fastattention_testkit::kernels::compile(&text, &registrations)
+}
+
+/// Problems that reach every statement, their lengths, and the groups that run them: several steps and pieces,
+/// a single step, parts, tails, rows that see no key, empty slots one after the other on a core, wrong pages,
+/// and vector cores that combine rows of two tasks. The groups are few, so that every buffer is used again.
+fn cases() -> Vec<(Problem, Vec<i32>, u32)> {
+    let problem = |shape: [u32; 4], max_keys, kv| {
+        Problem::new(DType::F16, shape, max_keys, kv).with_num_heads_k(2).with_mask(Mask::Causal).with_lse()
+    };
+    let mut many = vec![0; 14];
+    many.extend([2000, 1, 70, 3, 129, 260]);
+    let mut short = vec![0, -1];
+    short.extend([77; 24]);
+    vec![
+        (problem([20, 3, 8, 64], 2000, KvLayout::paged(16, 400)).checked(), many, 6),
+        (problem([1, 2, 12, 256], 1700, KvLayout::padded()), vec![1700], 2),
+        (problem([1, 16, 8, 128], 700, KvLayout::paged(128, 6)), vec![700], 2),
+        (problem([26, 1, 2, 32], 77, KvLayout::paged(64, 30)).checked(), short, 2),
+        (problem([1, 1, 2, 32], 77, KvLayout::padded()), vec![77], 2),
+    ]
+}
+
+/// The first fault that a mutant meets over all problems.
+fn first_fault(image: &[u8], index: usize) -> Option<String> {
+    for (problem, lengths, cores) in cases() {
+        let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
+        config.threads = 1;
+        let device = Device::simulated(config).unwrap();
+        let plan = plan(&problem, device.soc()).unwrap();
+        let mut tiling = plan.tiling_data();
+        tiling.num_cores = cores;
+        // SAFETY: the library was compiled above from this crate's kernel and its simulator headers.
+        let module = unsafe { Module::load(&device, image) }.unwrap();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let [q, k, v, o] = plan.operand_bytes();
+        let mut random = |bytes: u64| {
+            let data: Vec<f16> = (0..bytes / 2).map(|_| f16::from_f32(rng.f32() - 0.5)).collect();
+            Buffer::from_slice(&device, &data).unwrap()
+        };
+        let (q, k, v) = (random(q), random(k), random(v));
+        let alloc = |bytes: u64| Buffer::alloc(&device, usize::try_from(bytes).unwrap().max(1)).unwrap();
+        let (o, lse, workspace) = (alloc(o), alloc(plan.lse_bytes()), alloc(plan.workspace_bytes()));
+        let status = alloc(32 * u64::from(problem.slots));
+        // Pages one after the other, and some that there are not.
+        let table: Vec<i32> = (-2..).take(usize::try_from(plan.table_bytes() / 4).unwrap().max(1)).collect();
+        let table = Buffer::from_slice(&device, &table).unwrap();
+        let lengths = Buffer::from_slice(&device, &lengths).unwrap();
+        let stream = Stream::new(&device).unwrap();
+        let args = FlashDecodeOperands {
+            q: (&q).into(),
+            k: (&k).into(),
+            v: (&v).into(),
+            lengths: (&lengths).into(),
+            block_table: (&table).into(),
+            o: (&o).into(),
+            lse: (&lse).into(),
+            status: (&status).into(),
+            workspace: (&workspace).into(),
+            tiling: &tiling,
+        };
+        let args = args.args().unwrap();
+        let kernel = module.kernel(&format!("mutant_{index}")).unwrap().with_schedule(Schedule::Batch);
+        if let Err(e) = kernel.launch(&stream, cores, &args).and_then(|()| stream.synchronize()) {
+            assert_eq!(e.kind(), ErrorKind::SimFault, "{e}");
+            return Some(e.to_string().lines().last().unwrap_or_default().to_owned());
+        }
+    }
+    None
+}
+
+#[test]
+fn the_kernel_itself_meets_no_fault() {
+    let original = Mutant { what: "nothing".to_owned(), text: kernel_text(SOURCES) };
+    assert_eq!(first_fault(&compile(&[(0, &original)]), 0), None);
+}
+
+#[test]
+fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
+    let original = with_take(&kernel_text(SOURCES));
+    let mut mutants = without_ring_edges(&original, RINGS);
+    mutants.extend(without_cross_flags(&original, CROSS_FLAGS));
+    mutants.extend(without_barriers(&original));
+    check(&outcomes(&mutants, compile, first_fault), REDUNDANT);
+}
