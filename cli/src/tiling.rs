@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{bail, Context, Result};
-use fastattention::matmul::{self, Axis};
+use fastattention::matmul::{self, Axis, L1Halves};
 use fastattention::tiling::Candidate;
 
 /// A tiling of an operator that has a choice.
@@ -95,14 +95,19 @@ impl Fields {
                     chosen.unit_flag = one_of(name, value, [("on", true), ("off", false)])?;
                     continue;
                 }
+                "l1_halves" => {
+                    let known = [("buffers", L1Halves::Buffers), ("operands", L1Halves::Operands)];
+                    chosen.l1_halves = one_of(name, value, known)?;
+                    continue;
+                }
                 "swizzle_axis" => {
                     chosen.swizzle_axis = one_of(name, value, [("m", Axis::M), ("n", Axis::N)])?;
                     continue;
                 }
                 _ => bail!(
                     "matmul: its tiling has no {name}; wanted block_m, block_n, tile_m, tile_n, tile_k, \
-                     step_k_a, step_k_b, l1_buffers, l0_buffers, l0c_buffers, unit_flag, swizzle, \
-                     swizzle_axis or num_cores"
+                     step_k_a, step_k_b, l1_buffers, l1_halves, l0_buffers, l0c_buffers, unit_flag, \
+                     swizzle, swizzle_axis or num_cores"
                 ),
             };
             *field = number(name, value)?;
@@ -157,13 +162,14 @@ mod tests {
         let soc = Soc::by_name("Ascend910B2").unwrap();
         let chosen = matmul::plan(&matmul::Problem::new(DType::F16, [512; 3]), soc).unwrap().tiling();
         let text =
-            "block_m=1,block_n=2,tile_m=3,tile_n=4,tile_k=5,step_k_a=6,step_k_b=7,l1_buffers=8,l0_buffers=9,\
-                    l0c_buffers=10,unit_flag=on,swizzle=11,swizzle_axis=n,num_cores=12";
+            "block_m=1,block_n=2,tile_m=3,tile_n=4,tile_k=5,step_k_a=6,step_k_b=7,l1_buffers=8,\
+                    l1_halves=operands,l0_buffers=9,l0c_buffers=10,unit_flag=on,swizzle=11,swizzle_axis=n,num_cores=12";
         let wanted = matmul::Tiling {
             block: [1, 2],
             tile: [3, 4, 5],
             step_k: [6, 7],
             l1_buffers: 8,
+            l1_halves: L1Halves::Operands,
             l0_buffers: 9,
             l0c_buffers: 10,
             unit_flag: true,

@@ -42,7 +42,7 @@ pub(crate) use launch::named;
 pub use launch::{Args, Matmul};
 pub use plan::{plan, plan_with, Plan};
 pub use problem::{BLayout, Problem, Strides};
-pub use tiling::{Axis, Tiling};
+pub use tiling::{Axis, L1Halves, Tiling};
 pub use tiling_data::MatmulTilingData;
 
 pub use crate::attention::Operand;

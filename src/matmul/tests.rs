@@ -150,6 +150,7 @@ fn published_tilings_can_be_described() {
         tile: [64; 3],
         step_k: [1; 2],
         l1_buffers: 1,
+        l1_halves: L1Halves::Buffers,
         l0_buffers: 2,
         l0c_buffers: 1,
         unit_flag: false,
@@ -178,6 +179,15 @@ fn published_tilings_can_be_described() {
         "{error}"
     );
     assert!(plan_with(&problem, soc(), Tiling { step_k: [8, 3], ..chunks }).is_ok());
+    // With a half of L1 for each operand, as published, B may fill its half.
+    let operands = Tiling { l1_halves: L1Halves::Operands, ..chunks };
+    assert!(plan_with(&problem, soc(), Tiling { step_k: [7, 4], ..operands }).is_ok());
+    let error = plan_with(&problem, soc(), Tiling { step_k: [8, 4], ..operands }).unwrap_err();
+    let wanted = "tile and step_k take 262144 bytes of L1 for two buffers of A, at most 261888 wanted";
+    assert!(error.to_string().ends_with(wanted), "{error}");
+    let error = plan_with(&problem, soc(), Tiling { step_k: [4, 5], ..operands }).unwrap_err();
+    let wanted = "tile and step_k take 327680 bytes of L1 for two buffers of B, at most 262144 wanted";
+    assert!(error.to_string().ends_with(wanted), "{error}");
 }
 
 #[test]

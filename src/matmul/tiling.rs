@@ -16,6 +16,17 @@ pub enum Axis {
     N,
 }
 
+/// What the halves of L1 hold where each operand has two buffers there. A load to L0 and a copy to L1 that
+/// meet in a half take cycles from each other (dav-c220.md 1.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum L1Halves {
+    /// Each half has a buffer of A and one of B: copies go where no load reads.
+    #[default]
+    Buffers,
+    /// The first half has both buffers of B, the second both of A.
+    Operands,
+}
+
 /// How a product is cut; sizes are elements. See `ascendc/kernels/matmul.cpp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
@@ -28,6 +39,8 @@ pub struct Tiling {
     pub step_k: [u32; 2],
     /// Buffers of each operand in L1: 1 or 2.
     pub l1_buffers: u32,
+    /// What the halves of L1 hold, with two buffers.
+    pub l1_halves: L1Halves,
     /// Buffers in L0A and in L0B: 1 or 2.
     pub l0_buffers: u32,
     /// Tiles in L0C: 1 or 2.
@@ -65,10 +78,11 @@ impl Tiling {
     /// Offsets of the buffers in L1; valid for a tiling that fits.
     pub(super) fn l1_offsets(&self) -> L1Offsets {
         // `refusal` has bounded the sizes by those of L1.
-        let [a, _] = self.l1_bytes().map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
-        match self.l1_buffers {
-            1 => L1Offsets { a: [0; 2], b: [a; 2] },
-            _ => L1Offsets { a: [0, L1_HALF_BYTES], b: [a, L1_HALF_BYTES + a] },
+        let [a, b] = self.l1_bytes().map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        match (self.l1_buffers, self.l1_halves) {
+            (1, _) => L1Offsets { a: [0; 2], b: [a; 2] },
+            (_, L1Halves::Buffers) => L1Offsets { a: [0, L1_HALF_BYTES], b: [a, L1_HALF_BYTES + a] },
+            (_, L1Halves::Operands) => L1Offsets { a: [L1_HALF_BYTES, L1_HALF_BYTES + a], b: [0, b] },
         }
     }
 
@@ -146,9 +160,19 @@ impl Tiling {
                 ));
             }
         }
-        let bytes: u128 = self.l1_bytes().iter().sum();
+        let [a, b] = self.l1_bytes();
         let usable = core.l1_bytes - core.reserved_bytes;
-        let room = u128::from(if self.l1_buffers == 1 { usable } else { usable - L1_HALF_BYTES });
+        let second_half = usable - L1_HALF_BYTES;
+        if self.l1_buffers == 2 && self.l1_halves == L1Halves::Operands {
+            let halves = [("A", 2 * a, second_half), ("B", 2 * b, L1_HALF_BYTES)];
+            let refused = halves.into_iter().find(|(_, bytes, room)| *bytes > u128::from(*room));
+            return refused.map(|(operand, bytes, room)| {
+                format!(
+                    "tile and step_k take {bytes} bytes of L1 for two buffers of {operand}, at most {room} wanted"
+                )
+            });
+        }
+        let (bytes, room) = (a + b, u128::from(if self.l1_buffers == 1 { usable } else { second_half }));
         (bytes > room).then(|| {
             format!(
                 "tile and step_k take {bytes} bytes of L1 with l1_buffers = {}, at most {room} wanted",
@@ -180,7 +204,7 @@ impl Tiling {
             (_, false) => result + fix + latency(timing.gm.from_l0c.latency),
         };
         let tile = overlapped((cube + turn).max(mte1).max(fix), mte2);
-        let begin = timing.control.read_tiling(size_of::<MatmulTilingData>())
+        let begin = timing.control.begin(size_of::<MatmulTilingData>())
             + first_load
             + latency(timing.gm.to_l1_nd2nz.latency)
             + latency(timing.local.load3d_latency);
@@ -242,6 +266,7 @@ impl Tiling {
             tile: [tile_m, tile_n, tile_k],
             step_k: [step_k; 2],
             l1_buffers: 2,
+            l1_halves: L1Halves::Buffers,
             l0_buffers: 2,
             l0c_buffers,
             unit_flag: l0c_buffers == 1 && is_whole,
@@ -265,9 +290,13 @@ impl fmt::Display for Tiling {
         let ([block_m, block_n], [m, n, k], [a, b]) = (self.block, self.tile, self.step_k);
         write!(
             f,
-            "block {block_m} x {block_n}, tile {m} x {n} x {k}, step_k {a} and {b}, buffers L1 {} L0 {} L0C {}, \
+            "block {block_m} x {block_n}, tile {m} x {n} x {k}, step_k {a} and {b}, buffers L1 {}{} L0 {} L0C {}, \
              unit_flag {}, bands of {} along {:?}, {} cores",
             self.l1_buffers,
+            match (self.l1_buffers, self.l1_halves) {
+                (2, L1Halves::Operands) => ", a half for each operand,",
+                _ => "",
+            },
             self.l0_buffers,
             self.l0c_buffers,
             if self.unit_flag { "on" } else { "off" },

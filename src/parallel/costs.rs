@@ -184,8 +184,13 @@ impl Work {
     fn launches_and_meetings_us(&self, attention_launches: usize, has_product: bool) -> [f64; 2] {
         let (control, kernels) = (&self.soc.timing.control, num_kernels(attention_launches, has_product));
         let meetings = attention_launches + usize::from(has_product) - kernels;
-        let meeting_us = (control.cross_group + control.cross_all) as f64 / f64::from(self.soc.clock_mhz);
-        [kernels as f64 * control.launch_us, meetings as f64 * meeting_us]
+        // The product that shares a launch has no prologue of its own, which its prediction counts.
+        let meeting = (control.cross_group + control.cross_all) as f64 - control.aic_prologue as f64;
+        let starts_us = control.starts_us(self.soc.cube_cores);
+        let attention_us =
+            attention_launches as f64 * (control.launch_us + control.mix_launch_us + starts_us);
+        let products_us = (kernels - attention_launches) as f64 * (control.launch_us + starts_us);
+        [attention_us + products_us, meetings as f64 * meeting / f64::from(self.soc.clock_mhz)]
     }
 
     /// Bytes of a row of y.

@@ -267,8 +267,8 @@ impl Launcher for Lane {
         Ok(Launched {
             // ASSUMPTION(timeline-launch): what a task takes beside its cores comes before them, and needs no
             // cores. Published is the difference of task and core time only ([bw-copy-*] in docs/timing.md).
-            launch_us: self.config.soc.timing.control.launch_us,
-            core_us: stats.core_us,
+            launch_us: stats.launch_us,
+            core_us: stats.cores_us,
             touched: Some(Box::new(move || ranges(&touched))),
         })
     }

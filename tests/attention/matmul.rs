@@ -1,6 +1,8 @@
 //! The matrix product on the simulator against products in f64.
 
-use fastattention::matmul::{plan, plan_with, Args, Axis, BLayout, Matmul, Plan, Problem, Strides, Tiling};
+use fastattention::matmul::{
+    plan, plan_with, Args, Axis, BLayout, L1Halves, Matmul, Plan, Problem, Strides, Tiling,
+};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::ModelTime;
 use fastattention::{sim, DType, Soc};
@@ -211,6 +213,7 @@ fn tiling() -> Tiling {
         tile: [32, 32, 16],
         step_k: [2, 3],
         l1_buffers: 2,
+        l1_halves: L1Halves::Buffers,
         l0_buffers: 2,
         l0c_buffers: 2,
         unit_flag: false,
@@ -228,6 +231,7 @@ fn given_tilings() {
     let cases = [
         t,
         Tiling { l1_buffers: 1, ..t },
+        Tiling { l1_halves: L1Halves::Operands, ..t },
         Tiling { l0_buffers: 1, ..t },
         Tiling { l0c_buffers: 1, ..t },
         Tiling { l1_buffers: 1, l0_buffers: 1, l0c_buffers: 1, num_cores: 1, ..t },

@@ -17,7 +17,7 @@ fn soc() -> &'static Soc {
 }
 
 /// Bytes of the row blocks of the test program; all are made of f16.
-const BLOCK_BYTES: [usize; 4] = [64 << 10, 256 << 10, 256 << 10, 16 << 10];
+const BLOCK_BYTES: [usize; 4] = [64 << 10, 1 << 20, 1 << 20, 16 << 10];
 
 /// One rank of the test program: kernels on one stream, collectives of their results on another one.
 struct Rank {

@@ -74,7 +74,7 @@ fn chips_have_other_clocks_and_fewer_cores() {
 fn a_file_changes_figures_and_describes_chips() {
     let folder = tempdir().unwrap();
     let (file, csv) = (folder.path().join("soc.toml"), folder.path().join("b.csv"));
-    fs::write(&file, "[timing.control]\nlaunch_us = 3\n").unwrap();
+    fs::write(&file, "[timing.control]\nlaunch_us = 3\ncore_start_us = 0\nmix_launch_us = 0\n").unwrap();
     let rows = Rows::at(&format!("{SMALL} --soc-file {}", text(&file)), &csv);
     assert_eq!(rows.column("figures"), ["changed"]);
     let [task, core] = ["model_task_us", "model_core_us"].map(|name| rows.numbers(name)[0]);

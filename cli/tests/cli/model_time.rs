@@ -94,8 +94,10 @@ fn benches_write_a_table_and_csv() {
     for row in &rows {
         let number = |name: &str| row[at(name)].parse::<f64>().unwrap_or_else(|_| panic!("{name}: {row:?}"));
         assert!(number("model_task_us") > number("model_core_us"), "{row:?}");
-        // 9 us of a task lie outside its cores (cann.toml), 0.005 is the rounding of each.
-        assert!((number("model_task_us") - number("model_core_us") - 9.0).abs() < 0.011, "{row:?}");
+        // Outside its slowest core a task has 3.5 us, and the start of that core: at most 2.3 us behind the
+        // first (cann.toml). 0.005 is the rounding of each.
+        let outside = number("model_task_us") - number("model_core_us");
+        assert!((3.489..5.811).contains(&outside), "{row:?}");
         assert!(number("aic_m_busy_percent") > 0.0 && number("aic_m_busy_percent") < 100.0, "{row:?}");
         assert_eq!(number("l2_hit_percent"), 100.0, "the warm-up has filled L2: {row:?}");
         if &row[at("mask")] == "none" {

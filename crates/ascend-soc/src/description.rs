@@ -31,7 +31,7 @@ const CHANGEABLE: [&str; 3] = ["timing", "links", "soc"];
 const FACTOR: f64 = 1000.0;
 
 /// Endings of names of times, which may be 0. Everything else is divided by somewhere.
-const TIMES: [&str; 4] = ["latency", "_us", "issue", "head"];
+const TIMES: [&str; 5] = ["latency", "_us", "issue", "head", "prologue"];
 
 /// Most AI cores: twice those of the largest 910B, rounded up to a power of 2.
 const MAX_CUBE_CORES: u32 = 64;
@@ -396,11 +396,11 @@ mod tests {
             ("[timing.control]\nlaunch_us = \"9\"", "timing.control.launch_us: string given, float wanted"),
             (
                 "[timing.control]\nlaunch_us = nan",
-                "timing.control.launch_us = NaN given, from 0 to 9000 wanted",
+                "timing.control.launch_us = NaN given, from 0 to 1000 wanted",
             ),
             (
                 "[timing.control]\nlaunch_us = -1",
-                "timing.control.launch_us = -1 given, from 0 to 9000 wanted",
+                "timing.control.launch_us = -1 given, from 0 to 1000 wanted",
             ),
             ("soc = 1", "soc: integer given, array wanted"),
             ("[[soc]]\nclock_mhz = 1", "soc: an entry without a name given, name = \"...\" wanted in each"),

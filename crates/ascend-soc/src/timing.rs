@@ -30,11 +30,19 @@ pub struct Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
-    /// Microseconds of a task outside its cores: dispatch before the first instruction and completion after
-    /// the last.
+    /// Microseconds of a task outside its cores: dispatch before the first one starts and completion after
+    /// the last one has ended.
     pub launch_us: f64,
     /// Share of that which a launch by a graph takes.
     pub graph_launch_share: f64,
+    /// Further ones of a kernel of Cube cores with vector cores.
+    pub mix_launch_us: f64,
+    /// Microseconds from the start of a core, or of an AIC with its AIVs, to that of the next one.
+    pub core_start_us: f64,
+    /// The scalar unit of a Cube core, from its start to the kernel's own code.
+    pub aic_prologue: u64,
+    /// The same of a vector core.
+    pub aiv_prologue: u64,
     /// From the end of a block to the start of the next one on the same core.
     pub block_dispatch: u64,
     /// The scalar unit, for each instruction that it puts into a queue.
@@ -52,9 +60,17 @@ pub struct Control {
 }
 
 impl Control {
-    /// Cycles in which the scalar unit reads tiling data, line by line of its cache.
-    pub fn read_tiling(&self, bytes: usize) -> f64 {
-        (bytes.div_ceil(64) as u64 * self.scalar_miss + (bytes / 4) as u64 * self.register) as f64
+    /// Cycles of a Cube core from its start until its scalar unit has read `bytes` of tiling data, line by
+    /// line of its cache.
+    pub fn begin(&self, bytes: usize) -> f64 {
+        let read = bytes.div_ceil(64) as u64 * self.scalar_miss + (bytes / 4) as u64 * self.register;
+        (self.aic_prologue + read) as f64
+    }
+
+    /// Microseconds from the start of the first of so many cores, or groups of an AIC and its AIVs, to that
+    /// of the last one.
+    pub fn starts_us(&self, cores: u32) -> f64 {
+        f64::from(cores.saturating_sub(1)) * self.core_start_us
     }
 }
 
@@ -116,6 +132,8 @@ pub struct LocalPath {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LocalPaths {
+    /// Bytes of a row of all bank groups of L1: what a write takes there in one cycle.
+    pub l1_row_bytes: u64,
     /// LoadData 2D, L1 to L0A.
     pub l1_to_l0a: LocalPath,
     /// LoadData 2D, L1 to L0B.

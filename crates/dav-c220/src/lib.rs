@@ -24,7 +24,7 @@
 //! let kernel = image.find("my_kernel").expect("its name in the table of the image");
 //! // One 8-byte slot for each argument; 24 groups of one AIC and two AIV.
 //! match kernel.launch(&memory, &config, &[input], 24) {
-//!     Ok((stats, _)) => println!("{} instructions, {} us of model time", stats.instructions, stats.core_us),
+//!     Ok((stats, _)) => println!("{} instructions, {} us", stats.instructions, stats.cores_us),
 //!     Err(stop) => println!("{stop}"),
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())

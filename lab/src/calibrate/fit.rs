@@ -284,8 +284,8 @@ mod tests {
             at: [1.0; 2],
             ratios: [Vec::new(), Vec::new()],
         });
-        let changed = Description::built_in().with_changes(&as_toml(&tried, &[1500.0, 8.5])).unwrap();
+        let changed = Description::built_in().with_changes(&as_toml(&tried, &[1500.0, 0.6])).unwrap();
         assert_eq!(changed.number("soc.Ascend910B2.memory.hbm_gbps").unwrap(), 1500.0);
-        assert_eq!(changed.number("timing.control.launch_us").unwrap(), 8.5);
+        assert_eq!(changed.number("timing.control.launch_us").unwrap(), 0.6);
     }
 }

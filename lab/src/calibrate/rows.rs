@@ -78,13 +78,22 @@ pub(super) enum Kernel {
         #[serde(default = "once")]
         passes: u32,
     },
-    /// f16 product with f16 result, B as [n, k].
+    /// f16 product.
     Matmul {
         mnk: [u32; 3],
+        /// B as [k, n] instead of [n, k].
+        #[serde(default)]
+        is_b_kn: bool,
+        /// C in f32 instead of f16.
+        #[serde(default)]
+        is_c_f32: bool,
         block: [u32; 2],
         tile: [u32; 3],
         step_k: [u32; 2],
         l1_buffers: u32,
+        /// Each operand has a half of L1 to itself.
+        #[serde(default)]
+        is_l1_by_operand: bool,
         #[serde(default)]
         unit_flag: bool,
         /// Blocks down a column before the next one.
@@ -138,7 +147,7 @@ pub(super) struct Row {
 pub(super) enum Metric {
     /// The task, launch included.
     Task,
-    /// From the first instruction to the last result.
+    /// The slowest core, from its start to its last result.
     Core,
     /// Busy time of a pipe, mean of the cores.
     M,

@@ -7,7 +7,7 @@ use fastattention::baseline::{
     Add, AddTiling, MemoryCopy, Read, ReadFrom, ReadOrder, ReadTo, VectorOp, VectorOperand, VectorStream,
     VectorStreamTiling,
 };
-use fastattention::matmul::{self, Axis, BLayout, Matmul, Tiling};
+use fastattention::matmul::{self, Axis, BLayout, L1Halves, Matmul, Tiling};
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime};
 use fastattention::sim::{Config, Pipe};
@@ -127,16 +127,31 @@ impl Bench<'_> {
     }
 
     fn product(&self, run: &Run) -> Result<Launch> {
-        let &Kernel::Matmul { mnk, block, tile, step_k, l1_buffers, unit_flag, band, cores } = &run.kernel
+        let &Kernel::Matmul {
+            mnk,
+            is_b_kn,
+            is_c_f32,
+            block,
+            tile,
+            step_k,
+            l1_buffers,
+            is_l1_by_operand,
+            unit_flag,
+            band,
+            cores,
+        } = &run.kernel
         else {
             return Err(anyhow!("not a product"));
         };
-        let problem = matmul::Problem::new(DType::F16, mnk).with_b_layout(BLayout::Nk);
+        let problem = matmul::Problem::new(DType::F16, mnk)
+            .with_b_layout(if is_b_kn { BLayout::Kn } else { BLayout::Nk })
+            .with_dtype_out(if is_c_f32 { DType::F32 } else { DType::F16 });
         let tiling = Tiling {
             block,
             tile,
             step_k,
             l1_buffers,
+            l1_halves: if is_l1_by_operand { L1Halves::Operands } else { L1Halves::Buffers },
             l0_buffers: 2,
             l0c_buffers: 1,
             unit_flag,
@@ -245,8 +260,21 @@ impl Modelled {
             (Metric::Mte2Cycles, _) => busy_cycles(report, Pipe::Mte2),
             (_, Some(pipe)) => report.mean_busy_us(pipe) * share,
             (Metric::Gbps, _) => report.traffic.read_bytes as f64 / report.core_us() / 1000.0,
-            (Metric::Core, _) => report.core_us() * share,
-            _ => report.task_us() - report.core_us() + report.core_us() * share,
+            (Metric::Core, _) => self.whole(report.core_us(), 0.0, share),
+            _ => {
+                let last_start = report.cores.iter().map(|core| core.start).fold(0.0, f64::max);
+                report.launch_us + self.whole(report.cores_us(), last_start, share)
+            }
         }
+    }
+
+    /// `share` times what was run in `us` microseconds, beginning once: behind the start of the last core, in
+    /// cycles, and the prologue.
+    fn whole(&self, us: f64, last_start: f64, share: f64) -> f64 {
+        let control = &self.report.soc.timing.control;
+        let is_aic = self.report.cores.iter().any(|core| core.kind() == "AIC");
+        let prologue = if is_aic { control.aic_prologue } else { control.aiv_prologue };
+        let begin = (last_start + prologue as f64) / f64::from(self.report.soc.clock_mhz);
+        begin + (us - begin) * share
     }
 }

@@ -198,11 +198,12 @@ impl Table {
             self.charted("f16 scores, us", 1, |s| case(s, DType::F16, Mask::None))?,
             self.charted("f32 scores, causal, us", 1, |s| case(s, DType::F32, Mask::Causal))?,
         ];
+        let control = &self.soc.timing.control;
         let about = format!(
-            "`flash_fwd` on one head, otherwise as above. The time runs from the first instruction to the \
-             last result. A launch adds {} us. Every case is the second of two launches, as in the tables \
+            "`flash_fwd` on one head, otherwise as above. The time is that of the slowest core, from its \
+             start to its last result. A launch adds {:.1} us. Every case is the second of two launches, as in the tables \
              below, so that L2 holds what fits it.",
-            self.soc.timing.control.launch_us
+            control.launch_us + control.mix_launch_us + control.starts_us(self.soc.cube_cores)
         );
         let title = "One head";
         Ok(Section { file: "one_head", title, about, chart: ONE_HEAD, seqlens: self.seqlens, lines })

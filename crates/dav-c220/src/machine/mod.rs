@@ -15,6 +15,7 @@ mod flags;
 mod grid;
 mod group;
 mod hooks;
+mod places;
 mod record;
 mod scalar;
 mod schedule;
@@ -38,8 +39,10 @@ use grid::Grid;
 pub struct LaunchStats {
     /// Instructions issued, over all cores: intrinsics, scalar loads and scalar stores.
     pub instructions: u64,
-    /// Model time of the cores in microseconds; 0 when none is kept.
-    pub core_us: f64,
+    /// Model time of the task outside its cores in microseconds; 0 when none is kept.
+    pub launch_us: f64,
+    /// Model time from the start of the first core to the last result in microseconds; 0 when none is kept.
+    pub cores_us: f64,
 }
 
 /// A kernel function: called once on each core, on the core's coroutine. 0, or 1 when the machine stopped it.
@@ -117,7 +120,7 @@ pub(crate) fn launch(
         grid: Grid::new(blocks, u32::try_from(aivs).unwrap_or(0)),
     });
     if let Some(model_time) = &config.model_time {
-        return Ok((timed::run_blocks(&launch, model_time, function.name)?, Touched(launch)));
+        return Ok((places::run_blocks(&launch, model_time, function.name)?, Touched(launch)));
     }
     let host = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if config.threads == 0 { host() } else { config.threads };

@@ -1,27 +1,22 @@
-//! Model time in the machine: the clocks of a group's cores, and the schedule that carries out transfers with
-//! GM in the order in which they start.
+//! Model time in a group: the clocks of its cores, and what each instruction takes.
 //!
 //! Everything inside a group follows from times that are known when an instruction executes, in whatever
-//! order the host gets there. Only GM is shared by all groups. So each group runs until all of its cores
-//! wait, for a transfer at the latest; then the transfer that starts first in model time is carried out.
-//! Whatever comes later starts later: it waits for one of those transfers.
+//! order the host gets there. Only GM is shared by all groups (`places.rs`).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use super::core::{is_under_unit_flag, Entry};
+use super::core::{is_under_unit_flag, CoreKind, Entry};
 use super::flags::CrossMode;
 use super::group::Group;
-use super::schedule::{Progress, Runner};
-use super::{Launch, LaunchStats};
-use crate::access::{Access, Addr, FaultKind, Instr, Pipe, Rate, Semantic, Space, Stop, Touch};
+use super::Launch;
+use crate::access::{Access, Addr, Instr, Pipe, Rate, Semantic, Space, Stop, Touch};
 use crate::time::clock::{CoreClock, Cycles, Moment, PipeClock};
 use crate::time::cost::{self, Costs};
 use crate::time::gm::{GmTransfer, Piece, SharedGm};
-use crate::time::report::{CoreReport, InstrSpan, LaunchReport, TraceEvent};
-use crate::time::{Cause, ModelTime};
+use crate::time::l1::L1Banks;
+use crate::time::report::{InstrSpan, TraceEvent};
+use crate::time::Cause;
 use ascend_soc::Timing;
 
 /// Does the instruction move data between GM and the core?
@@ -35,19 +30,50 @@ pub(super) fn transfers(pipe: Pipe, instr: &Instr) -> bool {
 
 /// What the groups of a launch share in model time.
 pub(super) struct TimedLaunch {
-    gm: SharedGm,
+    pub(super) gm: SharedGm,
     costs: Costs,
-    trace: Option<Vec<TraceEvent>>,
-    cube_macs: u64,
+    pub(super) trace: Option<Vec<TraceEvent>>,
+    pub(super) cube_macs: u64,
     /// Scratch: accesses and bursts of the instruction that executes.
     touched: Vec<Touch>,
     pieces: Vec<Piece>,
 }
 
+impl TimedLaunch {
+    pub(super) fn new(timing: &'static Timing, gm: SharedGm, has_trace: bool) -> Self {
+        Self {
+            gm,
+            costs: Costs::new(timing),
+            trace: has_trace.then(Vec::new),
+            cube_macs: 0,
+            touched: Vec::new(),
+            pieces: Vec::new(),
+        }
+    }
+}
+
+/// When a block starts: as the first one in its place, or after another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    First(Cycles),
+    Next(Moment),
+}
+
+impl Start {
+    fn moment(self) -> Moment {
+        match self {
+            Start::First(at) => Moment { at, span: None },
+            Start::Next(moment) => moment,
+        }
+    }
+}
+
 /// Model time of one group.
 pub(super) struct Timed {
     timing: &'static Timing,
-    cores: Vec<CoreClock>,
+    pub(super) cores: Vec<CoreClock>,
+    /// Of each core; those of AIVs have nothing to do.
+    l1: Vec<L1Banks>,
     shared: Rc<RefCell<TimedLaunch>>,
     /// Place of the group on the chip.
     place: u32,
@@ -121,16 +147,27 @@ impl Group {
         }
         shared.find_pieces(&self.launch);
         let Some(timed) = &mut self.clocks.time else { return Ok(()) };
-        let issued = timed.unit_flag_wait(c, pipe, instr, issued);
+        let issued = {
+            let start = timed.unit_flag_wait(c, pipe, instr, issued);
+            if pipe == Pipe::Fix && start.at > issued.at {
+                timed.cores[c].pipe(pipe).hold(issued, start.at);
+            }
+            start
+        };
         let span = if shared.pieces.is_empty() {
-            let cost = shared.costs.of(instr, &shared.touched)?;
+            let mut cost = shared.costs.of(instr, &shared.touched)?;
             if instr.op.rate == Rate::Cube {
                 shared.cube_macs += cost::cube_extents(instr).iter().product::<u64>();
+            }
+            if pipe == Pipe::Mte1 {
+                let start = timed.cores[c].ready(pipe, issued);
+                cost.occupancy += timed.l1[c].load(&shared.touched, start, start + cost.occupancy);
             }
             timed.cores[c].pipe(pipe).run(issued, cost)
         } else {
             shared.transfer(timed.timing, timed.cores[c].pipe(pipe), instr, issued)
         };
+        timed.l1[c].write(&shared.touched, span.start, span.free);
         let gm_bytes = shared.pieces.iter().map(|p| p.len * p.count).sum();
         timed.cores[c].pipe(pipe).report.gm_bytes += gm_bytes;
         let number = shared.record(&Executing { group: self, c, pipe }, instr, &span, gm_bytes)?;
@@ -159,26 +196,34 @@ impl Group {
     }
 
     /// Carries out the transfer at the head of a queue, and what it lets go on.
-    fn transfer_next(&mut self, c: usize, pipe: Pipe) -> Result<(), Stop> {
+    pub(super) fn transfer_next(&mut self, c: usize, pipe: Pipe) -> Result<(), Stop> {
         self.step(c, pipe)?;
         while self.run_queues(c)? {}
         Ok(())
     }
 
-    /// Starts model time of a block.
-    fn start_timed(&mut self, shared: &Rc<RefCell<TimedLaunch>>, place: u32, start: Moment) {
+    /// Starts model time of a block. The first one in a place begins with the prologue of its cores.
+    pub(super) fn start_timed(&mut self, shared: &Rc<RefCell<TimedLaunch>>, place: u32, start: Start) {
         let timing = &self.launch.config.soc.timing;
         let cores = self.cores.len();
         let mut timed = self.clocks.time.take().unwrap_or_else(|| Timed {
             timing,
             cores: (0..cores).map(|_| CoreClock::new(timing)).collect(),
+            l1: Vec::new(),
             shared: Rc::clone(shared),
             place,
             unit_flag: vec![Default::default(); cores],
         });
-        for clock in &mut timed.cores {
-            clock.reset(timing, start);
+        for (clock, core) in timed.cores.iter_mut().zip(&self.cores) {
+            let prologue = match (start, core.kind) {
+                (Start::Next(_), _) => 0,
+                (Start::First(_), CoreKind::Aic) => timing.control.aic_prologue,
+                (Start::First(_), CoreKind::Aiv) => timing.control.aiv_prologue,
+            };
+            clock.reset(timing, start.moment(), prologue);
         }
+        timed.l1.clear();
+        timed.l1.resize_with(cores, || L1Banks::new(timing.local.l1_row_bytes));
         timed.unit_flag.fill(Default::default());
         self.clocks.time = Some(timed);
     }
@@ -187,7 +232,9 @@ impl Group {
 impl Timed {
     /// ASSUMPTION(unit-flag-time): under unitFlag FIX starts behind the result of the Mmad that fills the
     /// accumulator, and the next such Mmad behind the start of FIX; the units in between are not followed one
-    /// by one.
+    /// by one. FIX is busy while it waits for the Cube: the counters of [mm-asc-005..020] and of
+    /// [mm-asc-045..047], all under unitFlag, show the six to ten steps that the queue of M is long, those of
+    /// [mm-asc-025..040] the transfer alone.
     fn unit_flag_wait(&self, c: usize, pipe: Pipe, instr: &Instr, issued: Moment) -> Moment {
         let (mmad, fixpipe) = self.unit_flag[c];
         let mut start = issued;
@@ -290,162 +337,5 @@ impl TimedLaunch {
             gm_bytes,
         });
         Ok(Some(number))
-    }
-}
-
-/// What is resident in one place on the chip: the group that runs there, and what ran there.
-struct Resident {
-    runner: Runner,
-    /// Blocks are given out until none is left.
-    is_done: bool,
-    can_run: bool,
-    /// The transfer here that can start first, when the place has run as far as it goes without one.
-    next: Option<(Cycles, usize, Pipe)>,
-    cores: BTreeMap<usize, CoreReport>,
-    instructions: u64,
-}
-
-/// Runs all blocks in model time.
-pub(super) fn run_blocks(
-    launch: &Arc<Launch>,
-    model_time: &ModelTime,
-    kernel: &str,
-) -> Result<LaunchStats, Stop> {
-    if launch.config.seed.is_some() {
-        let detail = "the device keeps model time and has a seed; the order of model time leaves no choice";
-        return Err(Stop::fault(FaultKind::Operand, detail));
-    }
-    let soc = launch.config.soc;
-    let shared = Rc::new(RefCell::new(TimedLaunch {
-        gm: model_time.start(soc)?,
-        costs: Costs::new(&soc.timing),
-        trace: model_time.has_trace().then(Vec::new),
-        cube_macs: 0,
-        touched: Vec::new(),
-        pieces: Vec::new(),
-    }));
-    let mut places = Vec::new();
-    let result = schedule(launch, &shared, &mut places);
-    for place in &mut places {
-        if let Err(stop) = &result {
-            place.runner.abort(stop);
-        }
-        place.runner.group().borrow_mut().clocks.time = None;
-    }
-    let instructions = places.iter().map(|p| p.instructions).sum();
-    let cores: Vec<CoreReport> = places.into_iter().flat_map(|p| p.cores.into_values()).collect();
-    let Ok(shared) = Rc::try_unwrap(shared) else {
-        return Err(Stop::Defect("a group of an ended launch is still alive".into()));
-    };
-    let shared = shared.into_inner();
-    let report = result.is_ok().then(|| LaunchReport {
-        kernel: kernel.to_owned(),
-        soc,
-        blocks: launch.blocks,
-        cycles: cores.iter().map(|c| c.end).fold(0.0, f64::max),
-        cores,
-        traffic: shared.gm.traffic,
-        cube_macs: shared.cube_macs,
-        trace: shared.trace.unwrap_or_default(),
-    });
-    let core_us = report.as_ref().map_or(0.0, LaunchReport::core_us);
-    model_time.finish(shared.gm, report);
-    result.map(|()| LaunchStats { instructions, core_us })
-}
-
-fn schedule(
-    launch: &Arc<Launch>,
-    shared: &Rc<RefCell<TimedLaunch>>,
-    places: &mut Vec<Resident>,
-) -> Result<(), Stop> {
-    let limit = Runner::new(launch)?.group().borrow().resident_limit().min(launch.blocks);
-    for i in 0..limit {
-        let runner = Runner::new(launch)?;
-        let (cores, instructions) = (BTreeMap::new(), 0);
-        let mut place = Resident { runner, is_done: false, can_run: true, next: None, cores, instructions };
-        place.next_block(launch, shared, i, Moment::default())?;
-        places.push(place);
-    }
-    // A transfer below may let a queue go on to a set in mode 0, so this outlives a turn.
-    let mut version = launch.grid.version();
-    loop {
-        for (i, place) in (0..).zip(places.iter_mut()) {
-            place.run(launch, shared, i)?;
-        }
-        if launch.grid.version() != version {
-            version = launch.grid.version();
-            for place in places.iter_mut() {
-                place.can_run = !place.is_done;
-            }
-            continue;
-        }
-        let starts = places.iter().enumerate();
-        let starts = starts.filter_map(|(i, p)| p.next.map(|(start, c, pipe)| (start, i, c, pipe)));
-        let Some((_, i, c, pipe)) = starts.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
-        places[i].runner.group().borrow_mut().transfer_next(c, pipe)?;
-        places[i].can_run = true;
-    }
-    match places.iter().find(|p| !p.is_done) {
-        Some(stuck) => Err(stuck.runner.group().borrow().deadlock()),
-        None => Ok(()),
-    }
-}
-
-impl Resident {
-    /// Starts the next block here; none is left when `is_done`.
-    fn next_block(
-        &mut self,
-        launch: &Launch,
-        shared: &Rc<RefCell<TimedLaunch>>,
-        place: u32,
-        start: Moment,
-    ) -> Result<(), Stop> {
-        let Some(block) = launch.grid.next_block() else {
-            self.is_done = true;
-            return Ok(());
-        };
-        self.runner.start(block)?;
-        self.runner.group().borrow_mut().start_timed(shared, place, start);
-        self.can_run = true;
-        Ok(())
-    }
-
-    /// Runs as far as it goes without a transfer, block after block.
-    fn run(&mut self, launch: &Launch, shared: &Rc<RefCell<TimedLaunch>>, i: u32) -> Result<(), Stop> {
-        while self.can_run && !self.is_done {
-            self.can_run = false;
-            self.next = None;
-            if !matches!(self.runner.run()?, Progress::Finished) {
-                self.next = self.runner.group().borrow().next_transfer();
-                return Ok(());
-            }
-            let end = self.collect(i);
-            let dispatch = launch.config.soc.timing.control.block_dispatch;
-            self.next_block(launch, shared, i, end.after(dispatch))?;
-        }
-        Ok(())
-    }
-
-    /// Adds the clocks of a finished block to the report; returns when it ended.
-    fn collect(&mut self, place: u32) -> Moment {
-        self.instructions += self.runner.issued();
-        let group = self.runner.group().borrow();
-        let mut last = Moment::default();
-        let Some(timed) = &group.clocks.time else { return last };
-        for (c, clock) in timed.cores.iter().enumerate() {
-            let end = clock.end();
-            last.join(&end);
-            let core = self.cores.entry(c).or_insert_with(|| CoreReport {
-                group: place,
-                core: group.cores[c].name(),
-                end: 0.0,
-                pipes: Default::default(),
-            });
-            core.end = core.end.max(end.at);
-            for (all, one) in core.pipes.iter_mut().zip(clock.reports()) {
-                all.add(one);
-            }
-        }
-        last
     }
 }

@@ -55,6 +55,7 @@ pub(crate) struct PipeClock {
 /// The clocks of one core.
 #[derive(Debug)]
 pub(crate) struct CoreClock {
+    start: Cycles,
     now: Moment,
     pipes: [PipeClock; 7],
     /// Lines of 64 bytes that the scalar cache holds, by slot.
@@ -78,19 +79,28 @@ impl CoreClock {
             report: PipeReport::default(),
         };
         Self {
+            start: 0.0,
             now: Moment::default(),
             pipes: std::array::from_fn(|_| pipe()),
             scalar_lines: vec![u64::MAX; SCALAR_LINES],
         }
     }
 
-    /// As at the start of a block at `start`, which is after the span that ended the block before.
-    pub(crate) fn reset(&mut self, timing: &Timing, start: Moment) {
+    /// As at the start of a block at `start`, which is after the span that ended the block before. The scalar
+    /// unit works for `prologue` cycles before the kernel's own code.
+    pub(crate) fn reset(&mut self, timing: &Timing, start: Moment, prologue: u64) {
         *self = Self::new(timing);
-        self.now = start;
+        self.start = start.at;
+        self.now = start.after(prologue);
+        self.pipes[Pipe::S as usize].report.busy = prologue as f64;
         for pipe in &mut self.pipes {
             (pipe.free, pipe.done) = (start, start);
         }
+    }
+
+    /// When the block started.
+    pub(crate) fn start(&self) -> Cycles {
+        self.start
     }
 
     pub(crate) fn pipe(&mut self, pipe: Pipe) -> &mut PipeClock {
@@ -192,6 +202,21 @@ impl PipeClock {
         self.done.at = self.done.at.max(done);
         self.cause = Cause::Pipe;
         span
+    }
+
+    /// The next instruction, issued at `issued`, is in the pipe when the pipe is free and waits there until
+    /// `until`: that time counts as busy.
+    pub(crate) fn hold(&mut self, issued: Moment, until: Cycles) {
+        let covered = self.done.at.max(self.report.covered);
+        let from = self.ready(issued);
+        if from > covered {
+            self.report.stall(Cause::Issue, from - covered);
+        }
+        let from = from.max(covered);
+        if until > from {
+            self.report.busy += until - from;
+            self.report.covered = until;
+        }
     }
 
     /// Names the span that ends at the pipe's clocks.

@@ -10,6 +10,7 @@ mod calendar;
 pub(super) mod clock;
 pub(super) mod cost;
 pub(super) mod gm;
+pub(super) mod l1;
 mod l2;
 mod path;
 pub(super) mod report;

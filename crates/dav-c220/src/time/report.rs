@@ -51,7 +51,7 @@ impl Serialize for Cause {
     }
 }
 
-/// One instruction in model time, in cycles since the launch began.
+/// One instruction in model time, in cycles since the first core started.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct InstrSpan {
     pub(crate) start: f64,
@@ -105,7 +105,10 @@ pub struct CoreReport {
     pub group: u32,
     /// `AIC`, `AIV0` or `AIV1`.
     pub core: &'static str,
-    /// When the core's last result was there, in cycles since the launch began.
+    /// When the core started, in cycles since the first core did.
+    #[serde(rename = "start_cycles")]
+    pub start: f64,
+    /// When the core's last result was there, in cycles since the first core started.
     #[serde(rename = "end_cycles")]
     pub end: f64,
     /// By pipe, in the order S, V, M, MTE1, MTE2, MTE3, FIX.
@@ -117,6 +120,10 @@ impl CoreReport {
     /// `AIC` or `AIV`.
     pub fn kind(&self) -> &'static str {
         core_kind(self.core)
+    }
+
+    fn cycles(&self) -> f64 {
+        self.end - self.start
     }
 }
 
@@ -135,7 +142,7 @@ pub(super) fn core_kind(core: &'static str) -> &'static str {
     }
 }
 
-/// An instruction, for a trace. Times in cycles since the launch began.
+/// An instruction, for a trace. Times in cycles since the first core started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceEvent {
     /// Place of the core: group number on the chip.
@@ -173,7 +180,9 @@ pub struct LaunchReport {
     pub soc: &'static Soc,
     /// Blocks launched.
     pub blocks: u32,
-    /// From the first instruction to the last result, in cycles.
+    /// Microseconds of the task outside its cores: before the first one starts and after the last one ends.
+    pub launch_us: f64,
+    /// From the start of the first core to the last result, in cycles.
     pub cycles: f64,
     /// By group and core.
     pub cores: Vec<CoreReport>,
@@ -188,12 +197,24 @@ pub struct LaunchReport {
 impl LaunchReport {
     /// Model time of the whole task in microseconds, launch included.
     pub fn task_us(&self) -> f64 {
-        self.soc.timing.control.launch_us + self.core_us()
+        self.launch_us + self.cores_us()
     }
 
-    /// Model time from the first instruction to the last result, in microseconds.
-    pub fn core_us(&self) -> f64 {
+    /// Model time from the start of the first core to the last result, in microseconds.
+    pub fn cores_us(&self) -> f64 {
         self.cycles / f64::from(self.soc.clock_mhz)
+    }
+
+    /// Model time of the slowest core, from its own start to its last result, in microseconds.
+    pub fn core_us(&self) -> f64 {
+        self.cores.iter().map(CoreReport::cycles).fold(0.0, f64::max) / f64::from(self.soc.clock_mhz)
+    }
+
+    /// Mean time of a core, from its own start to its last result, in microseconds; profilers call it the
+    /// time of the AI cores.
+    pub fn mean_core_us(&self) -> f64 {
+        let sum: f64 = self.cores.iter().map(CoreReport::cycles).sum();
+        sum / self.cores.len().max(1) as f64 / f64::from(self.soc.clock_mhz)
     }
 
     /// Floating-point operations of the Cube, two for each multiplication with addition.

@@ -52,9 +52,9 @@ pub struct Summary {
     pub clock_mhz: u32,
     /// Blocks launched.
     pub blocks: u32,
-    /// From the first instruction to the last result.
+    /// From the start of the first core to the last result.
     pub cycles: f64,
-    /// The same in microseconds.
+    /// The slowest core, from its own start to its last result, in microseconds.
     pub core_us: f64,
     /// With launch and completion.
     pub task_us: f64,
@@ -136,7 +136,7 @@ impl fmt::Display for Summary {
         writeln!(f, "{} on {}, {} blocks; {}", self.kernel, self.soc, self.blocks, self.time)?;
         writeln!(
             f,
-            "cores {:.2} us ({:.0} cycles at {} MHz), task {:.2} us",
+            "cores {:.2} us, {:.0} cycles at {} MHz from the first start; task {:.2} us",
             self.core_us, self.cycles, self.clock_mhz, self.task_us
         )?;
         write!(

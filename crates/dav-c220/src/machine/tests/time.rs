@@ -19,6 +19,8 @@ fn soc() -> &'static Soc {
     timing.control.cross_group = 100;
     timing.control.cross_all = 1000;
     timing.control.block_dispatch = 50;
+    timing.control.core_start_us = 0.0;
+    (timing.control.aic_prologue, timing.control.aiv_prologue) = (0, 0);
     timing.vector.min_occupancy = 150;
     timing.vector.other.latency = 30;
     let path = LocalPath { bytes_per_cycle: 1.0, latency: 40 };
@@ -42,7 +44,17 @@ fn report(
     blocks: u32,
     kernel: impl Fn() -> Kernel + Send + Sync + 'static,
 ) -> LaunchReport {
-    let (device, time) = timed();
+    report_on(soc(), kernel_type, blocks, kernel)
+}
+
+fn report_on(
+    soc: &'static Soc,
+    kernel_type: KernelType,
+    blocks: u32,
+    kernel: impl Fn() -> Kernel + Send + Sync + 'static,
+) -> LaunchReport {
+    let (mut device, time) = timed();
+    device.config.soc = soc;
     let result = device.run(kernel_type, blocks, kernel);
     assert!(result.is_ok(), "{result:?}");
     time.take_reports().pop().unwrap()
@@ -181,6 +193,78 @@ fn blocks_beyond_the_cores_follow_after_the_dispatch() {
 }
 
 #[test]
+fn loads_to_l0_and_copies_to_l1_meet_in_a_half_of_l1() {
+    let mut soc = soc().clone();
+    soc.timing.local.l1_row_bytes = 256;
+    soc.timing.local.l1_to_l0a = LocalPath { bytes_per_cycle: 1.0, latency: 40 };
+    let soc: &'static Soc = Box::leak(Box::new(soc));
+    const L0A: u64 = 3 << 48;
+    // A copy of 65536 bytes, a byte a cycle, a load of 100 beside it and one behind it.
+    let loads = |at: u64| {
+        let report = report_on(soc, KernelType::AicOnly, 1, move || {
+            run_on(Mte2, NONE, l1(0, 65536))?;
+            run_on(Pipe::Mte1, l1(at, 100), (L0A, 100))?;
+            sync(Mte2, Pipe::Mte1)?;
+            run_on(Pipe::Mte1, l1(at, 100), (L0A, 100))
+        });
+        spans(&report, "AIC", Pipe::Mte1).iter().map(|(start, done)| done - start).sum::<f64>()
+    };
+    assert_eq!(loads(256 << 10), 280.0, "the other half");
+    assert_eq!(loads(128 << 10), 280.0 + 100.0 / 256.0);
+}
+
+/// With a launch of 2 us, 3 more for AIC and AIV together, a core every 1000 cycles, and a prologue of 300 on
+/// an AIC and 200 on an AIV.
+fn soc_with_starts() -> &'static Soc {
+    let mut soc = soc().clone();
+    let control = &mut soc.timing.control;
+    (control.launch_us, control.mix_launch_us) = (2.0, 3.0);
+    control.core_start_us = 1000.0 / f64::from(soc.clock_mhz);
+    (control.aic_prologue, control.aiv_prologue) = (300, 200);
+    Box::leak(Box::new(soc))
+}
+
+#[test]
+fn cores_start_one_after_the_other_and_with_a_prologue() {
+    let soc = soc_with_starts();
+    let report = report_on(soc, KernelType::AivOnly, 3, work);
+    // An instruction issues in 2 and has its result after 180.
+    let starts: Vec<_> = report.trace.iter().map(|e| e.start).collect();
+    assert_eq!(starts, [202.0, 1202.0, 2202.0]);
+    assert_eq!(report.cycles, 2382.0);
+    let us = |cycles: f64| cycles / f64::from(soc.clock_mhz);
+    let near = |found: f64, wanted: f64| (found - wanted).abs() < 1e-9;
+    assert!(near(report.core_us(), us(382.0)), "{}", report.core_us());
+    assert!(near(report.mean_core_us(), us(382.0)), "{}", report.mean_core_us());
+    assert!(near(report.task_us(), 2.0 + us(2382.0)), "{}", report.task_us());
+    assert_eq!(report.cores[0].pipes[S as usize].busy, 202.0);
+    let sum: f64 = report.critical_path().iter().map(|step| step.cycles).sum();
+    assert_eq!(sum, report.cycles, "the path leads to the start of the launch");
+}
+
+#[test]
+fn an_aic_and_its_aivs_start_together_and_each_has_its_prologue() {
+    let soc = soc_with_starts();
+    let report = report_on(soc, KernelType::MixAic1Aiv2, 2, || match is_aic()? {
+        true => run_on(Mte2, NONE, l1(0, 100)),
+        false => work(),
+    });
+    assert_eq!(report.launch_us, 5.0);
+    assert_eq!(spans(&report, "AIC", Mte2), [(302.0, 442.0), (1302.0, 1442.0)]);
+    for aiv in ["AIV0", "AIV1"] {
+        assert_eq!(spans(&report, aiv, V), [(202.0, 382.0), (1202.0, 1382.0)]);
+    }
+}
+
+#[test]
+fn only_the_first_block_of_a_core_has_a_prologue() {
+    let soc = soc_with_starts();
+    let report = report_on(soc, KernelType::AivOnly, soc.vector_cores + 1, work);
+    let second = report.trace.iter().find(|e| e.block == soc.vector_cores).unwrap();
+    assert_eq!((second.group, second.start), (0, 382.0 + 50.0 + 2.0));
+}
+
+#[test]
 fn under_unit_flag_the_cube_and_the_fixpipe_precede_each_other() {
     let report = report(KernelType::AicOnly, 1, || {
         [M, Fix, M].into_iter().try_for_each(|pipe| issue(go_name(pipe), &[0, 0, 0, 0, 0, 1]))
@@ -189,6 +273,9 @@ fn under_unit_flag_the_cube_and_the_fixpipe_precede_each_other() {
     let result = 2.0 + (cube.head + cube.latency) as f64;
     let seen: Vec<_> = report.trace.iter().map(|e| (e.pipe, e.start, e.before)).collect();
     assert_eq!(seen, [(M, 2.0, None), (Fix, result, Some(0)), (M, result, Some(1))]);
+    let fix = &report.cores[0].pipes[Fix as usize];
+    assert_eq!(fix.busy, report.trace[1].done - 4.0, "in the pipe since its issue");
+    assert_eq!(fix.stalls, [(Cause::Issue, 4.0)].into());
 }
 
 #[test]
