@@ -25,6 +25,10 @@ class AddKernel {
         x_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.x));
         y_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.y));
         z_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.z));
+        if (t.past_l2 != 0) {
+            x_gm_.SetL2CacheHint(AscendC::CacheMode::CACHE_MODE_DISABLE);
+            y_gm_.SetL2CacheHint(AscendC::CacheMode::CACHE_MODE_DISABLE);
+        }
         for (uint32_t i = 0; i < 2; ++i) {
             x_ub_[i] = memory_.ub[t.x_offset_bytes[i]].template ReinterpretCast<T>();
             y_ub_[i] = memory_.ub[t.y_offset_bytes[i]].template ReinterpretCast<T>();

@@ -18,6 +18,7 @@ __aicore__ inline void read_l1(const ReadL1Operands& gm) {
     const CubeMemory<half> memory;
     AscendC::GlobalTensor<half> src_gm;
     src_gm.SetGlobalBuffer(reinterpret_cast<__gm__ half*>(gm.src));
+    if (t.past_l2 != 0) src_gm.SetL2CacheHint(AscendC::CacheMode::CACHE_MODE_DISABLE);
     read_tiles(t, [&](uint32_t buffer, const ReadCursor& tile) {
         const auto dst = memory.l1[buffer * t.buffer_bytes].template ReinterpretCast<half>();
         copy_gm_to_l1_nz(dst, src_gm[tile.offset()], tile.rows(), tile.cols(), t.pitch);

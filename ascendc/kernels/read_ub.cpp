@@ -18,6 +18,7 @@ __aicore__ inline void read_ub(const ReadUbOperands& gm) {
     const VectorMemory memory;
     AscendC::GlobalTensor<uint16_t> src_gm;
     src_gm.SetGlobalBuffer(reinterpret_cast<__gm__ uint16_t*>(gm.src));
+    if (t.past_l2 != 0) src_gm.SetL2CacheHint(AscendC::CacheMode::CACHE_MODE_DISABLE);
     read_tiles(t, [&](uint32_t buffer, const ReadCursor& tile) {
         AscendC::DataCopyExtParams params;
         params.blockCount = static_cast<uint16_t>(tile.rows());

@@ -23,7 +23,7 @@ enum FasimElem : uint8_t {
     FASIM_U64 = 11,
 };
 
-// Address tags of on-chip memories: tag << 48 | byte offset (crates/dav-c220/src/access/addr.rs).
+// Address tags of memories: tag << 48 | byte offset (crates/dav-c220/src/access/addr.rs).
 enum FasimSpace : uint64_t {
     FASIM_GM = 0,
     FASIM_UB = 1,
@@ -33,6 +33,7 @@ enum FasimSpace : uint64_t {
     FASIM_L0C = 5,
     FASIM_BT = 6,
     FASIM_FB = 7,
+    FASIM_GM_PAST_L2 = 8,  // GM, by a way that leaves L2 out
 };
 
 // Special registers (crates/dav-c220/src/machine/abi.rs: Special).

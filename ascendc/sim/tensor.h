@@ -149,13 +149,11 @@ class GlobalTensor {
   public:
     using PrimType = T;
 
-    void SetGlobalBuffer(__gm__ T* buffer) {
-        address_ = buffer;
-        bufferSize_ = 0;
-    }
+    void SetGlobalBuffer(__gm__ T* buffer) { SetGlobalBuffer(buffer, 0); }
     void SetGlobalBuffer(__gm__ T* buffer, uint64_t bufferSize) {
-        address_ = buffer;
+        oriAddress_ = buffer;
         bufferSize_ = bufferSize;
+        SetL2CacheHint(cacheMode_);
     }
 
     const __gm__ T* GetPhyAddr() const { return address_; }
@@ -164,23 +162,31 @@ class GlobalTensor {
     GlobalTensor operator[](const uint64_t offset) const {
         GlobalTensor result = *this;
         result.address_ = GetPhyAddr(offset);
+        result.oriAddress_ = reinterpret_cast<T*>(address_of(oriAddress_, offset));
         return result;
     }
 
-    T GetValue(const uint64_t offset) const { return fasim::scalar_load<T>(address_of(offset)); }
-    void SetValue(const uint64_t offset, T value) { fasim::scalar_store<T>(address_of(offset), value); }
+    // The scalar unit has a cache of its own in front of L2 and keeps the plain address.
+    T GetValue(const uint64_t offset) const { return fasim::scalar_load<T>(address_of(oriAddress_, offset)); }
+    void SetValue(const uint64_t offset, T value) {
+        fasim::scalar_store<T>(address_of(oriAddress_, offset), value);
+    }
     uint64_t GetSize() const { return bufferSize_; }
     void SetShapeInfo(const ShapeInfo& shapeInfo) { shapeInfo_ = shapeInfo; }
     ShapeInfo GetShapeInfo() const { return shapeInfo_; }
 
-    // The L2 hint changes where lines are kept, not what is read; the machine does not time L2 allocation
-    // yet.
+    // As L2CacheAlter of CANN 8.1 has it on this chip: DISABLE adds an offset to the address, where the same
+    // memory is seen past L2, for reads and writes alike; the other modes change nothing. The machine's
+    // offset is a tag.
     template <CacheRwMode rwMode = CacheRwMode::RW>
     void SetL2CacheHint(CacheMode mode) {
         cacheMode_ = mode;
+        const uint64_t alias = mode == CacheMode::CACHE_MODE_DISABLE ? FASIM_GM_PAST_L2 << 48 : 0;
+        address_ = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(oriAddress_) + alias);
     }
 
     __gm__ T* address_ = nullptr;
+    __gm__ T* oriAddress_ = nullptr;
     uint64_t bufferSize_ = 0;
     ShapeInfo shapeInfo_;
     CacheMode cacheMode_ = CacheMode::CACHE_MODE_NORMAL;
@@ -188,8 +194,9 @@ class GlobalTensor {
   private:
     // In integers: arithmetic on a null or foreign pointer is undefined in C++, a wrong GM address is the
     // machine's to report.
-    uint64_t address_of(uint64_t index) const {
-        return reinterpret_cast<uintptr_t>(address_) + index * sizeof(T);
+    uint64_t address_of(uint64_t index) const { return address_of(address_, index); }
+    static uint64_t address_of(__gm__ T* address, uint64_t index) {
+        return reinterpret_cast<uintptr_t>(address) + index * sizeof(T);
     }
 };
 

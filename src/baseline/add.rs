@@ -34,6 +34,8 @@ pub struct AddTiling {
     /// Bytes left free in front of each buffer of y. 256 keeps x and y of equal offsets in different bank
     /// groups of UB (dav-c220.md §1.5).
     pub y_gap_bytes: u32,
+    /// x and y are read past L2, which pays for what is not in L2 and is read once.
+    pub past_l2: bool,
 }
 
 impl AddTiling {
@@ -92,6 +94,8 @@ impl AddTiling {
             x_offset_bytes: [0, second],
             y_offset_bytes: [y, second + y],
             z_offset_bytes: [y + bytes, second + y + bytes],
+            past_l2: u32::from(self.past_l2),
+            reserved: 0,
         })
     }
 }
@@ -161,7 +165,7 @@ mod tests {
     #[test]
     fn more_elements_than_any_memory_holds_are_refused() {
         let soc = Soc::by_name("Ascend910B2").unwrap();
-        let tiling = AddTiling { tile: 1024, buffers: 2, num_cores: 1, y_gap_bytes: 0 };
+        let tiling = AddTiling { tile: 1024, buffers: 2, num_cores: 1, y_gap_bytes: 0, past_l2: false };
         assert!(tiling.tiling_data(DType::F16, 1 << 30, soc).is_ok());
         for n in [soc.hbm_bytes + 1, u64::MAX] {
             let error = tiling.tiling_data(DType::F16, n, soc).unwrap_err().to_string();

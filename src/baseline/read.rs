@@ -48,13 +48,24 @@ pub struct ReadFrom {
     pub order: ReadOrder,
     /// Cores; the rows are cut into as many parts.
     pub num_cores: u32,
+    /// L2 is left out.
+    pub past_l2: bool,
 }
 
 impl ReadFrom {
     /// Reads a dense matrix once, each core its part.
     pub fn new(shape: [u32; 2], tile: [u32; 2], num_cores: u32) -> Self {
         let pitch = u64::from(shape[1]);
-        Self { shape, pitch, tile, slice_cols: shape[1], passes: 1, order: ReadOrder::OwnRows, num_cores }
+        Self {
+            shape,
+            pitch,
+            tile,
+            slice_cols: shape[1],
+            passes: 1,
+            order: ReadOrder::OwnRows,
+            num_cores,
+            past_l2: false,
+        }
     }
 
     /// Tiling data, with as many buffers as fit.
@@ -135,7 +146,7 @@ impl ReadFrom {
             num_cores: self.num_cores,
             buffers: usable / buffer_bytes,
             buffer_bytes,
-            reserved: 0,
+            past_l2: u32::from(self.past_l2),
         })
     }
 

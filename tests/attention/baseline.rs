@@ -21,14 +21,14 @@ fn lane(device: Device) -> (Device, Stream) {
 fn sums_are_exact_for_any_length_and_tiling() {
     let (device, stream) = lane(device(|_| ()));
     let add = Add::new(&device).unwrap();
-    let small = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0 };
+    let small = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0, past_l2: false };
     for (n, tiling) in [
         (1, small),
         (255, small),
         (5000, small),
         (5000, AddTiling { buffers: 1, ..small }),
         (5001, AddTiling { y_gap_bytes: 256, num_cores: 48, ..small }),
-        (40_000, AddTiling { tile: 8192, buffers: 2, num_cores: 3, y_gap_bytes: 256 }),
+        (40_000, AddTiling { tile: 8192, buffers: 2, num_cores: 3, y_gap_bytes: 256, past_l2: false }),
     ] {
         let x: Vec<f32> = (0..n).map(|i| i as f32 * 0.37 - 100.0).collect();
         let y: Vec<f32> = (0..n).map(|i| 55.5 - (i % 997) as f32).collect();
@@ -62,7 +62,7 @@ fn sums_are_exact_for_any_length_and_tiling() {
 #[test]
 fn tilings_of_sums_that_do_not_work_are_refused() {
     let soc = Soc::by_name("Ascend910B2").unwrap();
-    let good = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0 };
+    let good = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0, past_l2: false };
     let text = |tiling: AddTiling| tiling.tiling_data(DType::F32, 10, soc).unwrap_err().to_string();
     assert_eq!(text(AddTiling { tile: 20, ..good }), "add: tile = 20 given, a multiple of 8 above 0 wanted");
     assert_eq!(

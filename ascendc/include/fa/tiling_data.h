@@ -445,6 +445,10 @@ struct AddTilingData {
     uint32_t y_offset_bytes[2];
     // UB: buffers of z.
     uint32_t z_offset_bytes[2];
+    // 1: x and y are read past L2.
+    uint32_t past_l2;
+    // 0; the structure is whole words of 8 bytes.
+    uint32_t reserved;
 };
 
 // Tiling data of `read_ub` and `read_l1`.
@@ -473,8 +477,8 @@ struct ReadTilingData {
     uint32_t buffers;
     // Bytes of a buffer.
     uint32_t buffer_bytes;
-    // 0; the structure is whole words of 8 bytes.
-    uint32_t reserved;
+    // 1: L2 is left out.
+    uint32_t past_l2;
 };
 
 // Tiling data of `vector_stream`.

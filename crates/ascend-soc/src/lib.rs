@@ -13,7 +13,8 @@ use serde::Deserialize;
 pub use description::{BadDescription, Description};
 pub use links::{Collective, LinkRegime, Links};
 pub use timing::{
-    Control, Cube, GmPath, GmPaths, LocalPath, LocalPaths, SharedMemory, Timing, Vector, VectorOp,
+    Control, Cube, GmPath, GmPaths, HbmRules, L2Rules, LocalPath, LocalPaths, SharedMemory, Timing, Vector,
+    VectorOp,
 };
 
 /// Sizes and rates of one SoC: the planner's and the simulator's single source.

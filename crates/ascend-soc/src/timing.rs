@@ -21,6 +21,10 @@ pub struct Timing {
     pub local: LocalPaths,
     /// Paths between GM and a core.
     pub gm: GmPaths,
+    /// L2, as far as all SoCs have it alike.
+    pub l2: L2Rules,
+    /// HBM, as far as all SoCs have it alike.
+    pub hbm: HbmRules,
     /// L2 and HBM, which all cores share. Given per SoC.
     #[serde(skip)]
     pub memory: SharedMemory,
@@ -184,23 +188,59 @@ pub struct GmPaths {
     pub from_l0c: GmPath,
     /// Requests that one pipe of a core has under way at most.
     pub outstanding: usize,
-    /// Bytes per cycle that one core gets from HBM.
+    /// Bytes per cycle that one AIV gets from HBM.
     pub hbm_bytes_per_cycle: f64,
+    /// Bytes per cycle that one AIC gets from HBM.
+    pub aic_hbm_bytes_per_cycle: f64,
+    /// Bytes per cycle of the ND to NZ layout change for a row that does not start at a block of 32 bytes.
+    pub unaligned_nd2nz_bytes_per_cycle: f64,
+}
+
+/// What L2 does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct L2Rules {
+    /// Time of a slice for a request, whatever its size, as a share of its time for a whole line.
+    pub request_share: f64,
+    /// Cycles after a read during which the same line is a conflict for another core.
+    pub same_line_cycles: f64,
+    /// Time of a port for such a read, or of HBM where L2 is left out, in times of a read without conflict.
+    pub same_line_cost: f64,
+}
+
+/// What HBM does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HbmRules {
+    /// Cost of a written byte, in read bytes.
+    pub write_cost: f64,
+    /// What a written byte costs beside that where a read drives it out of L2: the bus turns round.
+    pub turn_cost: f64,
+    /// Bytes that may wait for HBM, before what drives out more of them waits, too.
+    pub write_back_bytes: f64,
+    /// Fewest bytes that a request past L2 costs.
+    pub past_l2_bytes: f64,
+    /// Cycles that a read past L2 takes longer than a miss.
+    pub past_l2_latency: u64,
 }
 
 /// L2 and HBM of one SoC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SharedMemory {
-    /// GB/s that L2 gives to all cores reading together.
+    /// GB/s that L2 gives to all cores reading together: what its ports let through.
     pub l2_read_gbps: f64,
+    /// Ports of L2. AI core i has port i modulo their number.
+    pub l2_ports: usize,
+    /// GB/s of the slices of L2 together, for reads of whole lines.
+    pub l2_slice_gbps: f64,
     /// Cost of a written line, in read lines.
     pub l2_write_cost: f64,
     /// Parts of L2 that work side by side; a line belongs to one of them.
     pub l2_slices: usize,
     /// Lines of a set.
     pub l2_ways: usize,
-    /// GB/s of HBM, reads and writes together.
+    /// GB/s of HBM, for reads; what a written byte costs is in [`HbmRules`].
     pub hbm_gbps: f64,
     /// GB/s at which L2 fills lines from HBM.
     pub hbm_fill_gbps: f64,

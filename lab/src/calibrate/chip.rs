@@ -151,7 +151,11 @@ fn both(
     let measure = || -> Result<Times> {
         let prepared = bench.prepare(run)?;
         // Rows of one launch found L2 without their data.
-        let flush = (run.launches == 1 && prepared.around.is_none()).then(|| bench.flush()).transpose()?;
+        let flush = match run {
+            Run { is_flushed: true, .. } => Some(bench.flush_with_writes()?),
+            Run { launches: 1, .. } if prepared.around.is_none() => Some(bench.flush()?),
+            _ => None,
+        };
         let time = |launch: &Launch| timed(stream, launch, flush.as_ref(), timing);
         let around = prepared.around.as_ref().map(time).transpose()?;
         Ok(Times { task: time(&prepared.launch)?, around, empty })

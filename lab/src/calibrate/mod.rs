@@ -73,7 +73,7 @@ impl Compared<'_> {
 
 /// Largest error of a row that counts as reproduced, and the aim for the median.
 const TOLERANCE: f64 = 0.15;
-const MEDIAN: f64 = 0.07;
+const MEDIAN: f64 = 0.05;
 
 impl Calibrate {
     pub(crate) fn execute(self) -> Result<()> {

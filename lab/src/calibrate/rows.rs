@@ -48,6 +48,10 @@ pub(super) struct Run {
     /// Launches; the last one counts, so that two find L2 warm.
     #[serde(default = "once")]
     pub(super) launches: u32,
+    /// Before each launch, L2 is filled with written lines, as benchmarks do that write a large buffer to
+    /// have L2 cold.
+    #[serde(default)]
+    pub(super) is_flushed: bool,
     #[serde(default)]
     pub(super) note: String,
     pub(super) kernel: Kernel,
@@ -77,6 +81,8 @@ pub(super) enum Kernel {
         slice_cols: Option<u32>,
         #[serde(default = "once")]
         passes: u32,
+        #[serde(default)]
+        past_l2: bool,
     },
     /// f16 product.
     Matmul {
@@ -101,7 +107,15 @@ pub(super) enum Kernel {
         cores: u32,
     },
     /// Sum of two vectors of f16.
-    Add { n: u64, tile: u32, buffers: u32, cores: u32, y_gap_bytes: u32 },
+    Add {
+        n: u64,
+        tile: u32,
+        buffers: u32,
+        cores: u32,
+        y_gap_bytes: u32,
+        #[serde(default)]
+        past_l2: bool,
+    },
     /// One vector instruction; cycles without those of the kernel around it.
     Vector {
         op: String,

@@ -49,16 +49,21 @@ pub(super) fn model(run: &Run, soc: &'static Soc) -> Result<Modelled> {
     config.model_time = Some(time.clone());
     let device = Device::simulated(config)?;
     let stream = Stream::new(&device)?;
+    let bench = Bench { device: &device, fills: false };
+    let flush = run.is_flushed.then(|| bench.flush_with_writes()).transpose()?;
     // The report of the last launch.
     let last = |launch: &Launch| -> Result<LaunchReport> {
         for _ in 0..run.launches {
+            if let Some(flush) = &flush {
+                flush(&stream)?;
+            }
             launch(&stream)?;
             stream.synchronize()?;
         }
         time.take_reports().pop().ok_or_else(|| anyhow!("the launch left no report"))
     };
     let modelled = || -> Result<Modelled> {
-        let prepared = Bench { device: &device, fills: false }.prepare(run)?;
+        let prepared = bench.prepare(run)?;
         let report = last(&prepared.launch)?;
         let around = match &prepared.around {
             Some(around) => busy_cycles(&last(around)?, Pipe::V),
@@ -97,6 +102,23 @@ impl Bench<'_> {
         }))
     }
 
+    /// Writes 256 MiB, as benchmarks do that have L2 cold for every launch
+    /// (npu-skillyard: pto-stage-artifact-generator-local/references/benchmark_patterns.md): L2 is then full
+    /// of written lines.
+    pub(super) fn flush_with_writes(&self) -> Result<Launch> {
+        const WRITTEN_BYTES: u64 = 256 << 20;
+        // Read again and again: next to nothing beside what is written.
+        const SRC_BYTES: u64 = 2 << 20;
+        let src = self.alloc(SRC_BYTES)?;
+        let dst: Vec<Buffer> =
+            (0..WRITTEN_BYTES / SRC_BYTES).map(|_| self.alloc(SRC_BYTES)).collect::<Result<_>>()?;
+        let (operator, cores) = (MemoryCopy::new(self.device)?, self.device.soc().vector_cores);
+        Ok(Box::new(move |stream| {
+            dst.iter()
+                .try_for_each(|dst| operator.launch(stream, cores, SRC_BYTES, dst.into(), (&src).into()))
+        }))
+    }
+
     fn alloc(&self, bytes: u64) -> Result<Buffer> {
         let bytes = usize::try_from(bytes).with_context(|| format!("{bytes} bytes"))?;
         let buffer = Buffer::alloc(self.device, bytes)?;
@@ -107,7 +129,8 @@ impl Bench<'_> {
     }
 
     fn read(&self, run: &Run) -> Result<Launch> {
-        let &Kernel::Read { to_l1, shape, tile, cores, order, slice_cols, passes } = &run.kernel else {
+        let &Kernel::Read { to_l1, shape, tile, cores, order, slice_cols, passes, past_l2 } = &run.kernel
+        else {
             return Err(anyhow!("not a read"));
         };
         let mut from = ReadFrom::new(shape, tile, cores);
@@ -118,6 +141,7 @@ impl Bench<'_> {
         };
         from.slice_cols = slice_cols.unwrap_or(shape[1]);
         from.passes = passes;
+        from.past_l2 = past_l2;
         let to = if to_l1 { ReadTo::L1 } else { ReadTo::Ub };
         // Before any memory is asked for.
         from.tiling_data(to, self.device.soc())?;
@@ -167,10 +191,10 @@ impl Bench<'_> {
     }
 
     fn add(&self, run: &Run) -> Result<Launch> {
-        let &Kernel::Add { n, tile, buffers, cores, y_gap_bytes } = &run.kernel else {
+        let &Kernel::Add { n, tile, buffers, cores, y_gap_bytes, past_l2 } = &run.kernel else {
             return Err(anyhow!("not a sum"));
         };
-        let tiling = AddTiling { tile, buffers, num_cores: cores, y_gap_bytes };
+        let tiling = AddTiling { tile, buffers, num_cores: cores, y_gap_bytes, past_l2 };
         // Before any memory is asked for. Bounds n, too.
         tiling.tiling_data(DType::F16, n, self.device.soc())?;
         let (x, y, z) = (self.alloc(2 * n)?, self.alloc(2 * n)?, self.alloc(2 * n)?);

@@ -104,7 +104,7 @@ fn self_test(bench: &mut Bench) -> Result<()> {
 
 fn sums(bench: &mut Bench) -> Result<()> {
     let operators = bench.both(Add::from_module)?;
-    let small = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0 };
+    let small = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0, past_l2: false };
     let cases = [
         (1, small),
         (5000, small),

@@ -7,7 +7,9 @@ use super::{fails, succeeds, text};
 
 /// Largest error of a row that counts as reproduced, and of the median.
 const TOLERANCE: f64 = 0.15;
-const MEDIAN: f64 = 0.07;
+const MEDIAN: f64 = 0.05;
+/// Least share of the rows that are reproduced.
+const SHARE: f64 = 0.8;
 
 struct Row {
     id: String,
@@ -62,6 +64,8 @@ fn check(rows: &[Row], least: usize) {
             100.0 * row.error
         );
     }
+    let met = fitted.iter().filter(|r| r.error <= TOLERANCE).count();
+    assert!(met as f64 >= SHARE * fitted.len() as f64, "{met} of {} rows", fitted.len());
     let mut errors: Vec<f64> = fitted.iter().map(|r| r.error).collect();
     errors.sort_by(f64::total_cmp);
     let median = errors[errors.len() / 2];
@@ -70,14 +74,14 @@ fn check(rows: &[Row], least: usize) {
 
 #[test]
 fn short_runs_reproduce_the_published_values() {
-    check(&calibrate(&[]), 60);
+    check(&calibrate(&[]), 75);
 }
 
 #[test]
 #[ignore = "minutes: matrix products of 8192 x 8192 x 8192 on 24 cores"]
 fn all_runs_reproduce_the_published_values() {
     let rows = calibrate(&["--all"]);
-    check(&rows, 120);
+    check(&rows, 140);
     for id in unmet() {
         let is_off = |r: &&Row| r.id == id && r.error > TOLERANCE;
         assert!(rows.iter().any(|r| is_off(&r)), "{id} is listed as not met, and is");

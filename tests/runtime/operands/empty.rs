@@ -145,7 +145,7 @@ fn what_attention_is_compared_with() {
     let stream = Stream::new(&device).unwrap();
     let none = Buffer::alloc(&device, 0).unwrap();
     let empty = || Operand::from(&none);
-    let tiling = AddTiling { tile: 256, buffers: 2, num_cores: 1, y_gap_bytes: 0 };
+    let tiling = AddTiling { tile: 256, buffers: 2, num_cores: 1, y_gap_bytes: 0, past_l2: false };
     Add::new(&device).unwrap().launch(&stream, tiling, DType::F16, 0, [empty(); 3]).unwrap();
     MemoryCopy::new(&device).unwrap().launch(&stream, 1, 0, empty(), empty()).unwrap();
 

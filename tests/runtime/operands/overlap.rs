@@ -103,7 +103,7 @@ fn products_and_what_is_compared_with_refuse_them() {
     launch(at(&x, 0), at(&x, 64), at(&y, 0)).unwrap();
 
     let add = Add::new(&device).unwrap();
-    let tiling = AddTiling { tile: 256, buffers: 2, num_cores: 1, y_gap_bytes: 0 };
+    let tiling = AddTiling { tile: 256, buffers: 2, num_cores: 1, y_gap_bytes: 0, past_l2: false };
     let sum = |operands| add.launch(&stream, tiling, DType::F16, 1000, operands);
     refused(sum([at(&x, 0), at(&y, 0), at(&x, 1000)]), "z", "x");
     refused(sum([at(&x, 0), at(&y, 0), at(&y, 0)]), "z", "y");

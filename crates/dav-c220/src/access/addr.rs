@@ -59,6 +59,10 @@ impl fmt::Display for Space {
 /// Bits below the memory tag.
 const TAG_SHIFT: u32 = 48;
 
+/// Tag of GM past L2. On the chip the same memory lies a second time at an offset that the runtime names, and
+/// is read and written there without L2 (CANN 8.1: `L2CacheAlter`).
+const PAST_L2: u64 = 8;
+
 /// A decoded address: memory and byte offset (for GM: the device address itself).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Addr {
@@ -74,8 +78,16 @@ impl Addr {
         if tag == 0 {
             return Some(Addr { space: Space::Gm, offset: i64::try_from(raw).ok()? });
         }
+        if tag == PAST_L2 {
+            return Some(Addr { space: Space::Gm, offset: raw.wrapping_sub(tag << TAG_SHIFT).cast_signed() });
+        }
         let space = *Space::LOCAL.get(usize::try_from(tag).ok()?.checked_sub(1)?)?;
         Some(Addr { space, offset: raw.wrapping_sub(tag << TAG_SHIFT).cast_signed() })
+    }
+
+    /// Does an address that a kernel passed name GM past L2?
+    pub(crate) fn is_past_l2(raw: u64) -> bool {
+        raw.wrapping_add(1 << (TAG_SHIFT - 1)) >> TAG_SHIFT == PAST_L2
     }
 
     /// The address that many bytes further on.
@@ -95,5 +107,13 @@ mod tests {
         assert_eq!(Addr::decode(ub - 32), Some(Addr { space: Space::Ub, offset: -32 }));
         assert_eq!(Addr::decode(0x7f00_0000_1000), Some(Addr { space: Space::Gm, offset: 0x7f00_0000_1000 }));
         assert_eq!(Addr::decode(9 << TAG_SHIFT), None);
+    }
+
+    #[test]
+    fn gm_past_l2_is_the_same_gm() {
+        let gm = 0x7f00_0000_1000;
+        let past = gm + (PAST_L2 << TAG_SHIFT);
+        assert_eq!(Addr::decode(past), Addr::decode(gm));
+        assert!(Addr::is_past_l2(past) && !Addr::is_past_l2(gm));
     }
 }

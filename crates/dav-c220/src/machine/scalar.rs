@@ -78,8 +78,8 @@ impl Group {
         let addr = scalar_address(self.cores[c].kind, instr.args[0], bytes)?;
         let standing = match store {
             None => {
-                let found = self.launch.gm.find(instr.args[0]);
-                let model_address = found.map(|(_, a)| a.model_address(instr.args[0]));
+                let at = addr.offset.cast_unsigned();
+                let model_address = self.launch.gm.find(at).map(|(_, a)| a.model_address(at));
                 self.clocks.scalar_load(c, model_address)
             }
             Some(_) => self.clocks.scalar_store(c),

@@ -165,7 +165,9 @@ impl Group {
             }
             timed.cores[c].pipe(pipe).run(issued, cost)
         } else {
-            shared.transfer(timed.timing, timed.cores[c].pipe(pipe), instr, issued)
+            let site =
+                TransferSite { place: timed.place, core: timed.place * timed.cores.len() as u32 + c as u32 };
+            shared.transfer(timed.timing, timed.cores[c].pipe(pipe), instr, issued, site)
         };
         timed.l1[c].write(&shared.touched, span.start, span.free);
         let gm_bytes = shared.pieces.iter().map(|p| p.len * p.count).sum();
@@ -261,6 +263,13 @@ impl Timed {
     }
 }
 
+/// Where a transfer has its end on the chip: the place of the group and a number of the core.
+#[derive(Clone, Copy)]
+struct TransferSite {
+    place: u32,
+    core: u32,
+}
+
 /// Where an instruction executes.
 struct Executing<'a> {
     group: &'a Group,
@@ -293,20 +302,22 @@ impl TimedLaunch {
         clock: &mut PipeClock,
         instr: &Instr,
         issued: Moment,
+        site: TransferSite,
     ) -> InstrSpan {
         let write = self.touched.iter().any(|t| t.addr.space == Space::Gm && t.access != Access::Read);
         let local = self.touched.iter().find(|t| t.addr.space != Space::Gm);
-        let mut path = cost::gm_path(timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
+        let mut way = cost::gm_way(timing, instr, write, local.map_or(Space::Ub, |t| t.addr.space));
         let drained: u64 =
             self.touched.iter().filter(|t| t.addr.space == Space::L0c).map(|t| t.len * t.count).sum();
         if drained > 0 {
             // The fixpipe's rate counts what it takes from L0C, which a smaller type shrinks on the way.
             let stored: u64 = self.pieces.iter().map(|p| p.len * p.count).sum();
-            path.bytes_per_cycle *= stored as f64 / drained as f64;
+            way.path.bytes_per_cycle *= stored as f64 / drained as f64;
         }
         let start = clock.ready(issued);
-        let done =
-            self.gm.transfer(&mut clock.window, start, &GmTransfer { path, write, pieces: &self.pieces });
+        let (core, ai_core) = (site.core, site.place as usize);
+        let transfer = GmTransfer { way, pieces: &self.pieces, core, ai_core };
+        let done = self.gm.transfer(&mut clock.window, start, &transfer);
         clock.report.stall(Cause::Memory, (done.complete - done.alone).max(0.0));
         clock.run_until(issued, done.sent, done.complete)
     }

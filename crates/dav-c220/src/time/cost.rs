@@ -1,8 +1,9 @@
 //! What an instruction costs its own core (dav-c220.md 5).
 
+use super::gm::GmWay;
 use super::vector::VectorCosts;
-use crate::access::{Access, Elem, Instr, Rate, Space, Stop, Touch};
-use ascend_soc::{GmPath, LocalPath, Timing};
+use crate::access::{Access, Addr, Elem, Instr, Rate, Space, Stop, Touch};
+use ascend_soc::{LocalPath, Timing};
 
 /// Cycles until the pipe takes the next instruction, and from then to the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -98,16 +99,28 @@ fn path_ub(timing: &Timing, instr: &Instr) -> Cost {
     path_cost(&timing.local.ub_to_ub, instr.args[3] * instr.args[4] * 32)
 }
 
-/// The path of a transfer with GM.
-pub(crate) fn gm_path(timing: &Timing, instr: &Instr, write: bool, core_side: Space) -> GmPath {
+/// How a transfer with GM goes.
+pub(crate) fn gm_way(timing: &Timing, instr: &Instr, write: bool, core_side: Space) -> GmWay {
     let gm = &timing.gm;
-    match (write, core_side) {
-        (false, Space::L1) if instr.op.rate == Rate::PathNd2nz => gm.to_l1_nd2nz,
+    let is_nd2nz = instr.op.rate == Rate::PathNd2nz;
+    let path = match (write, core_side) {
+        (false, Space::L1) if is_nd2nz => gm.to_l1_nd2nz,
         (false, Space::L1) => gm.to_l1,
         (false, Space::L0a | Space::L0b) => gm.to_l0,
         (false, _) => gm.to_ub,
         (true, Space::L0c) => gm.from_l0c,
         (true, Space::L1) => gm.from_l1,
         (true, _) => gm.from_ub,
+    };
+    GmWay {
+        path,
+        write,
+        unaligned: is_nd2nz.then_some(gm.unaligned_nd2nz_bytes_per_cycle),
+        hbm_bytes_per_cycle: match core_side {
+            Space::Ub => gm.hbm_bytes_per_cycle,
+            _ => gm.aic_hbm_bytes_per_cycle,
+        },
+        // Source or destination, whichever lies in GM.
+        is_past_l2: instr.args[..2].iter().any(|raw| Addr::is_past_l2(*raw)),
     }
 }

@@ -5,9 +5,11 @@
 //! HBM. Slices and HBM are booked for the time at which a request gets there, so that cores compete for them.
 
 use super::calendar::Calendar;
-use super::l2::{mix, L2, LINE, SECTOR, SECTORS};
-use ascend_soc::Soc;
-use ascend_soc::{GmPath, SharedMemory, Timing};
+use super::l2::{mix, Readers, L2, LINE, SECTOR, SECTORS};
+use ascend_soc::{GmPath, HbmRules, L2Rules, SharedMemory, Soc, Timing};
+
+/// Bytes that the layout change from ND to NZ writes as one.
+const BLOCK: u64 = 32;
 
 /// Bursts of one transfer: `count` pieces of `len` bytes, `stride` bytes apart, from model address `at` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +23,38 @@ pub(crate) struct Piece {
 /// A transfer between GM and a core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GmTransfer<'a> {
+    pub(crate) way: GmWay,
+    pub(crate) pieces: &'a [Piece],
+    /// Number of the core on the chip, and of its AI core: it decides the port of L2.
+    pub(crate) core: u32,
+    pub(crate) ai_core: usize,
+}
+
+/// How a transfer goes between GM and a core.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GmWay {
     pub(crate) path: GmPath,
     pub(crate) write: bool,
-    pub(crate) pieces: &'a [Piece],
+    /// Bytes per cycle of a row that does not start at a block, where the path changes ND to NZ.
+    pub(crate) unaligned: Option<f64>,
+    /// Bytes per cycle that the core gets from HBM.
+    pub(crate) hbm_bytes_per_cycle: f64,
+    /// L2 is left out.
+    pub(crate) is_past_l2: bool,
+}
+
+impl GmWay {
+    /// Largest request for a row of `len` bytes at `at`, and the rate of the path for it.
+    fn requests(&self, at: u64, len: u64) -> (u64, f64) {
+        let Some(unaligned) = self.unaligned else { return (LINE, self.path.bytes_per_cycle) };
+        if !at.is_multiple_of(BLOCK) {
+            return (LINE, self.path.bytes_per_cycle.min(unaligned));
+        }
+        // ASSUMPTION(nd2nz-requests): a row is read in requests of one size, the largest of 512, 256 and 128
+        // bytes that its address and its length are multiples of.
+        let fits = |size: &u64| at.is_multiple_of(*size) && len.is_multiple_of(*size);
+        ([LINE, LINE / 2].into_iter().find(fits).unwrap_or(SECTOR), self.path.bytes_per_cycle)
+    }
 }
 
 /// Traffic of a launch, in bytes unless said otherwise.
@@ -73,16 +104,19 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct SharedGm {
     l2: L2,
+    readers: Readers,
+    ports: Calendar,
     slices: Calendar,
     hbm: Calendar,
     fill: Calendar,
-    /// Cycles of a slice for a read line; of HBM and of the fill path for a byte.
-    read_line: f64,
-    write_line: f64,
+    /// Cycles of a slice for a read line; of a port, of HBM and of the fill path for a read byte.
+    slice_line: f64,
+    port_byte: f64,
     hbm_byte: f64,
     fill_byte: f64,
-    core_hbm_byte: f64,
     memory: SharedMemory,
+    l2_rules: L2Rules,
+    hbm_rules: HbmRules,
     pub(crate) traffic: MemoryTraffic,
 }
 
@@ -91,24 +125,29 @@ impl SharedGm {
     pub(crate) fn new(soc: &Soc) -> Option<Self> {
         let memory = soc.timing.memory;
         let cycles_per_byte = |gbps: f64| f64::from(soc.clock_mhz) / (gbps * 1000.0);
-        let read_line = cycles_per_byte(memory.l2_read_gbps) * LINE as f64 * memory.l2_slices as f64;
+        let (ports, slices) = (memory.l2_ports.max(1), memory.l2_slices.max(1));
         Some(Self {
             l2: L2::new(soc.l2_bytes, memory.l2_ways)?,
-            slices: Calendar::new(memory.l2_slices)?,
+            readers: Readers::new()?,
+            ports: Calendar::new(ports)?,
+            slices: Calendar::new(slices)?,
             hbm: Calendar::new(1)?,
             fill: Calendar::new(1)?,
-            read_line,
-            write_line: read_line * memory.l2_write_cost,
+            slice_line: cycles_per_byte(memory.l2_slice_gbps) * LINE as f64 * slices as f64,
+            port_byte: cycles_per_byte(memory.l2_read_gbps) * ports as f64,
             hbm_byte: cycles_per_byte(memory.hbm_gbps),
             fill_byte: cycles_per_byte(memory.hbm_fill_gbps),
-            core_hbm_byte: 1.0 / soc.timing.gm.hbm_bytes_per_cycle,
-            memory,
+            memory: SharedMemory { l2_ports: ports, l2_slices: slices, ..memory },
+            l2_rules: soc.timing.l2,
+            hbm_rules: soc.timing.hbm,
             traffic: MemoryTraffic::default(),
         })
     }
 
     /// A launch begins: time starts at 0. What L2 holds stays.
     pub(crate) fn start_launch(&mut self) {
+        self.readers.clear();
+        self.ports.clear();
         self.slices.clear();
         self.hbm.clear();
         self.fill.clear();
@@ -117,7 +156,7 @@ impl SharedGm {
 
     /// Carries out a transfer that starts at `start`.
     pub(crate) fn transfer(&mut self, window: &mut Window, start: f64, transfer: &GmTransfer<'_>) -> Done {
-        let path = &transfer.path;
+        let path = &transfer.way.path;
         let mut engine = start;
         let mut free_engine = start;
         let mut complete = start;
@@ -125,9 +164,10 @@ impl SharedGm {
             for i in 0..piece.count {
                 let mut at = piece.at.wrapping_add_signed(piece.stride.wrapping_mul(i.cast_signed()));
                 let end = at + piece.len;
+                let (size, bytes_per_cycle) = transfer.way.requests(at, piece.len);
                 while at < end {
-                    let stop = end.min(at - at % LINE + LINE);
-                    let pace = ((stop - at) as f64 / path.bytes_per_cycle).max(path.request);
+                    let stop = end.min(at - at % size + size);
+                    let pace = ((stop - at) as f64 / bytes_per_cycle).max(path.request);
                     let slot = window.next % window.answers.len();
                     let send = engine.max(window.answers[slot]);
                     let answer = self.request(window, send, at, stop, transfer);
@@ -157,86 +197,88 @@ impl SharedGm {
         stop: u64,
         transfer: &GmTransfer<'_>,
     ) -> f64 {
+        let way = &transfer.way;
         let line = at / LINE;
         let (first, last) = (at % LINE / SECTOR, (stop - 1) % LINE / SECTOR);
-        let sectors = (first..=last).fold(0u8, |bits, s| bits | 1 << s);
-        let found = self.l2.access(line, sectors, transfer.write);
-        let whole_line = if transfer.write { self.write_line } else { self.read_line };
-        // ASSUMPTION(l2-slices): half of a line's time goes to the request, half to its sectors.
-        let cost = whole_line * (0.5 + 0.5 * (last - first + 1) as f64 / SECTORS as f64);
-        let slice = usize::try_from(mix(line) % self.memory.l2_slices as u64).unwrap_or(0);
-        let half = transfer.path.latency as f64 / 2.0;
-        let served = self.slices.book(slice, send + half, cost);
-        // Service is part of the latency of a lone request.
-        let mut answer = (served - cost + half).max(send + transfer.path.latency as f64);
+        let sectors = last - first + 1;
         let moved = stop - at;
         self.traffic.requests += 1;
-        if transfer.write {
+        if way.write {
             self.traffic.written_bytes += moved;
         } else {
             self.traffic.read_bytes += moved;
-            self.traffic.read_sectors += last - first + 1;
+            self.traffic.read_sectors += sectors;
         }
+        let half = way.path.latency as f64 / 2.0;
+        let mut port_cycles = (sectors * SECTOR) as f64 * self.port_byte;
+        let mut conflict = 1.0;
+        if way.write {
+            port_cycles *= self.memory.l2_write_cost;
+        } else if self.readers.conflict(line, transfer.core, send, self.l2_rules.same_line_cycles) {
+            conflict = self.l2_rules.same_line_cost;
+            port_cycles *= conflict;
+        }
+        // Service is part of the latency of a lone request.
+        let arrives =
+            self.ports.book(transfer.ai_core % self.memory.l2_ports, send, port_cycles) - port_cycles + half;
+        if way.is_past_l2 {
+            let bytes = ((sectors * SECTOR) as f64).max(self.hbm_rules.past_l2_bytes) * conflict;
+            return self.past_l2(window, arrives, moved, bytes, way) + half;
+        }
+        let bits = (first..=last).fold(0u8, |bits, s| bits | 1 << s);
+        let found = self.l2.access(line, bits, way.write);
+        // ASSUMPTION(l2-slices): a part of a line's time goes to the request, the rest to its sectors.
+        let share = self.l2_rules.request_share;
+        let mut cycles = self.slice_line * (share + (1.0 - share) * sectors as f64 / SECTORS as f64);
+        if way.write {
+            cycles *= self.memory.l2_write_cost;
+        }
+        let slice = usize::try_from(mix(line) % self.memory.l2_slices as u64).unwrap_or(0);
+        let served = self.slices.book(slice, arrives, cycles);
+        let mut answer = (served - cycles + half).max(send + way.path.latency as f64);
         if found.write_back > 0 {
-            self.traffic.hbm_written_bytes += found.write_back;
-            let written = self.hbm.book(0, served, found.write_back as f64 * self.hbm_byte);
-            answer = answer.max(written);
+            answer = answer.max(self.write_back(served, found.write_back, !way.write));
         }
         if found.fill > 0 {
             self.traffic.missed_sectors += found.fill / SECTOR;
-            self.traffic.hbm_read_bytes += found.fill;
             // ASSUMPTION(unaligned-miss): a miss of a request that ends within a sector takes HBM as long as
             // a whole line.
             let is_whole = at.is_multiple_of(SECTOR) && stop.is_multiple_of(SECTOR);
             let bytes = if is_whole { found.fill } else { LINE } as f64;
-            let read = self.hbm.book(0, served, bytes * self.hbm_byte);
             let filled = self.fill.book(0, served, bytes * self.fill_byte);
-            window.hbm_free = window.hbm_free.max(served) + bytes * self.core_hbm_byte;
-            let there = read.max(filled).max(window.hbm_free);
-            answer = answer.max(there + half + self.memory.miss_latency as f64);
+            self.traffic.hbm_read_bytes += found.fill;
+            let there = self.read_hbm(window, served, bytes, way).max(filled);
+            answer = answer.max(there + half);
         }
         answer
+    }
+
+    /// HBM gives a core `bytes`, asked for at `at`; when they are at L2.
+    fn read_hbm(&mut self, window: &mut Window, at: f64, bytes: f64, way: &GmWay) -> f64 {
+        let read = self.hbm.book(0, at, bytes * self.hbm_byte);
+        window.hbm_free = window.hbm_free.max(at) + bytes / way.hbm_bytes_per_cycle;
+        read.max(window.hbm_free) + self.memory.miss_latency as f64
+    }
+
+    /// A line leaves L2 for HBM at `at`; when what drove it out may go on.
+    fn write_back(&mut self, at: f64, bytes: u64, by_read: bool) -> f64 {
+        let HbmRules { write_cost, turn_cost, write_back_bytes, .. } = self.hbm_rules;
+        self.traffic.hbm_written_bytes += bytes;
+        let cost = write_cost + if by_read { turn_cost } else { 0.0 };
+        self.hbm.book(0, at, bytes as f64 * cost * self.hbm_byte) - write_back_bytes * self.hbm_byte
+    }
+
+    /// A request that leaves L2 out gets to HBM at `at`; when it is done there.
+    fn past_l2(&mut self, window: &mut Window, at: f64, moved: u64, bytes: f64, way: &GmWay) -> f64 {
+        if way.write {
+            self.traffic.hbm_written_bytes += moved;
+            return self.hbm.book(0, at, bytes * self.hbm_rules.write_cost * self.hbm_byte);
+        }
+        self.traffic.hbm_read_bytes += moved;
+        self.read_hbm(window, at, bytes, way) + self.hbm_rules.past_l2_latency as f64
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn soc() -> &'static Soc {
-        Soc::by_name("Ascend910B1").unwrap()
-    }
-
-    /// Cycles of one core that reads `count` rows of `len` bytes, 512 bytes apart, on a chip where nothing
-    /// else runs.
-    fn read(gm: &mut SharedGm, len: u64, count: u64) -> f64 {
-        let timing = &soc().timing;
-        let pieces = [Piece { at: 1 << 20, len, stride: 512, count }];
-        let transfer = GmTransfer { path: timing.gm.to_ub, write: false, pieces: &pieces };
-        gm.start_launch();
-        gm.transfer(&mut Window::new(timing), 0.0, &transfer).complete
-    }
-
-    #[test]
-    fn lines_that_l2_holds_come_at_the_rate_of_the_path() {
-        let mut gm = SharedGm::new(soc()).unwrap();
-        let cold = read(&mut gm, 512, 128);
-        assert_eq!(gm.traffic.missed_sectors, 512);
-        // 64 KiB at 128 bytes a cycle, and the latency.
-        let path = soc().timing.gm.to_ub;
-        let alone = 65536.0 / path.bytes_per_cycle + path.latency as f64;
-        let warm = read(&mut gm, 512, 128);
-        assert_eq!(gm.traffic.missed_sectors, 0);
-        assert!((alone..1.05 * alone).contains(&warm), "{warm} instead of {alone}");
-        let from_hbm = 65536.0 / soc().timing.gm.hbm_bytes_per_cycle;
-        assert!(cold > from_hbm, "{cold} with {from_hbm} for the lone core's share of HBM");
-    }
-
-    #[test]
-    fn a_miss_that_ends_within_a_sector_costs_a_line_and_one_of_whole_sectors_does_not() {
-        let cold = |len| read(&mut SharedGm::new(soc()).unwrap(), len, 64);
-        let (ragged, sector, line) = (cold(100), cold(128), cold(512));
-        assert!(ragged > 0.9 * line, "{ragged} for 100 bytes, {line} for 512");
-        assert!(sector < 0.6 * line, "{sector} for 128 bytes, {line} for 512");
-    }
-}
+#[path = "gm_tests.rs"]
+mod tests;

@@ -80,6 +80,40 @@ impl L2 {
     }
 }
 
+/// Entries of [`Readers`].
+const READERS: usize = 1 << 15;
+
+/// Who read a line last, and when. A line that another one replaces here is forgotten.
+#[derive(Debug)]
+pub(super) struct Readers(Vec<Reader>);
+
+#[derive(Clone, Copy, Debug, bytemuck::Zeroable)]
+struct Reader {
+    /// Number of the line + 1; 0 for none.
+    line: u64,
+    at: f64,
+    core: u64,
+}
+
+impl Readers {
+    /// `None` when the host has no memory for it.
+    pub(super) fn new() -> Option<Self> {
+        Some(Self(try_zeroed_slice_box(READERS).ok()?.into_vec()))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.fill(bytemuck::Zeroable::zeroed());
+    }
+
+    /// `core` reads `line` at `at`. Did another core do so within `cycles` of that?
+    pub(super) fn conflict(&mut self, line: u64, core: u32, at: f64, cycles: f64) -> bool {
+        let slot = usize::try_from(mix(line) % READERS as u64).unwrap_or(0);
+        let reader = Reader { line: line + 1, at, core: u64::from(core) };
+        let last = std::mem::replace(&mut self.0[slot], reader);
+        last.line == reader.line && last.core != reader.core && (at - last.at).abs() < cycles
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

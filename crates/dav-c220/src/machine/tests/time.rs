@@ -340,6 +340,7 @@ fn streamed(scale: f64) -> f64 {
     let mut soc = soc().clone();
     let memory = &mut soc.timing.memory;
     memory.l2_read_gbps *= scale;
+    memory.l2_slice_gbps *= scale;
     memory.hbm_gbps *= scale;
     memory.hbm_fill_gbps *= scale;
     soc.timing.gm.hbm_bytes_per_cycle *= scale;
