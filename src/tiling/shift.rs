@@ -124,7 +124,8 @@ impl ShiftPlan {
         let repeats = f64::from(t.tile_rows) * f64::from(t.head_dim) / 64.0;
         let own = t.core_tiles.min(t.num_tiles) as f64 * load.max(store);
         let of_mean = f64::from(self.most_heads()) * f64::from(t.head_tiles) * load.max(3.0 * repeats);
-        let start = timing.control.read_tiling(size_of::<ShiftKeysTilingData>());
+        let control = &timing.control;
+        let start = control.aiv_prologue as f64 + control.read_tiling(size_of::<ShiftKeysTilingData>());
         (start + of_mean + own) / f64::from(self.soc.clock_mhz)
     }
 

@@ -64,11 +64,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// Cycles of a Cube core from its start until its scalar unit has read `bytes` of tiling data, line by
-    /// line of its cache.
-    pub fn begin(&self, bytes: usize) -> f64 {
-        let read = bytes.div_ceil(64) as u64 * self.scalar_miss + (bytes / 4) as u64 * self.register;
-        (self.aic_prologue + read) as f64
+    /// Cycles in which the scalar unit reads tiling data, line by line of its cache.
+    pub fn read_tiling(&self, bytes: usize) -> f64 {
+        (bytes.div_ceil(64) as u64 * self.scalar_miss + (bytes / 4) as u64 * self.register) as f64
     }
 
     /// Microseconds from the start of the first of so many cores, or groups of an AIC and its AIVs, to that
