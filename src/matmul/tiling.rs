@@ -224,7 +224,7 @@ impl Tiling {
             Rows { rows, bytes, pitch: stride.saturating_mul(size) }
         };
         let load = |rows: u32, cols: u32, stride: u64| {
-            traffic.read(&timing.gm.to_l1_nd2nz, part(rows, cols, stride, problem.dtype), 1)
+            traffic.read_nd2nz(part(rows, cols, stride, problem.dtype), 1)
         };
         let of_a = |depth: u32| load(m, depth, a);
         let of_b = |depth: u32| match problem.b_layout {

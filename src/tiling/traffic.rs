@@ -9,6 +9,9 @@ pub(super) const LINE: u64 = 512;
 /// Bytes of a sector of a line.
 const SECTOR: u64 = 128;
 
+/// Bytes that the layout change from ND to NZ writes as one.
+const BLOCK: u64 = 32;
+
 /// What lines cost when all cores ask at once, in times of their even share of L2: requests do not spread
 /// evenly over its parts. ASSUMPTION(cost-crowding): fitted on simulated launches.
 const CROWDING: f64 = 1.2;
@@ -103,6 +106,32 @@ impl Traffic<'_> {
     /// its part of L2.
     pub(crate) fn read(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
         self.transfer(path, rows, f64::from(sharers * self.cores) * self.line())
+    }
+
+    /// The same with the layout change from ND to NZ, which is slow for rows off a block and reads others in
+    /// requests of one size (docs/timing.md).
+    pub(crate) fn read_nd2nz(&self, rows: Rows, sharers: u32) -> f64 {
+        let gm = &self.soc.timing.gm;
+        let path = gm.to_l1_nd2nz;
+        let (runs, bytes) = rows.runs();
+        let is_apart = runs > 1;
+        if is_apart && !rows.pitch.is_multiple_of(BLOCK) {
+            let bytes_per_cycle = path.bytes_per_cycle.min(gm.unaligned_nd2nz_bytes_per_cycle);
+            return self.read(&GmPath { bytes_per_cycle, ..path }, rows, sharers);
+        }
+        let fits =
+            |size: &u64| bytes.is_multiple_of(*size) && (!is_apart || rows.pitch.is_multiple_of(*size));
+        let size = [LINE, LINE / 2].into_iter().find(fits).unwrap_or(SECTOR);
+        if size == LINE {
+            return self.read(&path, rows, sharers);
+        }
+        let request = self.soc.timing.l2.request_share;
+        let part = request + (1.0 - request) * size as f64 / LINE as f64;
+        let share = f64::from(sharers * self.cores) * self.line() * part * CROWDING;
+        let requests = runs as f64 * bytes.div_ceil(size) as f64;
+        let answers = path.latency as f64 / gm.outstanding.max(1) as f64;
+        let pace = (size as f64 / path.bytes_per_cycle).max(path.request).max(share).max(answers);
+        (requests * pace).max(path.issue as f64)
     }
 
     /// The same for a write.

@@ -138,7 +138,7 @@ impl Model<'_> {
     }
 
     fn load(&self, rows: Rows) -> f64 {
-        self.read(&self.soc.timing.gm.to_l1_nd2nz, rows, 1)
+        self.read_nd2nz(rows, 1)
     }
 
     /// QK^T of a step and, behind the first chunk of K, the values of `next_pv`; when the vector cores see

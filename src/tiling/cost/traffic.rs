@@ -20,6 +20,11 @@ impl Model<'_> {
         self.traffic().read(path, rows, sharers)
     }
 
+    /// The same to L1 with the layout change from ND to NZ.
+    pub(super) fn read_nd2nz(&self, rows: Rows, sharers: u32) -> f64 {
+        self.traffic().read_nd2nz(rows, sharers)
+    }
+
     /// The same for a write.
     pub(super) fn write(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
         self.traffic().write(path, rows, sharers)
