@@ -30,7 +30,7 @@ enum Command {
     ///
     /// Lists have commas between their values. Every combination of them is run. A case that fails is told
     /// at the end; the others are in the charts.
-    Charts(charts::Charts),
+    Charts(Box<charts::Charts>),
     /// Run published measurements of the 910B series in model time, and compare.
     Calibrate(calibrate::Calibrate),
     /// Compile the kernels with CANN's own headers, run them on the simulator, and compare with ours.

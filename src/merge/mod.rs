@@ -43,7 +43,8 @@
 //! let (o, lse) = (Buffer::alloc(&device, 64)?, Buffer::alloc(&device, 4)?);
 //! let stream = Stream::new(&device)?;
 //! let sources = [(&o_parts).into()];
-//! let args = Args::new(&sources, &[(&lse_parts).into()], &o, &lse);
+//! let lse_sources = [(&lse_parts).into()];
+//! let args = Args::new(&sources, &lse_sources, &o, &lse);
 //! Merge::new(&device)?.launch(&stream, &plan, args)?;
 //! stream.synchronize()?;
 //! assert!(o.to_vec::<f32>()?.iter().all(|o| (o - 4.0).abs() < 1e-5));

@@ -81,9 +81,10 @@ fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
     fastattention_testkit::kernels::compile(&text, &registrations)
 }
 
-/// Problems that reach every statement, their lengths, and the groups that run them: several steps and pieces,
-/// a single step, parts, tails, rows that see no key, empty slots one after the other on a core, wrong pages,
-/// and vector cores that combine rows of two tasks. The groups are few, so that every buffer is used again.
+/// Problems that reach every statement, their lengths, and the groups that run them: several steps and
+/// pieces, a single step, parts, tails, rows that see no key, empty slots one after the other on a core,
+/// wrong pages, and vector cores that combine rows of two tasks. The groups are few, so that every buffer is
+/// used again.
 fn cases() -> Vec<(Problem, Vec<i32>, u32)> {
     let problem = |shape: [u32; 4], max_keys, kv| {
         Problem::new(DType::F16, shape, max_keys, kv).with_num_heads_k(2).with_mask(Mask::Causal).with_lse()

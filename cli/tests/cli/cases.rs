@@ -116,13 +116,12 @@ fn products_have_sizes_layouts_types_and_tilings() {
         // Of the rounding of both to the digits that are written.
         assert!((wanted - tflops).abs() < 0.051 + wanted * 0.0051 / us, "{wanted} {tflops}");
     }
-    // C is written once: in f32 it has twice the bytes.
-    let bytes = |out: &str| -> f64 {
-        let found =
-            rows.column("dtype_out").into_iter().zip(rows.numbers("gm_bytes")).find(|(own, _)| *own == out);
-        found.unwrap().1
-    };
-    assert_eq!(bytes("f32") - bytes("f16"), 3.0 * 128.0 * 1024.0 * 2.0);
+    // C is written once: in f32 it has twice the bytes. Equal tiles read A and B equally often.
+    let tiles = "--tiling tile_m=128,tile_n=128,block_m=128,block_n=128";
+    let both =
+        Rows::of(&format!("--op matmul --m 128 --n 1024 --k 256 --dtype-out f16,f32 --batch 3 {tiles}"));
+    let bytes = both.numbers("gm_bytes");
+    assert_eq!(bytes[1] - bytes[0], 3.0 * 128.0 * 1024.0 * 2.0);
 
     let product = "--op matmul --m 256 --n 256 --k 256";
     let tiled = Rows::of(&format!("{product} --tiling tile_m=64,block_m=64 --tiling num_cores=1"));
@@ -176,7 +175,7 @@ fn flags_that_do_not_apply_are_refused() {
         ),
         ("--op copy --parts 2", "copy: --parts given; only merge has it, wanted none"),
         ("--op merge --tiling block_m=16", "merge: a tiling given; it has no choice, wanted none"),
-        ("--op merge --mask causal", "merge: mask causal given; it has none, wanted --mask none"),
+        ("--op merge --mask causal", "merge: mask = causal given, none wanted: this operator has no mask"),
         ("--op copy --tiling block_m=16", "copy: a tiling given; it has no choice, wanted none"),
         (
             "--op matmul --m 8 --n 8 --k 8 --tiling preload=1",

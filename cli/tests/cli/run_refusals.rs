@@ -161,16 +161,17 @@ fn an_old_output_is_replaced_only_by_a_whole_one() {
     assert_eq!(names, ["lse", "o"]);
 }
 
-/// The limit (900 blocks of 512 bytes) is above the kernel image, which is loaded through a file, and below
+/// The limit (4000 blocks of 512 bytes) is above the kernel image, which is loaded through a file, and below
 /// o.
 #[cfg(unix)]
 #[test]
 fn a_failure_while_writing_leaves_nothing() {
+    let folder = InputFolder::new(&qkv(&[65536, 2, 16], Q, Q));
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("out.safetensors");
     let ran = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$@\"", "sh", TOOL])
-        .args(["run", "--input", &smollm2(), "--output", output.to_str().unwrap()])
+        .args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$@\"", "sh", TOOL])
+        .args(["run", "--input", &folder.arg("in.safetensors"), "--output", output.to_str().unwrap()])
         .output()
         .unwrap();
     let stderr = String::from_utf8(ran.stderr).unwrap();

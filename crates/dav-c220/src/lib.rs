@@ -19,7 +19,7 @@
 //! let input = memory.alloc(1024).expect("1 KiB of 64 GB");
 //! memory.find(input).expect("just allocated").write(input, &[1; 1024]);
 //!
-//! // SAFETY: the library is one that this program's build made from its own kernels.
+//! // Sound: the library is one that this program's build made from its own kernels.
 //! let image = unsafe { Image::load_file("libmy_kernels.so".as_ref()) }?;
 //! let kernel = image.find("my_kernel").expect("its name in the table of the image");
 //! // One 8-byte slot for each argument; 24 groups of one AIC and two AIV.

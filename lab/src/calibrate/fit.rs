@@ -243,8 +243,8 @@ fn least_squares(columns: &[Vec<f64>], errors: &[f64]) -> Option<Vec<f64>> {
     for at in 0..size {
         let pivot = (at..size).max_by(|a, b| rows[*a][at].abs().total_cmp(&rows[*b][at].abs()))?;
         rows.swap(at, pivot);
-        // Also for what is not a number.
-        if !(rows[at][at].abs() > 1e-9 * scale) {
+        let size = rows[at][at].abs();
+        if size.is_nan() || size <= 1e-9 * scale {
             return None;
         }
         let upper = rows[at].clone();

@@ -158,7 +158,7 @@ mod tests {
     fn kernels_without_cases_are_an_error() {
         let mut bench = Bench::new(simulator_image()).unwrap();
         let error = bench.report().unwrap_err().to_string();
-        assert!(error.starts_with("no case runs fa_copy, fa_self_test, fa_flash_fwd_f16, "), "{error}");
+        assert!(error.starts_with("no case runs fa_copy, fa_self_test, fa_flash_decode_f16, "), "{error}");
         operators::run(&mut bench).unwrap();
         assert_eq!(
             bench.report().unwrap_err().to_string(),

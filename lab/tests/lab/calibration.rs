@@ -160,7 +160,10 @@ fn files_that_are_no_rows_are_refused() {
         (String::new(), "missing field `run`"),
         ("run = []".to_owned(), "run = [] given, at least one wanted"),
         (rows.replace("value = 20", "value = -20"), "mine: value = -20 given, a number above 0 wanted"),
-        (rows.replace("tile = 1024", "tile = 1025"), "a sum: add: tile = 1025 of f16"),
+        (
+            rows.replace("tile = 1024", "tile = 1025"),
+            "a sum: add: tile = 1025 given, a multiple of 16 above 0",
+        ),
         (rows.replace("n = 4096", "n = 9223372036854775807"), "a sum: add: n = 9223372036854775807 is more"),
         (
             rows.replace("cores = 1,", "cores = 4000000000,"),
