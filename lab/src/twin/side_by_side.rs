@@ -162,7 +162,7 @@ mod tests {
         operators::run(&mut bench).unwrap();
         assert_eq!(
             bench.report().unwrap_err().to_string(),
-            "no case runs fa_flash_fwd_f16, fa_flash_fwd_bf16, fa_flash_fwd_f16_scores_f16"
+            "no case runs fa_flash_fwd_f16, fa_flash_fwd_bf16, fa_flash_fwd_f16_scores_f16, fa_shift_keys_f16"
         );
     }
 

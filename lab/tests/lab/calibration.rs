@@ -164,10 +164,13 @@ fn files_that_are_no_rows_are_refused() {
             rows.replace("tile = 1024", "tile = 1025"),
             "a sum: add: tile = 1025 given, a multiple of 16 above 0",
         ),
-        (rows.replace("n = 4096", "n = 9223372036854775807"), "a sum: add: n = 9223372036854775807 is more"),
+        (
+            rows.replace("n = 4096", "n = 9223372036854775807"),
+            "a sum: add: n = 9223372036854775807 given, at most as many elements wanted as the 68719476736 bytes",
+        ),
         (
             rows.replace("cores = 1,", "cores = 4000000000,"),
-            "num_cores = 4000000000; 1 or 2 and 1 to 48 wanted",
+            "a sum: add: num_cores = 4000000000 given, 1 to 48 wanted",
         ),
         (rows_file("310P", 20.0), "a sum: SoC \"310P\" is not described in cann.toml"),
         (
