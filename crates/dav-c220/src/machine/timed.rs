@@ -165,8 +165,8 @@ impl Group {
             }
             timed.cores[c].pipe(pipe).run(issued, cost)
         } else {
-            let site =
-                TransferSite { place: timed.place, core: timed.place * timed.cores.len() as u32 + c as u32 };
+            let place = timed.place as usize;
+            let site = TransferSite { place, core: place * timed.cores.len() + c };
             shared.transfer(timed.timing, timed.cores[c].pipe(pipe), instr, issued, site)
         };
         timed.l1[c].write(&shared.touched, span.start, span.free);
@@ -266,8 +266,8 @@ impl Timed {
 /// Where a transfer has its end on the chip: the place of the group and a number of the core.
 #[derive(Clone, Copy)]
 struct TransferSite {
-    place: u32,
-    core: u32,
+    place: usize,
+    core: usize,
 }
 
 /// Where an instruction executes.
@@ -315,7 +315,7 @@ impl TimedLaunch {
             way.path.bytes_per_cycle *= stored as f64 / drained as f64;
         }
         let start = clock.ready(issued);
-        let (core, ai_core) = (site.core, site.place as usize);
+        let (core, ai_core) = (site.core, site.place);
         let transfer = GmTransfer { way, pieces: &self.pieces, core, ai_core };
         let done = self.gm.transfer(&mut clock.window, start, &transfer);
         clock.report.stall(Cause::Memory, (done.complete - done.alone).max(0.0));

@@ -26,7 +26,7 @@ pub(crate) struct GmTransfer<'a> {
     pub(crate) way: GmWay,
     pub(crate) pieces: &'a [Piece],
     /// Number of the core on the chip, and of its AI core: it decides the port of L2.
-    pub(crate) core: u32,
+    pub(crate) core: usize,
     pub(crate) ai_core: usize,
 }
 

@@ -47,14 +47,14 @@ impl Launch {
     }
 
     /// Cycles of core `core` of AI core `core` for `count` rows of `len` bytes, `stride` bytes apart.
-    fn rows(&mut self, core: u32, way: GmWay, at: u64, [len, stride, count]: [u64; 3]) -> f64 {
+    fn rows(&mut self, core: usize, way: GmWay, at: u64, [len, stride, count]: [u64; 3]) -> f64 {
         let pieces = [Piece { at, len, stride: stride.cast_signed(), count }];
-        let transfer = GmTransfer { way, pieces: &pieces, core, ai_core: core as usize };
+        let transfer = GmTransfer { way, pieces: &pieces, core, ai_core: core };
         self.0.transfer(&mut Window::new(&soc().timing), 0.0, &transfer).complete
     }
 
     /// The same for `count` lines that follow each other.
-    fn lines(&mut self, core: u32, way: GmWay, at: u64, count: u64) -> f64 {
+    fn lines(&mut self, core: usize, way: GmWay, at: u64, count: u64) -> f64 {
         self.rows(core, way, at, [LINE, LINE, count])
     }
 }
@@ -121,7 +121,7 @@ fn the_layout_change_reads_a_row_in_requests_of_one_size() {
 }
 
 /// The slowest of `cores` that read `lines` lines each, from L2; core i from line `first` of i on.
-fn together(soc: &Soc, cores: &[u32], lines: u64, first: impl Fn(u32) -> u64) -> f64 {
+fn together(soc: &Soc, cores: &[usize], lines: u64, first: impl Fn(usize) -> u64) -> f64 {
     let mut launch = Launch::new(soc);
     for &core in cores {
         launch.lines(core, to_ub(), MB + first(core) * LINE, lines);
@@ -137,8 +137,8 @@ fn ai_cores_with_the_same_port_share_its_rate() {
     // As many bytes a cycle as the way to UB takes.
     let port = soc.timing.gm.to_ub.bytes_per_cycle * f64::from(soc.clock_mhz) / 1000.0;
     soc.timing.memory.l2_read_gbps = port * soc.timing.memory.l2_ports as f64;
-    let own = |core: u32| u64::from(core) * 4096;
-    let other = u32::try_from(soc.timing.memory.l2_ports).unwrap();
+    let own = |core: usize| core as u64 * 4096;
+    let other = soc.timing.memory.l2_ports;
     let [alone, apart, shared] =
         [&[0][..], &[0, 1], &[0, other]].map(|cores| together(&soc, cores, 4096, own));
     assert!(apart < 1.05 * alone, "{apart} with another port, {alone} alone");
@@ -153,7 +153,7 @@ fn cores_that_read_the_same_lines_at_the_same_time_are_slower() {
     // Fewer than it takes the slower core to fall behind by `same_line_cycles`: then they meet no more.
     let lines = 256;
     let same = together(&soc, &[0, 1], lines, |_| 0);
-    let own = together(&soc, &[0, 1], lines, |core| u64::from(core) * lines);
+    let own = together(&soc, &[0, 1], lines, |core| core as u64 * lines);
     let cost = soc.timing.l2.same_line_cost;
     // The latency is the same.
     assert!((0.85 * cost..cost).contains(&(same / own)), "{same} for the same, {own} for others");

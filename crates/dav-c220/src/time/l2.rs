@@ -106,9 +106,9 @@ impl Readers {
     }
 
     /// `core` reads `line` at `at`. Did another core do so within `cycles` of that?
-    pub(super) fn conflict(&mut self, line: u64, core: u32, at: f64, cycles: f64) -> bool {
+    pub(super) fn conflict(&mut self, line: u64, core: usize, at: f64, cycles: f64) -> bool {
         let slot = usize::try_from(mix(line) % READERS as u64).unwrap_or(0);
-        let reader = Reader { line: line + 1, at, core: u64::from(core) };
+        let reader = Reader { line: line + 1, at, core: core as u64 };
         let last = std::mem::replace(&mut self.0[slot], reader);
         last.line == reader.line && last.core != reader.core && (at - last.at).abs() < cycles
     }
