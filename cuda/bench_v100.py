@@ -123,12 +123,11 @@ class Gpu(check.Device):
         major, minor, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
         self.call('cuDeviceGetAttribute', ctypes.byref(major), 75, 0)
         self.call('cuDeviceGetAttribute', ctypes.byref(minor), 76, 0)
-        processors, name = ctypes.c_int(), ctypes.create_string_buffer(100)
+        processors = ctypes.c_int()
         self.call('cuDeviceGetAttribute', ctypes.byref(processors), 16, 0)
-        self.call('cuDeviceGetName', name, 100, 0)
         self.call('cuDriverGetVersion', ctypes.byref(version))
         self.facts = dict(
-            device=name.value.decode(),
+            device=self.name,
             capability='%d.%d' % (major.value, minor.value),
             driver=driver_version() or 'CUDA %d' % version.value,
         )
@@ -147,42 +146,14 @@ class Gpu(check.Device):
         self.call('cuEventElapsedTime', ctypes.byref(milliseconds), *self.events)
         return milliseconds.value / 1e3
 
-    def prepared(self, problem):
+    def placed(self, problem):
         """Puts a problem on the GPU: its inputs, a function that launches, and one that reads o and frees."""
-        held = {}
-
-        def put(array):
-            at = ctypes.c_uint64()
-            self.call('cuMemAlloc_v2', ctypes.byref(at), ctypes.c_size_t(max(array.nbytes, 4)))
-            self.call(
-                'cuMemcpyHtoD_v2', at, array.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(array.nbytes)
-            )
-            held[at.value] = array
-            return at.value
-
-        launch = check.Launch(problem, put)
-        kinds = dict(Q=ctypes.c_uint64, q=ctypes.c_int64, I=ctypes.c_uint32, i=ctypes.c_int32)
-        kinds['f'] = ctypes.c_float
-        runs = []
-        for name, grid, shared, fields in launch.runs:
-            values = [kinds[code](value) for code, value in fields]
-            params = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
-            runs.append((self.kernel(name, shared), grid, shared, params, values))
-
-        def go():
-            for function, grid, shared, params, _ in runs:
-                self.call('cuLaunchKernel', function, *grid, check.THREADS, 1, 1, shared, None, params, None)
+        launch, go, read, free = self.prepared(problem)
 
         def finish():
-            self.call('cuCtxSynchronize')
-            host = np.empty_like(held[launch.o_at])
-            at = ctypes.c_uint64(launch.o_at)
-            to = host.ctypes.data_as(ctypes.c_void_p)
-            self.call('cuMemcpyDtoH_v2', to, at, ctypes.c_size_t(host.nbytes))
-            for address in held:
-                self.call('cuMemFree_v2', ctypes.c_uint64(address))
-            o = host[check.GUARD : -check.GUARD].view(np.float16)
-            return o.reshape(launch.o_shape)
+            o, _ = read()
+            free()
+            return o[check.GUARD : -check.GUARD].view(np.float16).reshape(launch.o_shape)
 
         return launch.inputs, go, finish
 
@@ -198,10 +169,8 @@ def driver_version():
 # ------------------------------------------------------------------ what is measured
 def splits_of(c, processors):
     """As `src/cuda/choice.rs` splits the keys of a decode."""
-    head_dim = next(d for d, _ in check.DECODE_TABLE if c['head_dim'] <= d)
     packed = c['rows'] * (c['heads'] // c['heads_k'])
-    fitting = [rows for d, rows in check.DECODE_TABLE if d == head_dim]
-    rows = next((r for r in fitting if packed <= r), fitting[-1])
+    head_dim, rows = check.decode_kernel(c['head_dim'], packed)
     places = processors * DECODE_BLOCKS[head_dim, rows]
     blocks = c['batch'] * c['heads_k'] * -(-packed // rows)
     return max(1, min(places // blocks, -(-c['keys'] // MIN_KEYS_OF_SPLIT)))
@@ -225,8 +194,14 @@ def problems(c, processors):
         # The second kind exists for these head dims: which is the faster one is a question to the clock.
         variants = [dict(), dict(groups=2)] if c['head_dim'] in (64, 128) else [dict()]
     for variant in variants:
-        check.problem('bench', **changes, **variant)
-        yield 'here, two groups' if variant.get('groups') else 'here', check.PROBLEMS.pop()
+        problem = check.made('bench', **changes, **variant)
+        yield 'here, two groups' if variant.get('groups') else 'here', problem
+
+
+def repeated(q, k, v):
+    """k and v with as many heads as q has."""
+    group = q.shape[1] // k.shape[1]
+    return [x.repeat_interleave(group, 1) if group > 1 else x for x in (k, v)]
 
 
 def rivals():
@@ -239,9 +214,7 @@ def rivals():
         return None, found
 
     def scaled(q, k, v, causal):
-        group = q.shape[1] // k.shape[1]
-        if group > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        k, v = repeated(q, k, v)
         return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
     found.append(('torch %s' % torch.__version__, scaled))
@@ -252,10 +225,7 @@ def rivals():
         return torch, found
 
     def efficient(q, k, v, causal):
-        group = q.shape[1] // k.shape[1]
-        if group > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        q, k, v = (x.transpose(1, 2).contiguous() for x in (q, k, v))
+        q, k, v = (x.transpose(1, 2).contiguous() for x in (q, *repeated(q, k, v)))
         bias = ops.LowerTriangularMask() if causal else None
         return lambda: ops.memory_efficient_attention(q, k, v, attn_bias=bias).transpose(1, 2)
 
@@ -294,7 +264,7 @@ def measured(machine, c, torch, others):
     """Lines of one case: the kernels here, then what else is installed."""
     inputs = None
     for what, problem in problems(c, machine.processors):
-        inputs, go, finish = machine.prepared(problem)
+        inputs, go, finish = machine.placed(problem)
         time_us = measure(machine, go)
         yield line(machine, c, what, problem['splits'] or 1, time_us, *errors(c, *inputs, finish()))
     for what, make in others:
@@ -339,7 +309,7 @@ class Pretended:
             launch()
         return 1e-3 * repeats
 
-    def prepared(self, problem):
+    def placed(self, problem):
         launch = check.Launch(problem, lambda array: 4096)
         assert all(os.path.exists(os.path.join(HERE, 'ptx', name + '.ptx')) for name, *_ in launch.runs)
         q, k, v = launch.inputs

@@ -47,7 +47,8 @@ THREADS = 128  # a block
 GUARD = 64  # elements around every output that must stay as they were
 
 
-def problem(name, **changes):
+def made(name, **changes):
+    """A problem that is the usual one but for the changes."""
     p = dict(
         name=name,
         batch=1,
@@ -64,7 +65,7 @@ def problem(name, **changes):
         lens_q=None,
         lens_k=None,
         values='normal',
-        seed=len(PROBLEMS),
+        seed=0,
         splits=None,
         page=None,
         lost=False,
@@ -75,10 +76,17 @@ def problem(name, **changes):
     assert not unknown, unknown
     p.update(changes)
     p['dv'] = p['dv'] or p['d']
-    PROBLEMS.append(p)
+    return p
 
 
 PROBLEMS = []
+
+
+def problem(name, **changes):
+    """The next one of the table."""
+    PROBLEMS.append(made(name, **{'seed': len(PROBLEMS), **changes}))
+
+
 for d in (8, 32, 40, 64, 72, 80, 88, 96, 104, 120, 128, 136, 192, 256):
     problem('d%d' % d, d=d, heads=1, heads_k=1)
     problem('d%d causal tails' % d, d=d, heads=1, heads_k=1, seqlen_q=77, seqlen_k=203, right=0)
@@ -345,6 +353,13 @@ def place(x, layout, lens):
     return out, (s * h * (d + pad) * 2, (d + pad) * 2, h * (d + pad) * 2)
 
 
+def decode_kernel(wide, packed):
+    """Head dims and rows a block of the decode kernel for so many packed rows."""
+    least = next(d for d, _ in DECODE_TABLE if wide <= d)
+    fitting = [row for row in DECODE_TABLE if row[0] == least]
+    return next((row for row in fitting if packed <= row[1]), fitting[-1])
+
+
 class Launch:
     """Buffers, parameters and grids of a problem; `put` makes a device buffer and returns its address."""
 
@@ -393,12 +408,7 @@ class Launch:
         """The runs of a decode step: (kernel, grid, shared bytes, fields)."""
         p, put = self.p, self.put
         group, queries = p['heads'] // p['heads_k'], max(p['lens_q'] or [p['seqlen_q']])
-        wide = max(p['d'], p['dv'])
-        fitting = [r for r in DECODE_TABLE if wide <= r[0]]
-        d, rows = next(
-            (r for r in fitting if r[0] == fitting[0][0] and group * queries <= r[1]),
-            [r for r in fitting if r[0] == fitting[0][0]][-1],
-        )
+        d, rows = decode_kernel(max(p['d'], p['dv']), group * queries)
         keys = max(p['lens_k'] or [p['seqlen_k']])
         per_split = -(-max(1, -(-keys // p['splits'])) // 8) * 8
         parts = p['batch'] * p['heads'] * queries * p['splits']
@@ -591,7 +601,8 @@ class Device:
         self.call('cuDeviceGetName', name, 100, device)
         self.call('cuDevicePrimaryCtxRetain', ctypes.byref(context), device)
         self.call('cuCtxSetCurrent', context)
-        print('device: ' + name.value.decode())
+        self.name = name.value.decode()
+        print('device: ' + self.name)
 
     def call(self, name, *args):
         code = getattr(self.cu, name)(*args)
@@ -611,8 +622,9 @@ class Device:
             self.kernels[name] = function
         return self.kernels[name]
 
-    def run(self, p):
-        pointers, arrays = [], {}
+    def prepared(self, p):
+        """A problem on the GPU: its Launch, and functions that launch, that read o and lse, that free."""
+        held = {}
 
         def put(array):
             at = ctypes.c_uint64()
@@ -624,8 +636,7 @@ class Device:
                     array.ctypes.data_as(ctypes.c_void_p),
                     ctypes.c_size_t(array.nbytes),
                 )
-            pointers.append(at)
-            arrays[at.value] = array
+            held[at.value] = array
             return at.value
 
         launch = Launch(p, put)
@@ -636,25 +647,35 @@ class Device:
             'i': ctypes.c_int32,
             'f': ctypes.c_float,
         }
+        runs = []
         for name, grid, shared, fields in launch.runs:
             values = [kinds[code](value) for code, value in fields]
             params = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
-            self.call(
-                'cuLaunchKernel', self.kernel(name, shared), *grid, THREADS, 1, 1, shared, None, params, None
-            )
-        self.call('cuCtxSynchronize')
-        out = []
-        for at in (launch.o_at, launch.lse_at):
-            host = np.empty_like(arrays[at])
-            self.call(
-                'cuMemcpyDtoH_v2',
-                host.ctypes.data_as(ctypes.c_void_p),
-                ctypes.c_uint64(at),
-                ctypes.c_size_t(host.nbytes),
-            )
-            out.append(host)
-        for at in pointers:
-            self.call('cuMemFree_v2', at)
+            runs.append((self.kernel(name, shared), grid, shared, params, values))
+
+        def go():
+            for function, grid, shared, params, _ in runs:
+                self.call('cuLaunchKernel', function, *grid, THREADS, 1, 1, shared, None, params, None)
+
+        def read():
+            self.call('cuCtxSynchronize')
+            out = [np.empty_like(held[at]) for at in (launch.o_at, launch.lse_at)]
+            for host, at in zip(out, (launch.o_at, launch.lse_at)):
+                to, size = host.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(host.nbytes)
+                self.call('cuMemcpyDtoH_v2', to, ctypes.c_uint64(at), size)
+            return out
+
+        def free():
+            for at in held:
+                self.call('cuMemFree_v2', ctypes.c_uint64(at))
+
+        return launch, go, read, free
+
+    def run(self, p):
+        launch, go, read, free = self.prepared(p)
+        go()
+        out = read()
+        free()
         return compare(launch, *out)
 
 
