@@ -12,8 +12,10 @@
 //!
 //! **Splits.** As many as fill the places of the device (multiprocessors times the blocks that one holds)
 //! with one wave, but none with less than 256 keys, below which starting a block and joining the parts takes
-//! longer than reading the keys. So the sums of a row, and its last bits, depend on the number of
-//! multiprocessors, and on nothing else.
+//! longer than reading the keys.
+//!
+//! So how the sums of a row are grouped, and with it their last bits, depends on the shape and on what the
+//! device is (its multiprocessors, and the shared memory of each), and on nothing else.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -86,7 +88,8 @@ fn places(kernel: &Kernel, facts: &DeviceFacts) -> u32 {
 fn ends_first(shape: &Shape, grouped: &Kernel, other: &Kernel, facts: &DeviceFacts) -> bool {
     let heads = u64::from(shape.batch) * u64::from(shape.num_heads);
     let blocks = heads * u64::from(shape.seqlen_q.div_ceil(grouped.rows));
-    blocks <= MAX_WAVES_OF_GROUPS * u64::from(places(grouped, facts))
+    // None where the batch is empty, however many rows it would have.
+    (1..=MAX_WAVES_OF_GROUPS * u64::from(places(grouped, facts))).contains(&blocks)
         && end(shape, grouped, facts) < end(shape, other, facts)
 }
 

@@ -1,6 +1,6 @@
 //! What the kernels can do: every reason why a shape is refused.
 
-use super::choice::{self, Choice};
+use super::choice::Choice;
 use super::kernels::{Kernel, FORWARD, MAX_GRID_YZ, MAX_HEAD_DIM};
 use super::DeviceFacts;
 use crate::spec::{Reason, Shape, Tensor};
@@ -14,8 +14,9 @@ const MAX_SEQLEN_K: u32 = 1 << 29;
 /// The kernels for many rows find places in k and v by a number of 16-byte units, in 32 bits.
 const MAX_KV_BYTES: u128 = 16 << 32;
 
-/// Every reason why no plan of `shape` on this device is possible; empty when there is none.
-pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts) -> Vec<Reason> {
+/// Every reason why no plan of `shape` on this device is possible, with the kernel that would take it; empty
+/// when there is none.
+pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts, choice: Option<Choice>) -> Vec<Reason> {
     let mut found = Vec::new();
     for (name, dtype, has_kernel) in
         [("dtype", shape.dtype, DType::F16), ("score_dtype", shape.score_dtype, DType::F32)]
@@ -41,7 +42,7 @@ pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts) -> Vec<Reason> {
     for tensor in shape.tensors() {
         strides(&tensor, &mut found);
     }
-    if let Some(choice) = choice::choose(shape, facts) {
+    if let Some(choice) = choice {
         grid(shape, choice, &mut found);
         found.extend(shared(choice.kernel(), shape, facts));
     }

@@ -26,8 +26,9 @@
 //!
 //! Numerics: f16 operands, f32 sums. Rows that see no key give `o = 0`, `lse = -inf`. p is kept as half times
 //! 2^11 beside its row's maximum, so what is below 2^-25 of it loses digits. With a `softmax_scale` of 0 q is
-//! not looked at, so NaN in it does not show. Results do not depend on timing. Those of decode depend on the
-//! number of multiprocessors in their last bits, which decides the splits.
+//! not looked at, so NaN in it does not show. Results do not depend on timing. Their last bits depend on what
+//! the GPU is: its number of multiprocessors decides the splits of decode, and whether a short prompt's keys
+//! are taken by two groups of warps.
 
 mod args;
 mod choice;

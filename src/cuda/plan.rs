@@ -30,8 +30,9 @@ use crate::Result;
 /// is `InvalidArgument` if any of them can never be right, else `Unsupported`.
 pub fn plan(problem: &Problem, facts: &DeviceFacts) -> Result<Plan> {
     let shape = problem.shape();
-    Reason::refuse(&format!("attention on {}", facts.name), &limits::reasons(&shape, facts))?;
-    Ok(Plan::new(shape, facts))
+    let choice = choice::choose(&shape, facts);
+    Reason::refuse(&format!("attention on {}", facts.name), &limits::reasons(&shape, facts, choice))?;
+    Ok(Plan::new(shape, facts, choice))
 }
 
 /// How a problem runs on a GPU: made once, launched as often as wanted, on any device that has the facts it
@@ -83,10 +84,9 @@ pub struct Addresses {
 }
 
 impl Plan {
-    fn new(shape: Shape, facts: &DeviceFacts) -> Self {
+    fn new(shape: Shape, facts: &DeviceFacts, choice: Option<Choice>) -> Self {
         let is_empty = shape.batch == 0 || shape.seqlen_q == 0;
-        let choice = choice::choose(&shape, facts).filter(|_| !is_empty);
-        let work = match choice {
+        let work = match choice.filter(|_| !is_empty) {
             None => Work::Nothing,
             Some(choice @ Choice::Forward(_)) => Work::Rows(choice),
             Some(choice @ Choice::Decode(kernel)) => Work::Split(choice, Splits::new(&shape, kernel, facts)),

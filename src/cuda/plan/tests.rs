@@ -172,11 +172,14 @@ fn newer_chips_emulate() {
 
 #[test]
 fn what_has_no_row_launches_nothing() {
-    for problem in [Problem { batch: 0, ..good() }, Problem { seqlen_q: 0, ..good() }] {
+    let many = Problem { batch: 0, seqlen_q: 65535 * 128, ..good() };
+    for problem in [Problem { batch: 0, ..good() }, Problem { seqlen_q: 0, ..good() }, many] {
         let plan = plan(&problem, &v100()).unwrap();
         assert_eq!((plan.launches(&Addresses::default()).count(), plan.workspace_bytes()), (0, 0));
         assert_eq!(plan.kernel(), None);
     }
+    // More rows than a grid has blocks for are refused all the same.
+    assert!(plan(&Problem { batch: 0, seqlen_q: u32::MAX, ..good() }, &v100()).is_err());
     let no_keys = plan(&good().with_seqlen_k(0), &v100()).unwrap();
     assert_eq!(no_keys.launches(&Addresses::default()).count(), 1);
 }
