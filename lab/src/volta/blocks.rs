@@ -61,7 +61,8 @@ fn between(at: &[usize], values: &[f64], row: usize) -> f64 {
 }
 
 impl Sampled {
-    /// Runs blocks of a launch, `block` giving the place of a row's in the grid. Where all are `equal`, one.
+    /// Runs blocks of a launch, `block` giving the place of a row's in the grid: so many of them, or one where
+    /// all are alike (no `samples`).
     pub(super) fn run(
         kernel: &Kernel,
         memory: &mut Memory,
@@ -88,7 +89,7 @@ impl Sampled {
         self.places
     }
 
-    /// The grid of `heads` such columns. `order` says whether the blocks of a head follow each other.
+    /// The grid of `heads` such columns. If `heads_are_outer`, the blocks of a head follow each other.
     pub(super) fn grid(
         &self,
         kernel: &Kernel,
@@ -119,19 +120,19 @@ impl Sampled {
         };
         #[allow(clippy::cast_precision_loss, reason = "small numbers")]
         let [heads, places, rows] = [heads, self.places * MULTIPROCESSORS, self.rows].map(|n| n as f64);
-        let mean = |value: &dyn Fn(usize) -> f64| {
-            of_rows((0..self.traces.len()).map(value).collect()).iter().sum::<f64>() / rows
+        let counts: Vec<_> = self.traces.iter().map(|trace| trace.counts(kernel)).collect();
+        let mean = |value: fn(&fastattention_v100::Counts) -> u64| {
+            of_rows(counts.iter().map(|counts| float(value(counts))).collect()).iter().sum::<f64>() / rows
         };
-        let count = |n: usize| self.traces[n].counts(kernel);
         Ok(Grid {
             cycles: schedule(&order, &speed_up),
             steady_cycles: cycles.iter().sum::<f64>() * heads / places,
             full: full[longest],
             counts: Counts {
-                instructions: mean(&|n| float(count(n).instructions)),
-                tensor_steps: mean(&|n| float(count(n).tensor_steps)),
-                wavefronts: mean(&|n| float(count(n).wavefronts)),
-                sectors: mean(&|n| float(count(n).sectors)),
+                instructions: mean(|counts| counts.instructions),
+                tensor_steps: mean(|counts| counts.tensor_steps),
+                wavefronts: mean(|counts| counts.wavefronts),
+                sectors: mean(|counts| counts.sectors),
             },
         })
     }

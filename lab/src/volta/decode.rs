@@ -5,17 +5,16 @@ use fastattention::attention::{Layout, Problem};
 use fastattention::cuda::{plan, Addresses, DeviceFacts};
 use fastattention::DType;
 use fastattention_cli::print;
-use fastattention_v100::{Launch, Memory, Parameters, Tools, CLOCK_HZ};
+use fastattention_v100::{Memory, Parameters, Tools, CLOCK_HZ};
 use half::f16;
 
 use super::blocks::Sampled;
-use super::forward::{bytes, Kernels};
-use super::oracle::normal;
+use super::kernels::{launch, Kernels};
+use super::oracle::{bytes, normal};
 
 /// Bytes that memory gives a multiprocessor in 1000 cycles at 790 GB/s, a plain read's rate.
 const PLAIN_READ: u64 = 6454;
-/// Cycles until DRAM answers: 300 to 350 ns would be too long, 375 are between Jia et al.'s and what others
-/// see.
+/// Cycles until DRAM answers: ASSUMPTION(v100-dram-latency).
 const LATENCY: u64 = 400;
 
 pub(super) fn table(tools: &Tools, parameters: Parameters) -> Result<()> {
@@ -75,13 +74,7 @@ fn run(
     let at = Addresses { q, k, v, o, lse: 0, workspace };
     let mut cycles = 0.0;
     for planned in plan.launches(&at) {
-        let launch = Launch {
-            grid: planned.grid(),
-            threads: [planned.threads(), 1],
-            shared_bytes: planned.shared_bytes(),
-            params: planned.params().to_vec(),
-        };
-        let kernel = kernels.get(planned.kernel(), planned.ptx())?;
+        let (kernel, launch) = (kernels.get(&planned)?, launch(&planned));
         let [x, y, z] = launch.grid;
         // Splits differ in the last one only; what joins them does not.
         let sampled = Sampled::run(kernel, &mut memory, &launch, y, Some(y.min(8) as usize), |y| [0, y, 0])?;

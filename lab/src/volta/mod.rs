@@ -3,6 +3,7 @@
 mod blocks;
 mod decode;
 mod forward;
+mod kernels;
 mod oracle;
 mod rival;
 
@@ -12,9 +13,10 @@ use std::path::PathBuf;
 use anyhow::{ensure, Context, Result};
 use fastattention::attention::Mask;
 use fastattention_cli::print;
-use fastattention_v100::{Kernel, Parameters, Tools};
+use fastattention_v100::{Parameters, Tools};
 
 use forward::Case;
+use kernels::Kernels;
 
 /// What is modelled.
 #[derive(clap::Args)]
@@ -59,13 +61,13 @@ impl Volta {
         let mut lines = String::new();
         let mut factors = Vec::new();
         print(format_args!("{}", forward::HEAD))?;
+        let mut kernels = Kernels::new(&tools);
         for case in self.cases() {
-            let mut kernels = forward::Kernels::new(&tools);
             let ours = forward::run(&mut kernels, &case, self.samples, &parameters)?;
             print(format_args!("{}", ours.line(&case)))?;
             if let Some(cubin) = &cubin {
-                let kernel = Kernel::new(&tools, cubin, rival::name(case.head_dim))?;
-                let theirs = rival::run(&kernel, &case, self.samples, &parameters)?;
+                let kernel = kernels.of_file(cubin, rival::name(case.head_dim))?;
+                let theirs = rival::run(kernel, &case, self.samples, &parameters)?;
                 let factor = ours.grid_tflops(&case) / theirs.grid_tflops(&case);
                 factors.push((factor, format!("{case}")));
                 writeln!(
