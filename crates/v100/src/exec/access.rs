@@ -85,14 +85,11 @@ fn sectors(addresses: &Lanes<u64>, mask: Mask, bytes: u32) -> u32 {
     u32::try_from(sectors.len()).unwrap_or(u32::MAX)
 }
 
-/// One word or part of one, in memory of words.
-fn place(words: &[u32], address: u64, bytes: u32) -> Result<usize, Stop> {
+/// The word of an access to a space of `size` bytes.
+fn place(size: u64, address: u64, bytes: u32) -> Result<usize, Stop> {
     let end = address.checked_add(u64::from(bytes));
-    if end.is_none_or(|end| end > 4 * words.len() as u64) {
-        return Err(Stop::Fault(format!(
-            "{bytes} bytes at {address:#x} of a space of {:#x}",
-            4 * words.len()
-        )));
+    if end.is_none_or(|end| end > size) {
+        return Err(Stop::Fault(format!("{bytes} bytes at {address:#x} of a space of {size:#x}")));
     }
     if !address.is_multiple_of(u64::from(bytes)) {
         return Err(Stop::Fault(format!("{bytes} bytes at {address:#x}, which is no multiple")));
@@ -111,19 +108,15 @@ impl Warp {
         match op {
             Op::Shared { register, at, width, load } => {
                 let addresses = self.addresses(at, false);
-                let mut words = std::mem::take(&mut state.shared);
-                let moved = self.transfer(&mut words, &addresses, *width, *register, *load);
-                state.shared = words;
-                moved?;
-                let end = (0..32).filter(|lane| self.mask >> lane & 1 == 1).map(|lane| addresses[lane]).max();
-                if end.is_some_and(|end| end + u64::from(width.bytes) > u64::from(state.shared_bytes)) {
-                    return Err(Stop::Fault(format!("beyond {} bytes of shared memory", state.shared_bytes)));
-                }
+                let space = (&mut state.shared[..], u64::from(state.shared_bytes));
+                self.transfer(space, &addresses, *width, *register, *load)?;
                 Ok(wavefronts(&addresses, self.mask, width.bytes))
             }
             Op::Global { register, at, width, load } => {
                 let addresses = self.addresses(at, true).map(|address| address.wrapping_sub(BASE));
-                self.transfer(&mut state.memory.words, &addresses, *width, *register, *load)?;
+                let words = &mut state.memory.words[..];
+                let size = 4 * words.len() as u64;
+                self.transfer((words, size), &addresses, *width, *register, *load)?;
                 Ok(sectors(&addresses, self.mask, width.bytes))
             }
             Op::Local { register, at, width, load } => {
@@ -138,7 +131,7 @@ impl Warp {
                 let (addresses, from) = (self.addresses(at, false), self.int(state, from));
                 let mut counts = BTreeMap::<u64, u32>::new();
                 for lane in (0..32).filter(|lane| self.mask >> lane & 1 == 1) {
-                    let at = place(&state.shared, addresses[lane], 4)?;
+                    let at = place(state.shared_bytes.into(), addresses[lane], 4)?;
                     let (old, new) = (state.shared[at], from[lane]);
                     let less = if *signed { new.cast_signed() < old.cast_signed() } else { new < old };
                     state.shared[at] = if less == *largest { old } else { new };
@@ -163,14 +156,14 @@ impl Warp {
 
     fn transfer(
         &mut self,
-        words: &mut [u32],
+        (words, size): (&mut [u32], u64),
         addresses: &Lanes<u64>,
         width: Width,
         register: u8,
         load: bool,
     ) -> Result<(), Stop> {
         for lane in (0..32).filter(|lane| self.mask >> lane & 1 == 1) {
-            let first = place(words, addresses[lane], width.bytes)?;
+            let first = place(size, addresses[lane], width.bytes)?;
             let (shift, field) = field(addresses[lane], width);
             for n in 0..(width.bytes as usize / 4).max(1) {
                 let number = if register == RZ { usize::from(RZ) } else { usize::from(register) + n };

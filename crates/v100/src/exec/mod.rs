@@ -1,7 +1,8 @@
 //! Runs blocks of a kernel and notes which instruction each warp issued.
 //!
-//! Numbers: integers and f32 as documented, round to nearest; subnormals are kept; the slow path of a
-//! division is never taken. A step of a tensor instruction adds its four products and the sum in f64 and
+//! Numbers: integers and f32 as documented, round to nearest; subnormals are kept.
+//! ASSUMPTION(v100-functions): exp2, log2, reciprocals and roots are the exact value, rounded once to f32.
+//! ASSUMPTION(v100-mma-sums): a step of a tensor instruction adds its four products and the sum in f64 and
 //! rounds once.
 
 mod access;
@@ -16,6 +17,7 @@ pub(crate) use state::{Lanes, Mask};
 use crate::exec::state::State;
 use crate::exec::warp::Warp;
 use crate::sass::Unit;
+use crate::time::SHARED_BYTES;
 use crate::{Error, Kernel, Result};
 
 /// How a kernel is started.
@@ -95,7 +97,14 @@ impl Kernel {
                 launch.threads
             )));
         };
-        let mut state = State::new(self, memory, launch, block);
+        let shared_bytes = self.static_shared_bytes().saturating_add(launch.shared_bytes);
+        if shared_bytes > SHARED_BYTES {
+            return Err(Error::Invalid(format!(
+                "launch of {}: {shared_bytes} bytes of shared memory a block, at most {SHARED_BYTES} wanted",
+                self.name()
+            )));
+        }
+        let mut state = State::new(self, memory, launch, shared_bytes, block);
         let mut warps: Vec<_> = (0..threads.div_ceil(32)).map(|n| Warp::new(n, threads)).collect();
         while warps.iter().any(Warp::is_alive) {
             let ready: Vec<_> = (0..warps.len()).filter(|&n| warps[n].is_ready()).collect();

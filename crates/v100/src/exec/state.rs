@@ -33,7 +33,14 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 }
 
 impl<'a> State<'a> {
-    pub(super) fn new(kernel: &Kernel, memory: &'a mut Memory, launch: &Launch, block: [u32; 3]) -> Self {
+    /// `shared_bytes` is what the kernel and the launch want together.
+    pub(super) fn new(
+        kernel: &Kernel,
+        memory: &'a mut Memory,
+        launch: &Launch,
+        shared_bytes: u32,
+        block: [u32; 3],
+    ) -> Self {
         let mut bank = vec![0; PARAM_BASE];
         let [x, y] = launch.threads;
         let sizes = [x, y, 1].into_iter().chain(launch.grid);
@@ -43,10 +50,9 @@ impl<'a> State<'a> {
         bank[STACK..STACK + 4].copy_from_slice(&(4 * LOCAL_WORDS).to_le_bytes());
         bank.extend_from_slice(&launch.params);
         let named = |number: u8| words(kernel.facts.constants.get(&number).map_or(&[], Vec::as_slice));
-        let shared_bytes = kernel.static_shared_bytes() + launch.shared_bytes;
         Self {
             memory,
-            shared: vec![0; shared_bytes as usize / 4 + 4],
+            shared: vec![0; shared_bytes.div_ceil(4) as usize],
             shared_bytes,
             arrived: [0; 16],
             banks: [words(&bank), Vec::new(), named(2), named(3), named(4)],

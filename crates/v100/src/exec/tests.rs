@@ -99,12 +99,18 @@ fn a_tensor_instruction_puts_rows_where_the_isa_says() {
 #[test]
 fn what_is_wrong_is_said() {
     let text = |lines: &[&str]| words(lines).unwrap_err().to_string();
-    assert_eq!(
-        text(&["LDS.U R1, [0x400]"]),
-        "at 0x50: LDS.U R1, [0x400]: beyond 1024 bytes of shared memory"
-    );
+    // Of 1024 bytes of shared memory.
+    for line in ["LDS.U R1, [0x400]", "STS [0x400], R1", "ATOMS.MAX RZ, [0x400], R1"] {
+        assert_eq!(text(&[line]), format!("at 0x50: {line}: 4 bytes at 0x400 of a space of 0x400"));
+    }
     assert!(text(&["LDG.E.SYS R1, [RZ]"]).contains("LDG.E.SYS R1, [RZ]: 4 bytes at"));
     assert_eq!(text(&["DADD R4, R4, R4"]), "at 0x50: DADD R4, R4, R4: the interpreter lacks this form");
+    let much = Launch { grid: [1; 3], threads: [32, 1], shared_bytes: u32::MAX, params: Vec::new() };
+    let error = kernel(&[("EXIT", PLAIN)], 0).run_block(&mut Memory::new(), &much, [0; 3]).unwrap_err();
+    assert!(
+        error.to_string().contains("4294967295 bytes of shared memory a block, at most 98304"),
+        "{error}"
+    );
     // An instruction that no lane takes may be any.
     assert!(words(&["MOV R1, RZ", "@!PT DADD R4, R4, R4"]).is_ok());
 }

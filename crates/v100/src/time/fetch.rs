@@ -1,12 +1,13 @@
 //! Instruction caches: a small one a sub-core, and the second level that all four share.
 //!
-//! A sub-core keeps the lines that were used last. Code is fetched line by line, some lines ahead of where a
-//! warp is; the second level holds all of it (128 KiB, Jia et al.) and gives so many bytes a cycle.
+//! A sub-core keeps the lines that were used last. The second level holds all of the code (128 KiB, Jia et
+//! al.). ASSUMPTION(v100-fetch): code is fetched line by line, some lines ahead of where a warp is, and the
+//! second level gives so many bytes a cycle, so late.
 
 use super::Parameters;
 
 /// A line of code, bytes.
-const LINE: u64 = 128;
+pub(super) const LINE: u64 = 128;
 /// Bytes of an instruction.
 const INSTRUCTION: u64 = 16;
 

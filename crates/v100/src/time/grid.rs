@@ -9,7 +9,7 @@ pub const MULTIPROCESSORS: usize = 80;
 /// Its boost clock (SXM2).
 pub const CLOCK_HZ: f64 = 1.53e9;
 /// Shared memory of a multiprocessor, bytes.
-const SHARED_BYTES: u32 = 96 << 10;
+pub(crate) const SHARED_BYTES: u32 = 96 << 10;
 /// Registers of a sub-core.
 const REGISTERS: u32 = 16384;
 
@@ -36,7 +36,7 @@ pub fn blocks_per_multiprocessor(registers: u32, threads: u32, shared_bytes: u32
 
 /// Cycles of a whole grid. `durations` are those of the blocks in the order of their start, on a full
 /// multiprocessor; `speed_up[n]` says how much faster a block goes when n + 1 share it, 1 at its end. A
-/// free place takes the next block. Assumption: NVIDIA says nothing of the order.
+/// free place takes the next block. ASSUMPTION(v100-grid-order): blocks start so.
 ///
 /// # Panics
 /// Panics if `speed_up` is empty.

@@ -5,6 +5,7 @@ mod grid;
 mod parameters;
 mod sm;
 
+pub(crate) use grid::SHARED_BYTES;
 pub use grid::{blocks_per_multiprocessor, schedule, CLOCK_HZ, MULTIPROCESSORS};
 pub use parameters::Parameters;
 pub use sm::{simulate, Busy, Refused, Report};

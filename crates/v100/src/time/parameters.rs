@@ -1,9 +1,13 @@
 //! What the model takes for granted. Cycles are of the 1.53 GHz clock.
 
+use super::fetch::LINE;
 use crate::{Error, Result};
 
-/// Figures of the model. Those without a source are assumptions; `docs/volta.md` says what changing them
-/// does.
+/// Of any of them: with it no sum of cycles leaves 64 bits.
+const LARGEST: u64 = 1_000_000;
+
+/// Figures of the model. `docs/sources.md` of the workspace lists those without a source by their ids, and
+/// `docs/volta.md` says what changing some of them does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parameters {
@@ -17,34 +21,44 @@ pub struct Parameters {
     pub alu: u64,
     /// 4 lanes a cycle: special functions and conversions of integers (white paper).
     pub special: u64,
-    /// From f32 to f16. Assumption; 8 instead changes attention kernels by less than 3 %.
+    /// From f32 to f16: ASSUMPTION(v100-to-half).
     pub to_half: u64,
-    /// Until the result of a special function. Assumption.
+    /// Until the result of a special function: ASSUMPTION(v100-special-latency).
     pub special_latency: u64,
-    /// Until a special register or an indexed constant. Assumption.
+    /// Until any other result that has a scoreboard, that of a tensor instruction too:
+    /// ASSUMPTION(v100-slow-latency).
     pub slow_latency: u64,
+    /// From issue to the unit that serves memory: ASSUMPTION(v100-memory-way).
+    pub to_memory: u64,
     /// Of a shared load, from its first wavefront (Jia et al., arXiv 1804.06826: 19 and what issue takes).
     pub shared_latency: u64,
-    /// Of an exchange between lanes.
+    /// Of an exchange between lanes: ASSUMPTION(v100-shuffle).
     pub shuffle_latency: u64,
     /// Of a global load that L2 has (Jia et al.: 193).
     pub global_latency: u64,
-    /// Local memory beyond shared memory.
+    /// Local memory beyond shared memory, loads: ASSUMPTION(v100-local).
     pub local_extra: u64,
-    /// From the last arrival at a barrier to its opening. Assumption.
+    /// Until a store to shared memory clears its scoreboard: ASSUMPTION(v100-stores), as the next two.
+    pub shared_store: u64,
+    /// Until a store to local memory does.
+    pub local_store: u64,
+    /// Until a store to global memory does.
+    pub global_store: u64,
+    /// From the last arrival at a barrier to its opening: ASSUMPTION(v100-barrier).
     pub barrier: u64,
-    /// Cycles of work that may wait before the unit that serves memory takes no more. Assumption.
+    /// Cycles of work that may wait before the unit that serves memory takes no more: ASSUMPTION(v100-queue).
     pub queue: u64,
     /// Bytes that memory gives a multiprocessor in 1000 cycles; 0 for no limit. 790 GB/s are 6454.
+    /// ASSUMPTION(v100-dram): every multiprocessor has its share of the rate, and whole sectors count.
     pub memory_bytes_per_1000_cycles: u64,
     /// Bytes of code that the second level gives a multiprocessor in a cycle; 0 for no limit, which is what
     /// the figures of the tables have.
     pub fetch_bytes: u64,
-    /// Cycles of such a fetch.
+    /// Cycles of such a fetch (`v100-fetch`).
     pub fetch_latency: u64,
     /// Bytes of code that a sub-core keeps: 12 KiB (Jia et al.).
     pub code_bytes: u64,
-    /// Lines of 128 bytes that are fetched ahead of the one that a warp is in. Assumption.
+    /// Lines of 128 bytes that are fetched ahead of the one that a warp is in (`v100-fetch`).
     pub lines_ahead: u64,
 }
 
@@ -58,10 +72,14 @@ impl Default for Parameters {
             to_half: 4,
             special_latency: 20,
             slow_latency: 22,
+            to_memory: 4,
             shared_latency: 24,
             shuffle_latency: 22,
             global_latency: 220,
             local_extra: 10,
+            shared_store: 8,
+            local_store: 10,
+            global_store: 20,
             barrier: 6,
             queue: 40,
             memory_bytes_per_1000_cycles: 0,
@@ -77,8 +95,12 @@ impl Parameters {
     /// Sets one by its name.
     ///
     /// # Errors
-    /// [`Error::Invalid`] lists the names if there is none like it.
+    /// [`Error::Invalid`] lists the names if there is none like it, or says which values there can be.
     pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
+        let least = if name == "code_bytes" { LINE } else { 0 };
+        if !(least..=LARGEST).contains(&value) {
+            return Err(Error::Invalid(format!("{name} = {value}, wanted {least} to {LARGEST}")));
+        }
         let mut fields = [
             ("tensor", &mut self.tensor),
             ("fma", &mut self.fma),
@@ -87,10 +109,14 @@ impl Parameters {
             ("to_half", &mut self.to_half),
             ("special_latency", &mut self.special_latency),
             ("slow_latency", &mut self.slow_latency),
+            ("to_memory", &mut self.to_memory),
             ("shared_latency", &mut self.shared_latency),
             ("shuffle_latency", &mut self.shuffle_latency),
             ("global_latency", &mut self.global_latency),
             ("local_extra", &mut self.local_extra),
+            ("shared_store", &mut self.shared_store),
+            ("local_store", &mut self.local_store),
+            ("global_store", &mut self.global_store),
             ("barrier", &mut self.barrier),
             ("queue", &mut self.queue),
             ("memory_bytes_per_1000_cycles", &mut self.memory_bytes_per_1000_cycles),
@@ -105,5 +131,21 @@ impl Parameters {
         }
         let names = fields.map(|(known, _)| known).join(", ");
         Err(Error::Invalid(format!("no parameter {name:?}; there are {names}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_set_by_name_within_their_limits() {
+        let mut parameters = Parameters::default();
+        parameters.set("queue", 7).unwrap();
+        assert_eq!(parameters, Parameters { queue: 7, ..Parameters::default() });
+        let mut error = |name, value| parameters.set(name, value).unwrap_err().to_string();
+        assert!(error("queu", 7).starts_with("no parameter \"queu\"; there are tensor, fma"));
+        assert_eq!(error("queue", 1_000_001), "queue = 1000001, wanted 0 to 1000000");
+        assert_eq!(error("code_bytes", 64), "code_bytes = 64, wanted 128 to 1000000");
     }
 }

@@ -1,7 +1,7 @@
 //! One multiprocessor, driven by what the warps of its blocks issued.
 //!
-//! Four sub-cores issue one instruction a cycle each, the warp that issued last first, then the next ones
-//! by turns. An instruction issues when the stall count of the warp's one before has passed, every
+//! Four sub-cores issue one instruction a cycle each. ASSUMPTION(v100-issue-order): the warp that issued last
+//! goes first, then the next ones by turns. An instruction issues when the stall count of the warp's one before has passed, every
 //! scoreboard in its wait mask is clear, and its pipe is free; for memory, when the queue before the unit
 //! that serves it is not full. That unit is shared by the sub-cores and serves one wavefront a cycle.
 
@@ -14,8 +14,6 @@ use crate::{Error, Kernel, Result, Trace};
 /// Scoreboards of a warp.
 const BOARDS: usize = 6;
 const NEVER: u64 = u64::MAX;
-/// From issue to the unit that serves memory.
-const TO_MEMORY: u64 = 4;
 
 /// Cycles that each pipe worked; of the first four the sum over the sub-cores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -280,7 +278,7 @@ impl Machine<'_> {
             }
             let is_special = fact.pipe == Pipe::Special;
             let latency = if is_special { self.p.special_latency } else { self.p.slow_latency };
-            (self.now + latency, self.now + fact.hold + 4)
+            (self.now + latency, self.now + fact.hold + self.p.to_memory)
         };
         let warp = &mut self.warps[number];
         let control = warp.facts[step.index as usize].control;
@@ -305,13 +303,13 @@ impl Machine<'_> {
             Unit::Shuffle => (1, p.shuffle_latency),
             Unit::SharedLoad => (extra.max(1), p.shared_latency),
             Unit::LocalLoad => (extra.max(1), p.shared_latency + p.local_extra),
-            Unit::SharedStore => (extra.max(1), 8),
-            Unit::LocalStore => (extra.max(1), 10),
+            Unit::SharedStore => (extra.max(1), p.shared_store),
+            Unit::LocalStore => (extra.max(1), p.local_store),
             // Four sectors a cycle.
             Unit::GlobalLoad => (extra.div_ceil(4).max(1), p.global_latency),
-            _ => (extra.div_ceil(4).max(1), 20),
+            _ => (extra.div_ceil(4).max(1), p.global_store),
         };
-        self.memory = self.memory.max(self.now + TO_MEMORY) + cost;
+        self.memory = self.memory.max(self.now + p.to_memory) + cost;
         self.report.busy.memory += cost;
         let mut done = self.memory;
         if matches!(unit, Unit::GlobalLoad | Unit::GlobalStore) && p.memory_bytes_per_1000_cycles > 0 {
@@ -319,7 +317,7 @@ impl Machine<'_> {
             self.far = self.far.max(1000 * self.now) + 1_000_000 * bytes / p.memory_bytes_per_1000_cycles;
             done = done.max(self.far / 1000);
         }
-        (done + latency - TO_MEMORY, self.memory)
+        (done + latency - p.to_memory, self.memory)
     }
 
     fn arrive(&mut self, number: usize, extra: u32) {
