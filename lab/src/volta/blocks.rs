@@ -61,8 +61,8 @@ fn between(at: &[usize], values: &[f64], row: usize) -> f64 {
 }
 
 impl Sampled {
-    /// Runs blocks of a launch, `block` giving the place of a row's in the grid: so many of them, or one where
-    /// all are alike (no `samples`).
+    /// Runs blocks of a launch, `block` giving the place of a row's in the grid: so many of them, or one
+    /// where all are alike (no `samples`).
     pub(super) fn run(
         kernel: &Kernel,
         memory: &mut Memory,

@@ -57,7 +57,8 @@ impl Head {
         [q, k, v, o, lse]
     }
 
-    /// The largest error of o at an address, in some rows of the blocks that were run, which have `rows` each.
+    /// The largest error of o at an address, in some rows of the blocks that were run, which have `rows`
+    /// each.
     pub(super) fn check(
         &self,
         memory: &Memory,

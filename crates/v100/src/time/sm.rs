@@ -1,9 +1,10 @@
 //! One multiprocessor, driven by what the warps of its blocks issued.
 //!
-//! Four sub-cores issue one instruction a cycle each. ASSUMPTION(v100-issue-order): the warp that issued last
-//! goes first, then the next ones by turns. An instruction issues when the stall count of the warp's one before has passed, every
-//! scoreboard in its wait mask is clear, and its pipe is free; for memory, when the queue before the unit
-//! that serves it is not full. That unit is shared by the sub-cores and serves one wavefront a cycle.
+//! Four sub-cores issue one instruction a cycle each. ASSUMPTION(v100-issue-order): the warp that issued
+//! last goes first, then the next ones by turns. An instruction issues when the stall count of the warp's
+//! one before has passed, every scoreboard in its wait mask is clear, and its pipe is free; for memory,
+//! when the queue before the unit that serves it is not full. That unit is shared by the sub-cores and
+//! serves one wavefront a cycle.
 
 use super::fetch::Fetch;
 use super::Parameters;
