@@ -1,20 +1,11 @@
 //! Launching a plan.
 
-use super::{kernel_name, Operand, Plan};
+use super::{index_of, Operand, Plan, KERNELS};
 use crate::kernels;
 use crate::kernels::operands::MergeOperands;
 use crate::runtime::{refuse, Device, Kernel, Module, Named, Repeat, Stream};
 use crate::spec::Tensor;
-use crate::{DType, Error, Result};
-
-/// Kernels: types of the parts and of o.
-const KERNELS: [(DType, DType); 5] = [
-    (DType::F16, DType::F16),
-    (DType::Bf16, DType::Bf16),
-    (DType::F32, DType::F32),
-    (DType::F32, DType::F16),
-    (DType::F32, DType::Bf16),
-];
+use crate::{Error, Result};
 
 /// The operator on one device.
 ///
@@ -22,11 +13,11 @@ const KERNELS: [(DType, DType); 5] = [
 #[derive(Clone, Debug)]
 pub struct Merge {
     device: Device,
+    /// In the order of [`KERNELS`].
     kernels: Vec<Kernel>,
 }
 
-/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)), also
-/// those of the sources until the launch has run.
+/// Operands of a launch. The caller owns all of them ([the rules](crate::runtime#memory-and-streams)).
 ///
 /// o and lse share no byte with each other or with a part; parts may lie on each other.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +58,7 @@ impl Merge {
     /// # Errors
     /// `Driver` when the image lacks a kernel.
     pub fn from_module(module: &Module) -> Result<Self> {
-        let kernel = |(dtype, dtype_out)| module.kernel(kernel_name(dtype, dtype_out)?);
-        let kernels = KERNELS.into_iter().map(kernel).collect::<Result<_>>()?;
+        let kernels = KERNELS.iter().map(|(.., name)| module.kernel(name)).collect::<Result<_>>()?;
         Ok(Self { device: module.device().clone(), kernels })
     }
 
@@ -100,13 +90,11 @@ impl Merge {
         let addresses: Vec<[u64; 2]> =
             args.o_parts.iter().zip(args.lse_parts).map(|(o, lse)| [address(o), address(lse)]).collect();
         let Some(tiling) = plan.tiling_data(&addresses) else { return Ok(()) };
-        let own = (problem.dtype, problem.dtype_out);
-        // `plan` has refused what has no kernel.
-        let Some(kernel) = KERNELS.iter().position(|&types| types == own).map(|at| &self.kernels[at]) else {
-            return kernel_name(own.0, own.1).map(|_| ());
-        };
+        let sources = args.o_parts.iter().chain(args.lse_parts);
         let operands = MergeOperands { o: args.o, lse: args.lse, tiling: &tiling };
-        kernel.launch(stream, tiling.num_cores, &operands.args()?)
+        // The kernel has the addresses of the sources from its tiling data.
+        let list = sources.fold(operands.args()?, |list, source| list.keeping(source.buffer));
+        self.kernels[index_of(problem.dtype, problem.dtype_out)?].launch(stream, tiling.num_cores, &list)
     }
 }
 

@@ -65,27 +65,36 @@ pub use plan::{plan, Plan};
 pub use problem::{Problem, Source, MAX_HEAD_DIM, MAX_PARTS, MAX_SOURCES};
 pub use tiling_data::MergeTilingData;
 
-pub use crate::attention::Operand;
+pub use crate::runtime::Operand;
 
 use crate::{DType, Error, ErrorKind, Result};
+
+/// Types of the parts and of o, and the kernel's name.
+const KERNELS: [(DType, DType, &str); 5] = [
+    (DType::F16, DType::F16, "fa_merge_f16"),
+    (DType::Bf16, DType::Bf16, "fa_merge_bf16"),
+    (DType::F32, DType::F32, "fa_merge_f32"),
+    (DType::F32, DType::F16, "fa_merge_f32_f16"),
+    (DType::F32, DType::Bf16, "fa_merge_f32_bf16"),
+];
+
+/// The place in [`KERNELS`] of the kernel for these types.
+fn index_of(dtype: DType, dtype_out: DType) -> Result<usize> {
+    KERNELS.iter().position(|(own, out, _)| (*own, *out) == (dtype, dtype_out)).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "merge: dtype = {dtype} with dtype_out = {dtype_out} has no kernel; supported: the same type, or f16 or bf16 \
+                 out of f32"
+            ),
+        )
+    })
+}
 
 /// Name of the kernel for parts of type `dtype` and a result of type `dtype_out`.
 ///
 /// # Errors
 /// `Unsupported` when there is none.
 pub fn kernel_name(dtype: DType, dtype_out: DType) -> Result<&'static str> {
-    match (dtype, dtype_out) {
-        (DType::F16, DType::F16) => Ok("fa_merge_f16"),
-        (DType::Bf16, DType::Bf16) => Ok("fa_merge_bf16"),
-        (DType::F32, DType::F32) => Ok("fa_merge_f32"),
-        (DType::F32, DType::F16) => Ok("fa_merge_f32_f16"),
-        (DType::F32, DType::Bf16) => Ok("fa_merge_f32_bf16"),
-        _ => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "merge: dtype = {dtype} with dtype_out = {dtype_out} has no kernel; supported: the same type, or f16 or bf16 \
-                 out of f32"
-            ),
-        )),
-    }
+    Ok(KERNELS[index_of(dtype, dtype_out)?].2)
 }

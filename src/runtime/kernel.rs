@@ -251,7 +251,7 @@ impl Kernel {
         device.require_same(stream.device(), "a stream")?;
         let mut keep: Vec<Keep> = vec![self.module.clone()];
         for arg in &args.args {
-            if let Arg::Buffer(buffer, _) = arg {
+            if let Arg::Buffer(buffer, _) | Arg::Kept(buffer) = arg {
                 device.require_same(buffer.device(), "a buffer argument")?;
                 keep.push(buffer.keep());
             }
@@ -294,6 +294,7 @@ impl Kernel {
             let bytes = match arg {
                 Arg::Buffer(buffer, offset) => (buffer.device_ptr() + offset).to_le_bytes().to_vec(),
                 Arg::Value(bytes) => bytes.clone(),
+                Arg::Kept(_) => continue,
                 Arg::PlaceHolder(bytes) => {
                     entered.call("aclrtKernelArgsAppendPlaceHolder", |t| {
                         // SAFETY: the list is this thread's; the pointer is to a live handle.
@@ -340,6 +341,8 @@ enum Arg {
     Buffer(Buffer, u64),
     Value(Vec<u8>),
     PlaceHolder(Vec<u8>),
+    /// No argument, but memory whose address a value or tiling data holds.
+    Kept(Buffer),
 }
 
 impl KernelArgs {
@@ -366,6 +369,13 @@ impl KernelArgs {
     pub fn buffer_at(self, buffer: &Buffer, offset: usize) -> Result<Self> {
         buffer.require_room("KernelArgs::buffer_at", offset, 0)?;
         Ok(self.with(Arg::Buffer(buffer.clone(), offset as u64)))
+    }
+
+    /// A buffer that the kernel finds by an address in its tiling data: it is of the kernel's device and
+    /// lives until the stream is done, like one that is an argument.
+    #[must_use]
+    pub(crate) fn keeping(self, buffer: &Buffer) -> Self {
+        self.with(Arg::Kept(buffer.clone()))
     }
 
     /// A null address, for an operand that the kernel does not touch.

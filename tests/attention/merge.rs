@@ -4,7 +4,7 @@
 use fastattention::attention::{self, FlashAttention};
 use fastattention::merge::{plan, Args, Merge, Operand, Plan, Problem, Source};
 use fastattention::reference::{merge, merge_same_precision, Element, Part, Tensor};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::{Buffer, CaptureMode, Device, Stream};
 use fastattention::spec::Mask;
 use fastattention::{reference, sim, DType, ErrorKind, Soc};
 use fastattention_testkit::compare::{assert_same, check_lse, check_o, unit};
@@ -382,4 +382,42 @@ fn wrong_operands_are_refused_and_no_rows_launch_nothing() {
     let empty = plan(&Problem::new(DType::F16, 2, [0, 5, 2, 64]), device.soc()).unwrap();
     let args = [at(&small, 0)];
     bench.merge.launch(&bench.stream, &empty, Args::new(&args, &args, &o, &lse)).unwrap();
+}
+
+/// A captured launch runs when its sources are long dropped.
+#[test]
+fn a_launch_keeps_its_sources() {
+    let bench = Bench::new(|_| ());
+    let device = bench.device();
+    let plan = plan(&Problem::new(DType::F32, 2, [1, 1, 1, 16]), device.soc()).unwrap();
+    let [o, lse] = [64, 4].map(|bytes| Buffer::alloc(device, bytes).unwrap());
+    let capture = bench.stream.begin_capture(CaptureMode::Relaxed).unwrap();
+    {
+        let o_parts = Buffer::from_slice(device, &[[1.0f32; 16], [5.0; 16]].concat()).unwrap();
+        let lse_parts = Buffer::from_slice(device, &[0.0f32; 2]).unwrap();
+        let args = ([(&o_parts).into()], [(&lse_parts).into()]);
+        bench.merge.launch(&bench.stream, &plan, Args::new(&args.0, &args.1, &o, &lse)).unwrap();
+    }
+    let graph = capture.end().unwrap();
+    graph.launch(&bench.stream).unwrap();
+    bench.stream.synchronize().unwrap();
+    assert_eq!(o.to_vec::<f32>().unwrap(), [3.0; 16]);
+}
+
+#[test]
+fn sources_of_another_device_are_refused() {
+    let (bench, other) = (Bench::new(|_| ()), Bench::new(|_| ()));
+    let plan = plan(&Problem::new(DType::F32, 1, [1, 1, 1, 16]), bench.device().soc()).unwrap();
+    let [o, lse] = [64, 4].map(|bytes| Buffer::alloc(bench.device(), bytes).unwrap());
+    let [own_o, own_lse] =
+        [[0.0f32; 16].as_slice(), &[0.0]].map(|data| Buffer::from_slice(bench.device(), data).unwrap());
+    let [their_o, their_lse] =
+        [[0.0f32; 16].as_slice(), &[0.0]].map(|data| Buffer::from_slice(other.device(), data).unwrap());
+    for (o_parts, lse_parts) in [(&their_o, &own_lse), (&own_o, &their_lse)] {
+        let args = ([o_parts.into()], [lse_parts.into()]);
+        let launched = bench.merge.launch(&bench.stream, &plan, Args::new(&args.0, &args.1, &o, &lse));
+        let error = launched.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains("another opened device"), "{error}");
+    }
 }
