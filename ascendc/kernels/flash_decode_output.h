@@ -9,8 +9,6 @@
 
 namespace fa {
 
-constexpr uint32_t kMaxTaskRows = 64;
-
 __aicore__ inline AscendC::DataCopyExtParams bursts(uint32_t count, uint32_t bytes, uint64_t gap_bytes) {
     AscendC::DataCopyExtParams params;
     params.blockCount = static_cast<uint16_t>(count);

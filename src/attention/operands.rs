@@ -1,7 +1,7 @@
 //! The operands of an attention launch, as its plan wants them.
 
 use super::{Args, Plan};
-use crate::runtime::{refuse_with, MemoryRange, Named, Operand, Repeat};
+use crate::runtime::{refuse_with, MemoryRange, Named, Operand};
 use crate::spec::Shape;
 use crate::Result;
 
@@ -58,9 +58,14 @@ impl Places {
 
 /// What is wrong when lse is not given exactly when it is written.
 pub(crate) fn lse_given(is_given: bool, is_written: bool) -> Option<String> {
-    match (is_given, is_written) {
-        (false, true) => Some("lse is missing, but the plan writes it".to_owned()),
-        (true, false) => Some("lse is given, but the plan does not write it".to_owned()),
+    given("lse", is_given, is_written, ["the plan writes it", "the plan does not write it"])
+}
+
+/// What is wrong when an operand is not given exactly when it is wanted; why it is wanted, and why not.
+pub(crate) fn given(name: &str, is_given: bool, is_wanted: bool, [so, not]: [&str; 2]) -> Option<String> {
+    match (is_given, is_wanted) {
+        (false, true) => Some(format!("{name} is missing, but {so}")),
+        (true, false) => Some(format!("{name} is given, but {not}")),
         _ => None,
     }
 }
@@ -68,19 +73,12 @@ pub(crate) fn lse_given(is_given: bool, is_written: bool) -> Option<String> {
 /// q, k, v and o of a shape.
 pub(crate) fn tensors(s: &Shape, [q, k, v, o]: [impl Into<MemoryRange>; 4]) -> [Named; 4] {
     let [q_bytes, k_bytes, v_bytes, o_bytes, _] = s.operand_bytes();
-    let element = s.dtype.size_bytes() as u64;
-    let rows = |named: Named, seqlen: u32, heads: u32, dim: u32, stride: [u64; 3]| {
-        let steps = [s.batch, seqlen, heads].map(u64::from).into_iter().zip(stride);
-        named.with_rows(
-            u64::from(dim) * element,
-            steps.map(|(extent, stride)| Repeat { extent, bytes: stride.saturating_mul(element) }),
-        )
-    };
+    let [q_tensor, k_tensor, v_tensor, o_tensor] = s.tensors();
     [
-        rows(Named::read("q", q, q_bytes, element), s.seqlen_q, s.num_heads, s.head_dim, s.q_stride),
-        rows(Named::read("k", k, k_bytes, element), s.seqlen_k, s.num_heads_k, s.head_dim, s.k_stride),
-        rows(Named::read("v", v, v_bytes, element), s.seqlen_k, s.num_heads_k, s.head_dim_v, s.v_stride),
-        rows(Named::written("o", o, o_bytes, element), s.seqlen_q, s.num_heads, s.head_dim_v, s.o_stride),
+        Named::tensor(&q_tensor, q, q_bytes),
+        Named::tensor(&k_tensor, k, k_bytes),
+        Named::tensor(&v_tensor, v, v_bytes),
+        Named::tensor(&o_tensor, o, o_bytes),
     ]
 }
 

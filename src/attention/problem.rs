@@ -154,7 +154,6 @@ impl Problem {
     }
 
     /// The planner's input: every default filled in.
-    #[allow(clippy::cast_possible_truncation, reason = "1/sqrt(head_dim) in f64, rounded once to f32")]
     pub fn shape(&self) -> Shape {
         let AttentionSpec {
             dtype,
@@ -164,11 +163,9 @@ impl Problem {
             head_dim_v,
             score_dtype,
             mask,
-            softmax_scale,
+            softmax_scale: _,
         } = self.spec;
         let dense = |seqlen, heads, dim| self.layout.strides(seqlen, heads, dim);
-        // A head_dim that is refused brings no refusal of a scale that nobody gave.
-        let default_scale = || (1.0 / f64::from(head_dim.clamp(1, MAX_HEAD_DIM)).sqrt()) as f32;
         Shape {
             batch: self.batch,
             num_heads,
@@ -180,7 +177,7 @@ impl Problem {
             dtype,
             score_dtype,
             mask,
-            softmax_scale: softmax_scale.unwrap_or_else(default_scale),
+            softmax_scale: self.spec.softmax_scale_or_default(MAX_HEAD_DIM),
             want_lse: self.want_lse,
             shift_keys: self.shift_keys,
             q_stride: self.q_stride.unwrap_or_else(|| dense(self.seqlen_q, num_heads, head_dim)),

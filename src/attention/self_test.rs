@@ -55,7 +55,9 @@ impl Flags {
     fn users(self) -> &'static str {
         match self {
             Self::OfGroups => "attention is not launched",
-            Self::OfAllCores => "no `AttentionMatmul` and no `TilingAllReduce` is made",
+            Self::OfAllCores => {
+                "no `AttentionMatmul`, no `TilingAllReduce` and no `ServingAttention` is made"
+            }
         }
     }
 }

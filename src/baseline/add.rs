@@ -1,6 +1,6 @@
 //! Sums of vectors: how fast a vector kernel can stream.
 
-use super::{usable_ub, AddTilingData};
+use super::AddTilingData;
 use crate::attention::Operand;
 use crate::kernels;
 use crate::kernels::operands::AddOperands;
@@ -61,7 +61,7 @@ impl AddTiling {
         if !(1..=soc.vector_cores).contains(&self.num_cores) {
             return wrong("num_cores", self.num_cores, &format!("1 to {}", soc.vector_cores));
         }
-        let usable = u64::from(usable_ub(soc));
+        let usable = u64::from(soc.core.usable_ub_bytes());
         let needed = u64::from(self.buffers) * (3 * bytes + u64::from(self.y_gap_bytes));
         if needed > usable {
             return Err(Error::new(

@@ -23,15 +23,3 @@ pub use softmax::{softmax_kernel_name, MAX_SEQLEN_K};
 pub use standard::{dense_causal_mask, plan, StandardArgs, StandardAttention, StandardPlan};
 pub use tiling_data::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 pub use vector_stream::{VectorOp, VectorOperand, VectorStream, VectorStreamTiling};
-
-use crate::Soc;
-
-/// Bytes of UB that a kernel may use.
-pub(crate) fn usable_ub(soc: &Soc) -> u32 {
-    soc.core.usable_ub_bytes()
-}
-
-/// Bytes of L1 that a kernel may use.
-pub(crate) fn usable_l1(soc: &Soc) -> u32 {
-    soc.core.l1_bytes - soc.core.reserved_bytes
-}

@@ -1,6 +1,6 @@
 //! Reading device memory and nothing else: how fast a core's MTE2 can fill UB or L1.
 
-use super::{usable_l1, usable_ub, ReadTilingData};
+use super::ReadTilingData;
 use crate::attention::Operand;
 use crate::kernels;
 use crate::kernels::operands::{ReadL1Operands, ReadUbOperands};
@@ -83,8 +83,8 @@ impl ReadFrom {
             }
         }
         let (cores, usable) = match to {
-            ReadTo::Ub => (soc.vector_cores, usable_ub(soc)),
-            ReadTo::L1 => (soc.cube_cores, usable_l1(soc)),
+            ReadTo::Ub => (soc.vector_cores, soc.core.usable_ub_bytes()),
+            ReadTo::L1 => (soc.cube_cores, soc.core.usable_l1_bytes()),
         };
         if self.num_cores > cores {
             return Err(Error::invalid(format!(

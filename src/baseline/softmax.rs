@@ -1,6 +1,6 @@
 //! The tiling of the softmax kernel. Pure.
 
-use super::{usable_ub, SoftmaxTilingData};
+use super::SoftmaxTilingData;
 use crate::{DType, Error, ErrorKind, Result, Soc};
 
 /// Elements of a chunk: 16 KiB of f32 scores a copy.
@@ -83,7 +83,10 @@ pub(super) fn tiling(scores: Scores, has_mask: bool, softmax_scale: f32, soc: &S
         ub_spread_offset_bytes: place(row_blocks),
         ub_stats_offset_bytes: place(3 * MAX_ROWS * 4),
     };
-    debug_assert!(next <= usable_ub(soc), "the constants above are chosen so that the sum fits every SoC");
+    debug_assert!(
+        next <= soc.core.usable_ub_bytes(),
+        "the constants above are chosen so that the sum fits every SoC"
+    );
     data
 }
 
@@ -98,7 +101,7 @@ mod tests {
             for dtype in [DType::F16, DType::F32] {
                 let scores = Scores { num_heads: 3, rows: 100, cols, pitch: cols, dtype };
                 let t = tiling(scores, true, 1.0, soc);
-                assert!(t.ub_stats_offset_bytes + 3 * 256 <= usable_ub(soc), "{t:?}");
+                assert!(t.ub_stats_offset_bytes + 3 * 256 <= soc.core.usable_ub_bytes(), "{t:?}");
                 assert!(t.slice_rows >= 1 && t.slice_rows <= MAX_ROWS && t.chunk <= MAX_CHUNK, "{t:?}");
             }
         }

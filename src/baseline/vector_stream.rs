@@ -1,6 +1,6 @@
 //! One vector instruction many times: what single instructions cost.
 
-use super::{usable_ub, VectorStreamTilingData};
+use super::VectorStreamTilingData;
 use crate::attention::Operand;
 use crate::kernels;
 use crate::kernels::operands::VectorStreamOperands;
@@ -105,7 +105,7 @@ impl VectorStreamTiling {
     }
 
     fn tiling_data(&self, soc: &Soc) -> Result<VectorStreamTilingData> {
-        let usable = u64::from(usable_ub(soc));
+        let usable = u64::from(soc.core.usable_ub_bytes());
         if self.repeat == 0 {
             return Err(Error::invalid("vector stream: repeat = 0 given, at least 1 wanted"));
         }

@@ -40,7 +40,7 @@ pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts, choice: Option<Choice>
     found.extend(large_scale(shape.softmax_scale));
     lengths(shape, &mut found);
     for tensor in shape.tensors() {
-        strides(&tensor, &mut found);
+        found.extend(tensor.wrong_strides(strides));
     }
     if let Some(choice) = choice {
         grid(shape, choice, &mut found);
@@ -86,30 +86,18 @@ fn more_than(name: &str, value: u32, largest: u32) -> Option<Reason> {
     })
 }
 
-/// What is wrong with the strides of a tensor.
-fn strides(tensor: &Tensor, found: &mut Vec<Reason>) {
-    if tensor.is_empty() {
-        return;
-    }
-    // What it says about overlaps and sizes would be wrong.
-    if let Some(endless) = tensor.endless_stride() {
-        found.push(endless);
-        return;
-    }
-    found.extend(tensor.short_strides());
-    found.extend(tensor.unaligned_strides(ALIGNMENT_BYTES));
+/// What the kernels add to what is wrong with the strides of a tensor.
+fn strides(tensor: &Tensor) -> Vec<Reason> {
+    let mut found = tensor.unaligned_strides(ALIGNMENT_BYTES);
     found.extend(long_row(tensor));
-    if tensor.is_output {
-        found.extend(tensor.overlap());
-    } else if tensor.name != "q" {
-        let span = tensor.footprint().span;
-        if span > MAX_KV_BYTES {
-            found.push(Reason::unsupported(format!(
-                "{} spans {span} bytes from its first to its last, more than {MAX_KV_BYTES}",
-                tensor.name
-            )));
-        }
+    let span = tensor.footprint().span;
+    if matches!(tensor.name, "k" | "v") && span > MAX_KV_BYTES {
+        found.push(Reason::unsupported(format!(
+            "{} spans {span} bytes from its first to its last, more than {MAX_KV_BYTES}",
+            tensor.name
+        )));
     }
+    found
 }
 
 /// Kernels have the bytes between rows in 32 bits.

@@ -161,7 +161,7 @@ impl Tiling {
             }
         }
         let [a, b] = self.l1_bytes();
-        let usable = core.l1_bytes - core.reserved_bytes;
+        let usable = core.usable_l1_bytes();
         let second_half = usable - L1_HALF_BYTES;
         if self.l1_buffers == 2 && self.l1_halves == L1Halves::Operands {
             let halves = [("A", 2 * a, second_half), ("B", 2 * b, L1_HALF_BYTES)];
@@ -257,7 +257,7 @@ impl Tiling {
         let depth = |most: u32| most.min(problem.k.div_ceil(16) * 16).max(16) / 16 * 16;
         let l0_half = soc.core.l0a_bytes.min(soc.core.l0b_bytes) / 2;
         let tile_k = depth((l0_half / 2 / tile_m.max(tile_n)).min(CHUNK_K));
-        let usable = soc.core.l1_bytes - soc.core.reserved_bytes - L1_HALF_BYTES;
+        let usable = soc.core.usable_l1_bytes() - L1_HALF_BYTES;
         let most_steps = usable / (2 * (tile_m + tile_n) * tile_k);
         let step_k = (CHUNK_K / tile_k).min(most_steps).max(1);
         let l0c_buffers = if 8 * tile_m * tile_n <= soc.core.l0c_bytes { 2 } else { 1 };

@@ -4,7 +4,6 @@ use super::{index_of, Operand, Plan, KERNELS};
 use crate::kernels;
 use crate::kernels::operands::MergeOperands;
 use crate::runtime::{refuse, Device, Kernel, Module, Named, Repeat, Stream};
-use crate::spec::Tensor;
 use crate::{Error, Result};
 
 /// The operator on one device.
@@ -101,26 +100,17 @@ impl Merge {
 /// The operands with their names.
 fn named(plan: &Plan, args: &Args<'_>) -> Vec<Named> {
     let problem = plan.problem();
-    let with_rows = |named: Named, tensor: &Tensor, parts: u32, step: u64| {
-        let rows = tensor.extent.into_iter().zip(tensor.stride).chain([(parts.into(), step)]);
-        let size = tensor.size;
-        let steps = rows.map(|(extent, stride)| Repeat { extent, bytes: stride.saturating_mul(size) });
-        named.with_rows(tensor.dim * size, steps)
-    };
     let mut operands = Vec::new();
     let sources = args.o_parts.iter().zip(args.lse_parts).zip(problem.source_bytes()).zip(&problem.sources);
     for (((&o, &lse), bytes), source) in sources {
         let steps = problem.source_strides(source).map(|[part, ..]| part);
         let tensors = problem.part_tensors(source);
         for (((tensor, operand), bytes), step) in tensors.iter().zip([o, lse]).zip(bytes).zip(steps) {
-            let named = Named::read(tensor.name, operand, bytes, tensor.size);
-            operands.push(with_rows(named, tensor, source.parts, step));
+            let parts = Repeat { extent: source.parts.into(), bytes: step.saturating_mul(tensor.size) };
+            operands.push(Named::tensor(tensor, operand, bytes).repeated(parts));
         }
     }
-    for ((tensor, operand), bytes) in
-        problem.tensors().iter().zip([args.o, args.lse]).zip(problem.operand_bytes())
-    {
-        operands.push(with_rows(Named::written(tensor.name, operand, bytes, tensor.size), tensor, 1, 0));
-    }
+    let results = problem.tensors().into_iter().zip([args.o, args.lse]).zip(problem.operand_bytes());
+    operands.extend(results.map(|((tensor, operand), bytes)| Named::tensor(&tensor, operand, bytes)));
     operands
 }

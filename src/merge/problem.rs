@@ -200,13 +200,7 @@ impl Problem {
         }
         let parts = self.sources.iter().flat_map(|source| self.part_tensors(source));
         for tensor in parts.chain(self.tensors()) {
-            if let Some(endless) = tensor.endless_stride() {
-                return vec![endless];
-            }
-            found.extend(tensor.short_strides());
-            if tensor.is_output {
-                found.extend(tensor.overlap());
-            }
+            found.extend(tensor.wrong_strides(|_| Vec::new()));
         }
         self.sources.iter().for_each(|source| found.extend(self.wrong_parts(source)));
         if found.is_empty() {

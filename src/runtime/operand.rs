@@ -2,6 +2,7 @@
 //! that is written while another operand lies there.
 
 use super::Buffer;
+use crate::spec::Tensor;
 use crate::{Error, Result};
 
 /// A tensor in device memory: a buffer, from some byte on.
@@ -89,6 +90,22 @@ impl Named {
         alignment: u64,
     ) -> Self {
         Self::new(name, place.into(), bytes, alignment, true)
+    }
+
+    /// A tensor that takes `bytes` from its first to one past its last.
+    pub(crate) fn tensor(tensor: &Tensor, place: impl Into<MemoryRange>, bytes: u64) -> Self {
+        let Tensor { name, extent, dim, size, stride, is_output } = *tensor;
+        let steps = extent.into_iter().zip(stride);
+        let steps = steps.map(|(extent, stride)| Repeat { extent, bytes: stride.saturating_mul(size) });
+        Self::new(name, place.into(), bytes, size, is_output).with_rows(dim * size, steps)
+    }
+
+    /// Says that all of it is repeated once more.
+    pub(crate) fn repeated(mut self, step: Repeat) -> Self {
+        self.steps.push(step);
+        let steps = std::mem::take(&mut self.steps);
+        let row_bytes = self.row_bytes;
+        self.with_rows(row_bytes, steps)
     }
 
     /// Says which of the bytes are used: rows of `row_bytes`, repeated by each of the steps.

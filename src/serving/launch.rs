@@ -1,9 +1,10 @@
 //! Launching a plan.
 
 use super::{kernel_name, FlashDecodeTilingData, Operand, Plan, STATUS_WORDS};
-use crate::attention::{before_first_launch, operands::WORKSPACE_ALIGNMENT, Flags, SELF_TEST_KERNEL};
+use crate::attention::operands::{given, WORKSPACE_ALIGNMENT};
+use crate::attention::{before_first_launch, Flags, SELF_TEST_KERNEL};
 use crate::kernels::{self, operands::FlashDecodeOperands};
-use crate::runtime::{refuse_with, Device, Kernel, Module, Named, Repeat, Schedule, Stream};
+use crate::runtime::{refuse_with, Device, Kernel, Module, Named, Schedule, Stream};
 use crate::{DType, Result};
 
 /// The operator on one device.
@@ -92,16 +93,8 @@ impl<'a> Args<'a> {
         let bytes = plan.operand_bytes();
         let places = [self.q, self.k, self.v, self.o];
         let mut named: Vec<Named> = Vec::with_capacity(9);
-        for ((tensor, place), bytes) in problem.tensors().iter().zip(places).zip(bytes) {
-            let operand = match tensor.is_output {
-                true => Named::written(tensor.name, place, bytes, tensor.size),
-                false => Named::read(tensor.name, place, bytes, tensor.size),
-            };
-            let steps = tensor.extent.into_iter().zip(tensor.stride);
-            let steps =
-                steps.map(|(extent, stride)| Repeat { extent, bytes: stride.saturating_mul(tensor.size) });
-            named.push(operand.with_rows(tensor.dim * tensor.size, steps));
-        }
+        let tensors = problem.tensors();
+        named.extend(tensors.iter().zip(places).zip(bytes).map(|((t, place), n)| Named::tensor(t, place, n)));
         let slots = u64::from(problem.slots);
         named.push(Named::read("lengths", self.lengths, 4 * slots, 4));
         named.extend(self.block_table.map(|t| Named::read("block_table", t, plan.table_bytes(), 4)));
@@ -116,26 +109,22 @@ impl<'a> Args<'a> {
     /// Operands that are missing, and those that nothing would use.
     fn misplaced(&self, plan: &Plan) -> Vec<String> {
         let problem = plan.problem();
-        let optional = [
-            ("block_table", self.block_table.is_some(), problem.kv.pages.is_some(), "K and V are paged"),
-            ("lse", self.lse.is_some(), problem.want_lse, "the plan writes it"),
-            ("status", self.status.is_some(), problem.is_checked, "the plan writes it"),
+        let is_paged = problem.kv.pages.is_some();
+        let paged = ["K and V are paged", "K and V are not paged"];
+        let written = ["the plan writes it", "the plan does not write it"];
+        let found = [
+            given("block_table", self.block_table.is_some(), is_paged, paged),
+            given("lse", self.lse.is_some(), problem.want_lse, written),
+            given("status", self.status.is_some(), problem.is_checked, written),
         ];
-        let wrong = optional.into_iter().filter(|(_, given, wanted, _)| given != wanted);
-        wrong
-            .map(|(name, given, ..)| match (name, given) {
-                ("block_table", true) => "block_table is given, but K and V are not paged".to_owned(),
-                ("block_table", false) => "block_table is missing, but K and V are paged".to_owned(),
-                (name, true) => format!("{name} is given, but the plan does not write it"),
-                (name, false) => format!("{name} is missing, but the plan writes it"),
-            })
-            .collect()
+        found.into_iter().flatten().collect()
     }
 }
 
 impl ServingAttention {
     /// Loads the kernels. On an NPU the first call for an opened device launches the self-test of the flags
-    /// at which all cores meet, and waits for it.
+    /// between the cores of a group and of the one at which all Cube cores meet, and waits for it. That at
+    /// which all vector cores meet has no test.
     ///
     /// # Errors
     /// `KernelsNotBuilt` when this build has no kernels for the device, `SelfTest` when the first launch goes

@@ -56,15 +56,12 @@ impl Tasks {
         let are_side_by_side =
             strides.k[2] == u64::from(s.head_dim) && strides.v[2] == u64::from(s.head_dim_v);
         let fits = |heads: &u32| {
-            s.num_heads_k.is_multiple_of(*heads)
-                && heads * dim <= MAX_TASK_COLS
-                && heads * rows.next_multiple_of(16) <= MAX_TASK_ROWS
+            s.num_heads_k.is_multiple_of(*heads) && heads * rows.next_multiple_of(16) <= MAX_TASK_ROWS
         };
         let most = if are_side_by_side { MAX_TASK_COLS / dim } else { 1 };
         let heads = (1..=most).rev().find(fits).unwrap_or(1);
         let rows_v = (heads * rows).div_ceil(2);
-        let block_n = (TILE..=MAX_BLOCK_N).rev().step_by(TILE as usize).filter(|n| n.is_power_of_two());
-        let block_n = block_n.into_iter().find(|n| rows_v * n <= MAX_SCORES).unwrap_or(TILE);
+        let block_n = (0..3).map(|i| MAX_BLOCK_N >> i).find(|n| rows_v * n <= MAX_SCORES).unwrap_or(TILE);
         let chunk_n = (0..3).map(|i| block_n >> i).find(|n| n * heads * dim * 2 <= CHUNK_BYTES);
         let units = u64::from(problem.slots)
             * u64::from(problem.max_keys.div_ceil(UNIT_KEYS))

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::layout::{Tasks, Ub, Workspace, L1, PRELOAD, TILE, UNIT_KEYS};
 use super::{FlashDecodeTilingData, Problem};
-use crate::baseline::{usable_l1, usable_ub};
 use crate::spec::{Mask, Reason};
 use crate::{Error, ErrorKind, Result, Soc};
 
@@ -129,8 +128,8 @@ impl Plan {
     fn require_memories(&self) -> Result<()> {
         let s = &self.problem.spec;
         let used = [
-            ("UB", Ub::of(&self.tasks, s.head_dim_v).used, usable_ub(&self.soc)),
-            ("L1", L1::of(&self.tasks, s.head_dim, s.head_dim_v).used(), usable_l1(&self.soc)),
+            ("UB", Ub::of(&self.tasks, s.head_dim_v).used, self.soc.core.usable_ub_bytes()),
+            ("L1", L1::of(&self.tasks, s.head_dim, s.head_dim_v).used(), self.soc.core.usable_l1_bytes()),
         ];
         for (memory, used, capacity) in used {
             if used > capacity {

@@ -1,9 +1,9 @@
 //! What to compute, as the caller says it.
 
 use super::{KvLayout, KvOrder};
-use crate::spec::{dense_strides, spec_builders, AttentionSpec, Mask, Reason, Tensor};
+use crate::spec::{dense_strides, spec_builders, AttentionSpec, Mask, Tensor};
 use crate::tiling::MAX_HEAD_DIM;
-use crate::{DType, Soc};
+use crate::DType;
 
 /// A class of shapes: `o = softmax(softmax_scale * q k^T, masked) v` for each slot, over its keys.
 ///
@@ -94,16 +94,9 @@ impl Problem {
         Self { is_checked: true, ..self }
     }
 
-    /// Every reason why `soc` cannot run this problem, before anything is allocated; empty when it can.
-    pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
-        self.reasons(soc)
-    }
-
-    /// Factor of the scores. A head dimension that is refused brings no refusal of a scale that nobody gave.
-    #[allow(clippy::cast_possible_truncation, reason = "1/sqrt(head_dim) in f64, rounded once to f32")]
+    /// Factor of the scores.
     pub(super) fn softmax_scale(&self) -> f32 {
-        let dim = f64::from(self.spec.head_dim.clamp(1, MAX_HEAD_DIM));
-        self.spec.softmax_scale.unwrap_or((1.0 / dim.sqrt()) as f32)
+        self.spec.softmax_scale_or_default(MAX_HEAD_DIM)
     }
 
     /// Entries of a row of the block table; 0 without pages.

@@ -10,12 +10,15 @@ use crate::{DType, Soc};
 const HEAD_DIM_STEP: u32 = 16;
 
 impl Problem {
-    pub(super) fn reasons(&self, soc: &Soc) -> Vec<Reason> {
+    /// Every reason why `soc` cannot run this problem, before anything is allocated; empty when it can.
+    pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
         let mut found = Vec::new();
         self.spec_reasons(&mut found);
         self.extent_reasons(&mut found);
         for tensor in self.tensors() {
-            stride_reasons(&tensor, &mut found);
+            // Heads of one query row of the output leave together, with a gap behind each.
+            let gap = |tensor: &Tensor| tensor.wide_gap(2, MAX_GM_GAP_BYTES).filter(|_| tensor.is_output);
+            found.extend(tensor.wrong_strides(|tensor| Vec::from_iter(gap(tensor))));
         }
         if found.is_empty() {
             found.extend(self.size_reasons(soc));
@@ -106,33 +109,4 @@ impl Problem {
             soc.hbm_bytes
         )))
     }
-}
-
-fn stride_reasons(tensor: &Tensor, found: &mut Vec<Reason>) {
-    if tensor.is_empty() {
-        return;
-    }
-    // What it says about overlaps and sizes would be wrong.
-    if let Some(endless) = tensor.endless_stride() {
-        found.push(endless);
-        return;
-    }
-    found.extend(tensor.short_strides());
-    if tensor.is_output {
-        found.extend(tensor.overlap());
-        found.extend(gap(tensor));
-    }
-}
-
-/// Heads of one query row of the output leave together, with a gap behind each.
-fn gap(tensor: &Tensor) -> Option<Reason> {
-    let Tensor { name, extent, dim, stride, .. } = *tensor;
-    let largest = dim + MAX_GM_GAP_BYTES / tensor.size;
-    (extent[2] > 1 && stride[2] > largest).then(|| {
-        Reason::unsupported(format!(
-            "{name}_stride: head stride = {} leaves more than {MAX_GM_GAP_BYTES} bytes between two rows of {dim} elements; \
-             nearest supported: {largest}",
-            stride[2]
-        ))
-    })
 }

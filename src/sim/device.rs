@@ -266,7 +266,7 @@ impl Launcher for Lane {
             own.launch(&self.memory, &self.config, args, blocks).map_err(|stop| stopped(&stop))?;
         Ok(Launched {
             // ASSUMPTION(timeline-launch): what a task takes beside its cores comes before them, and needs no
-            // cores. Published is the difference of task and core time only ([bw-copy-*] in docs/timing.md).
+            // cores. Published is the difference of task and core time only ([add-001], [mm-asc-*]).
             launch_us: stats.launch_us,
             core_us: stats.cores_us,
             touched: Some(Box::new(move || ranges(&touched))),

@@ -38,6 +38,14 @@ impl AttentionSpec {
             softmax_scale: None,
         }
     }
+
+    /// Factor of the scores. A head dimension above the largest is refused, and so is 0: neither brings a
+    /// refusal of a scale that nobody gave.
+    #[allow(clippy::cast_possible_truncation, reason = "1/sqrt(head_dim) in f64, rounded once to f32")]
+    pub(crate) fn softmax_scale_or_default(&self, largest_head_dim: u32) -> f32 {
+        let dim = f64::from(self.head_dim.clamp(1, largest_head_dim));
+        self.softmax_scale.unwrap_or((1.0 / dim.sqrt()) as f32)
+    }
 }
 
 /// Builders of a problem that has a `spec`: one text for all of them.

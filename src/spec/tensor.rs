@@ -23,8 +23,39 @@ impl Tensor {
         self.extent.contains(&0)
     }
 
+    /// What is wrong with the strides whatever computes the tensor, and what an engine has to add. Nothing of
+    /// a tensor without rows. Nothing else of one with a stride beyond all memory: what could be said about
+    /// overlaps and sizes would be wrong.
+    pub(crate) fn wrong_strides(&self, of_engine: impl FnOnce(&Self) -> Vec<Reason>) -> Vec<Reason> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        if let Some(endless) = self.endless_stride() {
+            return vec![endless];
+        }
+        let mut found = self.short_strides();
+        found.extend(of_engine(self));
+        if self.is_output {
+            found.extend(self.overlap());
+        }
+        found
+    }
+
+    /// Rows along a dimension that one copy moves, with a gap behind each that the copy cannot have.
+    pub(crate) fn wide_gap(&self, dimension: usize, most_bytes: u64) -> Option<Reason> {
+        let Tensor { name, extent, dim, size, stride, .. } = *self;
+        let largest = dim + most_bytes / size;
+        (extent[dimension] > 1 && stride[dimension] > largest).then(|| {
+            Reason::unsupported(format!(
+                "{name}_stride: {} stride = {} leaves more than {most_bytes} bytes between two rows of {dim} elements; \
+                 nearest supported: {largest}",
+                DIMENSIONS[dimension], stride[dimension]
+            ))
+        })
+    }
+
     /// Dense strides beyond 64 bits are `u64::MAX`, too (`dense_strides`).
-    pub(crate) fn endless_stride(&self) -> Option<Reason> {
+    fn endless_stride(&self) -> Option<Reason> {
         let endless = (0..3).find(|&i| self.extent[i] > 1 && self.stride[i] == u64::MAX)?;
         Some(Reason::unsupported(format!(
             "{}_stride: {} stride of at least {} elements; no device memory is that large",
@@ -35,7 +66,7 @@ impl Tensor {
     }
 
     /// An input may repeat one batch or head for all (stride 0); rows of one head must follow each other.
-    pub(crate) fn short_strides(&self) -> Vec<Reason> {
+    fn short_strides(&self) -> Vec<Reason> {
         let mut found = Vec::new();
         for (i, dimension) in DIMENSIONS.iter().enumerate() {
             let (stride, name, dim) = (self.stride[i], self.name, self.dim);
@@ -72,7 +103,7 @@ impl Tensor {
 
     /// Rows of the output must not share bytes: taken by ascending stride, each must clear everything inside
     /// it.
-    pub(crate) fn overlap(&self) -> Option<Reason> {
+    fn overlap(&self) -> Option<Reason> {
         let mut order = [0, 1, 2];
         order.sort_by_key(|&i| self.stride[i]);
         let mut inner = u128::from(self.dim);

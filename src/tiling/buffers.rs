@@ -46,7 +46,7 @@ impl L1Buffers {
         let mut why = None;
         for chunk_p in [2 * TILE, TILE] {
             let chunk_p = chunk_p.min(block_n);
-            let mut map = MemoryMap::new("L1", soc.core.l1_bytes - soc.core.reserved_bytes);
+            let mut map = MemoryMap::new("L1", soc.core.usable_l1_bytes());
             let q = map.push("q", block_m * shape.head_dim * 2, 2);
             let k = map.push("k", chunk_n * shape.head_dim * 2, 2);
             let v = map.push("v", chunk_p * shape.head_dim_v * 2, 2);
@@ -98,9 +98,7 @@ impl UbBuffers {
         soc: &Soc,
         [rows_v, slice_rows, slice_bytes]: [u32; 3],
     ) -> Self {
-        let sizes = soc.core;
-        let capacity = sizes.ub_bytes - sizes.reserved_bytes - sizes.select_reserved_bytes;
-        let mut map = MemoryMap::new("UB", capacity);
+        let mut map = MemoryMap::new("UB", soc.core.usable_ub_bytes());
         let (slices, p_bytes, tmp_bytes, mask_bytes) = if is_narrow(shape) {
             (4, slice_bytes / 4, slice_bytes / 2 + slice_bytes / 4, slice_bytes / 16)
         } else {

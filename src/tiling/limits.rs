@@ -58,10 +58,11 @@ pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
     found.extend(shape.wrong_scale());
     lengths(shape, &mut found);
     for tensor in shape.tensors() {
-        strides(&tensor, &mut found);
-        if shape.shift_keys && tensor.name == "k" {
-            found.extend(gap(&tensor));
-        }
+        // Rows of the output leave together, with a gap behind each, and rows of keys that are shifted come
+        // so. Other inputs with a longer pitch than a copy has are copied row by row.
+        let is_by_rows = tensor.is_output || (shape.shift_keys && tensor.name == "k");
+        let gap = |tensor: &Tensor| tensor.wide_gap(1, MAX_GM_GAP_BYTES).filter(|_| is_by_rows);
+        found.extend(tensor.wrong_strides(|tensor| Vec::from_iter(gap(tensor))));
     }
     if found.is_empty() {
         found.extend(shape.too_large(&soc.name, soc.hbm_bytes));
@@ -85,37 +86,6 @@ fn lengths(shape: &Shape, found: &mut Vec<Reason>) {
             i32::MAX
         )));
     }
-}
-
-/// What is wrong with the strides of a tensor.
-fn strides(tensor: &Tensor, found: &mut Vec<Reason>) {
-    if tensor.is_empty() {
-        return;
-    }
-    // What it says about overlaps and sizes would be wrong.
-    if let Some(endless) = tensor.endless_stride() {
-        found.push(endless);
-        return;
-    }
-    found.extend(tensor.short_strides());
-    if tensor.is_output {
-        found.extend(gap(tensor));
-        found.extend(tensor.overlap());
-    }
-}
-
-/// Rows of the output leave together, with a gap behind each, and rows of keys that are shifted come so.
-/// Other inputs with a longer pitch than a copy has are copied row by row.
-fn gap(tensor: &Tensor) -> Option<Reason> {
-    let Tensor { name, extent, dim, stride, .. } = *tensor;
-    let largest = dim + MAX_GM_GAP_BYTES / tensor.size;
-    (extent[1] > 1 && stride[1] > largest).then(|| {
-        Reason::unsupported(format!(
-            "{name}_stride: row stride = {} leaves more than {MAX_GM_GAP_BYTES} bytes between two rows of {dim} elements; \
-             nearest supported: {largest}",
-            stride[1]
-        ))
-    })
 }
 
 impl Shape {

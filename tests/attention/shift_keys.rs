@@ -6,7 +6,7 @@
 //! keys.
 
 use fastattention::attention::{host, FlashAttention, Problem};
-use fastattention::reference::{self, Params};
+use fastattention::reference;
 use fastattention::tiling::Mask;
 use fastattention::{DType, ErrorKind, Soc};
 use fastattention_testkit::cases::{self, Case};
@@ -53,24 +53,10 @@ fn shifted_on_host(case: &Case, k: &Operand<f16>) -> (Operand<f64>, Operand<f16>
     (mean, shifted)
 }
 
-fn params(case: &Case) -> Params {
-    Params {
-        batch: case.batch as usize,
-        num_heads: case.num_heads as usize,
-        num_heads_k: case.num_heads_k as usize,
-        head_dim: case.head_dim as usize,
-        head_dim_v: case.head_dim_v as usize,
-        seqlen_q: case.seqlen_q as usize,
-        seqlen_k: case.seqlen_k as usize,
-        softmax_scale: f64::from(data::problem(case).shape().softmax_scale),
-        mask: case.mask,
-    }
-}
-
 /// Rounding of lse by rows: a shifted key is rounded and so is its score, and the sums of both products, with
 /// the shifted keys and with what was subtracted, are f32.
 fn lse_errors(case: &Case, q: &Operand<f64>, mean: &Operand<f64>, shifted: &Operand<f64>) -> Vec<f64> {
-    let p = params(case);
+    let p = data::params(case);
     let norm = |t: &Operand<f64>, b: usize, s: usize, h: usize| {
         let at = b * t.stride[0] as usize + s * t.stride[1] as usize + h * t.stride[2] as usize;
         t.data[at..at + p.head_dim].iter().map(|x| x * x).sum::<f64>().sqrt()
@@ -103,7 +89,7 @@ fn mean_error(got: &[f64], want: &[f64]) -> f64 {
 fn wrong(operator: &FlashAttention, case: &Case, [q, k, v]: &[Operand<f16>; 3]) -> Result<(), String> {
     let problem = data::problem(case).with_shifted_keys();
     let out = host::attention_on(operator, &problem, &q.data, &k.data, &v.data).map_err(|e| e.to_string())?;
-    let p = params(case);
+    let p = data::params(case);
     let (mean, shifted) = shifted_on_host(case, k);
     let [q64, k64, v64] = [q, k, v].map(widen);
     let exact = reference::attention(&p, q64.tensor(), k64.tensor(), v64.tensor());

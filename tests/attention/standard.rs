@@ -2,13 +2,13 @@
 
 use fastattention::attention::host::Element;
 use fastattention::baseline::{dense_causal_mask, plan, StandardArgs, StandardAttention};
-use fastattention::reference::{self, Params};
+use fastattention::reference;
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::Mask;
 use fastattention::{DType, ErrorKind, Soc};
 use fastattention_testkit::cases::{Case, Layout, Values};
 use fastattention_testkit::compare::{check_o, unit};
-use fastattention_testkit::data::{operands, problem, Operand};
+use fastattention_testkit::data::{operands, params, problem, Operand};
 use fastattention_testkit::device::device;
 use half::{bf16, f16};
 
@@ -69,17 +69,7 @@ fn check_typed<T: Element + reference::Element>(operator: &StandardAttention, ca
     o_gm.copy_to_host(&mut out).unwrap();
 
     let shape = problem.shape();
-    let params = Params {
-        batch: case.batch as usize,
-        num_heads: case.num_heads as usize,
-        num_heads_k: case.num_heads_k as usize,
-        head_dim: case.head_dim as usize,
-        head_dim_v: case.head_dim_v as usize,
-        seqlen_q: case.seqlen_q as usize,
-        seqlen_k: case.seqlen_k as usize,
-        softmax_scale: f64::from(shape.softmax_scale),
-        mask: case.mask,
-    };
+    let params = params(case);
     let widen = |o: &Operand<T>| Operand {
         data: o.data.iter().map(|&x| f64::from(Into::<f32>::into(x))).collect::<Vec<_>>(),
         stride: o.stride,

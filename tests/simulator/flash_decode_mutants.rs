@@ -1,20 +1,18 @@
 //! Every flag and every barrier of `flash_decode` is needed, and the machine reports the absence of each
 //! ([`crate::mutation`]), by one of the problems of [`cases`].
 
-#![allow(unsafe_code, reason = "loads the compiled mutants")]
-
 use std::fmt::Write as _;
 
 use fastattention::kernels::operands::FlashDecodeOperands;
-use fastattention::runtime::{Buffer, Device, Module, Schedule, Stream};
+use fastattention::runtime::{Buffer, Schedule, Stream};
 use fastattention::serving::{plan, KvLayout, Mask, Problem};
-use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention::DType;
 use fastattention_testkit::kernels::Registration;
 use half::f16;
 
 use crate::mutation::{
-    check, kernel_text, outcomes, with_take, without_barriers, without_cross_flags, without_ring_edges,
-    Mutant,
+    check, fault_of, kernel_text, load, outcomes, with_take, without_barriers, without_cross_flags,
+    without_ring_edges, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -105,14 +103,10 @@ fn cases() -> Vec<(Problem, Vec<i32>, u32)> {
 /// The first fault that a mutant meets over all problems.
 fn first_fault(image: &[u8], index: usize) -> Option<String> {
     for (problem, lengths, cores) in cases() {
-        let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
-        config.threads = 1;
-        let device = Device::simulated(config).unwrap();
+        let (device, module) = load(image);
         let plan = plan(&problem, device.soc()).unwrap();
         let mut tiling = plan.tiling_data();
         tiling.num_cores = cores;
-        // SAFETY: the library was compiled above from this crate's kernel and its simulator headers.
-        let module = unsafe { Module::load(&device, image) }.unwrap();
         let mut rng = fastrand::Rng::with_seed(3);
         let [q, k, v, o] = plan.operand_bytes();
         let mut random = |bytes: u64| {
@@ -142,9 +136,9 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
         };
         let args = args.args().unwrap();
         let kernel = module.kernel(&format!("mutant_{index}")).unwrap().with_schedule(Schedule::Batch);
-        if let Err(e) = kernel.launch(&stream, cores, &args).and_then(|()| stream.synchronize()) {
-            assert_eq!(e.kind(), ErrorKind::SimFault, "{e}");
-            return Some(e.to_string().lines().last().unwrap_or_default().to_owned());
+        let fault = fault_of(kernel.launch(&stream, cores, &args).and_then(|()| stream.synchronize()));
+        if fault.is_some() {
+            return fault;
         }
     }
     None

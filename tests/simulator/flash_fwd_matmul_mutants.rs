@@ -1,18 +1,18 @@
 //! What `flash_fwd_matmul` adds to the kernels it is made of is needed, and the machine reports the absence
 //! of each: the two flags between attention and product, and the groups that have no part in one of the two.
 
-#![allow(unsafe_code, reason = "loads the compiled mutants")]
-
 use std::fmt::Write as _;
 use std::fs;
 
 use fastattention::kernels::operands::FlashFwdMatmulOperands;
-use fastattention::runtime::{Buffer, Device, Module, Stream};
+use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::mask::{m_mask, MASK_DIM};
 use fastattention::tiling::Candidate;
-use fastattention::{attention, matmul, sim, DType, ErrorKind, Soc};
+use fastattention::{attention, matmul, DType};
 use fastattention_testkit::kernels::{ascendc, Registration};
 use half::f16;
+
+use crate::mutation::{fault_of, load};
 
 /// (What, statements taken out, their replacement, groups for attention and for the product.)
 const MUTANTS: [(&str, &[&str], &str, [u32; 2]); 5] = [
@@ -78,9 +78,7 @@ fn compile() -> Vec<u8> {
 /// The fault that a mutant meets: three rows of blocks and two heads, and tiles of the product that need both
 /// heads.
 fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2]) -> Option<String> {
-    let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
-    config.threads = 1;
-    let device = Device::simulated(config).unwrap();
+    let (device, module) = load(image);
     let problem = attention::Problem::new(DType::F16, [1, 90, 2, 32]);
     let candidate = Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
     let attention = attention::plan_with(&problem, device.soc(), candidate).unwrap();
@@ -89,8 +87,6 @@ fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2])
     assert!(attention.num_items() > 3 && product.num_cores() > 3, "{attention}\n{product}");
     (tiling.num_cores, product_tiling.num_cores) = (attention_cores, product_cores);
 
-    // SAFETY: the library was compiled above from this crate's kernels and its simulator headers.
-    let module = unsafe { Module::load(&device, image) }.unwrap();
     let mut rng = fastrand::Rng::with_seed(3);
     let mut random = |bytes: u64| {
         let data: Vec<f16> = (0..bytes / 2).map(|_| f16::from_f32(rng.f32() - 0.5)).collect();
@@ -122,9 +118,7 @@ fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2])
     let (kernel, stream) =
         (module.kernel(&format!("kernel_{index}")).unwrap(), Stream::new(&device).unwrap());
     let launched = kernel.launch(&stream, attention_cores.max(product_cores), &args);
-    let error = launched.and_then(|()| stream.synchronize()).err()?;
-    assert_eq!(error.kind(), ErrorKind::SimFault, "{error}");
-    Some(error.to_string().lines().last().unwrap_or_default().to_owned())
+    fault_of(launched.and_then(|()| stream.synchronize()))
 }
 
 #[test]

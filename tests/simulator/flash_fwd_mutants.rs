@@ -5,22 +5,20 @@
 //! as a race or as a use of data that was never written, in the default order, by one of the problems of
 //! [`cases`]. What a mutant survives for a good reason is listed in [`REDUNDANT`].
 
-#![allow(unsafe_code, reason = "loads the compiled mutants")]
-
 use std::fmt::Write as _;
 
 use fastattention::attention::{plan_with, Problem};
 use fastattention::kernels::operands::FlashFwdOperands;
-use fastattention::runtime::{Buffer, Device, Module, Stream};
+use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::mask::{m_mask, MASK_DIM};
 use fastattention::tiling::{Candidate, Mask};
-use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention::DType;
 use fastattention_testkit::kernels::Registration;
 use half::f16;
 
 use crate::mutation::{
-    call, check, kernel_text as text_of, outcomes, with_take, without, without_barriers, without_cross_flags,
-    without_ring_edges, Mutant,
+    call, check, fault_of, kernel_text as text_of, load, outcomes, with_take, without, without_barriers,
+    without_cross_flags, without_ring_edges, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -175,14 +173,10 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
 fn fault_with(image: &[u8], index: usize, scores: DType) -> Option<String> {
     let kernel = kernel_name(index, scores);
     for (problem, candidate) in cases(scores) {
-        let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
-        config.threads = 1;
-        let device = Device::simulated(config).unwrap();
+        let (device, module) = load(image);
         let plan = plan_with(&problem, device.soc(), candidate).unwrap();
         let mut tiling = plan.tiling_data();
         tiling.num_cores = CORES;
-        // SAFETY: the library was compiled above from this crate's kernel and its simulator headers.
-        let module = unsafe { Module::load(&device, image) }.unwrap();
         let mut rng = fastrand::Rng::with_seed(3);
         let [q, k, v, o, lse] = plan.shape().operand_bytes();
         let mut random = |bytes: u64| {
@@ -208,9 +202,9 @@ fn fault_with(image: &[u8], index: usize, scores: DType) -> Option<String> {
         };
         let args = args.args().unwrap();
         let kernel = module.kernel(&kernel).unwrap();
-        if let Err(e) = kernel.launch(&stream, CORES, &args).and_then(|()| stream.synchronize()) {
-            assert_eq!(e.kind(), ErrorKind::SimFault, "{e}");
-            return Some(e.to_string().lines().last().unwrap_or_default().to_owned());
+        let fault = fault_of(kernel.launch(&stream, CORES, &args).and_then(|()| stream.synchronize()));
+        if fault.is_some() {
+            return fault;
         }
     }
     None

@@ -1,7 +1,11 @@
 //! Mutants of a kernel: its own text with one piece of synchronisation taken out.
 
+#![allow(unsafe_code, reason = "loads the compiled mutants")]
+
 use std::fs;
 
+use fastattention::runtime::{Device, Module};
+use fastattention::{sim, ErrorKind, Result, Soc};
 use fastattention_testkit::kernels::ascendc;
 
 pub(crate) struct Mutant {
@@ -143,6 +147,23 @@ pub(crate) fn outcomes(
             .collect();
         handles.into_iter().flat_map(|h| h.join().unwrap()).collect()
     })
+}
+
+/// Compiled mutants on a device that runs one group after the other.
+pub(crate) fn load(image: &[u8]) -> (Device, Module) {
+    let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
+    config.threads = 1;
+    let device = Device::simulated(config).unwrap();
+    // SAFETY: the caller compiled the library from this crate's kernels and their simulator headers.
+    let module = unsafe { Module::load(&device, image) }.unwrap();
+    (device, module)
+}
+
+/// The last line of the fault that a launch ended with.
+pub(crate) fn fault_of(run: Result<()>) -> Option<String> {
+    let error = run.err()?;
+    assert_eq!(error.kind(), ErrorKind::SimFault, "{error}");
+    Some(error.to_string().lines().last().unwrap_or_default().to_owned())
 }
 
 /// Of each mutant, what it is and the fault that it met: each must be reported as a race or as a use of data

@@ -1,17 +1,17 @@
 //! Every flag and every barrier of `shift_keys` is needed, and the machine reports the absence of each.
 
-#![allow(unsafe_code, reason = "loads the compiled mutants")]
-
 use std::fmt::Write as _;
 
 use fastattention::attention::{plan, Problem};
 use fastattention::kernels::operands::ShiftKeysOperands;
-use fastattention::runtime::{Buffer, Device, Module, Stream};
-use fastattention::{sim, DType, ErrorKind, Soc};
+use fastattention::runtime::{Buffer, Stream};
+use fastattention::DType;
 use fastattention_testkit::kernels::Registration;
 use half::f16;
 
-use crate::mutation::{check, kernel_text, with_take, without_barriers, without_ring_edges, Mutant};
+use crate::mutation::{
+    check, fault_of, kernel_text, load, with_take, without_barriers, without_ring_edges, Mutant,
+};
 
 /// The kernel's text in the order of its includes.
 const SOURCES: &[&str] = &[
@@ -58,14 +58,10 @@ fn compile(mutants: &[Mutant]) -> Vec<u8> {
 /// The first fault that a mutant meets: three heads of several tiles, narrow ones and wide ones.
 fn first_fault(image: &[u8], index: usize) -> Option<String> {
     [(300, 64), (100, 256), (600, 16)].into_iter().find_map(|(seqlen, head_dim)| {
-        let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
-        config.threads = 1;
-        let device = Device::simulated(config).unwrap();
+        let (device, module) = load(image);
         let problem = Problem::new(DType::F16, [1, seqlen, 3, head_dim]).with_score_dtype(DType::F16);
         let mut shift = plan(&problem.with_shifted_keys(), device.soc()).unwrap().shift().unwrap();
         shift.tiling.core_tiles = shift.tiling.num_tiles.div_ceil(CORES.into());
-        // SAFETY: the library was compiled above from this crate's kernel and its simulator headers.
-        let module = unsafe { Module::load(&device, image) }.unwrap();
         let mut rng = fastrand::Rng::with_seed(3);
         let data: Vec<f16> = (0..seqlen * 3 * head_dim).map(|_| f16::from_f32(rng.f32() - 0.5)).collect();
         let k = Buffer::from_slice(&device, &data).unwrap();
@@ -74,11 +70,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
             ShiftKeysOperands { k: (&k).into(), shifted: (&shifted).into(), tiling: &shift.tiling }.args();
         let stream = Stream::new(&device).unwrap();
         let kernel = module.kernel(&format!("mutant_{index}")).unwrap();
-        let run = kernel.launch(&stream, CORES, &args.unwrap()).and_then(|()| stream.synchronize());
-        run.err().map(|e| {
-            assert_eq!(e.kind(), ErrorKind::SimFault, "{e}");
-            e.to_string().lines().last().unwrap_or_default().to_owned()
-        })
+        fault_of(kernel.launch(&stream, CORES, &args.unwrap()).and_then(|()| stream.synchronize()))
     })
 }
 

@@ -6,7 +6,7 @@
 namespace fa {
 
 // Modes of cross-core flags.
-constexpr uint8_t kAllCoresMode = 0;   // all AICs of the launch
+constexpr uint8_t kAllCoresMode = 0;   // all AICs, or all AIVs, of the launch
 constexpr uint8_t kCrossCoreMode = 2;  // one AIC and its two AIVs
 
 // `kCount` buffers between a producer pipe and a consumer pipe. `kFull` is the flag producer -> consumer,

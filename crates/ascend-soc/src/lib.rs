@@ -95,6 +95,11 @@ impl CoreSizes {
     pub fn usable_ub_bytes(&self) -> u32 {
         self.ub_bytes - self.reserved_bytes - self.select_reserved_bytes
     }
+
+    /// Bytes of L1 that a kernel may use: without what the framework keeps.
+    pub fn usable_l1_bytes(&self) -> u32 {
+        self.l1_bytes - self.reserved_bytes
+    }
 }
 
 impl Soc {

@@ -1,7 +1,7 @@
 //! Operands of a case, made from its seed.
 
 use fastattention::attention::Problem;
-use fastattention::reference::{Element, Tensor};
+use fastattention::reference::{Element, Params, Tensor};
 use fastrand::Rng;
 
 use crate::cases::{Case, Layout, Values};
@@ -59,6 +59,21 @@ pub fn problem(case: &Case) -> Problem {
     problem.v_stride = stride([c.batch, c.seqlen_k, c.num_heads_k, c.head_dim_v]);
     problem.o_stride = stride([c.batch, c.seqlen_q, c.num_heads, c.head_dim_v]);
     problem
+}
+
+/// What the references are given of a case.
+pub fn params(case: &Case) -> Params {
+    Params {
+        batch: case.batch as usize,
+        num_heads: case.num_heads as usize,
+        num_heads_k: case.num_heads_k as usize,
+        head_dim: case.head_dim as usize,
+        head_dim_v: case.head_dim_v as usize,
+        seqlen_q: case.seqlen_q as usize,
+        seqlen_k: case.seqlen_k as usize,
+        softmax_scale: f64::from(problem(case).shape().softmax_scale),
+        mask: case.mask,
+    }
 }
 
 /// Standard normal by Box-Muller.

@@ -1,7 +1,10 @@
 //! Runs a case on a device and on the reference.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use fastattention::attention::{host, plan_with, Args, FlashAttention, Problem};
-use fastattention::reference::{self, Element, Params, Tensor};
+use fastattention::reference::{self, Element, Tensor};
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::Candidate;
 use fastattention::DType;
@@ -9,7 +12,7 @@ use half::{bf16, f16};
 
 use crate::cases::Case;
 use crate::compare::{check_lse, check_o, score_error, softmax_error, unit};
-use crate::data::{operands, problem, Operand};
+use crate::data::{self, operands, problem, Operand};
 
 /// Results of the device and of both references, o dense `[batch, seqlen_q, heads, head_dim_v]`.
 #[derive(Debug)]
@@ -89,17 +92,7 @@ pub fn compared<T: Element + host::Element>(
     score_unit: f64,
 ) -> Results {
     let shape = problem(case).shape();
-    let params = Params {
-        batch: case.batch as usize,
-        num_heads: case.num_heads as usize,
-        num_heads_k: case.num_heads_k as usize,
-        head_dim: case.head_dim as usize,
-        head_dim_v: case.head_dim_v as usize,
-        seqlen_q: case.seqlen_q as usize,
-        seqlen_k: case.seqlen_k as usize,
-        softmax_scale: f64::from(shape.softmax_scale),
-        mask: case.mask,
-    };
+    let params = data::params(case);
     let widen = |o: &Operand<T>| o.data.iter().map(|&x| f64::from(Into::<f32>::into(x))).collect::<Vec<_>>();
     let [q64, k64, v64] = [q, k, v].map(|o| Operand { data: widen(o), stride: o.stride });
     let exact = reference::attention(&params, q64.tensor(), k64.tensor(), v64.tensor());
@@ -130,7 +123,7 @@ pub fn compared<T: Element + host::Element>(
 
 /// What the rounding of scores and the softmax may cost the lse of each row.
 fn score_errors(
-    p: &Params,
+    p: &reference::Params,
     q: Tensor<'_, f64>,
     k: Tensor<'_, f64>,
     unit: f64,
@@ -188,4 +181,36 @@ fn launch_with<T: host::Element>(
     o.copy_to_host(&mut out.o)?;
     lse.copy_to_host(&mut out.lse)?;
     Ok(out)
+}
+
+/// Checks every case, on each processor with an operator of its own: launches of one device run one after the
+/// other.
+///
+/// # Panics
+/// When a check fails; the first ten are shown.
+pub fn check_all<C: std::fmt::Debug + Sync, O>(
+    cases: &[C],
+    operator: impl Fn() -> O + Sync,
+    check: impl Fn(&O, &C) -> Result<(), String> + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                let operator = operator();
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = check(&operator, case) {
+                        failures
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(format!("{case:?}\n    {why}"));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let shown = failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {} cases failed:\n{shown}", failures.len(), cases.len());
 }

@@ -1,11 +1,9 @@
 //! Results against f64, by FlashAttention's tolerance rule, over a table of cases.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Mutex;
-
 use fastattention::serving::{KvLayout, Mask};
 use fastattention::DType;
 use fastattention_testkit::cases::Values;
+use fastattention_testkit::run::check_all;
 use fastattention_testkit::serving::{check, ServingCase};
 
 use super::{case, serving};
@@ -93,21 +91,5 @@ fn table() -> Vec<ServingCase> {
 #[test]
 fn every_case_is_within_twice_the_error_of_a_plain_implementation() {
     let cases = table();
-    let next = AtomicUsize::new(0);
-    let failures = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                let operator = serving(|config| config.threads = 1);
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(why) = check(&operator, case) {
-                        failures.lock().unwrap().push(format!("{case:?}\n    {why}"));
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap();
-    let shown = failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
-    assert!(failures.is_empty(), "{} of {} cases failed:\n{shown}", failures.len(), cases.len());
+    check_all(&cases, || serving(|config| config.threads = 1), check);
 }
