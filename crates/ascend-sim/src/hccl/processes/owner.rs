@@ -144,7 +144,7 @@ impl Link {
                     self.state().answer = Some(answer);
                 }
                 Ok(_) if self.state().waiting.len() == MAX_WAITING => {
-                    break "has sent more than {MAX_WAITING} messages that wait".into()
+                    break format!("has sent more than {MAX_WAITING} messages that wait")
                 }
                 Ok(word) => self.state().waiting.push_back(word),
                 Err(e) => break loss_text(&e),
@@ -196,5 +196,23 @@ impl Link {
     pub(super) fn wrong_answer(&self) -> Failure {
         self.line.hang_up();
         self.loss("gave the answer to another question")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_sends_too_much_is_lost_with_the_number() {
+        let (own, other) = UnixStream::pair().unwrap();
+        let (line, peer) = (Arc::new(Line::new(own).unwrap()), Line::new(other).unwrap());
+        let waiting = (0..MAX_WAITING).map(|_| ToOwner::Leave).collect();
+        let state = Mutex::new(State { waiting, ..State::default() });
+        let link = Link { line, who: "rank 1".into(), limit: None, state, staging: Mutex::default() };
+        peer.say(&ToOwner::Leave);
+        assert_eq!(link.listen(), "has sent more than 65536 messages that wait");
     }
 }
