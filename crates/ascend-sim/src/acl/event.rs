@@ -232,7 +232,7 @@ impl Event {
         if self.origin != Origin::WithFlag || !self.orders() {
             return self.forbid("be reset");
         }
-        stream.submit_once("a reset of an event", |_: &Stream| Ok(())).map(drop)
+        stream.submit_once("a reset of an event", |_: &Stream| Ok(()))
     }
 
     pub(super) fn is_complete(&self) -> Outcome<bool> {

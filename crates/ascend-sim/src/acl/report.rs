@@ -92,7 +92,7 @@ pub(super) fn launch(callback: Callback, blocks: bool, on: &Arc<Stream>) -> Outc
         }
         Ok(())
     };
-    on.submit_once("a callback of aclrtProcessReport", work).map(drop)
+    on.submit_once("a callback of aclrtProcessReport", work)
 }
 
 /// Runs the callbacks that wait for the calling thread; waits for the first of them.

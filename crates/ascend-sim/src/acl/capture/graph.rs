@@ -70,7 +70,7 @@ struct Branch {
 struct Lanes {
     /// Run the branches but the first one, which runs on the stream of each replay.
     streams: Vec<Arc<Stream>>,
-    /// Replays that may still run: the stream, and the number of its last piece of work.
+    /// Replays that may still run: a stream, and the number of the last piece of work of its newest one.
     running: Vec<(Arc<Stream>, u64)>,
 }
 
@@ -137,17 +137,13 @@ impl Graph {
 
     /// Keeps work of a branch.
     pub(in crate::acl) fn keep(&self, branch: usize, task: Task) -> Outcome {
-        let mut state = self.state();
-        state.require_capturing()?;
-        state.branches[branch].last_record = None;
-        state.tasks.push((branch, task));
-        Ok(())
+        self.state().keep(branch, task)
     }
 
     /// Keeps the record of an event, and returns its number.
     pub(in crate::acl) fn keep_record(&self, branch: usize, task: Task) -> Outcome<usize> {
-        self.keep(branch, task)?;
         let mut state = self.state();
+        state.keep(branch, task)?;
         let record = state.records.len();
         state.records.push(Vec::new());
         state.branches[branch].last_record = Some(record);
@@ -156,8 +152,9 @@ impl Graph {
 
     /// Keeps a wait for a record.
     pub(in crate::acl) fn keep_wait(&self, branch: usize, record: usize, task: Task) -> Outcome {
-        self.keep(branch, task)?;
-        self.state().records[record].push(branch);
+        let mut state = self.state();
+        state.keep(branch, task)?;
+        state.records[record].push(branch);
         Ok(())
     }
 
@@ -208,7 +205,8 @@ impl Graph {
         while lanes.streams.len() + 1 < branches {
             lanes.streams.push(Arc::new(Stream::new(self.context, Arc::clone(&self.device))));
         }
-        lanes.running.retain(|(stream, number)| !stream.has_finished(*number));
+        // A stream runs its work in order, so the newest replay of each is enough.
+        lanes.running.retain(|(other, number)| !Arc::ptr_eq(other, stream) && !other.has_finished(*number));
         let _turn = stream.turn();
         let queued = tasks.iter().try_for_each(|(branch, task)| {
             let lane = branch.checked_sub(1).map_or(stream, |at| &lanes.streams[at]);
@@ -246,6 +244,13 @@ impl State {
             }
             Phase::Ready => refuse(codes::RT_STREAM_NOT_CAPTURED, "the capture has ended"),
         }
+    }
+
+    fn keep(&mut self, branch: usize, task: Task) -> Outcome {
+        self.require_capturing()?;
+        self.branches[branch].last_record = None;
+        self.tasks.push((branch, task));
+        Ok(())
     }
 
     /// A branch is joined when its last work is the record of an event for which a joined one waits.

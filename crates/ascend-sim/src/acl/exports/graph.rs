@@ -68,7 +68,7 @@ pub(in crate::acl) unsafe extern "C" fn aclmdlRICaptureThreadExchangeMode(mode: 
     })
 }
 
-/// Queues a graph on a stream, and waits for it when there is a time limit.
+/// Queues a graph on a stream.
 fn execute(model: AclModelRi, stream: AclStream) -> Outcome {
     let stream = stream::of(stream)?;
     handles::get::<Graph>(model)?.replay(&stream)

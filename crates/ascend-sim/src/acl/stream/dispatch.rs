@@ -48,11 +48,11 @@ impl Stream {
         })
     }
 
-    /// Queues work that no capture can keep, and returns its number.
-    pub(crate) fn submit_once(self: &Arc<Self>, what: &str, work: impl Work + 'static) -> Outcome<u64> {
+    /// Queues work that no capture can keep.
+    pub(crate) fn submit_once(self: &Arc<Self>, what: &str, work: impl Work + 'static) -> Outcome {
         self.refuse_in_capture(what)?;
         let _turn = self.turn();
-        self.submit(work)
+        self.submit(work).map(drop)
     }
 
     /// Nobody else's tasks come between those that are queued while this is held.
