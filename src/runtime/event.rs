@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::graph::Recording;
 use super::handle::Handle;
 use super::keep::Keep;
+use super::stream::Taken;
 use super::{Device, Stream};
 use crate::driver::{codes, event_flag, recorded_status};
 use crate::{DriverCode, Error, ErrorKind, Result};
@@ -22,10 +22,18 @@ pub struct Event {
 struct Inner {
     device: Device,
     handle: Handle,
-    /// The capture that has the newest record.
-    recording: Mutex<Weak<Recording>>,
-    /// Was it ever recorded in a capture of the C functions?
-    is_captured_elsewhere: AtomicBool,
+    newest: Mutex<Newest>,
+}
+
+/// Where the newest record is.
+#[derive(Default)]
+enum Newest {
+    /// In the queue of a stream, or there is none.
+    #[default]
+    Queued,
+    Recorded(Weak<Recording>),
+    /// In a capture of the C functions.
+    Elsewhere,
 }
 
 impl Event {
@@ -71,8 +79,7 @@ impl Event {
             }
             other => other?,
         }
-        let (recording, is_captured_elsewhere) = (Mutex::default(), AtomicBool::new(false));
-        let inner = Inner { device: device.clone(), handle, recording, is_captured_elsewhere };
+        let inner = Inner { device: device.clone(), handle, newest: Mutex::default() };
         Ok(Event { inner: Arc::new(inner) })
     }
 
@@ -82,26 +89,33 @@ impl Event {
     /// `InvalidArgument` for a stream of another device, `Driver` when the stream cannot take it.
     pub fn record(&self, stream: &Stream) -> Result<()> {
         self.device().require_same(stream.device(), "a stream")?;
-        if stream.is_captured_elsewhere() {
-            self.inner.is_captured_elsewhere.store(true, Ordering::Relaxed);
-        }
-        stream.submit("aclrtRecordEvent", vec![self.keep()], |t, stream| {
-            // SAFETY: `submit` keeps the event until the stream is done with it.
+        let taken = stream.submit_to("aclrtRecordEvent", vec![self.keep()], None, |t, stream| {
+            // SAFETY: `submit_to` keeps the event until the stream is done with it.
             unsafe { (t.aclrtRecordEvent)(self.handle().0, stream.0) }
         })?;
-        let recording = stream.recording().map_or_else(Weak::new, |recording| Arc::downgrade(&recording));
-        *self.inner.recording.lock().unwrap_or_else(PoisonError::into_inner) = recording;
+        *self.newest() = match taken {
+            Taken::Queued => Newest::Queued,
+            Taken::Recorded(recording) => Newest::Recorded(Arc::downgrade(&recording)),
+            Taken::Elsewhere => Newest::Elsewhere,
+        };
         Ok(())
     }
 
-    /// Can a stream get into a capture of the C functions by waiting for it?
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Can a stream get into a capture of the C functions by waiting for the newest record?
     pub(super) fn is_captured_elsewhere(&self) -> bool {
-        self.inner.is_captured_elsewhere.load(Ordering::Relaxed)
+        matches!(*self.newest(), Newest::Elsewhere)
     }
 
     /// The capture that has the newest record, while it goes on.
     pub(super) fn recording(&self) -> Option<Arc<Recording>> {
-        let recording = self.inner.recording.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let recording = match &*self.newest() {
+            Newest::Recorded(recording) => recording.upgrade(),
+            Newest::Queued | Newest::Elsewhere => None,
+        };
         recording.filter(|recording| !recording.is_over())
     }
 
@@ -145,9 +159,12 @@ impl Event {
     /// time: how long the simulator took, not how long a chip would.
     ///
     /// # Errors
-    /// `Driver` with code 107006 when one of them has no time, 107007 when `start` is the later one.
+    /// `Unsupported` while one of them is recorded in a capture; `Driver` with code 107006 when one of them
+    /// has no time, 107007 when `start` is the later one.
     pub fn elapsed_since(&self, start: &Event) -> Result<Duration> {
         self.device().require_same(start.device(), "an event")?;
+        self.refuse_recording("Event::elapsed_since")?;
+        start.refuse_recording("Event::elapsed_since")?;
         let mut ms = 0.0f32;
         self.device().driver().call("aclrtEventElapsedTime", |t| {
             // SAFETY: both events live as long as their owners, and the pointer is to a live number.

@@ -5,14 +5,13 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::handle::{Driver, Handle};
+use super::handle::{Entered, Handle};
 use super::keep::Keep;
 use super::stream::RecordedStream;
 use super::{Device, Stream};
-use crate::driver::{capture_mode, codes, AclError, AclTable};
+use crate::driver::{capture_mode, capture_status, codes, AclError, AclTable};
 use crate::{DriverCode, Error, ErrorKind, Result};
 
 /// Which threads may call functions that touch memory at once while a stream is captured, as copies of
@@ -39,33 +38,40 @@ impl CaptureMode {
 }
 
 /// What the work of a capture uses, and the streams that take part.
-#[derive(Default)]
 pub(super) struct Recording {
     things: Mutex<HashMap<usize, Keep>>,
-    streams: Mutex<Vec<RecordedStream>>,
-    is_over: AtomicBool,
+    /// `None` when the capture is over. Locked behind what a stream keeps, never before it.
+    streams: Mutex<Option<Vec<RecordedStream>>>,
 }
 
 impl Recording {
-    /// Keeps what captured work uses.
-    pub(super) fn keep(&self, things: Vec<Keep>) {
-        let mut kept = self.things.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(things.into_iter().map(|thing| (Arc::as_ptr(&thing).addr(), thing)));
+    fn new() -> Arc<Recording> {
+        Arc::new(Recording { things: Mutex::default(), streams: Mutex::new(Some(Vec::new())) })
     }
 
-    pub(super) fn add(&self, stream: RecordedStream) {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+    fn streams(&self) -> MutexGuard<'_, Option<Vec<RecordedStream>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what captured work uses.
+    pub(super) fn keep(&self, things: &[Keep]) {
+        let mut kept = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(things.iter().map(|thing| (Arc::as_ptr(thing).addr(), Arc::clone(thing))));
+    }
+
+    /// A stream takes part from now on; false when the capture is over.
+    pub(super) fn add(&self, stream: RecordedStream) -> bool {
+        self.streams().as_mut().map(|streams| streams.push(stream)).is_some()
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
+        self.streams().is_none()
     }
 
     /// The streams are plain ones again. Returns what the work uses.
     fn finish(&self) -> Vec<Keep> {
-        self.is_over.store(true, Ordering::Release);
-        let streams = std::mem::take(&mut *self.streams.lock().unwrap_or_else(PoisonError::into_inner));
-        streams.iter().for_each(RecordedStream::stop_recording);
+        let streams = self.streams().take();
+        streams.iter().flatten().for_each(|stream| stream.stop_recording(self));
         let things = std::mem::take(&mut *self.things.lock().unwrap_or_else(PoisonError::into_inner));
         things.into_values().collect()
     }
@@ -131,7 +137,7 @@ impl Stream {
         let end = function(table.aclmdlRICaptureEnd, "aclmdlRICaptureEnd")?;
         function(table.aclmdlRIExecuteAsync, "aclmdlRIExecuteAsync")?;
         function(table.aclmdlRIDestroy, "aclmdlRIDestroy")?;
-        let recording = Arc::<Recording>::default();
+        let recording = Recording::new();
         let begun = self.start_recording(&recording, |stream| {
             // SAFETY: the stream lives as long as `self`.
             unsafe { begin(stream, mode.code()) }
@@ -213,14 +219,16 @@ struct Inner {
 }
 
 impl Graph {
-    /// Queues the captured work on a stream, and returns at once; nothing is allocated, copied or waited for.
-    /// Work behind it comes after all of the graph.
+    /// Queues the captured work on a stream, and returns at once: no device memory is allocated, nothing is
+    /// copied or waited for. Work behind it comes after all of the graph.
     ///
     /// # Errors
-    /// `InvalidArgument` for a stream of another device, `Driver` when the stream cannot take it, as one that
-    /// is being captured. What goes wrong while the work runs is told by [`Stream::synchronize`].
+    /// `InvalidArgument` for a stream of another device, `Unsupported` for one that is being captured, whose
+    /// capture goes on, `Driver` when the stream cannot take it. What goes wrong while the work runs is told
+    /// by [`Stream::synchronize`].
     pub fn launch(&self, stream: &Stream) -> Result<()> {
         self.device().require_same(stream.device(), "a stream")?;
+        stream.refuse_own_recording("Graph::launch")?;
         stream.submit("aclmdlRIExecuteAsync", vec![self.inner.clone()], |t, stream| {
             // A graph was made, so the library has it.
             let execute = t.aclmdlRIExecuteAsync;
@@ -260,44 +268,18 @@ fn destroy(table: &AclTable, graph: *mut c_void) -> AclError {
     destroy.map_or(codes::SUCCESS, |destroy| unsafe { destroy(graph) })
 }
 
-/// Is a stream captured by its owner, who called the C functions himself?
-pub(super) fn is_captured_elsewhere(driver: &Driver, stream: Handle) -> bool {
-    let Some(info) = driver.acl.table.aclmdlRICaptureGetInfo.filter(|_| stream != Handle::NULL) else {
-        return false;
-    };
-    let mut status = crate::driver::capture_status::NONE;
-    let asked = driver.attempt("aclmdlRICaptureGetInfo", |_| {
-        // SAFETY: the owner keeps the stream, and the pointer is to a live integer; the other one may be
-        // null.
-        unsafe { info(stream.0, &raw mut status, std::ptr::null_mut()) }
-    });
-    asked.is_ok() && status != crate::driver::capture_status::NONE
+/// What the driver says of captures of a stream, of a library that can tell.
+pub(super) fn capture_status_of(entered: &Entered<'_>, stream: Handle) -> Result<u32> {
+    let mut status = capture_status::NONE;
+    entered.call("aclmdlRICaptureGetInfo", |t| {
+        t.aclmdlRICaptureGetInfo.map_or(codes::RT_FEATURE_NOT_SUPPORT, |info| {
+            // SAFETY: the owner keeps the stream, and the pointer is to a live integer; the other one may be
+            // null.
+            unsafe { info(stream.0, &raw mut status, std::ptr::null_mut()) }
+        })
+    })?;
+    Ok(status)
 }
 
 #[cfg(all(test, feature = "sim"))]
-mod tests {
-    use std::sync::OnceLock;
-
-    use super::super::engine::SIMULATOR;
-    use super::*;
-    use crate::{sim, Soc};
-
-    unsafe extern "C" fn refuses(_: *mut c_void, _: u32) -> AclError {
-        codes::RT_FEATURE_NOT_SUPPORT
-    }
-
-    #[test]
-    fn a_driver_that_declares_captures_and_refuses_them_is_told_in_words() {
-        static TABLE: OnceLock<AclTable> = OnceLock::new();
-        let table =
-            TABLE.get_or_init(|| AclTable { aclmdlRICaptureBegin: Some(refuses), ..*sim::acl_table() });
-        let config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
-        let device = Device::add_simulated(SIMULATOR.acl_of(table), config).unwrap();
-        let stream = Stream::new(&device).unwrap();
-        let error = stream.begin_capture(CaptureMode::Global).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert_eq!(error.driver_code(), Some(DriverCode::Acl(207_000)));
-        assert!(error.to_string().contains("declares graph capture and refuses it; a later one"), "{error}");
-        stream.synchronize().unwrap();
-    }
-}
+mod tests;

@@ -75,12 +75,17 @@ impl Driver {
     /// As [`Self::call`], for a call that its caller can do without: an error that a drop met is left to the
     /// next call.
     pub(super) fn attempt(&self, name: &str, f: impl FnOnce(&AclTable) -> AclError) -> Result<()> {
-        self.enter_from(self.acl.current_context()?)?.call(name, f)
+        self.enter_quietly()?.call(name, f)
     }
 
     /// Makes the device's context current until the guard is dropped, for several calls.
     pub(super) fn enter(&self) -> Result<Entered<'_>> {
         self.latched()?;
+        self.enter_quietly()
+    }
+
+    /// As [`Self::enter`]; an error that a drop met is left to the next call.
+    pub(super) fn enter_quietly(&self) -> Result<Entered<'_>> {
         self.enter_from(self.acl.current_context()?)
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::graph::Recording;
-use super::handle::Handle;
+use super::handle::{Entered, Handle};
 use super::keep::{Keep, Kept};
 use super::memory::{Buffer, HostBuffer};
 use super::{refuse, Device, Named, Operand};
@@ -21,7 +21,8 @@ use crate::driver::{memcpy_kind, progress_status, recorded_status, AclError, Acl
 use crate::Result;
 
 pub use pending::PendingCopy;
-pub(super) use recording::RecordedStream;
+use recording::tells_of_captures;
+pub(super) use recording::{RecordedStream, Taken};
 
 /// A queue of work. Work of one stream runs in order; streams run side by side unless events order them.
 ///
@@ -45,8 +46,8 @@ struct Inner {
     /// Dropped without waiting.
     is_abandoned: AtomicBool,
     kept: Mutex<Kept>,
-    /// May somebody capture it with the C functions? Its owner, or the owner of a stream whose captured event
-    /// it has waited for.
+    /// May somebody capture it with the C functions, and can the driver tell? Its owner, or the owner of a
+    /// stream whose captured event it has waited for.
     asks_for_captures: AtomicBool,
 }
 
@@ -84,7 +85,7 @@ impl Stream {
             is_owned,
             is_abandoned: AtomicBool::new(false),
             kept: Mutex::default(),
-            asks_for_captures: AtomicBool::new(!is_owned),
+            asks_for_captures: AtomicBool::new(!is_owned && tells_of_captures(device, handle)),
         };
         Stream { inner: Arc::new(inner) }
     }
@@ -125,7 +126,6 @@ impl Stream {
     }
 
     fn synchronize_for(&self, timeout_ms: i32) -> Result<()> {
-        self.device().driver().require_own_process()?;
         self.refuse_recording("Stream::synchronize")?;
         let submissions = self.inner.kept().submissions;
         let stream = self.inner.handle.0;
@@ -156,7 +156,7 @@ impl Stream {
     /// `InvalidArgument` for an event of another device, `Driver` when the stream cannot take it.
     pub fn wait_event(&self, event: &Event) -> Result<()> {
         self.device().require_same(event.device(), "an event")?;
-        if event.is_captured_elsewhere() {
+        if event.is_captured_elsewhere() && tells_of_captures(self.device(), self.inner.handle) {
             self.inner.asks_for_captures.store(true, Ordering::Relaxed);
         }
         let joins = event.recording();
@@ -164,6 +164,7 @@ impl Stream {
             // SAFETY: `submit_to` keeps the event until the stream is done with it.
             unsafe { (t.aclrtStreamWaitEvent)(stream.0, event.handle().0) }
         })
+        .map(drop)
     }
 
     /// Queues a copy of `host` to the start of `buffer`. The token keeps the memory until the copy is done.
@@ -268,42 +269,44 @@ impl Stream {
         keep: Vec<Keep>,
         f: impl FnOnce(&AclTable, Handle) -> AclError,
     ) -> Result<()> {
-        self.submit_to(name, keep, None, f)
+        self.submit_to(name, keep, None, f).map(drop)
     }
 
-    /// As [`Self::submit`]; the call takes the stream into the capture `joins`, unless it is in one.
-    fn submit_to(
+    /// As [`Self::submit`], and says what has taken the work. The call takes the stream into the capture
+    /// `joins`, unless it is in one, or that one has ended meanwhile.
+    pub(super) fn submit_to(
         &self,
         name: &str,
         keep: Vec<Keep>,
         joins: Option<Arc<Recording>>,
         f: impl FnOnce(&AclTable, Handle) -> AclError,
-    ) -> Result<()> {
-        let driver = self.inner.device.driver();
-        driver.latched()?;
-        if self.is_captured_elsewhere() {
-            let outcome = driver.call(name, |t| f(t, self.inner.handle));
-            // Nobody tells when that graph is destroyed.
-            std::mem::forget(keep);
-            return outcome;
-        }
-        let done = self.inner.look();
+    ) -> Result<Taken> {
+        let entered = self.device().driver().enter()?;
         // Held over the call, so that submissions are numbered in the order in which they are queued.
         let mut kept = self.inner.kept();
-        let outcome = driver.call(name, |t| f(t, self.inner.handle));
+        if kept.recording.is_none() && self.inner.is_captured_elsewhere_in(&entered) {
+            // Nobody tells when that graph is destroyed.
+            std::mem::forget(keep);
+            return entered.call(name, |t| f(t, self.inner.handle)).map(|()| Taken::Elsewhere);
+        }
+        let done = self.inner.look(&mut kept, &entered);
+        let outcome = entered.call(name, |t| f(t, self.inner.handle));
         if let (Some(joins), None, Ok(())) = (joins, &kept.recording, &outcome) {
-            joins.add(RecordedStream(Arc::clone(&self.inner)));
-            kept.recording = Some(joins);
+            if joins.add(RecordedStream(Arc::clone(&self.inner))) {
+                kept.recording = Some(joins);
+            }
         }
         // Kept even when the call failed: an error may come from work before this one.
-        match &kept.recording {
-            Some(recording) => recording.keep(keep),
-            None => kept.keep(keep),
+        let taken = kept.recording.clone().map_or(Taken::Queued, Taken::Recorded);
+        if let Taken::Recorded(recording) = &taken {
+            recording.keep(&keep);
         }
+        // Of a capture, too: another thread may just have ended it, and then the work was queued.
+        kept.keep(keep);
         drop(kept);
         // Without the lock: memory is given back here.
         drop(done);
-        outcome
+        outcome.map(|()| taken)
     }
 }
 
@@ -316,15 +319,14 @@ impl Inner {
     ///
     /// A mark that cannot be made or looked at changes nothing: everything then stays until the stream is
     /// synchronised, and what is wrong with the stream is told by the call that follows.
-    fn look(&self) -> Vec<Keep> {
-        let mut kept = self.kept();
+    fn look(&self, kept: &mut Kept, entered: &Entered<'_>) -> Vec<Keep> {
         let mut done = Vec::new();
         // A record would be captured, and a question is illegal.
         if kept.recording.is_some() {
             return done;
         }
         if let (Some(number), Some(mark)) = (kept.marked, &kept.mark) {
-            match self.is_reached(mark) {
+            match is_reached(mark, entered) {
                 Ok(false) => return done,
                 Ok(true) => done = kept.take(number),
                 Err(_) => {}
@@ -332,28 +334,19 @@ impl Inner {
             kept.marked = None;
         }
         if kept.is_worth_a_mark() {
-            kept.marked = self.mark(&mut kept).ok();
+            kept.marked = self.mark(kept, entered).ok();
         }
         done
     }
 
-    fn is_reached(&self, mark: &Event) -> Result<bool> {
-        let (event, mut status) = (mark.handle().0, 0);
-        self.device.driver().attempt("aclrtQueryEventStatus", |t| {
-            // SAFETY: the event lives as long as `mark`, and the pointer is to a live integer.
-            unsafe { (t.aclrtQueryEventStatus)(event, &raw mut status) }
-        })?;
-        Ok(status == recorded_status::COMPLETE)
-    }
-
     /// Records the event behind all that is queued, and returns the number of the last submission.
-    fn mark(&self, kept: &mut Kept) -> Result<u64> {
+    fn mark(&self, kept: &mut Kept, entered: &Entered<'_>) -> Result<u64> {
         let mark = match kept.mark.take() {
             Some(mark) => mark,
             None => Event::polled(&self.device)?,
         };
         let (event, stream) = (mark.handle().0, self.handle.0);
-        let recorded = self.device.driver().attempt("aclrtRecordEvent", |t| {
+        let recorded = entered.call("aclrtRecordEvent", |t| {
             // SAFETY: the event lives as long as the stream, which `Drop` ends first.
             unsafe { (t.aclrtRecordEvent)(event, stream) }
         });
@@ -372,10 +365,23 @@ impl Inner {
     }
 }
 
+fn is_reached(mark: &Event, entered: &Entered<'_>) -> Result<bool> {
+    let (event, mut status) = (mark.handle().0, 0);
+    entered.call("aclrtQueryEventStatus", |t| {
+        // SAFETY: the event lives as long as `mark`, and the pointer is to a live integer.
+        unsafe { (t.aclrtQueryEventStatus)(event, &raw mut status) }
+    })?;
+    Ok(status == recorded_status::COMPLETE)
+}
+
 impl Inner {
     /// Ends the use of the stream; true when its work is known to be done.
     fn finish(&self) -> bool {
         let (driver, stream) = (self.device.driver(), self.handle.0);
+        // A forked child has no such stream, and a wait or an end would make somebody else's capture fail.
+        if driver.require_own_process().is_err() || self.is_captured_elsewhere() {
+            return false;
+        }
         let is_abandoned = self.is_abandoned.load(Ordering::Relaxed);
         match (self.is_owned, is_abandoned) {
             (true, false) => {

@@ -84,12 +84,19 @@ fn what_waits_and_what_uses_host_memory_is_refused_and_the_capture_goes_on() {
     let stream = Stream::new(&device).unwrap();
     let buffer = Buffer::from_slice(&device, &[1u8; LEN]).unwrap();
     let host = || HostBuffer::alloc(&device, LEN).unwrap();
+    let launched = stream.begin_capture(CaptureMode::Relaxed).unwrap().end().unwrap();
+    let (start, timing) = (Event::timing(&device).unwrap(), Event::timing(&device).unwrap());
+    start.record(&stream).unwrap();
     let capture = stream.begin_capture(CaptureMode::Relaxed).unwrap();
     unsupported(stream.synchronize(), "Stream::synchronize: the stream is being captured");
     unsupported(stream.query(), "Stream::query");
     unsupported(stream.copy_to_device(host(), &buffer), "Stream::copy_to_device");
     unsupported(stream.copy_to_host(&buffer, host()), "Stream::copy_to_host");
     driver_code(stream.begin_capture(CaptureMode::Relaxed), 107_027);
+    unsupported(launched.launch(&stream), "Graph::launch: the stream is being captured");
+    timing.record(&stream).unwrap();
+    unsupported(timing.elapsed_since(&start), "Event::elapsed_since: the event is recorded in a capture");
+    unsupported(start.elapsed_since(&timing), "Event::elapsed_since: the event is recorded in a capture");
     // Of memory that is in no stream, in this mode.
     buffer.copy_from_host(&[2u8; LEN]).unwrap();
     stream.zero(&buffer).unwrap();
@@ -139,19 +146,31 @@ fn a_library_without_graphs_is_told_in_words() {
 }
 
 #[test]
+fn an_owner_captures_his_stream_with_the_c_functions() {
+    owner_captures(false);
+}
+
+#[test]
+fn streams_may_be_dropped_while_their_owner_captures_them() {
+    owner_captures(true);
+}
+
+/// A copy through a second stream, while the owner of the first one captures it with the C functions.
 #[allow(unsafe_code, reason = "the owner of the stream captures it with the C functions")]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "handles of this test")]
-fn an_owner_captures_his_stream_with_the_c_functions() {
+fn owner_captures(drops_streams: bool) {
     let device = device(|_| {});
     let owned = Stream::new(&device).unwrap();
     let (t, raw) = (sim::acl_table(), owned.as_raw());
     let foreign = unsafe { Stream::from_raw(&device, raw) };
     let target = Buffer::from_slice(&device, &[1u8; LEN]).unwrap();
     let enter = || assert_eq!(unsafe { (t.aclrtSetCurrentContext)(device.as_raw_context()) }, 0);
+    let between = Buffer::alloc(&device, LEN).unwrap();
+    // Work for which a drop would wait.
+    foreign.zero(&between).unwrap();
     enter();
     assert_eq!(unsafe { (t.aclmdlRICaptureBegin.unwrap())(raw, capture_mode::RELAXED) }, 0);
     let source = Buffer::from_slice(&device, &[7u8; LEN]).unwrap();
-    let between = Buffer::alloc(&device, LEN).unwrap();
     let (side, fork, join) =
         (Stream::new(&device).unwrap(), Event::new(&device).unwrap(), Event::new(&device).unwrap());
     fork.record(&foreign).unwrap();
@@ -163,13 +182,19 @@ fn an_owner_captures_his_stream_with_the_c_functions() {
     foreign.wait_event(&join).unwrap();
     foreign.copy(&between, &target).unwrap();
     drop((source, between, fork, join));
+    let plain = if drops_streams {
+        drop((side, foreign));
+        &owned
+    } else {
+        &foreign
+    };
     let mut graph = null_mut();
     assert_eq!(unsafe { (t.aclmdlRICaptureEnd.unwrap())(raw, &mut graph) }, 0);
-    foreign.synchronize().unwrap();
+    plain.synchronize().unwrap();
     assert_eq!(target.to_vec::<u8>().unwrap(), [1; LEN]);
     // The graph reads memory that nobody else holds.
     assert_eq!(unsafe { (t.aclmdlRIExecuteAsync.unwrap())(graph, raw) }, 0);
-    foreign.synchronize().unwrap();
+    plain.synchronize().unwrap();
     assert_eq!(target.to_vec::<u8>().unwrap(), [7; LEN]);
     assert_eq!(unsafe { (t.aclmdlRIDestroy.unwrap())(graph) }, 0);
 }

@@ -12,11 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use fastattention::driver::{capture_mode, capture_status, ClientTable};
 use fastattention_testkit::acl::{kind, RawDevice};
 
-use crate::acl_misuse::{as_arg, wait_at_gate};
-
-/// Flags of events.
-const SYNC: u32 = 1;
-const TIME_LINE: u32 = 8;
+use crate::acl_misuse::{as_arg, current_context, wait_at_gate, SYNC, TIME_LINE};
 
 const LEN: usize = 64;
 
@@ -124,11 +120,7 @@ fn captured_work_runs_when_the_graph_does_and_reads_what_is_there_then() {
     // In this order: a to b, 7 to a, b to c.
     assert_eq!((g.copy(b, a, s), g.fill(a, 7, s), g.copy(c, b, s)), (0, 0, 0));
     // Another stream is no part of it.
-    let d = unsafe {
-        let mut d = null_mut();
-        assert_eq!((g.b.t.aclrtMalloc)(&mut d, LEN, 0), 0);
-        d
-    };
+    let d = g.b.malloc(LEN);
     assert_eq!((g.fill(d, 9, other), g.synchronize(other)), (0, 0));
     let graph = g.ended(s);
     assert_eq!(graph, capturing);
@@ -248,11 +240,7 @@ fn modes_say_who_may_touch_memory_at_once() {
     let g = Graphs::new();
     let s = g.b.stream();
     let a = g.bytes(1);
-    let context = {
-        let mut context = null_mut();
-        assert_eq!(unsafe { (g.b.t.aclrtGetCurrentContext)(&mut context) }, 0);
-        context.addr()
-    };
+    let context = current_context(&g.b).addr();
     let (t, at) = (g.b.t, a.addr());
     let set = move |value| unsafe { (t.aclrtMemset)(std::ptr::without_provenance_mut(at), LEN, value, LEN) };
     // Rows: mode of the capture. Columns: mode of the thread. Of the thread that captures, and of another
@@ -346,11 +334,7 @@ fn wrong_calls_have_codes_and_leave_no_capture() {
 #[test]
 fn two_threads_capture_at_the_same_time() {
     let g = Graphs::new();
-    let context = {
-        let mut context = null_mut();
-        assert_eq!(unsafe { (g.b.t.aclrtGetCurrentContext)(&mut context) }, 0);
-        context.addr()
-    };
+    let context = current_context(&g.b).addr();
     let streams = [g.b.stream(), g.b.stream()].map(|s| s.addr());
     let places = [g.bytes(0), g.bytes(0)].map(|p| p.addr());
     let ptr = std::ptr::without_provenance_mut::<c_void>;
@@ -422,9 +406,8 @@ fn a_graph_is_destroyed_when_its_last_run_is_over() {
 fn a_context_ends_with_captures_and_graphs() {
     let g = Graphs::new();
     let (first, mut context) = (g.b.stream(), null_mut());
+    let own = current_context(&g.b);
     unsafe {
-        let mut own = null_mut();
-        assert_eq!((g.b.t.aclrtGetCurrentContext)(&mut own), 0);
         assert_eq!((g.b.t.aclrtCreateContext)(&mut context, g.b.id), 0);
         let (s, side) = (g.b.stream(), g.b.stream());
         let (fork, back) = (g.b.event(SYNC), g.b.event(SYNC));

@@ -21,11 +21,11 @@ use std::time::Duration;
 use fastattention_testkit::acl::RawDevice;
 
 /// Flags of events.
-const SYNC: u32 = 1;
-const TIME_LINE: u32 = 8;
+pub(crate) const SYNC: u32 = 1;
+pub(crate) const TIME_LINE: u32 = 8;
 
 /// The current context of this thread.
-fn current_context(b: &RawDevice) -> *mut c_void {
+pub(crate) fn current_context(b: &RawDevice) -> *mut c_void {
     let mut context = null_mut();
     assert_eq!(unsafe { (b.t.aclrtGetCurrentContext)(&mut context) }, 0);
     context

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ascend_sys::codes;
 
-use crate::acl::border::{refuse, Outcome};
+use super::Mode;
+use crate::acl::border::{refuse, thread_number, Outcome};
 use crate::acl::device::SimDevice;
 use crate::acl::handles::{self, Handled};
 use crate::acl::stream::Stream;
@@ -33,7 +34,10 @@ pub(in crate::acl) struct Member {
 /// A model running instance.
 pub(crate) struct Graph {
     handle: OnceLock<usize>,
-    context: u64,
+    pub(super) context: u64,
+    pub(super) mode: Mode,
+    /// The thread that began the capture.
+    thread: u64,
     device: Arc<SimDevice>,
     state: Mutex<State>,
     /// Held while a replay is queued: records and waits of two replays must not mix.
@@ -79,10 +83,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Graph {
     /// Begins a capture on a stream.
-    pub(super) fn begin(stream: &Arc<Stream>) -> Outcome<Arc<Graph>> {
+    pub(super) fn begin(stream: &Arc<Stream>, mode: Mode) -> Outcome<Arc<Graph>> {
         let graph = Arc::new(Graph {
             handle: OnceLock::new(),
             context: stream.context(),
+            mode,
+            thread: thread_number(),
             device: Arc::clone(&stream.device),
             state: Mutex::default(),
             lanes: Mutex::default(),
@@ -106,6 +112,11 @@ impl Graph {
 
     pub(in crate::acl) fn handle(&self) -> *mut c_void {
         std::ptr::without_provenance_mut(self.handle.get().copied().unwrap_or(0))
+    }
+
+    /// Did the calling thread begin the capture?
+    pub(super) fn is_of_this_thread(&self) -> bool {
+        self.thread == thread_number()
     }
 
     /// Does the capture go on, whatever became of it?

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ascend_sys::{capture_mode, codes};
 
-use super::border::{refuse, thread_number, Outcome};
+use super::border::{refuse, Outcome};
 use super::handles;
 use super::stream::Stream;
 pub(super) use graph::{Graph, Issued, Member};
@@ -49,26 +49,23 @@ impl Mode {
     }
 }
 
-/// A capture that goes on.
-struct Active {
-    context: u64,
-    /// The thread that began it.
-    thread: u64,
-    mode: Mode,
-    graph: Weak<Graph>,
-}
-
-static ACTIVE: Mutex<Vec<Active>> = Mutex::new(Vec::new());
+/// The captures that go on; some may have ended with their contexts.
+static ACTIVE: Mutex<Vec<Weak<Graph>>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// What `aclmdlRICaptureThreadExchangeMode` has set for this thread.
     static EXCHANGED: Cell<Mode> = const { Cell::new(Mode::Global) };
 }
 
-fn active() -> MutexGuard<'static, Vec<Active>> {
-    let mut active = ACTIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    active.retain(|capture| capture.graph.upgrade().is_some_and(|graph| graph.is_capturing()));
-    active
+/// Those of a context.
+fn captures_of(context: u64) -> Vec<Arc<Graph>> {
+    let mut active = active();
+    active.retain(|graph| graph.upgrade().is_some_and(|graph| graph.is_capturing()));
+    active.iter().filter_map(Weak::upgrade).filter(|graph| graph.context == context).collect()
+}
+
+fn active() -> MutexGuard<'static, Vec<Weak<Graph>>> {
+    ACTIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sets the mode of the calling thread, and returns the one before.
@@ -81,10 +78,10 @@ pub(super) fn exchange(code: u32) -> Outcome<u32> {
 ///
 /// The captures that forbid it end as invalid, as the developer guide says.
 pub(super) fn allow_at_once(context: u64) -> Outcome {
-    let (active, own) = (active(), thread_number());
-    let here = || active.iter().filter(|capture| capture.context == context);
-    let of_context = here().map(|capture| capture.mode).min();
-    let of_thread = here().filter(|capture| capture.thread == own).map(|capture| capture.mode).min();
+    let captures = captures_of(context);
+    let own = || captures.iter().filter(|capture| capture.is_of_this_thread());
+    let of_context = captures.iter().map(|capture| capture.mode).min();
+    let of_thread = own().map(|capture| capture.mode).min();
     let is_forbidden = match EXCHANGED.try_with(Cell::get).unwrap_or(Mode::Global) {
         Mode::Global => of_context == Some(Mode::Global) || of_thread == Some(Mode::ThreadLocal),
         Mode::ThreadLocal => of_thread.is_some_and(|mode| mode < Mode::Relaxed),
@@ -96,12 +93,10 @@ pub(super) fn allow_at_once(context: u64) -> Outcome {
     let text =
         "called while a stream is captured in a mode that forbids it; an asynchronous function, or the mode \
                 RELAXED of aclmdlRICaptureThreadExchangeMode, wanted";
-    for capture in here().filter(|c| c.mode == Mode::Global || c.thread == own) {
-        if let Some(graph) = capture.graph.upgrade() {
-            graph.invalidate(
-                "a function that touches memory at once was called, which the mode of the capture forbids",
-            );
-        }
+    for capture in captures.iter().filter(|c| c.mode == Mode::Global || c.is_of_this_thread()) {
+        capture.invalidate(
+            "a function that touches memory at once was called, which the mode of the capture forbids",
+        );
     }
     refuse(codes::RT_CAPTURE_MODE_NOT_SUPPORT, text)
 }
@@ -113,10 +108,8 @@ pub(super) fn refuse_device_wait(streams: &[Arc<Stream>]) -> Outcome {
 
 /// Begins a capture.
 pub(super) fn begin(stream: &Arc<Stream>, mode: Mode) -> Outcome {
-    let graph = Graph::begin(stream)?;
-    let capture =
-        Active { context: stream.context(), thread: thread_number(), mode, graph: Arc::downgrade(&graph) };
-    active().push(capture);
+    let graph = Graph::begin(stream, mode)?;
+    active().push(Arc::downgrade(&graph));
     Ok(())
 }
 
@@ -135,13 +128,8 @@ pub(super) fn end(stream: &Arc<Stream>) -> Outcome<*mut std::ffi::c_void> {
             "a stream that takes part in a capture given, the one of aclmdlRICaptureBegin wanted",
         );
     }
-    let begun = {
-        let mut active = active();
-        let at = active.iter().position(|capture| capture.graph.as_ptr() == Arc::as_ptr(&graph));
-        at.map(|at| active.swap_remove(at))
-    };
-    let is_own = begun.is_none_or(|c| c.mode == Mode::Relaxed || c.thread == thread_number());
-    let ended = match is_own {
+    active().retain(|other| other.as_ptr() != Arc::as_ptr(&graph));
+    let ended = match graph.mode == Mode::Relaxed || graph.is_of_this_thread() {
         true => graph.finish(),
         false => {
             graph.invalidate("ended in another thread");
