@@ -129,7 +129,7 @@ pub fn block_costs(plan: &Plan) -> Result<Vec<Cost>> {
         let mut cost = Cost { compute_us: 0.0, launch_us: 0.0, ..block.cost };
         for kernel in reports.by_ref().take(block.num_launches()) {
             cost.compute_us += kernel.task_us();
-            cost.launch_us += kernel.task_us() - kernel.core_us();
+            cost.launch_us += kernel.launch_us;
         }
         costs.push(cost);
     }
@@ -144,6 +144,21 @@ mod tests {
     use fastattention::{DType, Soc};
 
     use super::*;
+
+    /// Cores that start one after the other are at work, and a transfer beside them slows them down.
+    #[test]
+    fn launches_are_what_the_cores_do_not_work_in() {
+        let soc = Soc::by_name("Ascend910B2").unwrap();
+        let control = &soc.timing.control;
+        let problem = Problem::new(DType::F16, [1, 2048, 6, 64], 512, 3);
+        let plan = plan_with(&problem, soc, &[1024, 1024]).unwrap();
+        for (cost, block) in block_costs(&plan).unwrap().iter().zip(plan.blocks()) {
+            assert_eq!(block.num_launches(), 1);
+            for cost in [cost, &block.cost] {
+                assert_eq!(cost.launch_us, control.launch_us + control.mix_launch_us, "{cost:?}");
+            }
+        }
+    }
 
     #[test]
     fn every_step_of_every_rank_is_told() {

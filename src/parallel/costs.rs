@@ -179,18 +179,18 @@ impl Work {
         matmul::plan_with(&product, &self.soc, matmul::Tiling { unit_flag, ..tiling }).map(Some)
     }
 
-    /// What kernels of a block take beside their work: launches, and in the place of one the meeting of
-    /// attention and product.
-    fn launches_and_meetings_us(&self, attention_launches: usize, has_product: bool) -> [f64; 2] {
+    /// What kernels of a block take beside their work: launches; and on the cores their starts and, in the
+    /// place of a launch, the meeting of attention and product.
+    fn launches_and_begins_us(&self, attention_launches: usize, has_product: bool) -> [f64; 2] {
         let (control, kernels) = (&self.soc.timing.control, num_kernels(attention_launches, has_product));
         let meetings = attention_launches + usize::from(has_product) - kernels;
         // The product that shares a launch has no prologue of its own, which its prediction counts.
         let meeting = (control.cross_group + control.cross_all) as f64 - control.aic_prologue as f64;
-        let starts_us = control.starts_us(self.soc.cube_cores);
-        let attention_us =
-            attention_launches as f64 * (control.launch_us + control.mix_launch_us + starts_us);
-        let products_us = (kernels - attention_launches) as f64 * (control.launch_us + starts_us);
-        [attention_us + products_us, meetings as f64 * meeting / f64::from(self.soc.clock_mhz)]
+        let starts_us = kernels as f64 * control.starts_us(self.soc.cube_cores);
+        let attention_us = attention_launches as f64 * (control.launch_us + control.mix_launch_us);
+        let products_us = (kernels - attention_launches) as f64 * control.launch_us;
+        let meetings_us = meetings as f64 * meeting / f64::from(self.soc.clock_mhz);
+        [attention_us + products_us, starts_us + meetings_us]
     }
 
     /// Bytes of a row of y.
@@ -250,9 +250,9 @@ impl<'a> Costs<'a> {
                 true
             }
         };
-        let [launches_us, meetings_us] = work.launches_and_meetings_us(attention_launches, has_product);
+        let [launches_us, begins_us] = work.launches_and_begins_us(attention_launches, has_product);
         launch_us += launches_us;
-        compute_us += launch_us + meetings_us;
+        compute_us += launch_us + begins_us;
         let bytes = u64::from(rows) * work.row_bytes();
         let (links, ranks) = (&work.soc.links, work.problem.ranks);
         let transfer_us = links.microseconds(Collective::AllReduce, bytes, ranks);
