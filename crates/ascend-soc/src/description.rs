@@ -1,6 +1,7 @@
 //! The figures that SoCs are made of: those of `cann.toml`, or others in their places.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use toml::{Table, Value};
 
@@ -30,7 +31,8 @@ const CHANGEABLE: [&str; 3] = ["timing", "links", "soc"];
 /// How far a number may be from the one in `cann.toml`. Beyond that a simulation would not end.
 const FACTOR: f64 = 1000.0;
 
-/// Endings of names of times, which may be 0. Everything else is divided by somewhere.
+/// Endings of names of times, which may be 0. No other number may: rates and sizes are divided by somewhere,
+/// and what is not (`turn_cost`, `flag`, `queued_startup` and others) is kept above 0 like them.
 const TIMES: [&str; 5] = ["latency", "_us", "issue", "head", "prologue"];
 
 /// Most AI cores: twice those of the largest 910B, rounded up to a power of 2.
@@ -47,7 +49,16 @@ fn bad<T>(text: impl Into<String>) -> Result<T> {
 impl Description {
     /// That of `cann.toml`.
     pub fn built_in() -> Self {
-        Self(toml::from_str(include_str!("../cann.toml")).unwrap_or_else(|e| built_in_is_wrong(&e)))
+        Self::reference().clone()
+    }
+
+    /// That of `cann.toml`, read once: what every other is compared with.
+    pub(crate) fn reference() -> &'static Self {
+        static BUILT_IN: OnceLock<Description> = OnceLock::new();
+        BUILT_IN.get_or_init(|| {
+            let read = toml::from_str(include_str!("../cann.toml"));
+            Self(read.unwrap_or_else(|e| built_in_is_wrong(&e)))
+        })
     }
 
     /// With the figures of `text` in the place of those that have the same names. `text` is TOML in the form
@@ -145,6 +156,11 @@ impl Description {
     /// As for [`Self::with_changes`].
     pub fn socs(&self) -> Result<Vec<Soc>> {
         self.check_numbers()?;
+        self.build()
+    }
+
+    /// The SoCs of a description whose numbers are known to be near those of `cann.toml`.
+    pub(crate) fn build(&self) -> Result<Vec<Soc>> {
         let file: File =
             Value::Table(self.0.clone()).try_into().map_err(|e| BadDescription(e.to_string()))?;
         if file.links.regimes.is_empty() {
@@ -167,13 +183,13 @@ impl Description {
 
     /// Every number lies near the one that `cann.toml` has in its place.
     fn check_numbers(&self) -> Result<()> {
-        let built_in = Self::built_in();
+        let built_in = Self::reference();
         let usual = |name: &str| {
             let own = built_in.find(name).and_then(number_of);
             own.or_else(|| {
                 // A new SoC is compared with the first one, a further regime of links with the first.
                 let [head, _, rest] = name.splitn(3, '.').collect::<Vec<_>>().try_into().ok()?;
-                let (name, (_, field)) = (first_of(&built_in, head)?, ("", rest));
+                let (name, (_, field)) = (first_of(built_in, head)?, ("", rest));
                 let field = if head == "links" { field.rsplit('.').next()? } else { field };
                 built_in.find(&format!("{name}.{field}")).and_then(number_of)
             })
@@ -334,7 +350,8 @@ fn check_sizes(e: &Entry) -> Result<()> {
     Ok(())
 }
 
-fn built_in_is_wrong(error: &toml::de::Error) -> ! {
+/// Only a defect of this crate leads here.
+pub(crate) fn built_in_is_wrong(error: &dyn fmt::Display) -> ! {
     unreachable!("cann.toml is part of the crate and tested: {error}")
 }
 

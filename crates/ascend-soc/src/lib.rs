@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use serde::de::IgnoredAny;
 use serde::Deserialize;
 
+use description::built_in_is_wrong;
 pub use description::{BadDescription, Description};
 pub use links::{Collective, LinkRegime, Links};
 pub use timing::{
@@ -106,10 +107,7 @@ impl Soc {
     /// Every SoC described in `cann.toml`.
     pub fn all() -> &'static [Soc] {
         static ALL: OnceLock<Vec<Soc>> = OnceLock::new();
-        ALL.get_or_init(|| {
-            let socs = Description::built_in().socs();
-            socs.unwrap_or_else(|e| unreachable!("cann.toml is part of the crate and tested: {e}"))
-        })
+        ALL.get_or_init(|| Description::reference().build().unwrap_or_else(|e| built_in_is_wrong(&e)))
     }
 
     /// The SoC of that name, in any case, with or without `Ascend` in front: `Ascend910B2`, `910b2`.
