@@ -155,7 +155,7 @@ mod tests {
         for (cost, block) in block_costs(&plan).unwrap().iter().zip(plan.blocks()) {
             assert_eq!(block.num_launches(), 1);
             for cost in [cost, &block.cost] {
-                assert_eq!(cost.launch_us, control.launch_us + control.mix_launch_us, "{cost:?}");
+                assert_eq!(cost.launch_us, control.task_launch_us(true), "{cost:?}");
             }
         }
     }

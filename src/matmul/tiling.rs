@@ -204,8 +204,7 @@ impl Tiling {
             (_, false) => result + fix + latency(timing.gm.from_l0c.latency),
         };
         let tile = overlapped((cube + turn).max(mte1).max(fix), mte2);
-        let begin = timing.control.aic_prologue as f64
-            + timing.control.read_tiling(size_of::<MatmulTilingData>())
+        let begin = timing.control.begin(timing.control.aic_prologue, size_of::<MatmulTilingData>())
             + first_load
             + latency(timing.gm.to_l1_nd2nz.latency)
             + latency(timing.local.load3d_latency);

@@ -187,8 +187,8 @@ impl Work {
         // The product that shares a launch has no prologue of its own, which its prediction counts.
         let meeting = (control.cross_group + control.cross_all) as f64 - control.aic_prologue as f64;
         let starts_us = kernels as f64 * control.starts_us(self.soc.cube_cores);
-        let attention_us = attention_launches as f64 * (control.launch_us + control.mix_launch_us);
-        let products_us = (kernels - attention_launches) as f64 * control.launch_us;
+        let attention_us = attention_launches as f64 * control.task_launch_us(true);
+        let products_us = (kernels - attention_launches) as f64 * control.task_launch_us(false);
         let meetings_us = meetings as f64 * meeting / f64::from(self.soc.clock_mhz);
         [attention_us + products_us, starts_us + meetings_us]
     }

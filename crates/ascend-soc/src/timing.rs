@@ -64,9 +64,27 @@ pub struct Control {
 }
 
 impl Control {
-    /// Cycles in which the scalar unit reads tiling data, line by line of its cache.
-    pub fn read_tiling(&self, bytes: usize) -> f64 {
-        (bytes.div_ceil(64) as u64 * self.scalar_miss + (bytes / 4) as u64 * self.register) as f64
+    /// Microseconds of a task outside its cores: of a kernel of Cube cores with vector cores, or of one kind
+    /// of core.
+    pub fn task_launch_us(&self, is_mix: bool) -> f64 {
+        self.launch_us + if is_mix { self.mix_launch_us } else { 0.0 }
+    }
+
+    /// The scalar unit of a core, from its start to the kernel's own code.
+    pub fn prologue(&self, is_aic: bool) -> u64 {
+        if is_aic {
+            self.aic_prologue
+        } else {
+            self.aiv_prologue
+        }
+    }
+
+    /// Cycles from the start of a core to where it knows what to do: its prologue, and so many bytes of tiling
+    /// data, which the scalar unit reads line by line of its cache.
+    pub fn begin(&self, prologue: u64, tiling_bytes: usize) -> f64 {
+        let read =
+            tiling_bytes.div_ceil(64) as u64 * self.scalar_miss + (tiling_bytes / 4) as u64 * self.register;
+        (prologue + read) as f64
     }
 
     /// Microseconds from the start of the first of so many cores, or groups of an AIC and its AIVs, to that

@@ -297,8 +297,7 @@ impl Modelled {
     fn whole(&self, us: f64, last_start: f64, share: f64) -> f64 {
         let control = &self.report.soc.timing.control;
         let is_aic = self.report.cores.iter().any(|core| core.kind() == "AIC");
-        let prologue = if is_aic { control.aic_prologue } else { control.aiv_prologue };
-        let begin = (last_start + prologue as f64) / f64::from(self.report.soc.clock_mhz);
+        let begin = (last_start + control.prologue(is_aic) as f64) / f64::from(self.report.soc.clock_mhz);
         begin + (us - begin) * share
     }
 }

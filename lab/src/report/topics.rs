@@ -203,7 +203,7 @@ impl Table {
             "`flash_fwd` on one head, otherwise as above. The time is that of the slowest core, from its \
              start to its last result. A launch adds {:.1} us. Every case is the second of two launches, as in the tables \
              below, so that L2 holds what fits it.",
-            control.launch_us + control.mix_launch_us + control.starts_us(self.soc.cube_cores)
+            control.task_launch_us(true) + control.starts_us(self.soc.cube_cores)
         );
         let title = "One head";
         Ok(Section { file: "one_head", title, about, chart: ONE_HEAD, seqlens: self.seqlens, lines })

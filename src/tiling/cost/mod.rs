@@ -187,7 +187,7 @@ impl Model<'_> {
     /// The steps of a core one after the other; `load` is the sum of their bounds.
     fn follow(&self, core: u32, load: f64) -> f64 {
         let control = &self.soc.timing.control;
-        let start = control.aic_prologue as f64 + control.read_tiling(size_of::<FlashFwdTilingData>());
+        let start = control.begin(control.aic_prologue, size_of::<FlashFwdTilingData>());
         let mut window = Window::new(*self, start);
         let (mut followed, mut count) = (0.0, 0);
         let order = &self.tiling.order;

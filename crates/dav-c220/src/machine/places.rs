@@ -58,7 +58,8 @@ pub(super) fn run_blocks(
         return Err(Stop::Defect("a group of an ended launch is still alive".into()));
     };
     let shared = shared.into_inner();
-    let launch_us = launch_us(launch);
+    let is_mix = matches!(launch.kernel_type, KernelType::MixAic1Aiv1 | KernelType::MixAic1Aiv2);
+    let launch_us = soc.timing.control.task_launch_us(is_mix);
     let report = result.is_ok().then(|| LaunchReport {
         kernel: kernel.to_owned(),
         soc,
@@ -73,15 +74,6 @@ pub(super) fn run_blocks(
     let cores_us = report.as_ref().map_or(0.0, LaunchReport::cores_us);
     model_time.finish(shared.gm, report);
     result.map(|()| LaunchStats { instructions, launch_us, cores_us })
-}
-
-/// Microseconds of a task outside its cores.
-fn launch_us(launch: &Launch) -> f64 {
-    let control = &launch.config.soc.timing.control;
-    match launch.kernel_type {
-        KernelType::AicOnly | KernelType::AivOnly => control.launch_us,
-        KernelType::MixAic1Aiv1 | KernelType::MixAic1Aiv2 => control.launch_us + control.mix_launch_us,
-    }
 }
 
 fn schedule(

@@ -217,10 +217,9 @@ impl Group {
             unit_flag: vec![Default::default(); cores],
         });
         for (clock, core) in timed.cores.iter_mut().zip(&self.cores) {
-            let prologue = match (start, core.kind) {
-                (Start::Next(_), _) => 0,
-                (Start::First(_), CoreKind::Aic) => timing.control.aic_prologue,
-                (Start::First(_), CoreKind::Aiv) => timing.control.aiv_prologue,
+            let prologue = match start {
+                Start::Next(_) => 0,
+                Start::First(_) => timing.control.prologue(core.kind == CoreKind::Aic),
             };
             clock.reset(timing, start.moment(), prologue);
         }
