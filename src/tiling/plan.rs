@@ -33,6 +33,8 @@ pub struct FlashFwdPlan {
     read: Shape,
     pub(super) soc: Soc,
     pub(super) tiling: Tiling,
+    /// The launch that shifts the keys.
+    shift: Option<ShiftPlan>,
     pub(super) estimated: Vec<Estimated>,
     pub(super) rejected: Vec<Rejected>,
     /// Model time of the choice in microseconds, when it was made from earlier results.
@@ -76,8 +78,7 @@ pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
     }
     match best {
         Some((_, tiling)) => {
-            let (shape, read, soc) = (*shape, *read, soc.clone());
-            Ok(FlashFwdPlan { shape, read, soc, tiling, estimated, rejected, tuned_us: None })
+            Ok(FlashFwdPlan { estimated, rejected, ..FlashFwdPlan::new(*shape, soc, tiling) })
         }
         None => Err(no_candidate(&rejected, soc)),
     }
@@ -117,8 +118,7 @@ pub fn plan_with(problem: impl Into<Shape>, soc: &Soc, candidate: Candidate) -> 
             let ops = Ops::new(&soc.timing);
             let cycles = Model { tiling: &tiling, shape: &read, soc, ops }.predict();
             let estimated = vec![Estimated { candidate, cycles }];
-            let (shape, soc) = (*shape, soc.clone());
-            Ok(FlashFwdPlan { shape, read, soc, tiling, estimated, rejected: Vec::new(), tuned_us: None })
+            Ok(FlashFwdPlan { estimated, ..FlashFwdPlan::new(*shape, soc, tiling) })
         }
         Err(reason) => Err(no_candidate(&[Rejected { candidate, reason }], soc)),
     }
@@ -135,6 +135,20 @@ fn no_candidate(rejected: &[Rejected], soc: &Soc) -> Error {
 }
 
 impl FlashFwdPlan {
+    /// A tiling of this shape, without candidates that it was compared with.
+    fn new(shape: Shape, soc: &Soc, tiling: Tiling) -> Self {
+        Self {
+            shape,
+            read: shape.as_read(),
+            soc: soc.clone(),
+            tiling,
+            shift: ShiftPlan::new(&shape, soc),
+            estimated: Vec::new(),
+            rejected: Vec::new(),
+            tuned_us: None,
+        }
+    }
+
     /// What was planned.
     pub fn shape(&self) -> &Shape {
         &self.shape
@@ -161,8 +175,8 @@ impl FlashFwdPlan {
     }
 
     /// The launch that shifts the keys, before that of the attention; `None` when there is none.
-    pub fn shift(&self) -> Option<ShiftPlan> {
-        ShiftPlan::new(&self.shape, &self.soc)
+    pub fn shift(&self) -> Option<&ShiftPlan> {
+        self.shift.as_ref()
     }
 
     /// Where the shifted keys start in the workspace.
@@ -184,7 +198,8 @@ impl FlashFwdPlan {
     /// This plan for some of its work items, numbered in the order of the rows of o: row block `i` of head
     /// `h` in batch `b` is item `(b * num_blocks_m + i) * num_heads + h`. A launch takes the same operands
     /// and leaves the rest of o and lse as it is. What it computes gets the same bits as from a launch of the
-    /// whole plan. Multiples of [`Self::even_items`] keep all cores busy to the end.
+    /// whole plan. Multiples of [`Self::even_items`] keep all cores busy to the end. Where keys are shifted, a
+    /// launch of a part shifts all of them, as that of the whole does.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty range, and for one that ends behind the last item.
@@ -199,15 +214,7 @@ impl FlashFwdPlan {
         };
         let order = self.tiling.order.part(start..end);
         // Other candidates were compared, and results found, for the whole.
-        Ok(Self {
-            shape: self.shape,
-            read: self.read,
-            soc: self.soc.clone(),
-            tiling: Tiling { order, ..self.tiling.clone() },
-            estimated: Vec::new(),
-            rejected: Vec::new(),
-            tuned_us: None,
-        })
+        Ok(Self::new(self.shape, &self.soc, Tiling { order, ..self.tiling.clone() }))
     }
 
     /// Row blocks of a head, whatever part of them is launched.

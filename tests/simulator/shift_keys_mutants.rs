@@ -60,7 +60,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
     [(300, 64), (100, 256), (600, 16)].into_iter().find_map(|(seqlen, head_dim)| {
         let (device, module) = load(image);
         let problem = Problem::new(DType::F16, [1, seqlen, 3, head_dim]).with_score_dtype(DType::F16);
-        let mut shift = plan(&problem.with_shifted_keys(), device.soc()).unwrap().shift().unwrap();
+        let mut shift = plan(&problem.with_shifted_keys(), device.soc()).unwrap().shift().unwrap().clone();
         shift.tiling.core_tiles = shift.tiling.num_tiles.div_ceil(CORES.into());
         let mut rng = fastrand::Rng::with_seed(3);
         let data: Vec<f16> = (0..seqlen * 3 * head_dim).map(|_| f16::from_f32(rng.f32() - 0.5)).collect();
