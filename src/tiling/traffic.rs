@@ -71,14 +71,19 @@ impl Rows {
         runs as f64 * (bytes.div_ceil(LINE) as f64 + self.straddled()).max(0.0)
     }
 
-    /// What they cost L2, in lines: half of a line's time goes to the request, half to its sectors
-    /// (docs/timing.md).
-    pub(crate) fn lines(self) -> f64 {
+    /// What they cost L2, in lines: `request_share` of a line's time goes to the request, the rest to its
+    /// sectors (docs/timing.md).
+    pub(crate) fn lines(self, request_share: f64) -> f64 {
         let (runs, bytes) = self.runs();
-        let sectors = (bytes % LINE).div_ceil(SECTOR);
-        let rest = if sectors > 0 { 0.5 + 0.5 * (sectors * SECTOR) as f64 / LINE as f64 } else { 0.0 };
-        runs as f64 * ((bytes / LINE) as f64 + rest + 0.5 * self.straddled())
+        let rest = bytes % LINE;
+        let rest = if rest > 0 { part_of_line(rest.next_multiple_of(SECTOR), request_share) } else { 0.0 };
+        runs as f64 * ((bytes / LINE) as f64 + rest + request_share * self.straddled())
     }
+}
+
+/// What a request for so many bytes costs L2, in lines.
+fn part_of_line(bytes: u64, request_share: f64) -> f64 {
+    request_share + (1.0 - request_share) * bytes as f64 / LINE as f64
 }
 
 pub(super) fn gcd(a: u64, b: u64) -> u64 {
@@ -125,8 +130,7 @@ impl Traffic<'_> {
         if size == LINE {
             return self.read(&path, rows, sharers);
         }
-        let request = self.soc.timing.l2.request_share;
-        let part = request + (1.0 - request) * size as f64 / LINE as f64;
+        let part = part_of_line(size, self.soc.timing.l2.request_share);
         let share = f64::from(sharers * self.cores) * self.line() * part * CROWDING;
         let requests = runs as f64 * bytes.div_ceil(size) as f64;
         let answers = path.latency as f64 / gm.outstanding.max(1) as f64;

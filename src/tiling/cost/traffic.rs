@@ -71,20 +71,22 @@ impl Model<'_> {
     /// What a step costs L2, in lines read.
     fn lines(&self, step: &Step) -> f64 {
         let write = self.soc.timing.memory.l2_write_cost;
+        let request_share = self.soc.timing.l2.request_share;
+        let lines = |rows: Rows| rows.lines(request_share);
         let t = self.tiling;
         let (rows, keys) = (step.rows, step.keys);
         let parts = |all: u32, part: u32, size: u32| {
             let (whole, rest) = (all / part, all % part);
-            let whole_lines = self.slot_rows(rows, part, size).lines() * f64::from(whole);
-            whole_lines + if rest > 0 { self.slot_rows(rows, rest, size).lines() } else { 0.0 }
+            let whole_lines = lines(self.slot_rows(rows, part, size)) * f64::from(whole);
+            whole_lines + if rest > 0 { lines(self.slot_rows(rows, rest, size)) } else { 0.0 }
         };
-        let scores = (write + 1.0) * self.score_rows(rows, keys).lines();
-        let probabilities = write * self.slot_rows(rows, keys, 2).lines() + parts(keys, t.chunk_p, 2);
-        let output = (write + 1.0) * self.output_rows(rows).lines();
-        let ends = if step.first { self.q_rows(rows).lines() } else { 0.0 }
-            + if step.last { write * self.o_rows(rows).lines() } else { 0.0 };
+        let scores = (write + 1.0) * lines(self.score_rows(rows, keys));
+        let probabilities = write * lines(self.slot_rows(rows, keys, 2)) + parts(keys, t.chunk_p, 2);
+        let output = (write + 1.0) * lines(self.output_rows(rows));
+        let ends = if step.first { lines(self.q_rows(rows)) } else { 0.0 }
+            + if step.last { write * lines(self.o_rows(rows)) } else { 0.0 };
         let cut = f64::from((step.cut[0] + step.cut[1]).min(2 * rows_v(rows)));
-        let keys_values = self.k_rows(keys).lines() + self.v_rows(keys).lines();
+        let keys_values = lines(self.k_rows(keys)) + lines(self.v_rows(keys));
         self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
     }
 
