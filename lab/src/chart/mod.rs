@@ -53,11 +53,11 @@ impl Files {
     }
 }
 
-/// What tells a row from the others, with or without its seqlen_q.
-fn labels(rows: &[Row], has_seqlen_q: bool) -> Vec<String> {
+/// What tells a row from the others, with or without its length: seqlen_q, or rows of a product.
+fn labels(rows: &[Row], has_length: bool) -> Vec<String> {
     let (_, cases) = split_case(rows);
     let label = |(case, row): (Vec<(&'static str, String)>, &Row)| {
-        let shown = case.into_iter().filter(|(name, _)| has_seqlen_q || *name != "seqlen_q");
+        let shown = case.into_iter().filter(|(name, _)| has_length || !matches!(*name, "seqlen_q" | "m"));
         let parts: Vec<_> = shown.map(|(_, value)| value).filter(|value| !value.is_empty()).collect();
         if parts.is_empty() {
             row.workload.op.to_string()
@@ -79,7 +79,7 @@ fn around(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> {
     }
 }
 
-/// Model time of the task against seqlen_q.
+/// Model time of the task against seqlen_q, which products with sizes of their own have as rows.
 fn times(rows: &[Row]) -> Result<String> {
     let mut series: BTreeMap<String, Points> = BTreeMap::new();
     for (row, label) in rows.iter().zip(labels(rows, false)) {
@@ -94,9 +94,10 @@ fn times(rows: &[Row]) -> Result<String> {
     }
     let caption = "Model time of the task (not measured)".to_owned();
     let series = series.into_iter().collect();
+    let has_products = rows.iter().any(|row| row.workload.product.is_some());
+    let x_desc = if has_products { "rows" } else { "seqlen_q" };
     let y_desc = "model time, us".to_owned();
-    Lines { caption, x_desc: "seqlen_q", y_desc, axis: Axis::Logarithmic, series, levels: &[], marks: &[] }
-        .svg()
+    Lines { caption, x_desc, y_desc, axis: Axis::Logarithmic, series, levels: &[], marks: &[] }.svg()
 }
 
 /// Busy share of every pipe, a group of bars for each row.

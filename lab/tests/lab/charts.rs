@@ -41,6 +41,25 @@ fn problems_without_rows_or_keys_have_charts() {
     }
 }
 
+/// A product's rows are the axis, whether they are given or those of a linear layer.
+#[test]
+fn the_lengths_of_a_product_are_one_line() {
+    for (lines, x_desc, shape) in [
+        (1, "rows", "--op matmul --m 64,128 --n 64 --k 64"),
+        (1, "seqlen_q", "--op matmul --seqlen-q 64,128 --num-heads 2 --head-dim 64"),
+        (2, "seqlen_q", "--op flash_fwd,matmul --seqlen-q 64,128 --num-heads 2 --head-dim 64 --mask none"),
+    ] {
+        let folder = tempdir().unwrap();
+        let command = format!("charts {shape} --svg {}", text(folder.path()));
+        succeeds(&command.split(' ').collect::<Vec<_>>());
+        let chart = fs::read_to_string(folder.path().join("time.svg")).unwrap();
+        // Each with a sample in the legend.
+        let drawn = chart.lines().filter(|l| l.starts_with("<polyline") && l.contains("stroke-width=\"2\""));
+        assert_eq!(drawn.count(), 2 * lines, "{shape}: {chart}");
+        assert!(chart.lines().any(|line| line == x_desc), "{shape}: {chart}");
+    }
+}
+
 #[test]
 fn what_was_finished_is_drawn_when_another_case_fails() {
     let folder = tempdir().unwrap();
