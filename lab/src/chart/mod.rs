@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use fastattention::sim::time::{Ceiling, Roofline};
+use fastattention::Soc;
 use fastattention_cli::output::{Folder, Output};
 use fastattention_cli::table::{split_case, Row, PIPES};
 use fastattention_cli::workload::Workload;
@@ -21,33 +22,72 @@ pub(crate) use lines::{Axis, Level, Lines, Marks};
 
 pub(crate) type Points = Vec<(f64, f64)>;
 
-/// Files `time.svg`, `pipes.svg`, and `roofline_<SoC>.svg` for each SoC.
+/// Files `time.svg`, `pipes.svg`, and `roofline_<SoC>.svg` for each chip; with clock and cores where several
+/// chips are of one name.
 pub(crate) struct Files {
     times: Output,
     pipes: Output,
-    /// By name of the SoC.
-    rooflines: BTreeMap<String, Output>,
+    rooflines: Vec<(Chip, Output)>,
+}
+
+/// What has a peak and roofs of its own.
+struct Chip {
+    soc: &'static Soc,
+    /// Are others of its name drawn?
+    has_namesakes: bool,
+}
+
+impl Chip {
+    /// Each once.
+    fn all(workloads: &[Workload]) -> Vec<Self> {
+        let mut socs: Vec<&'static Soc> = Vec::new();
+        for Workload { soc, .. } in workloads {
+            if !socs.contains(soc) {
+                socs.push(soc);
+            }
+        }
+        let namesakes = |soc: &Soc| socs.iter().filter(|other| other.name == soc.name).count();
+        socs.iter().map(|soc| Self { soc, has_namesakes: namesakes(soc) > 1 }).collect()
+    }
+
+    fn file(&self) -> String {
+        let Soc { name, clock_mhz, cube_cores, .. } = self.soc;
+        match self.has_namesakes {
+            true => format!("roofline_{name}_{clock_mhz}MHz_{cube_cores}cores.svg"),
+            false => format!("roofline_{name}.svg"),
+        }
+    }
+}
+
+impl std::fmt::Display for Chip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Soc { name, clock_mhz, cube_cores, .. } = self.soc;
+        f.write_str(name)?;
+        match self.has_namesakes {
+            true => write!(f, ", {clock_mhz} MHz, {cube_cores} cores"),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Files {
     /// The files for the results of these.
     pub(crate) fn check(folder: &Path, workloads: &[Workload]) -> Result<Self> {
         let folder = Folder::make(folder)?;
-        let mut rooflines = BTreeMap::new();
-        for Workload { soc, .. } in workloads {
-            if !rooflines.contains_key(&soc.name) {
-                rooflines.insert(soc.name.clone(), folder.file(&format!("roofline_{}.svg", soc.name))?);
-            }
-        }
+        let rooflines = Chip::all(workloads).into_iter().map(|chip| {
+            let output = folder.file(&chip.file())?;
+            Ok((chip, output))
+        });
+        let rooflines = rooflines.collect::<Result<_>>()?;
         Ok(Self { times: folder.file("time.svg")?, pipes: folder.file("pipes.svg")?, rooflines })
     }
 
     pub(crate) fn write(&self, rows: &[Row]) -> Result<()> {
         self.times.write_bytes(times(rows)?.as_bytes())?;
         self.pipes.write_bytes(pipes(rows)?.as_bytes())?;
-        for (soc, output) in &self.rooflines {
-            let rows: Vec<&Row> = rows.iter().filter(|row| row.workload.soc.name == *soc).collect();
-            output.write_bytes(roofline(soc, &rows)?.as_bytes())?;
+        for (chip, output) in &self.rooflines {
+            let rows: Vec<&Row> = rows.iter().filter(|row| row.workload.soc == chip.soc).collect();
+            output.write_bytes(roofline(chip, &rows)?.as_bytes())?;
         }
         Ok(())
     }
@@ -153,7 +193,7 @@ fn below(launches: &[Roofline], ceiling: fn(&Roofline) -> Ceiling) -> Points {
 }
 
 /// TFLOPS of the Cube against its operations for each byte of L2 and of HBM, below their roofs.
-fn roofline(soc: &str, rows: &[&Row]) -> Result<String> {
+fn roofline(chip: &Chip, rows: &[&Row]) -> Result<String> {
     let all: Vec<Roofline> = rows.iter().flat_map(|r| r.rooflines.iter().copied()).collect();
     let (l2, hbm) = (below(&all, |r| r.l2), below(&all, |r| r.hbm));
     let places = || l2.iter().chain(&hbm).copied();
@@ -165,7 +205,7 @@ fn roofline(soc: &str, rows: &[&Row]) -> Result<String> {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
-            .caption(format!("Roofline of {soc} in model time (not measured)"), (FONT, 20))
+            .caption(format!("Roofline of {chip} in model time (not measured)"), (FONT, 20))
             .margin(12)
             .x_label_area_size(44)
             .y_label_area_size(72)

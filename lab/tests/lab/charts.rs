@@ -61,6 +61,23 @@ fn the_lengths_of_a_product_are_one_line() {
 }
 
 #[test]
+fn chips_that_differ_have_rooflines_of_their_own() {
+    let folder = tempdir().unwrap();
+    let chips = ["--seqlen-q", "64", "--soc", "910b2,910b1", "--cores", "8,24", "--svg", text(folder.path())];
+    succeeds(&[&SHAPE[..], &["none"], &chips].concat());
+    let mut names: Vec<String> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("roofline"))
+        .collect();
+    names.sort();
+    let wanted = ["B1_1850MHz_24", "B1_1850MHz_8", "B2_1800MHz_24", "B2_1800MHz_8"];
+    assert_eq!(names, wanted.map(|chip| format!("roofline_Ascend910{chip}cores.svg")));
+    let chart = fs::read_to_string(folder.path().join(&names[3])).unwrap();
+    assert!(chart.contains("Roofline of Ascend910B2, 1800 MHz, 8 cores in model time"), "{chart}");
+}
+
+#[test]
 fn what_was_finished_is_drawn_when_another_case_fails() {
     let folder = tempdir().unwrap();
     let output =
