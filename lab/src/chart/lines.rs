@@ -28,9 +28,9 @@ pub(crate) enum Axis {
 }
 
 /// A value that does not depend on the length, such as a bound: a dashed line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Level {
-    pub(crate) label: &'static str,
+    pub(crate) label: String,
     pub(crate) value: f64,
 }
 
@@ -138,7 +138,7 @@ impl Lines<'_> {
         for level in self.levels {
             area.draw(&PathElement::new([(0, y), (9, y)], GREY))?;
             area.draw(&PathElement::new([(15, y), (24, y)], GREY))?;
-            y = written(area, level.label, y)?;
+            y = written(area, &level.label, y)?;
         }
         for marks in self.marks {
             area.draw(&Cross::new((12, y), 5, BLACK.stroke_width(2)))?;

@@ -70,19 +70,19 @@ pub(super) struct Line {
 }
 
 /// How a section is drawn, and what stands beside its lines.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chart {
     /// What the values are.
     pub(super) y_desc: &'static str,
     pub(super) axis: Axis,
-    pub(super) levels: &'static [Level],
+    pub(super) levels: Vec<Level>,
     pub(super) marks: &'static [Marks],
 }
 
 impl Chart {
     /// Times, without anything beside them.
     pub(super) const US: Chart =
-        Chart { y_desc: "model time, us", axis: Axis::Logarithmic, levels: &[], marks: &[] };
+        Chart { y_desc: "model time, us", axis: Axis::Logarithmic, levels: Vec::new(), marks: &[] };
 }
 
 /// A table with a column for each length.
@@ -129,7 +129,7 @@ impl Section {
     }
 
     pub(super) fn svg(&self, results: &Results) -> Result<String> {
-        let Chart { y_desc, axis, levels, marks } = self.chart;
+        let &Chart { y_desc, axis, ref levels, marks } = &self.chart;
         let caption = format!("{} (model time, not measured)", self.title);
         let series = self.series(results)?;
         Lines { caption, x_desc: "seqlen", y_desc: y_desc.to_owned(), axis, series, levels, marks }.svg()
