@@ -80,7 +80,7 @@ pub fn description(file: Option<&Path>) -> Result<Description> {
 /// # Errors
 /// It is not described, or has fewer cores.
 pub fn chip(described: &[Soc], name: &str, clock: Option<u32>, cores: Option<u32>) -> Result<&'static Soc> {
-    let mut soc = Soc::find(described, name).map_err(fastattention::Error::from)?.clone();
+    let mut soc = Soc::find(described, name)?.clone();
     soc.clock_mhz = clock.unwrap_or(soc.clock_mhz);
     if let Some(cores) = cores {
         let (name, all) = (&soc.name, soc.cube_cores);
@@ -103,7 +103,8 @@ pub fn is_of_cann_toml(soc: &Soc) -> bool {
     Soc::all().contains(soc)
 }
 
-/// Are its rates, sizes and links those of `cann.toml`, whatever its clock and its number of cores?
+/// Are its rates, sizes or links others than those of `cann.toml`, whatever its clock and its number of
+/// cores?
 pub fn has_own_figures(soc: &Soc) -> bool {
     let same = |own: &Soc| {
         let (clock_mhz, cube_cores, vector_cores) = (own.clock_mhz, own.cube_cores, own.vector_cores);

@@ -203,7 +203,9 @@ impl Sweep {
                 for &(problem, product) in &cases {
                     let own = Workload { product, is_warm: !self.cold, ..Workload::new(op, problem, soc) };
                     own.check()?;
-                    workloads.extend(self.tiled(&own)?);
+                    for own in self.products.expand(&own)? {
+                        workloads.extend(self.tiled(&own)?);
+                    }
                 }
             }
         }
@@ -239,7 +241,7 @@ impl Sweep {
         Ok(tiled)
     }
 
-    /// Problems of the operator, with products where they have sizes or options of their own.
+    /// Problems of the operator, with products where they have sizes of their own.
     fn cases(&self, op: Op, defaults: &Defaults) -> Result<Vec<(Problem, Option<matmul::Problem>)>> {
         if let Some(name) = self.products.given() {
             ensure!(op == Op::Matmul, "{op}: {name} given; only matmul has it, wanted none");
@@ -252,20 +254,7 @@ impl Sweep {
             return self.sized_products();
         }
         let problems = self.shapes.problems(op, defaults)?;
-        if self.products.given().is_none() {
-            return Ok(problems.into_iter().map(|problem| (problem, None)).collect());
-        }
-        let mut cases = Vec::new();
-        for problem in problems {
-            // Any chip: what is too large is refused for each.
-            let own = Workload::new(op, problem, &Soc::all()[0]);
-            own.check()?;
-            let linear = own.linear()?;
-            cases.extend(
-                self.products.with_options(linear).into_iter().map(|product| (problem, Some(product))),
-            );
-        }
-        Ok(cases)
+        Ok(problems.into_iter().map(|problem| (problem, None)).collect())
     }
 
     /// Products of given sizes.
@@ -283,8 +272,7 @@ impl Sweep {
                 // For tables and charts, whose rows these are.
                 let rows = Problem::new(dtype, [batch, m, 1, HEAD_DIM]);
                 let sizes = matmul::Problem::new(dtype, [m, n, k]).with_batch([1, 1, batch]);
-                let all = self.products.with_options(sizes);
-                cases.extend(all.into_iter().map(|product| (rows, Some(product))));
+                cases.push((rows, Some(sizes)));
             }
         }
         Ok(cases)
@@ -382,10 +370,16 @@ impl Products {
         flags.into_iter().find(|(_, is_absent)| !is_absent).map(|(name, _)| name)
     }
 
-    fn with_options(&self, sizes: matmul::Problem) -> Vec<matmul::Problem> {
+    /// The case with each of the options that were given.
+    fn expand(&self, own: &Workload) -> Result<Vec<Workload>> {
+        if self.given().is_none() {
+            return Ok(vec![*own]);
+        }
+        let sizes = own.linear()?;
         let same = [sizes.dtype];
         let options = product(or(&self.b_layout, &[BLayout::Kn]), or(&self.dtype_out, &same));
-        options.map(|(&b, &out)| sizes.with_b_layout(b).with_dtype_out(out)).collect()
+        let with = |(&b, &out)| Some(sizes.with_b_layout(b).with_dtype_out(out));
+        Ok(options.map(|of_both| Workload { product: with(of_both), ..*own }).collect())
     }
 }
 

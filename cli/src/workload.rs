@@ -6,7 +6,7 @@ use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
 use fastattention::attention::{self, Layout, Mask, Problem};
 use fastattention::matmul;
-use fastattention::runtime::Device;
+use fastattention::runtime::{Device, Stream};
 use fastattention::sim::time::{LaunchReport, ModelTime};
 use fastattention::sim::Config;
 use fastattention::{DType, Soc};
@@ -130,15 +130,12 @@ impl Workload {
     /// The first of these.
     pub fn check(&self) -> Result<()> {
         let p = &self.problem;
-        if let (Some(tiling), Op::Standard | Op::Merge | Op::Copy | Op::ReadMask) = (self.tiling, self.op) {
-            bail!("{}: tiling {tiling} given; it has no choice, wanted none", self.op);
-        }
         ensure!(
             self.op == Op::FlashFwd || !p.shift_keys,
             "{}: shift_keys given; only flash_fwd shifts keys, wanted none",
             self.op
         );
-        if self.op.has_mask() || self.product.is_some() {
+        if self.op.has_mask() {
             return Ok(());
         }
         ensure!(
@@ -297,7 +294,8 @@ impl Workload {
         })
     }
 
-    /// Runs it on a device of its own, without results; reports of all its launches, in their order.
+    /// Runs it on a device of its own, without results; reports of all its launches, in their order, where
+    /// it runs twice those of the second time.
     ///
     /// # Errors
     /// Why it cannot be run.
@@ -309,15 +307,22 @@ impl Workload {
         config.check_races = false;
         config.model_time = Some(model_time.clone());
         let device = Device::simulated(config)?;
-        let rounds = if self.is_warm { 2 } else { 1 };
-        match self.op {
-            Op::FlashFwd => self.flash_fwd(&device, &model_time, rounds),
-            Op::Standard => self.standard(&device, &model_time, rounds),
-            Op::Matmul => self.matmul(&device, &model_time, rounds),
-            Op::Merge => self.merge(&device, &model_time, rounds),
-            Op::Copy => self.copy(&device, &model_time, rounds),
-            Op::ReadMask => self.read_mask(&device, &model_time, rounds),
+        let launch = match self.op {
+            Op::FlashFwd => self.flash_fwd(&device),
+            Op::Standard => self.standard(&device),
+            Op::Matmul => self.matmul(&device),
+            Op::Merge => self.merge(&device),
+            Op::Copy => self.copy(&device),
+            Op::ReadMask => self.read_mask(&device),
+        }?;
+        let stream = Stream::new(&device)?;
+        let mut reports = Vec::new();
+        for _ in 0..if self.is_warm { 2 } else { 1 } {
+            launch(&stream)?;
+            stream.synchronize()?;
+            reports = model_time.take_reports();
         }
+        Ok(reports)
     }
 
     /// The plan of `flash_fwd`.

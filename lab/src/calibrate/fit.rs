@@ -22,7 +22,6 @@ const HALVINGS: usize = 3;
 
 /// A row that counts.
 struct Point<'a> {
-    run: &'a Run,
     row: &'a Row,
     /// Not met for a known reason: told, but nothing is fitted to it.
     is_unmet: bool,
@@ -37,8 +36,9 @@ struct Tried {
     ratios: [Vec<f64>; 2],
 }
 
-/// Parameters and points.
+/// Points, in the order of the runs that they are of.
 struct Fit<'a> {
+    runs: Vec<(&'a Run, Vec<&'a Row>)>,
     points: Vec<Point<'a>>,
     description: &'a Description,
     progress: Progress,
@@ -55,17 +55,15 @@ pub(super) fn execute<'a>(
         ensure!(description.number(name)? != 0.0, "--fit {name}: it is 0, and a factor makes nothing of it");
         ensure!(!names[..i].contains(name), "--fit {name}: given twice");
     }
-    let mut points = Vec::new();
-    for (run, rows) in runs.iter().filter(|(run, _)| !run.is_other_kernel) {
-        let point = |row: &&'a Row| Point { run, row, is_unmet: table.unmet.contains_key(&row.id) };
-        points.extend(rows.iter().map(point));
-    }
+    let runs: Vec<_> = runs.iter().filter(|(run, _)| !run.is_other_kernel).cloned().collect();
+    let rows = runs.iter().flat_map(|(_, rows)| rows);
+    let points: Vec<_> = rows.map(|row| Point { row, is_unmet: table.unmet.contains_key(&row.id) }).collect();
     if points.iter().all(|point| point.is_unmet) {
         bail!("--fit: no row of this selection is one to fit to");
     }
     let evaluations = 1 + 2 * names.len() + HALVINGS + 1;
     let progress = Progress::of("runs in model time", (evaluations * runs.len()) as u64);
-    let fit = Fit { points, description, progress };
+    let fit = Fit { runs, points, description, progress };
     let told = fit.tell(names);
     fit.progress.finish();
     print(told?.trim_end())
@@ -90,17 +88,10 @@ impl Fit<'_> {
     fn ratios(&self, description: &Description) -> Result<Vec<f64>> {
         let socs = description.socs()?;
         let mut ratios = Vec::new();
-        let mut last: Option<(*const Run, super::runs::Modelled)> = None;
-        for Point { run, row, .. } in &self.points {
-            let modelled = match last.take() {
-                Some((own, modelled)) if std::ptr::eq(own, *run) => modelled,
-                _ => {
-                    self.progress.add(1);
-                    super::model_on(&socs, run)?
-                }
-            };
-            ratios.push(model_value(&modelled, run, row) / row.value);
-            last = Some((*run, modelled));
+        for (run, rows) in &self.runs {
+            self.progress.add(1);
+            let modelled = super::model_on(&socs, run)?;
+            ratios.extend(rows.iter().map(|row| model_value(&modelled, run, row) / row.value));
         }
         Ok(ratios)
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
-use fastattention::{Error, Soc};
+use fastattention::Soc;
 use fastattention_cli::chip::{description, kept};
 use fastattention_cli::print;
 use fastattention_cli::table::csv_line;
@@ -156,7 +156,7 @@ impl Calibrate {
 
 /// A run in model time, on its SoC as `socs` describe it.
 fn model_on(socs: &[Soc], run: &Run) -> Result<runs::Modelled> {
-    let soc = Soc::find(socs, &run.soc).map_err(Error::from).with_context(|| run.what.clone())?;
+    let soc = Soc::find(socs, &run.soc).with_context(|| run.what.clone())?;
     runs::model(run, kept(soc.clone()))
 }
 

@@ -50,13 +50,13 @@ pub(crate) struct Layer {
     /// The attention's output is there: only the projection and its AllReduce.
     #[arg(long, conflicts_with_all = ["num_heads_k", "head_dim_v", "score_dtype", "mask"])]
     no_attention: bool,
-    /// Type in which scores go from the Cube to the vector cores: f32 or f16 [default: f32].
-    #[arg(long, value_parser = parse_score_dtype)]
-    score_dtype: Option<DType>,
+    /// Type in which scores go from the Cube to the vector cores: f32 or f16.
+    #[arg(long, default_value = "f32", value_parser = parse_score_dtype)]
+    score_dtype: DType,
     /// Mask: none, causal or window:L,R. L and R are the keys that a query sees to its left and right, * is
-    /// no limit [default: causal].
-    #[arg(long, value_parser = fastattention_cli::mask::parse_mask)]
-    mask: Option<Mask>,
+    /// no limit.
+    #[arg(long, default_value = "causal", value_parser = fastattention_cli::mask::parse_mask)]
+    mask: Mask,
     /// How the weight lies: kn ([in_features, hidden]) or nk ([hidden, in_features]).
     #[arg(long, default_value = "kn", value_parser = parse_b_layout)]
     b_layout: BLayout,
@@ -115,8 +115,8 @@ impl Layer {
         projection
             .with_num_heads_k(self.num_heads_k.unwrap_or(self.num_heads))
             .with_head_dim_v(self.head_dim_v.unwrap_or(self.head_dim))
-            .with_score_dtype(self.score_dtype.unwrap_or(DType::F32))
-            .with_mask(self.mask.unwrap_or(Mask::Causal))
+            .with_score_dtype(self.score_dtype)
+            .with_mask(self.mask)
     }
 }
 

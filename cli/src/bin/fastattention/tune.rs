@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
-use fastattention::attention::{plan, plan_with, Buffers, FlashAttention, Problem};
-use fastattention::runtime::{Device, Stream};
-use fastattention::sim::{time::ModelTime, Config};
+use fastattention::attention::{plan, Problem};
 use fastattention::tiling::{Candidate, Timed, Tuned};
 use fastattention::Soc;
 
@@ -15,6 +13,8 @@ use fastattention_cli::output::Output;
 use fastattention_cli::print;
 use fastattention_cli::progress::Progress;
 use fastattention_cli::shape::ShapeFlags;
+use fastattention_cli::tiling::Tiling;
+use fastattention_cli::workload::{Op, Workload};
 
 /// Shapes to tune for.
 #[derive(clap::Args)]
@@ -110,19 +110,8 @@ impl Tune {
 
 /// Model time of a launch in microseconds, the second of two, so that L2 holds what fits.
 fn simulate(problem: &Problem, soc: &'static Soc, candidate: Candidate) -> Result<f64> {
-    let model_time = ModelTime::only();
-    let mut config = Config::new(soc);
-    config.check_races = false;
-    config.model_time = Some(model_time.clone());
-    let device = Device::simulated(config)?;
-    let plan = plan_with(problem, soc, candidate)?;
-    let buffers = Buffers::alloc(&device, &plan)?;
-    let attention = FlashAttention::new(&device)?;
-    let stream = Stream::new(&device)?;
-    for _ in 0..2 {
-        attention.launch(&stream, &plan, buffers.args())?;
-        stream.synchronize()?;
-    }
-    let last = model_time.take_reports().pop().context("the simulated launch left no report")?;
+    let tiling = Some(Tiling::FlashFwd(candidate));
+    let workload = Workload { tiling, ..Workload::new(Op::FlashFwd, *problem, soc) };
+    let last = workload.time(false)?.pop().context("the simulated launch left no report")?;
     Ok(last.core_us())
 }
