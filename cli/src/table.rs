@@ -25,9 +25,10 @@ pub const PIPES: [(&str, Pipe, &str); 7] = [
 pub struct Row {
     /// What was run.
     pub workload: Workload,
-    /// From the first instruction to the last result, all launches of the operator together.
+    /// Of the slowest core, from its start to its last result; all launches of the operator together.
     pub core_us: f64,
-    /// The same with what a launch takes outside of the cores.
+    /// Of the tasks: from the start of the first core to the last result, and what a launch takes outside of
+    /// the cores.
     pub task_us: f64,
     /// Operations that the result needs over `core_us`.
     pub tflops: f64,
@@ -67,7 +68,8 @@ impl Row {
         }
     }
 
-    /// What was asked for; empty where the operator has no such thing.
+    /// What was run, and on what. Sizes of attention are empty for a product with sizes or options of its own,
+    /// and those of a product for other operators.
     pub fn case(&self) -> Vec<(&'static str, String)> {
         let Workload { op, problem, soc, tiling, sample_rows, is_warm, product, parts } = &self.workload;
         let spec = &problem.spec;

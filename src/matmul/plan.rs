@@ -81,7 +81,7 @@ impl Plan {
         self.tiling
     }
 
-    /// Predicted model time of a launch in microseconds, from the first instruction to the last result.
+    /// Predicted model time of a launch in microseconds, from the start of a core to its last result.
     pub fn predicted_us(&self) -> f64 {
         self.tiling.cycles(&self.problem, &self.soc) / f64::from(self.soc.clock_mhz)
     }

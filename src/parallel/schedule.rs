@@ -130,8 +130,8 @@ pub fn overlap(spans: &[Spans]) -> f64 {
 }
 
 /// The shortest that blocks of these costs can take together: all computing and the last transfer, or the
-/// first computing and all transfers. [`follow`] without contention ends then, or later where the links run
-/// dry.
+/// first computing and all transfers, the first one alone and the others behind it. [`follow`] without
+/// contention ends then, or later where the links run dry.
 pub fn bound(costs: &[Cost]) -> f64 {
     let compute: f64 = costs.iter().map(|c| c.compute_us).sum();
     let last = costs.last().map_or(0.0, |c| c.transfer_us);

@@ -20,8 +20,8 @@ const EXACT_CLASSES: u32 = 65536;
 pub struct Estimated {
     /// What was tried.
     pub candidate: Candidate,
-    /// Predicted model time of a launch from its first instruction to its last result, in cycles, operands
-    /// in L2.
+    /// Predicted model time of a launch, from the start of a core to its last result, in cycles, operands in
+    /// L2.
     pub cycles: f64,
 }
 
@@ -184,8 +184,8 @@ impl FlashFwdPlan {
         self.tiling.workspace_core_bytes * u64::from(self.tiling.order.num_cores)
     }
 
-    /// Predicted model time of a launch in microseconds, from the first instruction to the last result,
-    /// operands in L2; without the launch that shifts the keys ([`ShiftPlan::predicted_us`]).
+    /// Predicted model time of a launch in microseconds, from the start of a core to its last result, operands
+    /// in L2; without the launch that shifts the keys ([`ShiftPlan::predicted_us`]).
     pub fn predicted_us(&self) -> f64 {
         self.model().predict() / f64::from(self.soc.clock_mhz)
     }

@@ -113,7 +113,7 @@ impl ShiftPlan {
         Some(Self { tiling, num_cores, bytes: shape.shifted_bytes(), soc: soc.clone() })
     }
 
-    /// Predicted model time in microseconds, from the first instruction to the last result, operands in L2.
+    /// Predicted model time in microseconds, from the start of a core to its last result, operands in L2.
     pub fn predicted_us(&self) -> f64 {
         let (t, timing) = (&self.tiling, &self.soc.timing);
         let traffic = Traffic { soc: &self.soc, cores: self.num_cores.div_ceil(2) };

@@ -135,7 +135,7 @@ impl ShapeClass {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Timed {
-    /// Model time of a launch from its first instruction to its last result, in microseconds.
+    /// Model time of the slowest core of a launch, from its start to its last result, in microseconds.
     pub model_us: f64,
     /// What was launched.
     #[serde(flatten)]

@@ -36,7 +36,7 @@ impl Rows {
     }
 }
 
-/// One head of 64 rows.
+/// Two heads of 64 rows.
 const SMALL: &str = "--seqlen-q 64 --num-heads 2 --head-dim 64 --mask none";
 
 #[test]

@@ -173,7 +173,7 @@ impl Model<'_> {
         loads
     }
 
-    /// Cycles from the first instruction of the launch to its last result.
+    /// Cycles from the start of a core of the launch to its last result.
     pub(super) fn predict(&self) -> f64 {
         let blocks = CLASSES / self.tiling.order.num_groups().clamp(1, GROUPS);
         let loads = self.core_loads(blocks, GROUPS);
