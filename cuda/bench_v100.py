@@ -39,9 +39,12 @@ COLUMNS = [
 ROWS_CHECKED = 12
 SAMPLES = 15
 MIN_SAMPLE_S = 5e-3
-# Blocks that a multiprocessor holds, by head_dim and rows (docs/volta.md), and keys that are worth a block.
-DECODE_BLOCKS = {(64, 8): 4, (64, 16): 3, (128, 8): 3, (128, 16): 2, (256, 8): 2}
+# By head_dim and rows: blocks that a multiprocessor holds, and how many take all that memory gives it. The
+# other figures are those of `src/cuda/choice.rs`.
+DECODE_BLOCKS = {(64, 8): (4, 2), (64, 16): (3, 3), (128, 8): (3, 1), (128, 16): (2, 2), (256, 8): (2, 1)}
 MIN_KEYS_OF_SPLIT = 256
+MAX_WAVES_OF_SPLITS = 16
+WAVE_BYTES, JOIN_BYTES, JOIN_BYTES_OF_PART = 24 << 10, 16 << 10, 256
 
 
 def case(head_dim, keys, causal=False, rows=None, batch=1, heads=32, heads_k=32):
@@ -171,9 +174,20 @@ def splits_of(c, processors):
     """As `src/cuda/choice.rs` splits the keys of a decode."""
     packed = c['rows'] * (c['heads'] // c['heads_k'])
     head_dim, rows = check.decode_kernel(c['head_dim'], packed)
-    places = processors * DECODE_BLOCKS[head_dim, rows]
+    of_processor, for_memory = DECODE_BLOCKS[head_dim, rows]
+    places = processors * of_processor
     blocks = c['batch'] * c['heads_k'] * -(-packed // rows)
-    return max(1, min(places // blocks, -(-c['keys'] // MIN_KEYS_OF_SPLIT)))
+
+    def cost(splits):
+        per_split = -(-c['keys'] // (8 * splits)) * 8
+        waves = -(-blocks * splits // places)
+        of_one = waves * of_processor if waves > 1 else max(-(-blocks * splits // processors), for_memory)
+        parts = rows * c['head_dim'] * 8 if splits > 1 else 0
+        joining = JOIN_BYTES + splits * JOIN_BYTES_OF_PART if splits > 1 else 0
+        return of_one * (4 * per_split * c['head_dim'] + parts) + waves * WAVE_BYTES + joining
+
+    most = min(MAX_WAVES_OF_SPLITS * places // blocks, -(-c['keys'] // MIN_KEYS_OF_SPLIT))
+    return min(range(1, max(1, most) + 1), key=cost)
 
 
 def problems(c, processors):

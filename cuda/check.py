@@ -8,7 +8,8 @@
   python3 cuda/check.py --device --only causal # problems whose name contains a word
   python3 cuda/check.py --list
 
-The wavefronts that --model prints are ncu's l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum and
+The wavefronts that --model prints are those of the first kernel of a problem,
+ncu's l1tex__data_pipe_lsu_wavefronts_mem_shared_op_ld.sum and
 .._op_st.sum.
 
 Needs numpy. On a GPU newer than Volta the results are proof, the times are not: the tensor instruction is
@@ -44,6 +45,7 @@ GROUPS_TABLE = [(64, 'd64_g2', 64, 24576, 1), (128, 'd128_g2', 64, 34816, 1)]
 # of its head dims.
 DECODE_TABLE = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)]
 THREADS = 128  # a block
+COMBINE_BYTES = 4 * 32 * 8 + 4 * 4  # of shared memory
 GUARD = 64  # elements around every output that must stay as they were
 
 
@@ -69,9 +71,11 @@ def made(name, **changes):
         splits=None,
         page=None,
         lost=False,
+        wild=False,
         groups=1,
     )  # splits: the decode kernel with so many; page: keys a page of K and V;
-    # lost: the table names a page that the cache does not have; groups: of warps, for the keys
+    # lost: the table names a page that the cache does not have; wild: the lengths in device memory are below 0
+    # for 0, and far above the most for the most; groups: of warps, for the keys
     unknown = set(changes) - set(p)
     assert not unknown, unknown
     p.update(changes)
@@ -238,6 +242,32 @@ problem(
     splits=2,
     lost=True,
 )
+for splits in (1, 3):
+    problem(
+        'decode page that no cache has, seen by some rows, %d' % splits,
+        batch=2,
+        heads=2,
+        heads_k=1,
+        seqlen_q=8,
+        lens_k=[20, 300],
+        right=0,
+        page=16,
+        splits=splits,
+        lost=True,
+    )
+    problem(
+        'decode wild lengths, %d' % splits,
+        batch=3,
+        heads=4,
+        heads_k=2,
+        seqlen_q=3,
+        lens_k=[0, 300, 77],
+        right=0,
+        page=16,
+        splits=splits,
+        wild=True,
+    )
+    problem('decode NaN, %d' % splits, values='nan', heads=2, heads_k=1, seqlen_q=3, seqlen_k=600, splits=splits)
 for rows, keys in ((1, 1), (1, 7), (1, 8), (1, 9), (16, 5), (16, 31), (4, 33), (1, 0), (7, 64)):
     problem('decode lengths %dx%d' % (rows, keys), seqlen_q=rows, seqlen_k=keys, right=0, splits=2, d=64)
 problem('decode mha 16 rows', seqlen_q=16, seqlen_k=150, right=0, splits=2)
@@ -306,8 +336,10 @@ def tensors(p):
         k[:, :, n - 3] = 40 * q[:, : p['heads_k'], -1]
     elif p['values'] == 'large':
         q, k, v = q * 12, k * 12, v * 100
-    if p['lost']:  # what is not there is read as zero
-        k[0, :, p['page'] : 2 * p['page']] = v[0, :, p['page'] : 2 * p['page']] = 0
+    elif p['values'] == 'nan':
+        q[:, :, 0] = np.nan
+    if p['lost']:  # rows that see it are NaN, the others do not change
+        k[0, :, p['page'] : 2 * p['page']], v[0, :, p['page'] : 2 * p['page']] = np.nan, 0
     return [x.astype(np.float16) for x in (q, k, v)]
 
 
@@ -416,7 +448,7 @@ class Launch:
             put(np.full(max(1, parts * n), 0x7FC0DEAD, np.uint32)) if p['splits'] > 1 else 0
             for n in (p['dv'], 1)
         ]
-        used = put(np.array(p['lens_k'], np.int32)) if p['page'] else 0
+        used = put(np.array(self.lengths_told(), np.int32)) if p['page'] else 0
         table, shift, max_pages, count = 0, 31, 0, 0
         if p['page']:
             pages_of = self.table()
@@ -444,12 +476,16 @@ class Launch:
             runs.append(
                 (
                     'flash_decode_combine',
-                    (p['heads'], -(-queries // 4), p['batch']),
-                    0,
+                    (p['heads'], queries * -(-p['dv'] // 64), p['batch']),
+                    COMBINE_BYTES,
                     fields + [('i', p['splits']), ('i', rows)],
                 )
             )
         return runs
+
+    def lengths_told(self):
+        told = {0: -5, max(self.p['lens_k']): 2**31 - 1} if self.p['wild'] else {}
+        return [told.get(n, n) for n in self.p['lens_k']]
 
     def table(self):
         """Pages of each sequence, shuffled; entries behind its end are -1 or a page that no cache has."""
@@ -520,15 +556,18 @@ def compare(launch, o_words, lse_words):
                     return False, 'wrote between the rows of o'
             if rows == 0:
                 continue
-            if not np.isfinite(got).all():
-                return False, 'o holds %d values that are not finite' % (~np.isfinite(got)).sum()
-            empty = np.isneginf(want_lse)
-            if (np.isneginf(got_lse) != empty).any() or np.isnan(got_lse).any() or (got[empty] != 0).any():
+            nan, empty = np.isnan(want_lse), np.isneginf(want_lse)
+            if (np.isnan(got) != nan[:, None]).any() or (np.isnan(got_lse) != nan).any():
+                return False, 'rows that are NaN, or are not, are wrong'
+            if np.isinf(got).any():
+                return False, 'o holds %d infinite values' % np.isinf(got).sum()
+            if (np.isneginf(got_lse) != empty).any() or (got[empty] != 0).any():
                 return False, 'rows without keys are wrong'
-            worst = max(worst, np.abs(got - want).max())
-            plain_worst = max(plain_worst, np.abs(plain - want).max())
-            if (~empty).any():
-                worst_lse = max(worst_lse, np.abs(got_lse[~empty] - want_lse[~empty]).max())
+            numbers = ~nan
+            worst = max(worst, np.abs(got[numbers] - want[numbers]).max(initial=0))
+            plain_worst = max(plain_worst, np.abs(plain[numbers] - want[numbers]).max(initial=0))
+            numbers &= ~empty
+            worst_lse = max(worst_lse, np.abs(got_lse[numbers] - want_lse[numbers]).max(initial=0))
         first += rows
     good = worst <= 2 * plain_worst + 1e-6 and worst_lse <= 2e-3
     return good, 'error %.1e (plain %.1e), lse %.1e' % (worst, plain_worst, worst_lse)
@@ -557,8 +596,8 @@ class Model:
         launch = Launch(p, put)
         memory.build()
         counts = dict(lds=0, sts=0, hmma=0)
-        for run in launch.runs:
-            self.run_kernel(memory, counts, *run)
+        for n, run in enumerate(launch.runs):  # what joins parts is not counted
+            self.run_kernel(memory, counts if n == 0 else dict(counts), *run)
         names = {self.tools.BASE + offset: name for name, offset in memory.offsets.items()}
         good, text = compare(launch, memory.read(names[launch.o_at]), memory.read(names[launch.lse_at]))
         return good, text + ', shared wavefronts: %(lds)d loads %(sts)d stores, %(hmma)d mma' % counts

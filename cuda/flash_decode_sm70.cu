@@ -23,7 +23,7 @@ struct Problem {
     float *partial_o, *partial_lse;  // [batch][head][query][split] and head_dim_v; unused with one split
     const int *cu_seqlens_q,
         *cu_seqlens_k;       // null: every batch has seqlen_q queries; its keys start at k_batch, v_batch
-    const int* seqused_k;    // keys of each batch; null: from cu_seqlens_k, else seqlen_k
+    const int* seqused_k;    // keys of each batch, at most seqlen_k; null: from cu_seqlens_k, else seqlen_k
     const int* block_table;  // [batch][max_pages]; null: K and V are not paged
     float softmax_scale_log2;
     int seqlen_q, seqlen_k, num_heads, num_heads_k, head_dim, head_dim_v, window_left, window_right;
@@ -43,7 +43,7 @@ struct Packed : Sequence {
 
     FA_DEVICE Packed(const Problem& g, int batch) {
         locate(g, batch);
-        if (g.seqused_k) seqlen_k = g.seqused_k[batch];
+        if (g.seqused_k) seqlen_k = min(max(g.seqused_k[batch], 0), g.seqlen_k);
         window(g);
         group = g.num_heads / g.num_heads_k;
         per_group = rcp_approx((float)group);
@@ -84,7 +84,8 @@ struct Shape {
     };
 };
 
-// Where the 8 keys of a step lie. Keys that are not there and pages that no cache has are read as zero.
+// Where the 8 keys of a step lie. Keys that are not there are read as zero. Of a page that no cache has, K is
+// read as NaN, which makes the rows that see it NaN, and V as zero, which leaves the others alone.
 struct Step {
     int key0, end;
     long long k, v;  // distance of the first key in bytes
@@ -102,12 +103,13 @@ struct Step {
     template <class T>
     FA_DEVICE void load_k(uint4 (&to)[T::K_LOADS], const Problem& g, const char* k_head) const {
         const int lane = threadIdx.x & 31, quadpair = lane >> 2 & 3, n = lane & 3 | lane >> 4 << 2;
-        const bool inside = there && key0 + n < end;
+        const bool inside = key0 + n < end;
+        const unsigned other = inside && !there ? 0x7fff7fff : 0;
         const char* const from = k_head + k + (long long)n * g.k_row + quadpair * 16;
 #pragma unroll
         for (int load = 0; load < T::K_LOADS; load++) {
-            to[load] = words(0, 0, 0, 0);
-            if (inside && (4 * load + quadpair) * 8 < g.head_dim)
+            to[load] = words(other, other, other, other);
+            if (inside && there && (4 * load + quadpair) * 8 < g.head_dim)
                 to[load] = *(const uint4*)(from + load * 64);
         }
     }
@@ -379,12 +381,14 @@ FA_DEVICE void flash_decode(const Problem& g) {
     }
 }
 
-// One warp joins the parts of a row of one head, in the order of the splits.
+// A block joins the parts of 64 columns of a row of one head. Its warps take every fourth part each, and are
+// added in their order.
 FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const float infinity = __int_as_float(0x7f800000);
-    const int lane = threadIdx.x & 31;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const Packed s(g, blockIdx.z);
-    const int head = blockIdx.x, query = (int)(blockIdx.y * (blockDim.x >> 5) + (threadIdx.x >> 5));
+    const int blocks = (g.head_dim_v + 63) / 64, head = blockIdx.x, query = (int)blockIdx.y / blocks,
+              column = (int)blockIdx.y % blocks * 64 + 2 * lane;
     if (query >= s.seqlen_q) return;
     const int row = query * s.group + head % s.group;
     // All keys of the row's block: more than there can be, and 2^31 is not reached from any first key.
@@ -396,35 +400,50 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     for (int n = lane; n < parts; n += 32) largest = fmaxf(largest, g.partial_lse[part + n]);
 #pragma unroll
     for (int step = 16; step > 0; step >>= 1) largest = fmaxf(largest, shuffle_xor(largest, step));
-    const bool none = largest == -infinity;
 
-    // A lane makes the weight of one part, and all lanes take it from there: 32 parts a round. `total` is
-    // known when they all are summed.
-    char* const o = s.o(g, head) + (long long)query * g.o_row;
+    // A lane makes the weight of one part, and all lanes take it from there: 32 parts of this warp a round,
+    // eight of which are on their way at a time.
+    float2 y = make_float2(0, 0);
     float total = 0;
-    for (int first = 0; first < g.head_dim_v;
-         first += 128) {  // at least once: `total` is wanted without columns
-        const int column = first + 4 * lane;
-        float4 y = make_float4(0, 0, 0, 0);
-        total = 0;
-        for (int round = 0; round < parts; round += 32) {
-            const int mine = round + lane;
-            const float weight =
-                none || mine >= parts ? 0 : exp2_approx((g.partial_lse[part + mine] - largest) * LOG2_E);
-            for (int n = 0; n < min(32, parts - round); n++) {
-                const float w = __shfl_sync(~0u, weight, n);
+    const float* const from = g.partial_o + part * g.head_dim_v + column;
+    for (int round = warp; round < parts; round += 128) {
+        const int mine = round + 4 * lane;
+        const float lse = mine < parts ? g.partial_lse[part + mine] : -infinity;
+        const float weight = lse == -infinity ? 0 : exp2_approx((lse - largest) * LOG2_E);
+        for (int n = 0; n < 32 && round + 4 * n < parts; n += 8) {
+            float2 z[8];
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const int at = round + 4 * (n + i);
+                z[i] = make_float2(0, 0);
+                if (at < parts && column < g.head_dim_v)
+                    z[i] = *(const float2*)(from + (long long)at * g.head_dim_v);
+            }
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const float w = __shfl_sync(~0u, weight, n + i);
                 total += w;
-                if (column >= g.head_dim_v) continue;
-                const float4 z = *(const float4*)(g.partial_o + (part + round + n) * g.head_dim_v + column);
-                y = make_float4(y.x + w * z.x, y.y + w * z.y, y.z + w * z.z, y.w + w * z.w);
+                y = make_float2(y.x + w * z[i].x, y.y + w * z[i].y);
             }
         }
-        const float inverse = inverse_of(total);
-        if (column < g.head_dim_v)
-            *(uint2*)(o + column * 2) = make_uint2(pack_halves(y.x * inverse, y.y * inverse),
-                                                   pack_halves(y.z * inverse, y.w * inverse));
     }
-    if (lane == 0) s.lse(g, head)[query] = none ? -infinity : largest + log2_approx(total) * LN_2;
+    float2* const shared_y = (float2*)shared_memory;
+    float* const shared_total = (float*)(shared_y + 4 * 32);
+    shared_y[threadIdx.x] = y;
+    if (lane == 0) shared_total[warp] = total;
+    __syncthreads();
+    if (warp > 0) return;
+#pragma unroll
+    for (int w = 1; w < 4; w++) {
+        const float2 z = shared_y[32 * w + lane];
+        y = make_float2(y.x + z.x, y.y + z.y);
+        total += shared_total[w];
+    }
+    const float inverse = inverse_of(total);
+    char* const o = s.o(g, head) + (long long)query * g.o_row;
+    if (column < g.head_dim_v) *(unsigned*)(o + column * 2) = pack_halves(y.x * inverse, y.y * inverse);
+    // NaN parts make `total` NaN, whatever `largest` is.
+    if (column == 0) s.lse(g, head)[query] = total == 0 ? -infinity : largest + log2_approx(total) * LN_2;
 }
 }  // namespace
 

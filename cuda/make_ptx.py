@@ -50,6 +50,7 @@ LIMITS.update(
     flash_decode_f16_d64_r8=128,
     flash_decode_f16_d64_r16=168,
     flash_decode_f16_d128_r8=168,
+    flash_decode_combine=64,
 )
 NOT_FOUND = 77
 

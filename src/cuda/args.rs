@@ -10,7 +10,7 @@ use super::driver::Loaded;
 use super::limits::ALIGNMENT_BYTES;
 use super::params::Launch;
 use super::{Addresses, Plan};
-use crate::attention::operands::{lse_given, tensors};
+use crate::attention::operands::{given, lse_given};
 use crate::runtime::{refuse_with, MemoryRange, Named};
 use crate::Result;
 
@@ -37,6 +37,8 @@ pub struct Args<'a> {
     v: Operand<'a>,
     o: Operand<'a>,
     lse: Option<Operand<'a>>,
+    lengths: Option<Operand<'a>>,
+    block_table: Option<Operand<'a>>,
     workspace: Operand<'a>,
 }
 
@@ -82,8 +84,7 @@ impl<'a> Args<'a> {
         o: &'a mut impl DevicePtrMut<T>,
     ) -> Self {
         let (q, k, v) = (Operand::read(q, stream), Operand::read(k, stream), Operand::read(v, stream));
-        let o = Operand::written(o, stream);
-        Self { stream, q, k, v, o, lse: None, workspace: Operand::default() }
+        Self::of(stream, [q, k, v, Operand::written(o, stream)])
     }
 
     /// As [`Self::new`], by addresses of q, k, v and o.
@@ -92,8 +93,12 @@ impl<'a> Args<'a> {
     /// Each is memory of the stream's context with so many bytes, and stays so until the work is done. From
     /// the launch until then nobody writes what is read, and nobody else reads or writes what is written.
     pub unsafe fn from_raw(stream: &'a CudaStream, [q, k, v, o]: [RawMemory; 4]) -> Self {
-        let [q, k, v, o] = [q, k, v, o].map(Operand::raw);
-        Self { stream, q, k, v, o, lse: None, workspace: Operand::default() }
+        Self::of(stream, [q, k, v, o].map(Operand::raw))
+    }
+
+    fn of(stream: &'a CudaStream, [q, k, v, o]: [Operand<'a>; 4]) -> Self {
+        let workspace = Operand::default();
+        Self { stream, q, k, v, o, lse: None, lengths: None, block_table: None, workspace }
     }
 
     /// Adds the log-sum-exp, f32 `[batch, num_heads, seqlen_q]`: given exactly when the plan writes it.
@@ -109,6 +114,37 @@ impl<'a> Args<'a> {
     #[must_use]
     pub unsafe fn with_raw_lse(self, lse: RawMemory) -> Self {
         Self { lse: Some(Operand::raw(lse)), ..self }
+    }
+
+    /// Adds the keys of each slot, i32 `[slots]`: given exactly for a plan of slots.
+    #[must_use]
+    pub fn with_lengths<T>(self, lengths: &'a impl DevicePtr<T>) -> Self {
+        Self { lengths: Some(Operand::read(lengths, self.stream)), ..self }
+    }
+
+    /// As [`Self::with_lengths`], by its address.
+    ///
+    /// # Safety
+    /// As for `q` of [`Self::from_raw`].
+    #[must_use]
+    pub unsafe fn with_raw_lengths(self, lengths: RawMemory) -> Self {
+        Self { lengths: Some(Operand::raw(lengths)), ..self }
+    }
+
+    /// Adds the pages of each slot, i32 or u32 `[slots, width]`: given exactly for a plan of slots with
+    /// pages.
+    #[must_use]
+    pub fn with_block_table<T>(self, block_table: &'a impl DevicePtr<T>) -> Self {
+        Self { block_table: Some(Operand::read(block_table, self.stream)), ..self }
+    }
+
+    /// As [`Self::with_block_table`], by its address.
+    ///
+    /// # Safety
+    /// As for `q` of [`Self::from_raw`].
+    #[must_use]
+    pub unsafe fn with_raw_block_table(self, block_table: RawMemory) -> Self {
+        Self { block_table: Some(Operand::raw(block_table)), ..self }
     }
 
     /// Adds [`Plan::workspace_bytes`] bytes; what is in them does not matter. Launches on one stream can
@@ -139,10 +175,26 @@ impl<'a> Args<'a> {
             ));
         }
         found.extend(lse_given(self.lse.is_some(), plan.shape().want_lse));
+        let slots = plan.request().slots;
+        found.extend(given(
+            "lengths",
+            self.lengths.is_some(),
+            slots.is_some(),
+            ["is of slots", "is not of slots"],
+        ));
+        let has_pages = slots.is_some_and(|slots| slots.pages.is_some());
+        found.extend(given(
+            "block_table",
+            self.block_table.is_some(),
+            has_pages,
+            ["has pages", "has no pages"],
+        ));
         let tensors = [("q", &self.q), ("k", &self.k), ("v", &self.v), ("o", &self.o)];
         let aligned = tensors.map(|(name, operand)| (name, operand, ALIGNMENT_BYTES)).into_iter();
         let aligned = aligned.chain([("workspace", &self.workspace, ALIGNMENT_BYTES)]);
-        for (name, operand, alignment) in aligned.chain(self.lse.iter().map(|lse| ("lse", lse, 4))) {
+        let words = [("lse", &self.lse), ("lengths", &self.lengths), ("block_table", &self.block_table)];
+        let words = words.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?, 4)));
+        for (name, operand, alignment) in aligned.chain(words) {
             let address = operand.memory.address;
             if !address.is_multiple_of(alignment) {
                 found
@@ -163,10 +215,18 @@ impl<'a> Args<'a> {
 
     /// Their alignment is that of their addresses, and checked already.
     fn named(&self, plan: &Plan) -> Vec<Named> {
-        let shape = plan.shape();
-        let [.., lse] = shape.operand_bytes();
-        let ranges = [&self.q, &self.k, &self.v, &self.o].map(Operand::range);
-        let mut operands = tensors(shape, ranges).to_vec();
+        let request = plan.request();
+        let [q, k, v, o, lse] =
+            request.footprints().map(|operand| u64::try_from(operand.span).unwrap_or(u64::MAX));
+        let places = [(&self.q, q), (&self.k, k), (&self.v, v), (&self.o, o)];
+        let of_tensors = request.tensors.iter().zip(places);
+        let of_tensors =
+            of_tensors.map(|(tensor, (place, bytes))| Named::tensor(tensor, place.range(), bytes));
+        let mut operands: Vec<_> = of_tensors.collect();
+        let [lengths, table] = request.slots_bytes();
+        operands.extend(self.lengths.as_ref().map(|given| Named::read("lengths", given.range(), lengths, 1)));
+        let given = self.block_table.as_ref();
+        operands.extend(given.map(|given| Named::read("block_table", given.range(), table, 1)));
         operands.extend(self.lse.as_ref().map(|given| Named::written("lse", given.range(), lse, 1)));
         operands.push(Named::written("workspace", self.workspace.range(), plan.workspace_bytes(), 1));
         operands
@@ -174,8 +234,10 @@ impl<'a> Args<'a> {
 
     pub(super) fn addresses(&self) -> Addresses {
         let of = |operand: &Operand<'_>| operand.memory.address;
-        let (lse, workspace) = (self.lse.as_ref().map_or(0, of), of(&self.workspace));
-        Addresses { q: of(&self.q), k: of(&self.k), v: of(&self.v), o: of(&self.o), lse, workspace }
+        let [lse, lengths, block_table] =
+            [&self.lse, &self.lengths, &self.block_table].map(|given| given.as_ref().map_or(0, of));
+        let [q, k, v, o, workspace] = [&self.q, &self.k, &self.v, &self.o, &self.workspace].map(of);
+        Addresses { q, k, v, o, lse, lengths, block_table, workspace }
     }
 
     /// Queues a launch of the plan that [`Self::check`] was asked for, with [`Self::addresses`].

@@ -10,9 +10,10 @@
 //! half the length, which cost 1.2 of theirs (modelled on a V100). The one is chosen whose grid ends first
 //! if a free place takes the next block.
 //!
-//! **Splits.** As many as fill the places of the device (multiprocessors times the blocks that one holds)
-//! with one wave, but none with less than 256 keys, below which starting a block and joining the parts takes
-//! longer than reading the keys.
+//! **Splits.** Decode is bound by memory, of which each multiprocessor gets an even share: so it lasts as
+//! long as the multiprocessor with the most blocks reads. The number of splits is the one that makes this
+//! the shortest ([`Splits::cost`]), of those that give no split less than 256 keys, below which starting a
+//! block and joining the parts takes longer than reading the keys.
 //!
 //! So how the sums of a row are grouped, and with it their last bits, depends on the shape and on what the
 //! device is (its multiprocessors, and the shared memory of each), and on nothing else.
@@ -39,6 +40,13 @@ const TILE_COST: [u64; 2] = [5, 6];
 const MAX_WAVES_OF_GROUPS: u64 = 4;
 /// Keys that are worth a block.
 const MIN_KEYS_OF_SPLIT: u32 = 256;
+/// More waves than this make nothing more even.
+const MAX_WAVES_OF_SPLITS: u64 = 16;
+/// What a wave costs beside its keys (its blocks start and end together), what joining costs, and what each
+/// part costs it: in bytes that memory gives a multiprocessor meanwhile, modelled on a V100.
+const WAVE_BYTES: u64 = 24 << 10;
+const JOIN_BYTES: u64 = 16 << 10;
+const JOIN_BYTES_OF_PART: u64 = 256;
 /// Keys that the decode kernels step by; a split starts at a multiple.
 const STEP_KEYS: u32 = 8;
 
@@ -77,6 +85,15 @@ pub(super) fn choose(shape: &Shape, facts: &DeviceFacts) -> Option<Choice> {
     }
     let grouped = kernels::grouped(forward).filter(|grouped| ends_first(shape, grouped, forward, facts));
     Some(Choice::Forward(grouped.unwrap_or(forward)))
+}
+
+/// The kernel for slots whose keys lie in pages, or end where device memory says: `None` if their heads or
+/// head dims are refused.
+pub(super) fn for_slots(shape: &Shape) -> Option<Choice> {
+    if shape.num_heads_k == 0 || !shape.num_heads.is_multiple_of(shape.num_heads_k) {
+        return None;
+    }
+    kernels::decode(shape.head_dim.max(shape.head_dim_v), packed_rows(shape)).map(Choice::Decode)
 }
 
 /// Blocks that the device holds at a time.
@@ -121,7 +138,7 @@ pub(super) fn row_blocks(shape: &Shape, kernel: &Kernel) -> u32 {
     u32::try_from(blocks).expect("a decode kernel was chosen, so there are at most 2^20 rows")
 }
 
-/// How many parts, and how many keys each has at most.
+/// How many parts, and how many keys each has at most: all but the last the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Splits {
     pub(super) count: u32,
@@ -132,13 +149,38 @@ impl Splits {
     pub(super) fn new(shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> Self {
         let heads = u64::from(shape.batch) * u64::from(shape.num_heads_k);
         let blocks = heads * u64::from(row_blocks(shape, kernel));
-        let places = places(kernel, facts);
         let keys = most_keys(shape, kernel);
         let most = keys.div_ceil(MIN_KEYS_OF_SPLIT).clamp(1, MAX_GRID_YZ);
-        let filling = u64::from(places).checked_div(blocks).unwrap_or(1);
-        let count = u32::try_from(filling).unwrap_or(u32::MAX).clamp(1, most);
-        let keys_of_split = keys.div_ceil(count).max(1).next_multiple_of(STEP_KEYS);
-        Self { count: keys.div_ceil(keys_of_split).max(1), keys: keys_of_split }
+        let filling = MAX_WAVES_OF_SPLITS * u64::from(places(kernel, facts)) / blocks.max(1);
+        let most = u32::try_from(filling).unwrap_or(u32::MAX).clamp(1, most);
+        let of = |count| {
+            let keys_of_split = keys.div_ceil(count).max(1).next_multiple_of(STEP_KEYS);
+            Self { count: keys.div_ceil(keys_of_split).max(1), keys: keys_of_split }
+        };
+        (1..=most).map(of).min_by_key(|splits| splits.cost(blocks, shape, kernel, facts)).unwrap_or(of(1))
+    }
+
+    /// Bytes that a multiprocessor's share of memory gives until the one with the most blocks has read them
+    /// and the parts are joined, where each of `blocks` blocks is split. The first wave of blocks is dealt
+    /// evenly to the multiprocessors, and one with less blocks than take all that memory gives lasts as long
+    /// as if it had them. Later blocks go where places become free: whole multiprocessors at a time, for
+    /// equal blocks end together. So a last wave that is not full lasts as long as one that is.
+    fn cost(self, blocks: u64, shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> u64 {
+        let multiprocessors = u64::from(facts.multiprocessors.max(1));
+        let (blocks, places) = (blocks * u64::from(self.count), u64::from(places(kernel, facts)));
+        let waves = blocks.div_ceil(places.max(1));
+        let of_one = if waves > 1 {
+            waves * places / multiprocessors
+        } else {
+            blocks.div_ceil(multiprocessors).max(u64::from(kernel.blocks_for_memory))
+        };
+        let (dims, dims_v) = (u64::from(shape.head_dim), u64::from(shape.head_dim_v));
+        let of_keys = u64::from(self.keys) * (dims + dims_v) * shape.dtype.size_bytes() as u64;
+        // Sums in f32, written and read.
+        let is_joined = u64::from(self.count > 1);
+        let of_part = is_joined * u64::from(kernel.rows) * dims_v * 8;
+        let joining = is_joined * (JOIN_BYTES + u64::from(self.count) * JOIN_BYTES_OF_PART);
+        of_one * (of_keys + of_part) + waves * WAVE_BYTES + joining
     }
 }
 
@@ -218,16 +260,20 @@ mod tests {
     /// By hand: 80 multiprocessors with 3 blocks of the kernel for 8 rows and head_dim 128, 2 of that for 16
     /// rows.
     #[test]
-    fn splits_fill_the_device_with_one_wave() {
+    fn splits_make_multiprocessors_read_alike() {
         let one = |heads, heads_k, keys| {
             Problem::new(DType::F16, [1, 1, heads, 128]).with_num_heads_k(heads_k).with_seqlen_k(keys)
         };
-        assert_eq!(splits(one(32, 32, 32768)), (7, 4688)); // 240 / 32
-        assert_eq!(splits(one(32, 8, 32768)), (30, 1096)); // 240 / 8, 32768 / 30 = 1092.3
+        assert_eq!(splits(one(32, 32, 32768)), (5, 6560)); // 160 blocks, 32768 / 5 = 6553.6
+        assert_eq!(splits(one(32, 8, 32768)), (10, 3280)); // 80 blocks
         assert_eq!(splits(one(32, 2, 32768)), (79, 416)); // 160 / 2, 409.6; the last would have no key
         assert_eq!(splits(one(1, 1, 1000)), (4, 256)); // no less than 256 keys
         assert_eq!(splits(one(1, 1, 0)), (1, 8));
-        assert_eq!(splits(Problem { batch: 64, ..one(32, 8, 4096) }), (1, 4096));
+        // 64 x 15 blocks are four waves of 240; three parts would be 192 blocks, three on some
+        // multiprocessors and two on others.
+        assert_eq!(splits(Problem { batch: 8, ..one(32, 8, 8192) }), (15, 552));
+        // 512 x 6 blocks are 12.8 waves, 512 would be 2.1.
+        assert_eq!(splits(Problem { batch: 64, ..one(32, 8, 4096) }), (6, 688));
         // A window of 1024 keys: two rows of 4 heads a block, 1025 keys and the 7 before a multiple of 8.
         let window = Mask::Window { left: Some(1023), right: Some(0) };
         let windowed = Problem { seqlen_q: 2, ..one(32, 8, 32768) }.with_mask(window);

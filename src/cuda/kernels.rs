@@ -23,6 +23,8 @@ pub(super) struct Kernel {
     pub(super) blocks_per_multiprocessor: u32,
     /// Groups of warps that each take a part of the keys.
     pub(super) key_groups: u32,
+    /// Blocks that together take what memory gives a multiprocessor, modelled on a V100. Of decode.
+    pub(super) blocks_for_memory: u32,
 }
 
 impl Kernel {
@@ -60,12 +62,13 @@ macro_rules! forward {
             shared_bytes: $shared_bytes,
             blocks_per_multiprocessor: $blocks,
             key_groups: $groups,
+            blocks_for_memory: 1,
         }
     };
 }
 
 macro_rules! decode {
-    ($name:literal, $head_dim:literal, $rows:literal, $blocks:literal) => {
+    ($name:literal, $head_dim:literal, $rows:literal, $blocks:literal, $for_memory:literal) => {
         Kernel {
             text: text!($name),
             head_dim: $head_dim,
@@ -75,6 +78,7 @@ macro_rules! decode {
             shared_bytes: 4 * $rows * ($head_dim + 6) * 4,
             blocks_per_multiprocessor: $blocks,
             key_groups: 1,
+            blocks_for_memory: $for_memory,
         }
     };
 }
@@ -98,17 +102,19 @@ pub(super) static GROUPED: [Kernel; 2] = [
 
 /// Of few rows, by head dim and then by rows.
 pub(super) static DECODE: [Kernel; 5] = [
-    decode!("flash_decode_f16_d64_r8", 64, 8, 4),
-    decode!("flash_decode_f16_d64_r16", 64, 16, 3),
-    decode!("flash_decode_f16_d128_r8", 128, 8, 3),
-    decode!("flash_decode_f16_d128_r16", 128, 16, 2),
-    decode!("flash_decode_f16_d256_r8", 256, 8, 2),
+    decode!("flash_decode_f16_d64_r8", 64, 8, 4, 2),
+    decode!("flash_decode_f16_d64_r16", 64, 16, 3, 3),
+    decode!("flash_decode_f16_d128_r8", 128, 8, 3, 1),
+    decode!("flash_decode_f16_d128_r16", 128, 16, 2, 2),
+    decode!("flash_decode_f16_d256_r8", 256, 8, 2, 1),
 ];
 
 /// Joins the splits of a decode kernel.
 pub(super) static COMBINE: Text = text!("flash_decode_combine");
-/// Rows that a block of [`COMBINE`] joins: one a warp.
-pub(super) const COMBINE_ROWS: u32 = 4;
+/// Columns of a row that a block of [`COMBINE`] joins.
+pub(super) const COMBINE_COLUMNS: u32 = 64;
+/// Shared memory of a block of it: two sums a thread, and one a warp.
+pub(super) const COMBINE_SHARED_BYTES: u32 = THREADS * 8 + THREADS / 32 * 4;
 
 /// The kernel for many rows whose head dims hold these; `None` above [`MAX_HEAD_DIM`].
 pub(super) fn forward(wider_dim: u32) -> Option<&'static Kernel> {

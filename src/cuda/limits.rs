@@ -2,6 +2,7 @@
 
 use super::choice::Choice;
 use super::kernels::{Kernel, FORWARD, MAX_GRID_YZ, MAX_HEAD_DIM};
+use super::request::Request;
 use super::DeviceFacts;
 use crate::spec::{Reason, Shape, Tensor};
 use crate::DType;
@@ -14,10 +15,10 @@ const MAX_SEQLEN_K: u32 = 1 << 29;
 /// The kernels for many rows find places in k and v by a number of 16-byte units, in 32 bits.
 const MAX_KV_BYTES: u128 = 16 << 32;
 
-/// Every reason why no plan of `shape` on this device is possible, with the kernel that would take it; empty
-/// when there is none.
-pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts, choice: Option<Choice>) -> Vec<Reason> {
-    let mut found = Vec::new();
+/// Every reason why no plan of a request on this device is possible, with the kernel that would take it;
+/// empty when there is none.
+pub(super) fn reasons(request: &Request, facts: &DeviceFacts, choice: Option<Choice>) -> Vec<Reason> {
+    let (mut found, shape) = (Vec::new(), &request.shape);
     for (name, dtype, has_kernel) in
         [("dtype", shape.dtype, DType::F16), ("score_dtype", shape.score_dtype, DType::F32)]
     {
@@ -38,16 +39,23 @@ pub(super) fn reasons(shape: &Shape, facts: &DeviceFacts, choice: Option<Choice>
     }
     found.extend(shape.wrong_scale());
     found.extend(large_scale(shape.softmax_scale));
-    lengths(shape, &mut found);
-    for tensor in shape.tensors() {
+    let [batch, seqlen_q, seqlen_k] = request.names();
+    found.extend(more_than(seqlen_k, shape.seqlen_k, MAX_SEQLEN_K));
+    found.extend(more_than("num_heads", shape.num_heads, i32::MAX.unsigned_abs()));
+    for tensor in &request.tensors {
         found.extend(tensor.wrong_strides(strides));
     }
     if let Some(choice) = choice {
-        grid(shape, choice, &mut found);
+        let kernel = choice.kernel();
+        // The blocks of a grid along y and z.
+        if matches!(choice, Choice::Forward(_)) {
+            found.extend(more_than(seqlen_q, shape.seqlen_q, MAX_GRID_YZ * kernel.rows));
+        }
+        found.extend(more_than(batch, shape.batch, MAX_GRID_YZ / kernel.column_blocks()));
         found.extend(shared(choice.kernel(), shape, facts));
     }
     if found.is_empty() {
-        found.extend(shape.too_large(&facts.name, facts.memory_bytes));
+        found.extend(Reason::of_operands(request.footprints(), &facts.name, facts.memory_bytes));
     }
     found
 }
@@ -61,23 +69,6 @@ fn large_scale(scale: f32) -> Option<Reason> {
             "softmax_scale = {scale:e} times log2(e) leaves the range of f32; nearest supported: {nearest:e}"
         ))
     })
-}
-
-fn lengths(shape: &Shape, found: &mut Vec<Reason>) {
-    for (name, value, largest) in
-        [("seqlen_k", shape.seqlen_k, MAX_SEQLEN_K), ("num_heads", shape.num_heads, i32::MAX.unsigned_abs())]
-    {
-        found.extend(more_than(name, value, largest));
-    }
-}
-
-/// The blocks of a grid along y and z.
-fn grid(shape: &Shape, choice: Choice, found: &mut Vec<Reason>) {
-    let kernel = choice.kernel();
-    if matches!(choice, Choice::Forward(_)) {
-        found.extend(more_than("seqlen_q", shape.seqlen_q, MAX_GRID_YZ * kernel.rows));
-    }
-    found.extend(more_than("batch", shape.batch, MAX_GRID_YZ / kernel.column_blocks()));
 }
 
 fn more_than(name: &str, value: u32, largest: u32) -> Option<Reason> {

@@ -24,6 +24,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A [`serving::Problem`](crate::serving::Problem), decode with lengths and pages in device memory, is
+//! planned by [`plan_serving`]; its launches get the lengths and the block table with the other operands.
+//!
 //! Numerics: f16 operands, f32 sums. Rows that see no key give `o = 0`, `lse = -inf`. p is kept as half times
 //! 2^11 beside its row's maximum, so what is below 2^-25 of it loses digits. With a `softmax_scale` of 0 q is
 //! not looked at, so NaN in it does not show. Results do not depend on timing. Their last bits depend on what
@@ -40,10 +43,11 @@ mod kernels;
 mod limits;
 mod params;
 mod plan;
+mod request;
 
 pub use args::{Args, RawMemory};
 pub use cudarc;
 pub use device::{devices, Device, DeviceReport};
 pub use facts::DeviceFacts;
 pub use params::Launch;
-pub use plan::{plan, Addresses, Plan};
+pub use plan::{plan, plan_serving, Addresses, Plan};

@@ -3,11 +3,13 @@
 use std::fmt;
 
 use super::choice::{self, Choice, Splits};
-use super::kernels::{COMBINE, COMBINE_ROWS, MAX_GRID_YZ};
+use super::kernels::{COMBINE, COMBINE_COLUMNS, COMBINE_SHARED_BYTES, MAX_GRID_YZ};
 use super::limits;
 use super::params::{Launch, Params};
+use super::request::{self, Request, Slots};
 use super::DeviceFacts;
 use crate::attention::Problem;
+use crate::serving;
 use crate::spec::{Reason, Shape};
 use crate::Result;
 
@@ -29,21 +31,55 @@ use crate::Result;
 /// One error with **all** reasons, each with the argument, its value and the nearest supported one. The kind
 /// is `InvalidArgument` if any of them can never be right, else `Unsupported`.
 pub fn plan(problem: &Problem, facts: &DeviceFacts) -> Result<Plan> {
-    let shape = problem.shape();
-    let choice = choice::choose(&shape, facts);
-    Reason::refuse(&format!("attention on {}", facts.name), &limits::reasons(&shape, facts, choice))?;
-    Ok(Plan::new(shape, facts, choice))
+    let request = Request::new(problem);
+    let choice = choice::choose(&request.shape, facts);
+    Reason::refuse(&format!("attention on {}", facts.name), &limits::reasons(&request, facts, choice))?;
+    Ok(Plan::new(request, facts, choice))
+}
+
+/// Plans decode or a speculative step of slots for a GPU: a class of shapes, whose lengths and pages
+/// every launch finds in device memory ([`Args::with_lengths`](super::Args::with_lengths),
+/// [`Args::with_block_table`](super::Args::with_block_table)). What [`serving`](crate::serving) says of
+/// operands, empty slots and wrong numbers holds here too. Unlike there, windows have kernels, and bits
+/// do not depend on the lengths of other slots; `status` and pages that are no power of two of at least 8
+/// keys have none.
+///
+/// ```
+/// use fastattention::cuda::{plan_serving, DeviceFacts};
+/// use fastattention::serving::{KvLayout, Problem};
+/// use fastattention::DType;
+///
+/// let pages = KvLayout::paged(16, 2048);
+/// let problem = Problem::new(DType::F16, [8, 1, 32, 128], 4096, pages).with_num_heads_k(8);
+/// let plan = plan_serving(&problem, &DeviceFacts::v100())?;
+/// assert!(plan.to_string().contains("flash_decode_f16_d128_r8"));
+/// # Ok::<(), fastattention::Error>(())
+/// ```
+///
+/// # Errors
+/// As for [`plan`].
+pub fn plan_serving(problem: &serving::Problem, facts: &DeviceFacts) -> Result<Plan> {
+    let request = Request::serving(problem);
+    let choice = choice::for_slots(&request.shape);
+    let mut reasons = limits::reasons(&request, facts, choice);
+    request::reasons(problem, &mut reasons);
+    Reason::refuse(&format!("serving on {}", facts.name), &reasons)?;
+    Ok(Plan::new(request, facts, choice))
 }
 
 /// How a problem runs on a GPU: made once, launched as often as wanted, on any device that has the facts it
 /// was made for.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    shape: Shape,
+    request: Request,
     facts: DeviceFacts,
     work: Work,
     scratch: Scratch,
 }
+
+/// Entries of a row of the block table, pages, and powers of two in a page, as kernels read a cache without
+/// pages.
+const NO_PAGES: [u32; 3] = [0, 0, 31];
 
 /// What is launched.
 #[derive(Clone, Copy, Debug)]
@@ -79,12 +115,17 @@ pub struct Addresses {
     pub o: u64,
     /// Log-sum-exp; does not matter unless the plan writes it.
     pub lse: u64,
+    /// Keys of each slot; does not matter unless the plan is of slots.
+    pub lengths: u64,
+    /// Pages of each slot; does not matter unless the plan is of slots with pages.
+    pub block_table: u64,
     /// Of [`Plan::workspace_bytes`] bytes; does not matter if that is 0.
     pub workspace: u64,
 }
 
 impl Plan {
-    fn new(shape: Shape, facts: &DeviceFacts, choice: Option<Choice>) -> Self {
+    fn new(request: Request, facts: &DeviceFacts, choice: Option<Choice>) -> Self {
+        let shape = request.shape;
         let is_empty = shape.batch == 0 || shape.seqlen_q == 0;
         let work = match choice.filter(|_| !is_empty) {
             None => Work::Nothing,
@@ -99,12 +140,17 @@ impl Plan {
             scratch.partial_lse_bytes = 4 * parts;
         }
         scratch.lse_bytes = if shape.want_lse { 0 } else { 4 * rows };
-        Self { shape, facts: facts.clone(), work, scratch }
+        Self { request, facts: facts.clone(), work, scratch }
     }
 
-    /// The problem with every default filled in.
+    /// The problem with every default filled in. Of slots: the batch are the slots, `seqlen_q` their rows and
+    /// `seqlen_k` the most keys; the strides of k and v are those of pages, if there are pages.
     pub fn shape(&self) -> &Shape {
-        &self.shape
+        &self.request.shape
+    }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
     }
 
     /// What the plan was made for.
@@ -144,7 +190,7 @@ impl Plan {
     }
 
     fn lse_address(&self, at: &Addresses) -> u64 {
-        if self.shape.want_lse {
+        if self.shape().want_lse {
             at.lse
         } else {
             at.workspace.wrapping_add(self.scratch.partial_o_bytes + self.scratch.partial_lse_bytes)
@@ -152,7 +198,7 @@ impl Plan {
     }
 
     fn forward(&self, choice: Choice, at: &Addresses) -> Launch {
-        let (s, kernel) = (&self.shape, choice.kernel());
+        let (s, kernel) = (self.shape(), choice.kernel());
         let params = Params::default().u64s(at.tensors()).u64s([0, 0]).f32(self.scale_log2());
         let params = params.u32s([s.seqlen_q, s.seqlen_k, s.num_heads_k, s.head_dim, s.head_dim_v]);
         let params = self.strides(params.u32s(self.window())).u32s([0]);
@@ -162,53 +208,63 @@ impl Plan {
     }
 
     fn decode(&self, choice: Choice, splits: Splits, params: Params) -> Launch {
-        let (s, kernel) = (&self.shape, choice.kernel());
+        let (s, kernel) = (self.shape(), choice.kernel());
         let grid = [s.num_heads_k * choice::row_blocks(s, kernel), splits.count, s.batch];
         Launch { text: &kernel.text, grid, shared_bytes: kernel.shared_bytes, params }
     }
 
     fn combine(&self, choice: Choice, splits: Splits, params: Params) -> Launch {
-        let s = &self.shape;
-        let grid = [s.num_heads, s.seqlen_q.div_ceil(COMBINE_ROWS), s.batch];
+        let s = self.shape();
+        let grid = [s.num_heads, s.seqlen_q * s.head_dim_v.div_ceil(COMBINE_COLUMNS), s.batch];
         debug_assert!(grid[1] <= MAX_GRID_YZ && grid[2] <= MAX_GRID_YZ);
         Launch {
             text: &COMBINE,
             grid,
-            shared_bytes: 0,
+            shared_bytes: COMBINE_SHARED_BYTES,
             params: params.u32s([splits.count, choice.kernel().rows]),
         }
     }
 
-    /// K and v are neither ragged nor paged: no lengths, no table, and a page that holds all keys.
+    /// Without slots there are no lengths, and without pages no table and a page that holds all keys.
     fn decode_params(&self, splits: Splits, at: &Addresses) -> Params {
-        let s = &self.shape;
+        let s = self.shape();
         let partial_lse = at.workspace.wrapping_add(self.scratch.partial_o_bytes);
-        let params = Params::default().u64s(at.tensors()).u64s([at.workspace, partial_lse, 0, 0, 0, 0]);
+        let (lengths, (block_table, sizes)) = match self.request.slots {
+            None => (0, (0, NO_PAGES)),
+            Some(Slots { pages: None, .. }) => (at.lengths, (0, NO_PAGES)),
+            Some(Slots { pages: Some(pages), table_width }) => {
+                let sizes = [table_width, pages.num_pages, pages.page_size.trailing_zeros()];
+                (at.lengths, (at.block_table, sizes))
+            }
+        };
+        let params = Params::default().u64s(at.tensors()).u64s([at.workspace, partial_lse]);
+        let params = params.u64s([0, 0, lengths, block_table]);
         let params = params.f32(self.scale_log2()).u32s([s.seqlen_q, s.seqlen_k, s.num_heads, s.num_heads_k]);
         let params = params.u32s([s.head_dim, s.head_dim_v]).u32s(self.window());
-        self.strides(params.u32s([0, 0, 31, splits.keys]))
+        self.strides(params.u32s(sizes).u32s([splits.keys]))
     }
 
     /// The size of the scale in powers of two; kernels want one above 0, and get the sign with
     /// [`Self::strides`].
     fn scale_log2(&self) -> f32 {
-        let scale = self.shape.softmax_scale.abs();
+        let scale = self.shape().softmax_scale.abs();
         (if scale == 0.0 { 1.0 } else { scale }) * std::f32::consts::LOG2_E
     }
 
     /// Keys that a row sees on both sides; all bits for no limit.
     fn window(&self) -> [u32; 2] {
-        let (left, right) = self.shape.limits();
+        let (left, right) = self.shape().limits();
         [left, right].map(|limit| limit.unwrap_or(u32::MAX))
     }
 
     /// Strides, and what makes a scale of any sign: a mask and a pattern for all of q.
     fn strides(&self, params: Params) -> Params {
-        let s = &self.shape;
+        let s = self.shape();
         let size = s.dtype.size_bytes() as u64;
         // The stride of a dimension of one, or of none, can be anything.
-        let bytes = s
-            .tensors()
+        let bytes = self
+            .request
+            .tensors
             .map(|tensor| [0, 1, 2].map(|i| if tensor.extent[i] > 1 { tensor.stride[i] * size } else { 0 }));
         let rows = bytes.map(|[_, row, _]| u32::try_from(row).expect("the limits were checked"));
         let lse = [u64::from(s.num_heads) * u64::from(s.seqlen_q), u64::from(s.seqlen_q)];
@@ -243,8 +299,17 @@ impl Addresses {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "attention {} on {}", self.shape.dtype, self.facts)?;
-        writeln!(f, "problem   {}", self.shape)?;
+        writeln!(f, "attention {} on {}", self.shape().dtype, self.facts)?;
+        writeln!(f, "problem   {}", self.shape())?;
+        match self.request.slots {
+            None => {}
+            Some(Slots { pages: None, .. }) => writeln!(f, "slots     lengths in device memory")?,
+            Some(Slots { pages: Some(pages), table_width }) => writeln!(
+                f,
+                "slots     lengths and {table_width} pages of each in device memory, {} pages of {} keys",
+                pages.num_pages, pages.page_size
+            )?,
+        }
         let mut is_first = true;
         for launch in self.launches(&Addresses::default()) {
             let [x, y, z] = launch.grid;

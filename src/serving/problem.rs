@@ -95,7 +95,7 @@ impl Problem {
     }
 
     /// Factor of the scores.
-    pub(super) fn softmax_scale(&self) -> f32 {
+    pub(crate) fn softmax_scale(&self) -> f32 {
         self.spec.softmax_scale_or_default(MAX_HEAD_DIM)
     }
 
@@ -125,7 +125,7 @@ impl Problem {
     }
 
     /// q, k, v and o.
-    pub(super) fn tensors(&self) -> [Tensor; 4] {
+    pub(crate) fn tensors(&self) -> [Tensor; 4] {
         let (s, strides) = (&self.spec, self.strides());
         let (places, keys) = match self.kv.pages {
             Some(pages) => (pages.num_pages, pages.page_size),

@@ -72,6 +72,11 @@ impl Problem {
                 self.slots, self.max_keys, self.spec.num_heads, self.rows
             )));
         }
+        self.page_reasons(found);
+    }
+
+    /// Pages that are no cache, whatever reads it.
+    pub(crate) fn page_reasons(&self, found: &mut Vec<Reason>) {
         let Some(pages) = self.kv.pages else { return };
         if pages.page_size == 0 {
             found.push(Reason::invalid("page_size = 0, wanted at least 1"));

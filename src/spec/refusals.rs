@@ -1,6 +1,6 @@
 //! What is wrong with a shape whatever computes it, and what engines say in the same words.
 
-use super::{too_many_bytes, Reason, Shape};
+use super::{too_many_bytes, Footprint, Reason, Shape};
 
 impl Shape {
     /// Heads that do not fit each other.
@@ -15,21 +15,26 @@ impl Shape {
 
     /// Operands that the memory of a device does not hold together.
     pub(crate) fn too_large(&self, device: &str, available_bytes: u64) -> Option<Reason> {
-        let bytes = too_many_bytes(self.footprints(), available_bytes)?;
+        Reason::of_operands(self.footprints(), device, available_bytes)
+    }
+}
+
+impl Reason {
+    /// q, k, v, o and lse that the memory of a device does not hold together.
+    pub(crate) fn of_operands(operands: [Footprint; 5], device: &str, available_bytes: u64) -> Option<Self> {
+        let bytes = too_many_bytes(operands, available_bytes)?;
         let sizes: Vec<_> = ["q", "k", "v", "o", "lse"]
             .iter()
             .zip(bytes)
             .map(|(name, bytes)| format!("{name} {bytes}"))
             .collect();
-        Some(Reason::unsupported(format!(
+        Some(Self::unsupported(format!(
             "operands take {} bytes ({}), {device} has {available_bytes}",
             bytes.iter().sum::<u128>(),
             sizes.join(", "),
         )))
     }
-}
 
-impl Reason {
     /// Heads of q and of k and v that do not fit each other.
     pub(crate) fn of_heads(h: u32, h_k: u32) -> Vec<Self> {
         let mut found = Vec::new();

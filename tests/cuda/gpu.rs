@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
+use fastattention::attention::host::Output;
 use fastattention::attention::{Mask, Problem};
 use fastattention::cuda::cudarc::driver::{CudaContext, CudaSlice, DevicePtr, DevicePtrMut};
-use fastattention::cuda::{host, plan, Args, Device, RawMemory};
+use fastattention::cuda::{host, plan, plan_serving, Args, Device, RawMemory};
 use fastattention::{DType, ErrorKind};
 use fastattention_testkit::cases::{Case, Layout, Values};
 use fastattention_testkit::compare::assert_same;
@@ -14,7 +15,7 @@ use fastattention_testkit::data::{operands, problem};
 use fastattention_testkit::run::compared;
 use half::f16;
 
-use crate::table;
+use crate::{serving, table};
 
 /// The number of the device; `None`, with a line that says so, without the variable.
 fn ordinal() -> Option<usize> {
@@ -146,6 +147,55 @@ fn gpu_takes_the_streams_and_memory_of_the_caller() {
     stream.synchronize().unwrap();
     assert_same(&second.0, &first.0, "o");
     assert_same(&second.1, &first.1, "lse");
+}
+
+/// Slots whose lengths and pages are in device memory; one plan also for lengths that are changed there.
+#[test]
+fn gpu_serves_slots() {
+    let Some(device) = device() else { return };
+    let stream = device.context().default_stream();
+    for case in serving::cases() {
+        let tensors = case.tensors::<f16>();
+        let plan = plan_serving(&serving::problem(&case), device.facts()).unwrap();
+        let [q, k, v] = [&tensors.q, &tensors.k, &tensors.v].map(|data| {
+            let bits: Vec<u16> = data.iter().map(|x| x.to_bits()).collect();
+            stream.clone_htod(&bits).unwrap()
+        });
+        let [.., o_bytes, lse_bytes] =
+            plan.shape().operand_bytes().map(|bytes| usize::try_from(bytes).unwrap());
+        let mut o = stream.alloc_zeros::<u16>(o_bytes / 2).unwrap();
+        let mut lse = stream.alloc_zeros::<f32>(lse_bytes / 4).unwrap();
+        let mut workspace =
+            stream.alloc_zeros::<u8>(usize::try_from(plan.workspace_bytes()).unwrap().max(16)).unwrap();
+        let table = (!tensors.table.is_empty()).then(|| stream.clone_htod(&tensors.table).unwrap());
+        let wild: Vec<i32> = tensors
+            .lengths
+            .iter()
+            .map(|&n| match n {
+                0 => i32::MIN,
+                n if n.unsigned_abs() == case.base.seqlen_k => i32::MAX,
+                n => n,
+            })
+            .collect();
+        for lengths in [&tensors.lengths, &wild] {
+            let lengths = stream.clone_htod(lengths).unwrap();
+            let args = Args::new(&stream, &q, &k, &v, &mut o).with_lse(&mut lse).with_lengths(&lengths);
+            let args = args.with_workspace(&mut workspace);
+            let args = if let Some(table) = &table { args.with_block_table(table) } else { args };
+            device.launch(&plan, args).unwrap();
+            let o = stream.clone_dtoh(&o).unwrap().into_iter().map(f16::from_bits).collect();
+            serving::compare(&case, &tensors, &Output { o, lse: stream.clone_dtoh(&lse).unwrap() });
+        }
+        // Operands that are missing.
+        let text = device.launch(&plan, Args::new(&stream, &q, &k, &v, &mut o)).unwrap_err().to_string();
+        assert!(text.contains("lengths is missing, but the plan is of slots"), "{text}");
+        assert_eq!(
+            text.contains("block_table is missing, but the plan has pages"),
+            case.kv.pages.is_some(),
+            "{text}"
+        );
+    }
+    println!("{} problems of slots agree", serving::cases().len());
 }
 
 #[test]

@@ -22,7 +22,7 @@ const UNTOUCHED: [u8; 4] = [0x77, 0x7e, 0xef, 0xbe];
 /// Parsed once: the texts have thousands of lines.
 static MODULES: Mutex<BTreeMap<&str, sm70::Module>> = Mutex::new(BTreeMap::new());
 
-fn run_launch(memory: &mut sm70::Memory, launch: &Launch) -> Result<(), sm70::Error> {
+pub(crate) fn run_launch(memory: &mut sm70::Memory, launch: &Launch) -> Result<(), sm70::Error> {
     let mut modules = MODULES.lock().unwrap();
     if !modules.contains_key(launch.kernel()) {
         modules.insert(launch.kernel(), sm70::Module::parse(launch.ptx())?);
@@ -71,7 +71,7 @@ fn run(plan: &Plan, case: &Case, inputs: &[Operand<f16>; 3]) -> Result<Output<f1
     let o = memory.upload("o", &pattern(o_bytes));
     let lse = memory.upload("lse", &pattern(lse_bytes));
     let workspace = memory.allocate("workspace", usize::try_from(plan.workspace_bytes()).unwrap());
-    for launch in plan.launches(&Addresses { q, k, v, o, lse, workspace }) {
+    for launch in plan.launches(&Addresses { q, k, v, o, lse, workspace, ..Addresses::default() }) {
         run_launch(&mut memory, &launch)?;
     }
     let read = |address| memory.read(address).unwrap();

@@ -13,4 +13,5 @@
 mod absent;
 mod gpu;
 mod interpreter;
+mod serving;
 mod table;

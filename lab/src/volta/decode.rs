@@ -20,9 +20,9 @@ const LATENCY: u64 = 400;
 pub(super) fn table(tools: &Tools, parameters: Parameters) -> Result<()> {
     let mut kernels = Kernels::new(tools);
     print(format_args!(
-        "| batch | heads | heads of k | head_dim | keys | kernel | splits | us | GB/s | of 790 GB/s |\n\
+        "| batch | heads | heads of k | head_dim | keys | kernel | splits | us | of which joining | GB/s | of 790 GB/s |\n\
          | {} |",
-        ["---"; 10].join(" | ")
+        ["---"; 11].join(" | ")
     ))?;
     for (batch, heads, heads_k, dims, keys) in [
         (1, 32, 32, 128, 8192),
@@ -39,26 +39,28 @@ pub(super) fn table(tools: &Tools, parameters: Parameters) -> Result<()> {
         let problem = Problem::new(DType::F16, [batch, 1, heads, dims]).with_num_heads_k(heads_k);
         let problem = problem.with_seqlen_k(keys).with_layout(Layout::Bnsd);
         let (cycles, name, splits) = run(&mut kernels, &problem, parameters)?;
-        let seconds = cycles / CLOCK_HZ;
+        let us = cycles.map(|cycles| 1e6 * cycles / CLOCK_HZ);
+        let seconds = 1e-6 * (us[0] + us[1]);
         let read = 2.0 * 2.0 * [batch, heads_k, keys, dims].map(f64::from).iter().product::<f64>();
         let rate = read / seconds / 1e9;
         print(format_args!(
-            "| {batch} | {heads} | {heads_k} | {dims} | {keys} | {} | {splits} | {:.1} | {rate:.0} | \
+            "| {batch} | {heads} | {heads_k} | {dims} | {keys} | {} | {splits} | {:.1} | {:.1} | {rate:.0} | \
              {:.0} % |",
             name.trim_start_matches("flash_decode_f16_"),
-            1e6 * seconds,
+            us[0] + us[1],
+            us[1],
             rate / 7.9
         ))?;
     }
     Ok(())
 }
 
-/// Cycles of both launches, the kernel's name, the splits.
+/// Cycles of the two launches, the kernel's name, the splits.
 fn run(
     kernels: &mut Kernels<'_>,
     problem: &Problem,
     mut parameters: Parameters,
-) -> Result<(f64, String, u32)> {
+) -> Result<([f64; 2], String, u32)> {
     parameters.memory_bytes_per_1000_cycles = PLAIN_READ;
     parameters.global_latency = LATENCY;
     let plan = plan(problem, &DeviceFacts::v100())?;
@@ -71,14 +73,14 @@ fn run(
     let [k, v] = [(); 2].map(|()| memory.upload(bytes(&normal(&mut rng, shape.seqlen_k, shape.head_dim))));
     let o = memory.upload(bytes(&vec![f16::NAN; (group * shape.head_dim) as usize]));
     let workspace = memory.upload(&vec![0; usize::try_from(plan.workspace_bytes())?]);
-    let at = Addresses { q, k, v, o, lse: 0, workspace };
-    let mut cycles = 0.0;
-    for planned in plan.launches(&at) {
+    let at = Addresses { q, k, v, o, lse: 0, workspace, ..Addresses::default() };
+    let mut cycles = [0.0; 2];
+    for (planned, cycles) in plan.launches(&at).zip(&mut cycles) {
         let (kernel, launch) = (kernels.get(&planned)?, launch(&planned));
         let [x, y, z] = launch.grid;
         // Splits differ in the last one only; what joins them does not.
         let sampled = Sampled::run(kernel, &mut memory, &launch, y, Some(y.min(8) as usize), |y| [0, y, 0])?;
-        cycles += sampled.grid(kernel, (x * z) as usize, false, &parameters)?.cycles;
+        *cycles = sampled.grid(kernel, (x * z) as usize, false, &parameters)?.cycles;
     }
     let name = plan.kernel().context("there is a row")?;
     Ok((cycles, name.to_owned(), plan.num_splits()))

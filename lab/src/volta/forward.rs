@@ -105,7 +105,7 @@ pub(super) fn run(
     let head = Head::new(case.seqlen, case.head_dim);
     let mut memory = Memory::new();
     let [q, k, v, o, lse] = head.place(&mut memory);
-    let at = Addresses { q, k, v, o, lse, workspace: 0 };
+    let at = Addresses { q, k, v, o, lse, workspace: 0, ..Addresses::default() };
     let planned = plan.launches(&at).next().context("there are rows")?;
     ensure!(plan.num_splits() == 1, "{case}: rows of a prompt wanted, this is decode");
     let launch = launch(&planned);

@@ -118,8 +118,10 @@ pub(crate) fn run(
             let counters = kernel.launch(&mut tensors.memory, &launch)?;
             if decode.splits > 1 {
                 let params = params.u32(int(decode.splits)).u32(int(rows));
-                let grid = [int(problem.num_heads), int(problem.seqlen_q.div_ceil(4)), int(problem.batch)];
-                let launch = Launch { grid, block: THREADS, shared_bytes: 0, params: &params, sums };
+                let blocks = problem.seqlen_q * problem.head_dim_v.div_ceil(64);
+                let grid = [int(problem.num_heads), int(blocks), int(problem.batch)];
+                let launch =
+                    Launch { grid, block: THREADS, shared_bytes: 4 * 32 * 8 + 16, params: &params, sums };
                 Module::parse(&ptx(COMBINE))?.kernel(COMBINE)?.launch(&mut tensors.memory, &launch)?;
             }
             counters
@@ -150,7 +152,7 @@ fn decode_params(problem: &Problem, decode: &Decode, tensors: &mut Tensors) -> P
     let cu_k = tensors.cu_seqlens("cu_seqlens_k", problem.ragged.as_ref().map(|ragged| &ragged.keys));
     let (mut used, mut table, mut sizes) = (0, 0, [0, 0, 31]);
     if let Some(pages) = &decode.pages {
-        used = tensors.integers("seqused_k", pages.used.iter().map(|used| i32::try_from(*used).unwrap()));
+        used = tensors.integers("seqused_k", pages.told().into_iter());
         table = tensors.integers("block_table", pages.table().into_iter().flatten());
         sizes = [int(pages.table()[0].len()), int(pages.count()), pages.keys.trailing_zeros()];
     }

@@ -26,6 +26,8 @@ pub(crate) enum Values {
     /// One late key is far above everything: exp of the old maximum overflows.
     Spike,
     Large,
+    /// The first row of q is NaN.
+    Nan,
 }
 
 /// Rows and keys of each batch.
@@ -74,12 +76,25 @@ pub(crate) struct Pages {
     pub(crate) used: Vec<usize>,
     /// The table names, for the second page of the first batch, one that the cache does not have.
     pub(crate) lost: bool,
+    /// The lengths in device memory are below 0 for 0, and far above the most for the most.
+    pub(crate) wild: bool,
 }
 
 impl Pages {
     /// Pages of the cache: a few more than are in use.
     pub(crate) fn count(&self) -> usize {
         self.used.iter().map(|used| used.div_ceil(self.keys)).sum::<usize>() + 3
+    }
+
+    /// The length of each batch as the device is told.
+    pub(crate) fn told(&self) -> Vec<i32> {
+        let most = self.used.iter().max().unwrap();
+        let told = |used: &usize| match self.wild {
+            true if *used == 0 => -5,
+            true if used == most => i32::MAX,
+            _ => i32::try_from(*used).unwrap(),
+        };
+        self.used.iter().map(told).collect()
     }
 
     /// The page of each place of each batch, in no order. Behind the end of a batch are numbers that are no
@@ -185,13 +200,20 @@ impl Problem {
     /// A decode problem with K and V in pages of `keys`; a batch for each number in `used`.
     pub(crate) fn paged(mut self, keys: usize, used: &[usize], splits: usize) -> Self {
         (self.batch, self.seqlen_k) = (used.len(), used.iter().copied().max().unwrap());
-        self.decode = Some(Decode { splits, pages: Some(Pages { keys, used: used.to_vec(), lost: false }) });
+        let pages = Pages { keys, used: used.to_vec(), lost: false, wild: false };
+        self.decode = Some(Decode { splits, pages: Some(pages) });
         self
     }
 
     pub(crate) fn lost(mut self) -> Self {
         let pages = self.decode.as_mut().and_then(|decode| decode.pages.as_mut());
         pages.unwrap().lost = true;
+        self
+    }
+
+    pub(crate) fn wild(mut self) -> Self {
+        let pages = self.decode.as_mut().and_then(|decode| decode.pages.as_mut());
+        pages.unwrap().wild = true;
         self
     }
 
@@ -266,6 +288,9 @@ pub(crate) fn inputs(problem: &Problem) -> Inputs {
         Values::Spike => {
             k[0][0][p.seqlen_k - 3] = q[0][0][p.seqlen_q - 1].iter().map(|x| 40.0 * x).collect();
         }
+        Values::Nan => {
+            q.iter_mut().flatten().for_each(|head| head[0].fill(f32::NAN));
+        }
         Values::Large => {
             every(&mut q, &|_, x| x * 12.0);
             every(&mut k, &|_, x| x * 12.0);
@@ -273,10 +298,13 @@ pub(crate) fn inputs(problem: &Problem) -> Inputs {
         }
     }
     if let Some(pages) = p.pages().filter(|pages| pages.lost) {
-        // What is not there is read as zero.
-        let lost = |row: usize| row / pages.keys == 1;
-        for x in [&mut k, &mut v] {
-            every(x, &|row, value| if lost(row) { 0.0 } else { value });
+        // Rows that see it are NaN, the others do not change.
+        for (x, other) in [(&mut k, f32::NAN), (&mut v, 0.0)] {
+            for (row, values) in x[0].iter_mut().flat_map(|head| head.iter_mut().enumerate()) {
+                if row / pages.keys == 1 {
+                    values.fill(other);
+                }
+            }
         }
     }
     let halves = |x: Vec<Vec<Vec<Vec<f32>>>>| {

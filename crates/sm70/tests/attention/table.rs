@@ -97,6 +97,15 @@ pub(crate) fn decode() -> Vec<Problem> {
         all.push(one(&(name + " causal"), 64, 5, 0).heads(4, 2).causal().paged(page, &[300, 77], 4));
     }
     all.push(one("page that no cache has", 128, 1, 0).heads(2, 1).paged(16, &[100], 2).lost());
+    for splits in [1, 3] {
+        let paged = |name: &str, heads, used: &[usize]| {
+            one(&format!("{name} {splits}"), 128, 8, 0).heads(heads, 1).causal().paged(16, used, splits)
+        };
+        all.push(paged("page that no cache has, seen by some rows,", 2, &[20, 300]).lost());
+        all.push(paged("wild lengths", 1, &[0, 300, 77]).wild());
+        let nan = one(&format!("NaN {splits}"), 128, 3, 600).heads(2, 1).values(Values::Nan);
+        all.push(nan.splits(splits));
+    }
     for (rows, keys) in [(1, 1), (1, 7), (1, 8), (1, 9), (16, 5), (16, 31), (4, 33), (1, 0), (7, 64)] {
         all.push(one(&format!("lengths {rows} x {keys}"), 64, rows, keys).heads(2, 2).causal().splits(2));
     }
