@@ -72,10 +72,12 @@ def made(name, **changes):
         page=None,
         lost=False,
         wild=False,
+        least=None,
         groups=1,
     )  # splits: the decode kernel with so many; page: keys a page of K and V;
-    # lost: the table names a page that the cache does not have; wild: the lengths in device memory are below 0
-    # for 0, and far above the most for the most; groups: of warps, for the keys
+    # least: keys of a part, in place of an even share of the most keys; lost: the table names a page that
+    # the cache does not have; wild: the lengths in device memory are below 0 for 0, and far above the most
+    # for the most; groups: of warps, for the keys
     unknown = set(changes) - set(p)
     assert not unknown, unknown
     p.update(changes)
@@ -242,6 +244,18 @@ problem(
     splits=2,
     lost=True,
 )
+problem(
+    'decode even parts',
+    batch=4,
+    heads=4,
+    heads_k=2,
+    seqlen_q=3,
+    lens_k=[700, 100, 0, 20],
+    right=0,
+    page=16,
+    splits=5,
+    least=64,
+)
 for splits in (1, 3):
     problem(
         'decode page that no cache has, seen by some rows, %d' % splits,
@@ -267,7 +281,8 @@ for splits in (1, 3):
         splits=splits,
         wild=True,
     )
-    problem('decode NaN, %d' % splits, values='nan', heads=2, heads_k=1, seqlen_q=3, seqlen_k=600, splits=splits)
+    name = 'decode NaN, %d' % splits
+    problem(name, values='nan', heads=2, heads_k=1, seqlen_q=3, seqlen_k=600, splits=splits)
 for rows, keys in ((1, 1), (1, 7), (1, 8), (1, 9), (16, 5), (16, 31), (4, 33), (1, 0), (7, 64)):
     problem('decode lengths %dx%d' % (rows, keys), seqlen_q=rows, seqlen_k=keys, right=0, splits=2, d=64)
 problem('decode mha 16 rows', seqlen_q=16, seqlen_k=150, right=0, splits=2)
@@ -442,7 +457,7 @@ class Launch:
         group, queries = p['heads'] // p['heads_k'], max(p['lens_q'] or [p['seqlen_q']])
         d, rows = decode_kernel(max(p['d'], p['dv']), group * queries)
         keys = max(p['lens_k'] or [p['seqlen_k']])
-        per_split = -(-max(1, -(-keys // p['splits'])) // 8) * 8
+        per_split = p['least'] or -(-max(1, -(-keys // p['splits'])) // 8) * 8
         parts = p['batch'] * p['heads'] * queries * p['splits']
         partial = [
             put(np.full(max(1, parts * n), 0x7FC0DEAD, np.uint32)) if p['splits'] > 1 else 0

@@ -28,7 +28,7 @@ struct Problem {
     float softmax_scale_log2;
     int seqlen_q, seqlen_k, num_heads, num_heads_k, head_dim, head_dim_v, window_left, window_right;
     int max_pages, num_pages, page_shift;  // a page holds 2^page_shift keys, at least 8; not paged: 31
-    int keys_per_split;                    // a multiple of 8
+    int keys_per_split;                    // of a part at least, a multiple of 8
     unsigned q_row, k_row, v_row, o_row;   // strides in bytes
     long long q_batch, k_batch, v_batch, o_batch, q_head, k_head, v_head,
         o_head;                     // paged: k_batch, v_batch are those of a page
@@ -55,15 +55,19 @@ struct Packed : Sequence {
     FA_DEVICE int end_key(int query) const { return min(seqlen_k, query + high + 1); }
 };
 
-// Keys of a block of packed rows, and the split of them that is numbered `split`.
+// Keys of a block of packed rows, and the part of them that is numbered `split`. The parts are even, whatever
+// the length of the sequence, but for the least keys of one.
 struct Keys {
-    int begin, end;
-    FA_DEVICE Keys(const Packed& s, int row0, int rows, int split, int keys_per_split) {
+    int begin, end, parts;
+    FA_DEVICE Keys(const Problem& g, const Packed& s, int row0, int rows, int split, int splits) {
         const int last = min(row0 + rows, s.seqlen_q * s.group) - 1;
         const int all_begin = s.first_key(s.query_of(row0)) & ~7,
                   all_end = max(all_begin, s.end_key(s.query_of(last)));
-        begin = all_begin + split * keys_per_split;
-        end = min(all_end, begin + keys_per_split);
+        const int all = all_end - all_begin, share = (all + 8 * splits - 1) / (8 * splits) * 8,
+                  keys = max(g.keys_per_split, share);
+        parts = max(1, (all + keys - 1) / keys);
+        begin = all_begin + split * keys;
+        end = min(all_end, begin + keys);
     }
 };
 
@@ -145,7 +149,7 @@ FA_DEVICE void flash_decode(const Problem& g) {
     const int head_k = (int)blockIdx.x / row_blocks, row0 = (int)blockIdx.x % row_blocks * T::ROWS,
               rows = s.seqlen_q * s.group;
     if (row0 >= rows) return;
-    const Keys keys(s, row0, T::ROWS, blockIdx.y, g.keys_per_split);
+    const Keys keys(g, s, row0, T::ROWS, blockIdx.y, gridDim.y);
     if (keys.begin + (blockIdx.y > 0) > keys.end)
         return;  // the first split of a row without keys writes that there are none
 
@@ -391,9 +395,7 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
               column = (int)blockIdx.y % blocks * 64 + 2 * lane;
     if (query >= s.seqlen_q) return;
     const int row = query * s.group + head % s.group;
-    // All keys of the row's block: more than there can be, and 2^31 is not reached from any first key.
-    const Keys keys(s, row / rows_per_block * rows_per_block, rows_per_block, 0, 1 << 30);
-    const int parts = max(1, min(splits, (keys.end - keys.begin + g.keys_per_split - 1) / g.keys_per_split));
+    const int parts = Keys(g, s, row / rows_per_block * rows_per_block, rows_per_block, 0, splits).parts;
     const long long part = (((long long)s.batch * g.num_heads + head) * g.seqlen_q + query) * splits;
 
     float largest = -infinity;

@@ -38,8 +38,8 @@ const TILE_KEYS: u32 = 64;
 const TILE_COST: [u64; 2] = [5, 6];
 /// Grids of more waves than this lose little at their end.
 const MAX_WAVES_OF_GROUPS: u64 = 4;
-/// Keys that are worth a block.
-const MIN_KEYS_OF_SPLIT: u32 = 256;
+/// Keys that are worth a block; a multiple of [`STEP_KEYS`].
+pub(super) const MIN_KEYS_OF_SPLIT: u32 = 256;
 /// More waves than this make nothing more even.
 const MAX_WAVES_OF_SPLITS: u64 = 16;
 /// What a wave costs beside its keys (its blocks start and end together), what joining costs, and what each

@@ -241,7 +241,9 @@ impl Plan {
         let params = params.u64s([0, 0, lengths, block_table]);
         let params = params.f32(self.scale_log2()).u32s([s.seqlen_q, s.seqlen_k, s.num_heads, s.num_heads_k]);
         let params = params.u32s([s.head_dim, s.head_dim_v]).u32s(self.window());
-        self.strides(params.u32s(sizes).u32s([splits.keys]))
+        // The parts of a sequence are even, but for the least keys of one: known here where lengths are.
+        let least = if self.request.slots.is_some() { choice::MIN_KEYS_OF_SPLIT } else { splits.keys };
+        self.strides(params.u32s(sizes).u32s([least]))
     }
 
     /// The size of the scale in powers of two; kernels want one above 0, and get the sign with
