@@ -35,6 +35,7 @@
 //! ```
 
 pub mod acl;
+pub mod append;
 pub mod attention;
 pub mod baseline;
 #[cfg(feature = "cuda")]

@@ -81,6 +81,7 @@ fn pure_modules_know_no_backend_no_io_and_no_unsafe() {
 #[test]
 fn the_vocabulary_knows_no_operator_and_no_engine() {
     let above = [
+        "crate::append",
         "crate::attention",
         "crate::baseline",
         "crate::matmul",
@@ -98,7 +99,15 @@ fn the_vocabulary_knows_no_operator_and_no_engine() {
 
 #[test]
 fn operators_name_no_backend() {
-    for dir in ["src/attention", "src/baseline", "src/matmul", "src/merge", "src/parallel", "src/serving"] {
+    for dir in [
+        "src/append",
+        "src/attention",
+        "src/baseline",
+        "src/matmul",
+        "src/merge",
+        "src/parallel",
+        "src/serving",
+    ] {
         forbid(dir, &[".rs"], &["crate::sim", "crate::acl", "crate::driver", "unsafe {"], &[]);
     }
 }
@@ -216,6 +225,7 @@ fn kernel_variants_are_those_that_the_planner_names() {
     let merge = [(f16, f16), (bf16, bf16), (f32, f32), (f32, f16), (f32, bf16)]
         .map(|(d, out)| fastattention::merge::kernel_name(d, out).unwrap());
     assert_eq!(in_file("MERGE"), merge);
+    assert_eq!(in_file("KV_APPEND"), [f16, bf16].map(|d| fastattention::append::kernel_name(d).unwrap()));
     let softmax = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
         .map(|(d, scores)| fastattention::baseline::softmax_kernel_name(d, scores).unwrap());
     assert_eq!(in_file("SOFTMAX"), softmax);

@@ -66,6 +66,16 @@ struct FlashFwdMatmulOperands {
     FA_FLASH_FWD_MATMUL_OPERANDS(FA_FIELD, )
 };
 
+#define FA_KV_APPEND_CORES AIV_ONLY
+#define FA_KV_APPEND_OPERANDS(X, SEP)                                                               \
+    X(GM_ADDR, k, in) SEP X(GM_ADDR, v, in) SEP X(GM_ADDR, places, in) SEP                          \
+    X(GM_ADDR, k_cache, out) SEP X(GM_ADDR, v_cache, out) SEP X(GM_ADDR, status, out) SEP           \
+    X(GM_ADDR, tiling, KvAppendTilingData)
+#define FA_KV_APPEND(...)
+struct KvAppendOperands {
+    FA_KV_APPEND_OPERANDS(FA_FIELD, )
+};
+
 #define FA_MATMUL_CORES AIC_ONLY
 #define FA_MATMUL_OPERANDS(X, SEP)                                                                  \
     X(GM_ADDR, a, in) SEP X(GM_ADDR, b, in) SEP X(GM_ADDR, c, out) SEP                              \

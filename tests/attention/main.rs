@@ -9,6 +9,7 @@
     reason = "a test that cannot go on fails; its tensors are small"
 )]
 
+mod append;
 mod baseline;
 mod determinism;
 mod graph;

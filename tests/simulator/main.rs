@@ -11,6 +11,7 @@ mod flash_decode_mutants;
 mod flash_fwd_matmul_mutants;
 mod flash_fwd_mutants;
 mod headers;
+mod kv_append_mutants;
 mod merge_mutants;
 mod mutation;
 mod shift_keys_mutants;

@@ -279,6 +279,60 @@ struct FlashDecodeTilingData {
     uint64_t o_stride[3];
 };
 
+// Tiling data of `kv_append`. Strides are elements. Of each pair the first is of K, the second of V.
+//
+// The heads of a token are read as pieces and written as pieces: one piece where they lie side by side.
+struct KvAppendTilingData {
+    // From a token to the next.
+    uint64_t token_stride[2];
+    // From a page of the cache to the next.
+    uint64_t page_stride[2];
+    // From a row of a page to the next.
+    uint64_t place_stride[2];
+    // Tokens.
+    uint32_t tokens;
+    // Places of the cache.
+    uint32_t num_places;
+    // Rows of a page; 0 when the cache has no place.
+    uint32_t page_size;
+    // 32-bit words of a place: 1 or 2.
+    uint32_t place_words;
+    // Pieces of a token as it is read.
+    uint32_t in_bursts[2];
+    // Bytes of one.
+    uint32_t in_burst_bytes[2];
+    // Bytes between two of one copy.
+    uint32_t in_gap_bytes[2];
+    // 1 when the pieces of a tile are one copy, else those of a token are.
+    uint32_t is_joined[2];
+    // Pieces of a token as it is written.
+    uint32_t out_bursts[2];
+    // Bytes of one.
+    uint32_t out_burst_bytes[2];
+    // Bytes between two of one copy.
+    uint32_t out_gap_bytes[2];
+    // Bytes of a token in UB, a multiple of 32.
+    uint32_t row_bytes[2];
+    // Where the rows start in a buffer, behind the places.
+    uint32_t ub_rows_offset_bytes[2];
+    // Tokens of a tile.
+    uint32_t tile_tokens;
+    // Tiles in UB: 2 to 4.
+    uint32_t num_buffers;
+    // Bytes of one, a multiple of 32.
+    uint32_t buffer_bytes;
+    // A block in UB.
+    uint32_t ub_status_offset_bytes;
+    // Vector cores launched.
+    uint32_t num_cores;
+    // 1 when `status` is written.
+    uint32_t want_status;
+    // 1 when rows that follow each other in a page are one copy.
+    uint32_t joins_rows;
+    // Keeps the size a multiple of 8.
+    uint32_t reserved;
+};
+
 // Tiling data of `matmul`. Offsets and sizes are bytes where the name says so, else elements.
 //
 // The order of blocks is described in `ascendc/kernels/matmul_tiles.h`.

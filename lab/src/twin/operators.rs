@@ -1,6 +1,7 @@
 //! Cases of every other kernel: both sides of tiles, tails, masks, batches and strides of each.
 
 use anyhow::Result;
+use fastattention::append::{self, Append, PlaceType};
 use fastattention::attention::{self, Mask, Problem};
 use fastattention::baseline::{
     self, add_kernel_name, dense_causal_mask, softmax_kernel_name, Add, AddTiling, MemoryCopy, Read,
@@ -50,6 +51,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     vector_streams(bench)?;
     matmuls(bench)?;
     merges(bench)?;
+    appends(bench)?;
     attention_matmuls(bench)?;
     decodes(bench)?;
     softmaxes(bench)
@@ -259,6 +261,45 @@ fn merges(bench: &mut Bench) -> Result<()> {
             let lse_parts: Vec<merge::Operand<'_>> = lse_parts.iter().map(Into::into).collect();
             bench.side_by_side(&[&o, &lse], |stream, side| {
                 operators[side].launch(stream, &plan, merge::Args::new(&o_parts, &lse_parts, &o, &lse))
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Rows in one piece and by heads on both sides, several tiles of a core, places that are none and wrong
+/// ones.
+fn appends(bench: &mut Bench) -> Result<()> {
+    let operators = bench.both(Append::from_module)?;
+    for dtype in [DType::F16, DType::Bf16] {
+        let cache = |shape, kv| serving::Problem::new(dtype, shape, 100, kv);
+        let cases = [
+            append::Problem::new(60, &cache([1, 1, 2, 64], KvLayout::paged(16, 9))).checked(),
+            append::Problem::new(700, &cache([8, 1, 3, 20], KvLayout::padded().with_heads_first()))
+                .with_place_type(PlaceType::I64),
+            append::Problem::new(5, &cache([2, 1, 2, 80], KvLayout::padded()))
+                .with_strides([80, 400], [400, 80]),
+        ];
+        bench.cases(append::kernel_name(dtype)?, cases, |bench, problem| {
+            let plan = append::plan(problem, bench.device.soc())?;
+            let [k, v, k_cache, v_cache] = plan.operand_bytes();
+            let (k, v) = (normal(bench, dtype, k)?, normal(bench, dtype, v)?);
+            let (k_cache, v_cache) = (alloc(bench, k_cache)?, alloc(bench, v_cache)?);
+            let status = alloc(bench, plan.status_bytes())?;
+            // -1 first, and one that the cache does not have last; the places between in another order.
+            let last = i64::from(problem.tokens) - 1;
+            let place = |token: i64| if token == last { 1 << 30 } else { (token - 1) ^ 1 };
+            let wide: Vec<i64> = (0..=last).map(|token| if token == 0 { -1 } else { place(token) }).collect();
+            let narrow: Vec<i32> =
+                wide.iter().map(|&place| i32::try_from(place)).collect::<Result<_, _>>()?;
+            let places = match problem.place_type {
+                PlaceType::I64 => Buffer::from_slice(&bench.device, &wide)?,
+                _ => Buffer::from_slice(&bench.device, &narrow)?,
+            };
+            let args = append::Args::new(&k, &v, &places, &k_cache, &v_cache);
+            let args = if problem.is_checked { args.with_status(&status) } else { args };
+            bench.side_by_side(&[&k_cache, &v_cache, &status], |stream, side| {
+                operators[side].launch(stream, &plan, args)
             })
         })?;
     }

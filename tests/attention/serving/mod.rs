@@ -16,7 +16,7 @@ fn serving(configure: impl Fn(&mut fastattention::sim::Config)) -> ServingAttent
 }
 
 /// f16, one query row, 8 heads of 64 on 2 heads of K and V, normal values.
-fn case(lengths: &[u32], kv: KvLayout) -> ServingCase {
+pub(crate) fn case(lengths: &[u32], kv: KvLayout) -> ServingCase {
     let base = Case {
         dtype: DType::F16,
         score_dtype: DType::F32,

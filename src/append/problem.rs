@@ -1,0 +1,195 @@
+//! What is appended, and whether it can be.
+
+use super::pieces::Pieces;
+use crate::serving;
+use crate::spec::{too_many_bytes, Reason, Tensor};
+use crate::tiling::{MAX_GM_GAP_BYTES, MAX_SEQLEN};
+use crate::Soc;
+
+/// Most heads of K and V: the pieces of one copy.
+pub const MAX_HEADS: u32 = 4095;
+
+/// Integer type of the places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PlaceType {
+    /// i32.
+    #[default]
+    I32,
+    /// i64.
+    I64,
+}
+
+impl PlaceType {
+    /// 32-bit words of a place.
+    pub(super) fn words(self) -> u32 {
+        match self {
+            Self::I32 => 1,
+            Self::I64 => 2,
+        }
+    }
+}
+
+/// Rows of new tokens, and the cache that takes them. Without tokens nothing is launched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What the steps that read the cache compute. Of it count: type, heads and head dimensions of K and V,
+    /// `kv` with the strides of k and v, and with padded keys `slots` and `max_keys`.
+    pub cache: serving::Problem,
+    /// Most tokens of a launch.
+    pub tokens: u32,
+    /// Strides of k: token, head; dense `[tokens, num_heads_k, head_dim]` unless given.
+    pub k_stride: Option<[u64; 2]>,
+    /// Strides of v: token, head; dense `[tokens, num_heads_k, head_dim_v]` unless given.
+    pub v_stride: Option<[u64; 2]>,
+    /// Type of `places`.
+    pub place_type: PlaceType,
+    /// Whether `status` is written.
+    pub is_checked: bool,
+}
+
+impl Problem {
+    /// Dense rows of `tokens` tokens for a cache that is read as `cache` says.
+    pub fn new(tokens: u32, cache: &serving::Problem) -> Self {
+        Self {
+            cache: *cache,
+            tokens,
+            k_stride: None,
+            v_stride: None,
+            place_type: PlaceType::I32,
+            is_checked: false,
+        }
+    }
+
+    /// Sets the strides of k and v: token, head.
+    #[must_use]
+    pub fn with_strides(self, k: [u64; 2], v: [u64; 2]) -> Self {
+        Self { k_stride: Some(k), v_stride: Some(v), ..self }
+    }
+
+    /// Sets the type of the places.
+    #[must_use]
+    pub fn with_place_type(self, place_type: PlaceType) -> Self {
+        Self { place_type, ..self }
+    }
+
+    /// Asks for `status`: which places the cache does not have.
+    #[must_use]
+    pub fn checked(self) -> Self {
+        Self { is_checked: true, ..self }
+    }
+
+    /// Pages, or slots, and keys of each.
+    pub(super) fn pages(&self) -> [u32; 2] {
+        let cache = &self.cache;
+        cache.kv.pages.map_or([cache.slots, cache.max_keys], |pages| [pages.num_pages, pages.page_size])
+    }
+
+    /// Places of the cache.
+    pub fn num_places(&self) -> u64 {
+        let [pages, keys] = self.pages().map(u64::from);
+        pages * keys
+    }
+
+    /// k and v.
+    pub(super) fn rows(&self) -> [Tensor; 2] {
+        let [k_cache, v_cache] = self.caches();
+        let of = |name, cache: Tensor, stride: Option<[u64; 2]>| {
+            let heads = cache.extent[2];
+            let [token, head] = stride.unwrap_or([heads * cache.dim, cache.dim]);
+            let extent = [1, self.tokens.into(), heads];
+            Tensor { name, extent, stride: [0, token, head], is_output: false, ..cache }
+        };
+        [of("k", k_cache, self.k_stride), of("v", v_cache, self.v_stride)]
+    }
+
+    /// `k_cache` and `v_cache`.
+    pub(super) fn caches(&self) -> [Tensor; 2] {
+        let [_, k, v, _] = self.cache.tensors();
+        [("k_cache", k), ("v_cache", v)].map(|(name, tensor)| Tensor { name, is_output: true, ..tensor })
+    }
+
+    /// How K and V are copied.
+    pub(super) fn pieces(&self) -> [Pieces; 2] {
+        let ([k, v], [k_cache, v_cache]) = (self.rows(), self.caches());
+        [Pieces::of(&k, &k_cache), Pieces::of(&v, &v_cache)]
+    }
+
+    /// Every reason why `soc` cannot append these; empty when it can.
+    pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
+        let mut found = self.wrong_sizes();
+        if found.is_empty() {
+            self.rows().iter().chain(&self.caches()).for_each(|t| found.extend(wrong_strides(t)));
+        }
+        if found.is_empty() {
+            found.extend(self.too_long(soc));
+            found.extend(self.too_large(soc));
+        }
+        found
+    }
+
+    fn wrong_sizes(&self) -> Vec<Reason> {
+        let (mut found, s) = (Vec::new(), &self.cache.spec);
+        if let Err(error) = super::kernel_name(s.dtype) {
+            found.push(Reason::unsupported(error.to_string().trim_start_matches("append: ").to_owned()));
+        }
+        let dims = [("num_heads_k", s.num_heads_k), ("head_dim", s.head_dim), ("head_dim_v", s.head_dim_v)];
+        for (name, _) in dims.into_iter().filter(|(_, value)| *value == 0) {
+            found.push(Reason::invalid(format!("{name} = 0, wanted at least 1")));
+        }
+        for (name, value, most) in
+            [("num_heads_k", s.num_heads_k, MAX_HEADS), ("tokens", self.tokens, MAX_SEQLEN)]
+        {
+            if value > most {
+                found.push(Reason::unsupported(format!("{name} = {value} is more than {most}")));
+            }
+        }
+        let [pages, keys] = self.pages();
+        if keys == 0 && self.cache.kv.pages.is_some() {
+            found.push(Reason::invalid("page_size = 0, wanted at least 1"));
+        }
+        if self.num_places() > u64::from(MAX_SEQLEN) {
+            found.push(Reason::unsupported(format!(
+                "{pages} pages or slots of {keys} keys are {} places; at most {MAX_SEQLEN} supported",
+                self.num_places()
+            )));
+        }
+        found
+    }
+
+    /// Both rows of a token lie in UB, and those of the next one.
+    fn too_long(&self, soc: &Soc) -> Option<Reason> {
+        let bytes: u64 = self.pieces().iter().map(|pieces| pieces.row_bytes).sum();
+        let most = super::plan::most_token_bytes(soc);
+        (bytes > most).then(|| {
+            Reason::unsupported(format!(
+                "num_heads_k = {} with head_dim = {} and head_dim_v = {} takes {bytes} bytes of UB for K and V of a \
+                 token; at most {most} supported",
+                self.cache.spec.num_heads_k, self.cache.spec.head_dim, self.cache.spec.head_dim_v
+            ))
+        })
+    }
+
+    fn too_large(&self, soc: &Soc) -> Option<Reason> {
+        let ([k, v], [k_cache, v_cache]) = (self.rows(), self.caches());
+        let tensors = [k, v, k_cache, v_cache];
+        let bytes = too_many_bytes(tensors.map(|tensor| tensor.footprint()), soc.hbm_bytes)?;
+        let sizes: Vec<_> =
+            tensors.iter().zip(bytes).map(|(t, bytes)| format!("{} {bytes}", t.name)).collect();
+        Some(Reason::unsupported(format!(
+            "operands take {} bytes ({}), {} has {}",
+            bytes.iter().sum::<u128>(),
+            sizes.join(", "),
+            soc.name,
+            soc.hbm_bytes
+        )))
+    }
+}
+
+/// Heads that repeat, and rows on each other, are no pieces of a copy: what holds for an output holds for
+/// all.
+fn wrong_strides(tensor: &Tensor) -> Vec<Reason> {
+    let gap = |tensor: &Tensor| Vec::from_iter(tensor.wide_gap(2, MAX_GM_GAP_BYTES));
+    Tensor { is_output: true, ..*tensor }.wrong_strides(gap)
+}

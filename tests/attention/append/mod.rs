@@ -1,0 +1,228 @@
+//! Appending to the cache: cases, and what the host makes of them.
+
+mod refusals;
+mod results;
+
+use fastattention::append::{plan, Append, Args, PlaceType, Problem, Report};
+use fastattention::runtime::{Buffer, Stream};
+use fastattention::serving::{self, KvLayout};
+use fastattention::{sim, DType};
+use fastattention_testkit::device::device;
+use fastrand::Rng;
+
+/// How the cache lies: its sizes in order, with the distance of each in elements, worked out by hand.
+#[derive(Clone, Copy, Debug)]
+enum Cache {
+    /// `[pages, size, heads, dim]`.
+    Paged { pages: usize, size: usize },
+    /// `[pages, heads, size, dim]`.
+    PagedHeadsFirst { pages: usize, size: usize },
+    /// `[slots, keys, heads, dim]`.
+    Padded { slots: usize, keys: usize },
+    /// `[slots, heads, keys, dim]`.
+    PaddedHeadsFirst { slots: usize, keys: usize },
+    /// Pages, rows and heads apart from each other.
+    Gaps { pages: usize, size: usize },
+}
+
+use Cache::{Gaps, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
+
+impl Cache {
+    fn num_places(self) -> usize {
+        match self {
+            Paged { pages, size } | PagedHeadsFirst { pages, size } | Gaps { pages, size } => pages * size,
+            Padded { slots, keys } | PaddedHeadsFirst { slots, keys } => slots * keys,
+        }
+    }
+
+    /// Elements between pages, rows and heads where they are given, else none.
+    fn strides(self, heads: usize, dim: usize) -> Option<[u64; 3]> {
+        let Gaps { size, .. } = self else { return None };
+        let head = dim + 3;
+        let row = heads * head + 7;
+        Some([size * row + 1, row, head].map(|stride| stride as u64))
+    }
+
+    /// The element at which the row of a place and a head starts.
+    fn at(self, place: usize, head: usize, heads: usize, dim: usize) -> usize {
+        match self {
+            Paged { .. } | Padded { .. } => (place * heads + head) * dim,
+            PagedHeadsFirst { size: keys, .. } | PaddedHeadsFirst { keys, .. } => {
+                (place / keys * heads * keys + head * keys + place % keys) * dim
+            }
+            Gaps { size, .. } => {
+                let row = heads * (dim + 3) + 7;
+                place / size * (size * row + 1) + place % size * row + head * (dim + 3)
+            }
+        }
+    }
+
+    fn len(self, heads: usize, dim: usize) -> usize {
+        self.at(self.num_places() - 1, heads - 1, heads, dim) + dim
+    }
+
+    fn layout(self) -> KvLayout {
+        let paged = |pages: usize, size: usize| KvLayout::paged(size as u32, pages as u32);
+        match self {
+            Paged { pages, size } | Gaps { pages, size } => paged(pages, size),
+            PagedHeadsFirst { pages, size } => paged(pages, size).with_heads_first(),
+            Padded { .. } => KvLayout::padded(),
+            PaddedHeadsFirst { .. } => KvLayout::padded().with_heads_first(),
+        }
+    }
+}
+
+/// How k and v lie: elements between tokens and heads.
+#[derive(Clone, Copy, Debug)]
+enum Rows {
+    Dense,
+    /// Parts of the rows of q, k and v together.
+    Fused,
+    /// `[heads, tokens, dim]`.
+    HeadsFirst,
+    /// Heads apart, tokens behind each other.
+    Gaps,
+    /// The same, and tokens apart.
+    TokenGaps,
+}
+
+impl Rows {
+    fn strides(self, tokens: usize, heads: usize, dim: usize) -> [usize; 2] {
+        match self {
+            Rows::Dense => [heads * dim, dim],
+            Rows::Fused => [3 * heads * dim + 16, dim],
+            Rows::HeadsFirst => [dim, tokens * dim],
+            Rows::Gaps => [heads * (dim + 5), dim + 5],
+            Rows::TokenGaps => [heads * (dim + 5) + 9, dim + 5],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    dtype: DType,
+    place_type: PlaceType,
+    tokens: usize,
+    heads: usize,
+    dims: [usize; 2],
+    cache: Cache,
+    rows: Rows,
+}
+
+impl Case {
+    fn problem(&self) -> Problem {
+        let [dim, dim_v] = self.dims.map(|dim| dim as u32);
+        let (slots, keys) = match self.cache {
+            Padded { slots, keys } | PaddedHeadsFirst { slots, keys } => (slots, keys),
+            _ => (1, 1),
+        };
+        let shape = [slots as u32, 1, self.heads as u32, dim];
+        let mut cache = serving::Problem::new(self.dtype, shape, keys as u32, self.cache.layout());
+        cache = cache.with_head_dim_v(dim_v);
+        [cache.k_stride, cache.v_stride] = self.dims.map(|dim| self.cache.strides(self.heads, dim));
+        let strides = |dim| self.rows.strides(self.tokens, self.heads, dim).map(|stride| stride as u64);
+        Problem::new(self.tokens as u32, &cache)
+            .with_strides(strides(self.dims[0]), strides(self.dims[1]))
+            .with_place_type(self.place_type)
+            .checked()
+    }
+
+    fn unchecked(&self) -> Problem {
+        let mut problem = self.problem();
+        problem.is_checked = false;
+        problem
+    }
+
+    /// Random bits for k and v.
+    fn rows(&self, rng: &mut Rng) -> [Vec<u16>; 2] {
+        self.dims.map(|dim| {
+            let [token, head] = self.rows.strides(self.tokens, self.heads, dim);
+            let len = self.tokens.saturating_sub(1) * token + (self.heads - 1) * head + dim;
+            (0..len).map(|_| rng.u16(..)).collect()
+        })
+    }
+
+    /// Places in any order, no two the same; a fifth is none.
+    fn places(&self, rng: &mut Rng) -> Vec<i64> {
+        self.some_of(rng, |rng, all| rng.shuffle(all))
+    }
+
+    /// The same of places that follow each other from some place on.
+    fn runs(&self, rng: &mut Rng) -> Vec<i64> {
+        self.some_of(rng, |rng, all| {
+            let len = all.len();
+            all.rotate_left(rng.usize(..len));
+        })
+    }
+
+    fn some_of(&self, rng: &mut Rng, order: impl FnOnce(&mut Rng, &mut Vec<i64>)) -> Vec<i64> {
+        let mut all: Vec<i64> = (0..self.cache.num_places() as i64).collect();
+        order(rng, &mut all);
+        all.truncate(self.tokens);
+        all.iter_mut().filter(|_| rng.u32(..5) == 0).for_each(|place| *place = -1);
+        all
+    }
+}
+
+/// What one launch leaves: both caches, of which each element was `OLD`, and the report.
+struct Left {
+    caches: [Vec<u16>; 2],
+    report: Report,
+}
+
+const OLD: u16 = 0xABCD;
+
+fn upload(operator: &Append, data: &[u16]) -> Buffer {
+    Buffer::from_slice(operator.device(), data).unwrap()
+}
+
+fn upload_places(operator: &Append, place_type: PlaceType, places: &[i64]) -> Buffer {
+    let device = operator.device();
+    match place_type {
+        PlaceType::I64 => Buffer::from_slice(device, places).unwrap(),
+        _ => {
+            let places: Vec<i32> = places.iter().map(|place| i32::try_from(*place).unwrap()).collect();
+            Buffer::from_slice(device, &places).unwrap()
+        }
+    }
+}
+
+fn run(operator: &Append, case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> Left {
+    let plan = plan(&case.problem(), operator.device().soc()).unwrap_or_else(|e| panic!("{case:?}: {e}"));
+    let [k, v] = [&rows[0], &rows[1]].map(|data| upload(operator, data));
+    let places = upload_places(operator, case.place_type, places);
+    let caches = case.dims.map(|dim| upload(operator, &vec![OLD; case.cache.len(case.heads, dim)]));
+    let status = Buffer::alloc(operator.device(), plan.status_bytes() as usize).unwrap();
+    let stream = Stream::new(operator.device()).unwrap();
+    let args = Args::new(&k, &v, &places, &caches[0], &caches[1]).with_status(&status);
+    operator.launch(&stream, &plan, args).unwrap_or_else(|e| panic!("{plan}: {e}"));
+    stream.synchronize().unwrap_or_else(|e| panic!("{case:?}\n{plan}: {e}"));
+    let report = Report::from_words(&status.to_vec::<i32>().unwrap()).unwrap();
+    Left { caches: caches.map(|cache| cache.to_vec().unwrap()), report }
+}
+
+/// The caches as the host fills them.
+fn wanted(case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> [Vec<u16>; 2] {
+    [0, 1].map(|which| {
+        let (dim, from) = (case.dims[which], &rows[which]);
+        let [token_stride, head_stride] = case.rows.strides(case.tokens, case.heads, dim);
+        let mut cache = vec![OLD; case.cache.len(case.heads, dim)];
+        for (token, &place) in places.iter().enumerate() {
+            let Ok(place) = usize::try_from(place) else { continue };
+            for head in (0..case.heads).filter(|_| place < case.cache.num_places()) {
+                let (at, row) =
+                    (case.cache.at(place, head, case.heads, dim), token * token_stride + head * head_stride);
+                cache[at..at + dim].copy_from_slice(&from[row..row + dim]);
+            }
+        }
+        cache
+    })
+}
+
+fn append(configure: impl Fn(&mut sim::Config)) -> Append {
+    Append::new(&device(configure)).unwrap()
+}
+
+fn case_of(tokens: usize, heads: usize, dims: [usize; 2], cache: Cache, rows: Rows) -> Case {
+    Case { dtype: DType::F16, place_type: PlaceType::I32, tokens, heads, dims, cache, rows }
+}

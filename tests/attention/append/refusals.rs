@@ -1,0 +1,98 @@
+//! What is refused, and what a report is read from.
+
+use fastattention::append::{plan, Args, Mistake, PlaceType, Plan, Problem, Report};
+use fastattention::runtime::Stream;
+use fastattention::serving::{self, KvLayout};
+use fastattention::{DType, ErrorKind, Soc};
+
+use super::Cache::Paged;
+use super::{append, case_of, upload, upload_places, Rows, OLD};
+
+#[test]
+fn what_cannot_be_appended_is_refused_with_all_reasons() {
+    let soc = Soc::by_name("Ascend910B2").unwrap();
+    let refused = |problem: &Problem| plan(problem, soc).unwrap_err();
+    let cache = serving::Problem::new(DType::F16, [1, 1, 2, 64], 1, KvLayout::paged(16, 10));
+    let error = refused(&Problem::new(
+        u32::MAX,
+        &serving::Problem::new(DType::F32, [1, 1, 0, 0], 1, KvLayout::paged(0, 10)).with_num_heads_k(5000),
+    ));
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(
+        error.to_string(),
+        "append on Ascend910B2: dtype = f32 has no kernel; supported: f16, bf16; head_dim = 0, wanted at least 1; \
+         head_dim_v = 0, wanted at least 1; num_heads_k = 5000 is more than 4095; tokens = 4294967295 is more than \
+         2147483647; page_size = 0, wanted at least 1"
+    );
+    let good = Problem::new(5, &cache);
+    let with = |k_stride| {
+        let mut cache = cache;
+        cache.k_stride = Some(k_stride);
+        Problem::new(5, &cache)
+    };
+    let many = serving::Problem::new(DType::F16, [1, 1, 2, 64], 1, KvLayout::paged(1 << 16, 1 << 16));
+    let long = serving::Problem::new(DType::F16, [1, 1, 1, 40_000], 1, KvLayout::paged(16, 10));
+    for (problem, wanted) in [
+        (
+            Problem::new(5, &many),
+            "65536 pages or slots of 65536 keys are 4294967296 places; at most 2147483647",
+        ),
+        (Problem::new(5, &long), "takes 160000 bytes of UB for K and V of a token; at most 94016 supported"),
+        (with([2048, 64, 64]), "k_cache_stride = [2048, 64, 64] (batch, row, head): rows overlap"),
+        (
+            with([1 << 40, 1 << 39, 1 << 32]),
+            "k_cache_stride: head stride = 4294967296 leaves more than 2147483647",
+        ),
+        (
+            good.with_strides([128, 0], [128, 64]),
+            "k_stride: head stride = 0 is less than the 64 elements of a row",
+        ),
+        (
+            good.with_strides([128, 64], [63, 64]),
+            "v_stride: row stride = 63 is less than the 64 elements of a row",
+        ),
+        (good.with_strides([128, 1 << 31], [128, 64]), "k_stride: head stride = 2147483648 leaves more than"),
+        (Problem::new(1 << 30, &cache), "operands take"),
+    ] {
+        let text = refused(&problem).to_string();
+        assert!(text.contains(wanted), "{wanted:?} is not in {text}");
+    }
+}
+
+#[test]
+fn wrong_operands_are_refused() {
+    let operator = append(|_| ());
+    let case = case_of(5, 2, [64, 64], Paged { pages: 2, size: 4 }, Rows::Dense);
+    let own = |problem: &Problem| -> Plan { plan(problem, operator.device().soc()).unwrap() };
+    let [rows, cache, small] = [5 * 128, 8 * 128, 3].map(|len| upload(&operator, &vec![OLD; len]));
+    let places = upload_places(&operator, PlaceType::I64, &[0; 5]);
+    let stream = Stream::new(operator.device()).unwrap();
+    let refused = |plan: &Plan, args| operator.launch(&stream, plan, args).unwrap_err().to_string();
+    let checked = own(&case.problem().with_place_type(PlaceType::I64));
+    let text = refused(&checked, Args::new(&rows, &small, &small, &cache, &cache));
+    assert_eq!(
+        text,
+        "append launch: v has 6 bytes, the plan needs 1280; places has 6 bytes, the plan needs 40; status is missing, but \
+         the plan writes it"
+    );
+    let unchecked = own(&case.unchecked());
+    let text = refused(&unchecked, Args::new(&rows, &rows, &places, &cache, &cache));
+    assert!(text.contains("k_cache at") && text.contains("shares bytes with v_cache at"), "{text}");
+    let text = refused(&unchecked, Args::new(&rows, &cache, &places, &cache, &rows).with_status(&small));
+    assert!(text.contains("status is given, but the plan does not write it"), "{text}");
+}
+
+#[test]
+fn reports_are_read_and_others_refused() {
+    let words = [0, 0, 0, 0, 0, 0, 0, 0, 2, 7, 5, -1, 0, 0, 0, 0];
+    let report = Report::from_words(&words).unwrap();
+    let mistake = Mistake { token: 7, given: -(1 << 32) + 5 };
+    assert_eq!(report, Report { num_wrong: 2, mistakes: vec![mistake] });
+    assert_eq!(mistake.to_string(), "token 7 has place -4294967291");
+    for words in [&[0, 1, 0, 0, 0, 0, 0, 0][..], &[-1; 8], &[1, 0, 0, 0, 0, 0, 0, 9]] {
+        let text = Report::from_words(words).unwrap_err().to_string();
+        assert!(text.contains("what a launch has left in `status` wanted"), "{text}");
+    }
+    let text = Report::from_words(&[0; 9]).unwrap_err().to_string();
+    assert_eq!(text, "append report: 9 words given, a multiple of 8 wanted");
+}

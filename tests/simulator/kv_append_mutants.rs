@@ -1,0 +1,110 @@
+//! Every flag and every check of `kv_append` is needed, and the machine reports the absence of each.
+
+use std::fmt::Write as _;
+
+use fastattention::append::{plan, Problem};
+use fastattention::kernels::operands::KvAppendOperands;
+use fastattention::runtime::{Buffer, Stream};
+use fastattention::serving::{self, KvLayout};
+use fastattention::DType;
+use fastattention_testkit::kernels::Registration;
+
+use crate::mutation::{check, fault_of, kernel_text, load, with_take, without, without_ring_edges, Mutant};
+
+/// The kernel's text in the order of its includes.
+const SOURCES: &[&str] = &[
+    "include/fa/arch.h",
+    "include/fa/tiling_data.h",
+    "kernels/families.h",
+    "include/fa/sync.h",
+    "include/fa/copy.h",
+    "include/fa/memory.h",
+    "kernels/kv_append.cpp",
+];
+
+/// From families.h, which is part of the text.
+const PARAMS: &str = "FA_KV_APPEND_OPERANDS(FA_PARAMETER, FA_COMMA)";
+
+fn compile(mutants: &[Mutant]) -> Vec<u8> {
+    let mut text = String::from("#include \"fa/entry.h\"\n");
+    for (index, mutant) in mutants.iter().enumerate() {
+        text += &mutant.text.replace("namespace fa {", &format!("namespace fa_{index} {{"));
+        write!(text, "\nFA_ENTRY(KV_APPEND, mutant_{index}, fa_{index}::kv_append<half>)\n").unwrap();
+    }
+    let names: Vec<String> = (0..mutants.len()).map(|index| format!("mutant_{index}")).collect();
+    let registrations: Vec<_> =
+        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kAivOnly" }).collect();
+    fastattention_testkit::kernels::compile(&text, &registrations)
+}
+
+/// The fault that a mutant meets on one core, which uses each buffer several times.
+fn fault(image: &[u8], index: usize, places: &[i32]) -> Option<String> {
+    let (device, module) = load(image);
+    let cache = serving::Problem::new(DType::F16, [1, 1, 2, 64], 1, KvLayout::paged(16, 10));
+    let plan = plan(&Problem::new(60, &cache).checked(), device.soc()).unwrap();
+    let mut tiling = plan.tiling_data();
+    tiling.num_cores = 1;
+    let [k, v, k_cache, v_cache] = plan
+        .operand_bytes()
+        .map(|bytes| Buffer::from_slice(&device, &vec![0u8; usize::try_from(bytes).unwrap()]).unwrap());
+    let places = Buffer::from_slice(&device, places).unwrap();
+    let status = Buffer::alloc(&device, usize::try_from(plan.status_bytes()).unwrap()).unwrap();
+    let operands = KvAppendOperands {
+        k: (&k).into(),
+        v: (&v).into(),
+        places: (&places).into(),
+        k_cache: (&k_cache).into(),
+        v_cache: (&v_cache).into(),
+        status: (&status).into(),
+        tiling: &tiling,
+    };
+    let (stream, args) = (Stream::new(&device).unwrap(), operands.args().unwrap());
+    let kernel = module.kernel(&format!("mutant_{index}")).unwrap();
+    fault_of(kernel.launch(&stream, 1, &args).and_then(|()| stream.synchronize()))
+}
+
+/// Places in any order, no two the same.
+fn good() -> Vec<i32> {
+    (0..60).map(|token| token * 37 % 160).collect()
+}
+
+#[test]
+fn every_flag_is_needed_and_its_absence_reported() {
+    let original = with_take(&kernel_text(SOURCES));
+    let mut mutants = vec![Mutant { what: "nothing".into(), text: original.clone() }];
+    mutants.extend(without_ring_edges(&original, &["ring_"]));
+    let (text, count) = without(&original, |l| l.contains("S_MTE3>(").then(|| l.find("AscendC::")).flatten());
+    assert_eq!(count, 2, "a set and a wait");
+    mutants.push(Mutant { what: "flag of the status".into(), text });
+    let image = compile(&mutants);
+    let outcome = |(index, mutant): (usize, &Mutant)| (mutant.what.clone(), fault(&image, index, &good()));
+    let outcomes: Vec<_> = mutants.iter().enumerate().map(outcome).collect();
+    assert_eq!(outcomes[0].1, None, "the kernel itself");
+    check(&outcomes[1..], &[]);
+}
+
+/// Without a check of the place the kernel writes outside the cache: before it, behind it, far behind it.
+#[test]
+fn every_check_of_a_place_is_needed() {
+    let original = kernel_text(SOURCES);
+    let bounds = ["place >= 0 && ", " && place < static_cast<int64_t>(t_.num_places)"];
+    let mut mutants = vec![Mutant { what: "nothing".into(), text: original.clone() }];
+    for bound in bounds {
+        assert_eq!(original.matches(bound).count(), 1, "{bound}");
+        mutants.push(Mutant { what: bound.into(), text: original.replace(bound, "") });
+    }
+    let image = compile(&mutants);
+    for (wrong, needed) in [(-2, 1), (i32::MIN, 1), (160, 2), (i32::MAX, 2)] {
+        let mut places = good();
+        places[31] = wrong;
+        let faults = [0, 1, 2].map(|index| fault(&image, index, &places));
+        for (index, fault) in faults.iter().enumerate() {
+            assert_eq!(
+                fault.is_some(),
+                index == needed,
+                "place {wrong} without {:?}: {fault:?}",
+                mutants[index].what
+            );
+        }
+    }
+}
