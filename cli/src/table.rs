@@ -68,8 +68,8 @@ impl Row {
         }
     }
 
-    /// What was run, and on what. Sizes of attention are empty for a product with sizes or options of its own,
-    /// and those of a product for other operators.
+    /// What was run, and on what. Sizes of attention are empty for a product with sizes or options of its
+    /// own, and those of a product for other operators.
     pub fn case(&self) -> Vec<(&'static str, String)> {
         let Workload { op, problem, soc, tiling, sample_rows, is_warm, product, parts } = &self.workload;
         let spec = &problem.spec;

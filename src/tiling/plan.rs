@@ -184,8 +184,8 @@ impl FlashFwdPlan {
         self.tiling.workspace_core_bytes * u64::from(self.tiling.order.num_cores)
     }
 
-    /// Predicted model time of a launch in microseconds, from the start of a core to its last result, operands
-    /// in L2; without the launch that shifts the keys ([`ShiftPlan::predicted_us`]).
+    /// Predicted model time of a launch in microseconds, from the start of a core to its last result,
+    /// operands in L2; without the launch that shifts the keys ([`ShiftPlan::predicted_us`]).
     pub fn predicted_us(&self) -> f64 {
         self.model().predict() / f64::from(self.soc.clock_mhz)
     }
@@ -198,8 +198,8 @@ impl FlashFwdPlan {
     /// This plan for some of its work items, numbered in the order of the rows of o: row block `i` of head
     /// `h` in batch `b` is item `(b * num_blocks_m + i) * num_heads + h`. A launch takes the same operands
     /// and leaves the rest of o and lse as it is. What it computes gets the same bits as from a launch of the
-    /// whole plan. Multiples of [`Self::even_items`] keep all cores busy to the end. Where keys are shifted, a
-    /// launch of a part shifts all of them, as that of the whole does.
+    /// whole plan. Multiples of [`Self::even_items`] keep all cores busy to the end. Where keys are shifted,
+    /// a launch of a part shifts all of them, as that of the whole does.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty range, and for one that ends behind the last item.
