@@ -180,14 +180,14 @@ impl<'a> Args<'a> {
             "lengths",
             self.lengths.is_some(),
             slots.is_some(),
-            ["is of slots", "is not of slots"],
+            ["the plan is of slots", "the plan is not of slots"],
         ));
         let has_pages = slots.is_some_and(|slots| slots.pages.is_some());
         found.extend(given(
             "block_table",
             self.block_table.is_some(),
             has_pages,
-            ["has pages", "has no pages"],
+            ["the plan has pages", "the plan has no pages"],
         ));
         let tensors = [("q", &self.q), ("k", &self.k), ("v", &self.v), ("o", &self.o)];
         let aligned = tensors.map(|(name, operand)| (name, operand, ALIGNMENT_BYTES)).into_iter();
