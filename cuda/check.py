@@ -45,7 +45,7 @@ GROUPS_TABLE = [(64, 'd64_g2', 64, 24576, 1), (128, 'd128_g2', 64, 34816, 1)]
 # of its head dims.
 DECODE_TABLE = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)]
 THREADS = 128  # a block
-COMBINE_BYTES = 4 * 32 * 8 + 4 * 4  # of shared memory
+COMBINE_BYTES = 4 * 32 * 8 + 4 * 8  # of shared memory
 GUARD = 64  # elements around every output that must stay as they were
 
 

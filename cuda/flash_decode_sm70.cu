@@ -386,7 +386,7 @@ FA_DEVICE void flash_decode(const Problem& g) {
 }
 
 // A block joins the parts of 64 columns of a row of one head. Its warps take every fourth part each, and are
-// added in their order.
+// joined in their order. `largest` and `total` are a warp's own until then.
 FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const float infinity = __int_as_float(0x7f800000);
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -398,8 +398,10 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const int parts = Keys(g, s, row / rows_per_block * rows_per_block, rows_per_block, 0, splits).parts;
     const long long part = (((long long)s.batch * g.num_heads + head) * g.seqlen_q + query) * splits;
 
-    float largest = -infinity;
-    for (int n = lane; n < parts; n += 32) largest = fmaxf(largest, g.partial_lse[part + n]);
+    auto lse_of_part = [&](int n) { return n < parts ? g.partial_lse[part + n] : -infinity; };
+    const float first = lse_of_part(warp + 4 * lane);
+    float largest = first;
+    for (int n = warp + 4 * lane + 128; n < parts; n += 128) largest = fmaxf(largest, lse_of_part(n));
 #pragma unroll
     for (int step = 16; step > 0; step >>= 1) largest = fmaxf(largest, shuffle_xor(largest, step));
 
@@ -409,8 +411,7 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     float total = 0;
     const float* const from = g.partial_o + part * g.head_dim_v + column;
     for (int round = warp; round < parts; round += 128) {
-        const int mine = round + 4 * lane;
-        const float lse = mine < parts ? g.partial_lse[part + mine] : -infinity;
+        const float lse = round == warp ? first : lse_of_part(round + 4 * lane);
         const float weight = lse == -infinity ? 0 : exp2_approx((lse - largest) * LOG2_E);
         for (int n = 0; n < 32 && round + 4 * n < parts; n += 8) {
             float2 z[8];
@@ -430,16 +431,20 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
         }
     }
     float2* const shared_y = (float2*)shared_memory;
-    float* const shared_total = (float*)(shared_y + 4 * 32);
+    float2* const shared_of_warp = shared_y + 4 * 32;  // total, largest
     shared_y[threadIdx.x] = y;
-    if (lane == 0) shared_total[warp] = total;
+    if (lane == 0) shared_of_warp[warp] = make_float2(total, largest);
     __syncthreads();
     if (warp > 0) return;
 #pragma unroll
-    for (int w = 1; w < 4; w++) {
-        const float2 z = shared_y[32 * w + lane];
-        y = make_float2(y.x + z.x, y.y + z.y);
-        total += shared_total[w];
+    for (int w = 1; w < 4; w++) largest = fmaxf(largest, shared_of_warp[w].y);
+    total = 0, y = make_float2(0, 0);
+#pragma unroll
+    for (int w = 0; w < 4; w++) {
+        const float2 z = shared_y[32 * w + lane], of_warp = shared_of_warp[w];
+        const float factor = of_warp.y == -infinity ? 0 : exp2_approx((of_warp.y - largest) * LOG2_E);
+        total += of_warp.x * factor;
+        y = make_float2(y.x + z.x * factor, y.y + z.y * factor);
     }
     const float inverse = inverse_of(total);
     char* const o = s.o(g, head) + (long long)query * g.o_row;

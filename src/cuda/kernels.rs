@@ -113,8 +113,8 @@ pub(super) static DECODE: [Kernel; 5] = [
 pub(super) static COMBINE: Text = text!("flash_decode_combine");
 /// Columns of a row that a block of [`COMBINE`] joins.
 pub(super) const COMBINE_COLUMNS: u32 = 64;
-/// Shared memory of a block of it: two sums a thread, and one a warp.
-pub(super) const COMBINE_SHARED_BYTES: u32 = THREADS * 8 + THREADS / 32 * 4;
+/// Shared memory of a block of it: two sums a thread, and two numbers a warp.
+pub(super) const COMBINE_SHARED_BYTES: u32 = THREADS * 8 + THREADS / 32 * 8;
 
 /// The kernel for many rows whose head dims hold these; `None` above [`MAX_HEAD_DIM`].
 pub(super) fn forward(wider_dim: u32) -> Option<&'static Kernel> {

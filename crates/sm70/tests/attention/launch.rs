@@ -121,7 +121,7 @@ pub(crate) fn run(
                 let blocks = problem.seqlen_q * problem.head_dim_v.div_ceil(64);
                 let grid = [int(problem.num_heads), int(blocks), int(problem.batch)];
                 let launch =
-                    Launch { grid, block: THREADS, shared_bytes: 4 * 32 * 8 + 16, params: &params, sums };
+                    Launch { grid, block: THREADS, shared_bytes: 4 * 32 * 8 + 32, params: &params, sums };
                 Module::parse(&ptx(COMBINE))?.kernel(COMBINE)?.launch(&mut tensors.memory, &launch)?;
             }
             counters
