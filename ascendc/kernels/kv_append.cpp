@@ -4,11 +4,10 @@
 // Maths      k_cache[place[i]] = k[i], v_cache[place[i]] = v[i], all heads, bit by bit. Place p of the cache
 //            is row p % page_size of page p / page_size; one without pages has a page for each slot.
 // Tiling     Core c of C has the tokens from N c / C to N (c + 1) / C, tile_tokens at a time.
-// UB         num_buffers x (places tile_tokens * 8 | K rows | V rows) | status 32. A row is whole
-//            blocks of 32 bytes; each head is where heads lie apart.
-// Pipeline   MTE2 load(i + num_buffers - 1)   waits MTE3_MTE2: store(i - 1) has read the buffer
-//            S    places of tile i            waits MTE2_S: load(i) is there, rows included
-//            MTE3 store(i)                    queued by S behind that wait, so it needs no flag of its own
+// UB         num_buffers x (K rows | V rows) of tile_tokens | status 32. A row is whole blocks of 32 bytes;
+//            each head is where heads lie apart.
+// Pipeline   MTE2 -> MTE3 [4]   reads run num_buffers - 1 tiles ahead of writes
+//            S reads places from GM through its cache. V -> MTE3 [status]
 // Limits     AIV only. A token's rows fit half of UB; at most 4095 heads.
 #include "fa/copy.h"
 #include "fa/memory.h"
@@ -51,9 +50,6 @@ class KvAppendKernel {
     __aicore__ inline uint32_t first_token(uint32_t core) const {
         return static_cast<uint32_t>(uint64_t{t_.tokens} * core / t_.num_cores);
     }
-    __aicore__ inline AscendC::LocalTensor<uint32_t> places_of(uint32_t buffer) const {
-        return memory_.ub[buffer * t_.buffer_bytes].template ReinterpretCast<uint32_t>();
-    }
     // Rows of K or V in a buffer, from a token of the tile on.
     __aicore__ inline AscendC::LocalTensor<T> rows_of(uint32_t buffer, uint32_t tensor, uint32_t i) const {
         const uint32_t offset = t_.ub_rows_offset_bytes[tensor] + i * t_.row_bytes[tensor];
@@ -61,11 +57,7 @@ class KvAppendKernel {
     }
 
     __aicore__ inline void load(uint32_t token, uint32_t tokens) {
-        const uint32_t words = tokens * t_.place_words;
-        const AscendC::DataCopyExtParams burst(1, words * static_cast<uint32_t>(sizeof(uint32_t)), 0, 0, 0);
-        const AscendC::DataCopyPadExtParams<uint32_t> no_pad(false, 0, 0, 0);
         const uint32_t buffer = ring_.acquire();
-        AscendC::DataCopyPad(places_of(buffer), places_gm_[uint64_t{token} * t_.place_words], burst, no_pad);
         for (uint32_t tensor = 0; tensor < kTensors; ++tensor) load_rows(buffer, tensor, token, tokens);
         ring_.publish(buffer);
     }
@@ -84,12 +76,11 @@ class KvAppendKernel {
 
     __aicore__ inline void store(uint32_t buffer, uint32_t token, uint32_t tokens) {
         ring_.await(buffer);
-        const auto places = places_of(buffer);
         for (uint32_t i = 0; i < tokens;) {
-            const int64_t place = place_of(places, i);
+            const int64_t place = place_of(token + i);
             uint32_t run = 1;
             if (place >= 0 && place < static_cast<int64_t>(t_.num_places)) {
-                run = store_run(buffer, i, tokens, static_cast<uint32_t>(place));
+                run = store_run(buffer, i, token + i, tokens - i, static_cast<uint32_t>(place));
             } else if (place != kNoPlace) {
                 note(token + i, place);
             }
@@ -98,22 +89,22 @@ class KvAppendKernel {
         ring_.release(buffer);
     }
 
-    __aicore__ inline int64_t place_of(const AscendC::LocalTensor<uint32_t>& places, uint32_t i) const {
-        if (t_.place_words == 1) return static_cast<int32_t>(places.GetValue(i));
-        const uint64_t low = places.GetValue(2 * i);
-        const uint64_t high = places.GetValue(2 * i + 1);
+    __aicore__ inline int64_t place_of(uint32_t token) const {
+        if (t_.place_words == 1) return static_cast<int32_t>(places_gm_.GetValue(token));
+        const uint64_t low = places_gm_.GetValue(uint64_t{token} * 2);
+        const uint64_t high = places_gm_.GetValue(uint64_t{token} * 2 + 1);
         return static_cast<int64_t>(high << 32 | low);
     }
 
-    // Tokens from the i-th on whose places follow each other in a page, with one copy of K and one of V where
-    // that can be; returns how many.
-    __aicore__ inline uint32_t store_run(uint32_t buffer, uint32_t i, uint32_t tokens, uint32_t place) {
-        const auto places = places_of(buffer);
+    // Tokens from one on whose places follow each other in a page, with one copy of K and one of V where that
+    // can be; returns how many.
+    __aicore__ inline uint32_t store_run(uint32_t buffer, uint32_t i, uint32_t token, uint32_t tokens,
+                                         uint32_t place) {
         const uint64_t page = place / t_.page_size;
         const uint32_t row = place % t_.page_size;
-        const uint32_t most = t_.joins_rows != 0 ? min_u32(tokens - i, t_.page_size - row) : 1;
+        const uint32_t most = t_.joins_rows != 0 ? min_u32(tokens, t_.page_size - row) : 1;
         uint32_t run = 1;
-        while (run < most && place_of(places, i + run) == int64_t{place} + run) ++run;
+        while (run < most && place_of(token + run) == int64_t{place} + run) ++run;
         for (uint32_t tensor = 0; tensor < kTensors; ++tensor) {
             const AscendC::DataCopyExtParams bursts(static_cast<uint16_t>(run * t_.out_bursts[tensor]),
                                                     t_.out_burst_bytes[tensor], 0, t_.out_gap_bytes[tensor],
@@ -137,16 +128,20 @@ class KvAppendKernel {
         const auto words = memory_.ub[t_.ub_status_offset_bytes].template ReinterpretCast<int32_t>();
         const uint32_t values[4] = {num_wrong_, wrong_token_, static_cast<uint32_t>(wrong_place_),
                                     static_cast<uint32_t>(wrong_place_ >> 32)};
-        for (uint32_t i = 0; i < kBlockF32; ++i)
-            words.SetValue(i, i < 4 ? static_cast<int32_t>(values[i]) : 0);
-        AscendC::SetFlag<AscendC::HardEvent::S_MTE3>(0);
-        AscendC::WaitFlag<AscendC::HardEvent::S_MTE3>(0);
+        AscendC::Duplicate(words, 0, static_cast<int32_t>(kBlockF32));
+        AscendC::PipeBarrier<PIPE_V>();
+        for (uint32_t i = 0; i < 4; ++i) {
+            uint64_t mask[2] = {uint64_t{1} << i, 0};
+            AscendC::Duplicate(words, static_cast<int32_t>(values[i]), mask, 1, 1, 8);
+        }
+        AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(0);
+        AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(0);
         AscendC::DataCopy(status_gm_[uint64_t{block_index()} * kBlockF32], words, kBlockF32);
     }
 
     const KvAppendTilingData& t_;
     VectorMemory memory_;  // before the ring, see fa/memory.h
-    Ring<AscendC::HardEvent::MTE2_S, AscendC::HardEvent::MTE3_MTE2, 0, 4> ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE3, AscendC::HardEvent::MTE3_MTE2, 0, 4> ring_;
     AscendC::GlobalTensor<T> in_gm_[kTensors];
     AscendC::GlobalTensor<T> cache_gm_[kTensors];
     AscendC::GlobalTensor<uint32_t> places_gm_;

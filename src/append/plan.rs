@@ -16,9 +16,6 @@ const MIN_BUFFERS: u64 = 2;
 /// A tile has no more bytes, unless one token does. Larger ones keep the first write of a core waiting.
 const TILE_BYTES: u64 = 32 * 1024;
 
-/// Bytes of a place in UB.
-const PLACE_BYTES: u64 = 8;
-
 /// A planned append; prints itself. It serves every launch of up to `tokens` tokens, whatever their places.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -38,11 +35,11 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     let num_cores = problem.tokens.min(soc.vector_cores);
     let row_bytes: u64 = problem.pieces().iter().map(|pieces| pieces.row_bytes).sum();
     let usable = tiles_bytes(soc);
-    let fits = |buffers: &u64| buffers * buffer_bytes(1, row_bytes) <= usable;
+    let fits = |buffers: &u64| buffers * row_bytes <= usable;
     let num_buffers = (MIN_BUFFERS..=MAX_BUFFERS).rev().find(fits).unwrap_or(MIN_BUFFERS);
-    let room = (usable / num_buffers).min(TILE_BYTES).saturating_sub(BLOCK_BYTES);
+    let room = (usable / num_buffers).min(TILE_BYTES);
     let core_tokens = problem.tokens.div_ceil(num_cores.max(1)).max(1);
-    let tile_tokens = (room / (row_bytes + PLACE_BYTES)).clamp(1, core_tokens.into());
+    let tile_tokens = (room / row_bytes.max(1)).clamp(1, core_tokens.into());
     Ok(Plan {
         problem: *problem,
         soc: soc.clone(),
@@ -57,17 +54,9 @@ fn tiles_bytes(soc: &Soc) -> u64 {
     u64::from(soc.core.usable_ub_bytes()).saturating_sub(BLOCK_BYTES)
 }
 
-fn places_bytes(tokens: u64) -> u64 {
-    (tokens * PLACE_BYTES).next_multiple_of(BLOCK_BYTES)
-}
-
-fn buffer_bytes(tokens: u64, row_bytes: u64) -> u64 {
-    places_bytes(tokens) + tokens * row_bytes
-}
-
 /// Bytes that K and V of one token may have in UB.
 pub(super) fn most_token_bytes(soc: &Soc) -> u64 {
-    (tiles_bytes(soc) / MIN_BUFFERS).saturating_sub(places_bytes(1)) / BLOCK_BYTES * BLOCK_BYTES
+    tiles_bytes(soc) / MIN_BUFFERS / BLOCK_BYTES * BLOCK_BYTES
 }
 
 /// Of numbers that UB or a copy bounds.
@@ -116,9 +105,8 @@ impl Plan {
         let [run_k, run_v] = [0, 1].map(|i| pieces[i].page_gap_bytes(&caches[i]));
         let runs = run_k.zip(run_v);
         let out_gaps = runs.map_or(pieces.map(|p| p.to.gap_bytes), |(k, v)| [k, v]);
-        let places = places_bytes(self.tile_tokens.into());
         let tile = |i: usize| u64::from(self.tile_tokens) * pieces[i].row_bytes;
-        let buffer = places + tile(0) + tile(1);
+        let buffer = tile(0) + tile(1);
         KvAppendTilingData {
             token_stride: rows.map(|t| t.stride[1]),
             page_stride: caches.map(|t| t.stride[0]),
@@ -135,7 +123,7 @@ impl Plan {
             out_burst_bytes: pieces.map(|p| narrow(p.to.bytes)),
             out_gap_bytes: out_gaps.map(narrow),
             row_bytes: pieces.map(|p| narrow(p.row_bytes)),
-            ub_rows_offset_bytes: [narrow(places), narrow(places + tile(0))],
+            ub_rows_offset_bytes: [0, narrow(tile(0))],
             tile_tokens: self.tile_tokens,
             num_buffers: self.num_buffers,
             buffer_bytes: narrow(buffer),

@@ -1,4 +1,5 @@
-//! Every flag and every check of `kv_append` is needed, and the machine reports the absence of each.
+//! Every flag, the barrier and every check of `kv_append` is needed, and the machine reports the absence of
+//! each.
 
 use std::fmt::Write as _;
 
@@ -9,7 +10,9 @@ use fastattention::serving::{self, KvLayout};
 use fastattention::DType;
 use fastattention_testkit::kernels::Registration;
 
-use crate::mutation::{check, fault_of, kernel_text, load, with_take, without, without_ring_edges, Mutant};
+use crate::mutation::{
+    check, fault_of, kernel_text, load, with_take, without, without_barriers, without_ring_edges, Mutant,
+};
 
 /// The kernel's text in the order of its includes.
 const SOURCES: &[&str] = &[
@@ -69,13 +72,15 @@ fn good() -> Vec<i32> {
 }
 
 #[test]
-fn every_flag_is_needed_and_its_absence_reported() {
+fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     let original = with_take(&kernel_text(SOURCES));
     let mut mutants = vec![Mutant { what: "nothing".into(), text: original.clone() }];
     mutants.extend(without_ring_edges(&original, &["ring_"]));
-    let (text, count) = without(&original, |l| l.contains("S_MTE3>(").then(|| l.find("AscendC::")).flatten());
+    let (text, count) =
+        without(&original, |l| l.contains("::V_MTE3>(0)").then(|| l.find("AscendC::")).flatten());
     assert_eq!(count, 2, "a set and a wait");
     mutants.push(Mutant { what: "flag of the status".into(), text });
+    mutants.extend(without_barriers(&original));
     let image = compile(&mutants);
     let outcome = |(index, mutant): (usize, &Mutant)| (mutant.what.clone(), fault(&image, index, &good()));
     let outcomes: Vec<_> = mutants.iter().enumerate().map(outcome).collect();

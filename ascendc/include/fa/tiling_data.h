@@ -313,7 +313,7 @@ struct KvAppendTilingData {
     uint32_t out_gap_bytes[2];
     // Bytes of a token in UB, a multiple of 32.
     uint32_t row_bytes[2];
-    // Where the rows start in a buffer, behind the places.
+    // Where the rows start in a buffer.
     uint32_t ub_rows_offset_bytes[2];
     // Tokens of a tile.
     uint32_t tile_tokens;

@@ -37,7 +37,7 @@ fn what_cannot_be_appended_is_refused_with_all_reasons() {
             Problem::new(5, &many),
             "65536 pages or slots of 65536 keys are 4294967296 places; at most 2147483647",
         ),
-        (Problem::new(5, &long), "takes 160000 bytes of UB for K and V of a token; at most 94016 supported"),
+        (Problem::new(5, &long), "takes 160000 bytes of UB for K and V of a token; at most 94048 supported"),
         (with([2048, 64, 64]), "k_cache_stride = [2048, 64, 64] (batch, row, head): rows overlap"),
         (
             with([1 << 40, 1 << 39, 1 << 32]),
