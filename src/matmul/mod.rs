@@ -32,6 +32,7 @@
 //!
 //! Never run on an NPU.
 
+mod cost;
 mod launch;
 mod plan;
 mod problem;

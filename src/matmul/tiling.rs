@@ -1,11 +1,10 @@
-//! A tiling: what may be chosen, whether it fits, and what it is estimated to cost.
+//! A tiling: what may be chosen, and whether it fits.
 
 use std::fmt;
 
 use super::problem::MAX_EXTENT;
-use super::{BLayout, MatmulTilingData, Problem};
-use crate::tiling::traffic::{overlapped, Rows, Traffic};
-use crate::{DType, Soc};
+use super::Problem;
+use crate::Soc;
 
 /// An axis of C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,75 +178,6 @@ impl Tiling {
                 self.l1_buffers
             )
         })
-    }
-
-    /// Predicted cycles of the slowest core: copies to L1 beside the slowest other pipe, and what nothing
-    /// hides.
-    pub(super) fn cycles(&self, problem: &Problem, soc: &Soc) -> f64 {
-        if problem.is_empty() || problem.k == 0 {
-            return 0.0;
-        }
-        let timing = &soc.timing;
-        let tiles = |extent: u32, size: u32| f64::from(extent.div_ceil(size));
-        let in_block = tiles(self.block[0].min(problem.m), self.tile[0])
-            * tiles(self.block[1].min(problem.n), self.tile[1]);
-        let batch: f64 = problem.batch.iter().map(|&b| f64::from(b)).product();
-        let blocks = batch * tiles(problem.m, self.block[0]) * tiles(problem.n, self.block[1]);
-        let [cube, mte1, first_load, mte2, fix] = self.pipes(problem, soc);
-        let flag = timing.control.flag;
-        let latency = |cycles: u64| (cycles + flag) as f64;
-        let result = latency(timing.cube.latency);
-        // Two tiles in L0C hide the fixpipe; in one, unitFlag hides all but its start.
-        let turn = match (self.l0c_buffers, self.unit_flag) {
-            (2, _) => 0.0,
-            (_, true) => result,
-            (_, false) => result + fix + latency(timing.gm.from_l0c.latency),
-        };
-        let tile = overlapped((cube + turn).max(mte1).max(fix), mte2);
-        let begin = timing.control.begin(timing.control.aic_prologue, size_of::<MatmulTilingData>())
-            + first_load
-            + latency(timing.gm.to_l1_nd2nz.latency)
-            + latency(timing.local.load3d_latency);
-        let end = result + fix + latency(timing.gm.from_l0c.latency);
-        begin + (blocks / f64::from(self.num_cores)).ceil() * in_block * tile + end
-    }
-
-    /// Cycles of a whole tile on M, on MTE1, of the first copies to L1, of all on MTE2, and on FIX.
-    fn pipes(&self, problem: &Problem, soc: &Soc) -> [f64; 5] {
-        let (timing, traffic) = (&soc.timing, Traffic { soc, cores: self.num_cores });
-        let [m, n] = [self.tile[0].min(problem.m), self.tile[1].min(problem.n)];
-        let [a, b, c] = problem.matrices().map(|matrix| matrix.strides.row);
-        let part = |rows: u32, cols: u32, stride: u64, dtype: DType| {
-            let size = dtype.size_bytes() as u64;
-            let bytes = u32::try_from(u64::from(cols) * size).unwrap_or(u32::MAX);
-            Rows { rows, bytes, pitch: stride.saturating_mul(size) }
-        };
-        let load = |rows: u32, cols: u32, stride: u64| {
-            traffic.read_nd2nz(part(rows, cols, stride, problem.dtype), 1)
-        };
-        let of_a = |depth: u32| load(m, depth, a);
-        let of_b = |depth: u32| match problem.b_layout {
-            BLayout::Kn => load(depth, n, b),
-            BLayout::Nk => load(n, depth, b),
-        };
-        // Copies of `step` steps of the tile's depth each, the last one with what is left.
-        let all = |step: u32, of: &dyn Fn(u32) -> f64| {
-            let depth = step.saturating_mul(self.tile[2]).clamp(1, problem.k);
-            let rest = problem.k % depth;
-            let last = if rest > 0 { of(rest) } else { 0.0 };
-            [of(depth), f64::from(problem.k / depth) * of(depth) + last]
-        };
-        let ([first_a, all_a], [first_b, all_b]) = (all(self.step_k[0], &of_a), all(self.step_k[1], &of_b));
-
-        let fractals = |extent: u32| f64::from(extent.div_ceil(16));
-        let (rows, cols, depth) = (fractals(m), fractals(n), fractals(problem.k));
-        let fractal = 512.0;
-        let mmads = f64::from(problem.k.div_ceil(self.tile[2]));
-        let cube = mmads * timing.cube.head as f64 + rows * cols * depth;
-        let mte1 = rows * depth * fractal / timing.local.l1_to_l0a.bytes_per_cycle
-            + cols * depth * fractal / timing.local.l1_to_l0b.bytes_per_cycle;
-        let fix = traffic.write(&timing.gm.from_l0c, part(m, n, c, problem.dtype_out), 1);
-        [cube, mte1, first_a + first_b, all_a + all_b, fix]
     }
 
     /// Blocks of one tile, double buffers wherever they fit, whole L1, and the bands with the smallest

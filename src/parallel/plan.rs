@@ -17,6 +17,9 @@ const EDGE: usize = 6;
 /// Where not all places are searched, the cuts may then move by so many of them in either direction.
 const MOVES: usize = 4;
 
+/// So often at most: a cut is seldom moved twice.
+const MOST_MOVES: usize = 8;
+
 /// Rows of the output that are computed and reduced together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
@@ -56,12 +59,21 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     let mut costs = Costs::new(&work);
     let mut cuts = best(&mut costs, &rows, |_| true)?;
     if rows.len() < places.len() {
-        let near = near(&places, &cuts);
-        let rows: Vec<u32> =
-            places.iter().copied().filter(|row| near.iter().any(|rows| rows.contains(row))).collect();
-        let is_next =
-            |[first, end]: [u32; 2]| near.windows(2).any(|w| w[0].contains(&first) && w[1].contains(&end));
-        cuts = best(&mut costs, &rows, is_next)?;
+        // A cut that has moved as far as it may can be better yet further on.
+        for _ in 0..MOST_MOVES {
+            let near = near(&places, &cuts);
+            let rows: Vec<u32> =
+                places.iter().copied().filter(|row| near.iter().any(|rows| rows.contains(row))).collect();
+            let is_next = |[first, end]: [u32; 2]| {
+                near.windows(2).any(|w| w[0].contains(&first) && w[1].contains(&end))
+            };
+            let moved = best(&mut costs, &rows, is_next)?;
+            let is_same = moved.iter().map(|cut| cut.row).eq(cuts.iter().map(|cut| cut.row));
+            cuts = moved;
+            if is_same {
+                break;
+            }
+        }
     }
     Plan::new(costs, &cuts)
 }

@@ -67,7 +67,7 @@ pub fn plan(problem: impl Into<Shape>, soc: &Soc) -> Result<FlashFwdPlan> {
         }
         match candidate::suits(candidate, read).and_then(|()| Tiling::new(candidate, read, soc)) {
             Ok(tiling) => {
-                let cycles = Model { tiling: &tiling, shape: read, soc, ops }.predict();
+                let cycles = Model::new(&tiling, read, soc, ops).predict();
                 estimated.push(Estimated { candidate, cycles });
                 if best.as_ref().is_none_or(|(least, _)| cycles < *least) {
                     best = Some((cycles, tiling));
@@ -115,8 +115,7 @@ pub fn plan_with(problem: impl Into<Shape>, soc: &Soc, candidate: Candidate) -> 
     let read = shape.as_read();
     match Tiling::new(candidate, &read, soc) {
         Ok(tiling) => {
-            let ops = Ops::new(&soc.timing);
-            let cycles = Model { tiling: &tiling, shape: &read, soc, ops }.predict();
+            let cycles = Model::new(&tiling, &read, soc, Ops::new(&soc.timing)).predict();
             let estimated = vec![Estimated { candidate, cycles }];
             Ok(FlashFwdPlan { estimated, ..FlashFwdPlan::new(*shape, soc, tiling) })
         }
@@ -280,7 +279,7 @@ impl FlashFwdPlan {
     }
 
     fn model(&self) -> Model<'_> {
-        Model { tiling: &self.tiling, shape: &self.read, soc: &self.soc, ops: Ops::new(&self.soc.timing) }
+        Model::new(&self.tiling, &self.read, &self.soc, Ops::new(&self.soc.timing))
     }
 
     /// Estimated cycles of a work item of these rows.

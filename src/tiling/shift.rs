@@ -116,7 +116,7 @@ impl ShiftPlan {
     /// Predicted model time in microseconds, from the start of a core to its last result, operands in L2.
     pub fn predicted_us(&self) -> f64 {
         let (t, timing) = (&self.tiling, &self.soc.timing);
-        let traffic = Traffic { soc: &self.soc, cores: self.num_cores.div_ceil(2) };
+        let traffic = Traffic { soc: &self.soc, cores: self.num_cores.div_ceil(2), busy: 0.0 };
         let rows = Rows { rows: t.tile_rows, bytes: t.head_dim * 2, pitch: t.k_stride[1].saturating_mul(2) };
         let load = traffic.read(&timing.gm.to_ub, rows, 2);
         let store = traffic.write(&timing.gm.from_ub, Rows::dense(t.tile_rows, t.head_dim * 2), 2);

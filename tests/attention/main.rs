@@ -19,6 +19,7 @@ mod matmul;
 mod merge;
 mod parallel;
 mod parts;
+mod predictions;
 mod reference_data;
 mod scores_f16;
 mod serving;

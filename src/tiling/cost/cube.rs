@@ -3,7 +3,7 @@
 use super::{Model, Step, QUEUE_ENTRIES};
 use crate::soc::GmPath;
 use crate::tiling::candidate::{score_bytes, TILE};
-use crate::tiling::traffic::Rows;
+use crate::tiling::traffic::{Rows, Traffic};
 
 /// Entries of a tile in the queue of MTE1: one load of each operand, and three flags of their buffers.
 const ENTRIES: f64 = 5.0;
@@ -137,8 +137,25 @@ impl Model<'_> {
         self.product([rows, keys, self.shape.head_dim_v], f64::from(together), tile, 4)
     }
 
+    /// Transfers of the Cube's MTE2, which compete with those of the other pipes.
+    fn traffic_to_l1(&self) -> Traffic<'_> {
+        Traffic { busy: self.busy[1], ..self.traffic() }
+    }
+
     fn load(&self, rows: Rows) -> f64 {
-        self.read_nd2nz(rows, 1)
+        self.traffic_to_l1().read_nd2nz(rows, 0.0)
+    }
+
+    /// The same for K or V.
+    fn load_kv(&self, rows: Rows) -> f64 {
+        self.traffic_to_l1().read_nd2nz(rows, self.meeting())
+    }
+
+    /// The same for P, in pieces of the columns that a buffer of L1 holds.
+    fn load_p(&self, step: &Step) -> f64 {
+        let part = self.tiling.chunk_p.min(step.keys);
+        let piece = |keys: u32| if keys > 0 { self.load(self.slot_rows(step.rows, keys, 2)) } else { 0.0 };
+        f64::from(step.keys / part) * piece(part) + piece(step.keys % part)
     }
 
     /// QK^T of a step and, behind the first chunk of K, the values of `next_pv`; when the vector cores see
@@ -146,15 +163,15 @@ impl Model<'_> {
     pub(super) fn multiply_qk(&self, clock: &mut CubeClock, step: &Step, next_pv: Option<&Step>) -> f64 {
         let chunk = self.tiling.candidate.chunk_n.min(step.keys);
         let q = if step.first { self.load(self.q_rows(step.rows)) } else { 0.0 };
-        let first = q + self.load(self.k_rows(chunk));
+        let first = q + self.load_kv(self.k_rows(chunk));
         let mut done = self.multiply(clock, [first, first], &self.qk_product(step.rows, chunk), 0.0);
-        let values = next_pv.map_or(0.0, |s| self.load(self.v_rows(self.early_values(s))));
+        let values = next_pv.map_or(0.0, |s| self.load_kv(self.v_rows(self.early_values(s))));
         if next_pv.is_some() {
             clock.mte2 = clock.mte2.max(clock.values);
         }
         if step.keys > chunk {
-            let piece = self.load(self.k_rows(chunk.min(step.keys - chunk)));
-            let rest = self.load(self.k_rows(step.keys - chunk));
+            let piece = self.load_kv(self.k_rows(chunk.min(step.keys - chunk)));
+            let rest = self.load_kv(self.k_rows(step.keys - chunk));
             done = self.multiply(
                 clock,
                 [values + rest, values + piece],
@@ -181,13 +198,13 @@ impl Model<'_> {
         has_values: bool,
     ) -> f64 {
         let early = if has_values { self.early_values(step) } else { 0 };
-        let values = if early < step.keys { self.load(self.v_rows(step.keys - early)) } else { 0.0 };
+        let values = if early < step.keys { self.load_kv(self.v_rows(step.keys - early)) } else { 0.0 };
         let piece = self.load(self.slot_rows(
             step.rows.min(self.tiling.tile_m),
             self.tiling.chunk_p.min(step.keys),
             2,
         ));
-        let p = self.load(self.slot_rows(step.rows, step.keys, 2));
+        let p = self.load_p(step);
         let product = self.pv_product(step.rows, step.keys);
         let done = self.multiply(clock, [p + values, piece], &product, ready);
         clock.values = clock.mte1 + self.soc.timing.control.flag as f64;
@@ -197,8 +214,8 @@ impl Model<'_> {
     /// The slowest pipe of the Cube.
     pub(super) fn cube_bound(&self, step: &Step) -> f64 {
         let (qk, pv) = (self.qk_product(step.rows, step.keys), self.pv_product(step.rows, step.keys));
-        let k_v = self.load(self.k_rows(step.keys)) + self.load(self.v_rows(step.keys));
-        let mte2 = k_v + self.load(self.slot_rows(step.rows, step.keys, 2));
+        let k_v = self.load_kv(self.k_rows(step.keys)) + self.load_kv(self.v_rows(step.keys));
+        let mte2 = k_v + self.load_p(step);
         let fix = qk.tiles / qk.depth * qk.fix + pv.tiles / pv.depth * pv.fix;
         (qk.tiles * self.pace(&qk) + pv.tiles * self.pace(&pv)).max(mte2).max(fix)
     }

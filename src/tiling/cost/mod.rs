@@ -5,7 +5,8 @@
 //! ([`cube`], [`vector`]): how long a pipe is busy with a step comes from the same rules as the simulator's
 //! model time, and a step starts when its data, its flag and the pipe are there. Not single instructions, so
 //! a prediction takes microseconds. What all cores take from L2 and HBM together is a second bound
-//! ([`traffic`]).
+//! ([`traffic`]), and slows each transfer. `tests/attention/predictions.rs` compares predictions with the
+//! simulator.
 
 mod cube;
 mod traffic;
@@ -50,6 +51,11 @@ pub(super) struct Model<'a> {
     pub(super) shape: &'a Shape,
     pub(super) soc: &'a Soc,
     pub(super) ops: Ops,
+    /// Part of the launch for which L2 is busy: with all transfers, and with those of other pipes than the
+    /// Cube's MTE2.
+    busy: [f64; 2],
+    /// Cores that work at the same time.
+    active: u32,
 }
 
 /// One hand-over: `rows` x `keys` scores.
@@ -104,6 +110,12 @@ impl Iterator for Steps {
 /// Rows of a step that the first vector core holds.
 fn rows_v(rows: u32) -> u32 {
     rows.min(rows.div_ceil(2).next_multiple_of(8))
+}
+
+impl<'a> Model<'a> {
+    pub(super) fn new(tiling: &'a Tiling, shape: &'a Shape, soc: &'a Soc, ops: Ops) -> Self {
+        Self { tiling, shape, soc, ops, busy: [0.0; 2], active: tiling.order.num_cores }
+    }
 }
 
 impl Model<'_> {
@@ -179,9 +191,25 @@ impl Model<'_> {
         let loads = self.core_loads(blocks, GROUPS);
         let busiest = (0..).zip(&loads).max_by(|a, b| a.1.cycles.total_cmp(&b.1.cycles));
         let Some((core, load)) = busiest.filter(|(_, load)| load.items > 0) else { return 0.0 };
-        let pipes = self.follow(core, load.cycles);
-        let shared = self.shared_bound(blocks, GROUPS);
-        overlapped(pipes, shared)
+        let [shared, others] = self.shared_bound(blocks, GROUPS);
+        // All cores work until the mean of their loads; the busiest ones then have L2 for themselves.
+        let num_cores = self.tiling.order.num_cores;
+        let mean = loads.iter().map(|l| l.cycles).sum::<f64>() / f64::from(num_cores);
+        let even = (mean / load.cycles).min(1.0);
+        let busiest = loads.iter().filter(|l| l.cycles > mean).count();
+        let few = u32::try_from(busiest).unwrap_or(num_cores).max(1);
+        let cycles = |busy: f64| {
+            let of = |active: u32| {
+                let busy = busy * f64::from(active) / f64::from(num_cores);
+                let model = Self { busy: [busy, busy * others / shared.max(1.0)], active, ..*self };
+                model.follow(core, load.cycles)
+            };
+            let tail = if even < 1.0 { (1.0 - even) * of(few) } else { 0.0 };
+            overlapped(even * of(num_cores), shared) + tail
+        };
+        // For how long L2 is busy depends on the time that this predicts.
+        let alone = cycles(0.0);
+        cycles((shared / alone).min(1.0))
     }
 
     /// The steps of a core one after the other; `load` is the sum of their bounds.

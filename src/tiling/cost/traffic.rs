@@ -4,15 +4,11 @@ use super::{rows_v, Model, Step};
 use crate::soc::GmPath;
 use crate::tiling::candidate::score_bytes;
 use crate::tiling::order::Class;
-use crate::tiling::traffic::{Rows, Traffic};
-
-/// What a line costs L2 in addition when all cores read it at once, in lines: they queue for one part of L2
-/// while others idle. ASSUMPTION(cost-same-line): fitted on simulated launches.
-const SAME_LINE: f64 = 0.35;
+use crate::tiling::traffic::{meeting, Rows, Traffic};
 
 impl Model<'_> {
-    fn traffic(&self) -> Traffic<'_> {
-        Traffic { soc: self.soc, cores: self.tiling.order.num_cores }
+    pub(super) fn traffic(&self) -> Traffic<'_> {
+        Traffic { soc: self.soc, cores: self.active, busy: self.busy[0] }
     }
 
     /// Cycles for which a read keeps its pipe busy, `sharers` of each group at the same time.
@@ -20,21 +16,14 @@ impl Model<'_> {
         self.traffic().read(path, rows, sharers)
     }
 
-    /// The same to L1 with the layout change from ND to NZ.
-    pub(super) fn read_nd2nz(&self, rows: Rows, sharers: u32) -> f64 {
-        self.traffic().read_nd2nz(rows, sharers)
-    }
-
     /// The same for a write.
     pub(super) fn write(&self, path: &GmPath, rows: Rows, sharers: u32) -> f64 {
         self.traffic().write(path, rows, sharers)
     }
 
-    /// Cost of a line of K or V, in lines that one core reads: heads that several cores work on are read by
-    /// all of them at once.
-    fn same_line(&self) -> f64 {
-        let order = &self.tiling.order;
-        1.0 + SAME_LINE * (1.0 - f64::from(order.group_heads) / f64::from(order.num_cores)).max(0.0)
+    /// Of the reads of keys and values, the part that meets those of other cores that work on the same head.
+    pub(super) fn meeting(&self) -> f64 {
+        meeting(f64::from(self.active) / f64::from(self.tiling.order.group_heads).max(1.0))
     }
 
     pub(super) fn q_rows(&self, rows: u32) -> Rows {
@@ -68,10 +57,10 @@ impl Model<'_> {
         Rows::dense(rows, self.shape.head_dim_v * 4)
     }
 
-    /// What a step costs L2, in lines read.
-    fn lines(&self, step: &Step) -> f64 {
+    /// What a step costs L2, in lines read: by MTE2 of the Cube, and by the other pipes. A line of K or V
+    /// costs `same` times one that only one core reads; `request_share` as in [`Rows::lines`].
+    fn lines(&self, step: &Step, same: f64, request_share: f64) -> [f64; 2] {
         let write = self.soc.timing.memory.l2_write_cost;
-        let request_share = self.soc.timing.l2.request_share;
         let lines = |rows: Rows| rows.lines(request_share);
         let t = self.tiling;
         let (rows, keys) = (step.rows, step.keys);
@@ -81,13 +70,14 @@ impl Model<'_> {
             whole_lines + if rest > 0 { lines(self.slot_rows(rows, rest, size)) } else { 0.0 }
         };
         let scores = (write + 1.0) * lines(self.score_rows(rows, keys));
-        let probabilities = write * lines(self.slot_rows(rows, keys, 2)) + parts(keys, t.chunk_p, 2);
+        let (probabilities, read) = (write * lines(self.slot_rows(rows, keys, 2)), parts(keys, t.chunk_p, 2));
         let output = (write + 1.0) * lines(self.output_rows(rows));
         let ends = if step.first { lines(self.q_rows(rows)) } else { 0.0 }
             + if step.last { write * lines(self.o_rows(rows)) } else { 0.0 };
         let cut = f64::from((step.cut[0] + step.cut[1]).min(2 * rows_v(rows)));
         let keys_values = lines(self.k_rows(keys)) + lines(self.v_rows(keys));
-        self.same_line() * keys_values + scores + probabilities + output + ends + 2.0 * cut
+        let to_l1 = same * keys_values + read;
+        [to_l1, scores + probabilities + output + ends + 2.0 * cut]
     }
 
     /// Bytes that HBM moves when the operands do not stay in L2: every row of q, o and lse once, k and v once
@@ -111,17 +101,28 @@ impl Model<'_> {
         keys_values + rows * (q + o + lse)
     }
 
-    /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2; classes as in
-    /// [`Self::core_loads`].
-    pub(super) fn shared_bound(&self, blocks: u32, groups: u32) -> f64 {
+    /// Cycles that L2 needs for the launch, and HBM where the operands do not stay in L2; and those of L2
+    /// without what the Cube's MTE2 reads. Classes as in [`Self::core_loads`].
+    pub(super) fn shared_bound(&self, blocks: u32, groups: u32) -> [f64; 2] {
         let memory = &self.soc.timing.memory;
         let per_byte = |gbps: f64| f64::from(self.soc.clock_mhz) / (gbps * 1000.0);
         let order = &self.tiling.order;
-        let (mut lines, mut known) = (0.0, 0);
+        let traffic = self.traffic();
+        // Ports and slices: cycles of a line of each core, what a shared line costs, what a request costs.
+        let parts = [
+            (traffic.port_line(), traffic.same_line(self.meeting()), 0.0),
+            (traffic.slice_line(), 1.0, self.soc.timing.l2.request_share),
+        ];
+        let (mut cycles, mut known) = ([[0.0; 2]; 2], 0);
         for Class { positions, rows } in order.classes(blocks, groups) {
             let items = positions.end - positions.start;
             known += items;
-            lines += f64::from(items) * self.over_steps(&rows, |s| self.lines(s));
+            for (cycles, (line, same, request_share)) in cycles.iter_mut().zip(parts) {
+                for (i, cycles) in cycles.iter_mut().enumerate() {
+                    let lines = self.over_steps(&rows, |s| self.lines(s, same, request_share)[i]);
+                    *cycles += f64::from(items) / f64::from(order.num_cores) * line * lines;
+                }
+            }
         }
         let is_part = order.num_groups() > groups;
         let all = if is_part { f64::from(order.num_positions()) / f64::from(known) } else { 1.0 };
@@ -129,6 +130,7 @@ impl Model<'_> {
         let bytes: f64 = self.shape.operand_bytes().iter().map(|&bytes| bytes as f64).sum();
         let is_resident = bytes + workspace <= self.soc.l2_bytes as f64;
         let hbm = if is_resident { 0.0 } else { self.hbm_bytes(workspace) * per_byte(memory.hbm_gbps) };
-        (lines * all * self.traffic().line()).max(hbm)
+        let [[port_l1, port], [slice_l1, slice]] = cycles.map(|c| c.map(|c| c * all));
+        [(port_l1 + port).max(slice_l1 + slice).max(hbm), port.max(slice)]
     }
 }
