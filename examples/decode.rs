@@ -1,6 +1,9 @@
 //! Model time of a decode step over a paged cache, beside a plain read of the same K and V by all Cube cores.
 //!
 //! `cargo run --release --example decode -- --slots 16 --keys 4096 --page 128 [--launches 2] [--pipes]`
+//!
+//! `--prompts 4 --prompt-rows 512` adds prompts to the batch, and shows one launch of all beside one of the
+//! prompts and one of the decode steps.
 
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
@@ -23,6 +26,12 @@ struct Options {
     /// Keys of each.
     #[arg(long, default_value_t = 4096)]
     keys: u32,
+    /// Prompts in the same batch, each with as many keys as rows.
+    #[arg(long, default_value_t = 0)]
+    prompts: u32,
+    /// Rows of each prompt.
+    #[arg(long, default_value_t = 512)]
+    prompt_rows: u32,
     /// Keys that the plan has room for; as many as there are, unless given.
     #[arg(long)]
     max_keys: Option<u32>,
@@ -47,7 +56,10 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let decode = step(&options)?;
+    if options.prompts > 0 {
+        return mixed(&options);
+    }
+    let decode = step(&options, &batch(&options))?;
     let read = read(&options)?;
     let bytes = bytes(&options);
     let rate = |us: f64| bytes as f64 / us / 1000.0;
@@ -76,6 +88,27 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// One launch of prompts and decode steps, and one of each.
+fn mixed(o: &Options) -> Result<()> {
+    let steps = batch(o);
+    let prompts = vec![(o.prompt_rows, o.prompt_rows); o.prompts as usize];
+    let us = |slots: &[(u32, u32)]| Ok::<_, anyhow::Error>(step(o, slots)?.task_us());
+    let (steps_us, prompts_us) = (us(&steps)?, us(&prompts)?);
+    let all_us = us(&[prompts, steps].concat())?;
+    println!(
+        "{}: prompts {prompts_us:.2} us, decode steps {steps_us:.2} us, launches included; both in one launch {all_us:.2} us, \
+         {:.3} times as fast",
+        o.soc,
+        (prompts_us + steps_us) / all_us
+    );
+    Ok(())
+}
+
+/// Rows and keys of the decode slots.
+fn batch(o: &Options) -> Vec<(u32, u32)> {
+    vec![(o.rows, o.keys); o.slots as usize]
 }
 
 /// Of K and V.
@@ -109,29 +142,42 @@ fn last(
     model_time.take_reports().pop().context("no launch")
 }
 
-fn step(o: &Options) -> Result<LaunchReport> {
+fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
     let on = device(o)?;
     let device = &on.0;
     let attention = ServingAttention::new(device)?;
-    let max_keys = o.max_keys.unwrap_or(o.keys);
+    let (rows, keys): (Vec<_>, Vec<_>) = slots.iter().copied().unzip();
+    let most = |numbers: &[u32]| numbers.iter().copied().max().unwrap_or(0);
+    let max_keys = o.max_keys.unwrap_or(most(&keys));
+    let num_slots = u32::try_from(slots.len())?;
     let kv = match o.page {
         0 => KvLayout::padded(),
-        page => KvLayout::paged(page, o.slots * max_keys.div_ceil(page)),
+        page => KvLayout::paged(page, num_slots * max_keys.div_ceil(page)),
     };
-    let problem = Problem::new(DType::F16, [o.slots, o.rows, o.heads, o.head_dim], max_keys, kv)
-        .with_num_heads_k(o.heads_k)
-        .with_mask(Mask::Causal);
+    let shape = [rows.iter().sum(), o.heads, o.head_dim];
+    let problem = if rows.iter().all(|of_slot| *of_slot == rows[0]) {
+        Problem::new(DType::F16, [num_slots, most(&rows), o.heads, o.head_dim], max_keys, kv)
+    } else {
+        Problem::packed(DType::F16, shape, [num_slots, most(&rows)], max_keys, kv)
+    };
+    let problem = problem.with_num_heads_k(o.heads_k).with_mask(Mask::Causal);
     let plan = plan(&problem, device.soc())?;
     let [q, k, v, out] = plan.operand_bytes();
     let (q, k, v, out) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, out)?);
     let workspace = alloc(device, plan.workspace_bytes())?;
-    let lengths = Buffer::from_slice(device, &vec![i32::try_from(o.keys)?; o.slots as usize])?;
+    let lengths = Buffer::from_slice(device, &keys)?;
+    let mut starts = vec![0];
+    for rows in rows {
+        starts.push(starts[starts.len() - 1] + rows);
+    }
+    let starts = Buffer::from_slice(device, &starts)?;
     // Pages in an order without runs.
-    let mut pages: Vec<u32> = (0..o.slots * problem.table_width()).collect();
+    let mut pages: Vec<u32> = (0..num_slots * problem.table_width()).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut pages);
     let table = if pages.is_empty() { None } else { Some(Buffer::from_slice(device, &pages)?) };
     let args = Args::new(&q, &k, &v, &lengths, &out, &workspace);
     let args = table.iter().fold(args, Args::with_block_table);
+    let args = if problem.total_rows.is_some() { args.with_row_starts(&starts) } else { args };
     last(&on, o.launches, |stream| attention.launch(stream, &plan, args))
 }
 

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Attention of decode and speculative steps: a few query rows of many sequences against long K and V, paged
+// Attention of a serving step: query rows of many sequences, few or many of each, against long K and V, paged
 // or not. FlashAttention-2 with the keys split over cores (Flash-Decoding); the split is found by the cores
 // from lengths in GM (flash_decode_work.h), so that a launch needs nothing of the host but upper bounds.
 //
 // Maths      of a piece that of flash_fwd.cpp. Pieces of one task are combined at the end:
 //              w_p = exp(m_p - max m),  l = sum w_p l_p,  o = sum w_p O_p / max(l, 1),  lse = max m + ln l
-// Rows       The heads of q that share a K/V head, and their query rows, are packed into the rows of the
+// Rows       Of a sequence: as many for all, or by a list in GM. The heads of q that share a K/V head, and
+// their query rows, are packed into the rows of the
 //            Cube. A task has `task_heads` K/V heads whose rows lie side by side, so that rows of K and V
-//            come in whole lines of L2.
+//            come in whole lines of L2. A task with few rows takes more keys in a step.
 // Buffers    (bytes; the planner proves the sums)
 //   L1   2 x Q task_heads*rows16*head_dim*2 | 2 x P task_heads*rows16*block_n*2
 //        | 4 x K or V chunk_n*task_heads*max(head_dim, head_dim_v)*2; K and V share a ring, because they are
 //        used in the order in which they are loaded
 //   L0A  2 x 32768    L0B  2 x 32768    L0C  2 x 65536
-//   UB   2 x S rows_v*block_n*4 | P rows_v*block_n*2 | o rows_v*head_dim_v*2 | acc, P V rows_v*head_dim_v*4
+//   UB   2 x S rows_v*keys*4 | P rows_v*keys*2 | o rows_v*head_dim_v*2 | acc, P V rows_v*head_dim_v*4
 //        | scratch | 3 x blocks | stats; afterwards, for the combination, see flash_decode_rest.h
 //   GM   per core num_stages slots of S, P and O; two parts a core
 // Pipeline   as flash_fwd.cpp (-> is a flag; [n: ids]):
@@ -35,7 +36,7 @@ namespace fa {
 
 template <typename T>
 __aicore__ inline void decode_vector(const FlashDecodeTilingData& data, const FlashDecodeOperands& gm) {
-    const DecodeWork work(data, gm.lengths);
+    const DecodeWork work(data, gm);
     {
         FlashDecodeVector<T> vector(data, work, gm);
         vector.run();
@@ -44,7 +45,7 @@ __aicore__ inline void decode_vector(const FlashDecodeTilingData& data, const Fl
     const bool is_split = splits.next();
     if (is_split) AscendC::CrossCoreSetFlag<kAllCoresMode, PIPE_MTE3>(kDecodePartsReady);
     FlashDecodeRest<T> rest(data, work, gm);
-    rest.fill_empty_slots();
+    rest.fill_blind_rows();
     if (data.want_status != 0) rest.check();
     if (!is_split) return;
     AscendC::CrossCoreWaitFlag<kAllCoresMode>(kDecodePartsReady);

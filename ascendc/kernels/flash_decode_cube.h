@@ -15,7 +15,7 @@ class FlashDecodeCube {
   public:
     __aicore__ inline FlashDecodeCube(const FlashDecodeTilingData& t, const FlashDecodeOperands& gm)
         : t_(t),
-          work_(t, gm.lengths),
+          work_(t, gm),
           ring_(t, gm.workspace, block_index()),
           table_(gm.block_table, t.table_width, t.page_size, t.num_pages) {
         q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.q));
@@ -59,8 +59,8 @@ class FlashDecodeCube {
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
             const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
             const uint32_t slot = kv_ring_.acquire();
-            copy_cache_to_l1_nz(kv_l1(slot), k_gm_, table_, t_.k_stride, s.task.slot, s.task.head, s.n0 + n,
-                                keys, t_.task_heads * t_.head_dim);
+            copy_cache_to_l1_nz(kv_l1(slot), k_gm_, table_, t_.k_stride, s.task.slot.index, s.task.head,
+                                s.n0 + n, keys, t_.task_heads * t_.head_dim);
             kv_ring_.publish(slot);
             kv_ring_.await(slot);
             for (uint32_t tile = 0; tile < keys; tile += t_.tile) {
@@ -82,8 +82,9 @@ class FlashDecodeCube {
                 const uint32_t g = (task.row + r) % group;
                 const uint32_t run = min_u32(group - g, task.rows - r);
                 const uint64_t head = (task.head + h) * group + g;
-                const uint64_t offset = task.slot * t_.q_stride[0] + (task.row + r) / group * t_.q_stride[1] +
-                                        head * t_.q_stride[2];
+                const uint64_t row = task.slot.first_row + (task.row + r) / group;
+                const uint64_t offset =
+                    task.slot.index * t_.q_stride[0] + row * t_.q_stride[1] + head * t_.q_stride[2];
                 copy_gm_to_l1_nz_rows(q[r * kFractal], q_gm_[offset], run, t_.head_dim, t_.q_stride[2],
                                       rows16);
                 r += run;
@@ -112,8 +113,8 @@ class FlashDecodeCube {
         }
         l0c_ring_.publish(c);
         l0c_ring_.await(c);
-        copy_l0c_to_gm(ring_.s(stage, h * s.task.rows)[n + tile], memory_.l0c[c], s.task.rows, cols,
-                       t_.block_n);
+        copy_l0c_to_gm(ring_.s(stage, s, h * s.task.rows)[n + tile], memory_.l0c[c], s.task.rows, cols,
+                       s.block_n);
         l0c_ring_.release(c);
     }
 
@@ -124,7 +125,7 @@ class FlashDecodeCube {
         const uint32_t p_slot = p_ring_.acquire();
         for (uint32_t h = 0; h < t_.task_heads; ++h) {
             copy_gm_to_l1_nz(p_l1(p_slot)[h * rows16 * round_up(s.n_valid, kFractal)],
-                             ring_.p(stage, h * s.task.rows), s.task.rows, s.n_valid, t_.block_n);
+                             ring_.p(stage, s, h * s.task.rows), s.task.rows, s.n_valid, s.block_n);
         }
         p_ring_.publish(p_slot);
         p_ring_.await(p_slot);
@@ -132,8 +133,8 @@ class FlashDecodeCube {
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
             const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
             const uint32_t slot = kv_ring_.acquire();
-            copy_cache_to_l1_nz(kv_l1(slot), v_gm_, table_, t_.v_stride, s.task.slot, s.task.head, s.n0 + n,
-                                keys, t_.task_heads * t_.head_dim_v);
+            copy_cache_to_l1_nz(kv_l1(slot), v_gm_, table_, t_.v_stride, s.task.slot.index, s.task.head,
+                                s.n0 + n, keys, t_.task_heads * t_.head_dim_v);
             kv_ring_.publish(slot);
             kv_ring_.await(slot);
             for (uint32_t tile = 0; tile < keys; tile += t_.tile) {

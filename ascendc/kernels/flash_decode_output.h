@@ -43,18 +43,19 @@ class DecodeOutput {
         }
     }
 
-    // `count` heads from `head` on of one query row.
-    __aicore__ inline void store_heads(uint32_t slot, uint32_t row, uint32_t head, uint32_t count,
-                                       const AscendC::LocalTensor<T>& o,
+    // `count` heads from `head` on of one query row of a slot.
+    __aicore__ inline void store_heads(const DecodeSlot& slot, uint32_t slot_row, uint32_t head,
+                                       uint32_t count, const AscendC::LocalTensor<T>& o,
                                        const AscendC::LocalTensor<float>& lse) const {
         constexpr auto kWord = static_cast<uint32_t>(sizeof(float));
-        const uint64_t at = slot * t_.o_stride[0] + row * t_.o_stride[1] + head * t_.o_stride[2];
+        const uint64_t row = slot.first_row + slot_row;
+        const uint64_t at = slot.index * t_.o_stride[0] + row * t_.o_stride[1] + head * t_.o_stride[2];
         const uint64_t gap = (t_.o_stride[2] - t_.head_dim_v) * sizeof(T);
         AscendC::DataCopyPad(o_gm_[at], o,
                              bursts(count, t_.head_dim_v * static_cast<uint32_t>(sizeof(T)), gap));
         if (t_.want_lse == 0) return;
-        const uint64_t word = (static_cast<uint64_t>(slot) * t_.num_heads + head) * t_.rows + row;
-        AscendC::DataCopyPad(lse_gm_[word], lse, bursts(count, kWord, (t_.rows - 1) * kWord));
+        const uint64_t word = slot.index * t_.lse_stride[0] + head * t_.lse_stride[1] + row;
+        AscendC::DataCopyPad(lse_gm_[word], lse, bursts(count, kWord, (t_.lse_stride[1] - 1) * kWord));
     }
 
   private:

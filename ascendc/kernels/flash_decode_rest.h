@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What the vector cores of flash_decode do when they are through with their keys: slots without keys, the
+// What the vector cores of flash_decode do when they are through with their keys: rows without keys, the
 // checks, and the combination of parts. See flash_decode.cpp.
 #pragma once
 #include "fa/kv_cache.h"
@@ -10,6 +10,7 @@ namespace fa {
 // Codes of `status`.
 constexpr int32_t kStatusLength = 1;
 constexpr int32_t kStatusPage = 2;
+constexpr int32_t kStatusRows = 3;
 
 template <typename T>
 class FlashDecodeRest {
@@ -31,12 +32,14 @@ class FlashDecodeRest {
         out_ub_ = lse_ub_[kBlockElements].template ReinterpretCast<T>();
     }
 
-    // Slots without keys: o = 0, lse = -inf. K, V and q are not touched.
-    __aicore__ inline void fill_empty_slots() {
+    // Rows that see no key and belong to no task: o = 0, lse = -inf. K, V and q are not touched.
+    __aicore__ inline void fill_blind_rows() {
         bool is_ready = false;
         const uint32_t out = rest_ring_.acquire();
-        for (uint32_t slot = block_index(); slot < t_.slots; slot += 2 * num_blocks()) {
-            if (work_.keys(slot) > 0) continue;
+        DecodeSlots slots = work_.slots();
+        while (slots.next()) {
+            const uint32_t rows = is_own(slots) ? DecodeRowBlocks(t_, slots.slot()).blind_rows() : 0;
+            if (rows == 0) continue;
             if (!is_ready) {
                 AscendC::Duplicate(out_ub_.template ReinterpretCast<float>(), 0.0f,
                                    static_cast<int32_t>(kHeads * t_.head_dim_v / 2));
@@ -45,7 +48,7 @@ class FlashDecodeRest {
                 rest_ring_.await(out);
                 is_ready = true;
             }
-            fill(slot);
+            fill(slots.slot(), rows);
         }
         if (!is_ready) {
             rest_ring_.publish(out);
@@ -54,14 +57,18 @@ class FlashDecodeRest {
         rest_ring_.release(out);
     }
 
-    // For each slot its first mistake: code, block of the table, value given, 0 five times.
+    // For each slot its first mistake: code, what is wrong (two numbers, see `Report`), 0 five times.
     __aicore__ inline void check() {
-        for (uint32_t slot = block_index(); slot < t_.slots; slot += 2 * num_blocks()) {
-            const int32_t length = work_.given_length(slot);
-            if (length < 0 || static_cast<uint32_t>(length) > t_.max_keys) {
-                store_status(slot, kStatusLength, 0, length);
+        DecodeSlots slots = work_.slots();
+        while (slots.next()) {
+            const DecodeSlot& slot = slots.slot();
+            if (!is_own(slots)) continue;
+            if (!slot.are_rows_known) {
+                store_status(slot.index, kStatusRows, slot.given_begin, slot.given_end);
+            } else if (slot.given_length < 0 || static_cast<uint32_t>(slot.given_length) > t_.max_keys) {
+                store_status(slot.index, kStatusLength, 0, slot.given_length);
             } else {
-                check_pages(slot, work_.keys(slot));
+                check_pages(slot.index, slot.keys);
             }
         }
     }
@@ -94,8 +101,13 @@ class FlashDecodeRest {
     static constexpr uint32_t kEntries = 248;         // accumulators at a time
     static constexpr uint32_t kBlockElements = 2048;  // f32 of their row values
 
-    __aicore__ inline void fill(uint32_t slot) {
-        for (uint32_t row = 0; row < t_.rows; ++row) {
+    // Slots are dealt to the vector cores one by one.
+    __aicore__ inline bool is_own(const DecodeSlots& slots) const {
+        return slots.slot().index % (2 * num_blocks()) == block_index();
+    }
+
+    __aicore__ inline void fill(const DecodeSlot& slot, uint32_t rows) {
+        for (uint32_t row = 0; row < rows; ++row) {
             for (uint32_t head = 0; head < t_.num_heads; head += kHeads) {
                 output_.store_heads(slot, row, head, min_u32(kHeads, t_.num_heads - head), out_ub_, lse_ub_);
             }
@@ -114,9 +126,9 @@ class FlashDecodeRest {
         store_status(slot, 0, 0, 0);
     }
 
-    __aicore__ inline void store_status(uint32_t slot, int32_t code, int32_t block, int32_t given) {
+    __aicore__ inline void store_status(uint32_t slot, int32_t code, int32_t first, int32_t second) {
         const auto words = lse_ub_.template ReinterpretCast<int32_t>();
-        const int32_t values[3] = {code, block, given};
+        const int32_t values[3] = {code, first, second};
         const uint32_t out = rest_ring_.acquire();
         AscendC::Duplicate(words, 0, static_cast<int32_t>(kBlockF32));
         AscendC::PipeBarrier<PIPE_V>();

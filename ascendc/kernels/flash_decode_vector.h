@@ -53,7 +53,7 @@ class FlashDecodeVector {
 
   private:
     __aicore__ inline uint32_t wide_elements() const {
-        return max_u32(t_.rows_v * t_.block_n / kBlockF32, round_up(t_.rows_v, kBlockF32) * kBlockF32);
+        return max_u32(t_.ub_s_bytes / kBlockBytes, round_up(t_.rows_v, kBlockF32) * kBlockF32);
     }
     __aicore__ inline AscendC::LocalTensor<float> stats(uint32_t index) const {
         return stats_ub_[index * stats_pitch_];
@@ -84,13 +84,15 @@ class FlashDecodeVector {
 
     __aicore__ inline void softmax_step(const DecodeStep& s, uint32_t stage) {
         const uint32_t end = s.n0 + s.n_valid;
-        const bool is_known = !table_.is_paged() || table_.has_all(s.task.slot, s.n0, end);
+        const bool has_pages = !table_.is_paged() || table_.has_all(s.task.slot.index, s.n0, end);
+        const bool is_known = has_pages && s.task.slot.are_rows_known;
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kDecodeQkReady);
         if (num_rows(s.task) > 0) softmax_rows(s, stage, num_rows(s.task), is_known);
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kDecodeSoftmaxReady);
     }
 
-    // Keys whose page the cache does not have make their rows NaN: a wrong table is never a wrong number.
+    // Rows that the launch cannot know, and keys whose page the cache does not have, make NaN: a wrong list
+    // or table is never a wrong number.
     __aicore__ inline void softmax_rows(const DecodeStep& s, uint32_t stage, uint32_t rows, bool is_known) {
         const uint32_t pitch = round_up(s.n_valid, kLanesF32);
         const auto count = static_cast<int32_t>(rows);
@@ -151,9 +153,9 @@ class FlashDecodeVector {
         AscendC::DataCopyParams params;
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = static_cast<uint16_t>(blocks_of_row);
-        params.srcStride = static_cast<uint16_t>(t_.block_n / kBlockF32 - blocks_of_row);
+        params.srcStride = static_cast<uint16_t>(s.block_n / kBlockF32 - blocks_of_row);
         params.dstStride = static_cast<uint16_t>(pitch / kBlockF32 - blocks_of_row);
-        AscendC::DataCopy(x, ring_.s(stage, first_row(s.task)), params);
+        AscendC::DataCopy(x, ring_.s(stage, s, first_row(s.task)), params);
     }
 
     __aicore__ inline void store_probabilities(const DecodeStep& s, uint32_t stage, uint32_t rows,
@@ -163,28 +165,44 @@ class FlashDecodeVector {
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = static_cast<uint16_t>(blocks_of_row);
         params.srcStride = static_cast<uint16_t>(pitch / kFractal - blocks_of_row);
-        params.dstStride = static_cast<uint16_t>(t_.block_n / kFractal - blocks_of_row);
-        AscendC::DataCopy(ring_.p(stage, first_row(s.task)), p_ub_, params);
+        params.dstStride = static_cast<uint16_t>(s.block_n / kFractal - blocks_of_row);
+        AscendC::DataCopy(ring_.p(stage, s, first_row(s.task)), p_ub_, params);
     }
 
-    // -inf behind the last key that a row sees. Only the last `rows` keys of a slot are hidden from any row.
+    // -inf outside the keys that a row sees.
     __aicore__ inline void hide(const AscendC::LocalTensor<float>& x, const DecodeStep& s, uint32_t rows,
                                 uint32_t pitch) {
-        const bool is_cut = t_.is_causal != 0 && s.n0 + s.n_valid + t_.rows > s.task.keys + 1;
-        if (is_cut) {
-            const uint32_t group = t_.num_heads / t_.num_heads_k;
+        const uint32_t group = t_.num_heads / t_.num_heads_k;
+        const int64_t off = int64_t{s.task.slot.keys} - s.task.slot.rows - s.n0;
+        const int64_t top = s.task.row / group;
+        const int64_t bottom = (s.task.row + s.task.rows - 1) / group;
+        const bool is_cut_behind = t_.window_right >= 0 && off + top + t_.window_right + 1 < s.n_valid;
+        const bool is_cut_before = t_.window_left >= 0 && off + bottom - t_.window_left > 0;
+        if (is_cut_behind) {
             for (uint32_t row = 0; row < rows; ++row) {
-                const uint32_t packed = s.task.row + (first_row(s.task) + row) % s.task.rows;
-                const int64_t last = static_cast<int64_t>(s.task.keys) - t_.rows + packed / group - s.n0;
-                const int64_t end = min_i64(max_i64(last + 1, 0), s.n_valid);
-                hide_from(x[row * pitch], static_cast<uint32_t>(end), pitch);
+                const int64_t end = off + query_row(s, row) + t_.window_right + 1;
+                hide_from(x[row * pitch], within(end, s.n_valid), pitch);
             }
         } else if (s.n_valid < pitch) {
             fill_row_tails(x, minus_infinity(), rows, s.n_valid, pitch);
-        } else {
-            return;
         }
-        AscendC::PipeBarrier<PIPE_V>();
+        if (is_cut_before) {
+            // Never beyond where the other side begins: no barrier stands between them.
+            for (uint32_t row = 0; row < rows; ++row) {
+                hide_before(x[row * pitch], within(off + query_row(s, row) - t_.window_left, s.n_valid));
+            }
+        }
+        if (is_cut_behind || is_cut_before || s.n_valid < pitch) AscendC::PipeBarrier<PIPE_V>();
+    }
+
+    // Of its slot, of one of this AIV's rows.
+    __aicore__ inline uint32_t query_row(const DecodeStep& s, uint32_t row) const {
+        const uint32_t packed = s.task.row + (first_row(s.task) + row) % s.task.rows;
+        return packed / (t_.num_heads / t_.num_heads_k);
+    }
+
+    __aicore__ inline uint32_t within(int64_t key, uint32_t most) const {
+        return static_cast<uint32_t>(min_i64(max_i64(key, 0), most));
     }
 
     __aicore__ inline void hide_from(const AscendC::LocalTensor<float>& x, uint32_t from, uint32_t pitch) {
@@ -193,6 +211,14 @@ class FlashDecodeVector {
         if (whole < pitch) {
             AscendC::Duplicate(x[whole], minus_infinity(), static_cast<int32_t>(pitch - whole));
         }
+    }
+
+    __aicore__ inline void hide_before(const AscendC::LocalTensor<float>& x, uint32_t end) {
+        const uint32_t whole = end / kLanesF32 * kLanesF32;
+        if (whole > 0) AscendC::Duplicate(x, minus_infinity(), static_cast<int32_t>(whole));
+        if (whole == end) return;
+        uint64_t mask[2] = {(uint64_t{1} << (end - whole)) - 1, 0};
+        AscendC::Duplicate(x[whole], minus_infinity(), mask, 1, 1, 8);
     }
 
     // acc = acc * rescale + (P V of this step)

@@ -104,6 +104,16 @@ pub(super) fn reasons(problem: &serving::Problem, found: &mut Vec<Reason>) {
             spec.num_heads, spec.num_heads_k
         )));
     }
+    if let Some(total) = problem.total_rows {
+        found.push(Reason::unsupported(format!(
+            "total_rows = {total}: packed q has no kernel; supported: the same rows for all slots"
+        )));
+    }
+    if problem.is_batch_invariant {
+        found.push(Reason::unsupported(
+            "is_batch_invariant has no kernel; supported: splits that balance best",
+        ));
+    }
     if problem.is_checked {
         found.push(Reason::unsupported("status has no kernel; supported: problems that are not checked"));
     }

@@ -29,6 +29,9 @@ pub struct Args<'a> {
     pub k: Operand<'a>,
     /// Values.
     pub v: Operand<'a>,
+    /// First row of each slot and the row behind the last one's, i32 `[slots + 1]`, in device memory; given
+    /// exactly when q is packed.
+    pub row_starts: Option<Operand<'a>>,
     /// Keys of each slot, i32 `[slots]`, in device memory.
     pub lengths: Operand<'a>,
     /// Pages of each slot, i32 or u32 `[slots, width]`, in device memory; given exactly when K and V are
@@ -36,9 +39,10 @@ pub struct Args<'a> {
     pub block_table: Option<Operand<'a>>,
     /// Output.
     pub o: Operand<'a>,
-    /// Log-sum-exp, f32 `[slots, num_heads, rows]`; given exactly when the plan writes it.
+    /// Log-sum-exp, f32 `[slots, num_heads, rows]`, of packed q `[num_heads, total_rows]`; given exactly when
+    /// the plan writes it.
     pub lse: Option<Operand<'a>>,
-    /// What is wrong with lengths and pages, i32 `[slots, 8]`; given exactly when the plan writes it.
+    /// What is wrong with rows, lengths and pages, i32 `[slots, 8]`; given exactly when the plan writes it.
     pub status: Option<Operand<'a>>,
     /// [`Plan::workspace_bytes`] bytes; what is in it does not matter. Launches on one stream can share it,
     /// launches on two cannot.
@@ -60,6 +64,7 @@ impl<'a> Args<'a> {
             q: q.into(),
             k: k.into(),
             v: v.into(),
+            row_starts: None,
             lengths: lengths.into(),
             block_table: None,
             o: o.into(),
@@ -67,6 +72,12 @@ impl<'a> Args<'a> {
             status: None,
             workspace: workspace.into(),
         }
+    }
+
+    /// Adds the first rows of the slots.
+    #[must_use]
+    pub fn with_row_starts(self, row_starts: impl Into<Operand<'a>>) -> Self {
+        Self { row_starts: Some(row_starts.into()), ..self }
     }
 
     /// Adds the block table.
@@ -92,10 +103,11 @@ impl<'a> Args<'a> {
         let problem = plan.problem();
         let bytes = plan.operand_bytes();
         let places = [self.q, self.k, self.v, self.o];
-        let mut named: Vec<Named> = Vec::with_capacity(9);
+        let mut named: Vec<Named> = Vec::with_capacity(10);
         let tensors = problem.tensors();
         named.extend(tensors.iter().zip(places).zip(bytes).map(|((t, place), n)| Named::tensor(t, place, n)));
         let slots = u64::from(problem.slots);
+        named.extend(self.row_starts.map(|s| Named::read("row_starts", s, plan.row_starts_bytes(), 4)));
         named.push(Named::read("lengths", self.lengths, 4 * slots, 4));
         named.extend(self.block_table.map(|t| Named::read("block_table", t, plan.table_bytes(), 4)));
         named.extend(self.lse.map(|lse| Named::written("lse", lse, plan.lse_bytes(), 4)));
@@ -110,9 +122,11 @@ impl<'a> Args<'a> {
     fn misplaced(&self, plan: &Plan) -> Vec<String> {
         let problem = plan.problem();
         let is_paged = problem.kv.pages.is_some();
+        let packed = ["q is packed", "q is not packed"];
         let paged = ["K and V are paged", "K and V are not paged"];
         let written = ["the plan writes it", "the plan does not write it"];
         let found = [
+            given("row_starts", self.row_starts.is_some(), problem.total_rows.is_some(), packed),
             given("block_table", self.block_table.is_some(), is_paged, paged),
             given("lse", self.lse.is_some(), problem.want_lse, written),
             given("status", self.status.is_some(), problem.is_checked, written),
@@ -176,7 +190,8 @@ impl ServingAttention {
 /// What the kernel takes. It touches no operand that the plan has no use for; the workspace stands in as a
 /// valid address.
 fn operands<'a>(args: &Args<'a>, tiling: &'a FlashDecodeTilingData) -> FlashDecodeOperands<'a> {
-    let Args { q, k, v, lengths, block_table, o, lse, status, workspace } = *args;
-    let [block_table, lse, status] = [block_table, lse, status].map(|place| place.unwrap_or(workspace));
-    FlashDecodeOperands { q, k, v, lengths, block_table, o, lse, status, workspace, tiling }
+    let Args { q, k, v, row_starts, lengths, block_table, o, lse, status, workspace } = *args;
+    let [row_starts, block_table, lse, status] =
+        [row_starts, block_table, lse, status].map(|place| place.unwrap_or(workspace));
+    FlashDecodeOperands { q, k, v, row_starts, lengths, block_table, o, lse, status, workspace, tiling }
 }

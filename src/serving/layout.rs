@@ -3,18 +3,19 @@
 use super::Problem;
 use crate::Soc;
 
-/// Most query rows of a slot.
-pub(super) const MAX_ROWS: u32 = 16;
-
 /// Keys of a unit, what is dealt to cores. A unit of one task takes a core some 0.3 us from HBM.
 pub(super) const UNIT_KEYS: u32 = 128;
 
-/// Packed rows of a task: what one accumulator in L0C holds of `MAX_TASK_COLS` columns.
-const MAX_TASK_ROWS: u32 = 64;
+/// Packed rows of a decode task: what one accumulator in L0C holds of `MAX_TASK_COLS` columns.
+const SHORT_TASK_ROWS: u32 = 64;
+/// Packed rows of a task where the rows of a slot fill it and both dimensions are at most `LONG_TASK_DIM`:
+/// then L0C and UB have room for twice as many.
+const LONG_TASK_ROWS: u32 = 128;
+const LONG_TASK_DIM: u32 = 128;
 /// Columns of the K or V heads of a task: a line of L2.
 const MAX_TASK_COLS: u32 = 256;
 /// Scores of a step on one AIV.
-const MAX_SCORES: u32 = 8192;
+pub(super) const MAX_SCORES: u32 = 8192;
 /// Keys of a step.
 const MAX_BLOCK_N: u32 = 512;
 /// Bytes of a K or V buffer in L1.
@@ -34,12 +35,18 @@ pub(super) struct Tasks {
     pub(super) heads: u32,
     /// Packed query rows of one K/V head in a task.
     pub(super) rows: u32,
-    /// Row blocks of a K/V head.
-    pub(super) row_blocks: u32,
+    /// Query rows of a row block.
+    pub(super) block_rows: u32,
+    /// Tasks that share the heads of one query row.
+    pub(super) row_parts: u32,
     /// Rows that one AIV holds.
     pub(super) rows_v: u32,
-    /// Keys of a step.
+    /// Most keys of a step.
     pub(super) block_n: u32,
+    /// Most scores of a step, in the workspace.
+    pub(super) stage_scores: u32,
+    /// Most probabilities of a step, in L1.
+    pub(super) l1_scores: u32,
     /// Keys of a buffer in L1.
     pub(super) chunk_n: u32,
     /// Groups launched.
@@ -49,30 +56,44 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn of(problem: &Problem, soc: &Soc) -> Self {
         let (s, strides) = (&problem.spec, problem.strides());
-        let packed = problem.rows * (s.num_heads / s.num_heads_k);
-        let row_blocks = packed.div_ceil(MAX_TASK_ROWS);
-        let rows = packed.div_ceil(row_blocks);
+        let group = s.num_heads / s.num_heads_k;
         let dim = s.head_dim.max(s.head_dim_v);
+        let is_long =
+            dim <= LONG_TASK_DIM && u64::from(problem.rows) * u64::from(group) > u64::from(SHORT_TASK_ROWS);
+        let most = if is_long { LONG_TASK_ROWS } else { SHORT_TASK_ROWS };
+        // Long tasks have no more than two heads: K and V serve at least 64 rows.
+        let most_rows = if is_long { SHORT_TASK_ROWS } else { most };
+        let (block_rows, row_parts) = row_blocks(problem.rows, group, most_rows);
+        let rows = (block_rows * group).div_ceil(row_parts);
         let are_side_by_side =
             strides.k[2] == u64::from(s.head_dim) && strides.v[2] == u64::from(s.head_dim_v);
-        let fits = |heads: &u32| {
-            s.num_heads_k.is_multiple_of(*heads) && heads * rows.next_multiple_of(16) <= MAX_TASK_ROWS
+        let fits =
+            |heads: &u32| s.num_heads_k.is_multiple_of(*heads) && heads * rows.next_multiple_of(16) <= most;
+        let columns = if are_side_by_side { MAX_TASK_COLS / dim } else { 1 };
+        let heads = (1..=columns).rev().find(fits).unwrap_or(1);
+        let (block_rows, row_parts, rows) = if is_long && heads == 1 {
+            let (block_rows, row_parts) = row_blocks(problem.rows, group, most);
+            (block_rows, row_parts, (block_rows * group).div_ceil(row_parts))
+        } else {
+            (block_rows, row_parts, rows)
         };
-        let most = if are_side_by_side { MAX_TASK_COLS / dim } else { 1 };
-        let heads = (1..=most).rev().find(fits).unwrap_or(1);
         let rows_v = (heads * rows).div_ceil(2);
-        let block_n = (0..3).map(|i| MAX_BLOCK_N >> i).find(|n| rows_v * n <= MAX_SCORES).unwrap_or(TILE);
+        let block_n = if problem.is_batch_invariant { UNIT_KEYS } else { MAX_BLOCK_N };
+        let steps = (1..=rows).map(|rows| (rows, keys_of_step((heads * rows).div_ceil(2), block_n)));
         let chunk_n = (0..3).map(|i| block_n >> i).find(|n| n * heads * dim * 2 <= CHUNK_BYTES);
-        let units = u64::from(problem.slots)
-            * u64::from(problem.max_keys.div_ceil(UNIT_KEYS))
-            * u64::from(row_blocks * (s.num_heads_k / heads));
+        let blocks = problem.all_rows().div_ceil(u64::from(block_rows)) + u64::from(problem.slots);
+        let tasks = blocks.saturating_mul(u64::from(row_parts * (s.num_heads_k / heads)));
+        let units = tasks.saturating_mul(u64::from(problem.max_keys.div_ceil(UNIT_KEYS)));
         let cores = soc.cube_cores.min(MAX_CORES);
         Self {
             heads,
             rows,
-            row_blocks,
+            block_rows,
+            row_parts,
             rows_v,
             block_n,
+            stage_scores: steps.clone().map(|(rows, keys)| heads * rows * keys).max().unwrap_or(0),
+            l1_scores: steps.map(|(rows, keys)| heads * rows.next_multiple_of(16) * keys).max().unwrap_or(0),
             chunk_n: chunk_n.unwrap_or(TILE).max(TILE),
             cores: u32::try_from(units).map_or(cores, |units| cores.min(units)).max(1),
         }
@@ -82,6 +103,26 @@ impl Tasks {
     pub(super) fn all_rows(&self) -> u32 {
         self.heads * self.rows
     }
+
+    /// Most scores of one AIV.
+    fn scores_v(&self) -> u32 {
+        (1..=self.rows_v).map(|rows| rows * keys_of_step(rows, self.block_n)).max().unwrap_or(0)
+    }
+}
+
+/// Query rows of a row block, and tasks of each query row: blocks hold whole query rows, as alike as can be,
+/// or a query row is dealt to tasks.
+fn row_blocks(rows: u32, group: u32, most: u32) -> (u32, u32) {
+    if group > most {
+        return (1, group.div_ceil(most));
+    }
+    let rows = rows.max(1);
+    (rows.div_ceil(rows.div_ceil(most / group)), 1)
+}
+
+/// Keys of a step whose tasks have `rows` rows on one AIV, as the kernel finds them.
+fn keys_of_step(rows: u32, most: u32) -> u32 {
+    (0..3).map(|i| most >> i).find(|keys| rows * keys <= MAX_SCORES).unwrap_or(TILE)
 }
 
 /// Buffers one behind the other; each starts at a multiple of 512 bytes.
@@ -122,7 +163,7 @@ impl Ub {
     #[allow(clippy::cast_possible_truncation, reason = "sums of buffers that UB holds")]
     pub(super) fn of(tasks: &Tasks, head_dim_v: u32) -> Self {
         let rows = tasks.rows_v;
-        let scores = (rows * tasks.block_n * 4).next_multiple_of(512);
+        let scores = (tasks.scores_v() * 4).next_multiple_of(512);
         let rows8 = rows.next_multiple_of(8);
         // fa/row_ops.h: two copies of a block for each row, the second a half row of banks further on.
         let blocks = (rows.next_multiple_of(16) * 32 + 256 + rows8 * 32).next_multiple_of(512);
@@ -160,7 +201,7 @@ impl L1 {
         let rows = tasks.heads * tasks.rows.next_multiple_of(16);
         Self {
             q: rows * head_dim * 2,
-            p: rows * tasks.block_n * 2,
+            p: tasks.l1_scores * 2,
             kv: tasks.chunk_n * tasks.heads * head_dim.max(head_dim_v) * 2,
         }
     }
@@ -184,12 +225,12 @@ pub(super) struct Workspace {
 
 impl Workspace {
     pub(super) fn of(tasks: &Tasks, head_dim_v: u32) -> Self {
-        let [rows, block_n, dim, cores] =
-            [tasks.all_rows(), tasks.block_n, head_dim_v, tasks.cores].map(u64::from);
+        let [rows, scores, dim, cores] =
+            [tasks.all_rows(), tasks.stage_scores, head_dim_v, tasks.cores].map(u64::from);
         let stages = u64::from(PRELOAD + 1);
         let mut ring = Stack::default();
-        ring.push(stages * rows * block_n * 4);
-        let p_offset = ring.push(stages * rows * block_n * 2);
+        ring.push(stages * scores * 4);
+        let p_offset = ring.push(stages * scores * 2);
         let o_offset = ring.push(stages * rows * dim * 4);
         let core = ring.used().next_multiple_of(512);
         let mut all = Stack::default();

@@ -1,29 +1,33 @@
-//! The operator that a serving engine calls: attention of decode and speculative steps over a cache of keys
-//! and values, paged or not.
+//! The operator that a serving engine calls: attention of prompts, chunks of prompts, decode and speculative
+//! steps over a cache of keys and values, paged or not.
 //!
 //! A [`Problem`] is a *class of shapes*: how many sequences a launch has room for (*slots*), how many query
-//! rows each has, and how many keys at most. It is planned once. The [`Plan`] then serves every step, because
-//! the kernel reads lengths and block table from device memory and balances its own work. A launch allocates,
-//! copies and waits for nothing, and what it is told besides its operands never changes.
+//! rows each has, or may have, and how many keys at most. It is planned once. The [`Plan`] then serves every
+//! step, because the kernel reads rows, lengths and block table from device memory and balances its own work.
+//! A launch allocates, copies and waits for nothing, and what it is told besides its operands never changes.
 //!
 //! | operand | shape | type |
 //! | --- | --- | --- |
-//! | `q`, `o` | `[slots, rows, num_heads, dim]` | f16 or bf16 |
+//! | `q`, `o` | `[slots, rows, num_heads, dim]`, packed `[total_rows, num_heads, dim]` | f16 or bf16 |
 //! | `k`, `v` | [`KvLayout`] | the same |
+//! | `row_starts` | `[slots + 1]`, of packed q: first row of each slot, and the one behind the last | i32 |
 //! | `lengths` | `[slots]`: keys of each slot, those of its query rows included | i32 |
 //! | `block_table` | `[slots, width]`, with pages; entries behind the last key are never read | i32 or u32 |
-//! | `lse` | `[slots, num_heads, rows]` | f32 |
+//! | `lse` | `[slots, num_heads, rows]`, packed `[num_heads, total_rows]` | f32 |
 //! | `status` | `[slots, 8]`, of a checked problem: [`Report`] | i32 |
 //!
 //! - *A slot without keys* (length 0: padding of a captured batch) gives `o = 0`, `lse = -inf`. Nothing of it
 //!   is read.
 //! - *With [`Mask::Causal`]* the last query row of a slot sees every key, the one before all but the last,
-//!   and so on. A row that sees no key gives `o = 0`, `lse = -inf`.
+//!   and so on; windows likewise. A row that sees no key gives `o = 0`, `lse = -inf`. Rows of packed o that
+//!   are no slot's are left as they are.
 //! - *Wrong numbers in device memory* never lead to a read outside the operands. A length below 0 counts as
 //!   0, one above `max_keys` as `max_keys`. A page that the cache does not have makes the rows that see its
-//!   keys NaN. A checked problem ([`Problem::checked`]) tells of both.
+//!   keys NaN. Wrong `row_starts` count as the nearest that are right, and what their slots are left with
+//!   becomes NaN. A checked problem ([`Problem::checked`]) tells of all.
 //! - *Bits* depend on the lengths of all slots and on the number of cores, because keys are split where that
-//!   balances best; they do not depend on where pages lie, nor on the time of anything.
+//!   balances best, unless [`Problem::batch_invariant`] is asked for; they do not depend on where pages lie,
+//!   nor on the time of anything.
 //!
 //! The design, and what is not there yet: `docs/serving.md`. Never run on an NPU.
 //!

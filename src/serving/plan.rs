@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::layout::{Tasks, Ub, Workspace, L1, PRELOAD, TILE, UNIT_KEYS};
+use super::layout::{Tasks, Ub, Workspace, L1, MAX_SCORES, PRELOAD, TILE, UNIT_KEYS};
 use super::{FlashDecodeTilingData, Problem};
-use crate::spec::{Mask, Reason};
+use crate::spec::Reason;
 use crate::{Error, ErrorKind, Result, Soc};
 
 /// A planned class of shapes; prints itself. It serves every launch of the class, whatever the lengths.
@@ -54,10 +54,14 @@ impl Plan {
         self.problem.tensors().map(|tensor| u64::try_from(tensor.footprint().span).unwrap_or(u64::MAX))
     }
 
-    /// Bytes of `lse`: f32 `[slots, num_heads, rows]`.
+    /// Bytes of `lse`: f32 `[slots, num_heads, rows]`, of packed q `[num_heads, total_rows]`.
     pub fn lse_bytes(&self) -> u64 {
-        let p = &self.problem;
-        4 * u64::from(p.slots) * u64::from(p.spec.num_heads) * u64::from(p.rows)
+        4 * u64::from(self.problem.spec.num_heads) * self.problem.all_rows()
+    }
+
+    /// Bytes of `row_starts`: i32 `[slots + 1]`; 0 unless q is packed.
+    pub fn row_starts_bytes(&self) -> u64 {
+        self.problem.total_rows.map_or(0, |_| 4 * (u64::from(self.problem.slots) + 1))
     }
 
     /// Bytes of `block_table`: 32-bit `[slots, table_width]`.
@@ -72,6 +76,13 @@ impl Plan {
         let l1 = L1::of(t, s.head_dim, s.head_dim_v);
         let workspace = Workspace::of(t, s.head_dim_v);
         let strides = p.strides();
+        let (window_left, window_right) = s.mask.limits(p.rows, p.max_keys);
+        // Keys and rows are at most `MAX_SEQLEN`.
+        let limit = |keys: Option<u32>| keys.map_or(-1, u32::cast_signed);
+        let own = |stride: [u64; 3]| match p.total_rows {
+            Some(_) => [0, stride[1], stride[2]],
+            None => stride,
+        };
         FlashDecodeTilingData {
             slots: p.slots,
             num_heads: s.num_heads,
@@ -79,16 +90,23 @@ impl Plan {
             head_dim: s.head_dim,
             head_dim_v: s.head_dim_v,
             rows: p.rows,
-            is_causal: u32::from(s.mask == Mask::Causal && p.rows > 1),
+            is_packed: u32::from(p.total_rows.is_some()),
+            total_rows: p.total_rows.unwrap_or(0),
+            window_left: limit(window_left),
+            window_right: limit(window_right),
             max_keys: p.max_keys,
             page_size: p.kv.pages.map_or(1, |pages| pages.page_size),
             num_pages: p.kv.pages.map_or(0, |pages| pages.num_pages),
             table_width: p.table_width(),
             task_heads: t.heads,
             task_rows: t.rows,
-            num_row_blocks: t.row_blocks,
+            block_rows: t.block_rows,
+            row_parts: t.row_parts,
             unit_keys: UNIT_KEYS,
+            is_invariant: u32::from(p.is_batch_invariant),
             block_n: t.block_n,
+            max_scores: MAX_SCORES,
+            stage_scores: t.stage_scores,
             chunk_n: t.chunk_n,
             tile: TILE,
             num_stages: PRELOAD + 1,
@@ -110,17 +128,20 @@ impl Plan {
             ub_blocks_offset_bytes: ub.blocks_offset,
             ub_blocks_bytes: ub.blocks,
             ub_stats_offset_bytes: ub.stats_offset,
-            reserved: 0,
             workspace_core_bytes: workspace.core,
             workspace_p_offset_bytes: workspace.p_offset,
             workspace_o_offset_bytes: workspace.o_offset,
             workspace_parts_offset_bytes: workspace.parts_offset,
             workspace_max_offset_bytes: workspace.max_offset,
             workspace_sum_offset_bytes: workspace.sum_offset,
-            q_stride: strides.q,
+            q_stride: own(strides.q),
             k_stride: strides.k,
             v_stride: strides.v,
-            o_stride: strides.o,
+            o_stride: own(strides.o),
+            lse_stride: match p.total_rows {
+                Some(rows) => [0, u64::from(rows)],
+                None => [u64::from(s.num_heads) * u64::from(p.rows), u64::from(p.rows)],
+            },
         }
     }
 
@@ -156,7 +177,7 @@ impl fmt::Display for Plan {
             s.dtype,
             self.soc.name,
             p.slots,
-            p.rows,
+            Rows(p),
             s.num_heads,
             s.num_heads_k,
             s.head_dim,
@@ -169,9 +190,21 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "task: {} K/V heads x {} packed rows, {} row blocks; step {} keys in chunks of {}, dealt in units of {}",
-            t.heads, t.rows, t.row_blocks, t.block_n, t.chunk_n, UNIT_KEYS
+            "task: {} K/V heads x {} packed rows; steps of up to {} keys in chunks of {}, dealt in units of {}",
+            t.heads, t.rows, t.block_n, t.chunk_n, UNIT_KEYS
         )?;
         write!(f, "launches {} groups, workspace {} bytes", t.cores, self.workspace_bytes())
+    }
+}
+
+/// Query rows of a problem.
+struct Rows<'a>(&'a Problem);
+
+impl fmt::Display for Rows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.total_rows {
+            Some(total) => write!(f, "up to {} (packed, {total} in all)", self.0.rows),
+            None => write!(f, "{}", self.0.rows),
+        }
     }
 }

@@ -9,14 +9,16 @@ use crate::DType;
 ///
 /// | field | default | meaning |
 /// | --- | --- | --- |
-/// | `spec` | | as in [`attention::Problem`](crate::attention::Problem); masks are none and causal, scores f32 |
-/// | `slots`, `rows`, `spec.num_heads`, `spec.head_dim` | | shape of q; 1 to 16 query rows |
+/// | `spec` | | as in [`attention::Problem`](crate::attention::Problem); scores are f32 |
+/// | `slots`, `rows`, `spec.num_heads`, `spec.head_dim` | | shape of q |
+/// | `total_rows` | `None` | rows of packed q and o; then `rows` is the most that a slot can have |
 /// | `max_keys` | | most keys of a slot |
 /// | `kv` | | where K and V lie |
 /// | `q_stride`, `o_stride` | dense | elements between slots, query rows, heads |
 /// | `k_stride`, `v_stride` | by `kv` | elements between pages (or slots), keys, heads |
-/// | `want_lse` | `false` | also write `lse`, f32 `[slots, num_heads, rows]`, natural logarithm |
-/// | `is_checked` | `false` | also write `status`, what is wrong with lengths and pages |
+/// | `want_lse` | `false` | also write `lse`, f32 `[slots, num_heads, rows]`, packed `[num_heads, total_rows]`, natural logarithm |
+/// | `is_batch_invariant` | `false` | bits of a row depend on its own sequence alone |
+/// | `is_checked` | `false` | also write `status`, what is wrong with lengths, rows and pages |
 ///
 /// Strides need no alignment. Rows of K and V heads that lie side by side, as [`KvLayout`] has them by
 /// default, are the fastest.
@@ -27,8 +29,10 @@ pub struct Problem {
     pub spec: AttentionSpec,
     /// Sequences that a launch has room for.
     pub slots: u32,
-    /// Query rows of each slot.
+    /// Query rows of each slot; the most that one can have when q is packed.
     pub rows: u32,
+    /// Rows of q and o when they are packed: slots with rows of their own number, one behind the other.
+    pub total_rows: Option<u32>,
     /// Most keys of a slot.
     pub max_keys: u32,
     /// Where K and V lie.
@@ -45,6 +49,8 @@ pub struct Problem {
     pub want_lse: bool,
     /// Whether `status` is written.
     pub is_checked: bool,
+    /// Whether bits of a row depend on nothing but its own sequence.
+    pub is_batch_invariant: bool,
 }
 
 /// Strides of the four tensors.
@@ -57,7 +63,8 @@ pub(super) struct Strides {
 }
 
 impl Problem {
-    /// Decode: q of shape `[slots, rows, num_heads, head_dim]` against at most `max_keys` keys of each slot.
+    /// The same number of query rows for all slots: q of shape `[slots, rows, num_heads, head_dim]` against
+    /// at most `max_keys` keys of each.
     pub fn new(
         dtype: DType,
         [slots, rows, num_heads, head_dim]: [u32; 4],
@@ -68,6 +75,7 @@ impl Problem {
             spec: AttentionSpec::new(dtype, num_heads, head_dim),
             slots,
             rows,
+            total_rows: None,
             max_keys,
             kv,
             q_stride: None,
@@ -76,7 +84,23 @@ impl Problem {
             o_stride: None,
             want_lse: false,
             is_checked: false,
+            is_batch_invariant: false,
         }
+    }
+
+    /// Query rows of any number for each slot, packed one behind the other: q of shape `[total_rows,
+    /// num_heads, head_dim]`. `row_starts` in device memory says which rows are those of a slot: `slots + 1`
+    /// numbers that do not fall [cu_seqlens_q]. A slot has at most `rows` of them and `max_keys` keys.
+    /// Prompts, chunks of prompts, decode and speculative steps may be mixed.
+    pub fn packed(
+        dtype: DType,
+        [total_rows, num_heads, head_dim]: [u32; 3],
+        [slots, rows]: [u32; 2],
+        max_keys: u32,
+        kv: KvLayout,
+    ) -> Self {
+        let same = Self::new(dtype, [slots, rows, num_heads, head_dim], max_keys, kv);
+        Self { total_rows: Some(total_rows), ..same }
     }
 
     spec_builders!();
@@ -87,16 +111,34 @@ impl Problem {
         Self { want_lse: true, ..self }
     }
 
-    /// Asks for `status`: a launch also looks at every length and at every entry of the block table that it
-    /// uses.
+    /// Asks for `status`: a launch also looks at every length, at the rows of every slot, and at every entry
+    /// of the block table that it uses.
     #[must_use]
     pub fn checked(self) -> Self {
         Self { is_checked: true, ..self }
     }
 
+    /// Asks for rows of o and lse whose bits depend on nothing but the sequence: not on what else is in the
+    /// launch, nor on its order, the number of cores, where K and V lie, or which rows of the sequence come
+    /// with it. The keys of a task then stay with one core and are read in smaller steps, which makes decode
+    /// with few slots slower. With a window that is limited on the left, keys down to a multiple of 128
+    /// before it are read, too.
+    #[must_use]
+    pub fn batch_invariant(self) -> Self {
+        Self { is_batch_invariant: true, ..self }
+    }
+
     /// Factor of the scores.
     pub(crate) fn softmax_scale(&self) -> f32 {
         self.spec.softmax_scale_or_default(MAX_HEAD_DIM)
+    }
+
+    /// Query rows of all slots.
+    pub(super) fn all_rows(&self) -> u64 {
+        match self.total_rows {
+            Some(rows) => u64::from(rows),
+            None => u64::from(self.slots) * u64::from(self.rows),
+        }
     }
 
     /// Entries of a row of the block table; 0 without pages.
@@ -115,7 +157,7 @@ impl Problem {
                 [page, row, head]
             }
         };
-        let dense = |dim| dense_strides(self.rows, s.num_heads, dim);
+        let dense = |dim| dense_strides(self.total_rows.unwrap_or(self.rows), s.num_heads, dim);
         Strides {
             q: self.q_stride.unwrap_or_else(|| dense(s.head_dim)),
             k: self.k_stride.unwrap_or_else(|| cache(s.head_dim)),
@@ -139,7 +181,11 @@ impl Problem {
             stride,
             is_output,
         };
-        let (own, cache) = ([self.slots, self.rows, s.num_heads], [places, keys, s.num_heads_k]);
+        let own = match self.total_rows {
+            Some(rows) => [1, rows, s.num_heads],
+            None => [self.slots, self.rows, s.num_heads],
+        };
+        let cache = [places, keys, s.num_heads_k];
         [
             tensor("q", own, s.head_dim, strides.q, false),
             tensor("k", cache, s.head_dim, strides.k, false),

@@ -1,8 +1,7 @@
 //! What the kernel can do: every reason why a problem is refused.
 
-use super::layout::{MAX_ROWS, UNIT_KEYS};
 use super::Problem;
-use crate::spec::{too_many_bytes, Mask, Reason, Tensor};
+use crate::spec::{too_many_bytes, Reason, Tensor};
 use crate::tiling::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 use crate::{DType, Soc};
 
@@ -40,12 +39,6 @@ impl Problem {
                 s.score_dtype
             )));
         }
-        if !matches!(s.mask, Mask::None | Mask::Causal) {
-            found.push(Reason::unsupported(format!(
-                "mask = {} has no kernel; supported: none, causal",
-                s.mask
-            )));
-        }
         found.extend(Reason::of_heads(s.num_heads, s.num_heads_k));
         for (name, dim) in [("head_dim", s.head_dim), ("head_dim_v", s.head_dim_v)] {
             found.extend(Reason::of_head_dim(name, dim, HEAD_DIM_STEP, MAX_HEAD_DIM));
@@ -54,22 +47,29 @@ impl Problem {
     }
 
     fn extent_reasons(&self, found: &mut Vec<Reason>) {
-        if self.rows == 0 || self.rows > MAX_ROWS {
-            let text = format!("rows = {}; supported: 1 to {MAX_ROWS} query rows of a slot", self.rows);
-            found.push(Reason::unsupported(text));
+        if self.rows == 0 && self.total_rows.is_none() {
+            found.push(Reason::invalid("rows = 0, wanted at least 1 query row of a slot"));
         }
-        if self.max_keys > MAX_SEQLEN {
-            found
-                .push(Reason::unsupported(format!("max_keys = {} is more than {MAX_SEQLEN}", self.max_keys)));
+        let counts = [
+            ("slots", self.slots),
+            ("rows", self.rows),
+            ("total_rows", self.total_rows.unwrap_or(0)),
+            ("max_keys", self.max_keys),
+        ];
+        for (name, value) in counts {
+            if value > MAX_SEQLEN {
+                found.push(Reason::unsupported(format!("{name} = {value} is more than {MAX_SEQLEN}")));
+            }
         }
-        // Tasks have at least one K/V head and at most 64 rows; positions of units are 32 bits.
-        let tasks = u128::from(self.spec.num_heads.max(self.spec.num_heads_k)) * u128::from(self.rows);
-        let units = u128::from(self.slots) * u128::from(self.max_keys.div_ceil(UNIT_KEYS)) * tasks;
-        if units > u128::from(MAX_SEQLEN) {
+        // Positions of units, times a core, are 64 bits. A unit is at least a key of a row.
+        let rows = (u128::from(self.all_rows()) + u128::from(self.slots)) * u128::from(self.spec.num_heads);
+        let keys = rows.saturating_mul(u128::from(self.max_keys));
+        if keys >= 1 << 57 {
             found.push(Reason::unsupported(format!(
-                "slots = {} with max_keys = {}, num_heads = {} and rows = {} make {units} pieces of {UNIT_KEYS} keys; at most \
-                 {MAX_SEQLEN} supported",
-                self.slots, self.max_keys, self.spec.num_heads, self.rows
+                "{} query rows of {} heads against max_keys = {} make {keys} rows of keys; fewer than 2^57 supported",
+                self.all_rows(),
+                self.spec.num_heads,
+                self.max_keys
             )));
         }
         self.page_reasons(found);

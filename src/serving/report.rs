@@ -1,16 +1,27 @@
-//! What a checked launch says about lengths and pages.
+//! What a checked launch says about rows, lengths and pages.
 
 use std::fmt;
 
 use crate::{Error, Result};
 
-/// 32-bit words of `status` for each slot: code, entry of the block table, value given, five zeros.
+/// 32-bit words of `status` for each slot: code, two numbers (entry of the block table and value given, or
+/// two entries of `row_starts`), five zeros.
 pub const STATUS_WORDS: usize = 8;
 
 /// The first thing that is wrong with a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mistake {
+    /// Entries of `row_starts` that no slot can have: the first is less than that of an earlier slot or
+    /// greater than the second, the second is greater than `total_rows`, or they are more than `rows` apart.
+    Rows {
+        /// The slot.
+        slot: usize,
+        /// Its first row.
+        start: i32,
+        /// The one behind its last.
+        end: i32,
+    },
     /// A length that is negative or greater than `max_keys`.
     Length {
         /// The slot.
@@ -32,6 +43,9 @@ pub enum Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Rows { slot, start, end } => {
+                write!(f, "slot {slot} has row_starts {start} and {end}")
+            }
             Self::Length { slot, given } => write!(f, "slot {slot} has length {given}"),
             Self::Page { slot, entry, given } => {
                 write!(f, "slot {slot} has page {given} in entry {entry} of its block table")
@@ -60,9 +74,10 @@ impl Report {
                 (0, _) => {}
                 (1, _) => mistakes.push(Mistake::Length { slot, given }),
                 (2, Ok(entry)) => mistakes.push(Mistake::Page { slot, entry, given }),
+                (3, _) => mistakes.push(Mistake::Rows { slot, start: entry, end: given }),
                 _ => {
                     return Err(Error::invalid(format!(
-                    "serving report: slot {slot} has code {code} and entry {entry}, a code of 0 to 2 wanted"
+                    "serving report: slot {slot} has code {code} and entry {entry}, a code of 0 to 3 wanted"
                 )))
                 }
             }

@@ -20,6 +20,19 @@ pub enum Mask {
     },
 }
 
+impl Mask {
+    /// The distances from the diagonal that hide a key of `seqlen_k` from a row of `seqlen_q`: left, right.
+    pub(crate) fn limits(self, seqlen_q: u32, seqlen_k: u32) -> (Option<u32>, Option<u32>) {
+        let (left, right) = match self {
+            Mask::None => (None, None),
+            Mask::Causal => (None, Some(0)),
+            Mask::Window { left, right } => (left, right),
+        };
+        let binds = |limit: &u32, len: u32| u64::from(*limit) + 1 < u64::from(len);
+        (left.filter(|l| binds(l, seqlen_k)), right.filter(|r| binds(r, seqlen_q)))
+    }
+}
+
 impl fmt::Display for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = |limit: &Option<u32>| limit.map_or("all".to_owned(), |limit| limit.to_string());

@@ -92,13 +92,7 @@ impl Shape {
     /// hides the last key from row 0; so what is left is below 2^31 and a kernel with one query row or a wide
     /// window needs no mask step.
     pub fn limits(&self) -> (Option<u32>, Option<u32>) {
-        let (left, right) = match self.mask {
-            Mask::None => (None, None),
-            Mask::Causal => (None, Some(0)),
-            Mask::Window { left, right } => (left, right),
-        };
-        let binds = |limit: &u32, len: u32| u64::from(*limit) + 1 < u64::from(len);
-        (left.filter(|l| binds(l, self.seqlen_k)), right.filter(|r| binds(r, self.seqlen_q)))
+        self.mask.limits(self.seqlen_q, self.seqlen_k)
     }
 
     /// The keys that some row of `rows` sees: exact, clipped to the keys that exist; `0..0` when no row sees

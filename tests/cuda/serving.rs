@@ -34,7 +34,7 @@ fn case(sizes: [u32; 6], lengths: &[u32], kv: KvLayout, mask: Mask) -> ServingCa
         layout: Layout::Bsnd,
         seed: u64::from(seqlen_k + head_dim),
     };
-    ServingCase { base, lengths: lengths.to_vec(), kv }
+    ServingCase { base, rows: None, lengths: lengths.to_vec(), kv, is_batch_invariant: false }
 }
 
 pub(crate) fn problem(case: &ServingCase) -> Problem {
@@ -170,6 +170,15 @@ fn what_the_kernels_lack_is_refused_at_once() {
     assert_eq!(
         text(of(2, 1, pages).checked()),
         format!("{start}status has no kernel; supported: problems that are not checked")
+    );
+    let mut packed = of(2, 4, pages).batch_invariant();
+    packed.total_rows = Some(9);
+    assert_eq!(
+        text(packed),
+        format!(
+            "{start}total_rows = 9: packed q has no kernel; supported: the same rows for all slots; is_batch_invariant has no \
+             kernel; supported: splits that balance best"
+        )
     );
     for (page, nearest) in [(1, "8"), (12, "8 or 16"), (100, "64 or 128")] {
         let want = format!(

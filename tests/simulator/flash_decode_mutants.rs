@@ -81,28 +81,30 @@ fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
 
 /// Problems that reach every statement, their lengths, and the groups that run them: several steps and
 /// pieces, a single step, parts, tails, rows that see no key, empty slots one after the other on a core,
-/// wrong pages, and vector cores that combine rows of two tasks. The groups are few, so that every buffer is
-/// used again.
-fn cases() -> Vec<(Problem, Vec<i32>, u32)> {
-    let problem = |shape: [u32; 4], max_keys, kv| {
-        Problem::new(DType::F16, shape, max_keys, kv).with_num_heads_k(2).with_mask(Mask::Causal).with_lse()
-    };
+/// wrong pages and rows, vector cores that combine rows of two tasks, and windows. The groups are few, so
+/// that every buffer is used again. Last: `row_starts`, if q is packed.
+fn cases() -> Vec<(Problem, Vec<i32>, u32, Vec<i32>)> {
+    let with = |problem: Problem| problem.with_num_heads_k(2).with_mask(Mask::Causal).with_lse();
+    let problem = |shape: [u32; 4], max_keys, kv| with(Problem::new(DType::F16, shape, max_keys, kv));
+    let packed = with(Problem::packed(DType::F16, [200, 8, 64], [4, 150], 400, KvLayout::padded()));
+    let packed = packed.with_mask(Mask::Window { left: Some(30), right: Some(5) }).checked();
     let mut many = vec![0; 14];
     many.extend([2000, 1, 70, 3, 700, 900]);
     let mut short = vec![0, -1];
     short.extend([77; 24]);
     vec![
-        (problem([20, 3, 8, 64], 2000, KvLayout::paged(16, 400)).checked(), many, 7),
-        (problem([1, 2, 12, 256], 1700, KvLayout::padded()), vec![1700], 2),
-        (problem([1, 16, 8, 128], 700, KvLayout::paged(128, 6)), vec![700], 2),
-        (problem([26, 1, 2, 32], 77, KvLayout::paged(64, 30)).checked(), short, 2),
-        (problem([1, 1, 2, 32], 77, KvLayout::padded()), vec![77], 2),
+        (problem([20, 3, 8, 64], 2000, KvLayout::paged(16, 400)).checked(), many, 7, vec![]),
+        (problem([1, 2, 12, 256], 1700, KvLayout::padded()), vec![1700], 2, vec![]),
+        (problem([1, 16, 8, 128], 700, KvLayout::paged(128, 6)), vec![700], 2, vec![]),
+        (problem([26, 1, 2, 32], 77, KvLayout::paged(64, 30)).checked(), short, 2, vec![]),
+        (problem([1, 1, 2, 32], 77, KvLayout::padded()), vec![77], 2, vec![]),
+        (packed, vec![400, 33, 90, 10], 3, vec![0, 150, 150, 190, 170]),
     ]
 }
 
 /// The first fault that a mutant meets over all problems.
 fn first_fault(image: &[u8], index: usize) -> Option<String> {
-    for (problem, lengths, cores) in cases() {
+    for (problem, lengths, cores, row_starts) in cases() {
         let (device, module) = load(image);
         let plan = plan(&problem, device.soc()).unwrap();
         let mut tiling = plan.tiling_data();
@@ -121,11 +123,14 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
         let table: Vec<i32> = (-2..).take(usize::try_from(plan.table_bytes() / 4).unwrap().max(1)).collect();
         let table = Buffer::from_slice(&device, &table).unwrap();
         let lengths = Buffer::from_slice(&device, &lengths).unwrap();
+        let row_starts =
+            if row_starts.is_empty() { alloc(0) } else { Buffer::from_slice(&device, &row_starts).unwrap() };
         let stream = Stream::new(&device).unwrap();
         let args = FlashDecodeOperands {
             q: (&q).into(),
             k: (&k).into(),
             v: (&v).into(),
+            row_starts: (&row_starts).into(),
             lengths: (&lengths).into(),
             block_table: (&table).into(),
             o: (&o).into(),

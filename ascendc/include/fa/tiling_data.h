@@ -190,10 +190,16 @@ struct FlashDecodeTilingData {
     uint32_t head_dim;
     // Elements of a v or o row, a multiple of 16.
     uint32_t head_dim_v;
-    // Query rows of each slot.
+    // Query rows of each slot; the most that a slot can have when q is packed.
     uint32_t rows;
-    // 1 when a row sees no key behind its own place, the last row's being the last key.
-    uint32_t is_causal;
+    // 1 when `row_starts` says which rows of q and o are those of a slot.
+    uint32_t is_packed;
+    // Rows of packed q and o.
+    uint32_t total_rows;
+    // Keys that a row sees before its own place, the last row's being the last key; -1: all.
+    int32_t window_left;
+    // Keys that a row sees behind its own place; -1: all.
+    int32_t window_right;
     // Most keys of a slot; greater lengths count as this.
     uint32_t max_keys;
     // Keys of a page.
@@ -207,12 +213,21 @@ struct FlashDecodeTilingData {
     // Packed query rows of one K/V head in a task: row `r` is query row `r / G` of the `r % G`-th of the `G`
     // heads of q that share it.
     uint32_t task_rows;
-    // Row blocks of a K/V head: `ceil(rows * G / task_rows)`.
-    uint32_t num_row_blocks;
+    // Query rows of a row block.
+    uint32_t block_rows;
+    // Tasks that share the `G` packed rows of one query row; 1 unless `block_rows` is 1.
+    uint32_t row_parts;
     // Keys of a unit, what is dealt to cores; a multiple of 16.
     uint32_t unit_keys;
-    // Keys of one Cube/Vector hand-over; a multiple of 64 and of `chunk_n`.
+    // 1 when no task is split, and every step is one unit.
+    uint32_t is_invariant;
+    // Most keys of one Cube/Vector hand-over; `tile` times a power of two.
     uint32_t block_n;
+    // Most scores that an AIV holds of a hand-over, unless it has no more than `tile` keys. The keys of a
+    // task's hand-overs are halved until its rows have so few.
+    uint32_t max_scores;
+    // Workspace: elements from one stage of S or P to the next.
+    uint32_t stage_scores;
     // Keys of one K or V buffer in L1; a multiple of `tile`.
     uint32_t chunk_n;
     // Keys and depth of one Mmad; 128.
@@ -237,7 +252,7 @@ struct FlashDecodeTilingData {
     uint32_t l1_p_bytes;
     // L1: four K and V buffers, behind P.
     uint32_t l1_kv_bytes;
-    // UB: two slices of scores, `rows_v * block_n` f32, from 0.
+    // UB: two slices of scores, f32, from 0.
     uint32_t ub_s_bytes;
     // UB: probabilities, behind them; `ub_s_bytes / 2`.
     uint32_t ub_p_offset_bytes;
@@ -255,8 +270,6 @@ struct FlashDecodeTilingData {
     uint32_t ub_blocks_bytes;
     // UB: `3 * num_stages + 4` arrays of `ceil64(rows_v)` f32.
     uint32_t ub_stats_offset_bytes;
-    // 0; keeps the 64-bit fields aligned.
-    uint32_t reserved;
     // Workspace: bytes of one core's rings.
     uint64_t workspace_core_bytes;
     // Workspace: offset of the P ring in a core's part.
@@ -269,14 +282,16 @@ struct FlashDecodeTilingData {
     uint64_t workspace_max_offset_bytes;
     // Workspace: their sums, likewise.
     uint64_t workspace_sum_offset_bytes;
-    // q: elements between slots, rows, heads.
+    // q: elements between slots (0 when packed), rows, heads.
     uint64_t q_stride[3];
     // k: elements between pages (or slots), rows, heads.
     uint64_t k_stride[3];
     // v: elements between pages (or slots), rows, heads.
     uint64_t v_stride[3];
-    // o: elements between slots, rows, heads.
+    // o: elements between slots (0 when packed), rows, heads.
     uint64_t o_stride[3];
+    // lse: elements between slots (0 when packed) and heads.
+    uint64_t lse_stride[2];
 };
 
 // Tiling data of `kv_append`. Strides are elements. Of each pair the first is of K, the second of V.

@@ -18,19 +18,26 @@ use crate::run::{compared, Results};
 /// A launch of several slots.
 #[derive(Clone, Debug)]
 pub struct ServingCase {
-    /// What all slots have in common: `seqlen_q` are the query rows, `seqlen_k` is `max_keys`.
+    /// What all slots have in common: `seqlen_q` are the query rows, or the most of them; `seqlen_k` is
+    /// `max_keys`.
     pub base: Case,
+    /// Query rows of each slot, if q is packed.
+    pub rows: Option<Vec<u32>>,
     /// Keys of each slot.
     pub lengths: Vec<u32>,
     /// Where K and V lie.
     pub kv: KvLayout,
+    /// Whether bits of a row shall depend on its own sequence alone.
+    pub is_batch_invariant: bool,
 }
 
 /// What the device holds of a case.
 #[derive(Clone, Debug)]
 pub struct Tensors<T> {
-    /// `[slots, rows, heads, dim]`.
+    /// `[slots, rows, heads, dim]`, packed `[all rows, heads, dim]`.
     pub q: Vec<T>,
+    /// First row of each slot, and the one behind the last; empty unless q is packed.
+    pub row_starts: Vec<i32>,
     /// The cache; what no slot uses is NaN.
     pub k: Vec<T>,
     /// Likewise.
@@ -46,9 +53,9 @@ pub struct Tensors<T> {
 /// What a launch leaves.
 #[derive(Clone, Debug)]
 pub struct Output<T> {
-    /// `[slots, rows, heads, dim]`.
+    /// As q.
     pub o: Vec<T>,
-    /// `[slots, heads, rows]`.
+    /// `[slots, heads, rows]`, packed `[heads, all rows]`.
     pub lse: Vec<f32>,
     /// Of the checks.
     pub report: Report,
@@ -59,19 +66,50 @@ impl ServingCase {
     pub fn problem(&self) -> Problem {
         let c = &self.base;
         let slots = u32::try_from(self.lengths.len()).expect("few slots");
-        let shape = [slots, c.seqlen_q, c.num_heads, c.head_dim];
-        let mut problem = Problem::new(c.dtype, shape, c.seqlen_k, self.kv)
+        let mut problem = match &self.rows {
+            Some(rows) => {
+                let shape = [rows.iter().sum(), c.num_heads, c.head_dim];
+                Problem::packed(c.dtype, shape, [slots, c.seqlen_q], c.seqlen_k, self.kv)
+            }
+            None => {
+                let shape = [slots, c.seqlen_q, c.num_heads, c.head_dim];
+                Problem::new(c.dtype, shape, c.seqlen_k, self.kv)
+            }
+        };
+        problem = problem
             .with_num_heads_k(c.num_heads_k)
             .with_head_dim_v(c.head_dim_v)
             .with_mask(c.mask)
             .with_lse()
             .checked();
         problem.spec.softmax_scale = c.softmax_scale;
+        problem.is_batch_invariant = self.is_batch_invariant;
         problem
+    }
+
+    /// Query rows of a slot.
+    pub fn rows_of(&self, slot: usize) -> u32 {
+        self.rows.as_ref().map_or(self.base.seqlen_q, |rows| rows[slot])
     }
 
     /// Random values, and pages in a random order.
     pub fn tensors<T: Element>(&self) -> Tensors<T> {
+        self.filled(|_, case| operands(case))
+    }
+
+    /// Given values of q, k and v of each slot, `[rows or keys, heads, dim]`, and pages in a random order.
+    pub fn tensors_of<T: Element>(&self, values: impl Fn(usize, &Case) -> [Vec<T>; 3]) -> Tensors<T> {
+        self.filled(|slot, case| {
+            let mut tensors = operands::<T>(case);
+            for (tensor, data) in tensors.iter_mut().zip(values(slot, case)) {
+                assert_eq!(tensor.data.len(), data.len(), "values of slot {slot}");
+                tensor.data = data;
+            }
+            tensors
+        })
+    }
+
+    fn filled<T: Element>(&self, operands: impl Fn(usize, &Case) -> [Operand<T>; 3]) -> Tensors<T> {
         let c = &self.base;
         let mut rng = Rng::with_seed(c.seed);
         let width = self.problem().table_width() as usize;
@@ -85,6 +123,7 @@ impl ServingCase {
         let cache = |dim: u32| vec![T::round(f32::NAN); places * keys * heads * dim as usize];
         let mut all = Tensors {
             q: Vec::new(),
+            row_starts: Vec::from_iter(self.rows.is_some().then_some(0)),
             k: cache(c.head_dim),
             v: cache(c.head_dim_v),
             lengths: Vec::new(),
@@ -93,9 +132,13 @@ impl ServingCase {
         };
         for (slot, &length) in self.lengths.iter().enumerate() {
             let seed = c.seed.wrapping_mul(1000) + slot as u64;
-            let case = Case { batch: 1, seqlen_k: length, layout: Layout::Bsnd, seed, ..c.clone() };
-            let tensors = operands::<T>(&case);
+            let seqlen_q = self.rows_of(slot);
+            let case = Case { batch: 1, seqlen_q, seqlen_k: length, layout: Layout::Bsnd, seed, ..c.clone() };
+            let tensors = operands(slot, &case);
             all.q.extend(&tensors[0].data);
+            if let Some(last) = all.row_starts.last() {
+                all.row_starts.push(last + i32::try_from(seqlen_q).expect("few rows"));
+            }
             all.lengths.push(i32::try_from(length).expect("short"));
             for key in 0..length as usize {
                 let mut place = slot;
@@ -150,6 +193,9 @@ pub fn launch<T: Element + host::Element>(
     let table =
         if tensors.table.is_empty() { alloc(0)? } else { Buffer::from_slice(device, &tensors.table)? };
     let args = if case.kv.pages.is_some() { args.with_block_table(&table) } else { args };
+    let starts =
+        if case.rows.is_some() { Some(Buffer::from_slice(device, &tensors.row_starts)?) } else { None };
+    let args = starts.iter().fold(args, Args::with_row_starts);
     let stream = Stream::new(device)?;
     operator.launch(&stream, &plan, args)?;
     stream.synchronize()?;
@@ -178,29 +224,41 @@ fn check_typed<T: Element + host::Element>(
     if out.report != Report::default() {
         return Err(format!("{:?}", out.report));
     }
-    for (slot, result) in results(case, &tensors, &out).iter().enumerate() {
-        result.check().map_err(|why| format!("slot {slot} with {} keys: {why}", case.lengths[slot]))?;
+    let slots = (0..case.lengths.len()).filter(|&slot| case.rows_of(slot) > 0);
+    for (slot, result) in slots.zip(results(case, &tensors, &out)) {
+        let (rows, keys) = (case.rows_of(slot), case.lengths[slot]);
+        result.check().map_err(|why| format!("slot {slot} with {rows} rows and {keys} keys: {why}"))?;
     }
     Ok(())
 }
 
-/// The results of each slot beside both references.
+/// The results of each slot that has query rows beside both references.
 pub fn results<T: Element + host::Element>(
     case: &ServingCase,
     tensors: &Tensors<T>,
     out: &Output<T>,
 ) -> Vec<Results> {
     let c = &case.base;
-    let of_o = (c.seqlen_q * c.num_heads * c.head_dim_v) as usize;
-    let of_lse = (c.seqlen_q * c.num_heads) as usize;
-    let slots = tensors.slots.iter().enumerate();
-    slots
-        .map(|(slot, (case, operands))| {
-            let own = host::Output {
-                o: out.o[slot * of_o..][..of_o].to_vec(),
-                lse: out.lse[slot * of_lse..][..of_lse].to_vec(),
-            };
-            compared(case, operands, &own, &|keys| softmax_error(keys, 0.0), 0.0)
-        })
-        .collect()
+    let all_rows = match &case.rows {
+        Some(rows) => rows.iter().sum(),
+        None => c.seqlen_q,
+    } as usize;
+    let of_o = (c.num_heads * c.head_dim_v) as usize;
+    let mut first = 0;
+    let mut results = Vec::new();
+    for (slot, (of_slot, operands)) in tensors.slots.iter().enumerate() {
+        let rows = case.rows_of(slot) as usize;
+        let (slot, row) = if case.rows.is_some() { (0, first) } else { (slot, 0) };
+        let heads = c.num_heads as usize;
+        let lse = (0..heads).flat_map(|head| {
+            let at = (slot * heads + head) * all_rows + row;
+            out.lse[at..at + rows].iter().copied()
+        });
+        let own = host::Output { o: out.o[first * of_o..(first + rows) * of_o].to_vec(), lse: lse.collect() };
+        first += rows;
+        if rows > 0 {
+            results.push(compared(of_slot, operands, &own, &|keys| softmax_error(keys, 0.0), 0.0));
+        }
+    }
+    results
 }

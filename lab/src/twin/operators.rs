@@ -316,12 +316,24 @@ fn decodes(bench: &mut Bench) -> Result<()> {
                 .with_mask(Mask::Causal)
                 .with_lse()
         };
+        let packed = |mask| {
+            serving::Problem::packed(dtype, [300, 8, 64], [4, 250], 700, KvLayout::padded())
+                .with_num_heads_k(2)
+                .with_mask(mask)
+                .with_lse()
+        };
         let cases = [
-            (problem([4, 1, 8, 64], KvLayout::paged(16, 120)).checked(), vec![700, 0, 33, 128]),
-            (problem([2, 3, 4, 128], KvLayout::paged(128, 9).with_heads_first()), vec![256, 699]),
-            (problem([1, 16, 8, 256], KvLayout::padded()), vec![530]),
+            (problem([4, 1, 8, 64], KvLayout::paged(16, 120)).checked(), vec![700, 0, 33, 128], vec![]),
+            (problem([2, 3, 4, 128], KvLayout::paged(128, 9).with_heads_first()), vec![256, 699], vec![]),
+            (problem([1, 16, 8, 256], KvLayout::padded()), vec![530], vec![]),
+            (
+                packed(Mask::Window { left: Some(90), right: Some(20) }).checked(),
+                vec![700, 33, 90, 10],
+                vec![0, 250, 250, 290, 270],
+            ),
+            (packed(Mask::Causal).batch_invariant(), vec![700, 1, 90, 300], vec![0, 200, 201, 201, 300]),
         ];
-        bench.cases(serving::kernel_name(dtype)?, cases, |bench, (problem, lengths)| {
+        bench.cases(serving::kernel_name(dtype)?, cases, |bench, (problem, lengths, row_starts)| {
             let plan = serving::plan(problem, bench.device.soc())?;
             let [q, k, v, o] = plan.operand_bytes();
             let (q, k, v) = (normal(bench, dtype, q)?, normal(bench, dtype, k)?, normal(bench, dtype, v)?);
@@ -336,6 +348,12 @@ fn decodes(bench: &mut Bench) -> Result<()> {
                 if table.is_empty() { None } else { Some(Buffer::from_slice(&bench.device, &table)?) };
             let args = table.iter().fold(args, serving::Args::with_block_table);
             let args = if problem.is_checked { args.with_status(&status) } else { args };
+            let row_starts = if row_starts.is_empty() {
+                None
+            } else {
+                Some(Buffer::from_slice(&bench.device, row_starts)?)
+            };
+            let args = row_starts.iter().fold(args, serving::Args::with_row_starts);
             bench.side_by_side(&[&o, &lse], |stream, side| operators[side].launch(stream, &plan, args))
         })?;
     }

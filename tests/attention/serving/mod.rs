@@ -1,7 +1,9 @@
-//! The serving operator: decode and speculative steps over padded and paged K and V.
+//! The serving operator over padded and paged K and V.
 
 mod device_data;
+mod invariant;
 mod model_time;
+mod packed;
 mod results;
 
 use fastattention::serving::{KvLayout, Mask, ServingAttention};
@@ -33,5 +35,5 @@ pub(crate) fn case(lengths: &[u32], kv: KvLayout) -> ServingCase {
         layout: Layout::Bsnd,
         seed: 1,
     };
-    ServingCase { base, lengths: lengths.to_vec(), kv }
+    ServingCase { base, rows: None, lengths: lengths.to_vec(), kv, is_batch_invariant: false }
 }
