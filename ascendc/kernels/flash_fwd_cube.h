@@ -22,20 +22,26 @@ class FlashFwdCube {
         v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
     }
 
-    // QK^T runs `preload` steps ahead of PV, so that the vector cores work on one block while the next ones
-    // are made.
+    // QK^T runs `preload` steps ahead of the probabilities that are waited for, so that the vector cores work
+    // on one block while the next ones are made. PV of a bundle follows its last probabilities.
     __aicore__ inline void run() {
         StepCursor qk(t_, block_index());
-        StepCursor pv(t_, block_index());
+        StepCursor pv(t_, block_index(), true);
         bool more = true;
+        uint32_t missing = 0;  // steps of the bundle whose probabilities have not been waited for
         for (uint32_t turn = 0;; ++turn) {
             more = more && qk.next();
             const bool is_ahead = turn < t_.preload;
-            if (!is_ahead && !pv.next()) break;
-            const Step* const next_pv = is_ahead ? nullptr : &pv.step();
-            if (more) multiply_qk(qk.step(), turn % t_.num_stages, next_pv);
+            if (!is_ahead && missing == 0) {
+                if (!pv.next()) break;
+                missing = ceil_div(pv.step().n_valid, t_.block_n);
+            }
+            if (more) multiply_qk(qk.step(), turn, missing == 1 ? &pv.step() : nullptr);
             if (is_ahead) continue;
-            multiply_pv(pv.step(), (turn - t_.preload) % t_.num_stages);
+            AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kSoftmaxReady);
+            if (--missing == 0) {
+                multiply_pv(pv.step(), turn - t_.preload + 1 - ceil_div(pv.step().n_valid, t_.block_n));
+            }
         }
     }
 
@@ -47,7 +53,7 @@ class FlashFwdCube {
 
     // Behind its chunks of K the first values of the coming PV step are loaded: their buffers are free since
     // the last PV, and behind the first chunk they do not keep the Cube waiting.
-    __aicore__ inline void multiply_qk(const Step& s, uint32_t stage, const Step* next_pv) {
+    __aicore__ inline void multiply_qk(const Step& s, uint32_t step, const Step* next_pv) {
         if (s.first) {
             q_slot_ = q_ring_.acquire();
             const auto q = q_gm_[row_offset(t_.q_stride, s.batch, s.m0, s.head)];
@@ -56,7 +62,7 @@ class FlashFwdCube {
             q_ring_.publish(q_slot_);
             q_ring_.await(q_slot_);
             if constexpr (sizeof(S) == sizeof(half)) {
-                if (t_.adds_mean != 0) multiply_mean(s, stage);
+                if (t_.adds_mean != 0) multiply_mean(s, step);
             }
         }
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
@@ -69,7 +75,7 @@ class FlashFwdCube {
             k_ring_.await(slot);
             for (uint32_t m = 0; m < s.rows; m += t_.tile_m) {
                 for (uint32_t tile = 0; tile < keys; tile += t_.tile_n) {
-                    score_tile(s, k_l1, m, tile, keys, ring_.s(stage, m, n + tile), ring_.score_pitch());
+                    score_tile(s, k_l1, m, tile, keys, ring_.s(step, m, n + tile), ring_.score_pitch());
                 }
             }
             k_ring_.release(slot);
@@ -81,7 +87,7 @@ class FlashFwdCube {
 
     // q times what shift_keys has subtracted from the keys, for all rows of an item: a chunk of 16 equal
     // keys.
-    __aicore__ inline void multiply_mean(const Step& s, uint32_t stage) {
+    __aicore__ inline void multiply_mean(const Step& s, uint32_t step) {
         const uint32_t slot = k_ring_.acquire();
         const auto mean_l1 = l1_buffer(t_.l1_k_offset_bytes, t_.l1_k_bytes, slot);
         const auto mean = k_gm_[row_offset(t_.k_stride, s.batch, t_.seqlen_k, head_k(t_, s))];
@@ -89,7 +95,7 @@ class FlashFwdCube {
         k_ring_.publish(slot);
         k_ring_.await(slot);
         for (uint32_t m = 0; m < s.rows; m += t_.tile_m)
-            score_tile(s, mean_l1, m, 0, kFractal, ring_.mean(stage, m), kFractal);
+            score_tile(s, mean_l1, m, 0, kFractal, ring_.mean(step, m), kFractal);
         k_ring_.release(slot);
     }
 
@@ -137,18 +143,18 @@ class FlashFwdCube {
         return l1_buffer(t_.l1_v_offset_bytes, t_.l1_v_bytes, slot);
     }
 
-    // As many rows at a time as L0C has accumulators for: the values pass by once for all of them.
-    __aicore__ inline void multiply_pv(const Step& s, uint32_t stage) {
-        AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kSoftmaxReady);
+    // P V of a bundle from step number `step` on. As many rows at a time as L0C has accumulators for: the
+    // values pass by once for all of them.
+    __aicore__ inline void multiply_pv(const Step& s, uint32_t step) {
         const uint32_t tiles = ceil_div(t_.head_dim_v, t_.tile_n);
         const uint32_t group = t_.tile_m * (2 / tiles);
         for (uint32_t m = 0; m < s.rows; m += group)
-            output_rows(s, stage, m, min_u32(s.rows, m + group), tiles);
+            output_rows(s, step, m, min_u32(s.rows, m + group), tiles);
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kPvReady);
     }
 
     // The rows m..end of O, `tiles` accumulators for each tile_m of them.
-    __aicore__ inline void output_rows(const Step& s, uint32_t stage, uint32_t first, uint32_t end,
+    __aicore__ inline void output_rows(const Step& s, uint32_t step, uint32_t first, uint32_t end,
                                        uint32_t tiles) {
         uint32_t c[2];
         for (uint32_t chunk = 0, n = 0; n < s.n_valid; ++chunk, n += t_.chunk_p) {
@@ -158,14 +164,14 @@ class FlashFwdCube {
             uint32_t* tile_c = c;
             for (uint32_t m = first; m < end; m += t_.tile_m, tile_c += tiles) {
                 const uint32_t rows = min_u32(t_.tile_m, end - m);
-                const uint32_t slot = load_p(stage, m, n, rows, keys);
+                const uint32_t slot = load_p(step, m, n, rows, keys);
                 if (m + t_.tile_m >= end && num_v_ == chunk + 1) load_v(s);
                 if (m == first) v_ring_.await(v_slot);
                 p_ring_.await(slot);
                 for (uint32_t i = 0; i < tiles; ++i) {
                     if (n == 0) tile_c[i] = l0c_ring_.acquire();
                     output_tile(tile_c[i], slot, v_slot, rows, i * t_.tile_n, keys, n == 0);
-                    if (n + t_.chunk_p >= s.n_valid) store_o(tile_c[i], stage, m, rows, i * t_.tile_n);
+                    if (n + t_.chunk_p >= s.n_valid) store_o(tile_c[i], s.bundle, m, rows, i * t_.tile_n);
                 }
                 p_ring_.release(slot);
             }
@@ -174,9 +180,11 @@ class FlashFwdCube {
         num_v_ = 0;
     }
 
-    __aicore__ inline uint32_t load_p(uint32_t stage, uint32_t m, uint32_t n, uint32_t rows, uint32_t keys) {
+    // Probabilities of the keys from `n` on of a bundle that begins with step number `step`.
+    __aicore__ inline uint32_t load_p(uint32_t step, uint32_t m, uint32_t n, uint32_t rows, uint32_t keys) {
         const uint32_t slot = p_ring_.acquire();
-        copy_gm_to_l1_nz(p_l1(slot), ring_.p(stage)[static_cast<uint64_t>(m) * t_.block_n + n], rows, keys,
+        const auto p = ring_.p(step + n / t_.block_n);
+        copy_gm_to_l1_nz(p_l1(slot), p[static_cast<uint64_t>(m) * t_.block_n + n % t_.block_n], rows, keys,
                          t_.block_n);
         p_ring_.publish(slot);
         return slot;
@@ -206,10 +214,10 @@ class FlashFwdCube {
         }
     }
 
-    __aicore__ inline void store_o(uint32_t c, uint32_t stage, uint32_t m, uint32_t rows, uint32_t d) {
+    __aicore__ inline void store_o(uint32_t c, uint32_t bundle, uint32_t m, uint32_t rows, uint32_t d) {
         l0c_ring_.publish(c);
         l0c_ring_.await(c);
-        copy_l0c_to_gm(ring_.o(stage)[static_cast<uint64_t>(m) * t_.head_dim_v + d], memory_.l0c[c], rows,
+        copy_l0c_to_gm(ring_.o(bundle)[static_cast<uint64_t>(m) * t_.head_dim_v + d], memory_.l0c[c], rows,
                        min_u32(t_.tile_n, t_.head_dim_v - d), t_.head_dim_v);
         l0c_ring_.release(c);
     }
@@ -223,10 +231,10 @@ class FlashFwdCube {
     uint32_t q_slot_ = 0;
     uint32_t v_slot_[2] = {0, 0};
     uint32_t num_v_ = 0;  // chunks of V that the coming or present PV has asked for
-    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 0, 2> q_ring_;
-    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 2, 2> k_ring_;
-    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 4, 2> v_ring_;
-    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 6, 2> p_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 0, 1> q_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 1, 2> k_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 3, 2> v_ring_;
+    Ring<AscendC::HardEvent::MTE2_MTE1, AscendC::HardEvent::MTE1_MTE2, 5, 3> p_ring_;
     Ring<AscendC::HardEvent::MTE1_M, AscendC::HardEvent::M_MTE1, 0, 2> l0_ring_;
     Ring<AscendC::HardEvent::M_FIX, AscendC::HardEvent::FIX_M, 0, 2> l0c_ring_;
 };

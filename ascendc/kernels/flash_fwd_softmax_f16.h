@@ -9,7 +9,8 @@
 //
 // The maximum is subtracted first, so that rounding errors are relative to the distance from it: with u =
 // 2^-11, the exponent is off by 3 u |x| at most, p by (3 |x| + 2) u e^x <= 2.2 u of the row's largest p,
-// which is 1.
+// which is 1. Where the scores have grown by g <= headroom within a bundle, that is (3 g + 2) u of the
+// largest p.
 //
 // UB, of a slice of `slice_bytes`: 4 x slice; for the tree of maxima and that of sums each: half a slice | a
 // quarter.
@@ -31,14 +32,15 @@ class SoftmaxF16 {
         }
     }
 
-    // A slice takes part in three turns: a its maxima, b its exponentials, c its sums. The six operations of
-    // each stand beside those of two other slices, so that a barrier serves three of them.
-    __aicore__ inline void step(const Step& s, uint32_t stage) {
+    // Softmax of a step, the `number`-th of this core. A slice takes part in three turns: a its maxima, b its
+    // exponentials, c its sums. The six operations of each stand beside those of two other slices, so that a
+    // barrier serves three of them.
+    __aicore__ inline void step(const Step& s, uint32_t number) {
         const uint32_t pitch = row_pitch(s.n_valid);
         const uint32_t step = state_.rows_within(t_.slice_bytes, 2 * max_u32(pitch, kNarrowestF16));
         const uint32_t total = state_.num_rows(s);
         const uint32_t slices = ceil_div(total, step);
-        uint32_t loaded = slices > 0 ? state_.load_scores(s, stage, 0, min_u32(step, total), pitch) : 0;
+        uint32_t loaded = slices > 0 ? state_.load_scores(s, number, 0, min_u32(step, total), pitch) : 0;
         for (uint32_t turn = 0; slices > 0 && turn < slices + 2; ++turn) {
             Slice& a = slices_[turn % kSlices];
             Slice& b = slices_[(turn + 3) % kSlices];
@@ -49,15 +51,19 @@ class SoftmaxF16 {
             a.load = loaded;
             if (turn + 1 < slices) {
                 const uint32_t next = a.row + step;
-                loaded = state_.load_scores(s, stage, next, min_u32(step, total - next), pitch);
+                loaded = state_.load_scores(s, number, next, min_u32(step, total - next), pitch);
             }
             if (a.rows > 0) take_scores(a, s, pitch);
             if (c.rows > 0) start_sum(c, pitch);
-            for (uint32_t i = kOperations; i < RowTreeF16<RowReduce::kMax>::num_steps(pitch); ++i) {
+            const bool is_lowered = s.in_bundle > 0;
+            if (b.rows > 0 && is_lowered) lower_max(b);
+            const uint32_t operations = kOperations + (is_lowered ? 1 : 0);
+            const uint32_t levels = RowTreeF16<RowReduce::kMax>::num_steps(pitch);
+            for (uint32_t i = kOperations; i < max_u32(levels, operations); ++i) {
                 step_trees(a, c);
                 AscendC::PipeBarrier<PIPE_V>();
             }
-            take_turn(a, b, c, done, s, stage, pitch);
+            take_turn(a, b, c, done, s, number, pitch);
         }
         if (slices > 0) add_sum(slices_[(slices + kSlices - 1) % kSlices], s);
     }
@@ -98,6 +104,11 @@ class SoftmaxF16 {
         a.max = RowTreeF16<RowReduce::kMax>(x(a), scratch_[0], state_.block_max(a.row), a.rows, pitch);
     }
 
+    // A maximum within a bundle stays unless it grows by more than the headroom.
+    __aicore__ inline void lower_max(const Slice& b) {
+        AscendC::Adds(state_.block_max(b.row), state_.block_max(b.row), -t_.headroom, count(b));
+    }
+
     __aicore__ inline void start_sum(Slice& c, uint32_t pitch) {
         c.sum = RowTreeF16<RowReduce::kSum>(x(c), scratch_[1], state_.block_sum(c.row), c.rows, pitch);
     }
@@ -107,12 +118,12 @@ class SoftmaxF16 {
         if (c.rows > 0 && !c.sum.is_done()) c.sum.step();
     }
 
-    __aicore__ inline void take_turn(Slice& a, Slice& b, Slice& c, Slice& done, const Step& s, uint32_t stage,
-                                     uint32_t pitch) {
+    __aicore__ inline void take_turn(Slice& a, Slice& b, Slice& c, Slice& done, const Step& s,
+                                     uint32_t number, uint32_t pitch) {
         const auto elements = static_cast<int32_t>(b.rows * pitch);
         const auto old_max = state_.row_max(s.item, b.row);
         const auto new_max = state_.new_max(b.row);
-        const auto rescale = state_.rescale(stage, b.row);
+        const auto rescale = state_.rescale(s, b.row);
         // The maxima of the slice are in new_max by then.
         const auto narrow_max = state_.block_max(b.row).template ReinterpretCast<half>();
         const auto spread = state_.blocks.copy[0].template ReinterpretCast<half>();
@@ -122,9 +133,21 @@ class SoftmaxF16 {
         step_trees(a, c);
         AscendC::PipeBarrier<PIPE_V>();
 
+        // Upwards: the headroom does not grow.
+        if (b.rows > 0) AscendC::Cast(narrow_max, new_max, AscendC::RoundMode::CAST_CEIL, b.rows);
+        step_trees(a, c);
+        AscendC::PipeBarrier<PIPE_V>();
+
+        if (b.rows > 0) {
+            AscendC::Cast(new_max, narrow_max, AscendC::RoundMode::CAST_NONE, b.rows);
+            spread_rows_f16(spread, narrow_max, b.rows);
+        }
+        step_trees(a, c);
+        AscendC::PipeBarrier<PIPE_V>();
+
         if (b.rows > 0) {
             AscendC::Sub(rescale, old_max, new_max, count(b));
-            AscendC::Cast(narrow_max, new_max, AscendC::RoundMode::CAST_NONE, b.rows);
+            subtract_rows_f16(x(b), spread, b.rows, pitch);
         }
         step_trees(a, c);
         AscendC::PipeBarrier<PIPE_V>();
@@ -132,31 +155,21 @@ class SoftmaxF16 {
         if (b.rows > 0) {
             AscendC::Adds(old_max, new_max, 0.0f, count(b));
             AscendC::Muls(rescale, rescale, t_.softmax_scale, count(b));
-            spread_rows_f16(spread, narrow_max, b.rows);
+            AscendC::Muls(x(b), x(b), static_cast<half>(t_.softmax_scale), elements);
+        }
+        if (c.rows > 0) {
+            AscendC::Mul(state_.row_sum(s.item, c.row), state_.row_sum(s.item, c.row),
+                         state_.rescale(s, c.row), count(c));
         }
         step_trees(a, c);
         AscendC::PipeBarrier<PIPE_V>();
 
         if (b.rows > 0) {
             AscendC::Exp(rescale, rescale, count(b));
-            subtract_rows_f16(x(b), spread, b.rows, pitch);
-        }
-        step_trees(a, c);
-        AscendC::PipeBarrier<PIPE_V>();
-
-        if (b.rows > 0) AscendC::Muls(x(b), x(b), static_cast<half>(t_.softmax_scale), elements);
-        if (c.rows > 0) {
-            AscendC::Mul(state_.row_sum(s.item, c.row), state_.row_sum(s.item, c.row),
-                         state_.rescale(stage, c.row), count(c));
-        }
-        step_trees(a, c);
-        AscendC::PipeBarrier<PIPE_V>();
-
-        if (b.rows > 0) {
             AscendC::Exp(x(b), x(b), elements);
             store_loan_.lend(b.load);
             store_loan_.await(b.load);
-            state_.store_probabilities(x(b), s, stage, b.row, b.rows, pitch);
+            state_.store_probabilities(x(b), s, number, b.row, b.rows, pitch);
             store_loan_.give_back(b.load);
         }
         step_trees(a, c);

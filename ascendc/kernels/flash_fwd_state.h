@@ -18,9 +18,10 @@ struct FlashFwdState {
     static constexpr bool kIsWide = sizeof(S) == sizeof(float);
     // Slices in UB: those on their way through the softmax, and one that is being loaded.
     static constexpr uint32_t kSlices = kIsWide ? 5 : 4;
-    // Row statistics: maxima and sums of two items, scratch, and one array of rescale factors a stage. With
-    // adds_mean two arrays more.
-    static constexpr uint32_t kStatsFixed = 9;
+    // Row statistics: maxima and sums of two items, scratch, and rescale factors: one array for each step of
+    // a bundle, and one more for the first step, as two bundles are under way. With adds_mean two arrays
+    // more.
+    static constexpr uint32_t kStatsFixed = 8;
     // A finite start for row maxima: -inf less it is -inf, and never NaN.
     static constexpr float kLowest = kIsWide ? kLowestF32 : -65504.0f;
 
@@ -42,9 +43,9 @@ struct FlashFwdState {
         blocks = SpreadRows(bytes[t.ub_brcb_offset_bytes].template ReinterpretCast<float>(), t.rows_v);
         stats_ub = bytes[t.ub_stats_offset_bytes].template ReinterpretCast<float>();
         // Brcb reads whole groups of 8 row values, also where the last rows of a slice do not exist.
-        const uint32_t arrays = t.num_stages + kStatsFixed + 2 * t.adds_mean;
+        const uint32_t arrays = kStatsFixed + t.bundle_steps + 1 + 2 * t.adds_mean;
+        // FlashFwdBundle waits for it.
         AscendC::Duplicate(stats_ub, 0.0f, static_cast<int32_t>(arrays * stats_pitch));
-        AscendC::PipeBarrier<PIPE_V>();
     }
 
     __aicore__ inline AscendC::LocalTensor<float> stats(uint32_t index, uint32_t row) const {
@@ -58,15 +59,19 @@ struct FlashFwdState {
     }
     __aicore__ inline AscendC::LocalTensor<float> block_max(uint32_t row) const { return stats(4, row); }
     __aicore__ inline AscendC::LocalTensor<float> new_max(uint32_t row) const { return stats(5, row); }
-    __aicore__ inline AscendC::LocalTensor<float> divisor(uint32_t row) const { return stats(6, row); }
-    __aicore__ inline AscendC::LocalTensor<float> lse_out(uint32_t row) const { return stats(7, row); }
-    __aicore__ inline AscendC::LocalTensor<float> block_sum(uint32_t row) const { return stats(8, row); }
-    __aicore__ inline AscendC::LocalTensor<float> rescale(uint32_t stage, uint32_t row) const {
-        return stats(kStatsFixed + stage, row);
+    __aicore__ inline AscendC::LocalTensor<float> lse_out(uint32_t row) const { return stats(6, row); }
+    __aicore__ inline AscendC::LocalTensor<float> block_sum(uint32_t row) const { return stats(7, row); }
+    // exp(maximum before step `i` of a bundle less the one after it). Of the first step two bundles have one:
+    // when a bundle has ended, it is the product of all of them.
+    __aicore__ inline AscendC::LocalTensor<float> rescale(uint32_t bundle, uint32_t i, uint32_t row) const {
+        return stats(kStatsFixed + (i == 0 ? bundle % 2 : i + 1), row);
+    }
+    __aicore__ inline AscendC::LocalTensor<float> rescale(const Step& s, uint32_t row) const {
+        return rescale(s.bundle, s.in_bundle, row);
     }
     // q times what was subtracted from the keys.
     __aicore__ inline AscendC::LocalTensor<float> mean(uint32_t item) const {
-        return stats(kStatsFixed + t.num_stages + item % 2, 0);
+        return stats(kStatsFixed + t.bundle_steps + 1 + item % 2, 0);
     }
 
     // This AIV's rows of an item: the first one takes the half rounded up to 8, so that row values stay
@@ -93,7 +98,7 @@ struct FlashFwdState {
         AscendC::PipeBarrier<PIPE_V>();
     }
 
-    __aicore__ inline uint32_t load_scores(const Step& s, uint32_t stage, uint32_t row, uint32_t rows,
+    __aicore__ inline uint32_t load_scores(const Step& s, uint32_t step, uint32_t row, uint32_t rows,
                                            uint32_t pitch) {
         constexpr uint32_t kBlock = kBlockBytes / sizeof(S);
         const uint32_t slot = load_ring.acquire();
@@ -104,14 +109,14 @@ struct FlashFwdState {
             params.blockLen = static_cast<uint16_t>(blocks_of_row);
             params.srcStride = static_cast<uint16_t>(ring.score_pitch() / kBlock - blocks_of_row);
             params.dstStride = static_cast<uint16_t>(pitch / kBlock - blocks_of_row);
-            AscendC::DataCopy(slice_ub[slot][n], ring.s(stage, first_row(s) + row, n), params);
+            AscendC::DataCopy(slice_ub[slot][n], ring.s(step, first_row(s) + row, n), params);
         }
         load_ring.publish(slot);
         return slot;
     }
 
     // mean(item), of which every column of the workspace's rows is a copy.
-    __aicore__ inline void load_mean(const Step& s, uint32_t stage) {
+    __aicore__ inline void load_mean(const Step& s, uint32_t step) {
         const uint32_t rows = num_rows(s);
         if (rows == 0) return;
         const uint32_t slot = load_ring.acquire();
@@ -120,7 +125,7 @@ struct FlashFwdState {
         params.blockLen = 1;
         params.srcStride = kFractal / kBlockF32 - 1;
         params.dstStride = 0;
-        AscendC::DataCopy(output(slot), ring.mean(stage, first_row(s)), params);
+        AscendC::DataCopy(output(slot), ring.mean(step, first_row(s)), params);
         load_ring.publish(slot);
         load_ring.await(slot);
         RowTree<RowReduce::kMax>(output(slot), output(slot), output(slot), mean(s.item), rows, kBlockF32)
@@ -128,11 +133,11 @@ struct FlashFwdState {
         load_ring.release(slot);
     }
 
-    // P V of a step.
-    __aicore__ inline uint32_t load_output(const Step& s, uint32_t stage, uint32_t row, uint32_t rows) {
+    // P V of a bundle.
+    __aicore__ inline uint32_t load_output(const Step& s, uint32_t row, uint32_t rows) {
         const uint64_t at = static_cast<uint64_t>(first_row(s) + row) * t.head_dim_v;
         const uint32_t slot = load_ring.acquire();
-        AscendC::DataCopy(output(slot), ring.o(stage)[at], rows * t.head_dim_v);
+        AscendC::DataCopy(output(slot), ring.o(s.bundle)[at], rows * t.head_dim_v);
         load_ring.publish(slot);
         return slot;
     }
@@ -140,15 +145,15 @@ struct FlashFwdState {
         return slice_ub[slot].template ReinterpretCast<float>();
     }
 
-    __aicore__ inline void store_probabilities(const AscendC::LocalTensor<T>& p, const Step& s,
-                                               uint32_t stage, uint32_t row, uint32_t rows, uint32_t pitch) {
+    __aicore__ inline void store_probabilities(const AscendC::LocalTensor<T>& p, const Step& s, uint32_t step,
+                                               uint32_t row, uint32_t rows, uint32_t pitch) {
         const uint32_t blocks_of_row = ceil_div(s.n_valid, kFractal);
         AscendC::DataCopyParams params;
         params.blockCount = static_cast<uint16_t>(rows);
         params.blockLen = static_cast<uint16_t>(blocks_of_row);
         params.srcStride = static_cast<uint16_t>(pitch / kFractal - blocks_of_row);
         params.dstStride = static_cast<uint16_t>(t.block_n / kFractal - blocks_of_row);
-        AscendC::DataCopy(ring.p(stage)[static_cast<uint64_t>(first_row(s) + row) * t.block_n], p, params);
+        AscendC::DataCopy(ring.p(step)[static_cast<uint64_t>(first_row(s) + row) * t.block_n], p, params);
     }
 
     // Tiling-mask: only slices that a diagonal crosses load bits. Column j of row i is visible iff

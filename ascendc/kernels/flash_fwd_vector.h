@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Vector half of flash_fwd: mask, online softmax, rescaling and output. See flash_fwd.cpp.
 #pragma once
+#include "flash_fwd_bundle.h"
 #include "flash_fwd_softmax_f16.h"
 #include "flash_fwd_softmax_f32.h"
 
@@ -21,24 +22,29 @@ class FlashFwdVector {
   public:
     __aicore__ inline FlashFwdVector(const FlashFwdTilingData& t, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
                                      GM_ADDR workspace)
-        : t_(t), state_(t, mask, workspace), softmax_(state_) {
+        : t_(t), state_(t, mask, workspace), softmax_(state_), bundle_(state_) {
         o_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(o));
         lse_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(lse));
         acc_ub_ = state_.memory.ub[t.ub_acc_offset_bytes].template ReinterpretCast<float>();
     }
 
-    // The update of step i runs after the softmax of step i + 1, while the Cube makes P V of step i.
+    // The update of bundle i runs after the softmax of bundle i + 1, while the Cube makes P V of bundle i.
     __aicore__ inline void run() {
         write_empty_items();
         StepCursor softmax(t_, state_.core);
-        StepCursor update(t_, state_.core);
+        StepCursor update(t_, state_.core, true);
         bool more = true;
+        uint32_t steps = 0;
         for (uint32_t turn = 0;; ++turn) {
-            more = more && softmax.next();
-            if (more) softmax_step(softmax.step(), turn % t_.num_stages);
+            for (bool is_whole = false; more && !is_whole; ++steps) {
+                more = softmax.next();
+                if (!more) break;
+                softmax_step(softmax.step(), steps);
+                is_whole = softmax.step().ends_bundle;
+            }
             if (turn == 0) continue;
             if (!update.next()) break;
-            update_step(update.step(), (turn - 1) % t_.num_stages);
+            update_bundle(update.step());
         }
     }
 
@@ -60,30 +66,30 @@ class FlashFwdVector {
         }
     }
 
-    __aicore__ inline void softmax_step(const Step& s, uint32_t stage) {
+    __aicore__ inline void softmax_step(const Step& s, uint32_t number) {
         if (s.first) state_.start_item(s);
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kQkReady);
         if constexpr (!State::kIsWide) {
-            if (s.first && t_.adds_mean != 0) state_.load_mean(s, stage);
+            if (s.first && t_.adds_mean != 0) state_.load_mean(s, number);
         }
-        softmax_.step(s, stage);
+        softmax_.step(s, number);
+        if (s.ends_bundle) bundle_.close(s, number);
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kSoftmaxReady);
     }
 
-    // acc = acc * rescale + (P V of this step), in pieces of whole rows: the sum of one beside the product of
-    // the next.
-    __aicore__ inline void update_step(const Step& s, uint32_t stage) {
+    // acc = acc * rescale + (P V of this bundle), in pieces of whole rows: the sum of one beside the product
+    // of the next.
+    __aicore__ inline void update_bundle(const Step& s) {
         AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kPvReady);
         const uint32_t step = state_.rows_within(t_.slice_bytes, 4 * t_.head_dim_v);
         const uint32_t total = state_.num_rows(s);
         if (!s.first) {
-            spread_rows(state_.blocks, state_.rescale(stage, 0), total);
+            spread_rows(state_.blocks, state_.rescale(s.bundle, 0, 0), total);
             AscendC::PipeBarrier<PIPE_V>();
         }
         uint32_t before = 0;
         for (uint32_t row = 0; row < total + step; row += step) {
-            const uint32_t slot =
-                row < total ? state_.load_output(s, stage, row, min_u32(step, total - row)) : 0;
+            const uint32_t slot = row < total ? state_.load_output(s, row, min_u32(step, total - row)) : 0;
             if (row < total && !s.first) {
                 apply_rows<RowOp::kMul>(acc_ub_[row * t_.head_dim_v], state_.blocks.from(row),
                                         min_u32(step, total - row), t_.head_dim_v, t_.head_dim_v, kAccPhase);
@@ -113,13 +119,13 @@ class FlashFwdVector {
     __aicore__ inline void finish_item(const Step& s) {
         const uint32_t total = state_.num_rows(s);
         if (total == 0) return;
-        AscendC::Maxs(state_.divisor(0), state_.row_sum(s.item, 0), 1.0f, static_cast<int32_t>(total));
+        AscendC::Maxs(state_.block_max(0), state_.row_sum(s.item, 0), 1.0f, static_cast<int32_t>(total));
         AscendC::PipeBarrier<PIPE_V>();
         const uint32_t step = state_.rows_within(state_.out_bytes(), 2 * t_.head_dim_v);
         for (uint32_t row = 0; row < total; row += step) {
             const uint32_t rows = min_u32(step, total - row);
             const auto acc = acc_ub_[row * t_.head_dim_v];
-            spread_rows(state_.blocks, state_.divisor(row), rows);
+            spread_rows(state_.blocks, state_.block_max(row), rows);
             AscendC::PipeBarrier<PIPE_V>();
             apply_rows<RowOp::kDiv>(acc, state_.blocks, rows, t_.head_dim_v, t_.head_dim_v, kAccPhase);
             AscendC::PipeBarrier<PIPE_V>();
@@ -181,6 +187,7 @@ class FlashFwdVector {
     const FlashFwdTilingData& t_;
     State state_;
     typename SoftmaxOf<T, S>::Type softmax_;
+    FlashFwdBundle<T, S> bundle_;
     AscendC::GlobalTensor<T> o_gm_;
     AscendC::GlobalTensor<float> lse_gm_;
     AscendC::LocalTensor<float> acc_ub_;

@@ -62,9 +62,10 @@ impl Fields {
                 "chunk_n" => &mut chosen.chunk_n,
                 "num_stages" => &mut chosen.num_stages,
                 "preload" => &mut chosen.preload,
+                "bundle_steps" => &mut chosen.bundle_steps,
                 _ => bail!(
-                    "flash_fwd: its tiling has no {name}; wanted block_m, block_n, chunk_n, num_stages \
-                     or preload"
+                    "flash_fwd: its tiling has no {name}; wanted block_m, block_n, chunk_n, num_stages, \
+                     preload or bundle_steps"
                 ),
             };
             *field = number(name, value)?;
@@ -144,7 +145,8 @@ mod tests {
     fn what_plan_prints_is_taken_and_other_text_refused() {
         let soc = Soc::by_name("Ascend910B2").unwrap();
         let plan = attention::plan(&attention::Problem::new(DType::F16, [1, 4096, 8, 128]), soc).unwrap();
-        let other = Candidate { block_m: 16, block_n: 64, chunk_n: 64, num_stages: 2, preload: 1 };
+        let other =
+            Candidate { block_m: 16, block_n: 64, chunk_n: 64, num_stages: 2, preload: 1, bundle_steps: 1 };
         let fields = parse_fields(&plan.chosen().to_string()).unwrap();
         assert_eq!(fields.of_flash_fwd(other).unwrap(), plan.chosen());
         let one = parse_fields("block_m=32").unwrap();

@@ -245,13 +245,14 @@ fn all_reasons_come_at_once() {
 
 #[test]
 fn a_tiling_that_does_not_fit_is_refused() {
-    let candidate = Candidate { block_m: 256, block_n: 1024, chunk_n: 1024, num_stages: 4, preload: 2 };
+    let candidate =
+        Candidate { block_m: 256, block_n: 1024, chunk_n: 1024, num_stages: 4, preload: 2, bundle_steps: 1 };
     let error = plan_with(&good(), soc(), candidate).unwrap_err();
     assert_eq!(error.kind(), Unsupported);
     assert_eq!(
         error.to_string(),
-        "attention on Ascend910B2: block_m 256, block_n 1024, chunk_n 1024, num_stages 4, preload 2: UB needs 258304 \
-         bytes, 188160 usable"
+        "attention on Ascend910B2: block_m 256, block_n 1024, chunk_n 1024, num_stages 4, preload 2, \
+         bundle_steps 1: UB needs 256768 bytes, 188160 usable"
     );
 }
 
@@ -268,7 +269,8 @@ fn empty_problems_plan() {
 
 #[test]
 fn a_plan_prints_what_the_kernel_gets() {
-    let candidate = Candidate { block_m: 128, block_n: 512, chunk_n: 256, num_stages: 4, preload: 2 };
+    let candidate =
+        Candidate { block_m: 128, block_n: 512, chunk_n: 256, num_stages: 4, preload: 2, bundle_steps: 1 };
     let problem =
         Problem::new(DType::Bf16, [1, 8192, 32, 128]).with_num_heads_k(8).with_mask(Mask::Causal).with_lse();
     let text = plan_with(&problem, soc(), candidate).unwrap().to_string();
@@ -278,28 +280,28 @@ fn a_plan_prints_what_the_kernel_gets() {
         *"flash_fwd bf16 on Ascend910B2
 problem   batch 1, num_heads 32, num_heads_k 8, head_dim 128, head_dim_v 128, seqlen_q 8192, seqlen_k 8192, mask causal, \
           softmax_scale 0.088388346, scores f32, lse yes
-level 1   block_m 128, block_n 512, chunk_n 256, num_stages 4, preload 2
+level 1   block_m 128, block_n 512, chunk_n 256, num_stages 4, preload 2, bundle_steps 1
 level 2   Mmad 128 x 128 x 128; a vector core has 64 rows, in slices of at most 64 rows and 16384 bytes
-L1   458752 of 524032 bytes
-     0x000000  2 x  32768  q
-     0x010000  2 x  65536  k
-     0x030000  2 x  65536  v
-     0x050000  2 x  65536  p
+L1   491520 of 524032 bytes
+     0x000000  1 x  32768  q
+     0x008000  2 x  65536  k
+     0x028000  2 x  65536  v
+     0x048000  3 x  65536  p
 L0A   65536 of 65536 bytes
      0x000000  2 x  32768  q or p tile
 L0B   65536 of 65536 bytes
      0x000000  2 x  32768  k or v tile
 L0C  131072 of 131072 bytes
      0x000000  2 x  65536  s or o tile
-UB   147968 of 188160 bytes
+UB   147200 of 188160 bytes
      0x000000  5 x  16384  s
      0x014000  2 x   8192  p
      0x018100  1 x  32768  acc
      0x020100  2 x   2304  tmp
      0x021400  1 x   4352  brcb
-     0x022500 13 x    256  stats
-     0x023200  2 x   2048  mask
-workspace 44040192 bytes: 24 cores of 1835008 (s at 0, p at 1048576, o at 1572864, 4 slots each)
+     0x022500 10 x    256  stats
+     0x022f00  2 x   2048  mask
+workspace 40894464 bytes: 24 cores of 1703936 (4 of s at 0, 4 of p at 1048576, 2 of o at 1572864)
 "
     );
     assert!(text[estimate..].starts_with("work      2048 items on 24 of 24 cores; estimate: mean "));

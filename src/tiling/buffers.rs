@@ -33,8 +33,10 @@ pub(super) struct UbBuffers {
 }
 
 impl L1Buffers {
-    /// L1: two buffers each of Q, K, P (`tile_m` rows of `chunk_p` keys) and V (`chunk_p` keys). Every size
-    /// is a multiple of 512 bytes, as each has two factors of 16 or more and two bytes an element.
+    /// L1: one buffer of Q, two each of K and V (`chunk_p` keys), three of P (`tile_m` rows of `chunk_p`
+    /// keys), of which the Cube takes most in the same time. Q is loaded when the item before has ended, so a
+    /// second one would be of no use. Every size is a multiple of 512 bytes, as each has two factors of 16 or
+    /// more and two bytes an element.
     ///
     /// dav-c220.md §1.5 wants ping and pong in different 256 KiB halves; buffers of a pair lie side by side
     /// here, since tiling data has one offset a pair.
@@ -47,10 +49,10 @@ impl L1Buffers {
         for chunk_p in [2 * TILE, TILE] {
             let chunk_p = chunk_p.min(block_n);
             let mut map = MemoryMap::new("L1", soc.core.usable_l1_bytes());
-            let q = map.push("q", block_m * shape.head_dim * 2, 2);
+            let q = map.push("q", block_m * shape.head_dim * 2, 1);
             let k = map.push("k", chunk_n * shape.head_dim * 2, 2);
             let v = map.push("v", chunk_p * shape.head_dim_v * 2, 2);
-            let p = map.push("p", block_m.min(TILE) * chunk_p * 2, 2);
+            let p = map.push("p", block_m.min(TILE) * chunk_p * 2, 3);
             match check_fit(&map) {
                 Ok(()) => return Ok((chunk_p, Self { map, q, k, v, p })),
                 Err(reason) => why = Some(reason),
@@ -109,7 +111,7 @@ impl UbBuffers {
         let acc = map.push_at_phase("acc", rows_v * shape.head_dim_v * 4, 1, 256);
         let tmp = map.push("tmp", tmp_bytes.next_multiple_of(256), 2);
         let brcb = map.push_at_phase("brcb", 2 * rows_v.next_multiple_of(16) * 32 + 256, 1, 0);
-        let arrays = candidate.num_stages + if shape.adds_mean() { 11 } else { 9 };
+        let arrays = candidate.bundle_steps + if shape.adds_mean() { 11 } else { 9 };
         let stats = map.push("stats", rows_v.next_multiple_of(64) * 4, arrays);
         // A slice of `pitch` columns has as many rows as fit slice_bytes, each of max(32, pitch / 8) bytes of
         // bits.

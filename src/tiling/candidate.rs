@@ -19,13 +19,22 @@ pub(super) const BLOCK_N: [u32; 5] = [1024, 512, 256, 128, 64];
 const CHUNK_N: [u32; 4] = [1024, 512, 256, 128];
 
 /// (num_stages, preload), the preferred first. Two QK blocks run ahead of PV as in CANN's operators (paper.md
-/// §4).
-const PIPELINES: [(u32, u32); 3] = [(4, 2), (3, 2), (2, 1)];
+/// §4); three of bundles of four, as the Cube then takes PV of four in a row.
+const PIPELINES: [(u32, u32); 4] = [(4, 3), (4, 2), (3, 2), (2, 1)];
+
+/// Steps of a bundle. Long ones spare L2 most, and end an item latest. Blocks of few rows are for problems
+/// that end soon, and are not tried with bundles.
+const BUNDLES: [u32; 3] = [1, 2, 4];
 
 /// Most QK blocks ahead of PV, and most ring slots: far below the 15 that a cross-core counter holds
 /// (dav-c220.md §4.3).
 const MAX_PRELOAD: u32 = 3;
 const MAX_STAGES: u32 = 8;
+
+/// Most steps of a bundle, and the fewest keys of a step of a longer one than 1: the kernel scales rows of P
+/// again in pieces of at least 64 of them.
+const MAX_BUNDLE_STEPS: u32 = 4;
+const BUNDLE_BLOCK_N: u32 = 256;
 
 /// The free choices of a tiling; fields as in [`FlashFwdTilingData`](super::FlashFwdTilingData).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,14 +49,16 @@ pub struct Candidate {
     pub num_stages: u32,
     /// QK blocks ahead of PV.
     pub preload: u32,
+    /// Steps of a bundle: they have one row maximum, and the Cube adds up their P V.
+    pub bundle_steps: u32,
 }
 
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "block_m {}, block_n {}, chunk_n {}, num_stages {}, preload {}",
-            self.block_m, self.block_n, self.chunk_n, self.num_stages, self.preload
+            "block_m {}, block_n {}, chunk_n {}, num_stages {}, preload {}, bundle_steps {}",
+            self.block_m, self.block_n, self.chunk_n, self.num_stages, self.preload, self.bundle_steps
         )
     }
 }
@@ -68,9 +79,14 @@ impl fmt::Display for Rejected {
 }
 
 impl Candidate {
+    /// Ring slots of P: a bundle's are read together.
+    pub(super) fn p_slots(&self) -> u32 {
+        self.num_stages + self.bundle_steps - 1
+    }
+
     /// What the kernel takes, beyond fitting the memories; `Err` names the field and what it may be.
     pub(super) fn check(&self) -> Result<(), String> {
-        let Self { block_m, block_n, chunk_n, num_stages, preload } = *self;
+        let Self { block_m, block_n, chunk_n, num_stages, preload, bundle_steps } = *self;
         if !BLOCK_M.contains(&block_m) {
             return Err(format!("block_m = {block_m} is none of {BLOCK_M:?}"));
         }
@@ -92,6 +108,15 @@ impl Candidate {
                 preload + 1
             ));
         }
+        if !(1..=MAX_BUNDLE_STEPS).contains(&bundle_steps) {
+            return Err(format!("bundle_steps = {bundle_steps} is not from 1 to {MAX_BUNDLE_STEPS}"));
+        }
+        if bundle_steps > 1 && block_n < BUNDLE_BLOCK_N {
+            return Err(format!(
+                "bundle_steps = {bundle_steps} with block_n = {block_n}; block_n is at least \
+                 {BUNDLE_BLOCK_N} then"
+            ));
+        }
         Ok(())
     }
 }
@@ -102,13 +127,19 @@ pub(super) fn all() -> impl Iterator<Item = Candidate> {
     blocks.flat_map(|(block_m, block_n)| {
         let chunks = CHUNK_N.into_iter().chain((block_n < TILE).then_some(block_n));
         let chunks = chunks.filter(move |&chunk_n| chunk_n <= block_n);
-        chunks.flat_map(move |chunk_n| {
-            PIPELINES.into_iter().map(move |(num_stages, preload)| Candidate {
+        let has_bundles = block_m >= TILE && block_n >= BUNDLE_BLOCK_N;
+        let bundles = BUNDLES.into_iter().filter(move |&steps| steps == 1 || has_bundles);
+        let chunks = chunks.flat_map(move |chunk_n| bundles.clone().map(move |steps| (chunk_n, steps)));
+        chunks.flat_map(move |(chunk_n, bundle_steps)| {
+            let pipelines =
+                PIPELINES.into_iter().filter(move |&(_, preload)| preload < 3 || bundle_steps == 4);
+            pipelines.map(move |(num_stages, preload)| Candidate {
                 block_m,
                 block_n,
                 chunk_n,
                 num_stages,
                 preload,
+                bundle_steps,
             })
         })
     })
@@ -149,11 +180,11 @@ impl Tiling {
         let slice_rows = rows_v.min(if is_narrow(shape) { 32 } else { 64 });
         let (slice_bytes, ub) = UbBuffers::new(&candidate, shape, soc, rows_v, slice_rows)?;
         let order = Order::new(shape, block_m, soc.cube_cores)?;
-        let slot = u64::from(num_stages) * u64::from(block_m);
-        let (s, p) =
-            (slot * u64::from(block_n) * u64::from(score_bytes(shape)), slot * u64::from(block_n) * 2);
-        let o = slot * u64::from(shape.head_dim_v) * 4;
-        let mean = if shape.adds_mean() { slot * u64::from(MEAN_ROWS) * 4 } else { 0 };
+        let slots = |count: u32| u64::from(count) * u64::from(block_m);
+        let s = slots(num_stages) * u64::from(block_n) * u64::from(score_bytes(shape));
+        let p = slots(candidate.p_slots()) * u64::from(block_n) * 2;
+        let o = slots(2) * u64::from(shape.head_dim_v) * 4;
+        let mean = if shape.adds_mean() { slots(num_stages) * u64::from(MEAN_ROWS) * 4 } else { 0 };
         let workspace_core_bytes = s + p + o + mean;
         let workspace = workspace_core_bytes * u64::from(order.num_cores);
         if workspace > soc.l2_bytes / 2 {
@@ -182,7 +213,7 @@ impl Tiling {
 
 /// Rejects blocks that are at least half empty whatever the data.
 pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
-    let Candidate { block_m, block_n, .. } = candidate;
+    let Candidate { block_m, block_n, bundle_steps, .. } = candidate;
     if block_m > 16 && shape.seqlen_q <= block_m / 2 {
         return Err(format!("at least half of block_m is empty, as seqlen_q is {}", shape.seqlen_q));
     }
@@ -190,12 +221,25 @@ pub(super) fn suits(candidate: Candidate, shape: &Shape) -> Result<(), String> {
     if block_n > 64 && widest <= block_n / 2 {
         return Err(format!("at least half of block_n is empty, as a row block sees {widest} keys at most"));
     }
+    if bundle_steps > 1 && widest <= bundle_steps / 2 * block_n {
+        return Err(format!("bundle_steps is more than needed, as a row block sees {widest} keys at most"));
+    }
     Ok(())
 }
 
 /// Whether scores are f16.
 pub(super) fn is_narrow(shape: &Shape) -> bool {
     shape.score_dtype == DType::F16
+}
+
+/// By how much a row's largest score may exceed the maximum in use, within a bundle, in the unit in which the
+/// kernel keeps maxima: P is at most exp(8) or, in f16, exp(4), where its rounding grows with the exponent.
+pub(super) fn headroom(shape: &Shape) -> f32 {
+    if is_narrow(shape) {
+        4.0 / shape.softmax_scale
+    } else {
+        8.0
+    }
 }
 
 /// Bytes of a score on its way from the Cube to the vector cores.

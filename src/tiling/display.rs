@@ -33,13 +33,14 @@ impl FlashFwdPlan {
         let t = &self.tiling;
         writeln!(
             f,
-            "workspace {} bytes: {} cores of {} (s at 0, p at {}, o at {}, {} slots each)",
+            "workspace {} bytes: {} cores of {} ({} of s at 0, {} of p at {}, 2 of o at {})",
             self.shifted_keys_offset_bytes(),
             t.order.num_cores,
             t.workspace_core_bytes,
+            t.candidate.num_stages,
+            t.candidate.p_slots(),
             t.workspace_p_offset_bytes,
-            t.workspace_o_offset_bytes,
-            t.candidate.num_stages
+            t.workspace_o_offset_bytes
         )
     }
 

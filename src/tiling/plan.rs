@@ -335,6 +335,8 @@ impl FlashFwdPlan {
             slice_bytes: t.slice_bytes,
             num_stages: c.num_stages,
             preload: c.preload,
+            bundle_steps: c.bundle_steps,
+            headroom: candidate::headroom(s),
             num_cores: t.order.num_cores,
             num_blocks_m: t.order.num_blocks_m,
             window_left: limit(left),

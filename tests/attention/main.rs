@@ -11,6 +11,7 @@
 
 mod append;
 mod baseline;
+mod bundles;
 mod determinism;
 mod graph;
 mod large_strides;

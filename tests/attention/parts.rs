@@ -64,7 +64,8 @@ impl Launcher<'_> {
 #[test]
 fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
     let operator = attention(|_| {});
-    let candidate = Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
+    let candidate =
+        Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2, bundle_steps: 1 };
     for (mask, layout) in [
         (Mask::None, Layout::Bsnd),
         (Mask::Causal, Layout::Bnsd),
@@ -128,7 +129,8 @@ fn groups_of_heads_give_the_bits_of_single_items() {
         head_dim: 32,
         ..case(mask, Layout::Bsnd)
     };
-    let candidate = Candidate { block_m: 16, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
+    let candidate =
+        Candidate { block_m: 16, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2, bundle_steps: 1 };
     let plan = plan_with(&problem(&case), operator.device().soc(), candidate).unwrap();
     // The second of three groups has a head of each batch.
     assert_eq!((plan.group_heads(), plan.num_items()), (2, 60), "{plan}");

@@ -109,7 +109,14 @@ fn work_is_even_with_groups() {
 
 #[test]
 fn few_items_of_the_last_round_are_cut_for_more_cores() {
-    let candidate = |block_m| Candidate { block_m, block_n: 512, chunk_n: 128, num_stages: 4, preload: 2 };
+    let candidate = |block_m| Candidate {
+        block_m,
+        block_n: 512,
+        chunk_n: 128,
+        num_stages: 4,
+        preload: 2,
+        bundle_steps: 1,
+    };
     // Heads, rows, block_m; items of the last round, of how many rows, on how many cores.
     for (heads, seqlen, block_m, tail) in [
         (5, 8192, 256, vec![256; 16]),
@@ -136,7 +143,8 @@ fn few_items_of_the_last_round_are_cut_for_more_cores() {
 
 #[test]
 fn parts_are_numbered_along_the_rows_of_o() {
-    let candidate = Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
+    let candidate =
+        Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2, bundle_steps: 1 };
     let plan = plan_with(&problem([3, 150, 4, 2], Mask::Causal), soc(), candidate).unwrap();
     for (batch, block, head) in [(0, 0, 0), (0, 0, 3), (1, 2, 1), (2, 4, 3)] {
         let item = u64::from((batch * 5 + block) * 4 + head);

@@ -91,6 +91,7 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert!(t.chunk_p == t.block_n.min(128) || t.chunk_p == t.block_n.min(256));
     assert!(t.head_dim_v.div_ceil(128) <= 2);
     assert!((1..=3).contains(&t.preload) && t.num_stages > t.preload);
+    assert!((1..=4).contains(&t.bundle_steps) && (t.bundle_steps == 1 || t.block_n >= 256));
     assert_eq!(t.num_blocks_m, t.seqlen_q.div_ceil(t.block_m));
     assert_eq!(t.rows_v, t.block_m.div_ceil(2).next_multiple_of(8));
     let is_narrow = plan.shape().score_dtype == DType::F16;
@@ -109,10 +110,10 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert_eq!(t.num_cores, (t.num_items + tail * (t.tail_parts - 1)).clamp(1, soc.cube_cores));
 
     let l1 = [
-        (t.l1_q_offset_bytes, 2, t.l1_q_bytes, t.block_m * t.head_dim * 2),
+        (t.l1_q_offset_bytes, 1, t.l1_q_bytes, t.block_m * t.head_dim * 2),
         (t.l1_k_offset_bytes, 2, t.l1_k_bytes, t.chunk_n * t.head_dim * 2),
         (t.l1_v_offset_bytes, 2, t.l1_v_bytes, t.chunk_p * t.head_dim_v * 2),
-        (t.l1_p_offset_bytes, 2, t.l1_p_bytes, t.tile_m * t.chunk_p * 2),
+        (t.l1_p_offset_bytes, 3, t.l1_p_bytes, t.tile_m * t.chunk_p * 2),
     ];
     for (offset, _, bytes, wanted) in l1 {
         assert_eq!((bytes, offset % 512, bytes % 512), (wanted, 0, 0));
@@ -127,7 +128,7 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
         (t.ub_acc_offset_bytes, t.rows_v * t.head_dim_v * 4),
         (t.ub_tmp_offset_bytes, 2 * t.ub_tmp_bytes),
         (t.ub_brcb_offset_bytes, 2 * t.rows_v.next_multiple_of(16) * 32 + 256),
-        (t.ub_stats_offset_bytes, (t.num_stages + 9 + 2 * t.adds_mean) * t.rows_v.next_multiple_of(64) * 4),
+        (t.ub_stats_offset_bytes, (t.bundle_steps + 9 + 2 * t.adds_mean) * t.rows_v.next_multiple_of(64) * 4),
         (t.ub_mask_offset_bytes, 2 * t.ub_mask_bytes),
     ];
     apart(&ub, 196_608 - 256 - 8192);
@@ -137,8 +138,9 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert!((64..=t.block_n).step_by(64).all(|pitch| bits(pitch) <= t.ub_mask_bytes));
     let slots = u64::from(t.num_stages) * u64::from(t.block_m);
     assert_eq!(t.workspace_p_offset_bytes, slots * u64::from(t.block_n * score_bytes));
-    assert_eq!(t.workspace_o_offset_bytes - t.workspace_p_offset_bytes, slots * u64::from(t.block_n) * 2);
-    let o_bytes = slots * u64::from(t.head_dim_v) * 4;
+    let p_slots = u64::from(t.num_stages + t.bundle_steps - 1) * u64::from(t.block_m);
+    assert_eq!(t.workspace_o_offset_bytes - t.workspace_p_offset_bytes, p_slots * u64::from(t.block_n) * 2);
+    let o_bytes = 2 * u64::from(t.block_m) * u64::from(t.head_dim_v) * 4;
     assert_eq!(t.workspace_mean_offset_bytes - t.workspace_o_offset_bytes, o_bytes);
     let shape = plan.shape();
     assert_eq!(t.adds_mean, u32::from(shape.shift_keys && shape.want_lse));
@@ -223,8 +225,9 @@ proptest! {
         [block_m, block_n, chunk_n] in prop::array::uniform3((0u32..9).prop_map(|i| 8 << i)),
         num_stages in 0u32..10,
         preload in 0u32..5,
+        bundle_steps in 0u32..6,
     ) {
-        let candidate = Candidate { block_m, block_n, chunk_n, num_stages, preload };
+        let candidate = Candidate { block_m, block_n, chunk_n, num_stages, preload, bundle_steps };
         match plan_with(shape, soc, candidate) {
             Ok(plan) => {
                 check_tiling_data(&plan, soc);
@@ -377,7 +380,8 @@ fn blocks_follow_the_length() {
 
 #[test]
 fn a_wrong_tiling_is_told_what_it_may_be() {
-    let good = Candidate { block_m: 128, block_n: 512, chunk_n: 256, num_stages: 4, preload: 2 };
+    let good =
+        Candidate { block_m: 128, block_n: 512, chunk_n: 256, num_stages: 4, preload: 2, bundle_steps: 1 };
     let soc = Soc::by_name("Ascend910B2").unwrap();
     let refused = |candidate| {
         let error = plan_with(long(512, 512, Mask::None), soc, candidate).unwrap_err().to_string();
@@ -396,6 +400,11 @@ fn a_wrong_tiling_is_told_what_it_may_be() {
         ),
         (Candidate { preload: 0, ..good }, "preload = 0 is not from 1 to 3"),
         (Candidate { num_stages: 2, ..good }, "num_stages = 2 is not from preload + 1 = 3 to 8"),
+        (Candidate { bundle_steps: 0, ..good }, "bundle_steps = 0 is not from 1 to 4"),
+        (
+            Candidate { block_n: 128, chunk_n: 128, bundle_steps: 2, ..good },
+            "bundle_steps = 2 with block_n = 128; block_n is at least 256 then",
+        ),
     ] {
         assert_eq!(refused(candidate), reason);
     }
@@ -404,7 +413,7 @@ fn a_wrong_tiling_is_told_what_it_may_be() {
     let rejected = plan_with(wide, soc, Candidate { chunk_n: 512, ..good }).unwrap_err();
     assert_eq!(
         rejected.to_string(),
-        "attention on Ascend910B2: block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2: L1 needs 729088 bytes, \
-         524032 usable"
+        "attention on Ascend910B2: block_m 128, block_n 512, chunk_n 512, num_stages 4, preload 2, \
+         bundle_steps 1: L1 needs 696320 bytes, 524032 usable"
     );
 }

@@ -33,7 +33,7 @@ fn case(rng: &mut Rng, seed: u64) -> Case {
             _ => Mask::Window { left: Some(rng.u32(..300)), right: None },
         },
         softmax_scale: None,
-        values: Values::Normal,
+        values: [Values::Normal, Values::LargeLogits, Values::Growing][rng.usize(..3)],
         layout: [Layout::Bsnd, Layout::Bnsd, Layout::Gaps][rng.usize(..3)],
         seed,
     }
@@ -50,6 +50,7 @@ fn tiling(rng: &mut Rng, case: &Case, soc: &Soc) -> Candidate {
             chunk_n: (64 << rng.u32(..5)).min(block_n),
             num_stages: preload + rng.u32(1..=3),
             preload,
+            bundle_steps: if block_n < 256 { 1 } else { rng.u32(1..=4) },
         };
         if plan_with(&problem(case), soc, candidate).is_ok() {
             return candidate;

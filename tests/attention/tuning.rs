@@ -15,7 +15,7 @@ fn problem(seqlen: u32, heads: u32, head_dim: u32) -> Problem {
 }
 
 fn candidate(block_m: u32, block_n: u32, chunk_n: u32) -> Candidate {
-    Candidate { block_m, block_n, chunk_n, num_stages: 4, preload: 2 }
+    Candidate { block_m, block_n, chunk_n, num_stages: 4, preload: 2, bundle_steps: 1 }
 }
 
 /// Model time in microseconds of the second launch.
@@ -223,6 +223,7 @@ fn every_value_of_a_file_is_checked() {
         ("chunk_n = 64", "chunk_n = 48", "chunk_n = 48", "a multiple of 64 that divides block_n = 64"),
         ("num_stages = 4", "num_stages = 9", "num_stages = 9", "from preload + 1 = 3 to 8"),
         ("preload = 2", "preload = 0", "preload = 0", "from 1 to 3"),
+        ("bundle_steps = 1", "bundle_steps = 5", "bundle_steps = 5", "from 1 to 4"),
         ("dtype = \"f16\"", "dtype = \"f32\"", "dtype = f32 given", "f16 or bf16 wanted"),
         ("score_dtype = \"f32\"", "score_dtype = \"bf16\"", "score_dtype = bf16 given", "f32 (or, with"),
         ("heads = 2", "heads = 3", "heads = 3 given", "a power of two wanted"),

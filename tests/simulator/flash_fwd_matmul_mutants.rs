@@ -80,7 +80,8 @@ fn compile() -> Vec<u8> {
 fn fault(image: &[u8], index: usize, [attention_cores, product_cores]: [u32; 2]) -> Option<String> {
     let (device, module) = load(image);
     let problem = attention::Problem::new(DType::F16, [1, 90, 2, 32]);
-    let candidate = Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
+    let candidate =
+        Candidate { block_m: 32, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2, bundle_steps: 1 };
     let attention = attention::plan_with(&problem, device.soc(), candidate).unwrap();
     let product = matmul::plan(&matmul::Problem::new(DType::F16, [90, 1000, 64]), device.soc()).unwrap();
     let (mut tiling, mut product_tiling) = (attention.tiling_data(), product.tiling_data());

@@ -37,6 +37,7 @@ const SOURCES: &[&str] = &[
     "kernels/flash_fwd_cube.h",
     "include/fa/row_tree_f16.h",
     "kernels/flash_fwd_state.h",
+    "kernels/flash_fwd_bundle.h",
     "kernels/flash_fwd_softmax_f32.h",
     "kernels/flash_fwd_softmax_f16.h",
     "kernels/flash_fwd_vector.h",
@@ -58,6 +59,8 @@ const RINGS: &[&str] = &[
 /// Buffers lent to another pipe, and the methods of the way there and of the way back.
 const LOAN: &str = "store_loan_";
 const LOAN_EDGES: [(&str, [&str; 2]); 2] = [("full", ["lend", "await"]), ("free", ["give_back", "reclaim"])];
+/// Flags that stand alone.
+const FLAGS: [&str; 3] = ["V_S", "S_V", "MTE3_MTE2"];
 const CROSS_FLAGS: &[&str] = &["kQkReady", "kSoftmaxReady", "kPvReady"];
 
 /// Synchronisation that something else covers today, and why it stays.
@@ -84,6 +87,12 @@ fn mutants() -> Vec<Mutant> {
         let (text, count) = without(&original, |l| call(l, LOAN, first).or_else(|| call(l, LOAN, second)));
         assert_eq!(count, 2, "{LOAN}: {first} and {second}");
         mutants.push(Mutant { what: format!("{edge} edge of {LOAN}"), text });
+    }
+    for event in FLAGS {
+        let calls = ["Set", "Wait"].map(|call| format!("AscendC::{call}Flag<AscendC::HardEvent::{event}>("));
+        let (text, count) = without(&original, |l| calls.iter().find_map(|call| l.find(call)));
+        assert!(count >= 2, "{event}: a set and a wait");
+        mutants.push(Mutant { what: format!("flag {event}"), text });
     }
     mutants.extend(without_cross_flags(&original, CROSS_FLAGS));
     mutants.extend(without_barriers(&original));
@@ -140,6 +149,7 @@ fn cases(scores: DType) -> Vec<(Problem, Candidate)> {
         chunk_n,
         num_stages,
         preload,
+        bundle_steps: 1,
     };
     // Longer rows of f32 do not fit UB.
     let widest = if scores == DType::F16 { 1024 } else { 512 };
@@ -151,9 +161,16 @@ fn cases(scores: DType) -> Vec<(Problem, Candidate)> {
         (problem([1, 150, 2, 64], 300, window(20, 10)), tiling(64, 128, 128, 3, 2)),
         (problem([1, 300, 1, 64], 1100, Mask::None), tiling(256, 512, 256, 2, 1)),
         (problem([1, 300, 1, 64], 1500, Mask::Causal), tiling(256, widest, 128, 2, 1)),
+        // Bundles whose rows grow; the last one of an item is short.
+        (problem([1, 150, 2, 64], 1100, Mask::None), bundles(tiling(128, 256, 128, 2, 1), 3)),
+        (problem([1, 200, 2, 160], 700, window(300, 100)), bundles(tiling(64, 256, 256, 3, 2), 2)),
         // Short items, so that the Cube is soon two ahead.
         (with_shifted_keys(problem([1, 300, 2, 64], 150, Mask::None)), tiling(64, 128, 128, 3, 2)),
     ]
+}
+
+fn bundles(candidate: Candidate, bundle_steps: u32) -> Candidate {
+    Candidate { bundle_steps, ..candidate }
 }
 
 /// Where there is a kernel for it.
@@ -177,6 +194,8 @@ fn fault_with(image: &[u8], index: usize, scores: DType) -> Option<String> {
         let plan = plan_with(&problem, device.soc(), candidate).unwrap();
         let mut tiling = plan.tiling_data();
         tiling.num_cores = CORES;
+        // Every maximum that grows is taken.
+        tiling.headroom = 0.0;
         let mut rng = fastrand::Rng::with_seed(3);
         let [q, k, v, o, lse] = plan.shape().operand_bytes();
         let mut random = |bytes: u64| {

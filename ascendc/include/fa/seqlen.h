@@ -7,17 +7,20 @@
 
 namespace fa {
 
-// One hand-over between Cube and Vector: a block_m x block_n block of scores.
+// One hand-over between Cube and Vector: a block_m x block_n block of scores; or a whole bundle of them.
 struct Step {
     uint32_t batch;
     uint32_t head;
-    uint32_t m0;       // first query row
-    uint32_t rows;     // valid query rows
-    uint32_t n0;       // first key
-    uint32_t n_valid;  // valid keys
-    uint32_t item;     // running number of the work item on this core
-    bool first;        // first block of its item
-    bool last;         // last block of its item
+    uint32_t m0;         // first query row
+    uint32_t rows;       // valid query rows
+    uint32_t n0;         // first key
+    uint32_t n_valid;    // valid keys
+    uint32_t item;       // running number of the work item on this core
+    uint32_t bundle;     // running number of the bundle on this core
+    uint32_t in_bundle;  // number of the block in its bundle
+    bool ends_bundle;
+    bool first;  // first block of its item
+    bool last;   // last block of its item
 };
 
 // The k and v head that a step reads.
@@ -98,10 +101,14 @@ class ItemCursor {
     uint64_t turn_ = 0;
 };
 
-// Walks the steps of one core: every block of every item that sees a key.
+// Walks the steps of one core: every block of every item that sees a key; or its bundles, each as one step.
+// A bundle has `bundle_steps` blocks of an item, the last one of an item perhaps fewer.
 class StepCursor {
   public:
-    __aicore__ inline StepCursor(const FlashFwdTilingData& t, uint32_t core) : t_(t), items_(t, core) {}
+    __aicore__ inline StepCursor(const FlashFwdTilingData& t, uint32_t core, bool in_bundles = false)
+        : items_(t, core),
+          keys_of_step_(in_bundles ? t.block_n * t.bundle_steps : t.block_n),
+          steps_of_bundle_(in_bundles ? 1 : t.bundle_steps) {}
 
     __aicore__ inline bool next() {
         if (n_ >= keys_.end) {
@@ -113,20 +120,25 @@ class StepCursor {
         }
         step_.first = n_ == keys_.begin;
         step_.n0 = static_cast<uint32_t>(n_);
-        step_.n_valid = static_cast<uint32_t>(min_i64(t_.block_n, keys_.end - n_));
-        n_ += t_.block_n;
+        step_.n_valid = static_cast<uint32_t>(min_i64(keys_of_step_, keys_.end - n_));
+        n_ += keys_of_step_;
         step_.last = n_ >= keys_.end;
+        step_.in_bundle = step_.first ? 0 : (step_.in_bundle + 1) % steps_of_bundle_;
+        if (step_.in_bundle == 0) step_.bundle = bundles_++;
+        step_.ends_bundle = step_.last || step_.in_bundle + 1 == steps_of_bundle_;
         return true;
     }
     __aicore__ inline const Step& step() const { return step_; }
 
   private:
-    const FlashFwdTilingData& t_;
     ItemCursor items_;
+    uint32_t keys_of_step_;
+    uint32_t steps_of_bundle_;
     Step step_{};
     KeyRange keys_{0, 0};
     int64_t n_ = 0;
     uint32_t count_ = 0;
+    uint32_t bundles_ = 0;
 };
 
 }  // namespace fa

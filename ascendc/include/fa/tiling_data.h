@@ -52,10 +52,15 @@ struct FlashFwdTilingData {
     uint32_t slice_rows;
     // Level 2 (Vector): bytes of a score slice in UB, of f32 or, with f16 scores, f16.
     uint32_t slice_bytes;
-    // Ring slots of S, P and O in the workspace; at least `preload + 1`.
+    // Ring slots of S in the workspace; at least `preload + 1`. P has `bundle_steps - 1` more, O has two.
     uint32_t num_stages;
     // QK^T blocks that the Cube issues ahead of PV.
     uint32_t preload;
+    // Steps of a bundle: their P V is summed in L0C and handed over once; at least 1.
+    uint32_t bundle_steps;
+    // By how much, at most, the maximum that a row's scores are reduced by lies below the largest of them,
+    // within a bundle; in the unit of the maximum.
+    float headroom;
     // Groups launched.
     uint32_t num_cores;
     // Row blocks per head: `ceil(seqlen_q / block_m)`.
@@ -72,7 +77,7 @@ struct FlashFwdTilingData {
     uint32_t mask_dim;
     // Query rows of an item that one AIV holds: `ceil(block_m / 2)` rounded up to 8.
     uint32_t rows_v;
-    // L1: two Q buffers of `l1_q_bytes` from here.
+    // L1: the Q buffer, of `l1_q_bytes`.
     uint32_t l1_q_offset_bytes;
     // `block_m * head_dim * 2`.
     uint32_t l1_q_bytes;
@@ -84,7 +89,7 @@ struct FlashFwdTilingData {
     uint32_t l1_v_offset_bytes;
     // `chunk_p * head_dim_v * 2`.
     uint32_t l1_v_bytes;
-    // L1: two P buffers.
+    // L1: three P buffers.
     uint32_t l1_p_offset_bytes;
     // `tile_m * chunk_p * 2`.
     uint32_t l1_p_bytes;
@@ -102,7 +107,7 @@ struct FlashFwdTilingData {
     // UB: two copies of `rows_v` blocks of 32 bytes for row values spread over a block, 256 bytes apart
     // modulo 512.
     uint32_t ub_brcb_offset_bytes;
-    // UB: `num_stages + 9` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch; with
+    // UB: `bundle_steps + 9` arrays of `ceil64(rows_v)` f32: row maxima, sums, rescale factors, scratch; with
     // `adds_mean` two more.
     uint32_t ub_stats_offset_bytes;
     // UB: two mask windows of `ub_mask_bytes`: a bit for each score of a slice, rows in whole blocks of 32

@@ -209,7 +209,14 @@ impl Bench<'_> {
             return Err(anyhow!("not attention"));
         };
         let problem = attention::Problem::new(DType::F16, [1, seqlen_q, 1, 128]).with_seqlen_k(seqlen_k);
-        let candidate = Candidate { block_m: 128, block_n: 256, chunk_n: 256, num_stages: 4, preload: 2 };
+        let candidate = Candidate {
+            block_m: 128,
+            block_n: 256,
+            chunk_n: 256,
+            num_stages: 4,
+            preload: 2,
+            bundle_steps: 1,
+        };
         // On as many cores as the row says.
         let plan = attention::plan_with(&problem, self.device.soc(), candidate)?.with_whole_items();
         let buffers = Buffers::alloc(self.device, &plan)?;

@@ -189,7 +189,7 @@ impl Model<'_> {
         step.keys.min(2 * self.tiling.chunk_p)
     }
 
-    /// PV of a step whose P is there at `ready`; when the vector cores see the output.
+    /// PV of a bundle whose P is there at `ready`; when the vector cores see the output.
     pub(super) fn multiply_pv(
         &self,
         clock: &mut CubeClock,
@@ -213,10 +213,12 @@ impl Model<'_> {
 
     /// The slowest pipe of the Cube.
     pub(super) fn cube_bound(&self, step: &Step) -> f64 {
-        let (qk, pv) = (self.qk_product(step.rows, step.keys), self.pv_product(step.rows, step.keys));
+        let qk = self.qk_product(step.rows, step.keys);
+        let pv = self.pv_product(step.rows, step.keys * step.bundle);
+        let pv_tiles = pv.tiles * step.share();
         let k_v = self.load_kv(self.k_rows(step.keys)) + self.load_kv(self.v_rows(step.keys));
         let mte2 = k_v + self.load_p(step);
-        let fix = qk.tiles / qk.depth * qk.fix + pv.tiles / pv.depth * pv.fix;
-        (qk.tiles * self.pace(&qk) + pv.tiles * self.pace(&pv)).max(mte2).max(fix)
+        let fix = qk.tiles / qk.depth * qk.fix + pv_tiles / pv.depth * pv.fix;
+        (qk.tiles * self.pace(&qk) + pv_tiles * self.pace(&pv)).max(mte2).max(fix)
     }
 }

@@ -67,6 +67,15 @@ struct Step {
     cut: [u32; 2],
     first: bool,
     last: bool,
+    /// Steps of its bundle, whose P V is handed over once.
+    bundle: u32,
+}
+
+impl Step {
+    /// Its part of what a bundle costs.
+    fn share(&self) -> f64 {
+        1.0 / f64::from(self.bundle.max(1))
+    }
 }
 
 /// The steps of an item: the block of keys from `key`, of the keys `key..end` that are left.
@@ -78,6 +87,7 @@ struct Steps {
     key: u32,
     end: u32,
     block_n: u32,
+    bundle_steps: u32,
 }
 
 impl Iterator for Steps {
@@ -92,6 +102,8 @@ impl Iterator for Steps {
         let rows_v = rows_v(self.rows);
         let clip = |rows: i64| u32::try_from(rows.clamp(0, i64::from(rows_v))).unwrap_or(rows_v);
         let [right, left] = self.limits.map(|l| l.map(|l| l - i64::from(key)));
+        let bundle_keys = self.block_n * self.bundle_steps;
+        let left_of_bundle = self.end - self.begin - (key - self.begin) / bundle_keys * bundle_keys;
         Some(Step {
             rows: self.rows,
             keys,
@@ -103,6 +115,7 @@ impl Iterator for Steps {
             ],
             first: key == self.begin,
             last: self.key == self.end,
+            bundle: left_of_bundle.min(bundle_keys).div_ceil(self.block_n),
         })
     }
 }
@@ -134,6 +147,7 @@ impl Model<'_> {
             key: begin,
             end,
             block_n: self.tiling.candidate.block_n,
+            bundle_steps: self.tiling.candidate.bundle_steps,
         }
     }
 
@@ -144,11 +158,18 @@ impl Model<'_> {
         if blocks <= 16 {
             return steps.map(|s| of(&s)).sum();
         }
-        let (height, block_n, begin, end) = (steps.rows, steps.block_n, steps.begin, steps.end);
+        let Steps { rows: height, block_n, bundle_steps, begin, end, .. } = steps;
         // Limits cut the blocks at both ends: a row block is at most as wide as 16 blocks of keys.
         let edge = (height / block_n + 2).min(blocks / 2);
         let part = |key: u32, end: u32| Steps { key, end, ..self.steps(rows) };
-        let middle = Step { rows: height, keys: block_n, cut: [0, 0], first: false, last: false };
+        let middle = Step {
+            rows: height,
+            keys: block_n,
+            cut: [0, 0],
+            first: false,
+            last: false,
+            bundle: bundle_steps,
+        };
         let tail = begin + (blocks - edge) * block_n;
         let ends: f64 = part(begin, begin + edge * block_n).chain(part(tail, end)).map(|s| of(&s)).sum();
         ends + f64::from(blocks - 2 * edge) * of(&middle)
@@ -242,14 +263,16 @@ impl Model<'_> {
 }
 
 /// Steps on their way between the Cube and a vector core, in the order in which the kernel takes them up:
-/// QK^T runs `preload` steps ahead of PV, and the update of a step follows the softmax of the next one.
+/// QK^T runs `preload` steps ahead of PV, and the update of a bundle follows the softmax of the next one.
 struct Window<'a> {
     model: Model<'a>,
     cube: CubeClock,
     vector: VectorClock,
     /// Steps without PV, with the time at which their scores are there.
     behind: VecDeque<(Step, f64)>,
-    /// The step whose output is to be added, with the time at which it is there.
+    /// Steps of the bundle whose probabilities are made, as one.
+    bundle: Option<Step>,
+    /// The bundle whose output is to be added, with the time at which it is there.
     output: Option<(Step, f64)>,
 }
 
@@ -260,13 +283,15 @@ impl<'a> Window<'a> {
             cube: CubeClock::new(start),
             vector: VectorClock::new(start),
             behind: VecDeque::new(),
+            bundle: None,
             output: None,
         }
     }
 
     fn push(&mut self, step: Step) {
         let is_full = self.behind.len() == self.model.tiling.candidate.preload as usize;
-        let next_pv = self.behind.front().filter(|_| is_full).map(|(s, _)| *s);
+        let next_pv = self.behind.front().filter(|_| is_full).map(|(s, _)| self.joined(s));
+        let next_pv = next_pv.filter(|s| self.is_whole(s));
         let scores = self.model.multiply_qk(&mut self.cube, &step, next_pv.as_ref());
         self.behind.push_back((step, scores));
         if is_full {
@@ -278,9 +303,28 @@ impl<'a> Window<'a> {
     fn finish_one(&mut self, has_values: bool) {
         let Some((step, scores)) = self.behind.pop_front() else { return };
         let ready = self.model.softmax(&mut self.vector, &step, scores);
+        let bundle = self.joined(&step);
+        if !self.is_whole(&bundle) {
+            self.bundle = Some(bundle);
+            return;
+        }
+        self.bundle = None;
         self.update();
-        let output = self.model.multiply_pv(&mut self.cube, &step, ready, has_values);
-        self.output = Some((step, output));
+        let output = self.model.multiply_pv(&mut self.cube, &bundle, ready, has_values);
+        self.output = Some((bundle, output));
+    }
+
+    /// A step with those of its bundle before it.
+    fn joined(&self, step: &Step) -> Step {
+        self.bundle.map_or(*step, |before| Step {
+            first: before.first,
+            keys: before.keys + step.keys,
+            ..*step
+        })
+    }
+
+    fn is_whole(&self, bundle: &Step) -> bool {
+        bundle.keys.div_ceil(self.model.tiling.candidate.block_n) == bundle.bundle
     }
 
     fn update(&mut self) {

@@ -71,7 +71,7 @@ impl Model<'_> {
         };
         let scores = (write + 1.0) * lines(self.score_rows(rows, keys));
         let (probabilities, read) = (write * lines(self.slot_rows(rows, keys, 2)), parts(keys, t.chunk_p, 2));
-        let output = (write + 1.0) * lines(self.output_rows(rows));
+        let output = (write + 1.0) * lines(self.output_rows(rows)) * step.share();
         let ends = if step.first { lines(self.q_rows(rows)) } else { 0.0 }
             + if step.last { write * lines(self.o_rows(rows)) } else { 0.0 };
         let cut = f64::from((step.cut[0] + step.cut[1]).min(2 * rows_v(rows)));

@@ -327,7 +327,7 @@ impl Model<'_> {
         v.max(count * store)
     }
 
-    /// Adds the output of a step, which is there at `ready`, and finishes its item.
+    /// Adds the output of a bundle, which is there at `ready`, and finishes its item.
     pub(super) fn update(&self, clock: &mut VectorClock, step: &Step, ready: f64) {
         let timing = &self.soc.timing;
         let (rows, count) = self.pieces(step);
@@ -351,13 +351,13 @@ impl Model<'_> {
     pub(super) fn vector_bound(&self, step: &Step) -> f64 {
         let s = self.slices(step);
         let finish = if step.last { self.finish_v(step) } else { 0.0 };
-        s.count * self.turn(&s, step) + self.masked(&s, step) + self.update_v(step) + finish
+        s.count * self.turn(&s, step) + self.masked(&s, step) + self.update_v(step) * step.share() + finish
     }
 
     /// Output of `items` items that see no key.
     pub(super) fn empty_items(&self, items: u64) -> f64 {
         let rows = self.tiling.candidate.block_m.min(self.shape.seqlen_q);
-        let step = Step { rows, keys: 0, cut: [0, 0], first: true, last: true };
+        let step = Step { rows, keys: 0, cut: [0, 0], first: true, last: true, bundle: 1 };
         items as f64 * if rows == 0 { 0.0 } else { self.finish_v(&step) }
     }
 }

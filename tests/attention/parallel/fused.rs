@@ -35,7 +35,8 @@ impl<T: Values> Fused<T> {
                 .with_num_heads_k(p.spec.num_heads_k)
                 .with_mask(p.spec.mask)
                 .with_score_dtype(p.spec.score_dtype);
-        let candidate = Candidate { block_m, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2 };
+        let candidate =
+            Candidate { block_m, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2, bundle_steps: 1 };
         let mnk = [batch * seqlen_q, p.hidden, p.in_features()];
         let product = matmul::Problem::new(p.spec.dtype, mnk).with_b_layout(weight);
         Self {

@@ -65,7 +65,9 @@ impl ModelTime {
     }
 
     /// Time only: no instruction computes or moves data, and outputs hold nothing. Cycles are the same as
-    /// with results. A kernel whose control flow depends on data that it computed is refused.
+    /// with results. A kernel whose control flow depends on data that it computed is refused, unless its
+    /// scalar unit has stored a value there before: then this value stands. So `flash_fwd` with bundles takes
+    /// the time that it takes when no row's maximum grows beyond the headroom within a bundle.
     pub fn only() -> Self {
         Self::new(false)
     }
