@@ -44,7 +44,7 @@ pub(super) struct Class {
 
 /// A group's part of a launch.
 #[derive(Clone, Debug)]
-struct Group {
+struct HeadGroup {
     first_head: u32,
     heads: u32,
     /// The group's first item, launched or not.
@@ -54,7 +54,7 @@ struct Group {
     is_mirrored: bool,
 }
 
-impl Group {
+impl HeadGroup {
     fn block(&self, item: u32) -> u32 {
         (item - self.base) / self.heads
     }
@@ -187,13 +187,13 @@ impl Order {
         groups.end - groups.start
     }
 
-    fn group(&self, index: u32) -> Group {
+    fn group(&self, index: u32) -> HeadGroup {
         let first_head = index * self.group_heads;
         let heads = self.group_heads.min(self.heads - first_head);
         let base = index * self.group_items();
         let end = (base + heads * self.num_blocks_m).min(self.first_item + self.num_items);
         let is_mirrored = !(index - self.groups().start).is_multiple_of(2);
-        Group { first_head, heads, base, items: self.first_item.max(base)..end, is_mirrored }
+        HeadGroup { first_head, heads, base, items: self.first_item.max(base)..end, is_mirrored }
     }
 
     /// Items that are dealt whole.

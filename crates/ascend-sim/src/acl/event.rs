@@ -13,7 +13,7 @@ use super::flight::Clock;
 use super::handles::Handled;
 use super::stream::{Stream, Waited, Work};
 use super::wait;
-use crate::timeline::{RecordId, Step};
+use crate::timeline::{RecordId, TimedWork};
 use captured::Captured;
 
 /// Which function created an event; it decides what the event may do.
@@ -72,7 +72,7 @@ struct Record {
 impl Work for Record {
     fn run(self: Box<Self>, stream: &Stream) -> Outcome {
         let stamp = Stamp { ticks: stream.device.tick(), at: Instant::now() };
-        stream.log(|| Step::Record(self.event.record_id(self.number)));
+        stream.log(|| TimedWork::Record(self.event.record_id(self.number)));
         let mut state = self.event.state();
         state.reached = state.reached.max(self.number);
         state.stamp = Some(stamp);
@@ -110,7 +110,7 @@ impl Work for Wait {
             stream.clock().join(clock, stream.number());
         }
         if waited == Waited::Ready && self.number > 0 {
-            stream.log(|| Step::Wait(self.event.record_id(self.number)));
+            stream.log(|| TimedWork::Wait(self.event.record_id(self.number)));
         }
         let mut state = self.event.state();
         state.waits_done += 1;

@@ -17,7 +17,7 @@ use super::flight::{Flight, Label, Part};
 use super::handles::{self, Handled};
 use super::stream::Stream;
 use crate::engine::{Allocation, Image, Kernel, Launched, Stopped};
-use crate::timeline::Step;
+use crate::timeline::TimedWork;
 
 /// Most blocks of a launch (AscendC documents, kernel launch: numBlocks from 1 to 65535).
 const MAX_BLOCKS: u32 = 65_535;
@@ -284,7 +284,7 @@ fn run(
         Issued::ByHost => launch_us,
         Issued::ByGraph => launch_us * stream.device.engine().graph_launch_share(),
     };
-    stream.log(|| Step::Kernel { name: function.name().to_owned(), launch_us, core_us });
+    stream.log(|| TimedWork::Kernel { name: function.name().to_owned(), launch_us, core_us });
     Ok(())
 }
 

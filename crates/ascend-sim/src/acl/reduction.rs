@@ -11,7 +11,7 @@ use super::memory;
 use super::stream::Stream;
 use crate::engine::{Allocation, Uses};
 use crate::reduce::{reduce, DataType, ReduceOp, ReduceRounding};
-use crate::timeline::Step;
+use crate::timeline::TimedWork;
 
 /// Bytes that are reduced at once; a multiple of every element.
 const CHUNK: usize = 1 << 16;
@@ -76,7 +76,7 @@ impl Reduction {
             let bytes = self.len as u64;
             // Two operands are read, one is written.
             let us = stream.device.engine().memory_us(3 * bytes);
-            stream.log(|| Step::Copy { name: "reduction", bytes, us });
+            stream.log(|| TimedWork::Copy { name: "reduction", bytes, us });
             Ok(())
         })
     }

@@ -19,7 +19,7 @@ use super::handles::Handled;
 use super::order;
 use super::wait::{ring, seen, wait_until};
 use crate::engine::Launcher;
-use crate::timeline::Step;
+use crate::timeline::TimedWork;
 
 pub(crate) use find::of;
 pub(super) use find::{explicit, synchronize_device};
@@ -124,7 +124,7 @@ impl Stream {
 
     /// Tells the timeline, if the device has one, what work of this stream has done; before anybody who waits
     /// for it goes on.
-    pub(crate) fn log(&self, step: impl FnOnce() -> Step) {
+    pub(crate) fn log(&self, step: impl FnOnce() -> TimedWork) {
         if let Some(timeline) = &self.device.config().timeline {
             timeline.add_step(self.device.id(), self.number, step());
         }

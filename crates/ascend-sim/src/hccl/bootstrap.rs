@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::comm_config::CommConfig;
 use super::config::Settings;
 use super::failure::{refusal, refuse, result};
-use super::group::Group;
+use super::group::RankGroup;
 use super::home::Home;
 use super::member::{Member, Membership};
 use super::processes::{join_remote, Endpoint};
@@ -83,7 +83,7 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 struct State {
     requests: Vec<JoinRequest>,
-    outcome: Option<Outcome<Arc<Group>>>,
+    outcome: Option<Outcome<Arc<RankGroup>>>,
 }
 
 static PLACES: Mutex<BTreeMap<u64, Arc<Place>>> = Mutex::new(BTreeMap::new());
@@ -179,7 +179,7 @@ impl Place {
     }
 
     /// Waits here for the other ranks.
-    pub(super) fn meet(&self, request: &JoinRequest) -> Outcome<Arc<Group>> {
+    pub(super) fn meet(&self, request: &JoinRequest) -> Outcome<Arc<RankGroup>> {
         check(request)?;
         {
             let mut state = self.state();
@@ -211,7 +211,7 @@ impl State {
     /// Takes a rank in. `Some` when that decides whether there is a communicator.
     ///
     /// ASSUMPTION(hccl-one-device-one-rank): two ranks on one device are refused.
-    fn admit(&mut self, request: &JoinRequest) -> Option<Outcome<Arc<Group>>> {
+    fn admit(&mut self, request: &JoinRequest) -> Option<Outcome<Arc<RankGroup>>> {
         for other in &self.requests {
             let several = request.home.process != other.home.process;
             let refusal = request.difference(other).map(|(what, own, theirs)| {
@@ -253,7 +253,7 @@ impl State {
 }
 
 /// The communicator of all ranks, in order.
-fn group(requests: &[JoinRequest]) -> Arc<Group> {
+fn group(requests: &[JoinRequest]) -> Arc<RankGroup> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let first = &requests[0];
     let name =
@@ -261,11 +261,11 @@ fn group(requests: &[JoinRequest]) -> Arc<Group> {
             format!("sim_{}_{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed))
         });
     let arithmetic = Arithmetic { rounding: first.settings.rounding, order: first.settings.order };
-    Arc::new(Group::new(name, requests.iter().map(|request| request.home).collect(), arithmetic))
+    Arc::new(RankGroup::new(name, requests.iter().map(|request| request.home).collect(), arithmetic))
 }
 
 /// A communicator whose ranks one thread names: they need not wait for each other.
-pub(super) fn together(requests: &[JoinRequest]) -> Outcome<Arc<Group>> {
+pub(super) fn together(requests: &[JoinRequest]) -> Outcome<Arc<RankGroup>> {
     let mut state = State::default();
     for request in requests {
         check(request)?;

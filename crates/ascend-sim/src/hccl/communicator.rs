@@ -16,7 +16,7 @@ use crate::acl::flight::{Flight, Part};
 use crate::acl::handles::Handled;
 use crate::acl::stream::{self, Stream, Waited, Work};
 use crate::reduce::DataType;
-use crate::timeline::{Step, Transfer};
+use crate::timeline::{TimedWork, Transfer};
 
 /// What a handle of HCCL stands for. It belongs to its device, and ends with it.
 pub(crate) struct Communicator {
@@ -114,11 +114,11 @@ impl Communicator {
     }
 
     /// This rank's part on a timeline.
-    fn step(&self, operation: &Operation, meeting: u64) -> Step {
+    fn step(&self, operation: &Operation, meeting: u64) -> TimedWork {
         let (rank, ranks) = (self.rank(), self.ranks());
         let (send, recv) = operation.buffer_bytes(ranks, rank);
         let bytes = send.max(recv).unwrap_or(0);
-        Step::Transfer(Transfer {
+        TimedWork::Transfer(Transfer {
             meeting,
             name: operation.kind.name(),
             communicator: self.name().to_owned(),
@@ -151,7 +151,7 @@ struct Task {
     appointment: Box<dyn Appointment>,
     timeout: Option<Duration>,
     /// `None` when the ranks meet in another process, whose timeline this one is not.
-    step: Option<Step>,
+    step: Option<TimedWork>,
     name: &'static str,
     /// What it uses of the memory of this rank.
     parts: Vec<Part>,

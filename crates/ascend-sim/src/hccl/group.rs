@@ -106,7 +106,7 @@ struct State {
 
 /// A communicator.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct RankGroup {
     pub(super) name: String,
     /// Where each rank is, for texts.
     pub(super) homes: Vec<Home>,
@@ -114,11 +114,11 @@ pub(super) struct Group {
     state: Mutex<State>,
 }
 
-impl Group {
-    pub(super) fn new(name: String, homes: Vec<Home>, arithmetic: Arithmetic) -> Group {
+impl RankGroup {
+    pub(super) fn new(name: String, homes: Vec<Home>, arithmetic: Arithmetic) -> RankGroup {
         let ranks = homes.iter().map(|_| Rank::default()).collect();
         let state = Mutex::new(State { ranks, open: BTreeMap::new(), failed: None });
-        Group { name, homes, arithmetic, state }
+        RankGroup { name, homes, arithmetic, state }
     }
 
     pub(super) fn ranks(&self) -> u32 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::buffers::Buffers;
 use super::failure::Failure;
-use super::group::{Group, Meeting};
+use super::group::{Meeting, RankGroup};
 use super::operation::Operation;
 use crate::acl::border::{Outcome, Refusal};
 use crate::acl::wait::wait_until;
@@ -59,7 +59,7 @@ pub(super) trait Appointment: Send + Sync {
 /// A rank whose communicator is kept in this process.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    pub(super) group: Arc<Group>,
+    pub(super) group: Arc<RankGroup>,
     pub(super) rank: u32,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Transfer {
 
 /// A piece of work that a stream has done. Work that is not listed takes no model time.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
+pub(crate) enum TimedWork {
     Kernel {
         name: String,
         /// Before the cores are needed.
@@ -53,7 +53,7 @@ pub(super) struct Lane<'a> {
     /// Numbers as a schedule has them.
     pub(super) device: u32,
     pub(super) stream: u32,
-    pub(super) steps: &'a [Step],
+    pub(super) steps: &'a [TimedWork],
 }
 
 /// What is known of a device.
@@ -70,7 +70,7 @@ pub(super) struct Device {
 pub(super) struct Log {
     devices: BTreeMap<i32, Device>,
     /// By device and stream, whose numbers increase in the order in which they were made.
-    steps: BTreeMap<(i32, u64), Vec<Step>>,
+    steps: BTreeMap<(i32, u64), Vec<TimedWork>>,
 }
 
 impl Log {
@@ -78,7 +78,7 @@ impl Log {
         self.devices.insert(id, device);
     }
 
-    pub(super) fn add_step(&mut self, device: i32, stream: u64, step: Step) {
+    pub(super) fn add_step(&mut self, device: i32, stream: u64, step: TimedWork) {
         self.steps.entry((device, stream)).or_default().push(step);
     }
 

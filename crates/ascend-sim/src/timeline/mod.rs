@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::{SolveError, SolveErrorKind};
-pub(crate) use log::{RecordId, Step, Transfer};
+pub(crate) use log::{RecordId, TimedWork, Transfer};
 pub use schedule::{DeviceTime, Edge, Point, Schedule, Span, SpanKind};
 
 use log::Log;
@@ -77,7 +77,7 @@ impl Timeline {
     }
 
     /// A stream of a device has done `step`. Whoever waits for it must not have gone on.
-    pub(crate) fn add_step(&self, device: i32, stream: u64, step: Step) {
+    pub(crate) fn add_step(&self, device: i32, stream: u64, step: TimedWork) {
         self.lock().add_step(device, stream, step);
     }
 

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::error::{SolveError, SolveErrorKind};
-use super::log::{Lane, Log, RecordId, Step};
+use super::log::{Lane, Log, RecordId, TimedWork};
 use super::schedule::{DeviceTime, Edge, Point, Schedule, Span, SpanKind};
-use super::state::{full_speed, meetings, ps, us, Device, Left, Meeting, Ps, State, Track, SLOW};
+use super::state::{full_speed, meetings, ps, us, Device, Left, Parties, Ps, State, Track, SLOW};
 
 struct Solver<'a> {
     now: Ps,
@@ -15,7 +15,7 @@ struct Solver<'a> {
     full: u128,
     tracks: Vec<Track<'a>>,
     devices: Vec<Device>,
-    meetings: Vec<Meeting>,
+    meetings: Vec<Parties>,
     meeting_index: BTreeMap<u64, usize>,
     /// `None`: in the log, and not reached.
     records: BTreeMap<RecordId, Option<Point>>,
@@ -52,7 +52,7 @@ impl<'a> Solver<'a> {
         let (meetings, meeting_index) = meetings(lanes, full)?;
         let steps = lanes.iter().flat_map(|lane| lane.steps);
         let records = steps.filter_map(|step| match step {
-            Step::Record(id) => Some((*id, None)),
+            TimedWork::Record(id) => Some((*id, None)),
             _ => None,
         });
         Ok(Self {
@@ -141,8 +141,8 @@ impl<'a> Solver<'a> {
             (State::Free, Some(step)) => self.begin(track, step),
             (State::Launching { until }, _) if until <= self.now => self.enter(track, State::AwaitsCores),
             (State::Copying { until }, _) if until <= self.now => self.finish(track),
-            (State::AwaitsEvent, Some(Step::Wait(id))) => return self.pass(track, *id),
-            (State::AwaitsRanks, Some(Step::Transfer(transfer))) => {
+            (State::AwaitsEvent, Some(TimedWork::Wait(id))) => return self.pass(track, *id),
+            (State::AwaitsRanks, Some(TimedWork::Transfer(transfer))) => {
                 let meeting = &self.meetings[self.meeting_index[&transfer.meeting]];
                 if meeting.present < meeting.tracks.len() {
                     return false;
@@ -154,21 +154,21 @@ impl<'a> Solver<'a> {
         true
     }
 
-    fn begin(&mut self, track: usize, step: &Step) {
+    fn begin(&mut self, track: usize, step: &TimedWork) {
         match step {
-            Step::Kernel { launch_us, .. } => {
+            TimedWork::Kernel { launch_us, .. } => {
                 self.enter(track, State::Launching { until: self.now.saturating_add(ps(*launch_us)) });
             }
-            Step::Copy { us, .. } => {
+            TimedWork::Copy { us, .. } => {
                 self.enter(track, State::Copying { until: self.now.saturating_add(ps(*us)) });
             }
-            Step::Record(id) => {
+            TimedWork::Record(id) => {
                 let point = self.point(track);
                 self.records.insert(*id, Some(point));
                 self.finish(track);
             }
-            Step::Wait(_) => self.enter(track, State::AwaitsEvent),
-            Step::Transfer(transfer) => {
+            TimedWork::Wait(_) => self.enter(track, State::AwaitsEvent),
+            TimedWork::Transfer(transfer) => {
                 let meeting = self.meeting_index[&transfer.meeting];
                 self.meetings[meeting].present += 1;
                 self.meetings[meeting].ready = self.now;
@@ -207,13 +207,13 @@ impl<'a> Solver<'a> {
         if !matches!(t.state, State::AwaitsLinks | State::Transferring) {
             return false;
         }
-        let lies_behind = |step: &&Step| match step {
-            Step::Wait(id) => !matches!(self.records.get(id), Some(None)),
+        let lies_behind = |step: &&TimedWork| match step {
+            TimedWork::Wait(id) => !matches!(self.records.get(id), Some(None)),
             _ => false,
         };
         let steps = t.lane.steps.get(t.announced..).unwrap_or_default();
         let waits = steps.iter().take_while(lies_behind).count();
-        let Some(Step::Transfer(next)) = steps.get(waits) else { return false };
+        let Some(TimedWork::Transfer(next)) = steps.get(waits) else { return false };
         self.tracks[track].announced += waits + 1;
         self.arrive(self.meeting_index[&next.meeting]);
         true
@@ -249,7 +249,7 @@ impl<'a> Solver<'a> {
             let waiting = self.tracks.iter().enumerate();
             let waiting = waiting.filter(|(_, t)| t.device() == device && t.state == State::AwaitsCores);
             let Some((track, t)) = waiting.min_by_key(|(_, t)| t.since) else { continue };
-            let Some(Step::Kernel { core_us, .. }) = t.step() else { continue };
+            let Some(TimedWork::Kernel { core_us, .. }) = t.step() else { continue };
             self.devices[device].kernel = Some((track, u128::from(ps(*core_us)) * self.full));
             self.enter(track, State::Computing);
             moved = true;
@@ -273,7 +273,7 @@ impl<'a> Solver<'a> {
         let waiting = self.tracks.iter().filter(|t| t.state == State::AwaitsLinks);
         let mut ready: Vec<usize> = waiting
             .filter_map(|t| match t.step() {
-                Some(Step::Transfer(transfer)) => Some(self.meeting_index[&transfer.meeting]),
+                Some(TimedWork::Transfer(transfer)) => Some(self.meeting_index[&transfer.meeting]),
                 _ => None,
             })
             .collect();

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::error::SolveError;
-use super::log::{Lane, Step, Transfer};
+use super::log::{Lane, TimedWork, Transfer};
 use super::schedule::SpanKind;
 
 /// Picoseconds.
@@ -73,7 +73,7 @@ impl<'a> Track<'a> {
         Self { lane, at: 0, state: State::Free, since: 0, announced: 0 }
     }
 
-    pub(super) fn step(&self) -> Option<&'a Step> {
+    pub(super) fn step(&self) -> Option<&'a TimedWork> {
         self.lane.steps.get(self.at)
     }
 
@@ -85,10 +85,12 @@ impl<'a> Track<'a> {
     pub(super) fn description(&self) -> Option<(SpanKind, &'a str, u64)> {
         let wait = |name| Some((SpanKind::Wait, name, 0));
         match (self.state, self.step()?) {
-            (State::Launching { .. }, Step::Kernel { name, .. }) => Some((SpanKind::Launch, name, 0)),
-            (State::Computing, Step::Kernel { name, .. }) => Some((SpanKind::Kernel, name, 0)),
-            (State::Copying { .. }, Step::Copy { name, bytes, .. }) => Some((SpanKind::Copy, name, *bytes)),
-            (State::Transferring, Step::Transfer(x)) => Some((SpanKind::Transfer, x.name, x.bytes)),
+            (State::Launching { .. }, TimedWork::Kernel { name, .. }) => Some((SpanKind::Launch, name, 0)),
+            (State::Computing, TimedWork::Kernel { name, .. }) => Some((SpanKind::Kernel, name, 0)),
+            (State::Copying { .. }, TimedWork::Copy { name, bytes, .. }) => {
+                Some((SpanKind::Copy, name, *bytes))
+            }
+            (State::Transferring, TimedWork::Transfer(x)) => Some((SpanKind::Transfer, x.name, x.bytes)),
             (State::AwaitsEvent, _) => wait("event"),
             (State::AwaitsCores, _) => wait("cores"),
             (State::AwaitsRanks, _) => wait("ranks"),
@@ -113,7 +115,7 @@ pub(super) struct Device {
 
 /// A collective or a transfer.
 #[derive(Default)]
-pub(super) struct Meeting {
+pub(super) struct Parties {
     /// Tracks of its ranks.
     pub(super) tracks: Vec<usize>,
     /// Ranks that are there, or have only the transfer before to wait for.
@@ -136,16 +138,16 @@ pub(super) struct Meeting {
 pub(super) fn meetings(
     lanes: &[Lane<'_>],
     full: u128,
-) -> Result<(Vec<Meeting>, BTreeMap<u64, usize>), SolveError> {
-    let mut meetings: Vec<Meeting> = Vec::new();
+) -> Result<(Vec<Parties>, BTreeMap<u64, usize>), SolveError> {
+    let mut meetings: Vec<Parties> = Vec::new();
     let mut parts: Vec<Vec<&Transfer>> = Vec::new();
     let mut index = BTreeMap::new();
     for (track, lane) in lanes.iter().enumerate() {
         for step in lane.steps {
-            let Step::Transfer(transfer) = step else { continue };
+            let TimedWork::Transfer(transfer) = step else { continue };
             let at = *index.entry(transfer.meeting).or_insert(meetings.len());
             if at == meetings.len() {
-                meetings.push(Meeting::default());
+                meetings.push(Parties::default());
                 parts.push(Vec::new());
             }
             meetings[at].tracks.push(track);

@@ -13,17 +13,17 @@ fn timeline(devices: i32) -> Timeline {
     timeline
 }
 
-fn kernel(launch_us: f64, core_us: f64) -> Step {
-    Step::Kernel { name: "k".into(), launch_us, core_us }
+fn kernel(launch_us: f64, core_us: f64) -> TimedWork {
+    TimedWork::Kernel { name: "k".into(), launch_us, core_us }
 }
 
-fn transfer(meeting: u64, rank: u32, parties: u32, us: f64) -> Step {
+fn transfer(meeting: u64, rank: u32, parties: u32, us: f64) -> TimedWork {
     queued_transfer(meeting, rank, parties, us, us)
 }
 
-fn queued_transfer(meeting: u64, rank: u32, parties: u32, alone_us: f64, queued_us: f64) -> Step {
+fn queued_transfer(meeting: u64, rank: u32, parties: u32, alone_us: f64, queued_us: f64) -> TimedWork {
     let (communicator, time) = ("c".to_owned(), TransferTime { alone_us, queued_us });
-    Step::Transfer(Transfer { meeting, name: "AllReduce", communicator, rank, parties, bytes: 64, time })
+    TimedWork::Transfer(Transfer { meeting, name: "AllReduce", communicator, rank, parties, bytes: 64, time })
 }
 
 fn event(event: u64) -> RecordId {
@@ -40,8 +40,8 @@ fn spans(schedule: &Schedule, device: u32, stream: u32) -> Vec<String> {
 fn an_event_holds_back_the_stream_that_waits_for_it() {
     let t = timeline(1);
     t.add_step(0, 7, kernel(2.0, 10.0));
-    t.add_step(0, 7, Step::Record(event(3)));
-    t.add_step(0, 9, Step::Wait(event(3)));
+    t.add_step(0, 7, TimedWork::Record(event(3)));
+    t.add_step(0, 9, TimedWork::Wait(event(3)));
     t.add_step(0, 9, kernel(2.0, 5.0));
     let got = t.solve().unwrap();
     assert_eq!(spans(&got, 0, 0), ["Launch k 0..2", "Kernel k 2..12"]);
@@ -116,7 +116,7 @@ fn a_collective_starts_up_beside_the_one_before_it() {
     // Three of one communicator each, 10 alone and 6 behind another; ready at 0, at 2 and at 9.
     let t = timeline(1);
     for (stream, ready) in [(0, 0.0), (1, 2.0), (2, 9.0)] {
-        t.add_step(0, stream, Step::Copy { name: "copy", bytes: 1, us: ready });
+        t.add_step(0, stream, TimedWork::Copy { name: "copy", bytes: 1, us: ready });
         t.add_step(0, stream, queued_transfer(stream, 0, 1, 10.0, 6.0));
     }
     let got = t.solve().unwrap();
@@ -128,12 +128,12 @@ fn a_collective_starts_up_beside_the_one_before_it() {
     // On one stream, behind an event that is reached, as on others.
     let t = timeline(1);
     t.add_step(0, 0, kernel(0.0, 1.0));
-    t.add_step(0, 0, Step::Record(event(1)));
+    t.add_step(0, 0, TimedWork::Record(event(1)));
     t.add_step(0, 0, kernel(0.0, 14.0));
-    t.add_step(0, 0, Step::Record(event(2)));
+    t.add_step(0, 0, TimedWork::Record(event(2)));
     for meeting in 0..3 {
         t.add_step(0, 1, queued_transfer(meeting, 0, 1, 10.0, 6.0));
-        t.add_step(0, 1, Step::Wait(event(1 + meeting)));
+        t.add_step(0, 1, TimedWork::Wait(event(1 + meeting)));
     }
     let got = t.solve_with_contention(1.0).unwrap();
     let transfers = ["Transfer AllReduce 0..10", "Transfer AllReduce 10..16", "Transfer AllReduce 16..25"];
@@ -142,7 +142,7 @@ fn a_collective_starts_up_beside_the_one_before_it() {
     // One that arrives shortly before the links are free ends as if they had been free.
     let t = timeline(1);
     for (stream, ready) in [(0, 0.0), (1, 9.0)] {
-        t.add_step(0, stream, Step::Copy { name: "copy", bytes: 1, us: ready });
+        t.add_step(0, stream, TimedWork::Copy { name: "copy", bytes: 1, us: ready });
         t.add_step(0, stream, queued_transfer(stream, 0, 1, 10.0, 6.0));
     }
     assert_eq!(spans(&t.solve().unwrap(), 0, 1)[1..], ["Wait links 9..10", "Transfer AllReduce 10..19"]);
@@ -176,14 +176,14 @@ fn links_of_a_device_carry_one_transfer_at_a_time() {
 #[test]
 fn work_of_one_stream_adds_up() {
     let t = timeline(1);
-    t.add_step(0, 0, Step::Copy { name: "fill", bytes: 8, us: 1.5 });
+    t.add_step(0, 0, TimedWork::Copy { name: "fill", bytes: 8, us: 1.5 });
     t.add_step(0, 0, kernel(9.0, 0.25));
     t.add_step(0, 0, transfer(1, 0, 1, 0.0));
     t.add_step(0, 0, kernel(9.0, 1e3));
-    t.add_step(0, 0, Step::Record(event(1)));
+    t.add_step(0, 0, TimedWork::Record(event(1)));
     assert_eq!(t.solve().unwrap().makespan_us, 1019.75);
     t.clear();
-    t.add_step(0, 0, Step::Wait(event(1)));
+    t.add_step(0, 0, TimedWork::Wait(event(1)));
     let cleared = t.solve().unwrap();
     assert_eq!((cleared.makespan_us, cleared.spans.len(), cleared.edges.len()), (0.0, 0, 0));
     assert_eq!(cleared.devices.len(), 1);
@@ -196,8 +196,8 @@ fn what_cannot_be_solved_is_refused_with_the_reason() {
     let text = t.solve().unwrap_err().to_string();
     assert!(text.contains("AllReduce of communicator c of ranks [1] only, 2 ranks wanted"), "{text}");
     t.clear();
-    t.add_step(0, 0, Step::Wait(event(1)));
-    t.add_step(0, 0, Step::Record(event(1)));
+    t.add_step(0, 0, TimedWork::Wait(event(1)));
+    t.add_step(0, 0, TimedWork::Record(event(1)));
     let text = t.solve().unwrap_err().to_string();
     assert!(
         text.contains("step 0 of stream 0 of device 0 waits for an event that is recorded behind it"),
@@ -254,7 +254,7 @@ fn programs() -> impl Strategy<Value = (usize, Vec<Issued>)> {
 /// The steps of every stream, and how long everything takes at least: each step after those that it waits
 /// for.
 struct Program {
-    steps: BTreeMap<(usize, usize), Vec<Step>>,
+    steps: BTreeMap<(usize, usize), Vec<TimedWork>>,
     critical_us: f64,
     serial_us: f64,
 }
@@ -265,7 +265,7 @@ fn tenths(us: u32) -> f64 {
 }
 
 fn program(devices: usize, work: &[Issued]) -> Program {
-    let mut steps: BTreeMap<_, Vec<Step>> = BTreeMap::new();
+    let mut steps: BTreeMap<_, Vec<TimedWork>> = BTreeMap::new();
     let mut ends: BTreeMap<(usize, usize), f64> = BTreeMap::new();
     let mut records: Vec<(RecordId, f64)> = Vec::new();
     let (mut serial_us, mut meetings) = (0.0, 0);
@@ -279,12 +279,12 @@ fn program(devices: usize, work: &[Issued]) -> Program {
             }
             &Issued::Record { device, stream } => {
                 let id = RecordId { event: 0, record: records.len() as u64 + 1 };
-                steps.entry((device, stream)).or_default().push(Step::Record(id));
+                steps.entry((device, stream)).or_default().push(TimedWork::Record(id));
                 records.push((id, *ends.entry((device, stream)).or_default()));
             }
             &Issued::Wait { device, stream, back } => {
                 let Some((id, at)) = records.iter().rev().nth(back) else { continue };
-                steps.entry((device, stream)).or_default().push(Step::Wait(*id));
+                steps.entry((device, stream)).or_default().push(TimedWork::Wait(*id));
                 let end = ends.entry((device, stream)).or_default();
                 *end = end.max(*at);
             }
@@ -353,8 +353,8 @@ fn check(program: &Program, devices: usize, contention: f64) {
     };
     let steps = program.steps.values().flatten();
     let mut lengths = steps.filter_map(|step| match step {
-        Step::Kernel { core_us, .. } => Some((SpanKind::Kernel, *core_us)),
-        Step::Transfer(transfer) => Some((SpanKind::Transfer, transfer.time.alone_us)),
+        TimedWork::Kernel { core_us, .. } => Some((SpanKind::Kernel, *core_us)),
+        TimedWork::Transfer(transfer) => Some((SpanKind::Transfer, transfer.time.alone_us)),
         _ => None,
     });
     for span in schedule.spans.iter().filter(|s| matches!(s.kind, SpanKind::Kernel | SpanKind::Transfer)) {

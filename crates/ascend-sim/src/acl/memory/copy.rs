@@ -14,7 +14,7 @@ use crate::acl::flight::{Flight, Part};
 use crate::acl::stream::Stream;
 use crate::acl::{order, peers};
 use crate::engine::{Allocation, Collective, Engine, Uses};
-use crate::timeline::Step;
+use crate::timeline::TimedWork;
 
 /// Rows of a copy: `height` of `width` bytes, a pitch apart on each side.
 #[derive(Clone, Copy)]
@@ -177,7 +177,7 @@ fn copy_on_device(to: &dyn Allocation, dst: u64, from: &dyn Allocation, src: u64
 ///
 /// ASSUMPTION(copy-time): a copy within a device reads and writes HBM at its full rate, one between devices
 /// is a transfer over their link, one from or to the host takes no time.
-fn copy_step(copy: &Copy, engine: &dyn Engine) -> Step {
+fn copy_step(copy: &Copy, engine: &dyn Engine) -> TimedWork {
     let bytes = copy.rows.width as u64 * copy.rows.height as u64;
     let us = match (&copy.dst, &copy.src) {
         (End::Device { device: to, .. }, End::Device { device: from, .. }) if to.id() == from.id() => {
@@ -188,7 +188,7 @@ fn copy_step(copy: &Copy, engine: &dyn Engine) -> Step {
         }
         _ => 0.0,
     };
-    Step::Copy { name: "copy", bytes, us }
+    TimedWork::Copy { name: "copy", bytes, us }
 }
 
 /// Queues a copy, and waits for it where an end is pageable host memory (acl-runtime.md 1.6).

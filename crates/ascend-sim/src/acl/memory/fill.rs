@@ -12,7 +12,7 @@ use crate::acl::border::{refuse, Outcome};
 use crate::acl::order;
 use crate::acl::stream::Stream;
 use crate::engine::{Engine, Uses};
-use crate::timeline::Step;
+use crate::timeline::TimedWork;
 
 /// A checked fill.
 pub(in crate::acl) struct Fill {
@@ -46,13 +46,13 @@ impl Fill {
     }
 
     /// The fill on a timeline.
-    fn step(&self, engine: &dyn Engine) -> Step {
+    fn step(&self, engine: &dyn Engine) -> TimedWork {
         let bytes = self.len as u64;
         let us = match &self.place {
             End::Device { .. } => engine.memory_us(bytes),
             End::Host { .. } => 0.0,
         };
-        Step::Copy { name: "fill", bytes, us }
+        TimedWork::Copy { name: "fill", bytes, us }
     }
 
     /// Queues it.

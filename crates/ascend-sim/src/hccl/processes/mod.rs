@@ -3,7 +3,7 @@
 //! A communicator is kept in the process that made its root info, the owner. Each rank elsewhere, a peer, has
 //! one connection to it, through a Unix-domain socket ([`endpoint`]), and two threads there: one reads what
 //! the peer says ([`owner`]), one does it, as a rank of the owner's process would ([`session`]). So there is
-//! one mechanism for meeting, comparing, reducing and failing, `Group`, and ranks of one process and of
+//! one mechanism for meeting, comparing, reducing and failing, `RankGroup`, and ranks of one process and of
 //! several are mixed at will.
 //!
 //! Messages ([`protocol`]) go through the socket ([`line`]); the bytes of device memory through memory that

@@ -10,7 +10,7 @@ use ascend_sys::lobby::Connection;
 use super::super::bootstrap::JoinRequest;
 use super::super::buffers::Seat;
 use super::super::failure::{refusal, result};
-use super::super::group::Group;
+use super::super::group::RankGroup;
 use super::super::member::{Appointment, Member, Membership};
 use super::super::operation::Operation;
 use super::owner::{Guest, Link};
@@ -52,7 +52,7 @@ fn welcome(link: &Link, member: Member) -> Outcome<Member> {
             return Err(refusal(result::MEMORY, format!("{} {did}", link.who)));
         }
     };
-    let Group { name, homes, .. } = &*member.group;
+    let RankGroup { name, homes, .. } = &*member.group;
     let (name, homes) = (name.clone(), homes.clone());
     link.line.say_with(&Answer::Welcome { name, homes }, Some(memory.as_fd()));
     wait_until(None, || {
