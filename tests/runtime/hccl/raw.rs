@@ -105,12 +105,17 @@ fn pointers_are_checked() {
         "65 bytes at byte 0 of an allocation of 64",
     );
     assert_refused(pair.sum(0, memory, memory, u64::MAX, stream), codes::PARA, "at most 2^40 wanted");
-    let mut freed = ptr::null_mut();
-    unsafe {
-        assert_eq!((acl_table().aclrtMalloc)(&raw mut freed, 64, 0), 0);
-        assert_eq!((acl_table().aclrtFree)(freed), 0);
-    }
-    assert_refused(pair.sum(0, freed, memory, 4, stream), codes::PARA, "(freed?)");
+    // A test beside this one may get the address at once; not every time.
+    let is_known_as_freed = || {
+        let mut freed = ptr::null_mut();
+        unsafe {
+            assert_eq!((acl_table().aclrtMalloc)(&raw mut freed, 64, 0), 0);
+            assert_eq!((acl_table().aclrtFree)(freed), 0);
+        }
+        assert_eq!(pair.sum(0, freed, memory, 4, stream), codes::PARA);
+        recent_text().contains("(freed?)")
+    };
+    assert!((0..20).any(|_| is_known_as_freed()), "no freed buffer is known as one");
     // No bytes, no pointer.
     let none = ptr::null_mut();
     for rank in 0..2 {
