@@ -141,8 +141,8 @@ fn asked(plan: &Plan) -> BTreeMap<(&'static str, Pipe), u64> {
         let blocks = keys.div_ceil(u64::from(plan.chosen().block_n));
         let bundles = blocks.div_ceil(u64::from(plan.chosen().bundle_steps));
         let (scores, outputs) = (rows * keys, rows * d_v * bundles);
-        // q, k, v and P are 16-bit; scores and the parts of o, one of each bundle, are f32, written by FIX and
-        // read by MTE2 of the AIV.
+        // q, k, v and P are 16-bit; scores and the parts of o, one of each bundle, are f32, written by FIX
+        // and read by MTE2 of the AIV.
         *bytes.entry(("AIC", Pipe::Mte2)).or_default() += 2 * (rows * d + keys * (d + d_v) + scores);
         *bytes.entry(("AIC", Pipe::Fix)).or_default() += 4 * (scores + outputs);
         *bytes.entry(("AIV", Pipe::Mte2)).or_default() += 4 * (scores + outputs);
