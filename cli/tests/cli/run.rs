@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use fastattention_testkit::compare::assert_same;
 use half::bf16;
 use safetensors::tensor::Dtype;
 use safetensors::SafeTensors;
@@ -117,8 +116,12 @@ fn a_file_with_heads_first_is_read_and_written_in_that_order() {
     succeeds(&["run", "-i", &smollm2(), "-o", &output, "--mask", "causal"]);
     let bsnd = fs::read(&output).unwrap();
     let bsnd = SafeTensors::deserialize(&bsnd).unwrap();
-    assert_same(o.data(), &heads_first(bsnd.tensor("o").unwrap().data(), dims("q")), "o");
-    assert_same(lse.data(), bsnd.tensor("lse").unwrap().data(), "lse has one order");
+    // The planner may take other tilings for the other order, and bits depend on them; elements that changed
+    // places would differ by far more than two results do that are each this near to f64 (above).
+    let bsnd_o = heads_first(bsnd.tensor("o").unwrap().data(), dims("q"));
+    assert_close("o", &f16s(o.data()), &f16s(&bsnd_o), 2e-3);
+    let bsnd_lse = bsnd.tensor("lse").unwrap();
+    assert_close("lse, which has one order", &f32s(lse.data()), &f32s(bsnd_lse.data()), 1e-4);
 
     // Batches stand in front of both.
     let folder = InputFolder::new(&qkv(&[2, 3, 4, 16], &[2, 1, 5, 16], &[2, 1, 5, 32]));
