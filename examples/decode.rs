@@ -10,7 +10,7 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use fastattention::baseline::{Read, ReadFrom, ReadTo};
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::{Buffer, Device, Operand, Stream};
 use fastattention::serving::{plan, Args, KvLayout, Mask, Problem, ServingAttention};
 use fastattention::sim::{time::LaunchReport, time::ModelTime, Config};
 use fastattention::{DType, Soc};
@@ -165,19 +165,21 @@ fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
     let [q, k, v, out] = plan.operand_bytes();
     let (q, k, v, out) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, out)?);
     let workspace = alloc(device, plan.workspace_bytes())?;
-    let lengths = Buffer::from_slice(device, &keys)?;
-    let mut starts = vec![0];
+    // Lengths and first rows lie in one buffer: the caches of scalar units keep both.
+    let mut lists = keys;
+    lists.push(0);
     for rows in rows {
-        starts.push(starts[starts.len() - 1] + rows);
+        lists.push(lists[lists.len() - 1] + rows);
     }
-    let starts = Buffer::from_slice(device, &starts)?;
+    let lists = Buffer::from_slice(device, &lists)?;
+    let starts = Operand { buffer: &lists, offset_bytes: 4 * slots.len() };
     // Pages in an order without runs.
     let mut pages: Vec<u32> = (0..num_slots * problem.table_width()).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut pages);
     let table = if pages.is_empty() { None } else { Some(Buffer::from_slice(device, &pages)?) };
-    let args = Args::new(&q, &k, &v, &lengths, &out, &workspace);
+    let args = Args::new(&q, &k, &v, &lists, &out, &workspace);
     let args = table.iter().fold(args, Args::with_block_table);
-    let args = if problem.total_rows.is_some() { args.with_row_starts(&starts) } else { args };
+    let args = if problem.total_rows.is_some() { args.with_row_starts(starts) } else { args };
     last(&on, o.launches, |stream| attention.launch(stream, &plan, args))
 }
 

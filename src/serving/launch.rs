@@ -21,6 +21,9 @@ pub struct ServingAttention {
 ///
 /// `o`, `lse`, `status` and `workspace` share no byte with each other or with an input. Inputs may overlap: k
 /// and v may be parts of one allocation.
+///
+/// `lengths` and `row_starts` are best parts of one allocation: scalar units read both, slot by slot, and two
+/// allocations may share places of their caches.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Queries.
