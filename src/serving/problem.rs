@@ -90,8 +90,8 @@ impl Problem {
 
     /// Query rows of any number for each slot, packed one behind the other: q of shape `[total_rows,
     /// num_heads, head_dim]`. `row_starts` in device memory says which rows are those of a slot: `slots + 1`
-    /// numbers that do not fall [cu_seqlens_q]. A slot has at most `rows` of them and `max_keys` keys.
-    /// Prompts, chunks of prompts, decode and speculative steps may be mixed.
+    /// numbers that do not fall (elsewhere `cu_seqlens_q`). A slot has at most `rows` of them and `max_keys`
+    /// keys. Prompts, chunks of prompts, decode and speculative steps may be mixed.
     pub fn packed(
         dtype: DType,
         [total_rows, num_heads, head_dim]: [u32; 3],
