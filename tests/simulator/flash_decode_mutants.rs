@@ -1,18 +1,15 @@
 //! Every flag and every barrier of `flash_decode` is needed, and the machine reports the absence of each
 //! ([`crate::mutation`]), by one of the problems of [`cases`].
 
-use std::fmt::Write as _;
-
 use fastattention::kernels::operands::FlashDecodeOperands;
 use fastattention::runtime::{Buffer, Schedule, Stream};
 use fastattention::serving::{plan, KvLayout, Mask, Problem};
 use fastattention::DType;
-use fastattention_testkit::kernels::Registration;
 use half::f16;
 
 use crate::mutation::{
-    check, fault_of, kernel_text, load, outcomes, with_take, without_barriers, without_cross_flags,
-    without_ring_edges, Mutant,
+    check, fault_of, kernel_name, kernel_text, load, outcomes, with_take, without_barriers,
+    without_cross_flags, without_ring_edges, Family, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -62,22 +59,8 @@ const REDUNDANT: &[(&str, &str)] = &[
     ),
 ];
 
-/// From families.h, which is part of the text.
-const PARAMS: &str = "FA_FLASH_DECODE_OPERANDS(FA_PARAMETER, FA_COMMA)";
-
-/// Compiles mutants into one library, each in a namespace of its own.
-fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
-    let mut text = String::from("#include \"fa/entry.h\"\n");
-    for (index, mutant) in mutants {
-        let space = format!("fa_{index}");
-        text += &mutant.text.replace("namespace fa {", &format!("namespace {space} {{"));
-        write!(text, "\nFA_ENTRY(FLASH_DECODE, mutant_{index}, {space}::flash_decode<half>)\n").unwrap();
-    }
-    let names: Vec<_> = mutants.iter().map(|(index, _)| format!("mutant_{index}")).collect();
-    let registrations: Vec<_> =
-        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kMixAic1Aiv2" }).collect();
-    fastattention_testkit::kernels::compile(&text, &registrations)
-}
+const FAMILY: Family =
+    Family { name: "FLASH_DECODE", kernel_type: "kMixAic1Aiv2", functions: &["flash_decode<half>"] };
 
 /// Problems that reach every statement, their lengths, and the groups that run them: several steps and
 /// pieces, a single step, parts, tails, rows that see no key, empty slots one after the other on a core,
@@ -140,7 +123,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
             tiling: &tiling,
         };
         let args = args.args().unwrap();
-        let kernel = module.kernel(&format!("mutant_{index}")).unwrap().with_schedule(Schedule::Batch);
+        let kernel = module.kernel(&kernel_name(index, 0)).unwrap().with_schedule(Schedule::Batch);
         let fault = fault_of(kernel.launch(&stream, cores, &args).and_then(|()| stream.synchronize()));
         if fault.is_some() {
             return fault;
@@ -152,7 +135,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
 #[test]
 fn the_kernel_itself_meets_no_fault() {
     let original = Mutant { what: "nothing".to_owned(), text: kernel_text(SOURCES) };
-    assert_eq!(first_fault(&compile(&[(0, &original)]), 0), None);
+    assert_eq!(first_fault(&FAMILY.compile(&[(0, &original)]), 0), None);
 }
 
 #[test]
@@ -161,5 +144,5 @@ fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     let mut mutants = without_ring_edges(&original, RINGS);
     mutants.extend(without_cross_flags(&original, CROSS_FLAGS));
     mutants.extend(without_barriers(&original));
-    check(&outcomes(&mutants, compile, first_fault), REDUNDANT);
+    check(&outcomes(&mutants, &FAMILY, first_fault), REDUNDANT);
 }

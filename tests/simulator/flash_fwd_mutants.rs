@@ -5,20 +5,17 @@
 //! as a race or as a use of data that was never written, in the default order, by one of the problems of
 //! [`cases`]. What a mutant survives for a good reason is listed in [`REDUNDANT`].
 
-use std::fmt::Write as _;
-
 use fastattention::attention::{plan_with, Problem};
 use fastattention::kernels::operands::FlashFwdOperands;
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::mask::{m_mask, MASK_DIM};
 use fastattention::tiling::{Candidate, Mask};
 use fastattention::DType;
-use fastattention_testkit::kernels::Registration;
 use half::f16;
 
 use crate::mutation::{
-    call, check, fault_of, kernel_text as text_of, load, outcomes, with_take, without, without_barriers,
-    without_cross_flags, without_ring_edges, Mutant,
+    call, check, fault_of, kernel_name, kernel_text as text_of, load, outcomes, with_take, without,
+    without_barriers, without_cross_flags, without_ring_edges, Family, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -99,38 +96,14 @@ fn mutants() -> Vec<Mutant> {
     mutants
 }
 
-/// From families.h, which is part of the text.
-const PARAMS: &str = "FA_FLASH_FWD_OPERANDS(FA_PARAMETER, FA_COMMA)";
+const FAMILY: Family = Family {
+    name: "FLASH_FWD",
+    kernel_type: "kMixAic1Aiv2",
+    functions: &["flash_fwd<half, float>", "flash_fwd<half, half>"],
+};
 
-/// Types of scores, each with a softmax of its own.
+/// Types of scores of the functions of [`FAMILY`], each with a softmax of its own.
 const SCORES: [DType; 2] = [DType::F32, DType::F16];
-
-fn kernel_name(index: usize, scores: DType) -> String {
-    format!("mutant_{index}_{scores}")
-}
-
-/// Compiles mutants into one library, each in a namespace of its own.
-fn compile(mutants: &[(usize, &Mutant)]) -> Vec<u8> {
-    let mut text = String::from("#include \"fa/entry.h\"\n");
-    for (index, mutant) in mutants {
-        let space = format!("fa_{index}");
-        text += &mutant.text.replace("namespace fa {", &format!("namespace {space} {{"));
-        for scores in SCORES {
-            let element = if scores == DType::F16 { "half" } else { "float" };
-            write!(
-                text,
-                "\nFA_ENTRY(FLASH_FWD, {}, {space}::flash_fwd<half, {element}>)\n",
-                kernel_name(*index, scores)
-            )
-            .unwrap();
-        }
-    }
-    let names: Vec<_> =
-        mutants.iter().flat_map(|(index, _)| SCORES.map(|scores| kernel_name(*index, scores))).collect();
-    let registrations: Vec<_> =
-        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kMixAic1Aiv2" }).collect();
-    fastattention_testkit::kernels::compile(&text, &registrations)
-}
 
 /// Problems that reach every statement: both diagonals apart and in one slice, two L0C tiles by rows and by
 /// columns, small tiles, rows that see no key, more chunks of P in a step than L1 has buffers for them.
@@ -184,11 +157,11 @@ fn with_shifted_keys(problem: Problem) -> Problem {
 
 /// The first fault that a mutant meets over all problems.
 fn first_fault(image: &[u8], index: usize) -> Option<String> {
-    SCORES.into_iter().find_map(|scores| fault_with(image, index, scores))
+    (0..SCORES.len()).find_map(|number| fault_with(image, index, number))
 }
 
-fn fault_with(image: &[u8], index: usize, scores: DType) -> Option<String> {
-    let kernel = kernel_name(index, scores);
+fn fault_with(image: &[u8], index: usize, number: usize) -> Option<String> {
+    let (kernel, scores) = (kernel_name(index, number), SCORES[number]);
     for (problem, candidate) in cases(scores) {
         let (device, module) = load(image);
         let plan = plan_with(&problem, device.soc(), candidate).unwrap();
@@ -232,11 +205,11 @@ fn fault_with(image: &[u8], index: usize, scores: DType) -> Option<String> {
 #[test]
 fn the_kernel_itself_meets_no_fault() {
     let original = Mutant { what: "nothing".to_owned(), text: kernel_text() };
-    assert_eq!(first_fault(&compile(&[(0, &original)]), 0), None);
+    assert_eq!(first_fault(&FAMILY.compile(&[(0, &original)]), 0), None);
 }
 
 #[test]
 fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     let mutants = mutants();
-    check(&outcomes(&mutants, compile, first_fault), REDUNDANT);
+    check(&outcomes(&mutants, &FAMILY, first_fault), REDUNDANT);
 }

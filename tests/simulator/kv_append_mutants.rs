@@ -1,17 +1,15 @@
 //! Every flag, the barrier and every check of `kv_append` is needed, and the machine reports the absence of
 //! each.
 
-use std::fmt::Write as _;
-
 use fastattention::append::{plan, Problem};
 use fastattention::kernels::operands::KvAppendOperands;
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::serving::{self, KvLayout};
 use fastattention::DType;
-use fastattention_testkit::kernels::Registration;
 
 use crate::mutation::{
-    check, fault_of, kernel_text, load, with_take, without, without_barriers, without_ring_edges, Mutant,
+    check, fault_of, kernel_name, kernel_text, load, outcomes, with_take, without, without_barriers,
+    without_ring_edges, Family, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -25,20 +23,7 @@ const SOURCES: &[&str] = &[
     "kernels/kv_append.cpp",
 ];
 
-/// From families.h, which is part of the text.
-const PARAMS: &str = "FA_KV_APPEND_OPERANDS(FA_PARAMETER, FA_COMMA)";
-
-fn compile(mutants: &[Mutant]) -> Vec<u8> {
-    let mut text = String::from("#include \"fa/entry.h\"\n");
-    for (index, mutant) in mutants.iter().enumerate() {
-        text += &mutant.text.replace("namespace fa {", &format!("namespace fa_{index} {{"));
-        write!(text, "\nFA_ENTRY(KV_APPEND, mutant_{index}, fa_{index}::kv_append<half>)\n").unwrap();
-    }
-    let names: Vec<String> = (0..mutants.len()).map(|index| format!("mutant_{index}")).collect();
-    let registrations: Vec<_> =
-        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kAivOnly" }).collect();
-    fastattention_testkit::kernels::compile(&text, &registrations)
-}
+const FAMILY: Family = Family { name: "KV_APPEND", kernel_type: "kAivOnly", functions: &["kv_append<half>"] };
 
 /// The fault that a mutant meets on one core, which uses each buffer several times.
 fn fault(image: &[u8], index: usize, places: &[i32]) -> Option<String> {
@@ -62,7 +47,7 @@ fn fault(image: &[u8], index: usize, places: &[i32]) -> Option<String> {
         tiling: &tiling,
     };
     let (stream, args) = (Stream::new(&device).unwrap(), operands.args().unwrap());
-    let kernel = module.kernel(&format!("mutant_{index}")).unwrap();
+    let kernel = module.kernel(&kernel_name(index, 0)).unwrap();
     fault_of(kernel.launch(&stream, 1, &args).and_then(|()| stream.synchronize()))
 }
 
@@ -81,9 +66,7 @@ fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     assert_eq!(count, 2, "a set and a wait");
     mutants.push(Mutant { what: "flag of the status".into(), text });
     mutants.extend(without_barriers(&original));
-    let image = compile(&mutants);
-    let outcome = |(index, mutant): (usize, &Mutant)| (mutant.what.clone(), fault(&image, index, &good()));
-    let outcomes: Vec<_> = mutants.iter().enumerate().map(outcome).collect();
+    let outcomes = outcomes(&mutants, &FAMILY, |image, index| fault(image, index, &good()));
     assert_eq!(outcomes[0].1, None, "the kernel itself");
     check(&outcomes[1..], &[]);
 }
@@ -98,7 +81,7 @@ fn every_check_of_a_place_is_needed() {
         assert_eq!(original.matches(bound).count(), 1, "{bound}");
         mutants.push(Mutant { what: bound.into(), text: original.replace(bound, "") });
     }
-    let image = compile(&mutants);
+    let image = FAMILY.compile(&mutants.iter().enumerate().collect::<Vec<_>>());
     for (wrong, needed) in [(-2, 1), (i32::MIN, 1), (160, 2), (i32::MAX, 2)] {
         let mut places = good();
         places[31] = wrong;

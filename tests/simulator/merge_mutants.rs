@@ -1,15 +1,13 @@
 //! Every flag and every barrier of `merge` is needed, and the machine reports the absence of each.
 
-use std::fmt::Write as _;
-
 use fastattention::kernels::operands::MergeOperands;
 use fastattention::merge::{plan, Problem};
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::DType;
-use fastattention_testkit::kernels::Registration;
 
 use crate::mutation::{
-    check, fault_of, kernel_text, load, with_take, without, without_barriers, without_ring_edges, Mutant,
+    check, fault_of, kernel_name, kernel_text, load, outcomes, with_take, without, without_barriers,
+    without_ring_edges, Family, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -35,36 +33,20 @@ const REDUNDANT: &[(&str, &str)] = &[
     ("if (!is_done())", "drain() of a row tree, which this kernel lacks"),
 ];
 
-/// From families.h, which is part of the text.
-const PARAMS: &str = "FA_MERGE_OPERANDS(FA_PARAMETER, FA_COMMA)";
+const FAMILY: Family = Family {
+    name: "MERGE",
+    kernel_type: "kAivOnly",
+    functions: &["merge<half, half>", "merge<float, float>", "merge<float, half>"],
+};
 
-/// Types that a mutant is run with: with and without a sum of its own and a cast.
-const TYPES: [(&str, DType, DType); 3] = [
-    ("half, half", DType::F16, DType::F16),
-    ("float, float", DType::F32, DType::F32),
-    ("float, half", DType::F32, DType::F16),
-];
-
-fn compile(mutants: &[Mutant]) -> Vec<u8> {
-    let mut text = String::from("#include \"fa/entry.h\"\n");
-    let mut names = Vec::new();
-    for (index, mutant) in mutants.iter().enumerate() {
-        text += &mutant.text.replace("namespace fa {", &format!("namespace fa_{index} {{"));
-        for (number, (types, ..)) in TYPES.iter().enumerate() {
-            let name = format!("mutant_{index}_{number}");
-            write!(text, "\nFA_ENTRY(MERGE, {name}, fa_{index}::merge<{types}>)\n").unwrap();
-            names.push(name);
-        }
-    }
-    let registrations: Vec<_> =
-        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kAivOnly" }).collect();
-    fastattention_testkit::kernels::compile(&text, &registrations)
-}
+/// Types of the functions of [`FAMILY`]: with and without a sum of its own and a cast.
+const TYPES: [(DType, DType); 3] =
+    [(DType::F16, DType::F16), (DType::F32, DType::F32), (DType::F32, DType::F16)];
 
 /// The first fault that a mutant meets: a source of five parts, several tiles of one core, the last one with
 /// a tail.
 fn first_fault(image: &[u8], index: usize) -> Option<String> {
-    TYPES.iter().enumerate().find_map(|(number, &(_, dtype, dtype_out))| {
+    TYPES.iter().enumerate().find_map(|(number, &(dtype, dtype_out))| {
         let (device, module) = load(image);
         let problem = Problem::new(dtype, 5, [1, 300, 1, 128]).with_dtype_out(dtype_out);
         let plan = plan(&problem, device.soc()).unwrap();
@@ -74,7 +56,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
         let [o, lse] = plan.problem().operand_bytes().map(|b| Buffer::alloc(&device, b as usize).unwrap());
         let mut tiling = plan.tiling_data(&[[o_parts.device_ptr(), lse_parts.device_ptr()]]).unwrap();
         (tiling.num_cores, tiling.tile_rows) = (1, tiling.tile_rows.min(32));
-        let kernel = module.kernel(&format!("mutant_{index}_{number}")).unwrap();
+        let kernel = module.kernel(&kernel_name(index, number)).unwrap();
         let stream = Stream::new(&device).unwrap();
         let args = MergeOperands { o: (&o).into(), lse: (&lse).into(), tiling: &tiling }.args().unwrap();
         fault_of(kernel.launch(&stream, 1, &args).and_then(|()| stream.synchronize()))
@@ -91,9 +73,7 @@ fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     assert_eq!(count, 2, "kClearedId: a set and a wait");
     mutants.push(Mutant { what: "kClearedId".to_owned(), text });
     mutants.extend(without_barriers(&original));
-    let image = compile(&mutants);
-    let outcomes: Vec<_> =
-        mutants.iter().enumerate().map(|(index, m)| (m.what.clone(), first_fault(&image, index))).collect();
+    let outcomes = outcomes(&mutants, &FAMILY, first_fault);
     assert_eq!(outcomes[0].1, None);
     check(&outcomes[1..], REDUNDANT);
 }

@@ -2,11 +2,12 @@
 
 #![allow(unsafe_code, reason = "loads the compiled mutants")]
 
+use std::fmt::Write as _;
 use std::fs;
 
 use fastattention::runtime::{Device, Module};
 use fastattention::{sim, ErrorKind, Result, Soc};
-use fastattention_testkit::kernels::ascendc;
+use fastattention_testkit::kernels::{ascendc, Registration};
 
 pub(crate) struct Mutant {
     pub(crate) what: String,
@@ -123,15 +124,50 @@ pub(crate) fn without_barriers(original: &str) -> Vec<Mutant> {
     mutants
 }
 
+/// A family of families.h, which is part of a mutant's text, and what of it a mutant is compiled as.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    /// As in `Registration`.
+    pub(crate) kernel_type: &'static str,
+    /// Without the namespace.
+    pub(crate) functions: &'static [&'static str],
+}
+
+impl Family {
+    /// Compiles mutants into one library, each in a namespace of its own.
+    pub(crate) fn compile(&self, mutants: &[(usize, &Mutant)]) -> Vec<u8> {
+        let mut text = String::from("#include \"fa/entry.h\"\n");
+        let mut names = Vec::new();
+        for (index, mutant) in mutants {
+            text += &mutant.text.replace("namespace fa {", &format!("namespace fa_{index} {{"));
+            for (number, function) in self.functions.iter().enumerate() {
+                let name = kernel_name(*index, number);
+                write!(text, "\nFA_ENTRY({}, {name}, fa_{index}::{function})\n", self.name).unwrap();
+                names.push(name);
+            }
+        }
+        let params = format!("FA_{}_OPERANDS(FA_PARAMETER, FA_COMMA)", self.name);
+        let kernel_type = self.kernel_type;
+        let registration = |name| Registration { name, params: &params, kernel_type };
+        let registrations: Vec<_> = names.iter().map(|name| registration(name)).collect();
+        fastattention_testkit::kernels::compile(&text, &registrations)
+    }
+}
+
+/// Of the mutant `index`, compiled as the function `number` of its family.
+pub(crate) fn kernel_name(index: usize, number: usize) -> String {
+    format!("mutant_{index}_{number}")
+}
+
 /// Compiles the mutants, and tells the first fault that each meets. The compiler takes some translation units
 /// in parallel.
 pub(crate) fn outcomes(
     mutants: &[Mutant],
-    compile: impl Fn(&[(usize, &Mutant)]) -> Vec<u8> + Sync,
+    family: &Family,
     fault: impl Fn(&[u8], usize) -> Option<String> + Sync,
 ) -> Vec<(String, Option<String>)> {
     const UNITS: usize = 2;
-    let (compile, fault) = (&compile, &fault);
+    let fault = &fault;
     let numbered: Vec<_> = mutants.iter().enumerate().collect();
     let size = numbered.len().div_ceil(UNITS);
     std::thread::scope(|scope| {
@@ -139,7 +175,7 @@ pub(crate) fn outcomes(
             .chunks(size)
             .map(|unit| {
                 scope.spawn(move || {
-                    let image = compile(unit);
+                    let image = family.compile(unit);
                     let run = |(index, m): &(usize, &Mutant)| (m.what.clone(), fault(&image, *index));
                     unit.iter().map(run).collect::<Vec<_>>()
                 })

@@ -1,16 +1,14 @@
 //! Every flag and every barrier of `shift_keys` is needed, and the machine reports the absence of each.
 
-use std::fmt::Write as _;
-
 use fastattention::attention::{plan, Problem};
 use fastattention::kernels::operands::ShiftKeysOperands;
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::DType;
-use fastattention_testkit::kernels::Registration;
 use half::f16;
 
 use crate::mutation::{
-    check, fault_of, kernel_text, load, with_take, without_barriers, without_ring_edges, Mutant,
+    check, fault_of, kernel_name, kernel_text, load, outcomes, with_take, without_barriers,
+    without_ring_edges, Family, Mutant,
 };
 
 /// The kernel's text in the order of its includes.
@@ -37,23 +35,10 @@ const REDUNDANT: &[(&str, &str)] = &[
     ),
 ];
 
-/// From families.h, which is part of the text.
-const PARAMS: &str = "FA_SHIFT_KEYS_OPERANDS(FA_PARAMETER, FA_COMMA)";
+const FAMILY: Family = Family { name: "SHIFT_KEYS", kernel_type: "kAivOnly", functions: &["shift_keys"] };
 
 /// Vector cores that run a mutant: few, so that each has several heads and every buffer is used again.
 const CORES: u32 = 2;
-
-fn compile(mutants: &[Mutant]) -> Vec<u8> {
-    let mut text = String::from("#include \"fa/entry.h\"\n");
-    for (index, mutant) in mutants.iter().enumerate() {
-        text += &mutant.text.replace("namespace fa {", &format!("namespace fa_{index} {{"));
-        write!(text, "\nFA_ENTRY(SHIFT_KEYS, mutant_{index}, fa_{index}::shift_keys)\n").unwrap();
-    }
-    let names: Vec<String> = (0..mutants.len()).map(|index| format!("mutant_{index}")).collect();
-    let registrations: Vec<_> =
-        names.iter().map(|name| Registration { name, params: PARAMS, kernel_type: "kAivOnly" }).collect();
-    fastattention_testkit::kernels::compile(&text, &registrations)
-}
 
 /// The first fault that a mutant meets: three heads of several tiles, narrow ones and wide ones.
 fn first_fault(image: &[u8], index: usize) -> Option<String> {
@@ -69,7 +54,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
         let args =
             ShiftKeysOperands { k: (&k).into(), shifted: (&shifted).into(), tiling: &shift.tiling }.args();
         let stream = Stream::new(&device).unwrap();
-        let kernel = module.kernel(&format!("mutant_{index}")).unwrap();
+        let kernel = module.kernel(&kernel_name(index, 0)).unwrap();
         fault_of(kernel.launch(&stream, CORES, &args.unwrap()).and_then(|()| stream.synchronize()))
     })
 }
@@ -80,9 +65,7 @@ fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     let mut mutants = vec![Mutant { what: "nothing".to_owned(), text: original.clone() }];
     mutants.extend(without_ring_edges(&original, RINGS));
     mutants.extend(without_barriers(&original));
-    let image = compile(&mutants);
-    let outcomes: Vec<_> =
-        mutants.iter().enumerate().map(|(index, m)| (m.what.clone(), first_fault(&image, index))).collect();
+    let outcomes = outcomes(&mutants, &FAMILY, first_fault);
     assert_eq!(outcomes[0].1, None);
     check(&outcomes[1..], REDUNDANT);
 }
