@@ -5,14 +5,17 @@
 
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
-use anyhow::{Context, Result};
+mod model_time;
+
+use anyhow::Result;
 use clap::Parser;
 use fastattention::append::{plan, Append, Args, Problem};
 use fastattention::baseline::MemoryCopy;
-use fastattention::runtime::{Buffer, Device, Stream};
+use fastattention::runtime::Buffer;
 use fastattention::serving::{self, KvLayout};
-use fastattention::sim::{time::LaunchReport, time::ModelTime, Config};
-use fastattention::{DType, Soc};
+use fastattention::sim::time::LaunchReport;
+use fastattention::DType;
+use model_time::{print_pipes, Timed};
 
 #[derive(Parser)]
 struct Options {
@@ -62,14 +65,7 @@ fn main() -> Result<()> {
         copy.core_us() / append.core_us(),
     );
     if options.pipes {
-        for core in append.cores.iter().filter(|core| core.group == 0) {
-            for (name, pipe) in ["S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"].iter().zip(&core.pipes) {
-                println!(
-                    "  {} {name}: busy {:.0} of {:.0} cycles, {} instructions, waits {:?}",
-                    core.core, pipe.busy, append.cycles, pipe.instructions, pipe.stalls
-                );
-            }
-        }
+        print_pipes(&append);
     }
     Ok(())
 }
@@ -77,19 +73,6 @@ fn main() -> Result<()> {
 /// Of the rows of K and V.
 fn bytes(o: &Options) -> u64 {
     4 * u64::from(o.tokens) * u64::from(o.heads_k) * u64::from(o.head_dim)
-}
-
-/// The report of one launch.
-fn report(soc: &str, launch: impl FnOnce(&Device, &Stream) -> Result<()>) -> Result<LaunchReport> {
-    let model_time = ModelTime::only();
-    let mut config = Config::new(Soc::by_name(soc)?);
-    config.check_races = false;
-    config.model_time = Some(model_time.clone());
-    let device = Device::simulated(config)?;
-    let stream = Stream::new(&device)?;
-    launch(&device, &stream)?;
-    stream.synchronize()?;
-    model_time.take_reports().pop().context("no launch")
 }
 
 fn append(o: &Options) -> Result<LaunchReport> {
@@ -108,24 +91,22 @@ fn append(o: &Options) -> Result<LaunchReport> {
         all.truncate(o.tokens as usize);
         all
     };
-    report(&o.soc, |device, stream| {
-        let plan = plan(&Problem::new(o.tokens, &cache), device.soc())?;
-        let [k, v, k_cache, v_cache] = plan.operand_bytes();
-        let alloc = |bytes: u64| anyhow::Ok(Buffer::alloc(device, usize::try_from(bytes)?)?);
-        let filled =
-            |bytes: u64| anyhow::Ok(Buffer::from_slice(device, &vec![0u8; usize::try_from(bytes)?])?);
-        let (k, v, k_cache, v_cache) = (filled(k)?, filled(v)?, alloc(k_cache)?, alloc(v_cache)?);
-        let places = Buffer::from_slice(device, &places)?;
-        let args = Args::new(&k, &v, &places, &k_cache, &v_cache);
-        Ok(Append::new(device)?.launch(stream, &plan, args)?)
-    })
+    let on = Timed::new(&o.soc)?;
+    let device = &on.device;
+    let plan = plan(&Problem::new(o.tokens, &cache), device.soc())?;
+    let [k, v, k_cache, v_cache] = plan.operand_bytes();
+    let filled = |bytes: u64| anyhow::Ok(Buffer::from_slice(device, &vec![0u8; usize::try_from(bytes)?])?);
+    let (k, v, k_cache, v_cache) = (filled(k)?, filled(v)?, on.alloc(k_cache)?, on.alloc(v_cache)?);
+    let places = Buffer::from_slice(device, &places)?;
+    let args = Args::new(&k, &v, &places, &k_cache, &v_cache);
+    let append = Append::new(device)?;
+    on.last(1, |stream| append.launch(stream, &plan, args))
 }
 
 fn copy(o: &Options) -> Result<LaunchReport> {
-    report(&o.soc, |device, stream| {
-        let src = Buffer::from_slice(device, &vec![0u8; usize::try_from(bytes(o))?])?;
-        let dst = Buffer::alloc(device, src.len_bytes())?;
-        let cores = device.soc().vector_cores;
-        Ok(MemoryCopy::new(device)?.launch(stream, cores, bytes(o), (&dst).into(), (&src).into())?)
-    })
+    let on = Timed::new(&o.soc)?;
+    let src = Buffer::from_slice(&on.device, &vec![0u8; usize::try_from(bytes(o))?])?;
+    let dst = on.alloc(bytes(o))?;
+    let (copy, cores) = (MemoryCopy::new(&on.device)?, on.device.soc().vector_cores);
+    on.last(1, |stream| copy.launch(stream, cores, bytes(o), (&dst).into(), (&src).into()))
 }

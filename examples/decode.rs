@@ -7,13 +7,16 @@
 
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
-use anyhow::{Context, Result};
+mod model_time;
+
+use anyhow::Result;
 use clap::Parser;
 use fastattention::baseline::{Read, ReadFrom, ReadTo};
-use fastattention::runtime::{Buffer, Device, Operand, Stream};
+use fastattention::runtime::{Buffer, Operand};
 use fastattention::serving::{plan, Args, KvLayout, Mask, Problem, ServingAttention};
-use fastattention::sim::{time::LaunchReport, time::ModelTime, Config};
-use fastattention::{DType, Soc};
+use fastattention::sim::time::LaunchReport;
+use fastattention::DType;
+use model_time::{print_pipes, Timed};
 
 #[derive(Parser)]
 struct Options {
@@ -78,14 +81,7 @@ fn main() -> Result<()> {
         read.core_us() / decode.core_us(),
     );
     if options.pipes {
-        for core in decode.cores.iter().filter(|core| core.group == 0) {
-            for (name, pipe) in ["S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"].iter().zip(&core.pipes) {
-                println!(
-                    "  {} {name}: busy {:.0} of {:.0} cycles, {} instructions, waits {:?}",
-                    core.core, pipe.busy, decode.cycles, pipe.instructions, pipe.stalls
-                );
-            }
-        }
+        print_pipes(&decode);
     }
     Ok(())
 }
@@ -116,35 +112,9 @@ fn bytes(o: &Options) -> u64 {
     4 * u64::from(o.slots) * u64::from(o.keys) * u64::from(o.heads_k) * u64::from(o.head_dim)
 }
 
-fn device(o: &Options) -> Result<(Device, ModelTime)> {
-    let model_time = ModelTime::only();
-    let mut config = Config::new(Soc::by_name(&o.soc)?);
-    config.check_races = false;
-    config.model_time = Some(model_time.clone());
-    Ok((Device::simulated(config)?, model_time))
-}
-
-fn alloc(device: &Device, bytes: u64) -> Result<Buffer> {
-    Ok(Buffer::alloc(device, usize::try_from(bytes)?)?)
-}
-
-/// Launches as often as asked; the last report.
-fn last(
-    (device, model_time): &(Device, ModelTime),
-    launches: u32,
-    launch: impl Fn(&Stream) -> fastattention::Result<()>,
-) -> Result<LaunchReport> {
-    let stream = Stream::new(device)?;
-    for _ in 0..launches {
-        launch(&stream)?;
-    }
-    stream.synchronize()?;
-    model_time.take_reports().pop().context("no launch")
-}
-
 fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
-    let on = device(o)?;
-    let device = &on.0;
+    let on = Timed::new(&o.soc)?;
+    let device = &on.device;
     let attention = ServingAttention::new(device)?;
     let (rows, keys): (Vec<_>, Vec<_>) = slots.iter().copied().unzip();
     let most = |numbers: &[u32]| numbers.iter().copied().max().unwrap_or(0);
@@ -163,8 +133,8 @@ fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
     let problem = problem.with_num_heads_k(o.heads_k).with_mask(Mask::Causal);
     let plan = plan(&problem, device.soc())?;
     let [q, k, v, out] = plan.operand_bytes();
-    let (q, k, v, out) = (alloc(device, q)?, alloc(device, k)?, alloc(device, v)?, alloc(device, out)?);
-    let workspace = alloc(device, plan.workspace_bytes())?;
+    let (q, k, v, out) = (on.alloc(q)?, on.alloc(k)?, on.alloc(v)?, on.alloc(out)?);
+    let workspace = on.alloc(plan.workspace_bytes())?;
     // Lengths and first rows lie in one buffer: the caches of scalar units keep both.
     let mut lists = keys;
     lists.push(0);
@@ -180,16 +150,16 @@ fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
     let args = Args::new(&q, &k, &v, &lists, &out, &workspace);
     let args = table.iter().fold(args, Args::with_block_table);
     let args = if problem.total_rows.is_some() { args.with_row_starts(starts) } else { args };
-    last(&on, o.launches, |stream| attention.launch(stream, &plan, args))
+    on.last(o.launches, |stream| attention.launch(stream, &plan, args))
 }
 
 /// Rows of 512 bytes, 64 KiB at a time.
 fn read(o: &Options) -> Result<LaunchReport> {
-    let on = device(o)?;
-    let device = &on.0;
+    let on = Timed::new(&o.soc)?;
+    let device = &on.device;
     let reader = Read::new(device)?;
     let rows = u32::try_from(bytes(o) / 512)?;
     let from = ReadFrom::new([rows, 256], [128, 256], device.soc().cube_cores);
-    let src = alloc(device, from.span_bytes())?;
-    last(&on, o.launches, |stream| reader.launch(stream, &from, ReadTo::L1, (&src).into()))
+    let src = on.alloc(from.span_bytes())?;
+    on.last(o.launches, |stream| reader.launch(stream, &from, ReadTo::L1, (&src).into()))
 }
