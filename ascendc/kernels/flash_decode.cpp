@@ -6,11 +6,11 @@
 // Maths      of a piece that of flash_fwd.cpp. Pieces of one task are combined at the end:
 //              w_p = exp(m_p - max m),  l = sum w_p l_p,  o = sum w_p O_p / max(l, 1),  lse = max m + ln l
 // Rows       Of a sequence: as many for all, or by a list in GM. The heads of q that share a K/V head, and
-// their query rows, are packed into the rows of the
-//            Cube. A task has `task_heads` K/V heads whose rows lie side by side, so that rows of K and V
-//            come in whole lines of L2. A task with few rows takes more keys in a step.
-// Buffers    (bytes; the planner proves the sums)
-//   L1   2 x Q task_heads*rows16*head_dim*2 | 2 x P task_heads*rows16*block_n*2
+//            their query rows, are packed into the rows of the Cube. A task has `task_heads` K/V heads whose
+//            rows lie side by side, so that rows of K and V come in whole lines of L2. A task with few rows
+//            takes more keys in a step.
+// Buffers    (bytes; the planner proves the sums; keys: those of a step of a task with so many rows)
+//   L1   2 x Q task_heads*rows16*head_dim*2 | 2 x P task_heads*rows16*keys*2
 //        | 4 x K or V chunk_n*task_heads*max(head_dim, head_dim_v)*2; K and V share a ring, because they are
 //        used in the order in which they are loaded
 //   L0A  2 x 32768    L0B  2 x 32768    L0C  2 x 65536

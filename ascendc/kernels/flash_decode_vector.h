@@ -181,7 +181,7 @@ class FlashDecodeVector {
         if (is_cut_behind) {
             for (uint32_t row = 0; row < rows; ++row) {
                 const int64_t end = off + query_row(s, row) + t_.window_right + 1;
-                hide_from(x[row * pitch], within(end, s.n_valid), pitch);
+                hide_from(x[row * pitch], static_cast<uint32_t>(clamp_i64(end, 0, s.n_valid)), pitch);
             }
         } else if (s.n_valid < pitch) {
             fill_row_tails(x, minus_infinity(), rows, s.n_valid, pitch);
@@ -189,7 +189,8 @@ class FlashDecodeVector {
         if (is_cut_before) {
             // Never beyond where the other side begins: no barrier stands between them.
             for (uint32_t row = 0; row < rows; ++row) {
-                hide_before(x[row * pitch], within(off + query_row(s, row) - t_.window_left, s.n_valid));
+                const int64_t begin = off + query_row(s, row) - t_.window_left;
+                hide_before(x[row * pitch], static_cast<uint32_t>(clamp_i64(begin, 0, s.n_valid)));
             }
         }
         if (is_cut_behind || is_cut_before || s.n_valid < pitch) AscendC::PipeBarrier<PIPE_V>();
@@ -199,10 +200,6 @@ class FlashDecodeVector {
     __aicore__ inline uint32_t query_row(const DecodeStep& s, uint32_t row) const {
         const uint32_t packed = s.task.row + (first_row(s.task) + row) % s.task.rows;
         return packed / (t_.num_heads / t_.num_heads_k);
-    }
-
-    __aicore__ inline uint32_t within(int64_t key, uint32_t most) const {
-        return static_cast<uint32_t>(min_i64(max_i64(key, 0), most));
     }
 
     __aicore__ inline void hide_from(const AscendC::LocalTensor<float>& x, uint32_t from, uint32_t pitch) {

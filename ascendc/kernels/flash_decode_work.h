@@ -42,7 +42,7 @@ struct DecodeTask {
     uint32_t head;       // first K/V head
     uint32_t row;        // first packed row
     uint32_t rows;       // packed rows of one head
-    uint32_t first_key;  // that a row sees
+    uint32_t first_key;  // that is read
     uint32_t keys;       // behind the last key that a row sees
     uint64_t begin;      // position of its first unit
     uint64_t end;        // behind its last unit
@@ -73,7 +73,7 @@ class DecodeSlots {
         if (next_ >= t_.slots) return false;
         slot_.index = next_++;
         slot_.given_length = lengths_gm_.GetValue(slot_.index);
-        slot_.keys = static_cast<uint32_t>(min_i64(max_i64(slot_.given_length, 0), t_.max_keys));
+        slot_.keys = static_cast<uint32_t>(clamp_i64(slot_.given_length, 0, t_.max_keys));
         slot_.first_row = 0;
         slot_.rows = t_.rows;
         slot_.are_rows_known = true;
@@ -84,11 +84,11 @@ class DecodeSlots {
 
   private:
     __aicore__ inline void read_rows() {
-        slot_.given_begin = starts_gm_.GetValue(slot_.index);
+        slot_.given_begin = slot_.index == 0 ? starts_gm_.GetValue(0) : slot_.given_end;
         slot_.given_end = starts_gm_.GetValue(slot_.index + 1);
-        const int64_t begin = min_i64(max_i64(slot_.given_begin, last_row_), t_.total_rows);
+        const int64_t begin = clamp_i64(slot_.given_begin, last_row_, t_.total_rows);
         const int64_t most = min_i64(begin + t_.rows, t_.total_rows);
-        const int64_t end = min_i64(max_i64(slot_.given_end, begin), most);
+        const int64_t end = clamp_i64(slot_.given_end, begin, most);
         slot_.are_rows_known = begin == slot_.given_begin && end == slot_.given_end;
         slot_.first_row = static_cast<uint32_t>(begin);
         slot_.rows = static_cast<uint32_t>(end - begin);
@@ -139,17 +139,15 @@ class DecodeRowBlocks {
     __aicore__ inline DecodeRowBlocks(const FlashDecodeTilingData& t, const DecodeSlot& slot)
         : t_(t), keys_(slot.keys), rows_(slot.rows), off_(int64_t{slot.keys} - slot.rows) {
         count_ = keys_ == 0 ? 0 : ceil_div(slot.rows, t.block_rows);
-        // Blocks before `first_` see no key. The last block sees one, if there is one.
-        const int64_t least = off_ + t.block_rows + t.window_right;
-        if (t.window_right >= 0 && least <= 0) {
-            first_ = static_cast<uint32_t>(min_i64(count_, -least / t.block_rows + 1));
-        }
     }
 
-    __aicore__ inline uint32_t count() const { return count_; }
     // Query rows that see no key and belong to no task.
     __aicore__ inline uint32_t blind_rows() const {
-        return keys_ == 0 ? rows_ : min_u32(rows_, first_ * t_.block_rows);
+        if (keys_ == 0) return rows_;
+        const int64_t first_end = off_ + t_.block_rows + t_.window_right;
+        if (t_.window_right < 0 || first_end > 0) return 0;
+        // The last block sees a key.
+        return min_u32(rows_, (static_cast<uint32_t>(-first_end / t_.block_rows) + 1) * t_.block_rows);
     }
     // First key that a row of a block sees, and the one behind the last.
     __aicore__ inline uint32_t begin(uint32_t block) const {
@@ -161,6 +159,10 @@ class DecodeRowBlocks {
         const int64_t rows = min_i64((int64_t{block} + 1) * t_.block_rows, rows_);
         return clamp(off_ + rows + t_.window_right);
     }
+    __aicore__ inline uint64_t units(uint32_t block) const {
+        return ceil_div(end(block), t_.unit_keys) - begin(block) / t_.unit_keys;
+    }
+    __aicore__ inline uint64_t all_units() const { return units_before(count_); }
     // Units of the blocks before one.
     __aicore__ inline uint64_t units_before(uint32_t block) const {
         if (block == 0) return 0;
@@ -191,11 +193,8 @@ class DecodeRowBlocks {
     }
 
   private:
-    __aicore__ inline uint64_t units(uint32_t block) const {
-        return ceil_div(end(block), t_.unit_keys) - begin(block) / t_.unit_keys;
-    }
     __aicore__ inline uint32_t clamp(int64_t key) const {
-        return static_cast<uint32_t>(min_i64(max_i64(key, 0), keys_));
+        return static_cast<uint32_t>(clamp_i64(key, 0, keys_));
     }
 
     const FlashDecodeTilingData& t_;
@@ -203,7 +202,6 @@ class DecodeRowBlocks {
     uint32_t rows_;
     int64_t off_;
     uint32_t count_;
-    uint32_t first_ = 0;
 };
 
 // How all units are dealt.
@@ -212,14 +210,10 @@ class DecodeWork {
     __aicore__ inline DecodeWork(const FlashDecodeTilingData& t, const FlashDecodeOperands& gm)
         : t_(t), gm_(gm), tasks_per_block_(t.row_parts * (t.num_heads_k / t.task_heads)) {
         DecodeSlots slots(t, gm);
-        while (slots.next()) num_units_ += units(DecodeRowBlocks(t, slots.slot())) * tasks_per_block_;
+        while (slots.next()) num_units_ += DecodeRowBlocks(t, slots.slot()).all_units() * tasks_per_block_;
         num_cores_ = static_cast<uint32_t>(min_u64(num_units_, t.num_cores));
     }
 
-    // Of all row blocks of one task of each.
-    __aicore__ inline uint64_t units(const DecodeRowBlocks& blocks) const {
-        return blocks.units_before(blocks.count());
-    }
     // Tasks that have the same query rows.
     __aicore__ inline uint32_t tasks_per_block() const { return tasks_per_block_; }
     // Cores that have units.
@@ -256,7 +250,7 @@ class DecodeTasks {
         while (position >= end_) {
             slots_.next();
             begin_ = end_;
-            units_ = work_.units(DecodeRowBlocks(t, slots_.slot()));
+            units_ = DecodeRowBlocks(t, slots_.slot()).all_units();
             end_ += units_ * work_.tasks_per_block();
         }
         const DecodeRowBlocks blocks(t, slots_.slot());
@@ -275,7 +269,7 @@ class DecodeTasks {
         if (t.is_invariant != 0) task.first_key -= task.first_key % t.unit_keys;
         task.keys = blocks.end(block);
         task.begin = head_begin + blocks.units_before(block);
-        task.end = head_begin + blocks.units_before(block + 1);
+        task.end = task.begin + blocks.units(block);
         return task;
     }
 

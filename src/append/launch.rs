@@ -1,10 +1,9 @@
 //! Launching a plan.
 
 use super::{kernel_name, Operand, Plan};
-use crate::attention::operands::given;
+use crate::attention::operands::written_given;
 use crate::kernels::{self, operands::KvAppendOperands};
 use crate::runtime::{refuse_with, Device, Kernel, Module, Named, Stream};
-use crate::spec::Tensor;
 use crate::{DType, Result};
 
 /// The operator on one device.
@@ -59,22 +58,19 @@ impl<'a> Args<'a> {
     /// The operands with their names.
     fn named(&self, plan: &Plan) -> Vec<Named> {
         let (problem, bytes) = (plan.problem(), plan.operand_bytes());
-        let tensors = |tensors: [Tensor; 2], places: [Operand<'a>; 2], bytes: &[u64]| {
-            let all = tensors.into_iter().zip(places).zip(bytes.to_vec());
-            all.map(|((tensor, place), bytes)| Named::tensor(&tensor, place, bytes)).collect::<Vec<_>>()
-        };
-        let mut named = tensors(problem.rows(), [self.k, self.v], &bytes[..2]);
+        let places = [self.k, self.v, self.k_cache, self.v_cache];
+        let tensors = problem.rows().into_iter().chain(problem.caches());
+        let mut named: Vec<Named> = Vec::with_capacity(6);
+        named.extend(tensors.zip(places).zip(bytes).map(|((t, place), n)| Named::tensor(&t, place, n)));
         let word_bytes = 4 * u64::from(problem.place_type.words());
         named.push(Named::read("places", self.places, plan.places_bytes(), word_bytes));
-        named.extend(tensors(problem.caches(), [self.k_cache, self.v_cache], &bytes[2..]));
         named.extend(self.status.map(|place| Named::written("status", place, plan.status_bytes(), 32)));
         named
     }
 
     /// A status that is missing, or that nothing would write.
     fn misplaced(&self, plan: &Plan) -> Option<String> {
-        let written = ["the plan writes it", "the plan does not write it"];
-        given("status", self.status.is_some(), plan.problem().is_checked, written)
+        written_given("status", self.status.is_some(), plan.problem().is_checked)
     }
 }
 

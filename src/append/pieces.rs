@@ -1,13 +1,10 @@
 //! How the rows of K or V lie, as copies take them.
 
 use crate::spec::Tensor;
-use crate::tiling::MAX_GM_GAP_BYTES;
+use crate::tiling::{MAX_BURSTS, MAX_GM_GAP_BYTES};
 
 /// Bytes of a block of UB, at which every piece of a copy starts.
 pub(super) const BLOCK_BYTES: u64 = 32;
-
-/// Pieces of one copy.
-const MAX_PIECES: u64 = 4095;
 
 /// Pieces of a token on one side: all of its heads, or each head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +54,7 @@ impl Pieces {
             return gap_between(token, own.size, self.from.bytes);
         }
         let is_even = Some(token) == own.extent[2].checked_mul(head);
-        let fits = u64::from(tokens) * self.from.count <= MAX_PIECES;
+        let fits = u64::from(tokens) * self.from.count <= u64::from(MAX_BURSTS);
         (is_even && fits).then_some(self.from.gap_bytes)
     }
 

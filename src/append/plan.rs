@@ -33,13 +33,13 @@ pub struct Plan {
 pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     Reason::refuse(&format!("append on {}", soc.name), &problem.refusals(soc))?;
     let num_cores = problem.tokens.min(soc.vector_cores);
-    let row_bytes: u64 = problem.pieces().iter().map(|pieces| pieces.row_bytes).sum();
+    let token_bytes = problem.token_bytes();
     let usable = tiles_bytes(soc);
-    let fits = |buffers: &u64| buffers * row_bytes <= usable;
+    let fits = |buffers: &u64| buffers * token_bytes <= usable;
     let num_buffers = (MIN_BUFFERS..=MAX_BUFFERS).rev().find(fits).unwrap_or(MIN_BUFFERS);
     let room = (usable / num_buffers).min(TILE_BYTES);
     let core_tokens = problem.tokens.div_ceil(num_cores.max(1)).max(1);
-    let tile_tokens = (room / row_bytes.max(1)).clamp(1, core_tokens.into());
+    let tile_tokens = (room / token_bytes.max(1)).clamp(1, core_tokens.into());
     Ok(Plan {
         problem: *problem,
         soc: soc.clone(),

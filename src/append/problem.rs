@@ -2,12 +2,12 @@
 
 use super::pieces::Pieces;
 use crate::serving;
-use crate::spec::{too_many_bytes, Reason, Tensor};
-use crate::tiling::{MAX_GM_GAP_BYTES, MAX_SEQLEN};
+use crate::spec::{Reason, Tensor};
+use crate::tiling::{MAX_BURSTS, MAX_GM_GAP_BYTES, MAX_SEQLEN};
 use crate::Soc;
 
-/// Most heads of K and V: the pieces of one copy.
-pub const MAX_HEADS: u32 = 4095;
+/// Most heads of K and V: the bursts of one copy.
+pub const MAX_HEADS: u32 = MAX_BURSTS;
 
 /// Integer type of the places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -158,9 +158,14 @@ impl Problem {
         found
     }
 
+    /// Of K and V of a token in UB.
+    pub(super) fn token_bytes(&self) -> u64 {
+        self.pieces().iter().map(|pieces| pieces.row_bytes).sum()
+    }
+
     /// Both rows of a token lie in UB, and those of the next one.
     fn too_long(&self, soc: &Soc) -> Option<Reason> {
-        let bytes: u64 = self.pieces().iter().map(|pieces| pieces.row_bytes).sum();
+        let bytes = self.token_bytes();
         let most = super::plan::most_token_bytes(soc);
         (bytes > most).then(|| {
             Reason::unsupported(format!(
@@ -174,16 +179,8 @@ impl Problem {
     fn too_large(&self, soc: &Soc) -> Option<Reason> {
         let ([k, v], [k_cache, v_cache]) = (self.rows(), self.caches());
         let tensors = [k, v, k_cache, v_cache];
-        let bytes = too_many_bytes(tensors.map(|tensor| tensor.footprint()), soc.hbm_bytes)?;
-        let sizes: Vec<_> =
-            tensors.iter().zip(bytes).map(|(t, bytes)| format!("{} {bytes}", t.name)).collect();
-        Some(Reason::unsupported(format!(
-            "operands take {} bytes ({}), {} has {}",
-            bytes.iter().sum::<u128>(),
-            sizes.join(", "),
-            soc.name,
-            soc.hbm_bytes
-        )))
+        let footprints = tensors.map(|tensor| tensor.footprint());
+        Reason::of_operands(tensors.map(|tensor| tensor.name), footprints, &soc.name, soc.hbm_bytes)
     }
 }
 

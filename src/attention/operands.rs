@@ -51,14 +51,14 @@ impl Places {
     /// Whether every operand is there, aligned, large enough and apart from those that are written; one error
     /// names all that is wrong.
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
-        let found = lse_given(self.lse.is_some(), plan.shape().want_lse).into_iter().collect();
+        let found = written_given("lse", self.lse.is_some(), plan.shape().want_lse).into_iter().collect();
         refuse_with("attention launch", &self.named(plan), found)
     }
 }
 
-/// What is wrong when lse is not given exactly when it is written.
-pub(crate) fn lse_given(is_given: bool, is_written: bool) -> Option<String> {
-    given("lse", is_given, is_written, ["the plan writes it", "the plan does not write it"])
+/// What is wrong when an output is not given exactly when it is written.
+pub(crate) fn written_given(name: &str, is_given: bool, is_written: bool) -> Option<String> {
+    given(name, is_given, is_written, ["the plan writes it", "the plan does not write it"])
 }
 
 /// What is wrong when an operand is not given exactly when it is wanted; why it is wanted, and why not.

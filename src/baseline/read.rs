@@ -5,7 +5,7 @@ use crate::attention::Operand;
 use crate::kernels;
 use crate::kernels::operands::{ReadL1Operands, ReadUbOperands};
 use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
-use crate::tiling::MAX_GM_GAP_BYTES;
+use crate::tiling::{MAX_BURSTS, MAX_GM_GAP_BYTES};
 use crate::{Error, ErrorKind, Result, Soc};
 
 /// Most rows or columns: the kernel adds a tile to a position in 32 bits.
@@ -99,12 +99,11 @@ impl ReadFrom {
             ReadTo::L1 => (tile_rows.next_multiple_of(16), (tile_cols * 2).next_multiple_of(32)),
         };
         let buffer_bytes = rows_in_buffer * row_bytes;
-        // Rows of one copy are 12 bits (dav-c220.md §3.1).
-        if buffer_bytes > u128::from(usable) || tile_rows > 4095 {
+        if buffer_bytes > u128::from(usable) || tile_rows > u128::from(MAX_BURSTS) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "read: tile = {:?} given, of {tile_rows} rows and {buffer_bytes} bytes; at most 4095 rows and {usable} bytes wanted",
+                    "read: tile = {:?} given, of {tile_rows} rows and {buffer_bytes} bytes; at most {MAX_BURSTS} rows and {usable} bytes wanted",
                     self.tile
                 ),
             ));

@@ -10,7 +10,7 @@ use super::driver::Loaded;
 use super::limits::ALIGNMENT_BYTES;
 use super::params::Launch;
 use super::{Addresses, Plan};
-use crate::attention::operands::{given, lse_given};
+use crate::attention::operands::{given, written_given};
 use crate::runtime::{refuse_with, MemoryRange, Named};
 use crate::Result;
 
@@ -174,7 +174,7 @@ impl<'a> Args<'a> {
                 context.ordinal()
             ));
         }
-        found.extend(lse_given(self.lse.is_some(), plan.shape().want_lse));
+        found.extend(written_given("lse", self.lse.is_some(), plan.shape().want_lse));
         let slots = plan.request().slots;
         found.extend(given(
             "lengths",

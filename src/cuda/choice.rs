@@ -12,11 +12,12 @@
 //!
 //! **Splits.** Decode is bound by memory, of which each multiprocessor gets an even share: so it lasts as
 //! long as the multiprocessor with the most blocks reads. The number of splits is the one that makes this
-//! the shortest ([`Splits::cost`]), of those that give no split less than 256 keys, below which starting a
-//! block and joining the parts takes longer than reading the keys.
+//! the shortest ([`Splits::cost`]), of at most one for every 256 keys begun, below which starting a block and
+//! joining the parts takes longer than reading the keys.
 //!
 //! So how the sums of a row are grouped, and with it their last bits, depends on the shape and on what the
-//! device is (its multiprocessors, and the shared memory of each), and on nothing else.
+//! device is (its multiprocessors, and the shared memory of each), of slots also on the slot's own length,
+//! and on nothing else.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -69,13 +70,9 @@ fn packed_rows(shape: &Shape) -> u64 {
 
 /// The kernel for a shape; `None` if its heads or head dims are refused.
 pub(super) fn choose(shape: &Shape, facts: &DeviceFacts) -> Option<Choice> {
-    if shape.num_heads_k == 0 || !shape.num_heads.is_multiple_of(shape.num_heads_k) {
-        return None;
-    }
-    let wider_dim = shape.head_dim.max(shape.head_dim_v);
-    let forward = kernels::forward(wider_dim)?;
+    let decode = decode_kernel(shape)?;
+    let forward = kernels::forward(shape.head_dim.max(shape.head_dim_v))?;
     let packed = packed_rows(shape);
-    let decode = kernels::decode(wider_dim, packed)?;
     let row_blocks = u64::from(shape.seqlen_q.div_ceil(forward.rows));
     let forward_blocks = u64::from(group(shape)) * row_blocks * u64::from(forward.column_blocks());
     let decode_blocks = packed.div_ceil(u64::from(decode.rows));
@@ -90,10 +87,14 @@ pub(super) fn choose(shape: &Shape, facts: &DeviceFacts) -> Option<Choice> {
 /// The kernel for slots whose keys lie in pages, or end where device memory says: `None` if their heads or
 /// head dims are refused.
 pub(super) fn for_slots(shape: &Shape) -> Option<Choice> {
+    decode_kernel(shape).map(Choice::Decode)
+}
+
+fn decode_kernel(shape: &Shape) -> Option<&'static Kernel> {
     if shape.num_heads_k == 0 || !shape.num_heads.is_multiple_of(shape.num_heads_k) {
         return None;
     }
-    kernels::decode(shape.head_dim.max(shape.head_dim_v), packed_rows(shape)).map(Choice::Decode)
+    kernels::decode(shape.head_dim.max(shape.head_dim_v), packed_rows(shape))
 }
 
 /// Blocks that the device holds at a time.
@@ -138,7 +139,7 @@ pub(super) fn row_blocks(shape: &Shape, kernel: &Kernel) -> u32 {
     u32::try_from(blocks).expect("a decode kernel was chosen, so there are at most 2^20 rows")
 }
 
-/// How many parts, and how many keys each has at most: all but the last the same.
+/// How many parts, and how many keys each has at most, of slots in the longest: all but the last the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Splits {
     pub(super) count: u32,

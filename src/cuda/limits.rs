@@ -52,10 +52,15 @@ pub(super) fn reasons(request: &Request, facts: &DeviceFacts, choice: Option<Cho
             found.extend(more_than(seqlen_q, shape.seqlen_q, MAX_GRID_YZ * kernel.rows));
         }
         found.extend(more_than(batch, shape.batch, MAX_GRID_YZ / kernel.column_blocks()));
-        found.extend(shared(choice.kernel(), shape, facts));
+        found.extend(shared(kernel, shape, facts));
     }
     if found.is_empty() {
-        found.extend(Reason::of_operands(request.footprints(), &facts.name, facts.memory_bytes));
+        found.extend(Reason::of_operands(
+            Shape::OPERANDS,
+            request.footprints(),
+            &facts.name,
+            facts.memory_bytes,
+        ));
     }
     found
 }

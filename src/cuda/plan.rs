@@ -40,9 +40,9 @@ pub fn plan(problem: &Problem, facts: &DeviceFacts) -> Result<Plan> {
 /// Plans decode or a speculative step of slots for a GPU: a class of shapes, whose lengths and pages
 /// every launch finds in device memory ([`Args::with_lengths`](super::Args::with_lengths),
 /// [`Args::with_block_table`](super::Args::with_block_table)). What [`serving`](crate::serving) says of
-/// operands, empty slots and wrong numbers holds here too. Unlike there, windows have kernels, and bits
-/// do not depend on the lengths of other slots; `status` and pages that are no power of two of at least 8
-/// keys have none.
+/// operands, empty slots and wrong numbers holds here too. Unlike there, bits do not depend on the lengths
+/// of other slots; packed q, more than 16 rows of a slot, batch invariance by its name, `status`, and pages
+/// that are no power of two of at least 8 keys have no kernels.
 ///
 /// ```
 /// use fastattention::cuda::{plan_serving, DeviceFacts};
@@ -241,8 +241,12 @@ impl Plan {
         let params = params.u64s([0, 0, lengths, block_table]);
         let params = params.f32(self.scale_log2()).u32s([s.seqlen_q, s.seqlen_k, s.num_heads, s.num_heads_k]);
         let params = params.u32s([s.head_dim, s.head_dim_v]).u32s(self.window());
-        // The parts of a sequence are even, but for the least keys of one: known here where lengths are.
-        let least = if self.request.slots.is_some() { choice::MIN_KEYS_OF_SPLIT } else { splits.keys };
+        // The parts of a sequence are even, but for the least keys of one: known here where lengths are. An
+        // even share of the longest slot may have fewer than the usual least.
+        let least = match self.request.slots {
+            Some(_) => choice::MIN_KEYS_OF_SPLIT.min(splits.keys),
+            None => splits.keys,
+        };
         self.strides(params.u32s(sizes).u32s([least]))
     }
 

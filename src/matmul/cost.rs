@@ -43,12 +43,16 @@ impl Tiling {
         let cores = u64::from(self.num_cores);
         let in_round = |blocks: u64| u32::try_from(blocks).unwrap_or(u32::MAX).min(self.num_cores);
         let (rounds, rest) = (blocks / cores, in_round(blocks % cores));
-        let tile = |cores: u32| if cores > 0 { self.tile_cycles(problem, soc, cores) } else { 0.0 };
-        let work = in_block as f64 * (rounds as f64 * tile(self.num_cores) + tile(rest));
+        let of_rounds = |rounds: u64, cores: u32| match rounds {
+            0 => 0.0,
+            _ => rounds as f64 * self.tile_cycles(problem, soc, cores),
+        };
+        let work =
+            in_block as f64 * (of_rounds(rounds, self.num_cores) + of_rounds(u64::from(rest > 0), rest));
 
         let latency = |cycles: u64| (cycles + timing.control.flag) as f64;
         let first = self.pipes(problem, soc, in_round(blocks), 1.0);
-        let begin = timing.control.begin(timing.control.aic_prologue, size_of::<MatmulTilingData>())
+        let begin = timing.control.begin(true, size_of::<MatmulTilingData>())
             + first.first_load
             + latency(timing.gm.to_l1_nd2nz.latency)
             + first.mte1 / self.mmads(problem)

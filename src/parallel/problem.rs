@@ -7,7 +7,7 @@ use super::sequences::{Sequence, Sequences};
 use crate::attention;
 use crate::matmul::{self, BLayout};
 use crate::runtime::Repeat;
-use crate::spec::{spec_builders, too_many_bytes, AttentionSpec, Footprint, Mask, Reason, Shape};
+use crate::spec::{spec_builders, AttentionSpec, Footprint, Mask, Reason, Shape};
 use crate::{DType, Soc};
 
 /// What follows the attention.
@@ -204,14 +204,7 @@ impl Problem {
 
     /// Sequences and their strides can need more memory together than any batch of them does.
     fn too_large(&self, soc: &Soc) -> Option<Reason> {
-        let bytes = too_many_bytes(self.footprints(), soc.hbm_bytes)?;
-        let [q, k, v, o, y] = bytes;
-        Some(Reason::unsupported(format!(
-            "operands take {} bytes (q {q}, k {k}, v {v}, o {o}, y {y}), {} has {}",
-            bytes.iter().sum::<u128>(),
-            soc.name,
-            soc.hbm_bytes
-        )))
+        Reason::of_operands(["q", "k", "v", "o", "y"], self.footprints(), &soc.name, soc.hbm_bytes)
     }
 
     /// Of this rank's q, k, v, o and y.

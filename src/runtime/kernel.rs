@@ -250,11 +250,13 @@ impl Kernel {
         let device = &self.module.device;
         device.require_same(stream.device(), "a stream")?;
         let mut keep: Vec<Keep> = vec![self.module.clone()];
-        for arg in &args.args {
-            if let Arg::Buffer(buffer, _) | Arg::Kept(buffer) = arg {
-                device.require_same(buffer.device(), "a buffer argument")?;
-                keep.push(buffer.keep());
-            }
+        let passed = args.args.iter().filter_map(|arg| match arg {
+            Arg::Buffer(buffer, _) => Some(buffer),
+            _ => None,
+        });
+        for buffer in passed.chain(&args.kept) {
+            device.require_same(buffer.device(), "a buffer argument")?;
+            keep.push(buffer.keep());
         }
         // `aclrtKernelArgsInit` hands out this thread's list: from here to the launch no other list is
         // started.
@@ -294,7 +296,6 @@ impl Kernel {
             let bytes = match arg {
                 Arg::Buffer(buffer, offset) => (buffer.device_ptr() + offset).to_le_bytes().to_vec(),
                 Arg::Value(bytes) => bytes.clone(),
-                Arg::Kept(_) => continue,
                 Arg::PlaceHolder(bytes) => {
                     entered.call("aclrtKernelArgsAppendPlaceHolder", |t| {
                         // SAFETY: the list is this thread's; the pointer is to a live handle.
@@ -334,6 +335,8 @@ impl Kernel {
 #[derive(Clone, Debug, Default)]
 pub struct KernelArgs {
     args: Vec<Arg>,
+    /// Memory whose addresses values or tiling data hold.
+    kept: Vec<Buffer>,
 }
 
 #[derive(Clone, Debug)]
@@ -341,8 +344,6 @@ enum Arg {
     Buffer(Buffer, u64),
     Value(Vec<u8>),
     PlaceHolder(Vec<u8>),
-    /// No argument, but memory whose address a value or tiling data holds.
-    Kept(Buffer),
 }
 
 impl KernelArgs {
@@ -374,8 +375,9 @@ impl KernelArgs {
     /// A buffer that the kernel finds by an address in its tiling data: it is of the kernel's device and
     /// lives until the stream is done, like one that is an argument.
     #[must_use]
-    pub(crate) fn keeping(self, buffer: &Buffer) -> Self {
-        self.with(Arg::Kept(buffer.clone()))
+    pub(crate) fn keeping(mut self, buffer: &Buffer) -> Self {
+        self.kept.push(buffer.clone());
+        self
     }
 
     /// A null address, for an operand that the kernel does not touch.

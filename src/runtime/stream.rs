@@ -69,7 +69,7 @@ impl Stream {
     /// destroyed here.
     ///
     /// Keep the value rather than make one for each launch: dropping it waits for the work that was queued
-    /// through it, unless [`Self::synchronize`] was called or nothing was queued.
+    /// or captured through it, unless [`Self::synchronize`] was called or there was none.
     ///
     /// # Safety
     /// The stream is one of this device, in its context ([`Device::as_raw_context`]), and is alive until this

@@ -1,7 +1,7 @@
 //! Launching a plan.
 
 use super::{kernel_name, FlashDecodeTilingData, Operand, Plan, STATUS_WORDS};
-use crate::attention::operands::{given, WORKSPACE_ALIGNMENT};
+use crate::attention::operands::{given, written_given, WORKSPACE_ALIGNMENT};
 use crate::attention::{before_first_launch, Flags, SELF_TEST_KERNEL};
 use crate::kernels::{self, operands::FlashDecodeOperands};
 use crate::runtime::{refuse_with, Device, Kernel, Module, Named, Schedule, Stream};
@@ -127,12 +127,11 @@ impl<'a> Args<'a> {
         let is_paged = problem.kv.pages.is_some();
         let packed = ["q is packed", "q is not packed"];
         let paged = ["K and V are paged", "K and V are not paged"];
-        let written = ["the plan writes it", "the plan does not write it"];
         let found = [
             given("row_starts", self.row_starts.is_some(), problem.total_rows.is_some(), packed),
             given("block_table", self.block_table.is_some(), is_paged, paged),
-            given("lse", self.lse.is_some(), problem.want_lse, written),
-            given("status", self.status.is_some(), problem.is_checked, written),
+            written_given("lse", self.lse.is_some(), problem.want_lse),
+            written_given("status", self.status.is_some(), problem.is_checked),
         ];
         found.into_iter().flatten().collect()
     }

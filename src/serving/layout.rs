@@ -61,22 +61,18 @@ impl Tasks {
         let is_long =
             dim <= LONG_TASK_DIM && u64::from(problem.rows) * u64::from(group) > u64::from(SHORT_TASK_ROWS);
         let most = if is_long { LONG_TASK_ROWS } else { SHORT_TASK_ROWS };
-        // Long tasks have no more than two heads: K and V serve at least 64 rows.
-        let most_rows = if is_long { SHORT_TASK_ROWS } else { most };
-        let (block_rows, row_parts) = row_blocks(problem.rows, group, most_rows);
-        let rows = (block_rows * group).div_ceil(row_parts);
+        // Of one head; long tasks have two, or one with as many rows as two: K and V serve at least 64.
+        let mut cut = row_blocks(problem.rows, group, SHORT_TASK_ROWS);
         let are_side_by_side =
             strides.k[2] == u64::from(s.head_dim) && strides.v[2] == u64::from(s.head_dim_v);
-        let fits =
-            |heads: &u32| s.num_heads_k.is_multiple_of(*heads) && heads * rows.next_multiple_of(16) <= most;
+        let rows16 = cut.rows.next_multiple_of(16);
+        let fits = |heads: &u32| s.num_heads_k.is_multiple_of(*heads) && heads * rows16 <= most;
         let columns = if are_side_by_side { MAX_TASK_COLS / dim } else { 1 };
         let heads = (1..=columns).rev().find(fits).unwrap_or(1);
-        let (block_rows, row_parts, rows) = if is_long && heads == 1 {
-            let (block_rows, row_parts) = row_blocks(problem.rows, group, most);
-            (block_rows, row_parts, (block_rows * group).div_ceil(row_parts))
-        } else {
-            (block_rows, row_parts, rows)
-        };
+        if heads == 1 {
+            cut = row_blocks(problem.rows, group, most);
+        }
+        let RowBlocks { block_rows, row_parts, rows } = cut;
         let rows_v = (heads * rows).div_ceil(2);
         let block_n = if problem.is_batch_invariant { UNIT_KEYS } else { MAX_BLOCK_N };
         let steps = (1..=rows).map(|rows| (rows, keys_of_step((heads * rows).div_ceil(2), block_n)));
@@ -110,14 +106,27 @@ impl Tasks {
     }
 }
 
-/// Query rows of a row block, and tasks of each query row: blocks hold whole query rows, as alike as can be,
-/// or a query row is dealt to tasks.
-fn row_blocks(rows: u32, group: u32, most: u32) -> (u32, u32) {
+/// How the query rows of a slot are dealt to tasks.
+#[derive(Clone, Copy, Debug)]
+struct RowBlocks {
+    /// Query rows of a block.
+    block_rows: u32,
+    /// Tasks that share the heads of one query row.
+    row_parts: u32,
+    /// Packed rows of a task.
+    rows: u32,
+}
+
+/// Blocks of at most `most` packed rows hold whole query rows, as alike as can be, or a query row is dealt to
+/// tasks.
+fn row_blocks(rows: u32, group: u32, most: u32) -> RowBlocks {
     if group > most {
-        return (1, group.div_ceil(most));
+        let row_parts = group.div_ceil(most);
+        return RowBlocks { block_rows: 1, row_parts, rows: group.div_ceil(row_parts) };
     }
     let rows = rows.max(1);
-    (rows.div_ceil(rows.div_ceil(most / group)), 1)
+    let block_rows = rows.div_ceil(rows.div_ceil(most / group));
+    RowBlocks { block_rows, row_parts: 1, rows: block_rows * group }
 }
 
 /// Keys of a step whose tasks have `rows` rows on one AIV, as the kernel finds them.

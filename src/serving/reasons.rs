@@ -1,7 +1,7 @@
 //! What the kernel can do: every reason why a problem is refused.
 
 use super::Problem;
-use crate::spec::{too_many_bytes, Reason, Tensor};
+use crate::spec::{Reason, Tensor};
 use crate::tiling::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 use crate::{DType, Soc};
 
@@ -103,15 +103,8 @@ impl Problem {
     }
 
     fn size_reasons(&self, soc: &Soc) -> Option<Reason> {
-        let tensors = self.tensors().map(|tensor| tensor.footprint());
-        let bytes = too_many_bytes(tensors, soc.hbm_bytes)?;
-        let sizes: Vec<_> = ["q", "k", "v", "o"].iter().zip(bytes).map(|(n, b)| format!("{n} {b}")).collect();
-        Some(Reason::unsupported(format!(
-            "operands take {} bytes ({}), {} has {}",
-            bytes.iter().sum::<u128>(),
-            sizes.join(", "),
-            soc.name,
-            soc.hbm_bytes
-        )))
+        let tensors = self.tensors();
+        let footprints = tensors.map(|tensor| tensor.footprint());
+        Reason::of_operands(tensors.map(|tensor| tensor.name), footprints, &soc.name, soc.hbm_bytes)
     }
 }

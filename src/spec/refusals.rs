@@ -3,6 +3,9 @@
 use super::{too_many_bytes, Footprint, Reason, Shape};
 
 impl Shape {
+    /// In the order of [`Self::footprints`].
+    pub(crate) const OPERANDS: [&str; 5] = ["q", "k", "v", "o", "lse"];
+
     /// Heads that do not fit each other.
     pub(crate) fn wrong_heads(&self) -> Vec<Reason> {
         Reason::of_heads(self.num_heads, self.num_heads_k)
@@ -15,19 +18,20 @@ impl Shape {
 
     /// Operands that the memory of a device does not hold together.
     pub(crate) fn too_large(&self, device: &str, available_bytes: u64) -> Option<Reason> {
-        Reason::of_operands(self.footprints(), device, available_bytes)
+        Reason::of_operands(Self::OPERANDS, self.footprints(), device, available_bytes)
     }
 }
 
 impl Reason {
-    /// q, k, v, o and lse that the memory of a device does not hold together.
-    pub(crate) fn of_operands(operands: [Footprint; 5], device: &str, available_bytes: u64) -> Option<Self> {
+    /// Operands that the memory of a device does not hold together.
+    pub(crate) fn of_operands<const N: usize>(
+        names: [&str; N],
+        operands: [Footprint; N],
+        device: &str,
+        available_bytes: u64,
+    ) -> Option<Self> {
         let bytes = too_many_bytes(operands, available_bytes)?;
-        let sizes: Vec<_> = ["q", "k", "v", "o", "lse"]
-            .iter()
-            .zip(bytes)
-            .map(|(name, bytes)| format!("{name} {bytes}"))
-            .collect();
+        let sizes: Vec<_> = names.iter().zip(bytes).map(|(name, bytes)| format!("{name} {bytes}")).collect();
         Some(Self::unsupported(format!(
             "operands take {} bytes ({}), {device} has {available_bytes}",
             bytes.iter().sum::<u128>(),

@@ -18,9 +18,9 @@ const BLOCK_M: [u32; 6] = [256, 128, 96, 64, 32, 16];
 pub(super) const BLOCK_N: [u32; 5] = [1024, 512, 256, 128, 64];
 const CHUNK_N: [u32; 4] = [1024, 512, 256, 128];
 
-/// (num_stages, preload), the preferred first. Two QK blocks run ahead of PV as in CANN's operators (paper.md
-/// §4); three of bundles of four, as the Cube then takes PV of four in a row.
-const PIPELINES: [(u32, u32); 4] = [(4, 3), (4, 2), (3, 2), (2, 1)];
+/// (num_stages, preload, fewest steps of a bundle), the preferred first. Two QK blocks run ahead of PV as in
+/// CANN's operators (paper.md §4); three of bundles of four, as the Cube then takes PV of four in a row.
+const PIPELINES: [(u32, u32, u32); 4] = [(4, 3, 4), (4, 2, 1), (3, 2, 1), (2, 1, 1)];
 
 /// Steps of a bundle. Long ones spare L2 most, and end an item latest. Blocks of few rows are for problems
 /// that end soon, and are not tried with bundles.
@@ -31,7 +31,7 @@ const BUNDLES: [u32; 3] = [1, 2, 4];
 const MAX_PRELOAD: u32 = 3;
 const MAX_STAGES: u32 = 8;
 
-/// Most steps of a bundle, and the fewest keys of a step of a longer one than 1: the kernel scales rows of P
+/// Most steps of a bundle, and the fewest keys of a step in a bundle of several: the kernel scales rows of P
 /// again in pieces of at least 64 of them.
 const MAX_BUNDLE_STEPS: u32 = 4;
 const BUNDLE_BLOCK_N: u32 = 256;
@@ -131,9 +131,8 @@ pub(super) fn all() -> impl Iterator<Item = Candidate> {
         let bundles = BUNDLES.into_iter().filter(move |&steps| steps == 1 || has_bundles);
         let chunks = chunks.flat_map(move |chunk_n| bundles.clone().map(move |steps| (chunk_n, steps)));
         chunks.flat_map(move |(chunk_n, bundle_steps)| {
-            let pipelines =
-                PIPELINES.into_iter().filter(move |&(_, preload)| preload < 3 || bundle_steps == 4);
-            pipelines.map(move |(num_stages, preload)| Candidate {
+            let pipelines = PIPELINES.into_iter().filter(move |&(.., fewest)| bundle_steps >= fewest);
+            pipelines.map(move |(num_stages, preload, _)| Candidate {
                 block_m,
                 block_n,
                 chunk_n,

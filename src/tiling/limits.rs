@@ -14,6 +14,9 @@ pub(super) const HEAD_DIM_STEP: u32 = 16;
 /// holds either way. docs/instruction-fields.md has every field that a size or stride of the caller reaches.
 pub const MAX_GM_GAP_BYTES: u64 = (1 << 31) - 1;
 
+/// Most bursts of one copy: 12 bits (dav-c220.md §3.1).
+pub const MAX_BURSTS: u32 = 4095;
+
 /// Largest sequence length: tiling data holds windows, which [`Shape::limits`] bounds by the lengths, as i32.
 pub const MAX_SEQLEN: u32 = (1 << 31) - 1;
 

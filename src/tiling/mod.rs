@@ -24,7 +24,7 @@ mod tuned;
 
 pub use candidate::{Candidate, Rejected};
 pub use cost::CoreLoad;
-pub use limits::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
+pub use limits::{MAX_BURSTS, MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 pub use memory_map::{MemoryMap, Region};
 pub use order::WorkItem;
 pub use plan::{plan, plan_tuned, plan_with, Estimated, FlashFwdPlan};

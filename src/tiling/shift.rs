@@ -125,7 +125,7 @@ impl ShiftPlan {
         let own = t.core_tiles.min(t.num_tiles) as f64 * load.max(store);
         let of_mean = f64::from(self.most_heads()) * f64::from(t.head_tiles) * load.max(3.0 * repeats);
         let control = &timing.control;
-        let start = control.begin(control.aiv_prologue, size_of::<ShiftKeysTilingData>());
+        let start = control.begin(false, size_of::<ShiftKeysTilingData>());
         (start + of_mean + own) / f64::from(self.soc.clock_mhz)
     }
 

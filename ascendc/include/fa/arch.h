@@ -28,7 +28,9 @@ __aicore__ inline constexpr uint32_t max_u32(uint32_t a, uint32_t b) { return a 
 __aicore__ inline constexpr int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 __aicore__ inline constexpr int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 __aicore__ inline constexpr uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
-__aicore__ inline constexpr uint64_t max_u64(uint64_t a, uint64_t b) { return a < b ? b : a; }
+__aicore__ inline constexpr int64_t clamp_i64(int64_t value, int64_t low, int64_t high) {
+    return min_i64(max_i64(value, low), high);
+}
 
 // GetBlockIdx and its kin return signed 64-bit numbers; block counts are small.
 __aicore__ inline uint32_t block_index() { return static_cast<uint32_t>(AscendC::GetBlockIdx()); }

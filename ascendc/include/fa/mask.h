@@ -17,7 +17,7 @@ __aicore__ inline void copy_mask_window(const AscendC::LocalTensor<uint8_t>& dst
                                         const AscendC::GlobalTensor<uint8_t>& m_mask, uint32_t mask_dim,
                                         int64_t d, uint32_t rows, uint32_t cols, uint32_t row_bytes) {
     const int64_t m = mask_dim;
-    d = min_i64(max_i64(d, -m), m);
+    d = clamp_i64(d, -m, m);
     const uint64_t row = static_cast<uint64_t>(d > 0 ? d : m + d);
     const uint64_t column_byte = d > 0 ? 0 : mask_dim / 8;
     const uint32_t pitch = 2 * mask_dim / 8;

@@ -81,10 +81,10 @@ impl Control {
 
     /// Cycles from the start of a core to where it knows what to do: its prologue, and so many bytes of
     /// tiling data, which the scalar unit reads line by line of its cache.
-    pub fn begin(&self, prologue: u64, tiling_bytes: usize) -> f64 {
+    pub fn begin(&self, is_aic: bool, tiling_bytes: usize) -> f64 {
         let read =
             tiling_bytes.div_ceil(64) as u64 * self.scalar_miss + (tiling_bytes / 4) as u64 * self.register;
-        (prologue + read) as f64
+        (self.prologue(is_aic) + read) as f64
     }
 
     /// Microseconds from the start of the first of so many cores, or groups of an AIC and its AIVs, to that

@@ -74,7 +74,7 @@ struct Step {
 impl Step {
     /// Its part of what a bundle costs.
     fn share(&self) -> f64 {
-        1.0 / f64::from(self.bundle.max(1))
+        1.0 / f64::from(self.bundle)
     }
 }
 
@@ -236,7 +236,7 @@ impl Model<'_> {
     /// The steps of a core one after the other; `load` is the sum of their bounds.
     fn follow(&self, core: u32, load: f64) -> f64 {
         let control = &self.soc.timing.control;
-        let start = control.begin(control.aic_prologue, size_of::<FlashFwdTilingData>());
+        let start = control.begin(true, size_of::<FlashFwdTilingData>());
         let mut window = Window::new(*self, start);
         let (mut followed, mut count) = (0.0, 0);
         let order = &self.tiling.order;
