@@ -151,11 +151,9 @@ impl Model<'_> {
         self.traffic_to_l1().read_nd2nz(rows, self.meeting())
     }
 
-    /// The same for P, in pieces of the columns that a buffer of L1 holds.
+    /// The same for P.
     fn load_p(&self, step: &Step) -> f64 {
-        let part = self.tiling.chunk_p.min(step.keys);
-        let piece = |keys: u32| if keys > 0 { self.load(self.slot_rows(step.rows, keys, 2)) } else { 0.0 };
-        f64::from(step.keys / part) * piece(part) + piece(step.keys % part)
+        self.over_p(step, |rows| self.load(rows))
     }
 
     /// QK^T of a step and, behind the first chunk of K, the values of `next_pv`; when the vector cores see

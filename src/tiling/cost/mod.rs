@@ -12,6 +12,7 @@ mod cube;
 mod traffic;
 mod vector;
 
+use std::array;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -151,17 +152,21 @@ impl Model<'_> {
         }
     }
 
-    /// Sum of `of` over the steps of an item; whole blocks that no limit cuts cost the same.
-    fn over_steps(&self, rows: &Range<u32>, of: impl Fn(&Step) -> f64) -> f64 {
-        let steps = self.steps(rows);
+    /// Sums of `of` over the steps of an item; whole bundles that no limit cuts cost the same.
+    fn over_steps<const N: usize>(&self, rows: &Range<u32>, of: impl Fn(&Step) -> [f64; N]) -> [f64; N] {
+        let sum = |steps: &mut dyn Iterator<Item = Step>| {
+            steps.map(|s| of(&s)).fold([0.0; N], |all, one| array::from_fn(|i| all[i] + one[i]))
+        };
+        let mut steps = self.steps(rows);
         let blocks = steps.end.saturating_sub(steps.begin).div_ceil(steps.block_n);
         if blocks <= 16 {
-            return steps.map(|s| of(&s)).sum();
+            return sum(&mut steps);
         }
-        let Steps { rows: height, block_n, bundle_steps, begin, end, .. } = steps;
-        // Limits cut the blocks at both ends: a row block is at most as wide as 16 blocks of keys.
-        let edge = (height / block_n + 2).min(blocks / 2);
-        let part = |key: u32, end: u32| Steps { key, end, ..self.steps(rows) };
+        let Steps { rows: height, block_n, bundle_steps, begin, .. } = steps;
+        // Limits cut the blocks at both ends: a row block is at most as wide as 16 blocks of keys. The last
+        // bundle may be shorter.
+        let edge = (height / block_n + 2).max(bundle_steps).min(blocks / 2);
+        let tail = Steps { key: begin + (blocks - edge) * block_n, ..self.steps(rows) };
         let middle = Step {
             rows: height,
             keys: block_n,
@@ -170,14 +175,19 @@ impl Model<'_> {
             last: false,
             bundle: bundle_steps,
         };
-        let tail = begin + (blocks - edge) * block_n;
-        let ends: f64 = part(begin, begin + edge * block_n).chain(part(tail, end)).map(|s| of(&s)).sum();
-        ends + f64::from(blocks - 2 * edge) * of(&middle)
+        let (ends, middle) = (sum(&mut steps.take(edge as usize).chain(tail)), of(&middle));
+        array::from_fn(|i| ends[i] + f64::from(blocks - 2 * edge) * middle[i])
     }
 
     /// Cycles of the slowest pipes of an item.
     pub(super) fn item(&self, rows: &Range<u32>) -> f64 {
-        self.over_steps(rows, |s| self.cube_bound(s).max(self.vector_bound(s)))
+        let [cycles] = self.over_steps(rows, |s| [self.bound(s)]);
+        cycles
+    }
+
+    /// Cycles of the slowest pipe of a step.
+    fn bound(&self, step: &Step) -> f64 {
+        self.cube_bound(step).max(self.vector_bound(step))
     }
 
     /// Work of every core, from the groups that are dealt last, at most `groups`, with their row blocks in at
@@ -233,11 +243,13 @@ impl Model<'_> {
         cycles((shared / alone).min(1.0))
     }
 
-    /// The steps of a core one after the other; `load` is the sum of their bounds.
+    /// The steps of a core one after the other; `load` is the sum of their bounds in a model of its own, where
+    /// L2 is not busy and all cores work.
     fn follow(&self, core: u32, load: f64) -> f64 {
         let control = &self.soc.timing.control;
         let start = control.begin(true, size_of::<FlashFwdTilingData>());
         let mut window = Window::new(*self, start);
+        let loads = Model::new(self.tiling, self.shape, self.soc, self.ops);
         let (mut followed, mut count) = (0.0, 0);
         let order = &self.tiling.order;
         let rounds = order.num_positions().div_ceil(order.num_cores);
@@ -249,7 +261,7 @@ impl Model<'_> {
                     break 'items;
                 }
                 count += 1;
-                followed += self.cube_bound(&step).max(self.vector_bound(&step));
+                followed += loads.bound(&step);
                 window.push(step);
             }
         }

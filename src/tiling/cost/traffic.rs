@@ -57,20 +57,21 @@ impl Model<'_> {
         Rows::dense(rows, self.shape.head_dim_v * 4)
     }
 
+    /// Sum of `of` over the pieces in which the Cube reads P: as many columns as a buffer of L1 holds.
+    pub(super) fn over_p(&self, step: &Step, of: impl Fn(Rows) -> f64) -> f64 {
+        let part = self.tiling.chunk_p.min(step.keys);
+        let piece = |keys: u32| if keys > 0 { of(self.slot_rows(step.rows, keys, 2)) } else { 0.0 };
+        f64::from(step.keys / part) * piece(part) + piece(step.keys % part)
+    }
+
     /// What a step costs L2, in lines read: by MTE2 of the Cube, and by the other pipes. A line of K or V
     /// costs `same` times one that only one core reads; `request_share` as in [`Rows::lines`].
     fn lines(&self, step: &Step, same: f64, request_share: f64) -> [f64; 2] {
         let write = self.soc.timing.memory.l2_write_cost;
         let lines = |rows: Rows| rows.lines(request_share);
-        let t = self.tiling;
         let (rows, keys) = (step.rows, step.keys);
-        let parts = |all: u32, part: u32, size: u32| {
-            let (whole, rest) = (all / part, all % part);
-            let whole_lines = lines(self.slot_rows(rows, part, size)) * f64::from(whole);
-            whole_lines + if rest > 0 { lines(self.slot_rows(rows, rest, size)) } else { 0.0 }
-        };
         let scores = (write + 1.0) * lines(self.score_rows(rows, keys));
-        let (probabilities, read) = (write * lines(self.slot_rows(rows, keys, 2)), parts(keys, t.chunk_p, 2));
+        let (probabilities, read) = (write * lines(self.slot_rows(rows, keys, 2)), self.over_p(step, lines));
         let output = (write + 1.0) * lines(self.output_rows(rows)) * step.share();
         let ends = if step.first { lines(self.q_rows(rows)) } else { 0.0 }
             + if step.last { write * lines(self.o_rows(rows)) } else { 0.0 };
@@ -118,8 +119,8 @@ impl Model<'_> {
             let items = positions.end - positions.start;
             known += items;
             for (cycles, (line, same, request_share)) in cycles.iter_mut().zip(parts) {
-                for (i, cycles) in cycles.iter_mut().enumerate() {
-                    let lines = self.over_steps(&rows, |s| self.lines(s, same, request_share)[i]);
+                let lines = self.over_steps(&rows, |s| self.lines(s, same, request_share));
+                for (cycles, lines) in cycles.iter_mut().zip(lines) {
                     *cycles += f64::from(items) / f64::from(order.num_cores) * line * lines;
                 }
             }
