@@ -27,11 +27,24 @@ pub(crate) enum Axis {
     Percent,
 }
 
-/// A value that does not depend on the length, such as a bound: a dashed line.
+/// A value that does not depend on the length: a dashed line.
 #[derive(Clone, Debug)]
 pub(crate) struct Level {
     pub(crate) label: String,
     pub(crate) value: f64,
+    /// Has somebody published it, without a length? Then a cross marks it, as it does in [`Marks`]. Else it
+    /// is a bound.
+    pub(crate) is_published: bool,
+}
+
+impl Level {
+    fn colour(&self) -> RGBColor {
+        if self.is_published {
+            BLACK
+        } else {
+            GREY
+        }
+    }
 }
 
 /// Figures that somebody has published: crosses.
@@ -114,7 +127,9 @@ impl Lines<'_> {
             .draw()?;
         for level in self.levels {
             let ends = [(x.start, level.value), (x.end, level.value)];
-            chart.draw_series(DashedLineSeries::new(ends, 6, 4, GREY.stroke_width(1)))?;
+            chart.draw_series(DashedLineSeries::new(ends, 6, 4, level.colour().stroke_width(1)))?;
+            let cross = level.is_published.then_some(((x.start + x.end) / 2.0, level.value));
+            chart.draw_series(cross.map(|place| Cross::new(place, 5, BLACK.stroke_width(2))))?;
         }
         let at = |points: &[(f64, f64)]| -> Points { points.iter().map(|p| (p.0.log2(), p.1)).collect() };
         for (i, (_, points)) in self.series.iter().enumerate() {
@@ -136,8 +151,11 @@ impl Lines<'_> {
             y = written(area, label, y)?;
         }
         for level in self.levels {
-            area.draw(&PathElement::new([(0, y), (9, y)], GREY))?;
-            area.draw(&PathElement::new([(15, y), (24, y)], GREY))?;
+            area.draw(&PathElement::new([(0, y), (9, y)], level.colour()))?;
+            area.draw(&PathElement::new([(15, y), (24, y)], level.colour()))?;
+            if level.is_published {
+                area.draw(&Cross::new((12, y), 5, BLACK.stroke_width(2)))?;
+            }
             y = written(area, &level.label, y)?;
         }
         for marks in self.marks {

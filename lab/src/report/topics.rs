@@ -45,13 +45,17 @@ const MANY_HEADS_UP_TO: u32 = 4096;
 fn rates_chart(soc: &Soc) -> Chart {
     let bound = |scores, block_n, bundle_steps| {
         let value = bound_of_l2(soc, scores, block_n, bundle_steps);
-        Level { label: format!("bound of L2 with {scores} scores: {value:.1} %"), value }
+        Level { label: format!("bound of L2 with {scores} scores: {value:.1} %"), value, is_published: false }
     };
     let label = "measured by others: torch_npu, causal prefill on a 910B: 53 % (XY-Serve)".to_owned();
     Chart {
         y_desc: "% of the Cubes' peak",
         axis: Axis::Percent,
-        levels: vec![bound(DType::F16, 1024, 2), bound(DType::F32, 512, 4), Level { label, value: 53.0 }],
+        levels: vec![
+            bound(DType::F16, 1024, 2),
+            bound(DType::F32, 512, 4),
+            Level { label, value: 53.0, is_published: true },
+        ],
         marks: &[],
     }
 }
@@ -76,7 +80,7 @@ fn bound_of_l2(soc: &Soc, scores: DType, block_n: u32, bundle_steps: u32) -> f64
 /// The published times are of whole launches on 16 cores of a 910B2, f16, head_dim 128, no mask (pto-isa,
 /// torch_jit/flash_atten, both of its hosts), for 2048 rows of q and of k.
 const ONE_HEAD: Marks = Marks {
-    label: "measured by others: PTO kernel, 16 cores of a 910B2, launch included (pto-isa)",
+    label: "measured by others, with the launch, which the lines leave out: PTO kernel, 16 cores of a 910B2 (pto-isa)",
     points: &[(2048.0, 36.055), (2048.0, 35.15)],
 };
 
