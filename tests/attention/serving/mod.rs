@@ -5,6 +5,7 @@ mod invariant;
 mod model_time;
 mod packed;
 mod results;
+mod scenario;
 
 use fastattention::serving::{KvLayout, Mask, ServingAttention};
 use fastattention::DType;
