@@ -1,7 +1,7 @@
 //! What the kernel can do: every reason why a problem is refused.
 
-use super::Problem;
-use crate::spec::{Reason, Tensor};
+use super::{Problem, STATUS_WORDS};
+use crate::spec::{Footprint, Reason, Tensor};
 use crate::tiling::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 use crate::{DType, Soc};
 
@@ -19,6 +19,7 @@ impl Problem {
             let gap = |tensor: &Tensor| tensor.wide_gap(2, MAX_GM_GAP_BYTES).filter(|_| tensor.is_output);
             found.extend(tensor.wrong_strides(|tensor| Vec::from_iter(gap(tensor))));
         }
+        found.extend(self.wide_lse());
         if found.is_empty() {
             found.extend(self.size_reasons(soc));
         }
@@ -102,9 +103,30 @@ impl Problem {
         }
     }
 
+    /// Heads of one query row of lse leave together, too, as far apart as a head has rows.
+    fn wide_lse(&self) -> Option<Reason> {
+        let (name, rows) = self.total_rows.map_or(("rows", self.rows), |rows| ("total_rows", rows));
+        let largest = 1 + MAX_GM_GAP_BYTES / 4;
+        (self.want_lse && self.spec.num_heads > 1 && u64::from(rows) > largest).then(|| {
+            Reason::unsupported(format!(
+                "{name} = {rows} with lse leaves more than {MAX_GM_GAP_BYTES} bytes between two heads of a row of lse; \
+                 nearest supported: {largest}"
+            ))
+        })
+    }
+
     fn size_reasons(&self, soc: &Soc) -> Option<Reason> {
         let tensors = self.tensors();
-        let footprints = tensors.map(|tensor| tensor.footprint());
-        Reason::of_operands(tensors.map(|tensor| tensor.name), footprints, &soc.name, soc.hbm_bytes)
+        let [q, k, v, o] = tensors.map(|tensor| tensor.footprint());
+        let (slots, width) = (u128::from(self.slots), u128::from(self.table_width()));
+        let lse = u128::from(self.all_rows()) * u128::from(self.spec.num_heads);
+        let starts = self.total_rows.map_or(0, |_| slots + 1);
+        let of_status = if self.is_checked { STATUS_WORDS as u128 } else { 0 };
+        let words = [if self.want_lse { lse } else { 0 }, starts, slots, slots * width, slots * of_status];
+        let [lse, starts, lengths, table, status] =
+            words.map(|words| Footprint { span: 4 * words, used: 4 * words });
+        let names = ["q", "k", "v", "o", "lse", "row_starts", "lengths", "block_table", "status"];
+        let footprints = [q, k, v, o, lse, starts, lengths, table, status];
+        Reason::of_operands(names, footprints, &soc.name, soc.hbm_bytes)
     }
 }

@@ -49,8 +49,37 @@ fn what_cannot_be_counted_is_refused() {
     assert!(text.contains("slots = 4294967295 is more than 2147483647"), "{text}");
     let text = refusal(&Problem { slots: most, max_keys: most, ..problem() });
     assert!(text.contains("2147483647 query rows of 32 heads against max_keys = 2147483647 make"), "{text}");
+    // No slot has a row, so that q and o take no bytes.
+    let kv = KvLayout::paged(1, 1).with_table_width(u32::MAX);
+    let lists = Problem { slots: most, total_rows: Some(0), kv, max_keys: 1, ..problem() };
+    let text = refusal(&lists.checked());
+    assert!(text.contains("block_table 36893488121649299460, status 68719476704)"), "{text}");
     let far = Problem { o_stride: Some([1 << 40, 1 << 40, 1 << 31]), ..problem() };
     assert!(refusal(&far).contains("o_stride: head stride = 2147483648 leaves more than 2147483647 bytes"));
+}
+
+/// q that all heads share leaves room in memory for so many rows.
+#[test]
+fn heads_of_lse_that_no_copy_reaches_are_refused() {
+    let with_rows = |rows: u32| {
+        let kv = KvLayout::padded();
+        let same = Problem::new(DType::F16, [1, rows, 2, 16], 1, kv);
+        let packed = Problem::packed(DType::F16, [rows, 2, 16], [1, 1], 1, kv);
+        [same, packed].map(|problem| Problem { q_stride: Some([0, 16, 0]), ..problem }.with_lse())
+    };
+    let most = 1 << 29;
+    assert!(with_rows(most).iter().all(|problem| plan(problem, soc()).is_ok()));
+    let [same, packed] = with_rows(most + 1);
+    assert!(plan(&Problem { want_lse: false, ..same }, soc()).is_ok());
+    for (problem, name) in [(same, "rows"), (packed, "total_rows")] {
+        assert_eq!(
+            refusal(&problem),
+            format!(
+                "serving on Ascend910B2: {name} = 536870913 with lse leaves more than 2147483647 bytes between two heads \
+                 of a row of lse; nearest supported: 536870912"
+            )
+        );
+    }
 }
 
 #[test]

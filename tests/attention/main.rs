@@ -14,6 +14,7 @@ mod baseline;
 mod bundles;
 mod determinism;
 mod graph;
+mod hostile_plans;
 mod large_strides;
 mod launch;
 mod matmul;

@@ -180,7 +180,7 @@ pub fn launch<T: Element + host::Element>(
 ) -> fastattention::Result<Output<T>> {
     let device = operator.device();
     let plan = plan(&case.problem(), device.soc())?;
-    let bytes = |bytes: u64| usize::try_from(bytes).expect("test tensors are small").max(1);
+    let bytes = |bytes: u64| usize::try_from(bytes).expect("test tensors are small").max(4);
     let alloc = |size: u64| Buffer::alloc(device, bytes(size));
     let upload = |data: &[T]| if data.is_empty() { alloc(0) } else { Buffer::from_slice(device, data) };
     let (q, k, v) = (upload(&tensors.q)?, upload(&tensors.k)?, upload(&tensors.v)?);

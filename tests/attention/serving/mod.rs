@@ -1,6 +1,7 @@
 //! The serving operator over padded and paged K and V.
 
 mod device_data;
+mod hostile_lists;
 mod invariant;
 mod model_time;
 mod packed;

@@ -1,0 +1,145 @@
+//! Lists in device memory in which any numbers stand: each mistake is reported, nothing outside the operands is
+//! touched, and slots whose own numbers are right have right results.
+
+use std::cell::Cell;
+
+use fastattention::serving::{KvLayout, Mask, Mistake};
+use fastattention_testkit::serving::{launch, results, ServingCase, Tensors};
+use half::f16;
+use proptest::prelude::*;
+
+use super::{case, serving};
+use crate::hostile_plans::runner;
+
+/// One number of a list becomes another.
+#[derive(Clone, Debug)]
+struct Spoilt {
+    list: usize,
+    at: usize,
+    value: i32,
+}
+
+fn spoilt() -> impl Strategy<Value = Spoilt> {
+    let value = prop_oneof![
+        4 => -2i32..30,
+        2 => 30i32..400,
+        1 => any::<i32>(),
+        1 => Just(i32::MIN),
+        1 => Just(i32::MAX),
+    ];
+    (0..3usize, any::<usize>(), value).prop_map(|(list, at, value)| Spoilt { list, at, value })
+}
+
+fn cases() -> impl Strategy<Value = ServingCase> {
+    let slots = prop::collection::vec((0u32..20, 0u32..150), 1..6);
+    let limit = || prop_oneof![Just(None), (0u32..60).prop_map(Some)];
+    let mask = prop_oneof![
+        Just(Mask::None),
+        Just(Mask::Causal),
+        (limit(), limit()).prop_map(|(left, right)| Mask::Window { left, right }),
+    ];
+    (slots, prop::option::of(1u32..5), mask, 0..4usize, any::<u64>()).prop_map(
+        |(slots, same_rows, mask, kv, seed)| {
+            let (rows, lengths): (Vec<u32>, Vec<u32>) = slots.into_iter().unzip();
+            let page_size = [0, 8, 16, 64][kv];
+            let kv = match page_size {
+                0 => KvLayout::padded(),
+                _ => KvLayout::paged(
+                    page_size,
+                    lengths.iter().map(|keys| keys.div_ceil(page_size)).sum::<u32>() + 2,
+                ),
+            };
+            let kv = if seed & 1 == 0 { kv } else { kv.with_heads_first() };
+            let mut case = case(&lengths, kv);
+            (case.base.num_heads, case.base.head_dim, case.base.head_dim_v) = (4, 32, 16);
+            (case.base.mask, case.base.seed) = (mask, seed >> 32);
+            // The class has room for longer sequences than those that there are.
+            case.base.seqlen_k += 9;
+            case.base.seqlen_q = same_rows.unwrap_or(20);
+            case.rows = same_rows.is_none().then_some(rows);
+            case
+        },
+    )
+}
+
+/// What is to be reported of spoilt lists.
+fn mistakes(case: &ServingCase, tensors: &Tensors<f16>) -> Vec<Mistake> {
+    let width = case.problem().table_width() as usize;
+    let (most, max_keys) = (i64::from(case.base.seqlen_q), case.base.seqlen_k);
+    let total = case.rows.as_ref().map_or(0, |rows| i64::from(rows.iter().sum::<u32>()));
+    let mut last = 0;
+    let mut found = Vec::new();
+    for (slot, &given) in tensors.lengths.iter().enumerate() {
+        if let Some(&[start, end]) = tensors.row_starts.get(slot..slot + 2) {
+            let (from, to) = (i64::from(start), i64::from(end));
+            let are_right = last <= from && from <= to && to <= total && to - from <= most;
+            let first = from.clamp(last, total);
+            last = to.clamp(first, total.min(first + most));
+            if !are_right {
+                found.push(Mistake::Rows { slot, start, end });
+                continue;
+            }
+        }
+        let Some(keys) = u32::try_from(given).ok().filter(|keys| *keys <= max_keys) else {
+            found.push(Mistake::Length { slot, given });
+            continue;
+        };
+        let Some(pages) = case.kv.pages else { continue };
+        let needed = &tensors.table[slot * width..][..keys.div_ceil(pages.page_size) as usize];
+        let wrong = |page: &i32| u32::try_from(*page).map_or(true, |page| page >= pages.num_pages);
+        if let Some(entry) = needed.iter().position(wrong) {
+            found.push(Mistake::Page { slot, entry, given: needed[entry] });
+        }
+    }
+    found
+}
+
+fn slot_of(mistake: &Mistake) -> usize {
+    match *mistake {
+        Mistake::Rows { slot, .. } | Mistake::Length { slot, .. } | Mistake::Page { slot, .. } => slot,
+        _ => unreachable!("there is no other mistake"),
+    }
+}
+
+/// Are the numbers of a slot those that were right?
+fn is_untouched(case: &ServingCase, slot: usize, [now, good]: [&Tensors<f16>; 2]) -> bool {
+    let width = case.problem().table_width() as usize;
+    let needed = case.kv.pages.map_or(0, |pages| case.lengths[slot].div_ceil(pages.page_size) as usize);
+    let of = |tensors: &Tensors<f16>| {
+        let starts = tensors.row_starts.get(slot..slot + 2).map(<[i32]>::to_vec);
+        (starts, tensors.lengths[slot], tensors.table[slot * width..][..needed].to_vec())
+    };
+    of(now) == of(good)
+}
+
+#[test]
+fn right_slots_stay_right_and_the_others_are_reported() {
+    let (num_right, num_wrong) = (Cell::new(0), Cell::new(0));
+    runner(150)
+        .run(&(cases(), prop::collection::vec(spoilt(), 1..5)), |(case, all_spoilt)| {
+            let good = case.tensors::<f16>();
+            let mut tensors = good.clone();
+            for Spoilt { list, at, value } in all_spoilt {
+                let list =
+                    [&mut tensors.row_starts, &mut tensors.lengths, &mut tensors.table].into_iter().nth(list);
+                let Some(list) = list.filter(|list| !list.is_empty()) else { continue };
+                let at = at % list.len();
+                list[at] = value;
+            }
+            let out = launch(&serving(|config| config.threads = 1), &case, &tensors).unwrap();
+            let wanted = mistakes(&case, &tensors);
+            prop_assert_eq!(&out.report.mistakes, &wanted);
+            let wrong: Vec<usize> = wanted.iter().map(slot_of).collect();
+            num_wrong.set(num_wrong.get() + wrong.len());
+            let slots = (0..case.lengths.len()).filter(|slot| case.rows_of(*slot) > 0);
+            for (slot, result) in slots.zip(results(&case, &good, &out)) {
+                if !wrong.contains(&slot) && is_untouched(&case, slot, [&tensors, &good]) {
+                    result.check().map_err(|why| TestCaseError::fail(format!("slot {slot}: {why}")))?;
+                    num_right.set(num_right.get() + 1);
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(num_right.get() > 100 && num_wrong.get() > 100, "{num_right:?} {num_wrong:?}");
+}
