@@ -292,12 +292,13 @@ fn every_instruction_can_be_issued_and_every_one_issued_is_modelled() {
     assert_eq!(issued, modelled, "ascendc/sim/isa.def and the families of the instruction set differ");
 }
 
-/// rustfmt keeps code within 110 columns and leaves comments alone; clang-format (`.ci/run`) keeps both.
+/// rustfmt and clang-format (`.ci/run`) keep code within 110 columns and leave comments alone.
 #[test]
 fn comments_are_at_most_110_wide() {
-    let dirs = ["src", "crates", "cli", "lab", "dropin", "tests", "examples", "benches"];
+    let dirs = ["src", "crates", "cli", "lab", "dropin", "tests", "examples", "benches", "ascendc", "cuda"];
+    let endings = [".rs", ".cpp", ".h", ".c", ".cu", ".cuh"];
     let mut wide = Vec::new();
-    for path in dirs.iter().flat_map(|dir| files(dir, &[".rs"])) {
+    for path in dirs.iter().flat_map(|dir| files(dir, &endings)) {
         if path.components().any(|part| part.as_os_str() == "target" || part.as_os_str() == "bindings") {
             continue;
         }

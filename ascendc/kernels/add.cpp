@@ -2,10 +2,10 @@
 // Sum of two vectors: the yardstick of what a vector kernel that only streams can reach.
 //
 // Maths      z[i] = x[i] + y[i]. Core c takes the elements from c * core_elements on, core_elements of them,
-// in tiles. UB         buffers x (x | y | z) of tile elements each, where the planner puts them (it proves
-// that they fit 188 160 bytes and
-//            do not overlap): two sources 256 bytes apart modulo 512 lie in different bank groups
-//            (dav-c220.md 1.5).
+//            in tiles.
+// UB         buffers x (x | y | z) of tile elements each, where the planner puts them (it proves that they
+//            fit 188 160 bytes and do not overlap): two sources 256 bytes apart modulo 512 lie in different
+//            bank groups (dav-c220.md 1.5).
 // Pipeline   MTE2 -> V [x and y, buffers]   V -> MTE3 [z, buffers]
 //            With one buffer the pipes of a core take turns; with two, loads, sums and stores of three tiles
 //            overlap.

@@ -4,7 +4,8 @@
 //   FA_X_CORES              the cores it runs on, as FA_TYPE_... (fa/entry.h) and KERNEL_TYPE_... (CANN) end
 //   FA_X_OPERANDS(X, SEP)   X(type, name, role) for each operand in order, SEP between two. Roles are in,
 //                           out, workspace, value, and for tiling data the structure that lies there
-//                           (fa/tiling_data.h)
+//                           (fa/tiling_data.h). merge reads tensors that are no operands: as many as there
+//                           are, their addresses lie in its tiling data
 //   XOperands               the operands as one structure
 //   FA_X(name, types...)    what variants.def makes of a kernel: nothing, but in x.cpp its entry point
 //

@@ -3,15 +3,12 @@
 // launch.
 //
 // Maths      that of flash_fwd.cpp and then that of matmul.cpp, bit for bit. A lies in o, where it may have
-// rows that an
-//            earlier launch has made. Operands, o and C are of one type.
+//            rows that an earlier launch has made. Operands, o and C are of one type.
 // Tiling     each part has the tiling data of its own kernel. A group takes part in the attention if its
-// number is below
-//            the attention's num_cores, and the same for the product; the launch has the larger number of
-//            groups.
+//            number is below the attention's num_cores, and the same for the product; the launch has the
+//            larger number of groups.
 // Buffers    those of the two kernels, one after the other: the product's objects come when the attention's
-// are gone,
-//            and their memory (fa/memory.h) starts with a barrier of all pipes.
+//            are gone, and their memory (fa/memory.h) starts with a barrier of all pipes.
 // Pipeline   that of the two kernels, and between them (ids behind those of flash_fwd_workspace.h)
 //            AIV MTE3 --kOutputReady--> AIC: both AIVs of the group have stored their rows of o
 //            AIC FIX  --kAllOutputsReady, mode 0--> all AICs: every group has done so

@@ -4,8 +4,8 @@
 //
 //   m_j = max(m_{j-1}, rowmax s)      unscaled, an f16 number kept as f32
 //   p = exp(scale * (s - m_j))        three f16 operations, each rounded
-//   l_j = a_j l_{j-1} + rowsum p      sums of f16 pairs down to 64 columns, then f32;  a_j = exp(scale *
-//   (m_{j-1} - m_j)) in f32
+//   l_j = a_j l_{j-1} + rowsum p      sums of f16 pairs down to 64 columns, then f32
+//   a_j = exp(scale * (m_{j-1} - m_j))   in f32
 //
 // The maximum is subtracted first, so that rounding errors are relative to the distance from it: with u =
 // 2^-11, the exponent is off by 3 u |x| at most, p by (3 |x| + 2) u e^x <= 2.2 u of the row's largest p,

@@ -3,17 +3,14 @@
 // the Cube.
 //
 // Maths      C[i, j] = sum over k of A[i, k] B[k, j], for every batch. A and B half or bfloat16_t, products
-// summed in f32
-//            along increasing k, the sum rounded once to the type of C (half, bfloat16_t or float). B lies as
-//            [k, n] or, as weights often do, as [n, k].
+//            summed in f32 along increasing k, the sum rounded once to the type of C (half, bfloat16_t or
+//            float). B lies as [k, n] or, as weights often do, as [n, k].
 // Tiling     A core takes blocks of block_m x block_n (matmul_tiles.h), cut into tiles of tile_m x tile_n
-// that stay in
-//            L0C while k runs. k runs in steps of tile_k (one Mmad); step_k_a (step_k_b) steps of A (B) come
-//            to L1 by one copy. All sizes come from the planner (src/matmul/plan.rs).
+//            that stay in L0C while k runs. k runs in steps of tile_k (one Mmad); step_k_a (step_k_b) steps
+//            of A (B) come to L1 by one copy. All sizes come from the planner (src/matmul/plan.rs).
 // Buffers    (bytes; the planner proves the sums)
 //   L1   l1_buffers x A tile_m*tile_k*step_k_a*2 | l1_buffers x B tile_n*tile_k*step_k_b*2, of 524 032; the
-//   two buffers of
-//        an operand in different halves, because a bank takes one access a cycle
+//        two buffers of an operand in different halves, because a bank takes one access a cycle
 //   L0A  l0_buffers x tile_m*tile_k*2   of 65 536      L0B  l0_buffers x tile_n*tile_k*2   of 65 536
 //   L0C  l0c_buffers x tile_m*tile_n*4  of 131 072
 // Pipeline   (-> is a flag; [n] the ring of n buffers it protects)
@@ -21,8 +18,7 @@
 //   A copy to L1 is issued l1_buffers - 1 chunks before its use, also across tiles. With unit_flag M and FIX
 //   need no flag: the Cube starts a tile while FIX still drains the one before from the same place.
 // Limits     AIC only. tile_* multiples of 16; unit_flag needs whole fractals (m, n, blocks multiples of 16),
-// because M fills
-//            whole fractals and FIX has to drain as much. The planner refuses the rest.
+//            because M fills whole fractals and FIX has to drain as much. The planner refuses the rest.
 #include "families.h"
 #include "matmul_kernel.h"
 

@@ -5,7 +5,8 @@
 // Maths      none; which tiles are read in which order is written in read_tiles.h.
 // L1         `buffers` buffers of buffer_bytes, of 524 032 bytes
 // Pipeline   MTE2 alone, one copy a tile (one a row where the pitch exceeds 16 bits), a barrier each time
-// round the buffers Limits     AIC only. For calibration and benches.
+//            round the buffers
+// Limits     AIC only. For calibration and benches.
 #include "fa/copy.h"
 #include "fa/memory.h"
 #include "families.h"

@@ -4,17 +4,18 @@
 // that disagree about the address of the flags show here, and not as wrong numbers.
 //
 // Maths      block b: A_b[r][c] = b % 8 + 1 + r / 8, 16 x 16 half;  out[b] = A_b A_p^T + magic, f32. All
-// exact.
+//            exact.
 //            p = b, or with partner_distance > 0 the block so far behind b: its A is there when all groups
 //            have met. The last block is late with its A, so that who does not wait for it reads something
 //            else.
 // Buffers    L1 A_b 512 B, A_p 512 B | L0A A_b 512 B | L0B A_p^T 512 B | L0C C 1024 B | UB rows of A 256 B,
-// rows of C 512 B
+//            rows of C 512 B
 //            GM workspace, per block: A 512 B, C 1024 B;  out, per block: 1024 B
 // Pipeline   AIV MTE3 --kOperandReady--> AIC: both AIVs have written their 8 rows of A
 //            AIC FIX  --kAllOperandsReady, mode 0--> all AICs, with a partner: every group has done so
 //            AIC FIX  --kProductReady--> AIV: C is in the workspace; each AIV adds the magic number to its 8
-//            rows so every kind of flag that flash_fwd crosses is crossed once in each direction, and with a
+//            rows
+//            So every kind of flag that flash_fwd crosses is crossed once in each direction, and with a
 //            partner the one at which the groups of flash_fwd_matmul meet.
 // Limits     MIX 1:2. tiling is SelfTestTilingData. With a partner all groups run at the same time.
 #include "fa/copy.h"

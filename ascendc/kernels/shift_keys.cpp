@@ -12,8 +12,8 @@
 // Tiling     tiles of tile_rows rows, in order over all heads; a core takes core_tiles of them, one behind
 //            the other. It makes the mean of each head that it has tiles of, for which it reads that head
 //            once more: so no core waits for another.
-// UB         2 x in and 2 x out tile_rows*head_dim*2 | wide and sum tile_rows*head_dim*4 | mean 2*256 | bits
-//            32
+// UB         2 x in and 2 x out tile_rows*head_dim*2 | wide and sum tile_rows*head_dim*4 | mean 2*256
+//            | bits 32
 // Pipeline   MTE2 -> V [in 2: 0-1]   V -> MTE3 [out 2: 0-1, mean 1: 2]
 // Limits     AIV only; head_dim a multiple of 16 up to 256, tile_rows at most 255.
 #include "fa/copy.h"

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Softmax of whole rows of scores in GM with an optional dense mask: the middle launch of unfused attention.
 //
-// Maths      x = scale * S + mask,  m = max(rowmax x, lowest finite f32),  e = exp(x - m),  P = e /
-// max(rowsum e, 1)
+// Maths      x = scale * S + mask,  m = max(rowmax x, lowest finite f32),  e = exp(x - m),
+//            P = e / max(rowsum e, 1)
 //            mask is a dense matrix [rows, cols] of 0 and -inf, the same for every head. A row that sees a
 //            key has a sum of at least 1, because its largest score contributes exp(0); one that sees none
 //            gives P = 0.
 // Tiling     A slice of slice_rows rows of one head stays in UB as f32, in chunks of `chunk` columns (a
-// multiple of 64, at most
-//            1024, so that row strides fit 8 bits of blocks). Slices are dealt to the vector cores in turn.
+//            multiple of 64, at most 1024, so that row strides fit 8 bits of blocks). Slices are dealt to the
+//            vector cores in turn.
 // UB         (bytes; chunk_bytes = slice_rows * chunk * 4; the planner proves the sum of at most 188 160)
-//            2 x scores chunk_bytes (f32) or half of it | 2 x mask chunk_bytes/2 | 2 x P chunk_bytes/2 |
-//            x ceil(cols/chunk) * chunk_bytes | tmp chunk_bytes | 2 x row values slice_rows rounded up to 8 *
-//            32 | stats 3 * 256
+//            2 x scores chunk_bytes (f32) or half of it | 2 x mask chunk_bytes/2 | 2 x P chunk_bytes/2
+//            | x ceil(cols/chunk) * chunk_bytes | tmp chunk_bytes
+//            | 2 x row values slice_rows rounded up to 8 * 32 | stats 3 * 256
 // Pipeline   MTE2 -> V [scores 2, mask 2]   V -> MTE3 [P 2]
 //            Loads of the next chunk, and of the next slice, run beside the arithmetic.
 // Limits     AIV only; cols up to 24 576; the planner refuses more.

@@ -3,12 +3,12 @@
 // instructions.
 //
 // Maths      `count` times dst = op(src0, src1) on `repeat` repeats of 256 bytes, operands where the tiling
-// data says and with its
-//            strides; all of UB holds ones before. Then the bytes from dst on, 256 for each repeat, go to GM.
+//            data says and with its strides; all of UB holds ones before. Then the bytes from dst on, 256 for
+//            each repeat, go to GM.
 // UB         all 188 160 bytes: the caller places dst, src0 and src1
 // Pipeline   V alone while it is timed, with a barrier between two instructions if `barrier` is set. Without
-// one, instructions that
-//            write the same bytes are unordered, which a simulator that checks races reports.
+//            one, instructions that write the same bytes are unordered, which a simulator that checks races
+//            reports.
 // Limits     AIV only, one core. For calibration.
 #include "fa/copy.h"
 #include "fa/memory.h"

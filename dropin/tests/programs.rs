@@ -5,8 +5,8 @@
 //! calls of `memcpy`, `malloc` and the like, so it finds overruns of the program's buffers by copies, leaks
 //! and double frees of the program, not stray accesses by the library's own code (which is mostly safe Rust).
 //! ThreadSanitizer sees the order and the accesses to the program's memory that the library announces
-//! (`src/sim/acl/order.rs`): it finds races of the program, a missing synchronisation among them, not races
-//! inside the library. Two programs that are wrong on purpose show that it does find them.
+//! (`ascend-sim/src/acl/order.rs`): it finds races of the program, a missing synchronisation among them, not
+//! races inside the library. Two programs that are wrong on purpose show that it does find them.
 #![allow(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
 use std::path::{Path, PathBuf};

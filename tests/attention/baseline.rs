@@ -1,4 +1,4 @@
-//! Kernels of benches and calibration on the simulator: sums, copies, reads and single vector instructions.
+//! Kernels of benches and calibration: sums, copies, reads and single vector instructions.
 
 #![allow(unsafe_code, reason = "loads a kernel image")]
 use fastattention::baseline::{

@@ -1,4 +1,4 @@
-//! The matrix product on the simulator against products in f64.
+//! The matrix product against products in f64.
 
 use fastattention::matmul::{
     plan, plan_with, Args, Axis, BLayout, L1Halves, Matmul, Plan, Problem, Strides, Tiling,

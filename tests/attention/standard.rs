@@ -1,4 +1,4 @@
-//! Unfused attention on the simulator against attention in f64, by the tolerance of the fused one.
+//! Unfused attention against attention in f64, by the tolerance of the fused one.
 
 use fastattention::attention::host::Element;
 use fastattention::baseline::{dense_causal_mask, plan, StandardArgs, StandardAttention};

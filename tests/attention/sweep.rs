@@ -1,4 +1,4 @@
-//! Attention against f64 over the whole case table (`common/cases.rs`), by FlashAttention's tolerance rule.
+//! Attention against f64 over the whole case table (`testkit::cases`), by FlashAttention's tolerance rule.
 
 use fastattention::attention::FlashAttention;
 use fastattention_testkit::cases::{self, Case};

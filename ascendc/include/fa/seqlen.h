@@ -50,8 +50,7 @@ __aicore__ inline KeyRange key_range(const FlashFwdTilingData& t, uint32_t m0, u
     return {begin - begin % kFractal, end};
 }
 
-// Walks the work items of one core in the planner's order (see FlashFwdTilingData in
-// src/tiling/tiling_data.rs).
+// Walks the work items of one core in the planner's order (see FlashFwdTilingData in fa/tiling_data.h).
 class ItemCursor {
   public:
     __aicore__ inline ItemCursor(const FlashFwdTilingData& t, uint32_t core) : t_(t), core_(core) {}

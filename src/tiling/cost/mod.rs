@@ -243,8 +243,8 @@ impl Model<'_> {
         cycles((shared / alone).min(1.0))
     }
 
-    /// The steps of a core one after the other; `load` is the sum of their bounds in a model of its own, where
-    /// L2 is not busy and all cores work.
+    /// The steps of a core one after the other; `load` is the sum of their bounds in a model of its own,
+    /// where L2 is not busy and all cores work.
     fn follow(&self, core: u32, load: f64) -> f64 {
         let control = &self.soc.timing.control;
         let start = control.begin(true, size_of::<FlashFwdTilingData>());

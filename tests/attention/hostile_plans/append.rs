@@ -80,8 +80,8 @@ fn is_small(plan: &Plan) -> bool {
     plan.operand_bytes().into_iter().chain([plan.places_bytes()]).all(|bytes| bytes <= SMALL)
 }
 
-/// Operands of exactly the bytes that the plan needs: each element of the cache is one of the rows or untouched,
-/// as many as the places that the cache has want, and the report counts the others.
+/// Operands of exactly the bytes that the plan needs: each element of the cache is one of the rows or
+/// untouched, as many as the places that the cache has want, and the report counts the others.
 fn launch(plan: &Plan, places: &[i64]) {
     let operator = Append::new(&device(|config| config.threads = 1)).unwrap();
     let (device, problem) = (operator.device(), plan.problem());

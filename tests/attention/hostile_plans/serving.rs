@@ -83,8 +83,8 @@ fn is_small(plan: &Plan) -> bool {
     plan.operand_bytes().into_iter().chain(others).chain([slots]).all(|bytes| bytes <= SMALL)
 }
 
-/// Operands of exactly the bytes that the plan needs, values of one number: an element of o is that number, 0,
-/// NaN, or untouched.
+/// Operands of exactly the bytes that the plan needs, values of one number: an element of o is that number,
+/// 0, NaN, or untouched.
 fn launch(plan: &Plan, lists: &[Vec<i32>; 3], is_sorted: bool) {
     let operator = ServingAttention::new(&device(|config| config.threads = 1)).unwrap();
     let device = operator.device();

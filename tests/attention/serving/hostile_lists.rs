@@ -1,5 +1,5 @@
-//! Lists in device memory in which any numbers stand: each mistake is reported, nothing outside the operands is
-//! touched, and slots whose own numbers are right have right results.
+//! Lists in device memory in which any numbers stand: each mistake is reported, nothing outside the operands
+//! is touched, and slots whose own numbers are right have right results.
 
 use std::cell::Cell;
 

@@ -60,7 +60,7 @@ pub enum Special {
     MaxMinCnt = 6,
     /// CTRL register (`get_ctrl`).
     Ctrl = 7,
-    /// 50 MHz counter (`get_sys_cnt`): instructions issued by this core; no time is kept yet.
+    /// 50 MHz counter (`get_sys_cnt`). Here: instructions issued by this core, also with model time.
     SysCnt = 8,
     /// Elements that the last `vreducev2` kept (`get_rsvd_cnt`).
     RsvdCnt = 9,

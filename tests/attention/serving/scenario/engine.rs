@@ -1,4 +1,5 @@
-//! What an engine does between launches: it admits, evicts, shares and copies, and chooses the rows of a step.
+//! What an engine does between launches: it admits, evicts, shares and copies, and chooses the rows of a
+//! step.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

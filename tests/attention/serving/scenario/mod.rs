@@ -1,7 +1,7 @@
 //! Continuous batching over one paged cache, as an engine does it: arrivals, chunks of prompts, decode,
-//! speculative steps with rejection, eviction, re-admission, shared prefixes, forks and copy-on-write. New keys
-//! and values come in by `append`, one plan of each operator serves all steps, and every row of every step is
-//! compared with attention in f64 over the sequence's logical history, which the host keeps.
+//! speculative steps with rejection, eviction, re-admission, shared prefixes, forks and copy-on-write. New
+//! keys and values come in by `append`, one plan of each operator serves all steps, and every row of every
+//! step is compared with attention in f64 over the sequence's logical history, which the host keeps.
 
 mod device;
 mod engine;

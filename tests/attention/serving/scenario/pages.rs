@@ -11,8 +11,8 @@ pub(super) enum PageWork {
     Copy(usize, usize),
 }
 
-/// Pages, counted by their holders. Full pages are found again by the hash of all tokens up to their end, also
-/// after their last holder has left, until room is needed.
+/// Pages, counted by their holders. Full pages are found again by the hash of all tokens up to their end,
+/// also after their last holder has left, until room is needed.
 #[derive(Debug)]
 pub(super) struct Pages {
     holders: Vec<u32>,

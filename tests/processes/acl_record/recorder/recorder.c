@@ -6,10 +6,12 @@
 // Variables: RECORD_LOG     the file, appended to
 //            RECORD_FAIL    "K:CODE" the K-th call fails; "K+:CODE" all calls from the K-th on fail;
 //                           "NAME:CODE" every call of NAME fails
-//            RECORD_ABORT   a function whose first call ends the process, RECORD_FREEZE one whose call never
-//            returns RECORD_STUB    set: every call returns 100039 RECORD_SOC     name of the SoC,
-//            Ascend910B2 if unset RECORD_DEVICES number of devices, 1 if unset RECORD_KERNEL  "wrong":
-//            fa_self_test leaves other numbers; "hang": no launch ever ends
+//            RECORD_ABORT   a function whose first call ends the process
+//            RECORD_FREEZE  a function whose call never returns
+//            RECORD_STUB    set: every call returns 100039
+//            RECORD_SOC     name of the SoC, Ascend910B2 if unset
+//            RECORD_DEVICES number of devices, 1 if unset
+//            RECORD_KERNEL  "wrong": fa_self_test leaves other numbers; "hang": no launch ever ends
 // With -DWITHOUT_LATER the functions that CANN 8.1 lacks are absent.
 //
 // Calls between record_other(1) and record_other(0) are marked as those of another library, and never fail.

@@ -1,4 +1,4 @@
-//! Clocks, ranges and bounds of work in flight; whole programs are in `tests/operands`.
+//! Clocks, ranges and bounds of work in flight; whole programs are in `tests/runtime/operands`.
 
 use super::*;
 use crate::engine::Engine as _;
