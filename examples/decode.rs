@@ -142,7 +142,7 @@ fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
         lists.push(lists[lists.len() - 1] + rows);
     }
     let lists = Buffer::from_slice(device, &lists)?;
-    let starts = Operand { buffer: &lists, offset_bytes: 4 * slots.len() };
+    let starts = Operand::at(&lists, 4 * slots.len());
     // Pages in an order without runs.
     let mut pages: Vec<u32> = (0..num_slots * problem.table_width()).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut pages);

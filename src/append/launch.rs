@@ -1,9 +1,9 @@
 //! Launching a plan.
 
-use super::{kernel_name, Operand, Plan};
+use super::{kernel_name, KvAppendTilingData, Operand, Plan};
 use crate::attention::operands::written_given;
 use crate::kernels::{self, operands::KvAppendOperands};
-use crate::runtime::{refuse_with, Device, Kernel, Module, Named, Stream};
+use crate::runtime::{refuse_with, Device, Kernel, Module, Named, NamedList, PlacedTilingData, Stream};
 use crate::{DType, Result};
 
 /// The operator on one device.
@@ -34,6 +34,8 @@ pub struct Args<'a> {
     pub v_cache: Operand<'a>,
     /// Which places are wrong, i32 `[num_cores, 8]`; given exactly when the plan writes it.
     pub status: Option<Operand<'a>>,
+    /// The plan's tiling data ([`Plan::place_tiling_data`]); without them they travel with each launch.
+    pub tiling_data: Option<&'a PlacedTilingData>,
 }
 
 impl<'a> Args<'a> {
@@ -46,7 +48,8 @@ impl<'a> Args<'a> {
         v_cache: impl Into<Operand<'a>>,
     ) -> Self {
         let (k, v, places) = (k.into(), v.into(), places.into());
-        Self { k, v, places, k_cache: k_cache.into(), v_cache: v_cache.into(), status: None }
+        let (k_cache, v_cache) = (k_cache.into(), v_cache.into());
+        Self { k, v, places, k_cache, v_cache, status: None, tiling_data: None }
     }
 
     /// Adds the status.
@@ -55,22 +58,42 @@ impl<'a> Args<'a> {
         Self { status: Some(status.into()), ..self }
     }
 
+    /// Lets the launch read the plan's tiling data where they were placed.
+    #[must_use]
+    pub fn with_tiling_data(self, placed: &'a PlacedTilingData) -> Self {
+        Self { tiling_data: Some(placed), ..self }
+    }
+
     /// The operands with their names.
-    fn named(&self, plan: &Plan) -> Vec<Named> {
+    fn named(&self, plan: &Plan) -> NamedList {
         let (problem, bytes) = (plan.problem(), plan.operand_bytes());
         let places = [self.k, self.v, self.k_cache, self.v_cache];
         let tensors = problem.rows().into_iter().chain(problem.caches());
-        let mut named: Vec<Named> = Vec::with_capacity(6);
+        let mut named = NamedList::new();
         named.extend(tensors.zip(places).zip(bytes).map(|((t, place), n)| Named::tensor(&t, place, n)));
         let word_bytes = 4 * u64::from(problem.place_type.words());
         named.push(Named::read("places", self.places, plan.places_bytes(), word_bytes));
         named.extend(self.status.map(|place| Named::written("status", place, plan.status_bytes(), 32)));
+        named.extend(self.tiling_data.map(PlacedTilingData::named));
         named
     }
 
-    /// A status that is missing, or that nothing would write.
-    fn misplaced(&self, plan: &Plan) -> Option<String> {
-        written_given("status", self.status.is_some(), plan.problem().is_checked)
+    /// A status that is missing, or that nothing would write, and tiling data of another plan.
+    fn misplaced(&self, plan: &Plan, tiling: &KvAppendTilingData) -> Vec<String> {
+        let status = written_given("status", self.status.is_some(), plan.problem().is_checked);
+        let other = self.tiling_data.and_then(|placed| placed.wrong(tiling.as_bytes()));
+        status.into_iter().chain(other).collect()
+    }
+}
+
+impl Plan {
+    /// Copies what the kernel receives to the start of `at`, [`Self::tiling_data_bytes`] bytes at a multiple
+    /// of 8, for launches that read it there (`Args::with_tiling_data`). Returns when it is there.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for too few bytes and for a wrong alignment, `Driver`.
+    pub fn place_tiling_data<'a>(&self, at: impl Into<Operand<'a>>) -> Result<PlacedTilingData> {
+        PlacedTilingData::new("append Plan::place_tiling_data", self.tiling_data().as_bytes(), at.into())
     }
 }
 
@@ -107,12 +130,13 @@ impl Append {
     /// is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         self.device.require_planned_for(plan.soc(), "append launch")?;
-        refuse_with("append launch", &args.named(plan), Vec::from_iter(args.misplaced(plan)))?;
         let tiling = plan.tiling_data();
-        let Args { k, v, places, k_cache, v_cache, status } = args;
+        refuse_with("append launch", &args.named(plan), args.misplaced(plan, &tiling))?;
+        let Args { k, v, places, k_cache, v_cache, status, tiling_data } = args;
         // The kernel touches no status that the plan does not write; the places stand in as an address.
         let status = status.unwrap_or(places);
         let list = KvAppendOperands { k, v, places, k_cache, v_cache, status, tiling: &tiling }.args()?;
+        let list = list.with_tiling_data_at(tiling_data);
         if plan.num_cores() == 0 {
             return Ok(());
         }

@@ -97,6 +97,11 @@ impl Plan {
         4 * STATUS_WORDS as u64 * u64::from(self.num_cores)
     }
 
+    /// Bytes of the tiling data.
+    pub fn tiling_data_bytes(&self) -> u64 {
+        size_of::<KvAppendTilingData>() as u64
+    }
+
     /// What the kernel receives.
     pub fn tiling_data(&self) -> KvAppendTilingData {
         let p = &self.problem;

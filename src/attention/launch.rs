@@ -100,10 +100,9 @@ impl<'a> Args<'a> {
 
 /// The keys that `flash_fwd` reads instead of k, in a workspace that was found large enough.
 fn shifted_keys<'a>(plan: &Plan, args: &Args<'a>) -> Result<Operand<'a>> {
-    let Operand { buffer, offset_bytes } = args.workspace;
     let behind = usize::try_from(plan.shifted_keys_offset_bytes())
         .map_err(|_| Error::invalid("attention launch: workspace is more than this host addresses"))?;
-    Ok(Operand { buffer, offset_bytes: offset_bytes + behind })
+    Ok(args.workspace.with_offset_bytes(args.workspace.offset_bytes() + behind))
 }
 
 impl FlashAttention {

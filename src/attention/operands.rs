@@ -1,7 +1,7 @@
 //! The operands of an attention launch, as its plan wants them.
 
 use super::{Args, Plan};
-use crate::runtime::{refuse_with, MemoryRange, Named, Operand};
+use crate::runtime::{refuse_with, MemoryRange, Named, NamedList, Operand};
 use crate::spec::Shape;
 use crate::Result;
 
@@ -36,10 +36,10 @@ impl Places {
     }
 
     /// The operands with their names.
-    pub(crate) fn named(&self, plan: &Plan) -> Vec<Named> {
+    pub(crate) fn named(&self, plan: &Plan) -> NamedList {
         let shape = plan.shape();
         let [.., lse] = shape.operand_bytes();
-        let mut operands = tensors(shape, [self.q, self.k, self.v, self.o]).to_vec();
+        let mut operands = NamedList::from_iter(tensors(shape, [self.q, self.k, self.v, self.o]));
         operands.extend(self.lse.map(|place| Named::written("lse", place, lse, 4)));
         let workspace = plan.workspace_bytes();
         operands.push(Named::written("workspace", self.workspace, workspace, WORKSPACE_ALIGNMENT));

@@ -248,7 +248,7 @@ impl StandardAttention {
         let scores = args.workspace;
         // `check` has found the workspace to hold both parts, so the offset fits.
         let p_offset = usize::try_from(plan.scores_bytes).unwrap_or(usize::MAX);
-        let p = Operand { offset_bytes: scores.offset_bytes.saturating_add(p_offset), ..scores };
+        let p = scores.with_offset_bytes(scores.offset_bytes().saturating_add(p_offset));
         if let Some((product, tiling)) = &launches.scores {
             self.matmul.launch(stream, product, matmul::Args::new(args.q, args.k, scores))?;
             let softmax = &self.softmax[usize::from(plan.problem.spec.dtype == DType::Bf16)]

@@ -105,8 +105,8 @@ fn zero(stream: &Stream, plan: &Plan, c: Operand<'_>) -> Result<()> {
     // `operands` has found the buffer to hold them all, so each fits.
     let fits = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     for start in starts {
-        let offset_bytes = c.offset_bytes.saturating_add(fits(start));
-        stream.zero_part(Operand { offset_bytes, ..c }, fits(len))?;
+        let offset_bytes = c.offset_bytes().saturating_add(fits(start));
+        stream.zero_part(c.with_offset_bytes(offset_bytes), fits(len))?;
     }
     Ok(())
 }

@@ -85,14 +85,17 @@ impl Merge {
             }
         }
         refuse("merge launch", &named(plan, &args))?;
-        let address = |operand: &Operand<'_>| operand.buffer.device_ptr() + operand.offset_bytes as u64;
-        let addresses: Vec<[u64; 2]> =
-            args.o_parts.iter().zip(args.lse_parts).map(|(o, lse)| [address(o), address(lse)]).collect();
+        let addresses: Vec<[u64; 2]> = args
+            .o_parts
+            .iter()
+            .zip(args.lse_parts)
+            .map(|(o, lse)| [o.device_ptr(), lse.device_ptr()])
+            .collect();
         let Some(tiling) = plan.tiling_data(&addresses) else { return Ok(()) };
         let sources = args.o_parts.iter().chain(args.lse_parts);
         let operands = MergeOperands { o: args.o, lse: args.lse, tiling: &tiling };
         // The kernel has the addresses of the sources from its tiling data.
-        let list = sources.fold(operands.args()?, |list, source| list.keeping(source.buffer));
+        let list = sources.fold(operands.args()?, |list, source| list.keeping(*source));
         self.kernels[index_of(problem.dtype, problem.dtype_out)?].launch(stream, tiling.num_cores, &list)
     }
 }

@@ -309,11 +309,11 @@ fn product_rows<'a>(
 
 /// `operand` from `bytes` behind its start.
 fn behind(operand: Operand<'_>, bytes: u64) -> Result<Operand<'_>> {
-    let offset = usize::try_from(bytes).ok().and_then(|bytes| operand.offset_bytes.checked_add(bytes));
+    let offset = usize::try_from(bytes).ok().and_then(|bytes| operand.offset_bytes().checked_add(bytes));
     let offset = offset.ok_or_else(|| {
         Error::invalid(format!("tiling-AllReduce launch: offset_bytes = {} of an operand given; {bytes} more are beyond the addresses of this host",
-            operand.offset_bytes
+            operand.offset_bytes()
         ))
     })?;
-    Ok(Operand { offset_bytes: offset, ..operand })
+    Ok(operand.with_offset_bytes(offset))
 }

@@ -89,10 +89,11 @@ impl Event {
     /// `InvalidArgument` for a stream of another device, `Driver` when the stream cannot take it.
     pub fn record(&self, stream: &Stream) -> Result<()> {
         self.device().require_same(stream.device(), "a stream")?;
-        let taken = stream.submit_to("aclrtRecordEvent", vec![self.keep()], None, |t, stream| {
-            // SAFETY: `submit_to` keeps the event until the stream is done with it.
-            unsafe { (t.aclrtRecordEvent)(self.handle().0, stream.0) }
-        })?;
+        let taken =
+            stream.submit_to("aclrtRecordEvent", smallvec::smallvec![self.keep()], None, |t, stream| {
+                // SAFETY: `submit_to` keeps the event until the stream is done with it.
+                unsafe { (t.aclrtRecordEvent)(self.handle().0, stream.0) }
+            })?;
         *self.newest() = match taken {
             Taken::Queued => Newest::Queued,
             Taken::Recorded(recording) => Newest::Recorded(Arc::downgrade(&recording)),

@@ -7,8 +7,10 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use smallvec::smallvec;
+
 use super::handle::{Entered, Handle};
-use super::keep::Keep;
+use super::keep::{Keep, Keeps};
 use super::stream::RecordedStream;
 use super::{Device, Stream};
 use crate::driver::{capture_mode, capture_status, codes, AclError, AclTable};
@@ -229,7 +231,7 @@ impl Graph {
     pub fn launch(&self, stream: &Stream) -> Result<()> {
         self.device().require_same(stream.device(), "a stream")?;
         stream.refuse_own_recording("Graph::launch")?;
-        stream.submit("aclmdlRIExecuteAsync", vec![self.inner.clone()], |t, stream| {
+        stream.submit("aclmdlRIExecuteAsync", self.keeps(), |t, stream| {
             // A graph was made, so the library has it.
             let execute = t.aclmdlRIExecuteAsync;
             execute.map_or(codes::RT_FEATURE_NOT_SUPPORT, |execute| {
@@ -237,6 +239,11 @@ impl Graph {
                 unsafe { execute(self.inner.handle.0, stream.0) }
             })
         })
+    }
+
+    fn keeps(&self) -> Keeps {
+        let inner: Keep = self.inner.clone();
+        smallvec![inner]
     }
 
     /// The device of the graph.

@@ -4,11 +4,16 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::event::Event;
 use super::graph::Recording;
 
 /// Something that must outlive queued work.
 pub(super) type Keep = Arc<dyn Any + Send + Sync>;
+
+/// What one submission uses. A launch of any operator but a merge fits without an allocation.
+pub(super) type Keeps = SmallVec<[Keep; 16]>;
 
 /// A thing that so many submissions have not used is worth a mark even if others hold it too: they may be
 /// other streams, for which the same holds. A mark costs two calls of the driver, so one is made for each so
@@ -16,7 +21,6 @@ pub(super) type Keep = Arc<dyn Any + Send + Sync>;
 const STALE_AFTER: u64 = 8;
 
 /// What queued work uses.
-#[derive(Default)]
 pub(super) struct Kept {
     /// By address, with the number of the last submission that uses it.
     things: HashMap<usize, (u64, Keep)>,
@@ -29,8 +33,16 @@ pub(super) struct Kept {
     pub(super) recording: Option<Arc<Recording>>,
 }
 
+impl Default for Kept {
+    fn default() -> Self {
+        // Room before the first launch, so that it allocates no more than the others.
+        let things = HashMap::with_capacity(16);
+        Self { things, submissions: 0, mark: None, marked: None, recording: None }
+    }
+}
+
 impl Kept {
-    pub(super) fn keep(&mut self, things: Vec<Keep>) {
+    pub(super) fn keep(&mut self, things: Keeps) {
         self.submissions += 1;
         let number = self.submissions;
         self.things.extend(things.into_iter().map(|thing| (Arc::as_ptr(&thing).addr(), (number, thing))));

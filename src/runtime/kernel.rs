@@ -4,11 +4,14 @@
 
 use std::ffi::{c_void, CString};
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use smallvec::SmallVec;
+
 use super::handle::{Entered, Handle};
-use super::keep::Keep;
-use super::{Buffer, Device, Stream};
+use super::keep::Keeps;
+use super::{Buffer, Device, Operand, PlacedTilingData, Stream};
 use crate::driver::{
     launch_attr, load_option, LaunchAttr, LaunchAttrValue, LaunchCfg, LoadOption, LoadOptionValue,
     LoadOptions,
@@ -249,14 +252,16 @@ impl Kernel {
     pub fn launch(&self, stream: &Stream, blocks: u32, args: &KernelArgs) -> Result<()> {
         let device = &self.module.device;
         device.require_same(stream.device(), "a stream")?;
-        let mut keep: Vec<Keep> = vec![self.module.clone()];
-        let passed = args.args.iter().filter_map(|arg| match arg {
-            Arg::Buffer(buffer, _) => Some(buffer),
-            _ => None,
-        });
-        for buffer in passed.chain(&args.kept) {
-            device.require_same(buffer.device(), "a buffer argument")?;
-            keep.push(buffer.keep());
+        let mut keep = Keeps::new();
+        keep.push(self.module.clone());
+        for owner in &args.owners {
+            match owner {
+                Owner::Buffer(buffer) => {
+                    device.require_same(buffer.device(), "a buffer argument")?;
+                    keep.push(buffer.keep());
+                }
+                Owner::OfDevice(owner) => device.require_same(owner, "a buffer argument")?,
+            }
         }
         // `aclrtKernelArgsInit` hands out this thread's list: from here to the launch no other list is
         // started.
@@ -291,17 +296,16 @@ impl Kernel {
             unsafe { (t.aclrtKernelArgsInit)(self.handle.0, &raw mut list.0) }
         })?;
         let mut param = Handle::NULL;
-        let mut place_holders = Vec::new();
+        let mut place_holders = SmallVec::<[_; 2]>::new();
         for arg in &args.args {
             let bytes = match arg {
-                Arg::Buffer(buffer, offset) => (buffer.device_ptr() + offset).to_le_bytes().to_vec(),
-                Arg::Value(bytes) => bytes.clone(),
-                Arg::PlaceHolder(bytes) => {
+                Arg::Value(bytes, len) => &bytes[..*len],
+                Arg::PlaceHolder(place) => {
                     entered.call("aclrtKernelArgsAppendPlaceHolder", |t| {
                         // SAFETY: the list is this thread's; the pointer is to a live handle.
                         unsafe { (t.aclrtKernelArgsAppendPlaceHolder)(list.0, &raw mut param.0) }
                     })?;
-                    place_holders.push((param, bytes));
+                    place_holders.push((param, &args.held[place.clone()]));
                     continue;
                 }
             };
@@ -332,18 +336,36 @@ impl Kernel {
 }
 
 /// Arguments of a kernel, in its order. Each value takes 8 bytes.
+///
+/// Lists of up to 16 arguments, with tiling data of up to 512 bytes, take no memory of their own.
 #[derive(Clone, Debug, Default)]
 pub struct KernelArgs {
-    args: Vec<Arg>,
-    /// Memory whose addresses values or tiling data hold.
-    kept: Vec<Buffer>,
+    args: SmallVec<[Arg; 16]>,
+    /// Of the memory whose addresses values or tiling data hold.
+    owners: SmallVec<[Owner; 16]>,
+    /// What travels with the arguments, one piece behind the other.
+    held: SmallVec<[u8; 512]>,
 }
 
 #[derive(Clone, Debug)]
 enum Arg {
-    Buffer(Buffer, u64),
-    Value(Vec<u8>),
-    PlaceHolder(Vec<u8>),
+    /// The first so many of the bytes.
+    Value([u8; 8], usize),
+    /// A piece of what travels with the arguments.
+    PlaceHolder(Range<usize>),
+}
+
+/// Who keeps memory that a kernel uses: the buffer, or somebody whose memory is of this device.
+#[derive(Clone, Debug)]
+enum Owner {
+    Buffer(Buffer),
+    OfDevice(Device),
+}
+
+impl Owner {
+    fn of(buffer: Option<&Buffer>, device: &Device) -> Self {
+        buffer.map_or_else(|| Self::OfDevice(device.clone()), |buffer| Self::Buffer(buffer.clone()))
+    }
 }
 
 impl KernelArgs {
@@ -360,7 +382,7 @@ impl KernelArgs {
     /// The address of a buffer.
     #[must_use]
     pub fn buffer(self, buffer: &Buffer) -> Self {
-        self.with(Arg::Buffer(buffer.clone(), 0))
+        self.keeping(buffer.into()).u64(buffer.device_ptr())
     }
 
     /// The address of byte `offset` of a buffer.
@@ -368,15 +390,35 @@ impl KernelArgs {
     /// # Errors
     /// `InvalidArgument` for an offset past the end.
     pub fn buffer_at(self, buffer: &Buffer, offset: usize) -> Result<Self> {
-        buffer.require_room("KernelArgs::buffer_at", offset, 0)?;
-        Ok(self.with(Arg::Buffer(buffer.clone(), offset as u64)))
+        self.operand(Operand::at(buffer, offset))
     }
 
-    /// A buffer that the kernel finds by an address in its tiling data: it is of the kernel's device and
+    /// The address of an operand.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for one that starts past the end of its memory.
+    pub fn operand(self, operand: Operand<'_>) -> Result<Self> {
+        operand.require_room("KernelArgs::operand", 0)?;
+        Ok(self.keeping(operand).u64(operand.device_ptr()))
+    }
+
+    /// Memory that the kernel finds by an address in its tiling data: it is of the kernel's device and
     /// lives until the stream is done, like one that is an argument.
     #[must_use]
-    pub(crate) fn keeping(mut self, buffer: &Buffer) -> Self {
-        self.kept.push(buffer.clone());
+    pub(crate) fn keeping(mut self, operand: Operand<'_>) -> Self {
+        self.owners.push(Owner::of(operand.buffer(), operand.device()));
+        self
+    }
+
+    /// Puts the address of placed tiling data, if they are, in the place of what travels with the arguments.
+    pub(crate) fn with_tiling_data_at(mut self, placed: Option<&PlacedTilingData>) -> Self {
+        let Some(placed) = placed else { return self };
+        for arg in &mut self.args {
+            if let Arg::PlaceHolder(_) = arg {
+                *arg = Arg::Value(placed.device_ptr().to_le_bytes(), 8);
+            }
+        }
+        self.owners.push(Owner::of(placed.buffer(), placed.device()));
         self
     }
 
@@ -389,18 +431,22 @@ impl KernelArgs {
     /// An integer.
     #[must_use]
     pub fn u64(self, value: u64) -> Self {
-        self.with(Arg::Value(value.to_le_bytes().to_vec()))
+        self.with(Arg::Value(value.to_le_bytes(), 8))
     }
 
     /// A 32-bit float.
     #[must_use]
     pub fn f32(self, value: f32) -> Self {
-        self.with(Arg::Value(value.to_le_bytes().to_vec()))
+        let [a, b, c, d] = value.to_le_bytes();
+        self.with(Arg::Value([a, b, c, d, 0, 0, 0, 0], 4))
     }
 
     /// The device address of a copy of `bytes`, which travels with the arguments: tiling data.
     #[must_use]
-    pub fn place_holder(self, bytes: &[u8]) -> Self {
-        self.with(Arg::PlaceHolder(bytes.to_vec()))
+    pub fn place_holder(mut self, bytes: &[u8]) -> Self {
+        let start = self.held.len();
+        self.held.extend_from_slice(bytes);
+        let end = self.held.len();
+        self.with(Arg::PlaceHolder(start..end))
     }
 }

@@ -11,7 +11,7 @@ use bytemuck::{AnyBitPattern, NoUninit};
 
 use super::handle::Handle;
 use super::keep::Keep;
-use super::Device;
+use super::{Device, Operand};
 use crate::driver::{memcpy_kind, MALLOC_HUGE_FIRST};
 use crate::{Error, Result};
 
@@ -203,13 +203,7 @@ impl Buffer {
 
     /// Refuses a range that leaves the buffer.
     pub(super) fn require_room(&self, operation: &str, offset: usize, len: usize) -> Result<()> {
-        if offset.checked_add(len).is_some_and(|end| end <= self.inner.len) {
-            return Ok(());
-        }
-        Err(Error::invalid(format!(
-            "{operation}: {len} bytes at byte {offset} given, a range inside {} bytes wanted",
-            self.inner.len
-        )))
+        Operand::at(self, offset).require_room(operation, len)
     }
 }
 

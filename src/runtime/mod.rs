@@ -19,8 +19,8 @@
 //!
 //! Everything here is `Send` and `Sync`: clones of one stream, buffer or kernel may be used by several
 //! threads. A program that uses ACL itself can give its streams and memory ([`Stream::from_raw`],
-//! [`Buffer::from_raw`]) and its device ([`Device::attach`]); the current context of a thread is never
-//! changed for longer than a call.
+//! [`Buffer::from_raw`], [`Operand::from_raw`]) and its device ([`Device::attach`]); the current context of
+//! a thread is never changed for longer than a call.
 //!
 //! # Memory and streams
 //!
@@ -28,10 +28,10 @@
 //!
 //! - **Alive: the stream.** Work that is queued keeps the buffers, kernels, events and communicators that it
 //!   uses, so all of them may be dropped at any time. A stream lets go of them when the work is done: when it
-//!   is synchronised, or at later submissions. Memory of another owner ([`Buffer::from_raw`]) is kept by that
-//!   owner: `aclrtFree` or `aclrtFreeHost` of it, as of anything that [`Buffer::as_raw`] gave away, is legal
-//!   only when the streams that were given it are synchronised, or an event behind the work is reached.
-//!   Neither the driver nor the simulator has to notice an earlier one.
+//!   is synchronised, or at later submissions. Memory of another owner ([`Buffer::from_raw`],
+//!   [`Operand::from_raw`]) is kept by that owner: `aclrtFree` or `aclrtFreeHost` of it, as of anything that
+//!   [`Buffer::as_raw`] gave away, is legal only when the streams that were given it are synchronised, or an
+//!   event behind the work is reached. Neither the driver nor the simulator has to notice an earlier one.
 //! - **Unshared: the caller.** From the submission until the work is done, anybody may read its inputs and
 //!   nobody may write them. Nobody else may read or write its outputs and workspace. This holds for the host,
 //!   for other streams and for other libraries. Work of one stream runs in order, so launches of one stream
@@ -65,6 +65,7 @@ mod keep;
 mod kernel;
 mod memory;
 mod operand;
+mod placed;
 mod rendezvous;
 mod stream;
 
@@ -76,6 +77,7 @@ pub use graph::{Capture, CaptureMode, Graph};
 pub use kernel::{Kernel, KernelArgs, Module, Schedule};
 pub use memory::{Buffer, HostBuffer};
 pub use operand::Operand;
-pub(crate) use operand::{refuse, refuse_with, MemoryRange, Named, Repeat};
+pub(crate) use operand::{refuse, refuse_with, MemoryRange, Named, NamedList, Repeat};
+pub use placed::PlacedTilingData;
 pub use rendezvous::{MeetingPoint, Rendezvous};
 pub use stream::{PendingCopy, Stream};

@@ -1,24 +1,128 @@
 //! Operands of launches, and what every launch refuses of them: too few bytes, a wrong alignment, and memory
 //! that is written while another operand lies there.
 
-use super::Buffer;
+use std::ffi::c_void;
+
+use smallvec::SmallVec;
+
+use super::handle::Handle;
+use super::keep::Keep;
+use super::{Buffer, Device};
 use crate::spec::Tensor;
 use crate::{Error, Result};
 
-/// A tensor in device memory: a buffer, from some byte on.
+/// A tensor in device memory: a buffer, or memory of another owner, from some byte on.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
-    /// The memory.
-    pub buffer: &'a Buffer,
-    /// Where the tensor starts, a multiple of the element size.
-    pub offset_bytes: usize,
+    memory: Memory<'a>,
+    offset_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Memory<'a> {
+    Buffer(&'a Buffer),
+    Borrowed { device: &'a Device, address: Handle, len: usize },
 }
 
 impl<'a> From<&'a Buffer> for Operand<'a> {
     fn from(buffer: &'a Buffer) -> Self {
-        Self { buffer, offset_bytes: 0 }
+        Self::at(buffer, 0)
     }
 }
+
+impl<'a> Operand<'a> {
+    /// A tensor that starts at byte `offset_bytes` of a buffer, a multiple of the element size.
+    pub fn at(buffer: &'a Buffer, offset_bytes: usize) -> Self {
+        Self { memory: Memory::Buffer(buffer), offset_bytes }
+    }
+
+    /// `len` bytes of device memory of another owner: for engines that have addresses. It is a value, nothing
+    /// is allocated for it and nothing is freed. [`Buffer::from_raw`] makes an object of such memory.
+    ///
+    /// # Safety
+    /// `address` is that of `len` bytes of device memory of this device. It stays so (no `aclrtFree`) until
+    /// the streams that were given the operand are synchronised, and graphs that captured it and tiling data
+    /// that were placed there are dropped: nothing of this crate keeps this memory. Nobody else writes there
+    /// while work of this crate uses it, and nobody reads what this crate's work writes before that work is
+    /// done; as between streams, events order.
+    #[allow(unsafe_code, reason = "its caller vouches for the memory")]
+    pub unsafe fn from_raw(device: &'a Device, address: *mut c_void, len: usize) -> Self {
+        Self { memory: Memory::Borrowed { device, address: Handle(address), len }, offset_bytes: 0 }
+    }
+
+    /// The tensor that starts at byte `offset_bytes` of the same memory.
+    #[must_use]
+    pub fn with_offset_bytes(self, offset_bytes: usize) -> Self {
+        Self { offset_bytes, ..self }
+    }
+
+    /// Where in its memory the tensor starts.
+    pub fn offset_bytes(&self) -> usize {
+        self.offset_bytes
+    }
+
+    /// The device of the memory.
+    pub fn device(&self) -> &'a Device {
+        match self.memory {
+            Memory::Buffer(buffer) => buffer.device(),
+            Memory::Borrowed { device, .. } => device,
+        }
+    }
+
+    /// Address and length of the memory.
+    fn memory(&self) -> (Handle, usize) {
+        match self.memory {
+            Memory::Buffer(buffer) => (buffer.handle(), buffer.len_bytes()),
+            Memory::Borrowed { address, len, .. } => (address, len),
+        }
+    }
+
+    /// Bytes of the memory.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.memory().1
+    }
+
+    /// Address of the tensor; it is never dereferenced here.
+    pub(super) fn pointer(&self) -> *mut c_void {
+        self.memory().0 .0.wrapping_byte_add(self.offset_bytes)
+    }
+
+    /// Address of the tensor on the device.
+    pub fn device_ptr(&self) -> u64 {
+        self.pointer().addr() as u64
+    }
+
+    /// The buffer, if it is one of this crate.
+    pub(super) fn buffer(&self) -> Option<&'a Buffer> {
+        match self.memory {
+            Memory::Buffer(buffer) => Some(buffer),
+            Memory::Borrowed { .. } => None,
+        }
+    }
+
+    /// What keeps the memory; nothing where its owner does.
+    pub(super) fn keep(&self) -> Option<Keep> {
+        self.buffer().map(Buffer::keep)
+    }
+
+    /// Refuses `len` bytes that leave the memory.
+    pub(super) fn require_room(&self, operation: &str, len: usize) -> Result<()> {
+        let (offset, all) = (self.offset_bytes, self.len_bytes());
+        if offset.checked_add(len).is_some_and(|end| end <= all) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{operation}: {len} bytes at byte {offset} given, a range inside {all} bytes wanted"
+        )))
+    }
+}
+
+/// What the driver promises of the addresses that it allocates (acl-runtime.md 1.6). Memory of another owner
+/// may start anywhere in an allocation.
+const ADDRESS_ALIGNMENT: u64 = 64;
+
+/// One operand of a launch, in a list that takes no memory of its own for any operator but a merge.
+pub(crate) type NamedList = SmallVec<[Named; 12]>;
 
 /// Where an operand lies.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +135,10 @@ pub(crate) struct MemoryRange {
 }
 
 impl From<Operand<'_>> for MemoryRange {
-    fn from(Operand { buffer, offset_bytes }: Operand<'_>) -> Self {
-        let (address, len_bytes) = (buffer.device_ptr(), buffer.len_bytes() as u64);
-        Self { address, offset_bytes: offset_bytes as u64, len_bytes }
+    fn from(operand: Operand<'_>) -> Self {
+        let (Handle(address), len) = operand.memory();
+        let offset_bytes = operand.offset_bytes as u64;
+        Self { address: address.addr() as u64, offset_bytes, len_bytes: len as u64 }
     }
 }
 
@@ -50,7 +155,7 @@ pub(crate) struct Named {
     behind: Option<&'static str>,
     /// Used are rows of so many bytes, which repeat at regular steps.
     row_bytes: u64,
-    steps: Vec<Repeat>,
+    steps: SmallVec<[Repeat; 4]>,
 }
 
 /// `extent` repetitions, `bytes` apart.
@@ -68,7 +173,7 @@ impl Named {
         alignment: u64,
         is_written: bool,
     ) -> Self {
-        let (row_bytes, steps) = (needed_bytes, Vec::new());
+        let (row_bytes, steps) = (needed_bytes, SmallVec::new());
         Self { name, place, needed_bytes, alignment, is_written, behind: None, row_bytes, steps }
     }
 
@@ -110,8 +215,9 @@ impl Named {
 
     /// Says which of the bytes are used: rows of `row_bytes`, repeated by each of the steps.
     pub(crate) fn with_rows(self, row_bytes: u64, steps: impl IntoIterator<Item = Repeat>) -> Self {
-        let mut steps: Vec<Repeat> = steps.into_iter().filter(|s| s.extent > 1 && s.bytes > 0).collect();
-        steps.sort_by_key(|step| step.bytes);
+        let mut steps: SmallVec<[Repeat; 4]> =
+            steps.into_iter().filter(|s| s.extent > 1 && s.bytes > 0).collect();
+        steps.sort_unstable_by_key(|step| step.bytes);
         Self { row_bytes, steps, ..self }
     }
 
@@ -127,6 +233,9 @@ impl Named {
         } = *self;
         if offset_bytes % alignment != 0 {
             wrong.push(format!("{name} starts at byte {offset_bytes}, a multiple of {alignment} wanted"));
+        } else if self.start() % alignment.min(ADDRESS_ALIGNMENT) != 0 && needed_bytes > 0 {
+            let (start, alignment) = (self.start(), alignment.min(ADDRESS_ALIGNMENT));
+            wrong.push(format!("{name} starts at address {start:#x}, a multiple of {alignment} wanted"));
         }
         let behind = len_bytes.saturating_sub(offset_bytes);
         if behind < needed_bytes {

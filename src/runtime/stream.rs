@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use smallvec::{smallvec, SmallVec};
+
 use super::event::Event;
 use super::graph::Recording;
 use super::handle::{Entered, Handle};
-use super::keep::{Keep, Kept};
+use super::keep::{Keep, Keeps, Kept};
 use super::memory::{Buffer, HostBuffer};
 use super::{refuse, Device, Named, Operand};
 use crate::driver::{memcpy_kind, progress_status, recorded_status, AclError, AclTable};
@@ -160,7 +162,7 @@ impl Stream {
             self.inner.asks_for_captures.store(true, Ordering::Relaxed);
         }
         let joins = event.recording();
-        self.submit_to("aclrtStreamWaitEvent", vec![event.keep()], joins, |t, stream| {
+        self.submit_to("aclrtStreamWaitEvent", smallvec![event.keep()], joins, |t, stream| {
             // SAFETY: `submit_to` keeps the event until the stream is done with it.
             unsafe { (t.aclrtStreamWaitEvent)(stream.0, event.handle().0) }
         })
@@ -181,7 +183,7 @@ impl Stream {
             return Ok(PendingCopy { stream: self.clone(), host });
         }
         let (dst, src, len) = (buffer.handle().0, host.address().0, host.len());
-        self.submit("aclrtMemcpyAsync", vec![host.keep(), buffer.keep()], |t, stream| {
+        self.submit("aclrtMemcpyAsync", smallvec![host.keep(), buffer.keep()], |t, stream| {
             // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is
             // done, and the token keeps everybody else from the host memory.
             unsafe { (t.aclrtMemcpyAsync)(dst, len, src, len, memcpy_kind::HOST_TO_DEVICE, stream.0) }
@@ -203,7 +205,7 @@ impl Stream {
             return Ok(PendingCopy { stream: self.clone(), host });
         }
         let (dst, src, len) = (host.address().0, buffer.handle().0, host.len());
-        self.submit("aclrtMemcpyAsync", vec![host.keep(), buffer.keep()], |t, stream| {
+        self.submit("aclrtMemcpyAsync", smallvec![host.keep(), buffer.keep()], |t, stream| {
             // SAFETY: as in `copy_to_device`.
             unsafe { (t.aclrtMemcpyAsync)(dst, len, src, len, memcpy_kind::DEVICE_TO_HOST, stream.0) }
         })?;
@@ -231,7 +233,7 @@ impl Stream {
         if to != from {
             refuse("Stream::copy", &ranges)?;
         }
-        self.submit("aclrtMemcpyAsync", vec![src.keep(), dst.keep()], |t, stream| {
+        self.submit("aclrtMemcpyAsync", smallvec![src.keep(), dst.keep()], |t, stream| {
             // SAFETY: both ranges have `len` bytes, checked above; `submit` keeps both until the stream is
             // done.
             unsafe { (t.aclrtMemcpyAsync)(to, len, from, len, memcpy_kind::DEVICE_TO_DEVICE, stream.0) }
@@ -248,16 +250,15 @@ impl Stream {
 
     /// As [`Self::zero`], of the first `len` bytes of an operand.
     pub(crate) fn zero_part(&self, operand: Operand<'_>, len: usize) -> Result<()> {
-        let Operand { buffer, offset_bytes } = operand;
-        self.device().require_same(buffer.device(), "a buffer")?;
-        buffer.require_room("Stream::zero", offset_bytes, len)?;
+        self.device().require_same(operand.device(), "a buffer")?;
+        operand.require_room("Stream::zero", len)?;
         if len == 0 {
             return Ok(());
         }
-        let ptr = buffer.handle().0.wrapping_byte_add(offset_bytes);
-        self.submit("aclrtMemsetAsync", vec![buffer.keep()], |t, stream| {
-            // SAFETY: the range has `len` bytes, checked above, and `submit` keeps it until the stream is
-            // done.
+        let ptr = operand.pointer();
+        self.submit("aclrtMemsetAsync", SmallVec::from_iter(operand.keep()), |t, stream| {
+            // SAFETY: the range has `len` bytes, checked above. `submit`, or the caller of
+            // `Operand::from_raw`, keeps it until the stream is done.
             unsafe { (t.aclrtMemsetAsync)(ptr, len, 0, len, stream.0) }
         })
     }
@@ -266,7 +267,7 @@ impl Stream {
     pub(super) fn submit(
         &self,
         name: &str,
-        keep: Vec<Keep>,
+        keep: Keeps,
         f: impl FnOnce(&AclTable, Handle) -> AclError,
     ) -> Result<()> {
         self.submit_to(name, keep, None, f).map(drop)
@@ -277,7 +278,7 @@ impl Stream {
     pub(super) fn submit_to(
         &self,
         name: &str,
-        keep: Vec<Keep>,
+        keep: Keeps,
         joins: Option<Arc<Recording>>,
         f: impl FnOnce(&AclTable, Handle) -> AclError,
     ) -> Result<Taken> {

@@ -4,7 +4,9 @@ use super::{kernel_name, FlashDecodeTilingData, Operand, Plan, STATUS_WORDS};
 use crate::attention::operands::{given, written_given, WORKSPACE_ALIGNMENT};
 use crate::attention::{before_first_launch, Flags, SELF_TEST_KERNEL};
 use crate::kernels::{self, operands::FlashDecodeOperands};
-use crate::runtime::{refuse_with, Device, Kernel, Module, Named, Schedule, Stream};
+use crate::runtime::{
+    refuse_with, Device, Kernel, Module, Named, NamedList, PlacedTilingData, Schedule, Stream,
+};
 use crate::{DType, Result};
 
 /// The operator on one device.
@@ -50,6 +52,8 @@ pub struct Args<'a> {
     /// [`Plan::workspace_bytes`] bytes; what is in it does not matter. Launches on one stream can share it,
     /// launches on two cannot.
     pub workspace: Operand<'a>,
+    /// The plan's tiling data ([`Plan::place_tiling_data`]); without them they travel with each launch.
+    pub tiling_data: Option<&'a PlacedTilingData>,
 }
 
 impl<'a> Args<'a> {
@@ -74,6 +78,7 @@ impl<'a> Args<'a> {
             lse: None,
             status: None,
             workspace: workspace.into(),
+            tiling_data: None,
         }
     }
 
@@ -101,12 +106,18 @@ impl<'a> Args<'a> {
         Self { status: Some(status.into()), ..self }
     }
 
+    /// Lets the launch read the plan's tiling data where they were placed.
+    #[must_use]
+    pub fn with_tiling_data(self, placed: &'a PlacedTilingData) -> Self {
+        Self { tiling_data: Some(placed), ..self }
+    }
+
     /// The operands with their names.
-    fn named(&self, plan: &Plan) -> Vec<Named> {
+    fn named(&self, plan: &Plan) -> NamedList {
         let problem = plan.problem();
         let bytes = plan.operand_bytes();
         let places = [self.q, self.k, self.v, self.o];
-        let mut named: Vec<Named> = Vec::with_capacity(10);
+        let mut named = NamedList::new();
         let tensors = problem.tensors();
         named.extend(tensors.iter().zip(places).zip(bytes).map(|((t, place), n)| Named::tensor(t, place, n)));
         let slots = u64::from(problem.slots);
@@ -118,11 +129,12 @@ impl<'a> Args<'a> {
         named.extend(self.status.map(|place| Named::written("status", place, status, 32)));
         let workspace = plan.workspace_bytes();
         named.push(Named::written("workspace", self.workspace, workspace, WORKSPACE_ALIGNMENT));
+        named.extend(self.tiling_data.map(PlacedTilingData::named));
         named
     }
 
     /// Operands that are missing, and those that nothing would use.
-    fn misplaced(&self, plan: &Plan) -> Vec<String> {
+    fn misplaced(&self, plan: &Plan, tiling: &FlashDecodeTilingData) -> Vec<String> {
         let problem = plan.problem();
         let is_paged = problem.kv.pages.is_some();
         let packed = ["q is packed", "q is not packed"];
@@ -132,8 +144,20 @@ impl<'a> Args<'a> {
             given("block_table", self.block_table.is_some(), is_paged, paged),
             written_given("lse", self.lse.is_some(), problem.want_lse),
             written_given("status", self.status.is_some(), problem.is_checked),
+            self.tiling_data.and_then(|placed| placed.wrong(tiling.as_bytes())),
         ];
         found.into_iter().flatten().collect()
+    }
+}
+
+impl Plan {
+    /// Copies what the kernel receives to the start of `at`, [`Self::tiling_data_bytes`] bytes at a multiple
+    /// of 8, for launches that read it there (`Args::with_tiling_data`). Returns when it is there.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for too few bytes and for a wrong alignment, `Driver`.
+    pub fn place_tiling_data<'a>(&self, at: impl Into<Operand<'a>>) -> Result<PlacedTilingData> {
+        PlacedTilingData::new("serving Plan::place_tiling_data", self.tiling_data().as_bytes(), at.into())
     }
 }
 
@@ -178,9 +202,9 @@ impl ServingAttention {
     /// is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         self.device.require_planned_for(plan.soc(), "serving launch")?;
-        refuse_with("serving launch", &args.named(plan), args.misplaced(plan))?;
         let tiling = plan.tiling_data();
-        let list = operands(&args, &tiling).args()?;
+        refuse_with("serving launch", &args.named(plan), args.misplaced(plan, &tiling))?;
+        let list = operands(&args, &tiling).args()?.with_tiling_data_at(args.tiling_data);
         if plan.problem().slots == 0 {
             return Ok(());
         }
@@ -192,7 +216,7 @@ impl ServingAttention {
 /// What the kernel takes. It touches no operand that the plan has no use for; the workspace stands in as a
 /// valid address.
 fn operands<'a>(args: &Args<'a>, tiling: &'a FlashDecodeTilingData) -> FlashDecodeOperands<'a> {
-    let Args { q, k, v, row_starts, lengths, block_table, o, lse, status, workspace } = *args;
+    let Args { q, k, v, row_starts, lengths, block_table, o, lse, status, workspace, tiling_data: _ } = *args;
     let [row_starts, block_table, lse, status] =
         [row_starts, block_table, lse, status].map(|place| place.unwrap_or(workspace));
     FlashDecodeOperands { q, k, v, row_starts, lengths, block_table, o, lse, status, workspace, tiling }

@@ -69,6 +69,11 @@ impl Plan {
         4 * u64::from(self.problem.slots) * u64::from(self.problem.table_width())
     }
 
+    /// Bytes of the tiling data.
+    pub fn tiling_data_bytes(&self) -> u64 {
+        size_of::<FlashDecodeTilingData>() as u64
+    }
+
     /// What the kernel receives.
     pub fn tiling_data(&self) -> FlashDecodeTilingData {
         let (p, s, t) = (&self.problem, &self.problem.spec, &self.tasks);

@@ -284,7 +284,7 @@ fn a_launch_refuses_operands_that_do_not_fit() {
     let plan = plan(&Problem::new(DType::F16, [4, 5, 6]), soc()).unwrap();
     let (small, large) = (Buffer::alloc(device, 47).unwrap(), Buffer::alloc(device, 100).unwrap());
     let mut args = Args::new(&small, &large, &large);
-    args.c.offset_bytes = 61;
+    args.c = args.c.with_offset_bytes(61);
     let error = matmul.launch(&stream, &plan, args).unwrap_err();
     assert_eq!(
         error.to_string(),

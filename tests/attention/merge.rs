@@ -265,7 +265,7 @@ fn attention_in_parts_is_attention() {
         let problem = attention::Problem::new(DType::F16, [1, rows as u32, heads as u32, dim as u32]);
         let plan = attention::plan(&problem.with_seqlen_k(count as u32).with_lse(), device.soc()).unwrap();
         let workspace = Buffer::alloc(device, plan.workspace_bytes() as usize).unwrap();
-        let from = |buffer, offset_bytes| Operand { buffer, offset_bytes };
+        let from = |buffer, offset_bytes| Operand::at(buffer, offset_bytes);
         let at = first_key * heads * dim * 2;
         let args = attention::Args::new(
             &q_gm,
@@ -363,7 +363,7 @@ fn wrong_operands_are_refused_and_no_rows_launch_nothing() {
             .unwrap_err()
             .to_string()
     };
-    let at = |buffer, offset_bytes| Operand { buffer, offset_bytes };
+    let at = |buffer, offset_bytes| Operand::at(buffer, offset_bytes);
     assert_eq!(
         launch(&[], &[at(&lse, 0)], &o, &lse),
         "merge launch: 0 o_parts given, the plan has 1 sources"

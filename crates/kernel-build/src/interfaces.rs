@@ -129,7 +129,7 @@ impl Interface {
                     Some(format!(".place_holder(self.{name}.as_bytes())")),
                 ),
             };
-            let tensor = || format!(".buffer_at(self.{name}.buffer, self.{name}.offset_bytes)?");
+            let tensor = || format!(".operand(self.{name})?");
             // Writing to a String cannot fail.
             let _ = writeln!(fields, "    /// {doc}\n    pub {name}: {rust_type},");
             let _ = writeln!(steps, "            {}", step.unwrap_or_else(tensor));
@@ -171,7 +171,7 @@ mod tests {
         let rust = interface.to_rust();
         let structure = "pub struct ReadUbOperands<'a> {\n    /// Read.\n    pub src: Operand<'a>,\n    /// A number.\n    \
             pub bytes: u64,\n    /// Tiling data.\n    pub tiling: &'a ReadTilingData,\n}\n";
-        let list = "        Ok(KernelArgs::new()\n            .buffer_at(self.src.buffer, self.src.offset_bytes)?\n            \
+        let list = "        Ok(KernelArgs::new()\n            .operand(self.src)?\n            \
             .u64(self.bytes)\n            .place_holder(self.tiling.as_bytes()))\n";
         assert!(rust.contains(structure) && rust.contains(list), "{rust}");
     }

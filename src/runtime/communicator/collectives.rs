@@ -6,7 +6,7 @@ use super::job::Job;
 use super::{check, CommDType, Communicator, ReduceOp};
 use crate::driver::codes as acl_codes;
 use crate::driver::hccl::{codes, HcclResult, HcclTable};
-use crate::runtime::keep::Keep;
+use crate::runtime::keep::Keeps;
 use crate::runtime::{Operand, Stream};
 use crate::Result;
 
@@ -29,7 +29,7 @@ impl Communicator {
         let job = Job::new("HcclAllReduce", count, dtype.into());
         let (send, recv) = (job.side(self, send, 1)?, job.side(self, recv, 1)?);
         job.refuse_overlap(&send, &recv, 0)?;
-        self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
+        self.queue(stream, &job, send.keep.into_iter().chain(recv.keep).collect(), |t, comm, stream| {
             let (send, recv) = (send.pointer, recv.pointer);
             // SAFETY: both ranges have `count` elements, checked above; `queue` keeps them until the stream
             // is done.
@@ -53,7 +53,7 @@ impl Communicator {
         let job = Job::new("HcclReduceScatter", count, dtype.into());
         let (send, recv) = (job.side(self, send, self.ranks())?, job.side(self, recv, 1)?);
         job.refuse_overlap(&send, &recv, recv.bytes.wrapping_mul(u64::from(self.rank())))?;
-        self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
+        self.queue(stream, &job, send.keep.into_iter().chain(recv.keep).collect(), |t, comm, stream| {
             let (send, recv) = (send.pointer, recv.pointer);
             // SAFETY: `ranks * count` and `count` elements, checked above; `queue` keeps them until the
             // stream is done.
@@ -75,7 +75,7 @@ impl Communicator {
         let job = Job::new("HcclAllGather", count, dtype.into());
         let (send, recv) = (job.side(self, send, 1)?, job.side(self, recv, self.ranks())?);
         job.refuse_overlap(&send, &recv, send.bytes.wrapping_mul(u64::from(self.rank())))?;
-        self.queue(stream, &job, vec![send.keep, recv.keep], |t, comm, stream| {
+        self.queue(stream, &job, send.keep.into_iter().chain(recv.keep).collect(), |t, comm, stream| {
             let (send, recv) = (send.pointer, recv.pointer);
             // SAFETY: `count` and `ranks * count` elements, checked above; `queue` keeps them until the
             // stream is done.
@@ -96,7 +96,7 @@ impl Communicator {
     ) -> Result<()> {
         let job = Job::new("HcclBroadcast", count, dtype.into());
         let buffer = job.side(self, buffer, 1)?;
-        self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
+        self.queue(stream, &job, buffer.keep.into_iter().collect(), |t, comm, stream| {
             // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
             // done.
             unsafe { (t.HcclBroadcast)(buffer.pointer, job.count, job.dtype, root, comm, stream) }
@@ -116,7 +116,7 @@ impl Communicator {
     ) -> Result<()> {
         let job = Job::new("HcclSend", count, dtype.into());
         let buffer = job.side(self, buffer, 1)?;
-        self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
+        self.queue(stream, &job, buffer.keep.into_iter().collect(), |t, comm, stream| {
             // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
             // done.
             unsafe { (t.HcclSend)(buffer.pointer, job.count, job.dtype, to, comm, stream) }
@@ -136,7 +136,7 @@ impl Communicator {
     ) -> Result<()> {
         let job = Job::new("HcclRecv", count, dtype.into());
         let buffer = job.side(self, buffer, 1)?;
-        self.queue(stream, &job, vec![buffer.keep], |t, comm, stream| {
+        self.queue(stream, &job, buffer.keep.into_iter().collect(), |t, comm, stream| {
             // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
             // done.
             unsafe { (t.HcclRecv)(buffer.pointer, job.count, job.dtype, from, comm, stream) }
@@ -149,7 +149,7 @@ impl Communicator {
     /// As [`Self::all_reduce`].
     pub fn barrier(&self, stream: &Stream) -> Result<()> {
         let job = Job::new("HcclBarrier", 0, CommDType::I8);
-        self.queue(stream, &job, Vec::new(), |t, comm, stream| {
+        self.queue(stream, &job, Keeps::new(), |t, comm, stream| {
             // SAFETY: takes two handles that live during the call.
             unsafe { (t.HcclBarrier)(comm, stream) }
         })
@@ -160,7 +160,7 @@ impl Communicator {
         &self,
         stream: &Stream,
         job: &Job,
-        mut keep: Vec<Keep>,
+        mut keep: Keeps,
         f: impl FnOnce(&HcclTable, *mut c_void, *mut c_void) -> HcclResult,
     ) -> Result<()> {
         self.device().require_same(stream.device(), "a stream")?;

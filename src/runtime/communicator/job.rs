@@ -28,8 +28,8 @@ impl Job {
         operand: impl Into<Operand<'a>>,
         parts: u32,
     ) -> Result<Side> {
-        let Operand { buffer, offset_bytes } = operand.into();
-        communicator.device().require_same(buffer.device(), "a buffer")?;
+        let operand = operand.into();
+        communicator.device().require_same(operand.device(), "a buffer")?;
         let bytes = u128::from(self.count) * u128::from(parts) * self.element_bytes as u128;
         let room = usize::try_from(bytes).map_err(|_| {
             Error::invalid(format!(
@@ -37,12 +37,11 @@ impl Job {
                 self.name,
                 self.count,
                 self.element_bytes,
-                buffer.len_bytes()
+                operand.len_bytes()
             ))
         })?;
-        buffer.require_room(self.name, offset_bytes, room)?;
-        let pointer = buffer.handle().0.wrapping_byte_add(offset_bytes);
-        Ok(Side { pointer, bytes: room as u64, keep: buffer.keep() })
+        operand.require_room(self.name, room)?;
+        Ok(Side { pointer: operand.pointer(), bytes: room as u64, keep: operand.keep() })
     }
 
     /// Refuses buffers that share bytes unless the operation is in place: the smaller one starts with the
@@ -64,7 +63,8 @@ impl Job {
 pub(super) struct Side {
     pub(super) pointer: *mut c_void,
     pub(super) bytes: u64,
-    pub(super) keep: Keep,
+    /// Nothing where its owner keeps it.
+    pub(super) keep: Option<Keep>,
 }
 
 impl Side {

@@ -128,6 +128,6 @@ fn wrong_operands_are_refused_before_anything_is_queued() {
     assert!(refusal(rank, &alone, |_| {})
         .contains("a plan for 1 ranks given, one for 2 wanted, the ranks of the operator"));
     assert!(refusal(rank, &plan, |a| a.attention = None).contains("attention = None given, Some wanted"));
-    assert!(refusal(rank, &plan, |a| a.y.offset_bytes = 1).contains("y starts at byte 1"));
-    assert!(refusal(rank, &plan, |a| a.o.offset_bytes = 2).contains("o has"));
+    assert!(refusal(rank, &plan, |a| a.y = a.y.with_offset_bytes(1)).contains("y starts at byte 1"));
+    assert!(refusal(rank, &plan, |a| a.o = a.o.with_offset_bytes(2)).contains("o has"));
 }

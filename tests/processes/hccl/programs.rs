@@ -76,7 +76,7 @@ pub(crate) fn run(program: &str, root: &RootInfo, rank: u32, ranks: u32) {
 }
 
 fn at(buffer: &Buffer, offset_bytes: usize) -> Operand<'_> {
-    Operand { buffer, offset_bytes }
+    Operand::at(buffer, offset_bytes)
 }
 
 fn sum(lane: &Lane, buffer: &Buffer, job: (usize, CommDType)) -> Result<(), Error> {

@@ -39,7 +39,7 @@ fn slices(inputs: &[Vec<u8>]) -> Vec<&[u8]> {
 }
 
 fn at(buffer: &Buffer, offset_bytes: usize) -> Operand<'_> {
-    Operand { buffer, offset_bytes }
+    Operand::at(buffer, offset_bytes)
 }
 
 #[track_caller]

@@ -259,7 +259,7 @@ fn refused_operands_leave_the_communicator_alone() {
     let lanes = lanes(2, &patient());
     let buffers = buffers(&lanes);
     let (lane, buffer) = (&lanes[0], &buffers[0]);
-    let at = |offset_bytes| Operand { buffer, offset_bytes };
+    let at = |offset_bytes| Operand::at(buffer, offset_bytes);
     let sum = |send, recv, job| lane.comm.all_reduce(&lane.stream, send, recv, job, ReduceOp::Sum);
     let invalid = |outcome: Result<(), Error>, text: &str| {
         let error = outcome.unwrap_err();

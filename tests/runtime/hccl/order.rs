@@ -113,7 +113,7 @@ fn two_communicators_do_not_wait_for_each_other() {
         for (rank, order) in [(0, [0, 1]), (1, [1, 0])] {
             for which in order {
                 let comm = [&one, &two][which];
-                let at = fastattention::runtime::Operand { buffer: &buffers[rank], offset_bytes: 4 * which };
+                let at = fastattention::runtime::Operand::at(&buffers[rank], 4 * which);
                 comm[rank].all_reduce(&streams[rank][which], at, at, (1, I32), ReduceOp::Max).unwrap();
             }
         }

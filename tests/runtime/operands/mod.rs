@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unsafe_code, reason = "a function of the program in a stream, and memory of another owner")]
 
+mod borrowed;
 mod empty;
 mod flight;
 mod overlap;
@@ -27,7 +28,7 @@ fn device() -> Device {
 }
 
 fn at(buffer: &Buffer, offset_bytes: usize) -> Operand<'_> {
-    Operand { buffer, offset_bytes }
+    Operand::at(buffer, offset_bytes)
 }
 
 fn bytes(len: u64) -> usize {

@@ -110,7 +110,7 @@ impl OnDevice {
 
     /// K and V of the cache, two parts of one allocation.
     fn caches(&self) -> [Operand<'_>; 2] {
-        [0, self.v_offset_bytes].map(|offset_bytes| Operand { buffer: &self.cache, offset_bytes })
+        [0, self.v_offset_bytes].map(|offset_bytes| Operand::at(&self.cache, offset_bytes))
     }
 
     /// Runs a step and compares every row of it.

@@ -255,7 +255,10 @@ int aclrtEventElapsedTime(float* ms, void* start, void* end) {
 
 static Object* allocate(const char* kind, size_t size) {
     Object* o = create(kind, NULL);
-    o->memory = calloc(1, size);
+    // Addresses are multiples of 64 (docs/acl-runtime.md 1.6).
+    const size_t whole = (size + 63) / 64 * 64;
+    o->memory = aligned_alloc(64, whole);
+    if (o->memory != NULL) memset(o->memory, 0, whole);
     o->size = size;
     return o;
 }
