@@ -74,7 +74,7 @@ def made(name, **changes):
         wild=False,
         least=None,
         groups=1,
-    )  # splits: the decode kernel with so many; page: keys a page of K and V;
+    )  # splits: the decode kernel with so many; page: keys a page of K and V, without splits for many rows;
     # least: keys of a part, in place of an even share of the most keys; lost: the table names a page that
     # the cache does not have; wild: the lengths in device memory are below 0 for 0, and far above the most
     # for the most; groups: of warps, for the keys
@@ -196,6 +196,41 @@ problem(
 problem('groups scale negative', scale=-0.07, seqlen_k=300, groups=2)
 problem('groups scale zero', scale=0.0, seqlen_k=300, right=0, groups=2)
 
+# Pages, and packed rows, both from device memory, of many rows.
+for d, page in ((8, 8), (32, 64), (64, 16), (80, 8), (96, 32), (128, 16), (192, 128), (256, 8)):
+    problem('paged d%d' % d, d=d, heads=1, heads_k=1, lens_k=[128], page=page)
+    problem('paged d%d longer' % d, d=d, heads=1, heads_k=1, seqlen_q=384, lens_k=[640], page=page)
+    problem(
+        'paged d%d packed causal' % d,
+        d=d,
+        batch=5,
+        layout='bshd',
+        lens_q=[77, 1, 3, 0, 130],
+        lens_k=[203, 9, 0, 33, 130],
+        right=0,
+        page=page,
+    )
+    problem(
+        'paged d%d packed window' % d,
+        d=d,
+        batch=2,
+        heads=4,
+        layout='bshd',
+        lens_q=[300, 150],
+        lens_k=[500, 70],
+        left=70,
+        right=9,
+        page=page,
+    )
+for d in (64, 256):
+    changes = dict(d=d, right=0, page=16)
+    name = 'paged d%d page that no cache has, seen by some rows' % d
+    problem(name, batch=2, seqlen_q=40, lens_k=[30, 300], lost=True, **changes)
+    problem('paged d%d wild lengths' % d, batch=3, seqlen_q=9, lens_k=[0, 300, 77], wild=True, **changes)
+for values in ('rising', 'falling', 'equal', 'sink', 'spike', 'large'):
+    problem('paged values ' + values, values=values, seqlen_q=140, lens_k=[520], page=16)
+problem('paged scale negative', scale=-0.07, lens_k=[300], page=32)
+
 # Few rows, many keys: the decode kernel.
 for d in (8, 40, 64, 72, 80, 96, 128, 136, 256):
     problem('decode d%d' % d, d=d, heads=2, heads_k=2, seqlen_q=1, seqlen_k=200, splits=1)
@@ -308,6 +343,18 @@ problem(
     lens_q=[1, 0, 4, 2],
     lens_k=[70, 9, 200, 0],
     right=0,
+    splits=2,
+)
+problem(
+    'decode packed pages',
+    batch=4,
+    heads=4,
+    heads_k=2,
+    layout='bshd',
+    lens_q=[1, 0, 4, 2],
+    lens_k=[70, 9, 200, 0],
+    right=0,
+    page=16,
     splits=2,
 )
 problem('decode scale negative', seqlen_q=1, scale=-0.07, seqlen_k=100, splits=2)
@@ -448,8 +495,18 @@ class Launch:
         else:
             row = next(r for r in (TABLE, GROUPS_TABLE)[p['groups'] - 1] if max(p['d'], p['dv']) <= r[0])
             fields = tensors_at + [('Q', x) for x in cu] + scale_field + lengths + heads + tail + [('I', 0)]
+            name = 'flash_fwd_f16_' + row[1]
+            if p['page']:  # slots of no rows are left out
+                name, fields = name + '_paged', fields + self.paged() + [('i', 0)]
             grid = (p['heads'], max(1, -(-s // row[2])), p['batch'] * row[4])
-            self.runs = [('flash_fwd_f16_' + row[1], grid, row[3], fields)]
+            self.runs = [(name, grid, row[3], fields)]
+
+    def paged(self):
+        """Lengths and block table; entries of a row of it, pages, powers of two in a page."""
+        p, table = self.p, self.table()
+        lists = [np.array(self.lengths_told(), np.int32), table]
+        sizes = (table.shape[1], page_count(p), p['page'].bit_length() - 1)
+        return [('Q', self.put(x)) for x in lists] + [('i', x) for x in sizes]
 
     def decode(self, tensors_at, cu, scale_field, lengths, heads, tail):
         """The runs of a decode step: (kernel, grid, shared bytes, fields)."""
@@ -463,21 +520,9 @@ class Launch:
             put(np.full(max(1, parts * n), 0x7FC0DEAD, np.uint32)) if p['splits'] > 1 else 0
             for n in (p['dv'], 1)
         ]
-        used = put(np.array(self.lengths_told(), np.int32)) if p['page'] else 0
-        table, shift, max_pages, count = 0, 31, 0, 0
-        if p['page']:
-            pages_of = self.table()
-            table, max_pages = put(pages_of), pages_of.shape[1]
-            shift, count = p['page'].bit_length() - 1, page_count(p)
-        fields = (
-            tensors_at
-            + [('Q', x) for x in partial + cu + [used, table]]
-            + scale_field
-            + lengths
-            + [('i', p['heads'])]
-            + heads
-        )
-        fields += [('i', x) for x in (max_pages, count, shift, per_split)] + tail
+        paged = self.paged() if p['page'] else [('Q', 0), ('Q', 0), ('i', 0), ('i', 0), ('i', 31)]
+        fields = tensors_at + [('Q', x) for x in partial + cu] + paged[:2] + scale_field + lengths
+        fields += [('i', p['heads'])] + heads + paged[2:] + [('i', per_split)] + tail + [('i', queries)]
         blocks = -(-group * queries // rows)
         runs = [
             (

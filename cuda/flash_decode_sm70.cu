@@ -21,8 +21,10 @@ struct Problem {
     char* o;
     float* lse;
     float *partial_o, *partial_lse;  // [batch][head][query][split] and head_dim_v; unused with one split
-    const int *cu_seqlens_q,
-        *cu_seqlens_k;       // null: every batch has seqlen_q queries; its keys start at k_batch, v_batch
+    // Null: every batch has seqlen_q queries; its keys start at k_batch, v_batch. cu_seqlens_q may hold
+    // anything; lse_head is then the number of queries in all, and batches of more than seqlen_q are left
+    // out.
+    const int *cu_seqlens_q, *cu_seqlens_k;
     const int* seqused_k;    // keys of each batch, at most seqlen_k; null: from cu_seqlens_k, else seqlen_k
     const int* block_table;  // [batch][max_pages]; null: K and V are not paged
     float softmax_scale_log2;
@@ -34,6 +36,7 @@ struct Problem {
         o_head;                     // paged: k_batch, v_batch are those of a page
     long long lse_batch, lse_head;  // in elements
     unsigned q_and, q_xor;          // as in flash_fwd_sm70.cu
+    int most_rows;                  // queries that a batch can have where cu_seqlens_q says so
 };
 
 // A batch, and the rows of all q heads of one K/V head packed.
@@ -43,8 +46,11 @@ struct Packed : Sequence {
 
     FA_DEVICE Packed(const Problem& g, int batch) {
         locate(g, batch);
+        sum = 0;
+        if (g.cu_seqlens_q) locate_rows(g.cu_seqlens_q, (int)g.lse_head, g.most_rows, true);
         if (g.seqused_k) seqlen_k = min(max(g.seqused_k[batch], 0), g.seqlen_k);
         window(g);
+        if (seqlen_q > g.seqlen_q) seqlen_q = 0;
         group = g.num_heads / g.num_heads_k;
         per_group = rcp_approx((float)group);
     }
@@ -54,6 +60,13 @@ struct Packed : Sequence {
     FA_DEVICE int first_key(int query) const { return max(0, query + low); }
     FA_DEVICE int end_key(int query) const { return min(seqlen_k, query + high + 1); }
 };
+
+// At least the queries of a batch that it takes, without a look at the others: for blocks that have nothing
+// to do.
+FA_DEVICE int queries_bound(const Problem& g, int batch) {
+    if (!g.cu_seqlens_q) return g.seqlen_q;
+    return min(PackedRows::bound(g.cu_seqlens_q, batch, (int)g.lse_head), g.seqlen_q);
+}
 
 // Keys of a block of packed rows, and the part of them that is numbered `split`. The parts are even, whatever
 // the length of the sequence, but for the least keys of one.
@@ -144,10 +157,11 @@ FA_DEVICE void flash_decode(const Problem& g) {
     const int quadpair = lane >> 2 & 3, t0 = lane & 1, t1 = lane >> 1 & 1, t2 = lane >> 4,
               t = lane & 3 | t2 << 2;
 
-    const Packed s(g, blockIdx.z);
     const int row_blocks = (int)gridDim.x / g.num_heads_k;
-    const int head_k = (int)blockIdx.x / row_blocks, row0 = (int)blockIdx.x % row_blocks * T::ROWS,
-              rows = s.seqlen_q * s.group;
+    const int head_k = (int)blockIdx.x / row_blocks, row0 = (int)blockIdx.x % row_blocks * T::ROWS;
+    if (row0 >= queries_bound(g, blockIdx.z) * (g.num_heads / g.num_heads_k)) return;
+    const Packed s(g, blockIdx.z);
+    const int rows = s.seqlen_q * s.group;
     if (row0 >= rows) return;
     const Keys keys(g, s, row0, T::ROWS, blockIdx.y, gridDim.y);
     if (keys.begin + (blockIdx.y > 0) > keys.end)
@@ -180,7 +194,7 @@ FA_DEVICE void flash_decode(const Problem& g) {
             const int query = s.query_of(min(row0 + 8 * m + t0 + 4 * t2 + 2 * v1, rows - 1));
             first[m][v1] = s.first_key(query);
             count[m][v1] = max(0, s.end_key(query) - first[m][v1]);
-            offset[m][v1] = NO_KEY_YET, sum[m][v1] = 0;
+            offset[m][v1] = NO_KEY_YET, sum[m][v1] = s.sum;
 #pragma unroll
             for (int tile = 0; tile < T::TILES; tile++)
 #pragma unroll
@@ -390,9 +404,10 @@ FA_DEVICE void flash_decode(const Problem& g) {
 FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const float infinity = __int_as_float(0x7f800000);
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const Packed s(g, blockIdx.z);
     const int blocks = (g.head_dim_v + 63) / 64, head = blockIdx.x, query = (int)blockIdx.y / blocks,
               column = (int)blockIdx.y % blocks * 64 + 2 * lane;
+    if (query >= queries_bound(g, blockIdx.z)) return;
+    const Packed s(g, blockIdx.z);
     if (query >= s.seqlen_q) return;
     const int row = query * s.group + head % s.group;
     const int parts = Keys(g, s, row / rows_per_block * rows_per_block, rows_per_block, 0, splits).parts;
@@ -462,7 +477,7 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
         int keys_per_split, unsigned q_row, unsigned k_row, unsigned v_row, unsigned o_row,                 \
         long long q_batch, long long k_batch, long long v_batch, long long o_batch, long long q_head,       \
         long long k_head, long long v_head, long long o_head, long long lse_batch, long long lse_head,      \
-        unsigned q_and, unsigned q_xor
+        unsigned q_and, unsigned q_xor, int most_rows
 #define DECODE_PROBLEM   \
     {q,                  \
      k,                  \
@@ -503,7 +518,8 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
      lse_batch,          \
      lse_head,           \
      q_and,              \
-     q_xor}
+     q_xor,              \
+     most_rows}
 #define FLASH_DECODE(NAME, BLOCKS, ...)                                                                     \
     extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, BLOCKS) NAME(DECODE_PARAMS) { \
         const Problem g = DECODE_PROBLEM;                                                                   \

@@ -27,6 +27,11 @@ struct Problem {
     // with zero 1 and q_and = 0; else q_and = 0xffffffff, q_xor = 0.
     unsigned q_and, q_xor;
     unsigned zero;  // 0
+    // Of paged kernels. The batch is a slot: cu_seqlens_q may hold anything, lse_head is the number of rows
+    // in all and seqlen_q the most of a slot; seqlen_k is the most keys.
+    const int *seqused_k, *block_table;    // keys of each slot; its pages [slot][max_pages], or null
+    int max_pages, num_pages, page_shift;  // a page holds 2^page_shift keys, at least 8; without: slots, 31
+    int few_rows;                          // slots of at most so many rows are left out
 };
 
 // Where a block works. Locating again costs less than keeping all this in registers through the main loop;
@@ -36,13 +41,17 @@ struct Place : Sequence {
     int head, row0;
     int column0;  // of v and o
 
-    FA_DEVICE explicit Place(const Problem& g) {
+    // `exact`: as in Sequence. Masks do not need it.
+    FA_DEVICE explicit Place(const Problem& g, bool exact = true) {
         int block, blocks, z;
         asm volatile(
             "mov.u32 %0, %%ctaid.x; mov.u32 %1, %%ctaid.y; mov.u32 %2, %%ctaid.z; mov.u32 %3, %%nctaid.y;"
             : "=r"(head), "=r"(block), "=r"(z), "=r"(blocks));
         column0 = T::COLUMN_BLOCKS > 1 ? z % T::COLUMN_BLOCKS * T::HEAD_DIM_V : 0;
-        locate(g, z / T::COLUMN_BLOCKS);
+        if (T::PAGED)
+            locate_slot(g, z / T::COLUMN_BLOCKS, exact);
+        else
+            locate(g, z / T::COLUMN_BLOCKS);
         // With a bound on the right, the last rows have the most keys: they start first.
         row0 = (g.window_right < 0 ? block : blocks - 1 - block) * T::BLOCK_M;
         window(g);
@@ -135,15 +144,24 @@ FA_DEVICE void flash_fwd(const Problem& g) {
     const float infinity = __int_as_float(0x7f800000);
 
     // ---- this block's rows and keys
+    if (T::PAGED && g.cu_seqlens_q) {
+        const int block = g.window_right < 0 ? blockIdx.y : gridDim.y - 1 - blockIdx.y;
+        if (block * T::BLOCK_M >=
+            PackedRows::bound(g.cu_seqlens_q, blockIdx.z / T::COLUMN_BLOCKS, (int)g.lse_head))
+            return;
+    }
     const Place<T> place(g);
+    if (T::PAGED && place.seqlen_q <= g.few_rows) return;
     const int row0 = place.row0, seqlen_q = place.seqlen_q, seqlen_k = place.seqlen_k;
     if (row0 >= seqlen_q || (T::COLUMN_BLOCKS > 1 && place.column0 >= g.head_dim_v)) return;
     const int head_k = place.head / ((int)gridDim.x / g.num_heads_k);
     const char* const q =
         g.q + place.at(place.head, g.q_head, g.cu_seqlens_q, place.first_q, g.q_row, g.q_batch);
-    const unsigned k = place.at(head_k, g.k_head, g.cu_seqlens_k, place.first_k, g.k_row, g.k_batch) >> 4;
-    const unsigned v = (place.at(head_k, g.v_head, g.cu_seqlens_k, place.first_k, g.v_row, g.v_batch) >> 4) +
-                       place.column0 / 8;
+    auto first_key = [&](long long head, unsigned row, long long batch) {  // `copier` finds pages
+        return T::PAGED ? head_k * head : place.at(head_k, head, g.cu_seqlens_k, place.first_k, row, batch);
+    };
+    const unsigned k = first_key(g.k_head, g.k_row, g.k_batch) >> 4;
+    const unsigned v = (first_key(g.v_head, g.v_row, g.v_batch) >> 4) + place.column0 / 8;
     const int tile_end = place.tile_end();
     const int tile_begin = max(0, row0 + place.low) / T::TILE_KEYS;
     // Tiles in [plain_begin, plain_end) need no mask for the rows of this warp. Tiles are counted by what is
@@ -158,18 +176,27 @@ FA_DEVICE void flash_fwd(const Problem& g) {
     Copier<T> copier(g.k, g.v, k, v, g.k_row >> 4, g.v_row >> 4,
                      tile_begin * T::TILE_KEYS + at.group * T::BLOCK_N, seqlen_k, g.head_dim >> 3,
                      g.head_dim_v - place.column0 >> 3);
+    // Tiles, counted down. Paged kernels are short of registers: in the lowest bits, in place of `plain`, how
+    // many of the next tiles and (4 bits) of the last ones need a mask. There are never more than 15.
+    int left = 0;
+    if (T::PAGED) {
+        left = plain_begin < plain_end ? max(0, plain_begin - tile_begin) << 4 | max(0, tile_end - plain_end)
+                                       : 15 << 4;
+        left |= tile_end - tile_begin << 8;
+        copier.find(g, left >> 8, 0);
+    }
 #pragma unroll
     for (int stage = 0; stage < T::SLOTS - 1; stage++) {
-        copier.load(stage);
+        copier.load(stage, left >> 8, g.zero);
         copier.store(stage);
     }
-    copier.load(T::SLOTS - 1);
+    copier.load(T::SLOTS - 1, left >> 8, g.zero);
 
     // Opens a stage: everybody has left the stage before it, whose slot takes what `copier` holds.
     auto open = [&](int stage) {
         __syncthreads();
         copier.store((stage + T::SLOTS - 1) % T::STAGES);
-        copier.load((stage + T::SLOTS) % T::STAGES);
+        copier.load((stage + T::SLOTS) % T::STAGES, (left >> 8) - (stage + T::SLOTS >= T::STAGES), g.zero);
     };
 
     // ---- where this lane reads its operands; index: chunk parity (q, k), own keys or the other half's (v)
@@ -196,10 +223,15 @@ FA_DEVICE void flash_fwd(const Problem& g) {
     // Of row (m, v1) of this lane. Its exp2 gets score * scale + offset; sum over this lane's keys.
     float offset[2][2], sum[2][2];
 #pragma unroll
-    for (int r = 0; r < 4; r++) offset[r >> 1][r & 1] = NO_KEY_YET, sum[r >> 1][r & 1] = 0;
+    for (int r = 0; r < 4; r++) {
+        offset[r >> 1][r & 1] = NO_KEY_YET;
+        sum[r >> 1][r & 1] = T::PAGED ? place.sum : 0;
+    }
     Sums<T>::put(sum);
 
-    for (int left = tile_end - tile_begin; left > 0; left--) {
+    if (!T::PAGED) left = tile_end - tile_begin;
+    for (; left > (T::PAGED ? 255 : 0); left -= T::PAGED ? 256 + (left & 0xf0 ? 16 : 0) : 1) {
+        if (T::PAGED) copier.find(g, (left >> 8) - 1, T::SLOTS < T::K_SLICES);
         // ---- s = q k^T: 32 rows x 64 keys; key of s[m][n][v]: 16 n + 8 (v >> 2) + 4 j + 2 t1 + (v & 1)
         float s[2][4][8];
 #pragma unroll
@@ -242,11 +274,13 @@ FA_DEVICE void flash_fwd(const Problem& g) {
         int first_plain, after_plain;  // volatile: unpacked here, not kept in two registers
         asm volatile("shr.s32 %0, %2, 4; and.b32 %1, %2, 15;"
                      : "=r"(first_plain), "=r"(after_plain)
-                     : "r"(plain));
-        if (left > first_plain || left <= after_plain) {
-            const Place<T> again(g);
+                     : "r"(T::PAGED ? left : plain));
+        if (T::PAGED ? (first_plain & 15) || left >> 8 <= after_plain
+                     : left > first_plain || left <= after_plain) {
+            const Place<T> again(g, false);
             const Lane<T> at;
-            const int key0 = (again.tile_end() - left) * T::TILE_KEYS + at.group * T::BLOCK_N;
+            const int key0 =
+                (again.tile_end() - (T::PAGED ? left >> 8 : left)) * T::TILE_KEYS + at.group * T::BLOCK_N;
 #pragma unroll
             for (int r = 0; r < 4; r++) {
                 const int row = again.row0 + at.row + 2 * (r & 1) + 16 * (r >> 1),
@@ -383,7 +417,9 @@ FA_DEVICE void flash_fwd(const Problem& g) {
     if (T::KEY_GROUPS > 1 && join<T>(acc, offset, sum)) return;
 
     // ---- o and lse
-    const Place<T> end(g);
+    // Slots whose rows are wrong have sums of NaN, from the start.
+    const Place<T> end(g,
+                       T::PAGED && __any_sync(~0u, (__float_as_uint(sum[0][0]) & ~(1u << 31)) > 0x7f800000));
     const Lane<T> last;
     char* const o = end.o(g, end.head);
     float* const lse = end.lse(g, end.head);
@@ -432,47 +468,30 @@ FA_DEVICE void flash_fwd(const Problem& g) {
 
 }  // namespace
 
-#define FLASH_FWD(NAME, BLOCKS, ...)                                                                     \
-    extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, BLOCKS) NAME(              \
-        const char* q, const char* k, const char* v, char* o, float* lse, const int* cu_seqlens_q,       \
-        const int* cu_seqlens_k, float softmax_scale_log2, int seqlen_q, int seqlen_k, int num_heads_k,  \
+#define FORWARD_PARAMS                                                                                   \
+    const char *q, const char *k, const char *v, char *o, float *lse, const int *cu_seqlens_q,           \
+        const int *cu_seqlens_k, float softmax_scale_log2, int seqlen_q, int seqlen_k, int num_heads_k,  \
         int head_dim, int head_dim_v, int window_left, int window_right, unsigned q_row, unsigned k_row, \
         unsigned v_row, unsigned o_row, long long q_batch, long long k_batch, long long v_batch,         \
         long long o_batch, long long q_head, long long k_head, long long v_head, long long o_head,       \
-        long long lse_batch, long long lse_head, unsigned q_and, unsigned q_xor, unsigned zero) {        \
-        const Problem g = {q,                                                                            \
-                           k,                                                                            \
-                           v,                                                                            \
-                           o,                                                                            \
-                           lse,                                                                          \
-                           cu_seqlens_q,                                                                 \
-                           cu_seqlens_k,                                                                 \
-                           softmax_scale_log2,                                                           \
-                           seqlen_q,                                                                     \
-                           seqlen_k,                                                                     \
-                           num_heads_k,                                                                  \
-                           head_dim,                                                                     \
-                           head_dim_v,                                                                   \
-                           window_left,                                                                  \
-                           window_right,                                                                 \
-                           q_row,                                                                        \
-                           k_row,                                                                        \
-                           v_row,                                                                        \
-                           o_row,                                                                        \
-                           q_batch,                                                                      \
-                           k_batch,                                                                      \
-                           v_batch,                                                                      \
-                           o_batch,                                                                      \
-                           q_head,                                                                       \
-                           k_head,                                                                       \
-                           v_head,                                                                       \
-                           o_head,                                                                       \
-                           lse_batch,                                                                    \
-                           lse_head,                                                                     \
-                           q_and,                                                                        \
-                           q_xor,                                                                        \
-                           zero};                                                                        \
-        flash_fwd<Shape<__VA_ARGS__>>(g);                                                                \
+        long long lse_batch, long long lse_head, unsigned q_and, unsigned q_xor, unsigned zero
+#define FORWARD_VALUES                                                                                 \
+    q, k, v, o, lse, cu_seqlens_q, cu_seqlens_k, softmax_scale_log2, seqlen_q, seqlen_k, num_heads_k,  \
+        head_dim, head_dim_v, window_left, window_right, q_row, k_row, v_row, o_row, q_batch, k_batch, \
+        v_batch, o_batch, q_head, k_head, v_head, o_head, lse_batch, lse_head, q_and, q_xor, zero
+#define FLASH_FWD(NAME, BLOCKS, ...)                                                                         \
+    extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, BLOCKS) NAME(FORWARD_PARAMS) { \
+        const Problem g = {FORWARD_VALUES};                                                                  \
+        flash_fwd<Shape<__VA_ARGS__>>(g);                                                                    \
+    }
+// Packed q and paged K and V.
+#define FLASH_FWD_PAGED(NAME, BLOCKS, ...)                                                               \
+    extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, BLOCKS)                    \
+        NAME(FORWARD_PARAMS, const int* seqused_k, const int* block_table, int max_pages, int num_pages, \
+             int page_shift, int few_rows) {                                                             \
+        const Problem g = {FORWARD_VALUES, seqused_k,  block_table, max_pages,                           \
+                           num_pages,      page_shift, few_rows};                                        \
+        flash_fwd<Shape<__VA_ARGS__, true>>(g);                                                          \
     }
 
 //               kernel             blocks/SM  d, d_v, warps for rows, groups for keys, K slices, V slices,
@@ -484,6 +503,20 @@ FA_DEVICE void flash_fwd(const Problem& g) {
 FLASH_FWD(flash_fwd_f16_d64_g2, 2, 64, 64, 2, 2, 4, 4, 4, false)
 #elif KERNEL_HEAD_DIM == 128
 FLASH_FWD(flash_fwd_f16_d128_g2, 2, 128, 128, 2, 2, 8, 8, 4, true)
+#endif
+#elif defined(KERNEL_PAGED)
+#if KERNEL_HEAD_DIM == 32
+FLASH_FWD_PAGED(flash_fwd_f16_d32_paged, 3, 32, 32, 4, 1, 1, 1, 2, false)
+#elif KERNEL_HEAD_DIM == 64
+FLASH_FWD_PAGED(flash_fwd_f16_d64_paged, 2, 64, 64, 4, 1, 2, 2, 4, false)
+#elif KERNEL_HEAD_DIM == 80
+FLASH_FWD_PAGED(flash_fwd_f16_d80_paged, 2, 80, 80, 4, 1, 5, 2, 7, false)
+#elif KERNEL_HEAD_DIM == 96
+FLASH_FWD_PAGED(flash_fwd_f16_d96_paged, 2, 96, 96, 4, 1, 3, 2, 5, false)
+#elif KERNEL_HEAD_DIM == 128
+FLASH_FWD_PAGED(flash_fwd_f16_d128_paged, 2, 128, 128, 4, 1, 4, 4, 4, false)
+#elif KERNEL_HEAD_DIM == 256
+FLASH_FWD_PAGED(flash_fwd_f16_d256_paged, 1, 256, 128, 4, 1, 8, 4, 4, true)
 #endif
 #elif KERNEL_HEAD_DIM == 32
 FLASH_FWD(flash_fwd_f16_d32, 3, 32, 32, 4, 1, 1, 1, 2, false)

@@ -34,6 +34,13 @@ KERNELS.update(
 )
 KERNELS.update(
     (
+        'flash_fwd_f16_d%d_paged' % d,
+        ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d, '-DKERNEL_GROUPS=1', '-DKERNEL_PAGED']),
+    )
+    for d in (32, 64, 80, 96, 128, 256)
+)
+KERNELS.update(
+    (
         'flash_decode_f16_d%d_r%d' % shape,
         ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % shape[0], '-DKERNEL_ROWS=%d' % shape[1]]),
     )
@@ -47,6 +54,7 @@ VERSION = (12, 9)
 LIMITS = dict.fromkeys(KERNELS, 255)
 LIMITS.update(
     flash_fwd_f16_d32=168,
+    flash_fwd_f16_d32_paged=168,
     flash_decode_f16_d64_r8=128,
     flash_decode_f16_d64_r16=168,
     flash_decode_f16_d128_r8=168,

@@ -21,16 +21,61 @@ FA_DEVICE float lse_of(float total, float offset) {
     return total == 0 ? -__int_as_float(0x7f800000) : (log2_approx(total) - 112.f - offset) * LN_2;
 }
 
+// The largest entry of `row_starts` before a slot's, or 0. Called by whole warps.
+FA_DEVICE int largest_before(const int* row_starts, int slot) {
+    int largest = 0;
+#pragma unroll 1
+    for (int n = threadIdx.x & 31; n < slot; n += 32) largest = max(largest, row_starts[n]);
+#pragma unroll
+    for (int step = 16; step > 0; step >>= 1) largest = max(largest, __shfl_xor_sync(~0u, largest, step));
+    return largest;
+}
+
+// Rows of a slot in packed q of `total` rows, whatever `row_starts` holds: entries that fall, leave q or are
+// more than `most` apart count as the nearest that are right, so that no slot has a row of another's. `sum`
+// is that of Sequence.
+struct PackedRows {
+    int first, count;
+    float sum;
+
+    FA_DEVICE PackedRows(const int* row_starts, int slot, int largest_before, int total, int most) {
+        const int start = row_starts[slot], end = row_starts[slot + 1];
+        first = min(max(start, largest_before), total);
+        count = min(max(end, first) - first, min(most, total - first));
+        const bool wrong =
+            start < largest_before || end > total || (unsigned)end - (unsigned)start > (unsigned)most;
+        sum = wrong ? __int_as_float(0x7fffffff) : 0;
+    }
+    // At least as many rows as the slot has. Two loads: for blocks that have nothing to do.
+    FA_DEVICE static int bound(const int* row_starts, int slot, int total) {
+        return min(max(row_starts[slot + 1], 0), total) - min(max(row_starts[slot], 0), total);
+    }
+};
+
 // The rows and keys of a batch. `Problem` is the kernel's.
 struct Sequence {
     int batch, seqlen_q, seqlen_k, first_q, first_k;
     int low, high;  // row r sees the keys r + low <= n <= r + high
+    float sum;      // that rows begin with: NaN, which they become, if they are not those that memory names
 
     template <class Problem>
     FA_DEVICE void locate(const Problem& g, int batch) {
         this->batch = batch;
         lengths(g.cu_seqlens_q, g.seqlen_q, first_q, seqlen_q);
         lengths(g.cu_seqlens_k, g.seqlen_k, first_k, seqlen_k);
+    }
+    // Of a slot: its rows are packed or as many as all have, its keys those that device memory gives. Rows
+    // are looked at in the light of the slots before if they are to be `exact`, which only wrong ones need.
+    template <class Problem>
+    FA_DEVICE void locate_slot(const Problem& g, int slot, bool exact) {
+        batch = slot, seqlen_q = g.seqlen_q, first_q = first_k = 0, sum = 0;
+        if (g.cu_seqlens_q) locate_rows(g.cu_seqlens_q, (int)g.lse_head, g.seqlen_q, exact);
+        seqlen_k = min(max(g.seqused_k[slot], 0), g.seqlen_k);
+    }
+    FA_DEVICE void locate_rows(const int* row_starts, int total, int most, bool exact) {
+        const int before = exact ? largest_before(row_starts, batch) : 0;
+        const PackedRows rows(row_starts, batch, before, total, most);
+        first_q = rows.first, seqlen_q = rows.count, sum = rows.sum;
     }
     template <class Problem>
     FA_DEVICE void window(const Problem& g) {

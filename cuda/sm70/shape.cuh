@@ -14,7 +14,7 @@ namespace {
 //   + 16 k   [half of a chunk][pair of chunks of 8 head dims][2][chunk of the pair][16]    vector = 4 dims of
 //   keys r and r + 16 v   [chunk of 8 head dims][key]                             vector = 8 dims of one key
 template <int HEAD_DIM, int HEAD_DIM_V_, int ROW_WARPS_, int KEY_GROUPS_, int K_SLICES_, int V_SLICES_,
-          int SLOTS_, bool SUMS_IN_SHARED_>
+          int SLOTS_, bool SUMS_IN_SHARED_, bool PAGED_ = false>
 struct Shape {
     enum : int {  // an enumeration, because static constants would be variables in the PTX
         HEAD_DIM_V = HEAD_DIM_V_,
@@ -44,12 +44,14 @@ struct Shape {
         SHARED_BYTES = OPERAND_BYTES + SUMS_IN_SHARED * THREADS * 16,
         JOIN_BYTES = (KEY_GROUPS - 1) * GROUP_THREADS * (4 + 4 * CHUNKS_V) * 4,  // at the end
         READ_AHEAD = SLOTS >= 3,  // may operands of a stage be read before the barrier that opens it?
+        PAGED = PAGED_,           // are rows, keys and pages of a sequence those that device memory gives?
     };
     static_assert(SLOTS == STAGES || (STAGES % SLOTS == 0 && K_SLICE_BYTES == V_SLICE_BYTES),
                   "slots change their place");
     static_assert(SLICE_CHUNKS % 2 == 0 && CHUNKS % K_SLICES == 0 && CHUNKS_V % 2 == 0 &&
                       (SLICE_KEYS % 16 == 0 || (SLICE_KEYS == 8 && CHUNKS_V % 8 == 0)),
                   "uneven slices");
+    static_assert(!PAGED || KEY_GROUPS == 1, "a warp finds the pages of one tile at a time");
     static_assert(KEY_GROUPS <= 2 && JOIN_BYTES <= OPERAND_BYTES,
                   "only two groups join, in place of their operands");
 

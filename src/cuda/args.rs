@@ -37,6 +37,7 @@ pub struct Args<'a> {
     v: Operand<'a>,
     o: Operand<'a>,
     lse: Option<Operand<'a>>,
+    row_starts: Option<Operand<'a>>,
     lengths: Option<Operand<'a>>,
     block_table: Option<Operand<'a>>,
     workspace: Operand<'a>,
@@ -98,10 +99,11 @@ impl<'a> Args<'a> {
 
     fn of(stream: &'a CudaStream, [q, k, v, o]: [Operand<'a>; 4]) -> Self {
         let workspace = Operand::default();
-        Self { stream, q, k, v, o, lse: None, lengths: None, block_table: None, workspace }
+        Self { stream, q, k, v, o, lse: None, row_starts: None, lengths: None, block_table: None, workspace }
     }
 
-    /// Adds the log-sum-exp, f32 `[batch, num_heads, seqlen_q]`: given exactly when the plan writes it.
+    /// Adds the log-sum-exp, f32 `[batch, num_heads, seqlen_q]`, of packed q `[num_heads, total_rows]`: given
+    /// exactly when the plan writes it.
     #[must_use]
     pub fn with_lse<T>(self, lse: &'a mut impl DevicePtrMut<T>) -> Self {
         Self { lse: Some(Operand::written(lse, self.stream)), ..self }
@@ -114,6 +116,22 @@ impl<'a> Args<'a> {
     #[must_use]
     pub unsafe fn with_raw_lse(self, lse: RawMemory) -> Self {
         Self { lse: Some(Operand::raw(lse)), ..self }
+    }
+
+    /// Adds the first row of each slot and the one behind the last, i32 `[slots + 1]`: given exactly when q
+    /// is packed.
+    #[must_use]
+    pub fn with_row_starts<T>(self, row_starts: &'a impl DevicePtr<T>) -> Self {
+        Self { row_starts: Some(Operand::read(row_starts, self.stream)), ..self }
+    }
+
+    /// As [`Self::with_row_starts`], by its address.
+    ///
+    /// # Safety
+    /// As for `q` of [`Self::from_raw`].
+    #[must_use]
+    pub unsafe fn with_raw_row_starts(self, row_starts: RawMemory) -> Self {
+        Self { row_starts: Some(Operand::raw(row_starts)), ..self }
     }
 
     /// Adds the keys of each slot, i32 `[slots]`: given exactly for a plan of slots.
@@ -177,6 +195,12 @@ impl<'a> Args<'a> {
         found.extend(written_given("lse", self.lse.is_some(), plan.shape().want_lse));
         let slots = plan.request().slots;
         found.extend(given(
+            "row_starts",
+            self.row_starts.is_some(),
+            plan.request().total_rows().is_some(),
+            ["q is packed", "q is not packed"],
+        ));
+        found.extend(given(
             "lengths",
             self.lengths.is_some(),
             slots.is_some(),
@@ -192,7 +216,8 @@ impl<'a> Args<'a> {
         let tensors = [("q", &self.q), ("k", &self.k), ("v", &self.v), ("o", &self.o)];
         let aligned = tensors.map(|(name, operand)| (name, operand, ALIGNMENT_BYTES)).into_iter();
         let aligned = aligned.chain([("workspace", &self.workspace, ALIGNMENT_BYTES)]);
-        let words = [("lse", &self.lse), ("lengths", &self.lengths), ("block_table", &self.block_table)];
+        let [row_starts, lengths, table] = self.lists();
+        let words = [("lse", &self.lse), row_starts, lengths, table];
         let words = words.into_iter().filter_map(|(name, given)| Some((name, given.as_ref()?, 4)));
         for (name, operand, alignment) in aligned.chain(words) {
             let address = operand.memory.address;
@@ -213,6 +238,11 @@ impl<'a> Args<'a> {
         refuse_with("attention launch", &self.named(plan), found)
     }
 
+    /// What a plan of slots reads beside the tensors, in the order of `Request::slots_bytes`.
+    fn lists(&self) -> [(&'static str, &Option<Operand<'a>>); 3] {
+        [("row_starts", &self.row_starts), ("lengths", &self.lengths), ("block_table", &self.block_table)]
+    }
+
     /// Their alignment is that of their addresses, and checked already.
     fn named(&self, plan: &Plan) -> Vec<Named> {
         let request = plan.request();
@@ -223,10 +253,9 @@ impl<'a> Args<'a> {
         let of_tensors =
             of_tensors.map(|(tensor, (place, bytes))| Named::tensor(tensor, place.range(), bytes));
         let mut operands: Vec<_> = of_tensors.collect();
-        let [lengths, table] = request.slots_bytes();
-        operands.extend(self.lengths.as_ref().map(|given| Named::read("lengths", given.range(), lengths, 1)));
-        let given = self.block_table.as_ref();
-        operands.extend(given.map(|given| Named::read("block_table", given.range(), table, 1)));
+        for ((name, list), bytes) in self.lists().into_iter().zip(request.slots_bytes()) {
+            operands.extend(list.as_ref().map(|given| Named::read(name, given.range(), bytes, 1)));
+        }
         operands.extend(self.lse.as_ref().map(|given| Named::written("lse", given.range(), lse, 1)));
         operands.push(Named::written("workspace", self.workspace.range(), plan.workspace_bytes(), 1));
         operands
@@ -234,10 +263,10 @@ impl<'a> Args<'a> {
 
     pub(super) fn addresses(&self) -> Addresses {
         let of = |operand: &Operand<'_>| operand.memory.address;
-        let [lse, lengths, block_table] =
-            [&self.lse, &self.lengths, &self.block_table].map(|given| given.as_ref().map_or(0, of));
+        let given = [&self.lse, &self.row_starts, &self.lengths, &self.block_table];
+        let [lse, row_starts, lengths, block_table] = given.map(|given| given.as_ref().map_or(0, of));
         let [q, k, v, o, workspace] = [&self.q, &self.k, &self.v, &self.o, &self.workspace].map(of);
-        Addresses { q, k, v, o, lse, lengths, block_table, workspace }
+        Addresses { q, k, v, o, lse, row_starts, lengths, block_table, workspace }
     }
 
     /// Queues a launch of the plan that [`Self::check`] was asked for, with [`Self::addresses`].

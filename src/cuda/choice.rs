@@ -26,11 +26,15 @@ use super::kernels::{self, Kernel, MAX_GRID_YZ, MAX_PACKED_ROWS};
 use super::DeviceFacts;
 use crate::spec::Shape;
 
-/// A kernel that takes the problem.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Choice {
-    Forward(&'static Kernel),
-    Decode(&'static Kernel),
+/// Kernels that take a problem: one, or two of which each takes the slots that are its.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Choice {
+    /// For many rows. Of slots: of those that have more than `few_rows`.
+    pub(super) many: Option<&'static Kernel>,
+    /// For few rows: decode.
+    pub(super) few: Option<&'static Kernel>,
+    /// The most rows of a sequence that `few` takes; 0 without it.
+    pub(super) few_rows: u32,
 }
 
 /// Keys of a tile of one group of warps.
@@ -52,10 +56,17 @@ const JOIN_BYTES_OF_PART: u64 = 256;
 const STEP_KEYS: u32 = 8;
 
 impl Choice {
-    pub(super) fn kernel(self) -> &'static Kernel {
-        match self {
-            Choice::Forward(kernel) | Choice::Decode(kernel) => kernel,
-        }
+    fn of_many(kernel: &'static Kernel) -> Self {
+        Self { many: Some(kernel), ..Self::default() }
+    }
+
+    fn of_few(kernel: &'static Kernel, few_rows: u32) -> Self {
+        Self { few: Some(kernel), few_rows, ..Self::default() }
+    }
+
+    /// In the order of their launches.
+    pub(super) fn kernels(self) -> impl Iterator<Item = &'static Kernel> {
+        self.many.into_iter().chain(self.few)
     }
 }
 
@@ -78,16 +89,27 @@ pub(super) fn choose(shape: &Shape, facts: &DeviceFacts) -> Option<Choice> {
     let decode_blocks = packed.div_ceil(u64::from(decode.rows));
     let is_decode = packed <= MAX_PACKED_ROWS && 2 * decode_blocks <= 3 * forward_blocks;
     if is_decode {
-        return Some(Choice::Decode(decode));
+        return Some(Choice::of_few(decode, shape.seqlen_q));
     }
     let grouped = kernels::grouped(forward).filter(|grouped| ends_first(shape, grouped, forward, facts));
-    Some(Choice::Forward(grouped.unwrap_or(forward)))
+    Some(Choice::of_many(grouped.unwrap_or(forward)))
 }
 
-/// The kernel for slots whose keys lie in pages, or end where device memory says: `None` if their heads or
-/// head dims are refused.
-pub(super) fn for_slots(shape: &Shape) -> Option<Choice> {
-    decode_kernel(shape).map(Choice::Decode)
+/// The kernels for slots whose keys lie in pages, or end where device memory says: `None` if their heads or
+/// head dims are refused. Which of them takes a slot of packed q depends on its own rows alone.
+pub(super) fn for_slots(shape: &Shape, is_packed: bool) -> Option<Choice> {
+    let decode = decode_kernel(shape)?;
+    let many = kernels::paged(shape.head_dim.max(shape.head_dim_v))?;
+    // As in `choose`, for rows that one block of the kernel for many holds.
+    let counted = MAX_PACKED_ROWS / u64::from(group(shape));
+    let most = u64::from(3 * decode.rows * many.column_blocks() / 2).min(counted);
+    let most = u32::try_from(most).expect("a few dozen");
+    if shape.seqlen_q <= most {
+        return Some(Choice::of_few(decode, shape.seqlen_q));
+    }
+    let choice = Choice::of_many(many);
+    // There may be slots of any rows.
+    Some(if is_packed && most > 0 { Choice { few: Some(decode), few_rows: most, ..choice } } else { choice })
 }
 
 fn decode_kernel(shape: &Shape) -> Option<&'static Kernel> {
@@ -147,9 +169,12 @@ pub(super) struct Splits {
 }
 
 impl Splits {
-    pub(super) fn new(shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> Self {
+    /// Of sequences that have the rows of `shape`, or, packed, up to so many and most often one.
+    pub(super) fn new(shape: &Shape, is_packed: bool, kernel: &Kernel, facts: &DeviceFacts) -> Self {
         let heads = u64::from(shape.batch) * u64::from(shape.num_heads_k);
         let blocks = heads * u64::from(row_blocks(shape, kernel));
+        let usual = if is_packed { &Shape { seqlen_q: 1, ..*shape } } else { shape };
+        let usual = heads * u64::from(row_blocks(usual, kernel));
         let keys = most_keys(shape, kernel);
         let most = keys.div_ceil(MIN_KEYS_OF_SPLIT).clamp(1, MAX_GRID_YZ);
         let filling = MAX_WAVES_OF_SPLITS * u64::from(places(kernel, facts)) / blocks.max(1);
@@ -158,7 +183,7 @@ impl Splits {
             let keys_of_split = keys.div_ceil(count).max(1).next_multiple_of(STEP_KEYS);
             Self { count: keys.div_ceil(keys_of_split).max(1), keys: keys_of_split }
         };
-        (1..=most).map(of).min_by_key(|splits| splits.cost(blocks, shape, kernel, facts)).unwrap_or(of(1))
+        (1..=most).map(of).min_by_key(|splits| splits.cost(usual, shape, kernel, facts)).unwrap_or(of(1))
     }
 
     /// Bytes that a multiprocessor's share of memory gives until the one with the most blocks has read them
@@ -202,9 +227,16 @@ mod tests {
         problem.shape()
     }
 
+    /// The name of the only kernel.
+    fn only(choice: Choice) -> &'static str {
+        let names: Vec<_> = choice.kernels().map(|kernel| kernel.text.name).collect();
+        let [name] = names[..] else { panic!("one kernel expected: {names:?}") };
+        name
+    }
+
     fn name([seqlen_q, heads, heads_k, dim]: [u32; 4]) -> &'static str {
         let problem = Problem::new(DType::F16, [1, seqlen_q, heads, dim]).with_num_heads_k(heads_k);
-        choose(&shape(problem.with_seqlen_k(4096)), &DeviceFacts::v100()).unwrap().kernel().text.name
+        only(choose(&shape(problem.with_seqlen_k(4096)), &DeviceFacts::v100()).unwrap())
     }
 
     #[test]
@@ -245,16 +277,14 @@ mod tests {
             (1024, 64, "flash_fwd_f16_d64"),
         ] {
             let problem = Problem::new(DType::F16, [1, seqlen, 32, dim]).with_mask(Mask::Causal);
-            assert_eq!(choose(&shape(problem), &DeviceFacts::v100()).unwrap().kernel().text.name, want);
+            assert_eq!(only(choose(&shape(problem), &DeviceFacts::v100()).unwrap()), want);
         }
     }
 
     fn splits(problem: Problem) -> (u32, u32) {
         let shape = shape(problem);
-        let Choice::Decode(kernel) = choose(&shape, &DeviceFacts::v100()).unwrap() else {
-            panic!("decode expected")
-        };
-        let splits = Splits::new(&shape, kernel, &DeviceFacts::v100());
+        let kernel = choose(&shape, &DeviceFacts::v100()).unwrap().few.expect("decode");
+        let splits = Splits::new(&shape, false, kernel, &DeviceFacts::v100());
         (splits.count, splits.keys)
     }
 
@@ -299,8 +329,10 @@ mod tests {
             let limit = |rng: &mut fastrand::Rng| rng.bool().then(|| of_any_size(rng, 31));
             let problem = problem.with_mask(Mask::Window { left: limit(&mut rng), right: limit(&mut rng) });
             let shape = shape(problem);
-            let Some(Choice::Decode(kernel)) = choose(&shape, &DeviceFacts::v100()) else { continue };
-            let Splits { count, keys } = Splits::new(&shape, kernel, &DeviceFacts::v100());
+            let Some(kernel) = choose(&shape, &DeviceFacts::v100()).and_then(|choice| choice.few) else {
+                continue;
+            };
+            let Splits { count, keys } = Splits::new(&shape, rng.bool(), kernel, &DeviceFacts::v100());
             let needed = u64::from(most_keys(&shape, kernel));
             assert!(keys % 8 == 0 && count >= 1, "{shape:?}");
             assert!(u64::from(count) * u64::from(keys) >= needed, "{shape:?}");

@@ -93,6 +93,16 @@ pub(super) static FORWARD: [Kernel; 6] = [
     forward!("flash_fwd_f16_d256", 256, 128, 83968, 1),
 ];
 
+/// Of many rows of slots: rows, keys and pages of each come from device memory.
+pub(super) static PAGED: [Kernel; 6] = [
+    forward!("flash_fwd_f16_d32_paged", 32, 32, 16384, 3),
+    forward!("flash_fwd_f16_d64_paged", 64, 64, 32768, 2),
+    forward!("flash_fwd_f16_d80_paged", 80, 80, 40960, 2),
+    forward!("flash_fwd_f16_d96_paged", 96, 96, 49152, 2),
+    forward!("flash_fwd_f16_d128_paged", 128, 128, 49152, 2),
+    forward!("flash_fwd_f16_d256_paged", 256, 128, 83968, 1),
+];
+
 /// Of many rows, with two groups of warps that take half of the keys each, for grids that do not fill a GPU.
 /// Between them the head dims of [`FORWARD`] have better kernels.
 pub(super) static GROUPED: [Kernel; 2] = [
@@ -121,6 +131,11 @@ pub(super) fn forward(wider_dim: u32) -> Option<&'static Kernel> {
     FORWARD.iter().find(|kernel| wider_dim <= kernel.head_dim)
 }
 
+/// The same of [`PAGED`].
+pub(super) fn paged(wider_dim: u32) -> Option<&'static Kernel> {
+    PAGED.iter().find(|kernel| wider_dim <= kernel.head_dim)
+}
+
 /// The one of [`GROUPED`] with the head dims of a kernel of [`FORWARD`].
 pub(super) fn grouped(forward: &Kernel) -> Option<&'static Kernel> {
     GROUPED.iter().find(|kernel| kernel.head_dim == forward.head_dim)
@@ -136,5 +151,5 @@ pub(super) fn decode(wider_dim: u32, packed_rows: u64) -> Option<&'static Kernel
 
 /// All that a device can have to load.
 pub(super) fn texts() -> impl Iterator<Item = &'static Text> {
-    FORWARD.iter().chain(&GROUPED).chain(&DECODE).map(|kernel| &kernel.text).chain([&COMBINE])
+    FORWARD.iter().chain(&PAGED).chain(&GROUPED).chain(&DECODE).map(|kernel| &kernel.text).chain([&COMBINE])
 }

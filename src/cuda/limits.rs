@@ -12,8 +12,9 @@ pub(super) const ALIGNMENT_BYTES: u64 = 16;
 
 /// Kernels count `seqlen_q + 2 seqlen_k` in 32 bits.
 const MAX_SEQLEN_K: u32 = 1 << 29;
-/// The kernels for many rows find places in k and v by a number of 16-byte units, in 32 bits.
-const MAX_KV_BYTES: u128 = 16 << 32;
+/// The kernels for many rows find places in k and v by a number of 16-byte units, in 32 bits. The last number
+/// stands for a page that is not there.
+const MAX_KV_BYTES: u128 = (16 << 32) - 16;
 
 /// Every reason why no plan of a request on this device is possible, with the kernel that would take it;
 /// empty when there is none.
@@ -46,13 +47,13 @@ pub(super) fn reasons(request: &Request, facts: &DeviceFacts, choice: Option<Cho
         found.extend(tensor.wrong_strides(strides));
     }
     if let Some(choice) = choice {
-        let kernel = choice.kernel();
         // The blocks of a grid along y and z.
-        if matches!(choice, Choice::Forward(_)) {
-            found.extend(more_than(seqlen_q, shape.seqlen_q, MAX_GRID_YZ * kernel.rows));
-        }
-        found.extend(more_than(batch, shape.batch, MAX_GRID_YZ / kernel.column_blocks()));
-        found.extend(shared(kernel, shape, facts));
+        found.extend(
+            choice.many.and_then(|kernel| more_than(seqlen_q, shape.seqlen_q, MAX_GRID_YZ * kernel.rows)),
+        );
+        let columns = choice.kernels().map(Kernel::column_blocks).max().unwrap_or(1);
+        found.extend(more_than(batch, shape.batch, MAX_GRID_YZ / columns));
+        found.extend(choice.kernels().find_map(|kernel| shared(kernel, shape, facts)));
     }
     if found.is_empty() {
         found.extend(Reason::of_operands(

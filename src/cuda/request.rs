@@ -1,14 +1,13 @@
 //! What a plan is asked for: attention of a shape, or of slots whose lengths and pages are in device memory.
 
-use super::kernels::MAX_PACKED_ROWS;
 use crate::attention::Problem;
 use crate::serving;
 use crate::spec::{AttentionSpec, Footprint, Pages, Reason, Shape, Tensor};
 
-/// Most query rows of a slot.
-const MAX_ROWS: u32 = 16;
 /// The kernels read the keys of a step from one page.
 const MIN_PAGE_SIZE: u32 = 8;
+/// They count rows in 32 bits.
+const MAX_TOTAL_ROWS: u32 = i32::MAX.unsigned_abs();
 
 /// A problem of either kind.
 #[derive(Clone, Debug)]
@@ -27,6 +26,8 @@ pub(super) struct Slots {
     pub(super) pages: Option<Pages>,
     /// Entries of a row of the block table.
     pub(super) table_width: u32,
+    /// Rows of packed q.
+    pub(super) total_rows: Option<u32>,
 }
 
 impl Request {
@@ -59,25 +60,39 @@ impl Request {
             v_stride,
             o_stride,
         };
-        let slots = Slots { pages: problem.kv.pages, table_width: problem.table_width() };
+        let slots = Slots {
+            pages: problem.kv.pages,
+            table_width: problem.table_width(),
+            total_rows: problem.total_rows,
+        };
         Self { shape, tensors, slots: Some(slots) }
     }
 
     /// Bytes of q, k, v, o and lse.
     pub(super) fn footprints(&self) -> [Footprint; 5] {
         let [q, k, v, o] = self.tensors.map(|tensor| tensor.footprint());
-        let [.., lse] = self.shape.footprints();
-        [q, k, v, o, lse]
+        let lse = u128::from(self.all_rows()) * u128::from(self.shape.num_heads) * 4;
+        let lse = if self.shape.want_lse { lse } else { 0 };
+        [q, k, v, o, Footprint { span: lse, used: lse }]
     }
 
-    /// Bytes of the lengths and of the block table.
-    pub(super) fn slots_bytes(&self) -> [u64; 2] {
+    /// Rows of packed q, if it is packed.
+    pub(super) fn total_rows(&self) -> Option<u32> {
+        self.slots.and_then(|slots| slots.total_rows)
+    }
+
+    /// Query rows of a head, of all sequences.
+    pub(super) fn all_rows(&self) -> u64 {
+        let of_batches = u64::from(self.shape.batch) * u64::from(self.shape.seqlen_q);
+        self.total_rows().map_or(of_batches, u64::from)
+    }
+
+    /// Bytes of `row_starts`, of the lengths and of the block table.
+    pub(super) fn slots_bytes(&self) -> [u64; 3] {
+        let Some(Slots { pages, table_width, total_rows }) = self.slots else { return [0; 3] };
         let slots = 4 * u64::from(self.shape.batch);
-        match self.slots {
-            None => [0, 0],
-            Some(Slots { pages: None, .. }) => [slots, 0],
-            Some(Slots { table_width, .. }) => [slots, slots * u64::from(table_width)],
-        }
+        let table = if pages.is_some() { slots * u64::from(table_width) } else { 0 };
+        [total_rows.map_or(0, |_| slots + 4), slots, table]
     }
 
     /// Names of batch, seqlen_q and seqlen_k in the words of the problem.
@@ -91,22 +106,10 @@ impl Request {
 
 /// What of a problem of slots the kernels lack.
 pub(super) fn reasons(problem: &serving::Problem, found: &mut Vec<Reason>) {
-    let (rows, spec) = (problem.rows, &problem.spec);
-    if !(1..=MAX_ROWS).contains(&rows) {
-        let text = format!("rows = {rows}; supported: 1 to {MAX_ROWS} query rows of a slot");
-        found.push(Reason::unsupported(text));
-    }
-    let packed = u64::from(rows) * u64::from(spec.num_heads.checked_div(spec.num_heads_k).unwrap_or(0));
-    if packed > MAX_PACKED_ROWS {
+    problem.row_reasons(found);
+    if let Some(total) = problem.total_rows.filter(|&total| total > MAX_TOTAL_ROWS) {
         found.push(Reason::unsupported(format!(
-            "rows = {rows} with num_heads = {} and num_heads_k = {} make {packed} rows of a head of K and V; at most \
-             {MAX_PACKED_ROWS} supported",
-            spec.num_heads, spec.num_heads_k
-        )));
-    }
-    if let Some(total) = problem.total_rows {
-        found.push(Reason::unsupported(format!(
-            "total_rows = {total}: packed q has no kernel; supported: the same rows for all slots"
+            "total_rows = {total} is more than {MAX_TOTAL_ROWS}; nearest supported: {MAX_TOTAL_ROWS}"
         )));
     }
     if problem.is_batch_invariant {

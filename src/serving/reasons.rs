@@ -48,9 +48,7 @@ impl Problem {
     }
 
     fn extent_reasons(&self, found: &mut Vec<Reason>) {
-        if self.rows == 0 && self.total_rows.is_none() {
-            found.push(Reason::invalid("rows = 0, wanted at least 1 query row of a slot"));
-        }
+        self.row_reasons(found);
         let counts = [
             ("slots", self.slots),
             ("rows", self.rows),
@@ -74,6 +72,13 @@ impl Problem {
             )));
         }
         self.page_reasons(found);
+    }
+
+    /// Rows that no slot has, whatever the kernel.
+    pub(crate) fn row_reasons(&self, found: &mut Vec<Reason>) {
+        if self.rows == 0 && self.total_rows.is_none() {
+            found.push(Reason::invalid("rows = 0, wanted at least 1 query row of a slot"));
+        }
     }
 
     /// Pages that are no cache, whatever reads it.

@@ -15,7 +15,7 @@ use fastattention_testkit::data::{operands, problem};
 use fastattention_testkit::run::compared;
 use half::f16;
 
-use crate::{serving, table};
+use crate::{packed, serving, table};
 
 /// The number of the device; `None`, with a line that says so, without the variable.
 fn ordinal() -> Option<usize> {
@@ -154,19 +154,20 @@ fn gpu_takes_the_streams_and_memory_of_the_caller() {
 fn gpu_serves_slots() {
     let Some(device) = device() else { return };
     let stream = device.context().default_stream();
-    for case in serving::cases() {
+    let cases = packed::cases();
+    for case in &cases {
         let tensors = case.tensors::<f16>();
-        let plan = plan_serving(&serving::problem(&case), device.facts()).unwrap();
+        let plan = plan_serving(&serving::problem(case), device.facts()).unwrap();
         let [q, k, v] = [&tensors.q, &tensors.k, &tensors.v].map(|data| {
             let bits: Vec<u16> = data.iter().map(|x| x.to_bits()).collect();
             stream.clone_htod(&bits).unwrap()
         });
-        let [.., o_bytes, lse_bytes] =
-            plan.shape().operand_bytes().map(|bytes| usize::try_from(bytes).unwrap());
+        let [.., o_bytes, lse_bytes] = plan.operand_bytes().map(|bytes| usize::try_from(bytes).unwrap());
         let mut o = stream.alloc_zeros::<u16>(o_bytes / 2).unwrap();
         let mut lse = stream.alloc_zeros::<f32>(lse_bytes / 4).unwrap();
         let mut workspace =
             stream.alloc_zeros::<u8>(usize::try_from(plan.workspace_bytes()).unwrap().max(16)).unwrap();
+        let starts = case.rows.is_some().then(|| stream.clone_htod(&tensors.row_starts).unwrap());
         let table = (!tensors.table.is_empty()).then(|| stream.clone_htod(&tensors.table).unwrap());
         let wild: Vec<i32> = tensors
             .lengths
@@ -182,20 +183,23 @@ fn gpu_serves_slots() {
             let args = Args::new(&stream, &q, &k, &v, &mut o).with_lse(&mut lse).with_lengths(&lengths);
             let args = args.with_workspace(&mut workspace);
             let args = if let Some(table) = &table { args.with_block_table(table) } else { args };
+            let args = if let Some(starts) = &starts { args.with_row_starts(starts) } else { args };
             device.launch(&plan, args).unwrap();
             let o = stream.clone_dtoh(&o).unwrap().into_iter().map(f16::from_bits).collect();
-            serving::compare(&case, &tensors, &Output { o, lse: stream.clone_dtoh(&lse).unwrap() });
+            serving::compare(case, &tensors, &Output { o, lse: stream.clone_dtoh(&lse).unwrap() });
         }
         // Operands that are missing.
         let text = device.launch(&plan, Args::new(&stream, &q, &k, &v, &mut o)).unwrap_err().to_string();
         assert!(text.contains("lengths is missing, but the plan is of slots"), "{text}");
+        let packed = "row_starts is missing, but q is packed";
+        assert_eq!(text.contains(packed), case.rows.is_some(), "{text}");
         assert_eq!(
             text.contains("block_table is missing, but the plan has pages"),
             case.kv.pages.is_some(),
             "{text}"
         );
     }
-    println!("{} problems of slots agree", serving::cases().len());
+    println!("{} problems of slots agree", cases.len());
 }
 
 #[test]

@@ -13,5 +13,6 @@
 mod absent;
 mod gpu;
 mod interpreter;
+mod packed;
 mod serving;
 mod table;

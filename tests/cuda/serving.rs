@@ -16,7 +16,7 @@ use crate::interpreter::run_launch;
 use crate::table;
 
 /// Rows, heads, heads of K and V, head_dim and head_dim_v, most keys.
-fn case(sizes: [u32; 6], lengths: &[u32], kv: KvLayout, mask: Mask) -> ServingCase {
+pub(crate) fn case(sizes: [u32; 6], lengths: &[u32], kv: KvLayout, mask: Mask) -> ServingCase {
     let [seqlen_q, num_heads, num_heads_k, head_dim, head_dim_v, seqlen_k] = sizes;
     let base = Case {
         dtype: DType::F16,
@@ -52,29 +52,49 @@ fn upload(memory: &mut sm70::Memory, name: &str, data: &[f16]) -> u64 {
     address
 }
 
-fn run(plan: &Plan, tensors: &Tensors<f16>) -> Result<Output<f16>, sm70::Error> {
+/// What lies in o and lse before a launch, as both types have it: no number.
+pub(crate) const UNTOUCHED: u32 = 0x7fc0_7e77;
+
+pub(crate) fn run(plan: &Plan, tensors: &Tensors<f16>) -> Result<Output<f16>, sm70::Error> {
     let mut memory = sm70::Memory::new();
     let [q, k, v] = [("q", &tensors.q), ("k", &tensors.k), ("v", &tensors.v)]
         .map(|(name, data)| upload(&mut memory, name, data));
-    let lengths = memory.upload("lengths", bytemuck::cast_slice(&tensors.lengths));
-    let block_table = memory.upload("block_table", bytemuck::cast_slice(&tensors.table));
-    let [.., o, lse] = plan.shape().operand_bytes().map(|bytes| usize::try_from(bytes).unwrap());
-    let (o, lse) = (memory.allocate("o", o), memory.allocate("lse", lse));
+    let mut list = |name, data: &[i32]| memory.upload(name, bytemuck::cast_slice(data));
+    let row_starts = list("row_starts", &tensors.row_starts);
+    let lengths = list("lengths", &tensors.lengths);
+    let block_table = list("block_table", &tensors.table);
+    let [.., o, lse] = plan.operand_bytes().map(|bytes| usize::try_from(bytes).unwrap());
+    let pattern = |bytes: usize| UNTOUCHED.to_le_bytes().repeat(bytes.div_ceil(4))[..bytes].to_vec();
+    let (o, lse) = (memory.upload("o", &pattern(o)), memory.upload("lse", &pattern(lse)));
     let workspace = memory.allocate("workspace", usize::try_from(plan.workspace_bytes()).unwrap());
-    for launch in plan.launches(&Addresses { q, k, v, o, lse, lengths, block_table, workspace }) {
+    for launch in plan.launches(&Addresses { q, k, v, o, lse, row_starts, lengths, block_table, workspace }) {
         run_launch(&mut memory, &launch)?;
     }
     let read = |address| memory.read(address).unwrap();
     Ok(Output { o: bytemuck::pod_collect_to_vec(read(o)), lse: bytemuck::pod_collect_to_vec(read(lse)) })
 }
 
-/// Elements of o and lse of a slot.
+/// Elements of o and lse of a slot that has as many rows as others.
 fn of_slot(case: &ServingCase) -> [usize; 2] {
     let c = &case.base;
     [c.seqlen_q * c.num_heads * c.head_dim_v, c.seqlen_q * c.num_heads].map(|n| n as usize)
 }
 
-fn check(case: &ServingCase, tensors: &Tensors<f16>) -> Output<f16> {
+/// What a launch made for a slot.
+pub(crate) fn results_of(case: &ServingCase, out: &Output<f16>, slot: usize) -> Output<f16> {
+    let c = &case.base;
+    let [heads, dim, rows] = [c.num_heads, c.head_dim_v, case.rows_of(slot)].map(|n| n as usize);
+    let first = (0..slot).map(|slot| case.rows_of(slot) as usize).sum::<usize>();
+    let o = out.o[first * heads * dim..][..rows * heads * dim].to_vec();
+    let of_head = out.lse.len() / heads;
+    let lse = match case.rows {
+        Some(_) => (0..heads).flat_map(|head| out.lse[head * of_head + first..][..rows].to_vec()).collect(),
+        None => out.lse[first * heads..][..rows * heads].to_vec(),
+    };
+    Output { o, lse }
+}
+
+pub(crate) fn check(case: &ServingCase, tensors: &Tensors<f16>) -> Output<f16> {
     let plan = plan_serving(&problem(case), &DeviceFacts::v100()).unwrap();
     let out = run(&plan, tensors).unwrap_or_else(|error| panic!("{case:?}: {error}"));
     compare(case, tensors, &out);
@@ -83,12 +103,11 @@ fn check(case: &ServingCase, tensors: &Tensors<f16>) -> Output<f16> {
 
 /// Every slot with f64.
 pub(crate) fn compare(case: &ServingCase, tensors: &Tensors<f16>, out: &Output<f16>) {
-    let [of_o, of_lse] = of_slot(case);
     for (slot, (own, operands)) in tensors.slots.iter().enumerate() {
-        let result = Output {
-            o: out.o[slot * of_o..][..of_o].to_vec(),
-            lse: out.lse[slot * of_lse..][..of_lse].to_vec(),
-        };
+        if case.rows_of(slot) == 0 {
+            continue;
+        }
+        let result = results_of(case, out, slot);
         let result = compared(own, operands, &result, &table::softmax_error, 0.0).check();
         result.unwrap_or_else(|why| panic!("{case:?}\nslot {slot}: {why}"));
     }
@@ -171,43 +190,39 @@ fn what_the_kernels_lack_is_refused_at_once() {
         text(of(2, 1, pages).checked()),
         format!("{start}status has no kernel; supported: problems that are not checked")
     );
-    let mut packed = of(2, 4, pages).batch_invariant();
-    packed.total_rows = Some(9);
     assert_eq!(
-        text(packed),
-        format!(
-            "{start}total_rows = 9: packed q has no kernel; supported: the same rows for all slots; is_batch_invariant has no \
-             kernel; supported: splits that balance best"
-        )
+        text(of(2, 4, pages).batch_invariant()),
+        format!("{start}is_batch_invariant has no kernel; supported: splits that balance best")
     );
+    let mut packed = of(2, 0, pages);
+    packed.total_rows = Some(1 << 31);
+    let large = "total_rows = 2147483648 is more than 2147483647; nearest supported: 2147483647";
+    assert!(text(packed).contains(large));
     for (page, nearest) in [(1, "8"), (12, "8 or 16"), (100, "64 or 128")] {
         let want = format!(
             "{start}page_size = {page} is not a power of two of at least 8; nearest supported: {nearest}"
         );
         assert_eq!(text(of(2, 1, KvLayout::paged(page, 200))), want);
     }
-    for rows in [0, 17] {
-        let want = format!("{start}rows = {rows}; supported: 1 to 16 query rows of a slot");
-        assert_eq!(text(of(2, rows, pages)), want);
-    }
+    assert_eq!(text(of(2, 0, pages)), format!("{start}rows = 0, wanted at least 1 query row of a slot"));
+    let large = "rows = 8388481 is more than 8388480; nearest supported: 8388480";
+    assert!(text(of(1, 8_388_481, pages)).contains(large));
     let error = plan_serving(&of(2, 1, pages.with_table_width(6)), &v100).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("is room for 96 keys, max_keys = 100 wants a width of at least 7"));
-    let wrong = Problem::new(DType::Bf16, [70000, 20, 8, 60], u32::MAX, KvLayout::paged(7, 0));
+    let wrong = Problem::new(DType::Bf16, [70000, 0, 8, 60], u32::MAX, KvLayout::paged(7, 0));
     let all = text(wrong);
     for part in [
         "dtype = bf16",
         "head_dim = 60",
         "max_keys = 4294967295 is more than",
         "slots = 70000",
-        "rows = 20",
+        "rows = 0",
         "page_size = 7",
         "num_pages = 0",
     ] {
         assert!(all.contains(part), "{part}: {all}");
     }
-    let many = Problem::new(DType::F16, [1, 16, 1 << 17, 64], 100, KvLayout::padded()).with_num_heads_k(1);
-    assert!(text(many).contains("make 2097152 rows"));
     let nothing = plan_serving(&of(0, 1, pages), &v100).unwrap();
     assert_eq!(nothing.launches(&Addresses::default()).count(), 0);
 }

@@ -129,7 +129,7 @@ fn strides() {
         "v_stride: row stride = 2147483648 is more than 2147483640 elements; nearest supported: 2147483640",
     );
     far = Problem { batch: 2, v_stride: Some([1 << 36, 64, 64]), ..far };
-    refuses(far, Unsupported, "v spans 137438953728 bytes from its first to its last, more than 68719476736");
+    refuses(far, Unsupported, "v spans 137438953728 bytes from its first to its last, more than 68719476720");
     let endless = Problem { q_stride: Some([u64::MAX, 512, 64]), ..good() };
     refuses(
         endless,
@@ -239,6 +239,24 @@ workspace 165120 bytes: o of the parts 163840, their lse 1280, lse 0
 ";
     assert_eq!(plan.to_string(), text);
     assert_eq!(plan.num_splits(), 10);
+}
+
+/// The least keys of a part, as the kernel gets it, are those of an even share of the most where these are
+/// fewer than the usual least: then the kernel makes as many parts as the plan says.
+#[test]
+fn slots_have_the_parts_that_the_plan_says() {
+    for (max_keys, parts, least) in [(300, 2, 152), (520, 3, 176), (4096, 16, 256)] {
+        let problem = serving::Problem::new(DType::F16, [1, 1, 1, 64], max_keys, serving::KvLayout::padded());
+        let plan = plan_serving(&problem, &v100()).unwrap();
+        let launch = plan.launches(&Addresses::default()).next().unwrap();
+        // 11 addresses, the scale and 11 numbers before.
+        let at = 11 * 8 + 4 + 11 * 4;
+        assert_eq!(launch.params()[at..at + 4], u32::to_le_bytes(least), "{max_keys}");
+        assert_eq!(
+            (plan.num_splits(), max_keys.div_ceil(least.max(max_keys.div_ceil(8 * parts) * 8))),
+            (parts, parts)
+        );
+    }
 }
 
 #[test]

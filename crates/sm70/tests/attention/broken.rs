@@ -39,7 +39,16 @@ fn problems() -> Vec<Problem> {
     let one = |d| problem(&format!("broken {d}"), d).lengths(100, 203).causal();
     // The first rows see no key: there the first barrier of the join is all that is between q and the sums.
     let grouped = |d| problem(&format!("broken groups {d}"), d).lengths(300, 203).causal().groups();
-    [[24, 64, 72, 96, 120, 256].map(one).to_vec(), [56, 128].map(grouped).to_vec()].concat()
+    [DIMS.map(one).to_vec(), [56, 128].map(grouped).to_vec(), DIMS.map(paged).to_vec()].concat()
+}
+
+/// For every kernel of many rows, with tails.
+const DIMS: [usize; 6] = [24, 64, 72, 96, 120, 256];
+
+/// With pages and packed q.
+fn paged(d: usize) -> Problem {
+    let of = problem(&format!("broken paged {d}"), d).causal().paged(16, &[203, 40], 0);
+    of.packed(&[100, 30])
 }
 
 /// The same of the decode kernels, each with several splits; some with pages.
@@ -216,14 +225,34 @@ fn sums_that_are_not_rescaled() {
 /// those of the mask are, which cannot lead out of bounds.
 #[test]
 fn a_page_that_is_not_there_without_its_check() {
-    let problem = problem("broken page", 64).lengths(2, 0).heads(4, 1).paged(16, &[100], 2).lost();
-    let text = ptx(&kernel_of(&problem));
-    let broken = edit(&text, |line, _| {
-        let check = line.starts_with("setp.lt.u32") || line.starts_with("setp.ge.u32");
-        check.then(|| format!("setp.eq.u32 {}, 0, 0;", registers(line)[0]))
-    });
-    let found = verdict(&problem, "pages", &broken);
-    assert!(matches!(found, Verdict::Fault(FaultKind::OutOfBounds)), "{found:?}");
+    let decode = problem("broken page", 64).lengths(2, 0).heads(4, 1).paged(16, &[100], 2).lost();
+    let paged = DIMS.map(|d| problem("broken page", d).lengths(40, 0).paged(16, &[100], 0).lost());
+    for problem in [vec![decode], paged.to_vec()].concat() {
+        let text = ptx(&kernel_of(&problem));
+        let broken = edit(&text, |line, _| {
+            let check = line.starts_with("setp.lt.u32") || line.starts_with("setp.ge.u32");
+            check.then(|| format!("setp.eq.u32 {}, 0, 0;", registers(line)[0]))
+        });
+        let found = verdict(&problem, "pages", &broken);
+        assert!(matches!(found, Verdict::Fault(FaultKind::OutOfBounds)), "{}: {found:?}", problem.name);
+    }
+}
+
+/// What lanes tell each other of pages, taken from the wrong lane.
+#[test]
+fn the_other_tile_of_the_ring_and_keys_of_another_eight() {
+    for problem in DIMS.map(paged) {
+        let text = ptx(&kernel_of(&problem));
+        let lines = || text.lines().map(str::trim).filter(|line| line.starts_with("shfl.sync.idx"));
+        assert!(lines().count() >= 4);
+        for xor in [1, 8, 16] {
+            let broken = edit(&text, |line, _| {
+                let found = line.starts_with("shfl.sync.idx").then(|| registers(line)[2])?;
+                Some(format!("xor.b32 {found}, {found}, {xor};\n{line}"))
+            });
+            verdict(&problem, &format!("{}: lane xor {xor}", problem.name), &broken);
+        }
+    }
 }
 
 #[test]

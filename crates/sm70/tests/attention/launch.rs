@@ -5,7 +5,7 @@ use std::path::Path;
 use fastattention_sm70::{Counters, Error, Launch, Module, Params, Sums};
 
 use super::compare::check;
-use super::problem::{inputs, Decode, Inputs, Problem};
+use super::problem::{inputs, Decode, Inputs, Pages, Problem};
 use super::tensors::{int, Tensors};
 
 /// A forward kernel: the largest head_dim and head_dim_v, rows a block, shared bytes, blocks of columns.
@@ -49,6 +49,7 @@ pub(crate) fn ptx(kernel: &str) -> String {
 /// The kernel that serves a problem.
 pub(crate) fn kernel_of(problem: &Problem) -> String {
     match &problem.decode {
+        Some(Decode { splits: 0, .. }) => format!("{}_paged", forward_kernel(problem).name),
         Some(_) => {
             let (limit, rows) = decode_kernel(problem);
             format!("flash_decode_f16_d{limit}_r{rows}")
@@ -99,7 +100,7 @@ pub(crate) fn run(
     let module = Module::parse(text)?;
     let kernel = module.kernel(&kernel_of(problem))?;
     let counters = match &problem.decode {
-        None => {
+        None | Some(Decode { splits: 0, .. }) => {
             let Forward { rows, shared_bytes, columns, .. } = forward_kernel(problem);
             let params = forward_params(problem, &mut tensors);
             let blocks = int(problem.seqlen_q.div_ceil(rows).max(1));
@@ -132,10 +133,26 @@ pub(crate) fn run(
 
 fn forward_params(problem: &Problem, tensors: &mut Tensors) -> Params {
     let cu_q = tensors.cu_seqlens("cu_seqlens_q", problem.ragged.as_ref().map(|ragged| &ragged.rows));
-    let cu_k = tensors.cu_seqlens("cu_seqlens_k", problem.ragged.as_ref().map(|ragged| &ragged.keys));
+    let cu_k = tensors.cu_seqlens("cu_seqlens_k", ragged_keys(problem));
     let params = tensors.addresses().u64(cu_q).u64(cu_k).f32(scale_log2(problem));
     let params = lengths_and_dims(problem, params, &[problem.num_heads_k]);
-    tensors.strides(problem, params).u32(0)
+    let params = tensors.strides(problem, params).u32(0);
+    let Some(pages) = problem.pages() else { return params };
+    let ([used, table], sizes) = paged(pages, tensors);
+    let params = params.u64(used).u64(table);
+    sizes.into_iter().fold(params, Params::u32).u32(0)
+}
+
+/// Keys of each batch, where they lie one behind the other.
+fn ragged_keys(problem: &Problem) -> Option<&Vec<usize>> {
+    problem.ragged.as_ref().filter(|_| problem.pages().is_none()).map(|ragged| &ragged.keys)
+}
+
+/// Lengths and table on the device; entries of a row of it, pages, powers of two in a page.
+fn paged(pages: &Pages, tensors: &mut Tensors) -> ([u64; 2], [u32; 3]) {
+    let used = tensors.integers("seqused_k", pages.told().into_iter());
+    let table = tensors.integers("block_table", pages.table().into_iter().flatten());
+    ([used, table], [int(pages.table()[0].len()), int(pages.count()), pages.keys.trailing_zeros()])
 }
 
 fn decode_params(problem: &Problem, decode: &Decode, tensors: &mut Tensors) -> Params {
@@ -149,19 +166,15 @@ fn decode_params(problem: &Problem, decode: &Decode, tensors: &mut Tensors) -> P
             }
         });
     let cu_q = tensors.cu_seqlens("cu_seqlens_q", problem.ragged.as_ref().map(|ragged| &ragged.rows));
-    let cu_k = tensors.cu_seqlens("cu_seqlens_k", problem.ragged.as_ref().map(|ragged| &ragged.keys));
-    let (mut used, mut table, mut sizes) = (0, 0, [0, 0, 31]);
-    if let Some(pages) = &decode.pages {
-        used = tensors.integers("seqused_k", pages.told().into_iter());
-        table = tensors.integers("block_table", pages.table().into_iter().flatten());
-        sizes = [int(pages.table()[0].len()), int(pages.count()), pages.keys.trailing_zeros()];
-    }
+    let cu_k = tensors.cu_seqlens("cu_seqlens_k", ragged_keys(problem));
+    let no_pages = ([0, 0], [0, 0, 31]);
+    let ([used, table], sizes) = decode.pages.as_ref().map_or(no_pages, |pages| paged(pages, tensors));
     let addresses = [partial_o, partial_lse, cu_q, cu_k, used, table];
     let params = addresses.into_iter().fold(tensors.addresses(), Params::u64).f32(scale_log2(problem));
     let params = lengths_and_dims(problem, params, &[problem.num_heads, problem.num_heads_k]);
     let params = sizes.into_iter().fold(params, Params::u32);
     let per_split = problem.seqlen_k.div_ceil(decode.splits).max(1).next_multiple_of(8);
-    tensors.strides(problem, params.u32(int(per_split)))
+    tensors.strides(problem, params.u32(int(per_split))).u32(int(problem.seqlen_q))
 }
 
 /// Runs a problem as shipped, and checks it.

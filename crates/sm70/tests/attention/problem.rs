@@ -57,12 +57,13 @@ pub(crate) struct Problem {
     pub(crate) values: Values,
     /// Groups of warps for the keys.
     pub(crate) groups: usize,
-    /// For the decode kernels.
+    /// For the decode kernels, and those with pages.
     pub(crate) decode: Option<Decode>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Decode {
+    /// 0: the kernels for many rows with pages.
     pub(crate) splits: usize,
     pub(crate) pages: Option<Pages>,
 }
@@ -197,7 +198,15 @@ impl Problem {
         self
     }
 
-    /// A decode problem with K and V in pages of `keys`; a batch for each number in `used`.
+    /// Rows of each batch of a problem with pages: q is packed.
+    pub(crate) fn packed(mut self, rows: &[usize]) -> Self {
+        self.seqlen_q = rows.iter().copied().max().unwrap();
+        self.ragged = Some(Ragged { rows: rows.to_vec(), keys: Vec::new() });
+        self
+    }
+
+    /// A decode problem with K and V in pages of `keys`; a batch for each number in `used`. Without splits: one
+    /// for many rows.
     pub(crate) fn paged(mut self, keys: usize, used: &[usize], splits: usize) -> Self {
         (self.batch, self.seqlen_k) = (used.len(), used.iter().copied().max().unwrap());
         let pages = Pages { keys, used: used.to_vec(), lost: false, wild: false };
@@ -223,13 +232,14 @@ impl Problem {
 
     /// Rows and keys of a batch.
     pub(crate) fn lengths_of(&self, batch: usize) -> (usize, usize) {
-        if let Some(pages) = self.pages() {
-            return (self.seqlen_q, pages.used[batch]);
-        }
-        match &self.ragged {
-            Some(ragged) => (ragged.rows[batch], ragged.keys[batch]),
-            None => (self.seqlen_q, self.seqlen_k),
-        }
+        let ragged = self.ragged.as_ref();
+        let rows = ragged.map_or(self.seqlen_q, |ragged| ragged.rows[batch]);
+        let keys = match (self.pages(), ragged) {
+            (Some(pages), _) => pages.used[batch],
+            (None, Some(ragged)) => ragged.keys[batch],
+            (None, None) => self.seqlen_k,
+        };
+        (rows, keys)
     }
 
     pub(crate) fn scale_value(&self) -> f32 {

@@ -49,6 +49,38 @@ pub(crate) fn forward() -> Vec<Problem> {
         );
     }
     all.extend(grouped());
+    all.extend(paged());
+    all
+}
+
+/// The same, for the kernels with pages: rows, keys and pages of each batch from device memory.
+fn paged() -> Vec<Problem> {
+    let of = |name: &str, d: usize| problem(&format!("paged {d} {name}"), d);
+    let mut all = Vec::new();
+    for (d, page) in [(8, 8), (32, 64), (64, 16), (80, 8), (96, 32), (128, 16), (192, 128), (256, 8)] {
+        all.push(of("square", d).paged(page, &[128], 0));
+        all.push(of("longer", d).lengths(384, 0).paged(page, &[640], 0));
+        let packed = of("packed causal", d).causal().paged(page, &[203, 9, 0, 33, 130], 0);
+        all.push(packed.packed(&[77, 1, 3, 0, 130]));
+        let packed = of("packed window", d).heads(2, 1).window(Some(70), Some(9)).paged(page, &[500, 70], 0);
+        all.push(packed.packed(&[300, 150]));
+    }
+    for page in [8, 16, 32, 64, 128, 512] {
+        let packed = of(&format!("pages of {page}"), 128).heads(4, 2).causal();
+        all.push(packed.paged(page, &[520, 3, 131], 0).packed(&[40, 129, 131]));
+    }
+    for d in [64, 256] {
+        let seen = of("page that no cache has, seen by some rows", d).lengths(40, 0).causal();
+        all.push(seen.paged(16, &[30, 300], 0).lost());
+        all.push(of("wild lengths", d).lengths(9, 0).causal().paged(16, &[0, 300, 77], 0).wild());
+        all.push(of("scale negative", d).scale(-0.07).paged(16, &[300], 0));
+        all.push(of("no keys", d).paged(16, &[0, 7], 0).packed(&[5, 130]));
+    }
+    all.push(of("and 256", 128).dv(256).lengths(128, 0).paged(16, &[150], 0));
+    all.push(of("strides", 80).lengths(50, 0).heads(4, 2).layout(2, Layout::Padded).paged(8, &[80, 75], 0));
+    for values in VALUES {
+        all.push(of(&format!("values {values:?}"), 128).lengths(140, 0).values(values).paged(16, &[520], 0));
+    }
     all
 }
 
@@ -118,6 +150,8 @@ pub(crate) fn decode() -> Vec<Problem> {
     all.push(one("more splits than keys", 128, 1, 20).heads(2, 1).splits(40));
     all.push(one("batches", 128, 2, 90).heads(4, 2).layout(4, Layout::Bshd).causal().splits(2));
     all.push(one("padded", 80, 2, 90).heads(4, 2).layout(2, Layout::Padded).splits(2));
+    let packed = one("packed", 64, 1, 0).heads(4, 2).causal().paged(16, &[70, 9, 200, 0], 2);
+    all.push(packed.packed(&[1, 0, 4, 2]));
     all.push(one("ragged", 128, 1, 1).heads(4, 2).ragged(&[1, 0, 4, 2], &[70, 9, 200, 0]).causal().splits(2));
     all.push(one("scale negative", 128, 1, 100).heads(2, 2).scale(-0.07).splits(2));
     all.push(one("scale zero", 128, 2, 100).heads(2, 2).scale(0.0).splits(1));

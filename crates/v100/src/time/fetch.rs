@@ -7,7 +7,7 @@
 use super::Parameters;
 
 /// A line of code, bytes.
-pub(super) const LINE: u64 = 128;
+const LINE: u64 = 128;
 /// Bytes of an instruction.
 const INSTRUCTION: u64 = 16;
 
@@ -52,7 +52,7 @@ impl Fetch {
         }
         self.free = self.free.max(1000 * now) + 1000 * LINE / p.fetch_bytes;
         let ready = self.free / 1000 + p.fetch_latency;
-        if near.lines.len() as u64 >= p.code_bytes / LINE {
+        if near.lines.len() as u64 >= (p.code_bytes / LINE).max(1) {
             let oldest = near.lines.iter().enumerate().min_by_key(|(_, found)| found.2).map(|(at, _)| at);
             near.lines.swap_remove(oldest.unwrap_or(0));
         }
