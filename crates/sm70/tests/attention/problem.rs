@@ -205,8 +205,8 @@ impl Problem {
         self
     }
 
-    /// A decode problem with K and V in pages of `keys`; a batch for each number in `used`. Without splits: one
-    /// for many rows.
+    /// A decode problem with K and V in pages of `keys`; a batch for each number in `used`. Without splits:
+    /// one for many rows.
     pub(crate) fn paged(mut self, keys: usize, used: &[usize], splits: usize) -> Self {
         (self.batch, self.seqlen_k) = (used.len(), used.iter().copied().max().unwrap());
         let pages = Pages { keys, used: used.to_vec(), lost: false, wild: false };
