@@ -7,13 +7,14 @@ namespace fa {
 
 // GM [rows, cols] with row pitch `pitch` -> L1 Nz of `all_rows16` rows: element (r, c) at
 // (c/16)*all_rows16*16 + r*16 + c%16. `dst` is its first row; other rows stay unwritten. The row pitch of one
-// instruction is a u16 from 1; that of a single row says nothing and may be any number.
+// instruction is a u16 from 1; that of a single row says nothing and may be any number. With 0 all rows are
+// the same.
 template <typename T>
 __aicore__ inline void copy_gm_to_l1_nz_rows(const AscendC::LocalTensor<T>& dst,
                                              const AscendC::GlobalTensor<T>& src, uint32_t rows,
                                              uint32_t cols, uint64_t pitch, uint32_t all_rows16) {
     constexpr uint64_t kMaxPitch = 65535;
-    const bool one_by_one = rows == 1 || pitch > kMaxPitch;
+    const bool one_by_one = rows == 1 || pitch == 0 || pitch > kMaxPitch;
     AscendC::Nd2NzParams params;
     params.ndNum = 1;
     params.nValue = static_cast<uint16_t>(one_by_one ? 1 : rows);

@@ -112,11 +112,7 @@ fn launch(plan: &Plan, lists: &[Vec<i32>; 3], is_sorted: bool) {
     let is_nan = |bits: u16| bits & 0x7FFF > 0x7C00;
     let wrong = |bits: &u16| ![0, UNTOUCHED].contains(bits) && !near(*bits) && !is_nan(*bits);
     let o = o.to_vec::<u16>().unwrap();
-    assert!(
-        !is_finite || !o.iter().any(|bits| wrong(bits)),
-        "{plan}: {:x?}",
-        o.iter().find(|bits| wrong(bits))
-    );
+    assert!(!is_finite || !o.iter().any(wrong), "{plan}: {:x?}", o.iter().copied().find(|bits| wrong(bits)));
 }
 
 #[test]

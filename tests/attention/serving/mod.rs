@@ -5,6 +5,7 @@ mod hostile_lists;
 mod invariant;
 mod model_time;
 mod packed;
+mod pairwise;
 mod results;
 mod scenario;
 

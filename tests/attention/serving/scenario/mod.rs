@@ -168,7 +168,7 @@ fn run_all(seeds: std::ops::Range<u64>, steps: usize) -> (Vec<(u64, Events)>, Ev
     let done = done.into_inner().unwrap();
     let mut all = Events::default();
     done.iter().for_each(|(_, events)| all.merge(events));
-    println!("{} scenarios of {steps} steps: {}", done.len(), all.counts());
+    eprintln!("{} scenarios of {steps} steps: {}", done.len(), all.counts());
     (done, all)
 }
 
