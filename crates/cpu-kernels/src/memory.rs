@@ -1,0 +1,223 @@
+//! The operands: all addresses that a launch reads or writes are computed here.
+#![allow(unsafe_code, reason = "operands are addresses")]
+
+use std::marker::PhantomData;
+use std::slice;
+
+use crate::element::Load;
+use crate::error::{Error, Result};
+use crate::problem::Problem;
+
+/// Addresses of the operands of a launch.
+///
+/// Null stands for what is not there: `lse` that is not wanted, `lengths` when all slots have `max_keys`
+/// keys, `row_starts` when q is not packed, `block_table` without pages; q, k, v or o when they have no
+/// elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// Query rows, elements of the problem's type.
+    pub q: *const u8,
+    /// Keys, likewise.
+    pub k: *const u8,
+    /// Values, likewise.
+    pub v: *const u8,
+    /// Results, likewise.
+    pub o: *mut u8,
+    /// Natural logarithm of the sum of exp of the scores of each row.
+    pub lse: *mut f32,
+    /// `[slots]`: keys of each slot. Less than 0 counts as 0, more than `max_keys` as `max_keys`.
+    pub lengths: *const i32,
+    /// `[slots + 1]`: first row of each slot, and the one behind the last.
+    pub row_starts: *const i32,
+    /// `[slots, table_width]`: pages of each slot.
+    pub block_table: *const i32,
+}
+
+impl Operands {
+    fn check(&self, problem: &Problem) -> Result<()> {
+        let [q, k, v, o, lse] = problem.elements()?;
+        let size = problem.dtype.size_bytes();
+        let is_paged = problem.pages.is_some();
+        let checks = [
+            ("q", self.q.addr(), size, q > 0),
+            ("k", self.k.addr(), size, k > 0),
+            ("v", self.v.addr(), size, v > 0),
+            ("o", self.o.addr(), size, o > 0),
+            ("lse", self.lse.addr(), 4, lse > 0 && !self.lse.is_null()),
+            ("lengths", self.lengths.addr(), 4, !self.lengths.is_null()),
+            ("row_starts", self.row_starts.addr(), 4, problem.total_rows.is_some()),
+            (
+                "block_table",
+                self.block_table.addr(),
+                4,
+                is_paged && problem.slots > 0 && problem.max_keys > 0,
+            ),
+        ];
+        for (name, address, align, is_used) in checks {
+            if is_used && (address == 0 || !address.is_multiple_of(align)) {
+                return Err(Error::new(format!(
+                    "{name} = {address:#x}, a multiple of {align} above 0 wanted"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A slot as a launch finds it. Numbers that it cannot have count as the nearest that it can.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub(crate) index: usize,
+    /// Of packed q and o; else 0.
+    pub(crate) first_row: usize,
+    pub(crate) rows: usize,
+    pub(crate) keys: usize,
+    /// Whether its rows are those that `row_starts` gives.
+    pub(crate) are_rows_known: bool,
+}
+
+/// The operands of a checked problem.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a, T> {
+    pub(crate) problem: &'a Problem,
+    operands: Operands,
+    elements: PhantomData<&'a T>,
+}
+
+// SAFETY: the contract of `Memory::new` is that of shared references to what is read, from any thread, and
+// `write` has its own.
+unsafe impl<T: Load> Send for Memory<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Load> Sync for Memory<'_, T> {}
+
+impl<'a, T: Load> Memory<'a, T> {
+    /// # Errors
+    /// A size, stride or address that is wrong.
+    ///
+    /// # Safety
+    /// For `'a`, every operand that is not null can be read by any thread, and nobody writes it; o and lse
+    /// can be written by any thread, and nobody else uses them. They have the sizes that `problem` says,
+    /// which is of elements `T`.
+    pub(crate) unsafe fn new(problem: &'a Problem, operands: Operands) -> Result<Self> {
+        problem.check()?;
+        operands.check(problem)?;
+        Ok(Self { problem, operands, elements: PhantomData })
+    }
+
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        let problem = self.problem;
+        let starts = problem.total_rows.map(|_| {
+            // SAFETY: `row_starts` of a packed problem has one entry more than there are slots.
+            unsafe { slice::from_raw_parts(self.operands.row_starts, problem.slots + 1) }
+        });
+        let lengths = (!self.operands.lengths.is_null()).then(|| {
+            // SAFETY: `lengths` has an entry for each slot if it is there.
+            unsafe { slice::from_raw_parts(self.operands.lengths, problem.slots) }
+        });
+        let mut last = 0;
+        (0..problem.slots)
+            .map(|index| {
+                let keys = lengths.map_or(problem.max_keys, |lengths| {
+                    usize::try_from(lengths[index]).unwrap_or(0).min(problem.max_keys)
+                });
+                let (first_row, rows, are_rows_known) = starts.map_or((0, problem.rows, true), |starts| {
+                    let total = problem.total_rows.unwrap_or(0);
+                    let given = [starts[index], starts[index + 1]].map(|row| usize::try_from(row).ok());
+                    let begin = given[0].unwrap_or(0).clamp(last, total);
+                    let end = given[1].unwrap_or(0).clamp(begin, total.min(begin + problem.rows));
+                    last = end;
+                    (begin, end - begin, given == [Some(begin), Some(end)])
+                });
+                Slot { index, first_row, rows, keys, are_rows_known }
+            })
+            .collect()
+    }
+
+    /// A row of q.
+    #[inline(always)]
+    pub(crate) fn q(&self, slot: &Slot, row: usize, head: usize) -> &'a [T] {
+        let at = self.place_of_row(slot, row, head, self.problem.q_stride);
+        // SAFETY: the row is one of the problem's, so it lies in q.
+        unsafe { slice::from_raw_parts(self.operands.q.cast::<T>().wrapping_add(at), self.problem.head_dim) }
+    }
+
+    /// Element at which a row of q or o starts.
+    #[inline(always)]
+    fn place_of_row(&self, slot: &Slot, row: usize, head: usize, stride: [usize; 3]) -> usize {
+        assert!(row < slot.rows && head < self.problem.num_heads, "a row of the slot");
+        let index = if self.problem.total_rows.is_some() { 0 } else { slot.index };
+        index * stride[0] + (slot.first_row + row) * stride[1] + head * stride[2]
+    }
+
+    /// Rows of K and of V of the keys from `first` on, of one head. `None` stands for a key whose page the
+    /// cache does not have.
+    #[inline(always)]
+    pub(crate) fn keys(
+        &self,
+        slot: &Slot,
+        head: usize,
+        first: usize,
+        keys: &mut [Option<(&'a [T], &'a [T])>],
+    ) {
+        let problem = self.problem;
+        assert!(first + keys.len() <= slot.keys && head < problem.num_heads_k, "keys of the slot");
+        let page_size = problem.pages.map_or(usize::MAX, |pages| pages.page_size);
+        let (mut entry, mut row) = (first / page_size, first % page_size);
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let count = rest.len().min(page_size - row);
+            let (here, behind) = rest.split_at_mut(count);
+            let page = self.page(slot, entry);
+            for (i, key) in here.iter_mut().enumerate() {
+                *key = page.map(|page| self.key(page, row + i, head));
+            }
+            (entry, row, rest) = (entry + 1, 0, behind);
+        }
+    }
+
+    /// The page (or slot) of K and V where entry `entry` of a slot lies.
+    #[inline(always)]
+    fn page(&self, slot: &Slot, entry: usize) -> Option<usize> {
+        let Some(pages) = self.problem.pages else { return Some(slot.index) };
+        let at = slot.index * pages.table_width + entry;
+        // SAFETY: the entry belongs to a key of the slot, and the table is wide enough for `max_keys`.
+        let page = unsafe { self.operands.block_table.wrapping_add(at).read() };
+        usize::try_from(page).ok().filter(|page| *page < pages.num_pages)
+    }
+
+    #[inline(always)]
+    fn key(&self, page: usize, row: usize, head: usize) -> (&'a [T], &'a [T]) {
+        let place = |stride: [usize; 3]| page * stride[0] + row * stride[1] + head * stride[2];
+        let (k, v) = (place(self.problem.k_stride), place(self.problem.v_stride));
+        // SAFETY: page, row and head are less than the extents of k.
+        let k = unsafe {
+            slice::from_raw_parts(self.operands.k.cast::<T>().wrapping_add(k), self.problem.head_dim)
+        };
+        // SAFETY: likewise of v.
+        let v = unsafe {
+            slice::from_raw_parts(self.operands.v.cast::<T>().wrapping_add(v), self.problem.head_dim_v)
+        };
+        (k, v)
+    }
+
+    /// Writes a row of o, and its lse if it is wanted.
+    ///
+    /// # Safety
+    /// No other thread writes this row during the launch.
+    pub(crate) unsafe fn write(&self, slot: &Slot, row: usize, head: usize, o: &[f32], lse: f32) {
+        let at = self.place_of_row(slot, row, head, self.problem.o_stride);
+        let dim = self.problem.head_dim_v;
+        // SAFETY: the row is one of the problem's, so it lies in o; rows of o share no elements, which
+        // `Problem::check` saw to, and this one is the caller's.
+        let to = unsafe { slice::from_raw_parts_mut(self.operands.o.cast::<T>().wrapping_add(at), dim) };
+        T::narrow(&o[..dim], to);
+        if self.operands.lse.is_null() {
+            return;
+        }
+        let [slots, heads] = self.problem.lse_stride;
+        let index = if self.problem.total_rows.is_some() { 0 } else { slot.index };
+        let at = index * slots + head * heads + slot.first_row + row;
+        // SAFETY: as for o.
+        unsafe { self.operands.lse.wrapping_add(at).write(lse) };
+    }
+}

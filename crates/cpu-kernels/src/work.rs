@@ -1,0 +1,194 @@
+//! How a launch is cut into tasks. All of it follows from sizes and lengths of one slot, never from the
+//! number of threads nor from other slots.
+//!
+//! Query rows of the `G` heads of q that share a head of k and v are packed: packed row `r` of a slot is
+//! query row `r / G` of the `r % G`-th of them. A task is a block of packed rows and a range of keys.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+
+use crate::element::Load;
+use crate::memory::{Memory, Slot};
+use crate::problem::Problem;
+
+/// Up to so many packed rows of a slot, each row of K meets them one after the other (`few.rs`). More lie in
+/// the lanes of panels (`panel.rs`).
+pub(crate) const FEW_ROWS: usize = 16;
+
+/// Keys of a part of few rows: its K and V are 256 KiB at 128 f16, and what a part leaves 2 KiB for 4 rows.
+const FEW_KEYS: usize = 512;
+
+/// Keys of a part of a panel task, where a slot has too few blocks for many threads.
+const PANEL_KEYS: usize = 2048;
+
+/// A slot with this many tasks is not cut along keys.
+const ENOUGH_TASKS: usize = 16;
+
+/// Most panels of a block.
+const MAX_PANELS: usize = 8;
+
+/// Rows that are finished together.
+pub(crate) struct Job {
+    pub(crate) slot: Slot,
+    /// Of k and v.
+    pub(crate) head: usize,
+    /// Packed rows.
+    pub(crate) rows: Range<usize>,
+    parts: Vec<OnceLock<Part>>,
+    open: AtomicUsize,
+}
+
+/// Some keys of a job.
+pub(crate) struct Task {
+    pub(crate) job: usize,
+    part: usize,
+    pub(crate) keys: Range<usize>,
+}
+
+/// What some keys give for the rows of a job.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    /// Greatest score of each row, times log2(e).
+    pub(crate) max: Vec<f32>,
+    /// Sum of 2^(score - max) of each row.
+    pub(crate) sum: Vec<f32>,
+    /// Sum of 2^(score - max) * v of each row, `head_dim_v` elements each.
+    pub(crate) o: Vec<f32>,
+}
+
+/// Keys that packed row `row` of a slot sees; an empty range if it sees none.
+pub(crate) fn visible(problem: &Problem, slot: &Slot, row: usize) -> Range<usize> {
+    // The diagonal may be left of the first key. All numbers are below 2^31.
+    let behind = row / problem.group() + slot.keys;
+    let first = problem.window_left.map_or(0, |left| behind.saturating_sub(slot.rows.saturating_add(left)));
+    let end = problem
+        .window_right
+        .map_or(slot.keys, |right| behind.saturating_add(right).saturating_add(1).saturating_sub(slot.rows));
+    let end = end.min(slot.keys);
+    first.min(end)..end
+}
+
+/// Jobs and tasks of all slots, for panels of `panel` rows.
+pub(crate) fn cut<T: Load>(memory: &Memory<'_, T>, panel: usize) -> (Vec<Job>, Vec<Task>) {
+    let problem = memory.problem;
+    let (mut jobs, mut tasks) = (Vec::new(), Vec::new());
+    for slot in memory.slots() {
+        let first = jobs.len();
+        let rows = slot.rows * problem.group();
+        let (block_rows, part_keys) = block(rows, problem.num_heads_k, panel);
+        // Last blocks first: under a causal mask they see the most keys.
+        for begin in (0..rows).step_by(block_rows).rev() {
+            for head in 0..problem.num_heads_k {
+                let rows = begin..(begin + block_rows).min(rows);
+                jobs.push(Job { slot, head, rows, parts: Vec::new(), open: AtomicUsize::new(0) });
+            }
+        }
+        for keys in parts(slot.keys, part_keys) {
+            for (job, entry) in jobs.iter_mut().enumerate().skip(first) {
+                let seen = if slot.are_rows_known { seen_by(problem, entry) } else { 0..0 };
+                let keys = keys.start.max(seen.start)..keys.end.min(seen.end);
+                if !keys.is_empty() || (entry.parts.is_empty() && seen.is_empty()) {
+                    tasks.push(Task { job, part: entry.parts.len(), keys });
+                    entry.parts.push(OnceLock::new());
+                    *entry.open.get_mut() += 1;
+                }
+            }
+        }
+    }
+    (jobs, tasks)
+}
+
+/// Packed rows of a block, and keys of a part.
+fn block(rows: usize, heads: usize, panel: usize) -> (usize, usize) {
+    if rows <= FEW_ROWS {
+        return (rows.max(1), FEW_KEYS);
+    }
+    let panels = (rows.saturating_mul(heads) / (ENOUGH_TASKS * panel)).clamp(1, MAX_PANELS);
+    let block_rows = panels * panel;
+    let enough = rows.div_ceil(block_rows) * heads >= ENOUGH_TASKS;
+    (block_rows, if enough { usize::MAX } else { PANEL_KEYS })
+}
+
+/// Ranges of `part` keys, at least one.
+fn parts(keys: usize, part: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..keys.max(1)).step_by(part).map(move |first| first..first.saturating_add(part).min(keys))
+}
+
+/// Keys that any row of a job sees.
+fn seen_by(problem: &Problem, job: &Job) -> Range<usize> {
+    let first = visible(problem, &job.slot, job.rows.start);
+    let last = visible(problem, &job.slot, job.rows.end - 1);
+    // The first rows may see nothing.
+    if first.is_empty() && !last.is_empty() {
+        return 0..last.end;
+    }
+    first.start..last.end.max(first.start)
+}
+
+impl Job {
+    /// Whether the rows have as few as `few.rs` takes.
+    pub(crate) fn has_few_rows(&self, problem: &Problem) -> bool {
+        self.slot.rows * problem.group() <= FEW_ROWS
+    }
+
+    /// Query row and head of q of a packed row.
+    pub(crate) fn row_and_head(&self, problem: &Problem, row: usize) -> (usize, usize) {
+        let group = problem.group();
+        (row / group, self.head * group + row % group)
+    }
+
+    /// Takes the result of a task. The thread that brings the last one joins all, in the order of the
+    /// keys, and writes the rows.
+    pub(crate) fn take<T: Load>(&self, memory: &Memory<'_, T>, task: &Task, part: &Part) {
+        if self.parts.len() == 1 {
+            self.write(memory, part);
+            return;
+        }
+        let is_new = self.parts[task.part].set(part.clone()).is_ok();
+        debug_assert!(is_new, "each task runs once");
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.write(memory, &join(self.parts.iter().filter_map(OnceLock::get), memory.problem.head_dim_v));
+        }
+    }
+
+    #[allow(unsafe_code, reason = "rows of o are written by several threads")]
+    fn write<T: Load>(&self, memory: &Memory<'_, T>, part: &Part) {
+        let dim = memory.problem.head_dim_v;
+        let mut o = vec![0.0; dim];
+        for (i, row) in self.rows.clone().enumerate() {
+            let (mut sum, mut max) = (part.sum[i], part.max[i]);
+            if !self.slot.are_rows_known {
+                (sum, max) = (f32::NAN, f32::NAN);
+            }
+            let scale = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+            for (o, part) in o.iter_mut().zip(&part.o[i * dim..][..dim]) {
+                *o = part * scale;
+            }
+            let lse =
+                if sum == 0.0 { f32::NEG_INFINITY } else { (max + sum.log2()) * std::f32::consts::LN_2 };
+            let (row, head) = self.row_and_head(memory.problem, row);
+            // SAFETY: each row belongs to one job, and one thread finishes a job.
+            unsafe { memory.write(&self.slot, row, head, &o, lse) };
+        }
+    }
+}
+
+/// One part of several, taken in their order.
+fn join<'a>(mut parts: impl Iterator<Item = &'a Part>, dim: usize) -> Part {
+    let mut all = parts.next().cloned().unwrap_or_default();
+    for part in parts {
+        for row in 0..all.max.len() {
+            // Where one is a NaN the sum is one already, and stays.
+            let max = all.max[row].max(part.max[row]);
+            let shift = if max == f32::NEG_INFINITY { 0.0 } else { max };
+            let (old, new) = ((all.max[row] - shift).exp2(), (part.max[row] - shift).exp2());
+            all.sum[row] = all.sum[row] * old + part.sum[row] * new;
+            all.max[row] = max;
+            for (a, b) in all.o[row * dim..][..dim].iter_mut().zip(&part.o[row * dim..][..dim]) {
+                *a = *a * old + b * new;
+            }
+        }
+    }
+    all
+}
