@@ -46,6 +46,7 @@ pub mod kernels;
 pub mod matmul;
 pub mod merge;
 pub mod parallel;
+mod record;
 pub mod reference;
 pub mod runtime;
 pub mod serving;

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::pieces::BLOCK_BYTES;
-use super::{KvAppendTilingData, Problem, STATUS_WORDS};
+use super::{kernel_name, KvAppendTilingData, Problem, STATUS_WORDS};
+use crate::record::{self, Recorded};
 use crate::spec::{Reason, Tensor};
 use crate::{Result, Soc};
 
@@ -138,6 +141,62 @@ impl Plan {
             joins_rows: runs.is_some().into(),
             reserved: 0,
         }
+    }
+
+    /// The plan as one line of JSON: `version`, `operator`, `soc`, `problem`, and `chosen`, what the planner
+    /// chose.
+    ///
+    /// # Errors
+    /// `Internal`: a defect of this crate.
+    pub fn to_json(&self) -> Result<String> {
+        record::to_json(self)
+    }
+
+    /// Reads what [`Self::to_json`] wrote: plans its problem, and compares.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for text that is something else, has another version or SoC, lacks a field, or has
+    /// one that is unknown or not what [`plan`] makes of the problem; what [`plan`] refuses.
+    pub fn from_json(text: &str, soc: &Soc) -> Result<Self> {
+        record::from_json(text, soc)
+    }
+}
+
+/// What the planner chose.
+#[derive(Serialize)]
+pub(crate) struct Chosen {
+    kernel: &'static str,
+    num_cores: u32,
+    tiling_data_bytes: u64,
+    tile_tokens: u32,
+    num_buffers: u32,
+}
+
+impl Recorded for Plan {
+    const OPERATOR: &'static str = "append";
+    type Problem = Problem;
+    type Chosen = Chosen;
+
+    fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    fn soc(&self) -> &Soc {
+        &self.soc
+    }
+
+    fn chosen(&self) -> Result<Chosen> {
+        Ok(Chosen {
+            kernel: kernel_name(self.problem.cache.spec.dtype)?,
+            num_cores: self.num_cores,
+            tiling_data_bytes: self.tiling_data_bytes(),
+            tile_tokens: self.tile_tokens,
+            num_buffers: self.num_buffers,
+        })
+    }
+
+    fn plan(problem: &Problem, soc: &Soc) -> Result<Self> {
+        plan(problem, soc)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is appended, and whether it can be.
 
+use serde::{Deserialize, Serialize};
+
 use super::pieces::Pieces;
 use crate::serving;
 use crate::spec::{Reason, Tensor};
@@ -10,7 +12,8 @@ use crate::Soc;
 pub const MAX_HEADS: u32 = MAX_BURSTS;
 
 /// Integer type of the places.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PlaceType {
     /// i32.
@@ -31,7 +34,8 @@ impl PlaceType {
 }
 
 /// Rows of new tokens, and the cache that takes them. Without tokens nothing is launched.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Problem {
     /// What the steps that read the cache compute. Of it count: type, heads and head dimensions of K and V,

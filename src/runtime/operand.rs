@@ -233,7 +233,7 @@ impl Named {
         } = *self;
         if offset_bytes % alignment != 0 {
             wrong.push(format!("{name} starts at byte {offset_bytes}, a multiple of {alignment} wanted"));
-        } else if self.start() % alignment.min(ADDRESS_ALIGNMENT) != 0 && needed_bytes > 0 {
+        } else if !self.start().is_multiple_of(alignment.min(ADDRESS_ALIGNMENT)) && needed_bytes > 0 {
             let (start, alignment) = (self.start(), alignment.min(ADDRESS_ALIGNMENT));
             wrong.push(format!("{name} starts at address {start:#x}, a multiple of {alignment} wanted"));
         }

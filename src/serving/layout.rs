@@ -1,5 +1,7 @@
 //! Sizes of tasks, steps and buffers, from upper bounds alone.
 
+use serde::Serialize;
+
 use super::Problem;
 use crate::Soc;
 
@@ -29,7 +31,7 @@ const MAX_CORES: u32 = 64;
 
 /// What a problem is cut into. All of it is bounded: head dimensions, heads and rows are what `reasons` lets
 /// through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Tasks {
     /// K/V heads of a task.
     pub(super) heads: u32,

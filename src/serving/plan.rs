@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::layout::{Tasks, Ub, Workspace, L1, MAX_SCORES, PRELOAD, TILE, UNIT_KEYS};
-use super::{FlashDecodeTilingData, Problem};
+use super::{kernel_name, FlashDecodeTilingData, Problem};
+use crate::record::{self, Recorded};
 use crate::spec::Reason;
-use crate::{Error, ErrorKind, Result, Soc};
+use crate::{Result, Soc};
 
 /// A planned class of shapes; prints itself. It serves every launch of the class, whatever the lengths.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,9 +25,20 @@ pub struct Plan {
 /// if any argument can never be right, else `Unsupported`.
 pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     Reason::refuse(&format!("serving on {}", soc.name), &problem.refusals(soc))?;
-    let plan = Plan { problem: *problem, soc: soc.clone(), tasks: Tasks::of(problem, soc) };
-    plan.require_memories()?;
-    Ok(plan)
+    Ok(Plan { problem: *problem, soc: soc.clone(), tasks: Tasks::of(problem, soc) })
+}
+
+/// Memories of a core that are too small for the buffers. Those of a 910B hold every problem that is not
+/// refused for something else; a SoC of another description may be smaller.
+pub(super) fn memory_reasons(problem: &Problem, soc: &Soc) -> impl Iterator<Item = Reason> {
+    let (s, tasks) = (&problem.spec, Tasks::of(problem, soc));
+    let used = [
+        ("UB", Ub::of(&tasks, s.head_dim_v).used, soc.core.usable_ub_bytes()),
+        ("L1", L1::of(&tasks, s.head_dim, s.head_dim_v).used(), soc.core.usable_l1_bytes()),
+    ];
+    used.into_iter().filter(|(_, used, capacity)| used > capacity).map(|(memory, used, capacity)| {
+        Reason::unsupported(format!("the buffers take {used} bytes of {memory}, which has {capacity}"))
+    })
 }
 
 impl Plan {
@@ -150,25 +164,60 @@ impl Plan {
         }
     }
 
-    /// Every problem that is not refused fits a 910B; a SoC of another description may be smaller.
-    fn require_memories(&self) -> Result<()> {
-        let s = &self.problem.spec;
-        let used = [
-            ("UB", Ub::of(&self.tasks, s.head_dim_v).used, self.soc.core.usable_ub_bytes()),
-            ("L1", L1::of(&self.tasks, s.head_dim, s.head_dim_v).used(), self.soc.core.usable_l1_bytes()),
-        ];
-        for (memory, used, capacity) in used {
-            if used > capacity {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "serving on {}: the buffers take {used} bytes of {memory}, which has {capacity}",
-                        self.soc.name
-                    ),
-                ));
-            }
-        }
-        Ok(())
+    /// The plan as one line of JSON: `version`, `operator`, `soc`, `problem`, and `chosen`, what the planner
+    /// chose.
+    ///
+    /// # Errors
+    /// `Internal`: a defect of this crate.
+    pub fn to_json(&self) -> Result<String> {
+        record::to_json(self)
+    }
+
+    /// Reads what [`Self::to_json`] wrote: plans its problem, and compares.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for text that is something else, has another version or SoC, lacks a field, or has
+    /// one that is unknown or not what [`plan`] makes of the problem; what [`plan`] refuses.
+    pub fn from_json(text: &str, soc: &Soc) -> Result<Self> {
+        record::from_json(text, soc)
+    }
+}
+
+/// What the planner chose.
+#[derive(Serialize)]
+pub(crate) struct Chosen {
+    kernel: &'static str,
+    num_cores: u32,
+    workspace_bytes: u64,
+    tiling_data_bytes: u64,
+    tasks: Tasks,
+}
+
+impl Recorded for Plan {
+    const OPERATOR: &'static str = "serving";
+    type Problem = Problem;
+    type Chosen = Chosen;
+
+    fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    fn soc(&self) -> &Soc {
+        &self.soc
+    }
+
+    fn chosen(&self) -> Result<Chosen> {
+        Ok(Chosen {
+            kernel: kernel_name(self.problem.spec.dtype)?,
+            num_cores: self.num_cores(),
+            workspace_bytes: self.workspace_bytes(),
+            tiling_data_bytes: self.tiling_data_bytes(),
+            tasks: self.tasks,
+        })
+    }
+
+    fn plan(problem: &Problem, soc: &Soc) -> Result<Self> {
+        plan(problem, soc)
     }
 }
 

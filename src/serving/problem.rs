@@ -1,5 +1,7 @@
 //! What to compute, as the caller says it.
 
+use serde::{Deserialize, Serialize};
+
 use super::{KvLayout, KvOrder};
 use crate::spec::{dense_strides, spec_builders, AttentionSpec, Mask, Tensor};
 use crate::tiling::MAX_HEAD_DIM;
@@ -22,7 +24,8 @@ use crate::DType;
 ///
 /// Strides need no alignment. Rows of K and V heads that lie side by side, as [`KvLayout`] has them by
 /// default, are the fastest.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Problem {
     /// Types, heads, mask and scale.

@@ -1,5 +1,6 @@
 //! What the kernel can do: every reason why a problem is refused.
 
+use super::plan::memory_reasons;
 use super::{Problem, STATUS_WORDS};
 use crate::spec::{Footprint, Reason, Tensor};
 use crate::tiling::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
@@ -9,7 +10,9 @@ use crate::{DType, Soc};
 const HEAD_DIM_STEP: u32 = 16;
 
 impl Problem {
-    /// Every reason why `soc` cannot run this problem, before anything is allocated; empty when it can.
+    /// Every reason why `soc` cannot run this problem, before anything is allocated; empty exactly when
+    /// [`plan`](super::plan) makes a plan. Counts that are not known yet may be 0, and `rows` 1: the reasons
+    /// of types, heads, dimensions, mask and layout remain.
     pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
         let mut found = Vec::new();
         self.spec_reasons(&mut found);
@@ -22,6 +25,7 @@ impl Problem {
         found.extend(self.wide_lse());
         if found.is_empty() {
             found.extend(self.size_reasons(soc));
+            found.extend(memory_reasons(self, soc));
         }
         found
     }

@@ -30,6 +30,33 @@ fn every_reason_is_told_at_once() {
 }
 
 #[test]
+fn a_chip_that_is_too_small_is_told_before_planning() {
+    let mut small = soc().clone();
+    (small.core.l1_bytes, small.core.ub_bytes) = (300 * 1024, 24 * 1024);
+    let texts: Vec<String> = problem().refusals(&small).into_iter().map(|reason| reason.text).collect();
+    assert!(texts.iter().any(|text| text.contains("bytes of UB, which has")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.contains("bytes of L1, which has")), "{texts:?}");
+    assert_eq!(
+        plan(&problem(), &small).unwrap_err().to_string(),
+        format!("serving on {}: {}", small.name, texts.join("; "))
+    );
+}
+
+#[test]
+fn counts_that_are_not_known_yet_hide_no_reason() {
+    let kv = KvLayout::paged(16, 0);
+    let early = |head_dim| Problem::new(DType::F32, [0, 1, 30, head_dim], 0, kv).with_num_heads_k(8);
+    let texts: Vec<String> = early(100).refusals(soc()).into_iter().map(|reason| reason.text).collect();
+    assert_eq!(texts.len(), 4, "{texts:?}");
+    for (text, start) in
+        texts.iter().zip(["dtype = f32", "num_heads = 30", "head_dim = 100", "head_dim_v = 100"])
+    {
+        assert!(text.starts_with(start), "{texts:?}");
+    }
+    assert_eq!(Problem::new(DType::F16, [0, 1, 32, 128], 0, kv).refusals(soc()), []);
+}
+
+#[test]
 fn a_table_that_has_no_room_for_the_keys_is_refused() {
     let kv = KvLayout::paged(16, 100).with_table_width(255);
     assert_eq!(

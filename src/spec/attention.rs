@@ -1,9 +1,12 @@
 //! What attention computes, apart from lengths and places.
 
+use serde::{Deserialize, Serialize};
+
 use super::{DType, Mask};
 
 /// One kind of attention, as an operator or a layer says it: types, heads, mask and scale.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AttentionSpec {
     /// Element type of q, k, v and o.

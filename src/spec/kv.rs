@@ -1,9 +1,12 @@
 //! Where the keys and values of a batch of sequences lie.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 /// Order of rows and heads in a page, or in the keys of a slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KvOrder {
     /// `[keys, heads, dim]`: rows of neighbouring heads lie side by side.
@@ -14,7 +17,8 @@ pub enum KvOrder {
 }
 
 /// The pages of a cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Pages {
     /// Keys of a page.
@@ -40,7 +44,8 @@ pub struct Pages {
 /// let padded = KvLayout::padded();
 /// # assert_ne!(paged, by_head);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KvLayout {
     /// The pages; `None` when the keys of a slot lie in one piece, with room for the longest sequence.

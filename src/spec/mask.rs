@@ -1,10 +1,13 @@
 //! Which keys a query row sees.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 /// Which keys a query row sees. With `diagonal = i + seqlen_k - seqlen_q` for row `i`: the last row sits on
 /// the last key (bottom-right alignment).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Mask {
     /// Every key.
     #[default]
