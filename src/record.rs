@@ -109,6 +109,11 @@ mod tests {
             let of_append = append::Problem::new(40, &problem).with_place_type(append::PlaceType::I64);
             let plan = append::plan(&of_append, soc()).unwrap();
             assert_eq!(append::Plan::from_json(&plan.to_json().unwrap(), soc()).unwrap(), plan);
+            let rotary = append::Rotary::new(append::Pairing::Adjacent, 64, 100).with_q();
+            let plan = append::plan(&of_append.with_rotary(rotary), soc()).unwrap();
+            let text = plan.to_json().unwrap();
+            assert!(text.contains(r#""kernel":"fa_kv_append_rotary_"#), "{text}");
+            assert_eq!(append::Plan::from_json(&text, soc()).unwrap(), plan);
         }
     }
 

@@ -156,6 +156,7 @@ fn kernels_know_only_ascendc_and_fa() {
             || include.starts_with("fa/")
             || include.starts_with("flash_fwd")
             || include.starts_with("flash_decode")
+            || include.starts_with("kv_append")
             || ["matmul_kernel.h", "matmul_tiles.h", "read_tiles.h"].contains(&include)
             || include == "families.h"
             || include == "variants.def"
@@ -225,7 +226,9 @@ fn kernel_variants_are_those_that_the_planner_names() {
     let merge = [(f16, f16), (bf16, bf16), (f32, f32), (f32, f16), (f32, bf16)]
         .map(|(d, out)| fastattention::merge::kernel_name(d, out).unwrap());
     assert_eq!(in_file("MERGE"), merge);
-    assert_eq!(in_file("KV_APPEND"), [f16, bf16].map(|d| fastattention::append::kernel_name(d).unwrap()));
+    let [append, append_bf16] = [f16, bf16].map(|d| fastattention::append::kernel_names(d).unwrap());
+    assert_eq!(in_file("KV_APPEND"), [append[0], append_bf16[0]]);
+    assert_eq!(in_file("KV_APPEND_ROTARY"), [append[1], append_bf16[1]]);
     let softmax = [(f16, f16), (bf16, bf16), (f16, f32), (bf16, f32)]
         .map(|(d, scores)| fastattention::baseline::softmax_kernel_name(d, scores).unwrap());
     assert_eq!(in_file("SOFTMAX"), softmax);

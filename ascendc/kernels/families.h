@@ -77,6 +77,17 @@ struct KvAppendOperands {
     FA_KV_APPEND_OPERANDS(FA_FIELD, )
 };
 
+#define FA_KV_APPEND_ROTARY_CORES AIV_ONLY
+#define FA_KV_APPEND_ROTARY_OPERANDS(X, SEP)                                                        \
+    X(GM_ADDR, q, in) SEP X(GM_ADDR, k, in) SEP X(GM_ADDR, v, in) SEP X(GM_ADDR, places, in) SEP    \
+    X(GM_ADDR, positions, in) SEP X(GM_ADDR, table, in) SEP X(GM_ADDR, q_out, out) SEP              \
+    X(GM_ADDR, k_cache, out) SEP X(GM_ADDR, v_cache, out) SEP X(GM_ADDR, status, out) SEP           \
+    X(GM_ADDR, tiling, KvAppendTilingData) SEP X(GM_ADDR, rotary_tiling, KvAppendRotaryTilingData)
+#define FA_KV_APPEND_ROTARY(...)
+struct KvAppendRotaryOperands {
+    FA_KV_APPEND_ROTARY_OPERANDS(FA_FIELD, )
+};
+
 #define FA_MATMUL_CORES AIC_ONLY
 #define FA_MATMUL_OPERANDS(X, SEP)                                                                  \
     X(GM_ADDR, a, in) SEP X(GM_ADDR, b, in) SEP X(GM_ADDR, c, out) SEP                              \

@@ -7,7 +7,7 @@ use crate::tiling::{MAX_BURSTS, MAX_GM_GAP_BYTES};
 pub(super) const BLOCK_BYTES: u64 = 32;
 
 /// Pieces of a token on one side: all of its heads, or each head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Side {
     pub(super) count: u64,
     pub(super) bytes: u64,
@@ -15,7 +15,20 @@ pub(super) struct Side {
     pub(super) gap_bytes: u64,
 }
 
-/// A token's row of K or V.
+impl Side {
+    /// Bytes between the pieces of one copy of several tokens; `None` where they need a copy each.
+    pub(super) fn joined_gap_bytes(&self, own: &Tensor, tokens: u32) -> Option<u64> {
+        let [_, token, head] = own.stride;
+        if self.count == 1 {
+            return gap_between(token, own.size, self.bytes);
+        }
+        let is_even = Some(token) == own.extent[2].checked_mul(head);
+        let fits = u64::from(tokens) * self.count <= u64::from(MAX_BURSTS);
+        (is_even && fits).then_some(self.gap_bytes)
+    }
+}
+
+/// A token's row of K, V or q.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pieces {
     /// As it is read.
@@ -45,17 +58,6 @@ impl Pieces {
         let in_ub = |bytes: u64| bytes.next_multiple_of(BLOCK_BYTES);
         let row_bytes = if are_dense { in_ub(row_bytes) } else { heads * in_ub(head_bytes) };
         Self { from: side(own), to: side(cache), row_bytes }
-    }
-
-    /// Bytes between the pieces of one copy that reads several tokens; `None` where they need a copy each.
-    pub(super) fn joined_gap_bytes(&self, own: &Tensor, tokens: u32) -> Option<u64> {
-        let [_, token, head] = own.stride;
-        if self.from.count == 1 {
-            return gap_between(token, own.size, self.from.bytes);
-        }
-        let is_even = Some(token) == own.extent[2].checked_mul(head);
-        let fits = u64::from(tokens) * self.from.count <= u64::from(MAX_BURSTS);
-        (is_even && fits).then_some(self.from.gap_bytes)
     }
 
     /// Bytes between rows of a page that one copy writes; `None` where they need a copy each.
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn tokens_at_one_distance_are_one_copy() {
-        let gap = |own: Tensor, tokens| Pieces::of(&own, &own).joined_gap_bytes(&own, tokens);
+        let gap = |own: Tensor, tokens| Pieces::of(&own, &own).from.joined_gap_bytes(&own, tokens);
         assert_eq!(gap(tensor(16, [0, 48, 16]), 9), Some(0));
         assert_eq!(gap(tensor(16, [0, 50, 16]), 9), Some(4));
         assert_eq!(gap(tensor(16, [0, 1 << 31, 16]), 9), None, "more than a copy can leave out");

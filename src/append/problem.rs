@@ -3,15 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::pieces::Pieces;
+use super::Rotary;
 use crate::serving;
-use crate::spec::{Reason, Tensor};
+use crate::spec::{Footprint, Reason, Tensor};
 use crate::tiling::{MAX_BURSTS, MAX_GM_GAP_BYTES, MAX_SEQLEN};
 use crate::Soc;
 
 /// Most heads of K and V: the bursts of one copy.
 pub const MAX_HEADS: u32 = MAX_BURSTS;
 
-/// Integer type of the places.
+/// Integer type of the places, and of positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -24,7 +25,7 @@ pub enum PlaceType {
 }
 
 impl PlaceType {
-    /// 32-bit words of a place.
+    /// 32-bit words of a number.
     pub(super) fn words(self) -> u32 {
         match self {
             Self::I32 => 1,
@@ -51,6 +52,8 @@ pub struct Problem {
     pub place_type: PlaceType,
     /// Whether `status` is written.
     pub is_checked: bool,
+    /// How keys are rotated on their way, and queries with them; not at all unless given.
+    pub rotary: Option<Rotary>,
 }
 
 impl Problem {
@@ -63,6 +66,7 @@ impl Problem {
             v_stride: None,
             place_type: PlaceType::I32,
             is_checked: false,
+            rotary: None,
         }
     }
 
@@ -78,7 +82,13 @@ impl Problem {
         Self { place_type, ..self }
     }
 
-    /// Asks for `status`: which places the cache does not have.
+    /// Rotates keys on their way, and queries if `rotary` says so.
+    #[must_use]
+    pub fn with_rotary(self, rotary: Rotary) -> Self {
+        Self { rotary: Some(rotary), ..self }
+    }
+
+    /// Asks for `status`: which places the cache does not have, and which positions the table.
     #[must_use]
     pub fn checked(self) -> Self {
         Self { is_checked: true, ..self }
@@ -120,11 +130,17 @@ impl Problem {
         [Pieces::of(&k, &k_cache), Pieces::of(&v, &v_cache)]
     }
 
+    /// k, v, `k_cache`, `v_cache`, and q and `q_out` if there are any.
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
+        let queries = self.rotary.and_then(|rotary| rotary.queries(self));
+        self.rows().into_iter().chain(self.caches()).chain(queries.into_iter().flatten()).collect()
+    }
+
     /// Every reason why `soc` cannot append these; empty when it can.
     pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
         let mut found = self.wrong_sizes();
         if found.is_empty() {
-            self.rows().iter().chain(&self.caches()).for_each(|t| found.extend(wrong_strides(t)));
+            self.tensors().iter().for_each(|t| found.extend(wrong_strides(t)));
         }
         if found.is_empty() {
             found.extend(self.too_long(soc));
@@ -135,7 +151,7 @@ impl Problem {
 
     fn wrong_sizes(&self) -> Vec<Reason> {
         let (mut found, s) = (Vec::new(), &self.cache.spec);
-        if let Err(error) = super::kernel_name(s.dtype) {
+        if let Err(error) = super::kernel_names(s.dtype) {
             found.push(Reason::unsupported(error.to_string().trim_start_matches("append: ").to_owned()));
         }
         let dims = [("num_heads_k", s.num_heads_k), ("head_dim", s.head_dim), ("head_dim_v", s.head_dim_v)];
@@ -159,32 +175,48 @@ impl Problem {
                 self.num_places()
             )));
         }
+        found.extend(self.rotary.iter().flat_map(|rotary| rotary.wrong_sizes(self)));
         found
     }
 
-    /// Of K and V of a token in UB.
+    /// Of K and V of a token in UB, its query, and its row of the table.
     pub(super) fn token_bytes(&self) -> u64 {
-        self.pieces().iter().map(|pieces| pieces.row_bytes).sum()
+        let q = self.rotary.and_then(|rotary| rotary.pieces(self));
+        let rows: u64 = self.pieces().iter().chain(&q).map(|pieces| pieces.row_bytes).sum();
+        rows + self.rotary.map_or(0, |rotary| rotary.table_row_bytes())
     }
 
-    /// Both rows of a token lie in UB, and those of the next one.
+    /// All rows of a token lie in UB, and those of the next one.
     fn too_long(&self, soc: &Soc) -> Option<Reason> {
         let bytes = self.token_bytes();
-        let most = super::plan::most_token_bytes(soc);
+        let most = super::plan::most_token_bytes(self, soc);
+        let s = &self.cache.spec;
+        let (of_q, q) = match self.rotary {
+            Some(rotary) if rotary.has_q => (format!("num_heads = {}, ", s.num_heads), ", q"),
+            _ => (String::new(), ""),
+        };
         (bytes > most).then(|| {
             Reason::unsupported(format!(
-                "num_heads_k = {} with head_dim = {} and head_dim_v = {} takes {bytes} bytes of UB for K and V of a \
-                 token; at most {most} supported",
-                self.cache.spec.num_heads_k, self.cache.spec.head_dim, self.cache.spec.head_dim_v
+                "{of_q}num_heads_k = {} with head_dim = {} and head_dim_v = {} takes {bytes} bytes of UB for K{q} and V of \
+                 a token; at most {most} supported",
+                s.num_heads_k, s.head_dim, s.head_dim_v
             ))
         })
     }
 
     fn too_large(&self, soc: &Soc) -> Option<Reason> {
-        let ([k, v], [k_cache, v_cache]) = (self.rows(), self.caches());
-        let tensors = [k, v, k_cache, v_cache];
-        let footprints = tensors.map(|tensor| tensor.footprint());
-        Reason::of_operands(tensors.map(|tensor| tensor.name), footprints, &soc.name, soc.hbm_bytes)
+        let [k, v] = self.rows().map(|tensor| tensor.footprint());
+        let [k_cache, v_cache] = self.caches().map(|tensor| tensor.footprint());
+        let Some(rotary) = self.rotary else {
+            let names = ["k", "v", "k_cache", "v_cache"];
+            return Reason::of_operands(names, [k, v, k_cache, v_cache], &soc.name, soc.hbm_bytes);
+        };
+        let none = Footprint { span: 0, used: 0 };
+        let [q, q_out] = rotary.queries(self).map_or([none; 2], |t| t.map(|tensor| tensor.footprint()));
+        let bytes = rotary.table_bytes().into();
+        let table = Footprint { span: bytes, used: bytes };
+        let names = ["k", "v", "k_cache", "v_cache", "q", "q_out", "table"];
+        Reason::of_operands(names, [k, v, k_cache, v_cache, q, q_out, table], &soc.name, soc.hbm_bytes)
     }
 }
 

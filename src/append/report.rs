@@ -1,34 +1,51 @@
-//! What a checked launch says about places.
+//! What a checked launch says about places and positions.
 
 use std::fmt;
 
 use crate::{Error, Result};
 
-/// 32-bit words of `status` for each vector core: wrong places of its tokens, first token that has one, low
-/// and high word of that place, four zeros.
+/// 32-bit words of `status` for each vector core. Of the places of its tokens: how many are wrong, first
+/// token that has a wrong one, low and high word of that. The same of positions.
 pub const STATUS_WORDS: usize = 8;
 
-/// A token whose place the cache does not have.
+/// What a token has a number of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Number {
+    /// Where its key and value go.
+    Place,
+    /// By what its key and query are rotated.
+    Position,
+}
+
+/// A token whose place the cache does not have, or whose position the table does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The token.
     pub token: usize,
-    /// Its place.
+    /// Which of its numbers is wrong.
+    pub number: Number,
+    /// That number.
     pub given: i64,
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "token {} has place {}", self.token, self.given)
+        let number = match self.number {
+            Number::Place => "place",
+            Number::Position => "position",
+        };
+        write!(f, "token {} has {number} {}", self.token, self.given)
     }
 }
 
 /// What is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Tokens whose place the cache does not have.
+    /// Wrong places and wrong positions.
     pub num_wrong: u64,
-    /// The first of each vector core, by token; empty when nothing is wrong.
+    /// The first of each vector core, by token; of those with both, the place first. Empty when nothing is
+    /// wrong.
     pub mistakes: Vec<Mistake>,
 }
 
@@ -40,20 +57,14 @@ impl Report {
     pub fn from_words(words: &[i32]) -> Result<Self> {
         let mut report = Self::default();
         let (cores, rest) = words.as_chunks::<STATUS_WORDS>();
-        for (core, &[num_wrong, token, low, high, zeros @ ..]) in cores.iter().enumerate() {
-            let is_clean = num_wrong != 0 || [token, low, high] == [0; 3];
-            let numbers = (u64::try_from(num_wrong), usize::try_from(token));
-            let (Ok(num_wrong), Ok(token), true, [0, 0, 0, 0]) = (numbers.0, numbers.1, is_clean, zeros)
-            else {
+        for (core, &[place @ .., _, _, _, _]) in cores.iter().enumerate() {
+            let [_, _, _, _, position @ ..] = cores[core];
+            let are_good = report.add(Number::Place, place) && report.add(Number::Position, position);
+            if !are_good {
                 return Err(Error::invalid(format!(
                     "append report: core {core} has {:?}, what a launch has left in `status` wanted",
                     cores[core]
                 )));
-            };
-            if num_wrong > 0 {
-                let given = i64::from(high) << 32 | i64::from(low.cast_unsigned());
-                report.num_wrong += num_wrong;
-                report.mistakes.push(Mistake { token, given });
             }
         }
         if !rest.is_empty() {
@@ -62,6 +73,22 @@ impl Report {
                 words.len()
             )));
         }
+        report.mistakes.sort_by_key(|mistake| mistake.token);
         Ok(report)
+    }
+
+    /// Adds what a core says of one kind; false if that cannot be.
+    fn add(&mut self, number: Number, [num_wrong, token, low, high]: [i32; 4]) -> bool {
+        let is_clean = num_wrong != 0 || [token, low, high] == [0; 3];
+        let (Ok(num_wrong), Ok(token), true) = (u64::try_from(num_wrong), usize::try_from(token), is_clean)
+        else {
+            return false;
+        };
+        if num_wrong > 0 {
+            let given = i64::from(high) << 32 | i64::from(low.cast_unsigned());
+            self.num_wrong += num_wrong;
+            self.mistakes.push(Mistake { token, number, given });
+        }
+        true
     }
 }

@@ -3,7 +3,7 @@
 //! The operators of this crate launch its kernels with these; so can who loads an image of the same kernels.
 
 use super::SelfTestTilingData;
-use crate::append::KvAppendTilingData;
+use crate::append::{KvAppendRotaryTilingData, KvAppendTilingData};
 use crate::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 use crate::matmul::MatmulTilingData;
 use crate::merge::MergeTilingData;

@@ -410,12 +410,16 @@ impl KernelArgs {
         self
     }
 
-    /// Puts the address of placed tiling data, if they are, in the place of what travels with the arguments.
+    /// Puts the addresses of placed tiling data, if they are, in the place of what travels with the
+    /// arguments. Several structures lie one behind the other.
     pub(crate) fn with_tiling_data_at(mut self, placed: Option<&PlacedTilingData>) -> Self {
         let Some(placed) = placed else { return self };
+        let mut address = placed.device_ptr();
         for arg in &mut self.args {
-            if let Arg::PlaceHolder(_) = arg {
-                *arg = Arg::Value(placed.device_ptr().to_le_bytes(), 8);
+            if let Arg::PlaceHolder(range) = arg {
+                let len = range.len() as u64;
+                *arg = Arg::Value(address.to_le_bytes(), 8);
+                address += len;
             }
         }
         self.owners.push(Owner::of(placed.buffer(), placed.device()));

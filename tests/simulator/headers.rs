@@ -13,7 +13,7 @@ use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 
 use dav_c220::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType, ABI_VERSION};
-use fastattention::append::KvAppendTilingData;
+use fastattention::append::{KvAppendRotaryTilingData, KvAppendTilingData};
 use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 use fastattention::kernels::SelfTestTilingData;
 use fastattention::matmul::MatmulTilingData;

@@ -12,6 +12,7 @@ mod flash_fwd_matmul_mutants;
 mod flash_fwd_mutants;
 mod headers;
 mod kv_append_mutants;
+mod kv_append_rotary_mutants;
 mod merge_mutants;
 mod mutation;
 mod shift_keys_mutants;

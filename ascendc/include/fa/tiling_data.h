@@ -353,6 +353,57 @@ struct KvAppendTilingData {
     uint32_t reserved;
 };
 
+// What `kv_append_rotary` is told besides `KvAppendTilingData`. Strides are elements.
+//
+// The first `dims` elements of each head of q and k are rotated. A buffer of the ring holds rows of K, V, q
+// and the table.
+struct KvAppendRotaryTilingData {
+    // q: from a token to the next.
+    uint64_t q_token_stride;
+    // `q_out`: likewise.
+    uint64_t q_out_token_stride;
+    // Pieces of a token of q as it is read, and as it is written.
+    uint32_t q_bursts[2];
+    // Bytes of one.
+    uint32_t q_burst_bytes[2];
+    // Bytes between two of one copy.
+    uint32_t q_gap_bytes[2];
+    // 1 when the pieces of a tile are one copy, else those of a token are.
+    uint32_t q_is_joined[2];
+    // Bytes of a token of q in UB, a multiple of 32.
+    uint32_t q_row_bytes;
+    // Heads of q; 0 when there is no q.
+    uint32_t num_heads;
+    // Heads of K.
+    uint32_t num_heads_k;
+    // Elements of a head, a multiple of 16.
+    uint32_t head_dim;
+    // Elements of a head that are rotated, a multiple of 16.
+    uint32_t dims;
+    // Rows of the table.
+    uint32_t max_positions;
+    // 32-bit words of a position: 1 or 2.
+    uint32_t position_words;
+    // 1 when elements side by side are a pair, 0 when one of each half are.
+    uint32_t is_adjacent;
+    // Heads that are rotated at once, of one token or of several.
+    uint32_t chunk_rows;
+    // Where rows of q start in a buffer.
+    uint32_t ub_q_offset_bytes;
+    // Where rows of the table start in a buffer.
+    uint32_t ub_table_offset_bytes;
+    // f32 `[chunk_rows, dims]`, as the next one: what is rotated.
+    uint32_t ub_x_offset_bytes;
+    // Products with the sines.
+    uint32_t ub_y_offset_bytes;
+    // Adjacent pairs: u32 `[2, dims]`.
+    uint32_t ub_spread_offset_bytes;
+    // Adjacent pairs: f32 `[tile_tokens, 2, dims]`.
+    uint32_t ub_factors_offset_bytes;
+    // Keeps the size a multiple of 8.
+    uint32_t reserved;
+};
+
 // Tiling data of `matmul`. Offsets and sizes are bytes where the name says so, else elements.
 //
 // The order of blocks is described in `ascendc/kernels/matmul_tiles.h`.

@@ -1,7 +1,7 @@
 //! Cases of every other kernel: both sides of tiles, tails, masks, batches and strides of each.
 
 use anyhow::Result;
-use fastattention::append::{self, Append, PlaceType};
+use fastattention::append::{self, Append, Pairing, PlaceType, Rotary};
 use fastattention::attention::{self, Mask, Problem};
 use fastattention::baseline::{
     self, add_kernel_name, dense_causal_mask, softmax_kernel_name, Add, AddTiling, MemoryCopy, Read,
@@ -268,11 +268,12 @@ fn merges(bench: &mut Bench) -> Result<()> {
 }
 
 /// Rows in one piece and by heads on both sides, several tiles of a core, places that are none and wrong
-/// ones.
+/// ones. Rotated: both pairings, parts of heads, q, a wrong position.
 fn appends(bench: &mut Bench) -> Result<()> {
     let operators = bench.both(Append::from_module)?;
     for dtype in [DType::F16, DType::Bf16] {
         let cache = |shape, kv| serving::Problem::new(dtype, shape, 100, kv);
+        let [copies, rotates] = append::kernel_names(dtype)?;
         let cases = [
             append::Problem::new(60, &cache([1, 1, 2, 64], KvLayout::paged(16, 9))).checked(),
             append::Problem::new(700, &cache([8, 1, 3, 20], KvLayout::padded().with_heads_first()))
@@ -280,30 +281,60 @@ fn appends(bench: &mut Bench) -> Result<()> {
             append::Problem::new(5, &cache([2, 1, 2, 80], KvLayout::padded()))
                 .with_strides([80, 400], [400, 80]),
         ];
-        bench.cases(append::kernel_name(dtype)?, cases, |bench, problem| {
-            let plan = append::plan(problem, bench.device.soc())?;
-            let [k, v, k_cache, v_cache] = plan.operand_bytes();
-            let (k, v) = (normal(bench, dtype, k)?, normal(bench, dtype, v)?);
-            let (k_cache, v_cache) = (alloc(bench, k_cache)?, alloc(bench, v_cache)?);
-            let status = alloc(bench, plan.status_bytes())?;
-            // -1 first, and one that the cache does not have last; the places between in another order.
-            let last = i64::from(problem.tokens) - 1;
-            let place = |token: i64| if token == last { 1 << 30 } else { (token - 1) ^ 1 };
-            let wide: Vec<i64> = (0..=last).map(|token| if token == 0 { -1 } else { place(token) }).collect();
-            let narrow: Vec<i32> =
-                wide.iter().map(|&place| i32::try_from(place)).collect::<Result<_, _>>()?;
-            let places = match problem.place_type {
-                PlaceType::I64 => Buffer::from_slice(&bench.device, &wide)?,
-                _ => Buffer::from_slice(&bench.device, &narrow)?,
-            };
-            let args = append::Args::new(&k, &v, &places, &k_cache, &v_cache);
-            let args = if problem.is_checked { args.with_status(&status) } else { args };
-            bench.side_by_side(&[&k_cache, &v_cache, &status], |stream, side| {
-                operators[side].launch(stream, &plan, args)
-            })
-        })?;
+        bench.cases(copies, cases, |bench, problem| append(bench, &operators, problem))?;
+        let of_pages = |heads| cache([1, 1, heads, 128], KvLayout::paged(16, 9)).with_num_heads_k(2);
+        let cases = [
+            append::Problem::new(60, &of_pages(4))
+                .with_rotary(Rotary::new(Pairing::Halves, 128, 70).with_q()),
+            append::Problem::new(120, &of_pages(6))
+                .with_rotary(
+                    Rotary::new(Pairing::Adjacent, 48, 100).with_position_type(PlaceType::I64).with_q(),
+                )
+                .checked(),
+            append::Problem::new(700, &cache([8, 1, 3, 80], KvLayout::padded().with_heads_first()))
+                .with_rotary(Rotary::new(Pairing::Halves, 80, 700)),
+        ];
+        bench.cases(rotates, cases, |bench, problem| append(bench, &operators, problem))?;
     }
     Ok(())
+}
+
+fn append(bench: &mut Bench, operators: &[Append; 2], problem: &append::Problem) -> Result<()> {
+    let (dtype, plan) = (problem.cache.spec.dtype, append::plan(problem, bench.device.soc())?);
+    let [k, v, k_cache, v_cache] = plan.operand_bytes();
+    let (k, v) = (normal(bench, dtype, k)?, normal(bench, dtype, v)?);
+    let (k_cache, v_cache) = (alloc(bench, k_cache)?, alloc(bench, v_cache)?);
+    let ([q, q_out], table) = (plan.query_bytes(), normal(bench, DType::F32, plan.table_bytes())?);
+    let (q, q_out) = (normal(bench, dtype, q)?, alloc(bench, q_out)?);
+    let status = alloc(bench, plan.status_bytes())?;
+    // -1 first, and one that the cache does not have last; the places between in another order.
+    let last = i64::from(problem.tokens) - 1;
+    let place = |token: i64| if token == last { 1 << 30 } else { (token - 1) ^ 1 };
+    let places = (0..=last).map(|token| if token == 0 { -1 } else { place(token) }).collect();
+    let places = integers(bench, problem.place_type, places)?;
+    // The last is one more than the table has, if it is as long.
+    let positions = (0..=last).map(|token| if token == last { 700 } else { token % 50 }).collect();
+    let positions = integers(bench, problem.rotary.map_or(PlaceType::I32, |r| r.position_type), positions)?;
+    let mut args = append::Args::new(&k, &v, &places, &k_cache, &v_cache);
+    if problem.is_checked {
+        args = args.with_status(&status);
+    }
+    if let Some(rotary) = problem.rotary {
+        let operands = append::RotaryArgs::new(&positions, &table);
+        args = args.with_rotary(if rotary.has_q { operands.with_q(&q, &q_out) } else { operands });
+    }
+    bench.side_by_side(&[&k_cache, &v_cache, &q_out, &status], |stream, side| {
+        operators[side].launch(stream, &plan, args)
+    })
+}
+
+/// As i32 or i64.
+fn integers(bench: &Bench, integer: PlaceType, numbers: Vec<i64>) -> Result<Buffer> {
+    if integer == PlaceType::I64 {
+        return Ok(Buffer::from_slice(&bench.device, &numbers)?);
+    }
+    let narrow: Vec<i32> = numbers.into_iter().map(i32::try_from).collect::<Result<_, _>>()?;
+    Ok(Buffer::from_slice(&bench.device, &narrow)?)
 }
 
 /// Steps over caches: split and whole tasks, tails, an empty slot, a page that there is not, both orders.

@@ -2,6 +2,7 @@
 
 mod refusals;
 mod results;
+mod rotary;
 
 use fastattention::append::{plan, Append, Args, PlaceType, Problem, Report};
 use fastattention::runtime::{Buffer, Stream};
@@ -203,20 +204,23 @@ fn run(operator: &Append, case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> 
 
 /// The caches as the host fills them.
 fn wanted(case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> [Vec<u16>; 2] {
-    [0, 1].map(|which| {
-        let (dim, from) = (case.dims[which], &rows[which]);
-        let [token_stride, head_stride] = case.rows.strides(case.tokens, case.heads, dim);
-        let mut cache = vec![OLD; case.cache.len(case.heads, dim)];
-        for (token, &place) in places.iter().enumerate() {
-            let Ok(place) = usize::try_from(place) else { continue };
-            for head in (0..case.heads).filter(|_| place < case.cache.num_places()) {
-                let (at, row) =
-                    (case.cache.at(place, head, case.heads, dim), token * token_stride + head * head_stride);
-                cache[at..at + dim].copy_from_slice(&from[row..row + dim]);
-            }
+    [0, 1].map(|which| filled(case, which, &rows[which], places, OLD))
+}
+
+/// The cache of K (0) or V (1) of which each element was `old`, with rows of anything.
+fn filled<T: Copy>(case: &Case, which: usize, from: &[T], places: &[i64], old: T) -> Vec<T> {
+    let dim = case.dims[which];
+    let [token_stride, head_stride] = case.rows.strides(case.tokens, case.heads, dim);
+    let mut cache = vec![old; case.cache.len(case.heads, dim)];
+    for (token, &place) in places.iter().enumerate() {
+        let Ok(place) = usize::try_from(place) else { continue };
+        for head in (0..case.heads).filter(|_| place < case.cache.num_places()) {
+            let (at, row) =
+                (case.cache.at(place, head, case.heads, dim), token * token_stride + head * head_stride);
+            cache[at..at + dim].copy_from_slice(&from[row..row + dim]);
         }
-        cache
-    })
+    }
+    cache
 }
 
 fn append(configure: impl Fn(&mut sim::Config)) -> Append {

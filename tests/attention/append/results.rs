@@ -1,7 +1,7 @@
 //! Every type and layout against copies on the host, places that are none or wrong, and attention on a cache
 //! that was filled so.
 
-use fastattention::append::{plan, Append, Args, Mistake, PlaceType, Problem, Report};
+use fastattention::append::{plan, Append, Args, Mistake, Number, PlaceType, Problem, Report};
 use fastattention::runtime::{Buffer, CaptureMode, Stream};
 use fastattention::serving::{self, KvLayout};
 use fastattention::{DType, ErrorKind};
@@ -81,7 +81,8 @@ fn places_that_the_cache_does_not_have_are_told_and_nothing_of_them_is_written()
         }
         assert_eq!(left.report.num_wrong, wrong.len() as u64);
         // The tokens lie so far apart that no core has two of them.
-        let mistakes = tokens.iter().zip(&wrong).map(|(&token, &given)| Mistake { token, given });
+        let mistakes =
+            tokens.iter().zip(&wrong).map(|(&token, &given)| Mistake { token, number: Number::Place, given });
         assert_eq!(left.report.mistakes, mistakes.collect::<Vec<_>>());
     }
     // Of several wrong places of a core the first is told, and their number.

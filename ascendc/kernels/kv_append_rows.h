@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Rows of new keys and values: from their tensors to UB, and from there to their places in the cache. What
+// the kernels of appends share.
+#pragma once
+#include "fa/copy.h"
+#include "fa/memory.h"
+#include "fa/sync.h"
+#include "families.h"
+
+namespace fa {
+
+// How a token's row of a tensor is copied: as some pieces, together with those of other tokens where all lie
+// at one distance.
+struct TokenRows {
+    uint64_t token_stride;
+    uint32_t bursts;
+    uint32_t burst_bytes;
+    uint32_t gap_bytes;
+    bool is_joined;
+    // Elements of a row in UB.
+    uint32_t row;
+};
+
+template <typename T>
+__aicore__ inline void load_token_rows(const AscendC::LocalTensor<T>& dst,
+                                       const AscendC::GlobalTensor<T>& src, const TokenRows& rows,
+                                       uint32_t token, uint32_t tokens) {
+    const uint32_t step = rows.is_joined ? tokens : 1;
+    const AscendC::DataCopyExtParams bursts(static_cast<uint16_t>(step * rows.bursts), rows.burst_bytes,
+                                            rows.gap_bytes, 0, 0);
+    const AscendC::DataCopyPadExtParams<T> no_pad(false, 0, 0, T{});
+    for (uint32_t i = 0; i < tokens; i += step) {
+        AscendC::DataCopyPad(dst[i * rows.row], src[uint64_t{token + i} * rows.token_stride], bursts, no_pad);
+    }
+}
+
+template <typename T>
+__aicore__ inline void store_token_rows(const AscendC::GlobalTensor<T>& dst,
+                                        const AscendC::LocalTensor<T>& src, const TokenRows& rows,
+                                        uint32_t token, uint32_t tokens) {
+    const uint32_t step = rows.is_joined ? tokens : 1;
+    const AscendC::DataCopyExtParams bursts(static_cast<uint16_t>(step * rows.bursts), rows.burst_bytes, 0,
+                                            rows.gap_bytes, 0);
+    for (uint32_t i = 0; i < tokens; i += step) {
+        AscendC::DataCopyPad(dst[uint64_t{token + i} * rows.token_stride], src[i * rows.row], bursts);
+    }
+}
+
+// A number of each token in GM, i32 or i64.
+class TokenNumbers {
+  public:
+    __aicore__ inline TokenNumbers(GM_ADDR numbers, uint32_t words) : words_(words) {
+        gm_.SetGlobalBuffer(reinterpret_cast<__gm__ uint32_t*>(numbers));
+    }
+    __aicore__ inline int64_t of(uint32_t token) const {
+        if (words_ == 1) return static_cast<int32_t>(gm_.GetValue(token));
+        const uint64_t low = gm_.GetValue(uint64_t{token} * 2);
+        const uint64_t high = gm_.GetValue(uint64_t{token} * 2 + 1);
+        return static_cast<int64_t>(high << 32 | low);
+    }
+
+  private:
+    uint32_t words_;
+    AscendC::GlobalTensor<uint32_t> gm_;
+};
+
+// How many numbers are wrong, and token and value of the first.
+struct Wrong {
+    uint32_t count = 0;
+    uint32_t token = 0;
+    uint64_t number = 0;
+
+    __aicore__ inline void note(uint32_t wrong_token, int64_t wrong_number) {
+        if (count == 0) {
+            token = wrong_token;
+            number = static_cast<uint64_t>(wrong_number);
+        }
+        ++count;
+    }
+};
+
+template <typename T>
+class KvRows {
+  public:
+    __aicore__ inline KvRows(const KvAppendTilingData& t, GM_ADDR k, GM_ADDR v, GM_ADDR places,
+                             GM_ADDR k_cache, GM_ADDR v_cache)
+        : t_(t), places_(places, t.place_words) {
+        in_gm_[0].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k));
+        in_gm_[1].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
+        cache_gm_[0].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k_cache));
+        cache_gm_[1].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v_cache));
+    }
+
+    __aicore__ inline uint32_t first_token(uint32_t core) const {
+        return static_cast<uint32_t>(uint64_t{t_.tokens} * core / t_.num_cores);
+    }
+    __aicore__ inline const AscendC::LocalTensor<uint8_t>& ub() const { return memory_.ub; }
+
+    // Rows of K (0) or V (1) in a buffer, from a token of the tile on.
+    __aicore__ inline AscendC::LocalTensor<T> rows_of(uint32_t buffer, uint32_t tensor, uint32_t i) const {
+        const uint32_t offset = t_.ub_rows_offset_bytes[tensor] + i * t_.row_bytes[tensor];
+        return memory_.ub[buffer * t_.buffer_bytes + offset].template ReinterpretCast<T>();
+    }
+
+    __aicore__ inline void load(uint32_t buffer, uint32_t token, uint32_t tokens) {
+        for (uint32_t tensor = 0; tensor < kTensors; ++tensor) {
+            const TokenRows rows{t_.token_stride[tensor],   t_.in_bursts[tensor],
+                                 t_.in_burst_bytes[tensor], t_.in_gap_bytes[tensor],
+                                 t_.is_joined[tensor] != 0, t_.row_bytes[tensor] / kElementBytes};
+            load_token_rows(rows_of(buffer, tensor, 0), in_gm_[tensor], rows, token, tokens);
+        }
+    }
+
+    __aicore__ inline void store(uint32_t buffer, uint32_t token, uint32_t tokens) {
+        for (uint32_t i = 0; i < tokens;) {
+            const int64_t place = places_.of(token + i);
+            uint32_t run = 1;
+            if (place >= 0 && place < static_cast<int64_t>(t_.num_places)) {
+                run = store_run(buffer, i, token + i, tokens - i, static_cast<uint32_t>(place));
+            } else if (place != kNoPlace) {
+                wrong_.note(token + i, place);
+            }
+            i += run;
+        }
+    }
+
+    // Of the places, and of the positions if there are some: how many are wrong, and token and number (low
+    // and high word) of the first. The rest is 0.
+    __aicore__ inline void store_status(GM_ADDR status, const Wrong* positions) {
+        AscendC::GlobalTensor<int32_t> status_gm;
+        status_gm.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(status));
+        const auto words = memory_.ub[t_.ub_status_offset_bytes].template ReinterpretCast<int32_t>();
+        AscendC::Duplicate(words, 0, static_cast<int32_t>(kBlockF32));
+        AscendC::PipeBarrier<PIPE_V>();
+        set_status(words, wrong_, 0);
+        if (positions != nullptr) set_status(words, *positions, 4);
+        AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(0);
+        AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(0);
+        AscendC::DataCopy(status_gm[uint64_t{block_index()} * kBlockF32], words, kBlockF32);
+    }
+
+  private:
+    static constexpr int64_t kNoPlace = -1;
+    static constexpr uint32_t kTensors = 2;
+    static constexpr uint32_t kElementBytes = sizeof(T);
+
+    __aicore__ inline void set_status(const AscendC::LocalTensor<int32_t>& words, const Wrong& wrong,
+                                      uint32_t first) {
+        const uint32_t values[4] = {wrong.count, wrong.token, static_cast<uint32_t>(wrong.number),
+                                    static_cast<uint32_t>(wrong.number >> 32)};
+        for (uint32_t i = 0; i < 4; ++i) {
+            uint64_t mask[2] = {uint64_t{1} << (first + i), 0};
+            AscendC::Duplicate(words, static_cast<int32_t>(values[i]), mask, 1, 1, 8);
+        }
+    }
+
+    // Tokens from one on whose places follow each other in a page, with one copy of K and one of V where that
+    // can be; returns how many.
+    __aicore__ inline uint32_t store_run(uint32_t buffer, uint32_t i, uint32_t token, uint32_t tokens,
+                                         uint32_t place) {
+        const uint64_t page = place / t_.page_size;
+        const uint32_t row = place % t_.page_size;
+        const uint32_t most = t_.joins_rows != 0 ? min_u32(tokens, t_.page_size - row) : 1;
+        uint32_t run = 1;
+        while (run < most && places_.of(token + run) == int64_t{place} + run) ++run;
+        for (uint32_t tensor = 0; tensor < kTensors; ++tensor) {
+            const AscendC::DataCopyExtParams bursts(static_cast<uint16_t>(run * t_.out_bursts[tensor]),
+                                                    t_.out_burst_bytes[tensor], 0, t_.out_gap_bytes[tensor],
+                                                    0);
+            const uint64_t at = page * t_.page_stride[tensor] + row * t_.place_stride[tensor];
+            AscendC::DataCopyPad(cache_gm_[tensor][at], rows_of(buffer, tensor, i), bursts);
+        }
+        return run;
+    }
+
+    const KvAppendTilingData& t_;
+    VectorMemory memory_;
+    TokenNumbers places_;
+    AscendC::GlobalTensor<T> in_gm_[kTensors];
+    AscendC::GlobalTensor<T> cache_gm_[kTensors];
+    Wrong wrong_;
+};
+
+}  // namespace fa
