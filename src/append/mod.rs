@@ -81,7 +81,7 @@
 //!
 //! let table = Rotary::table(&Rotary::frequencies(10_000.0, 64), 100, 1.0);
 //! let table = Buffer::from_slice(&device, &table)?;
-//! let ones = |heads| Buffer::from_slice(&device, &vec![f16::ONE; heads * 64]);
+//! let ones = |heads: usize| Buffer::from_slice(&device, &vec![f16::ONE; heads * 64]);
 //! let (k, q) = (ones(1)?, ones(2)?);
 //! let cache = || Buffer::from_slice(&device, &vec![f16::ZERO; 20 * 16 * 64]);
 //! let (k_cache, v_cache) = (cache()?, cache()?);
