@@ -4,6 +4,7 @@ mod decode;
 mod op;
 mod operand;
 mod text;
+mod words;
 
 use std::collections::BTreeMap;
 
