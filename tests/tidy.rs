@@ -315,3 +315,13 @@ fn comments_are_at_most_110_wide() {
     }
     assert!(wide.is_empty(), "{}", wide.join("\n"));
 }
+
+#[test]
+fn every_table_of_performance_tells_its_commit() {
+    for path in files("docs/performance", &[".csv"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        let header = text.lines().next().unwrap_or_default();
+        assert!(header.ends_with(",commit,commit_date"), "{}: {header}", path.display());
+        assert!(!text.contains("-dirty"), "{}: made from files that no commit has", path.display());
+    }
+}
