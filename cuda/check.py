@@ -535,7 +535,7 @@ class Launch:
         if p['splits'] > 1:
             runs.append(
                 (
-                    'flash_decode_combine',
+                    'flash_decode_combine_packed' if cu[0] else 'flash_decode_combine',
                     (p['heads'], queries * -(-p['dv'] // 64), p['batch']),
                     COMBINE_BYTES,
                     fields + [('i', p['splits']), ('i', rows)],

@@ -47,6 +47,10 @@ KERNELS.update(
     for shape in ((64, 8), (64, 16), (128, 8), (128, 16), (256, 8))
 )
 KERNELS['flash_decode_combine'] = ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=0', '-DKERNEL_ROWS=0'])
+KERNELS['flash_decode_combine_packed'] = (
+    'flash_decode_sm70.cu',
+    ['-DKERNEL_HEAD_DIM=0', '-DKERNEL_ROWS=0', '-DKERNEL_PACKED'],
+)
 OPTIONS = ['-arch=compute_70', '-std=c++17']
 VERSION = (12, 9)
 # Registers of a thread that ptxas may use (128 threads a block, 65536 registers an SM: 255 is two blocks, 168
@@ -59,6 +63,7 @@ LIMITS.update(
     flash_decode_f16_d64_r16=168,
     flash_decode_f16_d128_r8=168,
     flash_decode_combine=64,
+    flash_decode_combine_packed=64,
 )
 NOT_FOUND = 77
 

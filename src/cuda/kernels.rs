@@ -119,8 +119,8 @@ pub(super) static DECODE: [Kernel; 5] = [
     decode!("flash_decode_f16_d256_r8", 256, 8, 2, 1),
 ];
 
-/// Joins the splits of a decode kernel.
-pub(super) static COMBINE: Text = text!("flash_decode_combine");
+/// Joins the splits of a decode kernel: of q that is not packed, and of q that is.
+pub(super) static COMBINE: [Text; 2] = [text!("flash_decode_combine"), text!("flash_decode_combine_packed")];
 /// Columns of a row that a block of [`COMBINE`] joins.
 pub(super) const COMBINE_COLUMNS: u32 = 64;
 /// Shared memory of a block of it: two sums a thread, and two numbers a warp.
@@ -151,5 +151,5 @@ pub(super) fn decode(wider_dim: u32, packed_rows: u64) -> Option<&'static Kernel
 
 /// All that a device can have to load.
 pub(super) fn texts() -> impl Iterator<Item = &'static Text> {
-    FORWARD.iter().chain(&PAGED).chain(&GROUPED).chain(&DECODE).map(|kernel| &kernel.text).chain([&COMBINE])
+    FORWARD.iter().chain(&PAGED).chain(&GROUPED).chain(&DECODE).map(|kernel| &kernel.text).chain(&COMBINE)
 }

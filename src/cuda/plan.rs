@@ -233,7 +233,7 @@ impl Plan {
         let grid = [s.num_heads, rows * s.head_dim_v.div_ceil(COMBINE_COLUMNS), s.batch];
         debug_assert!(grid[1] <= MAX_GRID_YZ && grid[2] <= MAX_GRID_YZ);
         Launch {
-            text: &COMBINE,
+            text: &COMBINE[usize::from(self.request.total_rows().is_some())],
             grid,
             shared_bytes: COMBINE_SHARED_BYTES,
             params: params.u32s([splits.count, kernel.rows]),
@@ -333,7 +333,7 @@ impl fmt::Display for Plan {
             writeln!(
                 f,
                 "{}   {}, {x} x {y} x {z} blocks of {} threads, {} bytes of shared memory each",
-                if launch.kernel() == COMBINE.name { "joins  " } else { "kernel " },
+                if COMBINE.iter().any(|text| text.name == launch.kernel()) { "joins  " } else { "kernel " },
                 launch.kernel(),
                 launch.threads(),
                 launch.shared_bytes

@@ -92,7 +92,7 @@ fn same_rows() -> Vec<ServingCase> {
 /// Kernels of a plan, joining left aside.
 fn kernels(plan: &Plan) -> Vec<&'static str> {
     let names = plan.launches(&Addresses::default()).map(|launch| launch.kernel());
-    names.filter(|name| *name != "flash_decode_combine").collect()
+    names.filter(|name| !name.starts_with("flash_decode_combine")).collect()
 }
 
 fn check_all(cases: &[ServingCase]) {

@@ -36,7 +36,8 @@ const GROUPED: [Forward; 2] =
 /// Decode: head_dim and head_dim_v at most, packed rows a block. The first whose limits hold serves, or the
 /// last of its head dims.
 const DECODE: [(usize, usize); 5] = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)];
-const COMBINE: &str = "flash_decode_combine";
+/// Joins parts: of q that is not packed, and of q that is.
+const COMBINE: [&str; 2] = ["flash_decode_combine", "flash_decode_combine_packed"];
 const THREADS: [u32; 3] = [128, 1, 1];
 
 /// PTX of a kernel.
@@ -123,7 +124,8 @@ pub(crate) fn run(
                 let grid = [int(problem.num_heads), int(blocks), int(problem.batch)];
                 let launch =
                     Launch { grid, block: THREADS, shared_bytes: 4 * 32 * 8 + 32, params: &params, sums };
-                Module::parse(&ptx(COMBINE))?.kernel(COMBINE)?.launch(&mut tensors.memory, &launch)?;
+                let combine = COMBINE[usize::from(problem.ragged.is_some())];
+                Module::parse(&ptx(combine))?.kernel(combine)?.launch(&mut tensors.memory, &launch)?;
             }
             counters
         }
