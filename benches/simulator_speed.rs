@@ -21,14 +21,14 @@ const HEADS: u32 = 8;
 const HEAD_DIM: u32 = 128;
 const ROUNDS: usize = 7;
 
-struct Bench {
+struct Attention {
     stream: Stream,
     operator: FlashAttention,
     buffers: Buffers,
     plan: fastattention::attention::Plan,
 }
 
-impl Bench {
+impl Attention {
     fn new(check_races: bool, data: [&[f16]; 3]) -> Result<Self> {
         let mut config = sim::Config::new(Soc::by_name("Ascend910B2")?);
         config.check_races = check_races;
@@ -53,13 +53,13 @@ fn main() -> Result<()> {
     let data: [Vec<f16>; 3] =
         std::array::from_fn(|_| (0..elements).map(|_| f16::from_f32(2.0 * rng.f32() - 1.0)).collect());
     let data = [data[0].as_slice(), &data[1], &data[2]];
-    let benches = [Bench::new(false, data)?, Bench::new(true, data)?];
-    check(&benches[0], data)?;
+    let attentions = [Attention::new(false, data)?, Attention::new(true, data)?];
+    check(&attentions[0], data)?;
 
     let mut seconds = [Vec::new(), Vec::new()];
     for round in 0..=ROUNDS {
-        for (bench, seconds) in benches.iter().zip(&mut seconds) {
-            let elapsed = bench.run()?;
+        for (attention, seconds) in attentions.iter().zip(&mut seconds) {
+            let elapsed = attention.run()?;
             if round > 0 {
                 seconds.push(elapsed);
             }
@@ -86,9 +86,9 @@ fn main() -> Result<()> {
 }
 
 /// The first rows of head 0 against f64.
-fn check(bench: &Bench, data: [&[f16]; 3]) -> Result<()> {
-    bench.run()?;
-    let o: Vec<f16> = bench.buffers.o.to_vec()?;
+fn check(attention: &Attention, data: [&[f16]; 3]) -> Result<()> {
+    attention.run()?;
+    let o: Vec<f16> = attention.buffers.o.to_vec()?;
     let rows = 4;
     let params = Params {
         batch: 1,

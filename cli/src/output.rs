@@ -24,12 +24,12 @@ pub fn is_stdout_taken() -> bool {
 pub struct Output {
     /// As the user gave it.
     shown: PathBuf,
-    place: Place,
+    target: Target,
 }
 
 /// What is written.
 #[derive(Debug)]
-enum Place {
+enum Target {
     /// A regular file, there or not: replaced at once by a new one. No link.
     File(PathBuf),
     /// A device or a standard stream: written as it is.
@@ -54,8 +54,8 @@ impl Output {
         if input.and_then(|input| fs::canonicalize(input).ok()).is_some_and(|input| input == target) {
             bail!("output {shown} is the input file; wanted another path");
         }
-        let place = place(path, target)?;
-        Ok(Self { shown: path.to_owned(), place })
+        let target = target_of(path, target)?;
+        Ok(Self { shown: path.to_owned(), target })
     }
 
     /// What a regular file holds before it is replaced; `None` for one that is not there, and for a device.
@@ -63,7 +63,7 @@ impl Output {
     /// # Errors
     /// It cannot be read.
     pub fn earlier(&self) -> Result<Option<String>> {
-        let Place::File(path) = &self.place else { return Ok(None) };
+        let Target::File(path) = &self.target else { return Ok(None) };
         match fs::read_to_string(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             text => Ok(Some(text.with_context(|| format!("reading {}", self.shown.display()))?)),
@@ -72,7 +72,7 @@ impl Output {
 
     /// Can it be written again, in the place of what was written before?
     pub fn is_replaced(&self) -> bool {
-        matches!(self.place, Place::File(_))
+        matches!(self.target, Target::File(_))
     }
 
     /// Writes these bytes.
@@ -88,9 +88,9 @@ impl Output {
     /// # Errors
     /// As [`Output::write_bytes`], and those of `fill`.
     pub fn replace<T>(&self, fill: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
-        let written = match &self.place {
-            Place::File(path) => replace(path, fill),
-            Place::Open(file) => file.try_clone().map_err(Into::into).and_then(|mut file| fill(&mut file)),
+        let written = match &self.target {
+            Target::File(path) => replace(path, fill),
+            Target::Open(file) => file.try_clone().map_err(Into::into).and_then(|mut file| fill(&mut file)),
         };
         written.with_context(|| format!("writing output {}", self.shown.display()))
     }
@@ -150,11 +150,11 @@ fn descriptors() -> Option<PathBuf> {
     fs::canonicalize("/proc/self/fd").or_else(|_| fs::canonicalize("/dev/fd")).ok()
 }
 
-fn place(path: &Path, target: PathBuf) -> Result<Place> {
+fn target_of(path: &Path, target: PathBuf) -> Result<Target> {
     let shown = path.display();
     if let Some(stream) = standard_stream(&target) {
         let file = stream.with_context(|| format!("output {shown} cannot be written"))?;
-        return Ok(Place::Open(file));
+        return Ok(Target::Open(file));
     }
     match fs::metadata(&target) {
         Ok(found) if found.is_file() => {
@@ -174,7 +174,7 @@ fn place(path: &Path, target: PathBuf) -> Result<Place> {
         // system.
         Ok(found) if is_character_device(&found) => {
             let opened = OpenOptions::new().write(true).open(&target);
-            return Ok(Place::Open(opened.with_context(|| format!("output {shown} cannot be written"))?));
+            return Ok(Target::Open(opened.with_context(|| format!("output {shown} cannot be written"))?));
         }
         Ok(_) => bail!("output {shown} exists and is not a regular file"),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -186,7 +186,7 @@ fn place(path: &Path, target: PathBuf) -> Result<Place> {
     }
     // Tries what a replacement needs.
     temporary(&target).with_context(|| format!("output {shown} cannot be written"))?;
-    Ok(Place::File(target))
+    Ok(Target::File(target))
 }
 
 /// Stdout or stderr as it is open in this process, whatever is behind it: opened a second time it would be

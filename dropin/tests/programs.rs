@@ -23,19 +23,19 @@ mod common;
 const INCLUDE_VARIABLE: &str = "FASTATTENTION_ACL_INCLUDE";
 
 /// What the tests of this file share: the installed library and a kernel image.
-struct Bench {
+struct Installed {
     folder: tempfile::TempDir,
     lib64: PathBuf,
     image: PathBuf,
 }
 
-fn bench() -> &'static Bench {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
-    BENCH.get_or_init(|| {
+fn installed() -> &'static Installed {
+    static INSTALLED: OnceLock<Installed> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let lib64 = common::install(folder.path(), "9.1");
         let image = build_image(folder.path());
-        Bench { folder, lib64, image }
+        Installed { folder, lib64, image }
     })
 }
 
@@ -73,9 +73,9 @@ enum Link {
 }
 
 fn compile(name: &str, sanitizer: Sanitizer, link: Link) -> PathBuf {
-    let bench = bench();
+    let installed = installed();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
-    let program = bench.folder.path().join(format!("{name}-{sanitizer:?}-{link:?}"));
+    let program = installed.folder.path().join(format!("{name}-{sanitizer:?}-{link:?}"));
     let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     command.args(["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-I"]).arg(&sources);
     if let Some(include) = std::env::var_os(INCLUDE_VARIABLE) {
@@ -92,10 +92,10 @@ fn compile(name: &str, sanitizer: Sanitizer, link: Link) -> PathBuf {
     }
     command.arg("-o").arg(&program).arg(sources.join(name).with_extension("c"));
     match link {
-        Link::Name => drop(command.arg("-L").arg(&bench.lib64).arg("-lascendcl")),
-        Link::RuntimeAndHccl => drop(command.arg("-L").arg(&bench.lib64).args(["-lacl_rt", "-lhccl"])),
+        Link::Name => drop(command.arg("-L").arg(&installed.lib64).arg("-lascendcl")),
+        Link::RuntimeAndHccl => drop(command.arg("-L").arg(&installed.lib64).args(["-lacl_rt", "-lhccl"])),
         Link::FullPath => {
-            command.arg(bench.lib64.join("libhccl.so")).arg(bench.lib64.join("libacl_rt.so"));
+            command.arg(installed.lib64.join("libhccl.so")).arg(installed.lib64.join("libacl_rt.so"));
         }
     }
     let output = command.output().unwrap();
@@ -104,9 +104,9 @@ fn compile(name: &str, sanitizer: Sanitizer, link: Link) -> PathBuf {
 }
 
 fn run(program: &Path, sanitizer: Sanitizer, args: &[&Path], variables: &[(&str, &Path)]) -> Output {
-    let bench = bench();
+    let installed = installed();
     let mut command = Command::new(program);
-    command.args(args).env("LD_LIBRARY_PATH", &bench.lib64).env("FASTATTENTION_SIM_DEVICES", "8");
+    command.args(args).env("LD_LIBRARY_PATH", &installed.lib64).env("FASTATTENTION_SIM_DEVICES", "8");
     command.envs(variables.iter().copied());
     if sanitizer == Sanitizer::Thread {
         let suppressions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/tsan.supp");
@@ -117,7 +117,7 @@ fn run(program: &Path, sanitizer: Sanitizer, args: &[&Path], variables: &[(&str,
 
 fn expect_success(name: &str, sanitizer: Sanitizer, link: Link) {
     let program = compile(name, sanitizer, link);
-    let image: &[&Path] = if name == "kernel" { &[&bench().image] } else { &[] };
+    let image: &[&Path] = if name == "kernel" { &[&installed().image] } else { &[] };
     let output = run(&program, sanitizer, image, &[]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}, {sanitizer:?}, {link:?}: {}\n{text}", output.status);
@@ -183,13 +183,14 @@ fn npu_binary(kernel: &str, folder: &Path) -> PathBuf {
 
 #[test]
 fn a_program_that_loads_an_npu_binary_is_told_what_to_do_or_runs_the_host_build() {
-    let bench = bench();
-    let binary = npu_binary("fa_copy_mix_aiv", bench.folder.path());
+    let installed = installed();
+    let binary = npu_binary("fa_copy_mix_aiv", installed.folder.path());
     let program = compile("kernel", Sanitizer::None, Link::Name);
     let output = run(&program, Sanitizer::None, &[&binary], &[]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(text.contains("code for an NPU, with the kernels fa_copy; the simulator runs"), "{text}");
-    let output = run(&program, Sanitizer::None, &[&binary], &[("FASTATTENTION_SIM_KERNELS", &bench.image)]);
+    let output =
+        run(&program, Sanitizer::None, &[&binary], &[("FASTATTENTION_SIM_KERNELS", &installed.image)]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -137,12 +137,12 @@ impl FlashAttention {
     }
 
     /// Before the first launch of a kernel in which all cores meet.
-    pub(crate) fn require_meeting(&self) -> Result<()> {
+    pub(crate) fn require_cross_all(&self) -> Result<()> {
         self_test::before_first_launch(&self.self_test, &self.device, Flags::OfAllCores)
     }
 
     /// As [`Self::self_test`], with the flag at which all cores meet.
-    pub(crate) fn self_test_meeting(&self) -> Result<()> {
+    pub(crate) fn self_test_cross_all(&self) -> Result<()> {
         self_test::run(&self.self_test, &self.device, Flags::OfAllCores)
     }
 

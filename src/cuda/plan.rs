@@ -73,7 +73,7 @@ pub fn plan_serving(problem: &serving::Problem, facts: &DeviceFacts) -> Result<P
 pub struct Plan {
     request: Request,
     facts: DeviceFacts,
-    work: Work,
+    work: Kernels,
     scratch: Scratch,
 }
 
@@ -82,7 +82,7 @@ const ANY_KEY: u32 = 31;
 
 /// What is launched: nothing where there is no row.
 #[derive(Clone, Copy, Debug, Default)]
-struct Work {
+struct Kernels {
     many: Option<&'static Kernel>,
     few: Option<Few>,
 }
@@ -146,7 +146,7 @@ impl Plan {
             scratch.partial_lse_bytes = 4 * parts;
         }
         scratch.lse_bytes = if shape.want_lse { 0 } else { 4 * heads * request.all_rows() };
-        Self { request, facts: facts.clone(), work: Work { many, few }, scratch }
+        Self { request, facts: facts.clone(), work: Kernels { many, few }, scratch }
     }
 
     /// The problem with every default filled in. Of slots: the batch are the slots, `seqlen_q` their rows,
@@ -339,7 +339,7 @@ impl fmt::Display for Plan {
                 launch.shared_bytes
             )?;
         }
-        if let Work { many: Some(_), few: Some(Few { rows, .. }) } = self.work {
+        if let Kernels { many: Some(_), few: Some(Few { rows, .. }) } = self.work {
             writeln!(f, "rows      slots of at most {rows} rows are work of the second kernel")?;
         }
         if let Some(Few { splits: Splits { count: count @ 2.., keys }, .. }) = self.work.few {

@@ -2,7 +2,7 @@
 //! [`Timing`](crate::soc::Timing) alone.
 
 use super::{BLayout, MatmulTilingData, Problem, Tiling};
-use crate::tiling::traffic::{meeting, overlapped, Rows, Traffic};
+use crate::tiling::traffic::{overlapped, same_lines, Rows, Traffic};
 use crate::{DType, Soc};
 
 /// How fast cores that wait for their own pipes stop to meet at lines of L2: the power of the part of the
@@ -106,10 +106,10 @@ impl Tiling {
         // Copies of `step` steps of the tile's depth each, the last one with what is left: MTE2 for the first
         // and for all, and a port of L2.
         let loads = |step: u32, of: &dyn Fn(u32) -> Rows, readers: f64| {
-            let meeting = together * meeting(readers);
+            let same_lines = together * same_lines(readers);
             let load = |depth: u32| match depth {
                 0 => [0.0; 2],
-                _ => [traffic.read_nd2nz(of(depth), meeting), traffic.port_read(of(depth), meeting)],
+                _ => [traffic.read_nd2nz(of(depth), same_lines), traffic.port_read(of(depth), same_lines)],
             };
             let depth = step.saturating_mul(self.tile[2]).clamp(1, problem.k);
             let (whole, rest) = (load(depth), load(problem.k % depth));

@@ -72,7 +72,7 @@ impl PlannedBatch {
 
 /// What one rank launches.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Work {
+pub(super) struct RankWork {
     pub(super) problem: Problem,
     pub(super) soc: Soc,
     pub(super) batches: Vec<PlannedBatch>,
@@ -96,7 +96,7 @@ pub(super) fn num_kernels(attention_launches: usize, has_product: bool) -> usize
     }
 }
 
-impl Work {
+impl RankWork {
     pub(super) fn new(problem: &Problem, soc: &Soc) -> Result<Self> {
         let planned = |batch: Batch| {
             Ok(PlannedBatch { batch, plan: attention::plan(&problem.attention(&batch), soc)? })
@@ -180,17 +180,17 @@ impl Work {
     }
 
     /// What kernels of a block take beside their work: launches; and on the cores their starts and, in the
-    /// place of a launch, the meeting of attention and product.
+    /// place of a launch, the barrier of attention and product.
     fn launches_and_begins_us(&self, attention_launches: usize, has_product: bool) -> [f64; 2] {
         let (control, kernels) = (&self.soc.timing.control, num_kernels(attention_launches, has_product));
-        let meetings = attention_launches + usize::from(has_product) - kernels;
+        let barriers = attention_launches + usize::from(has_product) - kernels;
         // The product that shares a launch has no prologue of its own, which its prediction counts.
-        let meeting = (control.cross_group + control.cross_all) as f64 - control.aic_prologue as f64;
+        let barrier = (control.cross_group + control.cross_all) as f64 - control.aic_prologue as f64;
         let starts_us = kernels as f64 * control.starts_us(self.soc.cube_cores);
         let attention_us = attention_launches as f64 * control.task_launch_us(true);
         let products_us = (kernels - attention_launches) as f64 * control.task_launch_us(false);
-        let meetings_us = meetings as f64 * meeting / f64::from(self.soc.clock_mhz);
-        [attention_us + products_us, starts_us + meetings_us]
+        let barriers_us = barriers as f64 * barrier / f64::from(self.soc.clock_mhz);
+        [attention_us + products_us, starts_us + barriers_us]
     }
 
     /// Bytes of a row of y.
@@ -201,7 +201,7 @@ impl Work {
 
 /// Predicted model times of blocks. What blocks have in common is computed once.
 pub(super) struct Costs<'a> {
-    work: &'a Work,
+    work: &'a RankWork,
     /// Of launches of a batch: its place, and items of it.
     parts: HashMap<(usize, Range<u64>), f64>,
     /// Of the projection of so many rows.
@@ -209,11 +209,11 @@ pub(super) struct Costs<'a> {
 }
 
 impl<'a> Costs<'a> {
-    pub(super) fn new(work: &'a Work) -> Self {
+    pub(super) fn new(work: &'a RankWork) -> Self {
         Self { work, parts: HashMap::new(), products: HashMap::new() }
     }
 
-    pub(super) fn work(&self) -> &'a Work {
+    pub(super) fn work(&self) -> &'a RankWork {
         self.work
     }
 
@@ -290,7 +290,7 @@ mod tests {
         let sequences = lengths.map(|(seqlen_q, seqlen_k)| Sequence { seqlen_q, seqlen_k });
         let problem = Problem::new(DType::F16, [1, 1, 40, 128], 5120, 8).with_mask(Mask::Causal);
         let soc = Soc::by_name("Ascend910B2").unwrap();
-        let work = Work::new(&problem.with_sequences(sequences.to_vec()), soc).unwrap();
+        let work = RankWork::new(&problem.with_sequences(sequences.to_vec()), soc).unwrap();
         assert_eq!(work.batches.len(), 4);
         let cuts = work.cuts(&work.places());
         assert!(cuts.iter().filter(|cut| cut.fills_round).count() > 10, "{cuts:?}");

@@ -51,7 +51,7 @@ impl AttentionMatmul {
     /// As [`FlashAttention::with_kernels`]. Launches fail when the image is loaded on another device.
     pub fn from_module(device: &Device, module: &Module) -> Result<Self> {
         let attention = FlashAttention::with_kernels(device, |name| module.kernel(name))?;
-        attention.require_meeting()?;
+        attention.require_cross_all()?;
         Ok(Self { attention, matmul: Matmul::from_module(module)?, kernels: fused(module)? })
     }
 
@@ -60,7 +60,7 @@ impl AttentionMatmul {
     /// # Errors
     /// As [`FlashAttention::self_test`].
     pub fn self_test(&self) -> Result<()> {
-        self.attention.self_test_meeting()
+        self.attention.self_test_cross_all()
     }
 
     /// The same operator with the kernels of another image of the same device.

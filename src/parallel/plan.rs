@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
-use super::costs::{num_kernels, Costs, Cut, Launches, Work};
+use super::costs::{num_kernels, Costs, Cut, Launches, RankWork};
 use super::problem::Problem;
 use super::schedule::{self, Cost, Spans};
 use crate::spec::Reason;
@@ -42,7 +42,7 @@ impl Block {
 /// A layer with its blocks; prints itself with the predicted timeline. The same for all ranks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    pub(super) work: Work,
+    pub(super) work: RankWork,
     pub(super) blocks: Vec<Block>,
     serial: Cost,
 }
@@ -152,9 +152,9 @@ pub fn plan_with(problem: &Problem, soc: &Soc, block_rows: &[u32]) -> Result<Pla
     Plan::new(costs, &cuts)
 }
 
-fn work(problem: &Problem, soc: &Soc) -> Result<Work> {
+fn work(problem: &Problem, soc: &Soc) -> Result<RankWork> {
     Reason::refuse(&format!("tiling-AllReduce on {}", soc.name), &problem.refusals(soc))?;
-    Work::new(problem, soc)
+    RankWork::new(problem, soc)
 }
 
 /// All places when they are few; else the first and last ones, where blocks are short, and some of the
@@ -260,7 +260,7 @@ impl Plan {
     }
 }
 
-impl Work {
+impl RankWork {
     /// Bytes at which the q, k, v and o of a batch start.
     pub(super) fn batch_offsets(&self, planned: &super::costs::PlannedBatch) -> [u64; 4] {
         self.problem.offsets(&planned.batch, planned.plan.shape()).map(narrow)

@@ -21,7 +21,7 @@ const SLICE_CROWDING: f64 = 1.2;
 /// Of the reads of a line that several cores want at about the same time, the part that pays for it. The
 /// first core does not, and others may be apart by then. ASSUMPTION(cost-same-line): fitted on simulated
 /// launches.
-const MEETING: f64 = 0.9;
+const SAME_LINES: f64 = 0.9;
 
 /// How much longer a transfer takes while other transfers of the launch keep L2 busy all the time, in times
 /// of its own pipe's. ASSUMPTION(cost-others): fitted on simulated launches.
@@ -117,8 +117,8 @@ pub(super) fn gcd(a: u64, b: u64) -> u64 {
 }
 
 /// Of the reads of a line by so many cores at about the same time, the part that finds it busy.
-pub(crate) fn meeting(cores: f64) -> f64 {
-    MEETING * (1.0 - 1.0 / cores.max(1.0))
+pub(crate) fn same_lines(cores: f64) -> f64 {
+    SAME_LINES * (1.0 - 1.0 / cores.max(1.0))
 }
 
 /// Transfers of `cores` core groups that do the same at about the same time.
@@ -149,13 +149,13 @@ impl Traffic<'_> {
 
     /// What a line costs a port of which a part of the reads meets those of other cores, in lines that only
     /// one core reads.
-    pub(crate) fn same_line(&self, meeting: f64) -> f64 {
-        1.0 + (self.soc.timing.l2.same_line_cost - 1.0) * meeting
+    pub(crate) fn same_line(&self, same_lines: f64) -> f64 {
+        1.0 + (self.soc.timing.l2.same_line_cost - 1.0) * same_lines
     }
 
     /// Cycles for which a port is busy with rows that each core group reads.
-    pub(crate) fn port_read(&self, rows: Rows, meeting: f64) -> f64 {
-        rows.lines(0.0) * self.port_line() * self.same_line(meeting)
+    pub(crate) fn port_read(&self, rows: Rows, same_lines: f64) -> f64 {
+        rows.lines(0.0) * self.port_line() * self.same_line(same_lines)
     }
 
     /// The same for rows that each core group writes.
@@ -182,13 +182,14 @@ impl Traffic<'_> {
     }
 
     /// The same for a read by the Cube with the layout change from ND to NZ, which is slow for rows off a
-    /// block and reads others in requests of one size (docs/timing.md); `meeting` as in [`Self::same_line`].
-    pub(crate) fn read_nd2nz(&self, rows: Rows, meeting: f64) -> f64 {
+    /// block and reads others in requests of one size (docs/timing.md); `same_lines` as in
+    /// [`Self::same_line`].
+    pub(crate) fn read_nd2nz(&self, rows: Rows, same_lines: f64) -> f64 {
         let gm = &self.soc.timing.gm;
         let path = gm.to_l1_nd2nz;
         let (runs, bytes) = rows.runs();
         let is_apart = runs > 1;
-        let port = self.port_read(rows, meeting);
+        let port = self.port_read(rows, same_lines);
         if is_apart && !rows.pitch.is_multiple_of(BLOCK) {
             let bytes_per_cycle = path.bytes_per_cycle.min(gm.unaligned_nd2nz_bytes_per_cycle);
             let path = GmPath { bytes_per_cycle, ..path };

@@ -32,15 +32,15 @@ fn around(dim: u64) -> impl Strategy<Value = u64> {
 /// A tensor `[a, b, c]` of rows of `dim` whose dimension `long` has the stride `stride`; the others lie
 /// dense.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Strided {
     extent: [u64; 3],
     dim: u64,
     stride: [u64; 3],
 }
 
-impl Place {
-    fn new(extent: [u64; 3], dim: u64, long: usize, stride: u64) -> Place {
-        let mut place = Place { extent, dim, stride: [stride; 3] };
+impl Strided {
+    fn new(extent: [u64; 3], dim: u64, long: usize, stride: u64) -> Strided {
+        let mut place = Strided { extent, dim, stride: [stride; 3] };
         let mut inner = dim;
         for i in (0..3).rev().filter(|&i| i != long) {
             place.stride[i] = inner;
@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-fn random(rng: &mut Rng, place: &Place) -> Vec<f16> {
+fn random(rng: &mut Rng, place: &Strided) -> Vec<f16> {
     let len = place.extent.iter().product::<u64>() * place.dim;
     (0..len).map(|_| f16::from_f32(rng.f32() * 2.0 - 1.0)).collect()
 }
@@ -117,7 +117,7 @@ fn attend(problem: &Problem, seed: u64) {
     let device = operator.device();
     let plan = plan(problem, device.soc()).unwrap();
     let s = plan.shape();
-    let place = |heads: u32, seqlen: u32, dim: u32, stride| Place {
+    let place = |heads: u32, seqlen: u32, dim: u32, stride| Strided {
         extent: [s.batch, seqlen, heads].map(u64::from),
         dim: u64::from(dim),
         stride,
@@ -207,7 +207,7 @@ proptest! {
             .with_mask(if is_causal { Mask::Causal } else { Mask::None })
             .with_score_dtype(if is_narrow { DType::F16 } else { DType::F32 });
         let stride = |(long, stride): (usize, u64), seqlen: u32| {
-            Some(Place::new([batch, seqlen, num_heads].map(u64::from), 32, long, stride).stride)
+            Some(Strided::new([batch, seqlen, num_heads].map(u64::from), 32, long, stride).stride)
         };
         let problem = {
             let mut problem = base;

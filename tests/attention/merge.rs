@@ -115,12 +115,12 @@ fn params([batch, seqlen, heads, dim]: [u32; 4]) -> reference::Params {
 }
 
 /// A device with the operator.
-struct Bench {
+struct Joiner {
     merge: Merge,
     stream: Stream,
 }
 
-impl Bench {
+impl Joiner {
     fn new(configure: impl Fn(&mut sim::Config)) -> Self {
         let device = device(configure);
         Self { stream: Stream::new(&device).unwrap(), merge: Merge::new(&device).unwrap() }
@@ -182,7 +182,7 @@ const F16: [DType; 2] = [DType::F16; 2];
 #[test]
 fn every_layout_and_number_of_parts_is_within_twice_the_error_of_a_plain_merge() {
     use Layout::{Dense, Gaps, HeadsFirst, TokenLse};
-    let bench = Bench::new(|_| ());
+    let joiner = Joiner::new(|_| ());
     for (sources, shape) in [
         // One row; tails of tiles; several tiles of a core; wide and narrow rows; one and many parts.
         (&[(1, Dense)][..], [1, 1, 1, 16]),
@@ -197,18 +197,18 @@ fn every_layout_and_number_of_parts_is_within_twice_the_error_of_a_plain_merge()
         (&[(300, Dense)], [1, 3, 4, 32]),
         (&[(768, Dense)], [1, 1, 2, 16]),
     ] {
-        bench.check::<f16, f16>(sources, shape, F16);
+        joiner.check::<f16, f16>(sources, shape, F16);
     }
 }
 
 #[test]
 fn every_type_is_within_twice_the_error_of_a_plain_merge() {
-    let bench = Bench::new(|_| ());
+    let joiner = Joiner::new(|_| ());
     let (sources, shape) = (&[(3, Layout::Dense), (1, Layout::HeadsFirst)][..], [2, 70, 3, 64]);
-    bench.check::<bf16, bf16>(sources, shape, [DType::Bf16; 2]);
-    bench.check::<f32, f32>(sources, shape, [DType::F32; 2]);
-    bench.check::<f32, f16>(sources, shape, [DType::F32, DType::F16]);
-    bench.check::<f32, bf16>(sources, shape, [DType::F32, DType::Bf16]);
+    joiner.check::<bf16, bf16>(sources, shape, [DType::Bf16; 2]);
+    joiner.check::<f32, f32>(sources, shape, [DType::F32; 2]);
+    joiner.check::<f32, f16>(sources, shape, [DType::F32, DType::F16]);
+    joiner.check::<f32, bf16>(sources, shape, [DType::F32, DType::Bf16]);
 }
 
 #[test]
@@ -216,10 +216,10 @@ fn results_are_the_same_bits_in_every_interleaving() {
     let (sources, shape) = ([(3, Layout::Dense), (2, Layout::Dense)], [1, 200, 4, 64]);
     let host = host::<f16>(&sources, shape, 3);
     let result = |seed| {
-        let bench = Bench::new(|config| config.seed = seed);
+        let joiner = Joiner::new(|config| config.seed = seed);
         let problem =
             Problem::new(DType::F16, 1, shape).with_sources(sources.map(|(parts, _)| Source::new(parts)));
-        bench.run::<f16, f16>(&plan(&problem, bench.device().soc()).unwrap(), &host)
+        joiner.run::<f16, f16>(&plan(&problem, joiner.device().soc()).unwrap(), &host)
     };
     let (o, lse) = result(None);
     for seed in [1, 2] {
@@ -231,15 +231,15 @@ fn results_are_the_same_bits_in_every_interleaving() {
 
 #[test]
 fn rows_without_keys_and_infinite_weights_are_as_documented() {
-    let bench = Bench::new(|_| ());
+    let joiner = Joiner::new(|_| ());
     let (none, some) = (f32::NEG_INFINITY, 1.5f32);
     // Rows: no part, one, the other, huge and tiny, NaN, +inf.
     let first = [none, some, none, 3e38, f32::NAN, f32::INFINITY];
     let second = [none, none, some, -3e38, 0.0, 0.0];
     let o: Vec<f32> = (0..2 * 6 * 16).map(|i| if i < 6 * 16 { 2.0 } else { 4.0 }).collect();
     let host = Host { sources: vec![(o, [first, second].concat())], strides: Vec::new() };
-    let plan = plan(&Problem::new(DType::F32, 2, [1, 6, 1, 16]), bench.device().soc()).unwrap();
-    let (o, lse) = bench.run::<f32, f32>(&plan, &host);
+    let plan = plan(&Problem::new(DType::F32, 2, [1, 6, 1, 16]), joiner.device().soc()).unwrap();
+    let (o, lse) = joiner.run::<f32, f32>(&plan, &host);
     let rows: Vec<f32> = o.chunks(16).map(|row| row[0]).collect();
     assert_eq!(rows[..4], [0.0, 2.0, 4.0, 2.0]);
     assert_eq!(lse[..4], [none, some, some, 3e38]);
@@ -249,8 +249,8 @@ fn rows_without_keys_and_infinite_weights_are_as_documented() {
 /// Keys in two halves, each with its own launch: the merge is attention on all of them.
 #[test]
 fn attention_in_parts_is_attention() {
-    let bench = Bench::new(|_| ());
-    let (device, stream) = (bench.device(), &bench.stream);
+    let joiner = Joiner::new(|_| ());
+    let (device, stream) = (joiner.device(), &joiner.stream);
     let (heads, dim, rows, keys) = (2usize, 64usize, 50usize, [70usize, 90]);
     let mut rng = Rng::with_seed(11);
     let mut normal =
@@ -283,7 +283,7 @@ fn attention_in_parts_is_attention() {
         plan(&Problem::new(DType::F16, 2, [1, rows as u32, heads as u32, dim as u32]), device.soc()).unwrap();
     let (o, lse) =
         (Buffer::alloc(device, q.len() * 2).unwrap(), Buffer::alloc(device, rows * heads * 4).unwrap());
-    bench
+    joiner
         .merge
         .launch(stream, &plan, Args::new(&[(&o_parts).into()], &[(&lse_parts).into()], &o, &lse))
         .unwrap();
@@ -351,15 +351,15 @@ fn merges_that_cannot_be_done_are_refused_with_all_reasons() {
 
 #[test]
 fn wrong_operands_are_refused_and_no_rows_launch_nothing() {
-    let bench = Bench::new(|_| ());
-    let device = bench.device();
+    let joiner = Joiner::new(|_| ());
+    let device = joiner.device();
     let own = plan(&Problem::new(DType::F16, 2, [1, 5, 2, 64]), device.soc()).unwrap();
     let [parts, o, lse, small] =
         [2560, 1280, 80, 16].map(|bytes| Buffer::from_slice(device, &vec![0u8; bytes]).unwrap());
     let launch = |o_parts: &[Operand<'_>], lse_parts: &[Operand<'_>], o: &Buffer, lse: &Buffer| {
-        bench
+        joiner
             .merge
-            .launch(&bench.stream, &own, Args::new(o_parts, lse_parts, o, lse))
+            .launch(&joiner.stream, &own, Args::new(o_parts, lse_parts, o, lse))
             .unwrap_err()
             .to_string()
     };
@@ -381,41 +381,41 @@ fn wrong_operands_are_refused_and_no_rows_launch_nothing() {
     );
     let empty = plan(&Problem::new(DType::F16, 2, [0, 5, 2, 64]), device.soc()).unwrap();
     let args = [at(&small, 0)];
-    bench.merge.launch(&bench.stream, &empty, Args::new(&args, &args, &o, &lse)).unwrap();
+    joiner.merge.launch(&joiner.stream, &empty, Args::new(&args, &args, &o, &lse)).unwrap();
 }
 
 /// A captured launch runs when its sources are long dropped.
 #[test]
 fn a_launch_keeps_its_sources() {
-    let bench = Bench::new(|_| ());
-    let device = bench.device();
+    let joiner = Joiner::new(|_| ());
+    let device = joiner.device();
     let plan = plan(&Problem::new(DType::F32, 2, [1, 1, 1, 16]), device.soc()).unwrap();
     let [o, lse] = [64, 4].map(|bytes| Buffer::alloc(device, bytes).unwrap());
-    let capture = bench.stream.begin_capture(CaptureMode::Relaxed).unwrap();
+    let capture = joiner.stream.begin_capture(CaptureMode::Relaxed).unwrap();
     {
         let o_parts = Buffer::from_slice(device, &[[1.0f32; 16], [5.0; 16]].concat()).unwrap();
         let lse_parts = Buffer::from_slice(device, &[0.0f32; 2]).unwrap();
         let args = ([(&o_parts).into()], [(&lse_parts).into()]);
-        bench.merge.launch(&bench.stream, &plan, Args::new(&args.0, &args.1, &o, &lse)).unwrap();
+        joiner.merge.launch(&joiner.stream, &plan, Args::new(&args.0, &args.1, &o, &lse)).unwrap();
     }
     let graph = capture.end().unwrap();
-    graph.launch(&bench.stream).unwrap();
-    bench.stream.synchronize().unwrap();
+    graph.launch(&joiner.stream).unwrap();
+    joiner.stream.synchronize().unwrap();
     assert_eq!(o.to_vec::<f32>().unwrap(), [3.0; 16]);
 }
 
 #[test]
 fn sources_of_another_device_are_refused() {
-    let (bench, other) = (Bench::new(|_| ()), Bench::new(|_| ()));
-    let plan = plan(&Problem::new(DType::F32, 1, [1, 1, 1, 16]), bench.device().soc()).unwrap();
-    let [o, lse] = [64, 4].map(|bytes| Buffer::alloc(bench.device(), bytes).unwrap());
+    let (joiner, other) = (Joiner::new(|_| ()), Joiner::new(|_| ()));
+    let plan = plan(&Problem::new(DType::F32, 1, [1, 1, 1, 16]), joiner.device().soc()).unwrap();
+    let [o, lse] = [64, 4].map(|bytes| Buffer::alloc(joiner.device(), bytes).unwrap());
     let [own_o, own_lse] =
-        [[0.0f32; 16].as_slice(), &[0.0]].map(|data| Buffer::from_slice(bench.device(), data).unwrap());
+        [[0.0f32; 16].as_slice(), &[0.0]].map(|data| Buffer::from_slice(joiner.device(), data).unwrap());
     let [their_o, their_lse] =
         [[0.0f32; 16].as_slice(), &[0.0]].map(|data| Buffer::from_slice(other.device(), data).unwrap());
     for (o_parts, lse_parts) in [(&their_o, &own_lse), (&own_o, &their_lse)] {
         let args = ([o_parts.into()], [lse_parts.into()]);
-        let launched = bench.merge.launch(&bench.stream, &plan, Args::new(&args.0, &args.1, &o, &lse));
+        let launched = joiner.merge.launch(&joiner.stream, &plan, Args::new(&args.0, &args.1, &o, &lse));
         let error = launched.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
         assert!(error.to_string().contains("another opened device"), "{error}");

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fastattention_testkit::child;
 use inject::Resource;
-use work::Work;
+use work::Job;
 
 /// For one run on a busy machine: a run that waits for ever shows here. One that waits for a rank until
 /// `CONNECT_TIMEOUT` ends long before.
@@ -71,7 +71,7 @@ fn words(job: &str) -> String {
 
 /// Refuses call after call, until the work needs no further one; of many of a kind the later ones are drawn
 /// more thinly.
-fn refuse_each(work: Work, resource: Resource, at_least: u32) {
+fn refuse_each(work: Job, resource: Resource, at_least: u32) {
     let mut k = 0;
     loop {
         let words = words(&format!("{work:?} {resource:?} {k}"));
@@ -88,47 +88,47 @@ fn refuse_each(work: Work, resource: Resource, at_least: u32) {
 #[test]
 fn launches_without_a_thread() {
     // The stream, and three beside it that run the blocks.
-    refuse_each(Work::Launches, Resource::Threads, 4);
+    refuse_each(Job::Launches, Resource::Threads, 4);
 }
 
 #[test]
 fn deadlocks_without_a_thread() {
-    refuse_each(Work::Deadlock, Resource::Threads, 4);
+    refuse_each(Job::Deadlock, Resource::Threads, 4);
 }
 
 #[test]
 fn launches_without_a_mapping() {
-    refuse_each(Work::Launches, Resource::Mappings, 10);
+    refuse_each(Job::Launches, Resource::Mappings, 10);
 }
 
 #[test]
 fn launches_without_memory() {
-    refuse_each(Work::Launches, Resource::Memory, 10);
+    refuse_each(Job::Launches, Resource::Memory, 10);
 }
 
 #[test]
 fn launches_without_a_descriptor() {
-    refuse_each(Work::Launches, Resource::Descriptors, 1);
+    refuse_each(Job::Launches, Resource::Descriptors, 1);
 }
 
 #[test]
 fn model_time_without_memory() {
-    refuse_each(Work::ModelTime, Resource::Memory, 10);
+    refuse_each(Job::ModelTime, Resource::Memory, 10);
 }
 
 #[test]
 fn ranks_without_a_thread() {
-    refuse_each(Work::Ranks, Resource::Threads, 3);
+    refuse_each(Job::Ranks, Resource::Threads, 3);
 }
 
 #[test]
 fn ranks_without_memory() {
-    refuse_each(Work::Ranks, Resource::Memory, 2);
+    refuse_each(Job::Ranks, Resource::Memory, 2);
 }
 
 #[test]
 fn ranks_without_a_descriptor() {
-    refuse_each(Work::Ranks, Resource::Descriptors, 1);
+    refuse_each(Job::Ranks, Resource::Descriptors, 1);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn child() {
         ["Limited"] => work::limited_address_space(),
         ["Descriptors", limit] => work::with_descriptors(limit.parse().unwrap()),
         [work, resource, k] => {
-            let work = Work::ALL.into_iter().find(|w| format!("{w:?}") == work).unwrap();
+            let work = Job::ALL.into_iter().find(|w| format!("{w:?}") == work).unwrap();
             let resource = Resource::ALL.into_iter().find(|r| format!("{r:?}") == resource).unwrap();
             work.run(resource, k.parse().unwrap())
         }

@@ -19,7 +19,7 @@ fn image() -> Arc<[u8]> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Work {
+pub(crate) enum Job {
     /// A copy, and a kernel whose cores all wait for each other.
     Launches,
     /// The copy in model time with a trace.
@@ -37,8 +37,8 @@ fn config() -> Config {
     config
 }
 
-impl Work {
-    pub(crate) const ALL: [Work; 4] = [Work::Launches, Work::ModelTime, Work::Deadlock, Work::Ranks];
+impl Job {
+    pub(crate) const ALL: [Job; 4] = [Job::Launches, Job::ModelTime, Job::Deadlock, Job::Ranks];
 
     pub(crate) fn run(self, resource: Resource, k: u32) -> Result<()> {
         image();
@@ -47,7 +47,7 @@ impl Work {
         let operator = AttentionMatmul::new(&device)?;
         arm(resource, k);
         match self {
-            Work::Launches => {
+            Job::Launches => {
                 copy(&device)?;
                 let outcome = operator.self_test();
                 // A wrong result would be an error here, too, and is none of those that may come.
@@ -56,13 +56,13 @@ impl Work {
                 }
                 outcome
             }
-            Work::ModelTime => {
+            Job::ModelTime => {
                 let mut config = config();
                 config.model_time = Some(ModelTime::with_results().with_trace());
                 copy(&Device::simulated(config)?)
             }
-            Work::Deadlock => deadlock(&device),
-            Work::Ranks => ranks(),
+            Job::Deadlock => deadlock(&device),
+            Job::Ranks => ranks(),
         }
     }
 }

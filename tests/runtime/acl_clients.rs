@@ -15,12 +15,12 @@ use fastattention_testkit::acl::RawDevice;
 use half::{bf16, f16};
 
 /// A device with the functions that only other programs call.
-struct Bench {
+struct Client {
     device: RawDevice,
     c: &'static ClientTable,
 }
 
-impl Deref for Bench {
+impl Deref for Client {
     type Target = RawDevice;
 
     fn deref(&self) -> &RawDevice {
@@ -28,7 +28,7 @@ impl Deref for Bench {
     }
 }
 
-impl Bench {
+impl Client {
     fn new() -> Self {
         Self { device: RawDevice::new(), c: sim::client_table() }
     }
@@ -50,7 +50,7 @@ impl Bench {
 
 #[test]
 fn a_notify_lets_one_wait_through_and_is_lowered_by_it() {
-    let b = Bench::new();
+    let b = Client::new();
     let (waits, records) = (b.stream(), b.stream());
     let mut notify = null_mut();
     unsafe {
@@ -79,7 +79,7 @@ fn a_timeline_refuses_waits_that_it_cannot_follow() {
     let mut config = sim::Config::new(Soc::by_name("Ascend910B2").unwrap());
     config.model_time = Some(sim::time::ModelTime::only());
     config.timeline = Some(sim::time::Timeline::new());
-    let b = Bench { device: RawDevice::with(config), c: sim::client_table() };
+    let b = Client { device: RawDevice::with(config), c: sim::client_table() };
     let stream = b.stream();
     let word = b.upload(&[5u64]);
     let mut notify = null_mut();
@@ -95,7 +95,7 @@ fn a_timeline_refuses_waits_that_it_cannot_follow() {
 
 #[test]
 fn streams_wait_for_values_in_device_memory() {
-    let b = Bench::new();
+    let b = Client::new();
     let (waits, writes) = (b.stream(), b.stream());
     let word = b.upload(&[5u64, 0]);
     let (wait, write) = (b.c.aclrtValueWait.unwrap(), b.c.aclrtValueWrite.unwrap());
@@ -124,7 +124,7 @@ fn callbacks_run_in_the_thread_that_subscribed() {
     unsafe extern "C" fn note(argument: *mut c_void) {
         RAN_IN.store(unsafe { libc::pthread_self() } + argument.addr() as u64, Ordering::SeqCst);
     }
-    let b = Bench::new();
+    let b = Client::new();
     let stream = b.stream();
     let this = unsafe { libc::pthread_self() };
     unsafe {
@@ -152,7 +152,7 @@ fn callbacks_run_in_the_thread_that_subscribed() {
 
 #[test]
 fn stream_settings_are_kept_and_checked() {
-    let b = Bench::new();
+    let b = Client::new();
     let (mut stream, mut priority, mut flags) = (null_mut(), 9u32, 9u32);
     let config = unsafe { (b.c.aclrtCreateStreamConfigHandle)() };
     let set = |attribute: u32, value: &u32, size: usize| unsafe {
@@ -190,7 +190,7 @@ fn stream_settings_are_kept_and_checked() {
 #[test]
 fn reductions_in_every_type() {
     fn check<T: bytemuck::Pod + PartialEq + std::fmt::Debug>(
-        b: &Bench,
+        b: &Client,
         data_type: i32,
         make: impl Fn(i8) -> T,
     ) {
@@ -208,7 +208,7 @@ fn reductions_in_every_type() {
             assert_eq!(b.download::<T>(dst, 50), want, "type {data_type}, kind {kind}");
         }
     }
-    let b = Bench::new();
+    let b = Client::new();
     check(&b, 0, f32::from);
     check(&b, 1, f16::from);
     check(&b, 2, |x| x);
@@ -230,7 +230,7 @@ fn reductions_in_every_type() {
 
 #[test]
 fn sizes_numbers_and_versions() {
-    let b = Bench::new();
+    let b = Client::new();
     // aclDataType: FLOAT, FLOAT16, INT8, INT64, BOOL, STRING, COMPLEX128, BF16, INT4, no type.
     let sizes = [(0, 4), (1, 2), (2, 1), (9, 8), (12, 1), (13, 0), (17, 16), (27, 2), (29, 1), (-1, 0)];
     for (data_type, size) in sizes {

@@ -14,9 +14,9 @@ use fastattention_testkit::run::compared;
 use half::f16;
 
 use crate::raw::{Context, Memory};
-use crate::sequences::{self, Step, DIM, HEADS, HEADS_K, MAX_KEYS, MAX_ROWS, SLOTS};
+use crate::sequences::{self, EngineStep, DIM, HEADS, HEADS_K, MAX_KEYS, MAX_ROWS, SLOTS};
 
-pub(crate) struct Engine {
+pub(crate) struct ServingEngine {
     pub(crate) context: Context,
     pub(crate) raw_stream: *mut c_void,
     pub(crate) memory: Tables,
@@ -85,7 +85,7 @@ fn borrowed(device: &Device, memory: Memory) -> Operand<'_> {
     unsafe { Operand::from_raw(device, memory.address, memory.len) }
 }
 
-impl Engine {
+impl ServingEngine {
     pub(crate) fn new(library: &Path, page_size: u32) -> Self {
         let context = Context::new(library);
         let raw_stream = context.stream();
@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// Brings the inputs of a step to the device, and takes the results of the last one away.
-    pub(crate) fn prepare(&self, step: &Step) {
+    pub(crate) fn prepare(&self, step: &EngineStep) {
         let (context, memory) = (&self.context, &self.memory);
         for result in [memory.o, memory.lse, memory.status] {
             context.spoil(result);
@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// What the step has left of the rows that it has.
-    pub(crate) fn results(&self, step: &Step) -> host::Output<f16> {
+    pub(crate) fn results(&self, step: &EngineStep) -> host::Output<f16> {
         let heads = HEADS as usize;
         let o = self.context.download(self.memory.o, step.rows() * heads * DIM as usize);
         let all = (SLOTS * MAX_ROWS) as usize;
@@ -202,7 +202,7 @@ impl Engine {
 }
 
 /// Compares each slot with f64 on its logical sequence.
-pub(crate) fn check(engine: &Engine, step: &Step) -> std::result::Result<(), String> {
+pub(crate) fn check(engine: &ServingEngine, step: &EngineStep) -> std::result::Result<(), String> {
     assert_eq!(engine.report(), Report::default());
     let out = engine.results(step);
     let row = (HEADS * DIM) as usize;

@@ -30,11 +30,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use counted::Counts;
-use engine::{check, Engine};
+use engine::{check, ServingEngine};
 use fastattention_testkit::child;
 use libloading::Library;
 use raw::open_gate;
-use sequences::{Sequences, Step};
+use sequences::{EngineStep, Sequences};
 
 const STEPS: usize = 200;
 const REPLAYS: usize = 100;
@@ -135,7 +135,7 @@ fn a_read_by_the_host_is_caught() {
 fn child() {
     let path = PathBuf::from(std::env::var_os("FASTATTENTION_ACL_LIB").unwrap());
     let page_size = std::env::var("ENGINE_PAGE_SIZE").unwrap().parse().unwrap();
-    let engine = Engine::new(&path, page_size);
+    let engine = ServingEngine::new(&path, page_size);
     let sequences = Sequences::new(page_size, u64::from(page_size));
     // The library that the engine has loaded, once more.
     let library = Box::leak(Box::new(unsafe { Library::new(&path) }.unwrap()));
@@ -163,7 +163,7 @@ const ALLOWED: [&str; 6] = [
     "aclrtLaunchKernelWithConfig",
 ];
 
-fn steps(engine: &Engine, counts: &Counts, mut sequences: Sequences) {
+fn steps(engine: &ServingEngine, counts: &Counts, mut sequences: Sequences) {
     let mut same = None;
     for number in 0..STEPS {
         let step = sequences.next_step();
@@ -189,7 +189,7 @@ fn steps(engine: &Engine, counts: &Counts, mut sequences: Sequences) {
 }
 
 /// Queues work while no page of device memory can be touched.
-fn watched<T>(engine: &Engine, queue: impl FnOnce() -> T) -> T {
+fn watched<T>(engine: &ServingEngine, queue: impl FnOnce() -> T) -> T {
     engine.context.close_gate(engine.raw_stream);
     let memory = engine.memory.all();
     memory.iter().for_each(|memory| memory.protect());
@@ -199,7 +199,7 @@ fn watched<T>(engine: &Engine, queue: impl FnOnce() -> T) -> T {
     made
 }
 
-fn host_read(engine: &Engine, mut sequences: Sequences) {
+fn host_read(engine: &ServingEngine, mut sequences: Sequences) {
     engine.prepare(&sequences.next_step());
     let lists = engine.memory.lists.address.cast::<i32>();
     let read = watched(engine, || unsafe { lists.read_volatile() });
@@ -208,7 +208,7 @@ fn host_read(engine: &Engine, mut sequences: Sequences) {
 
 /// The replays of a captured step that do not have the bits of a launch. With `is_baked` the captured launch
 /// has the lengths of its own step, as one would have whose kernel is told lengths by the host.
-fn stale_replays(engine: &Engine, mut sequences: Sequences, is_baked: bool) -> Vec<usize> {
+fn stale_replays(engine: &ServingEngine, mut sequences: Sequences, is_baked: bool) -> Vec<usize> {
     let first = sequences.next_step();
     let lists = engine.memory.lists;
     engine.prepare(&first);
@@ -217,7 +217,7 @@ fn stale_replays(engine: &Engine, mut sequences: Sequences, is_baked: bool) -> V
     let baked = engine.context.malloc(lists.len);
     engine.context.upload(baked, &first.lists);
     let graph = engine.capture(if is_baked { baked } else { lists });
-    let bits = |step: &Step| {
+    let bits = |step: &EngineStep| {
         let out = engine.results(step);
         (
             out.o.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),

@@ -48,7 +48,7 @@ pub(crate) struct Sequences {
 }
 
 /// What a step brings to the device, and what is to be known of it.
-pub(crate) struct Step {
+pub(crate) struct EngineStep {
     pub(crate) q: Vec<f16>,
     pub(crate) k: Vec<f16>,
     pub(crate) v: Vec<f16>,
@@ -67,7 +67,7 @@ pub(crate) struct Slot {
     v: Vec<f16>,
 }
 
-impl Step {
+impl EngineStep {
     /// Query rows of all slots.
     pub(crate) fn rows(&self) -> usize {
         self.slots.iter().map(|slot| slot.rows).sum()
@@ -137,9 +137,9 @@ impl Sequences {
         (0..len).map(|_| f16::from_f32(normal(&mut self.rng))).collect()
     }
 
-    pub(crate) fn next_step(&mut self) -> Step {
+    pub(crate) fn next_step(&mut self) -> EngineStep {
         let width = (MAX_KEYS as usize).div_ceil(self.page_size);
-        let mut step = Step {
+        let mut step = EngineStep {
             q: Vec::new(),
             k: Vec::new(),
             v: Vec::new(),

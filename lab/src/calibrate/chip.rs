@@ -8,8 +8,8 @@ use fastattention::Soc;
 use fastattention_cli::print;
 use fastattention_cli::table::csv_line;
 
-use super::rows::{Metric, Row, Run, Table};
-use super::runs::{self, Bench, Launch};
+use super::rows::{Metric, PublishedRun, Row, Table};
+use super::runs::{self, Launch, Runner};
 
 /// How launches are timed.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +48,14 @@ pub(super) fn open(name: &str, is_rehearsal: bool) -> Result<Device> {
 /// Times all rows and prints them.
 pub(super) fn execute(
     table: &Table,
-    wanted: &[(&Run, Vec<&Row>)],
+    wanted: &[(&PublishedRun, Vec<&Row>)],
     device: &Device,
     timing: Timing,
     is_csv: bool,
 ) -> Result<()> {
     let stream = Stream::new(device)?;
-    let bench = Bench { device, fills: true };
-    let empty = timed(&stream, &bench.empty()?, None, timing)?;
+    let runner = Runner { device, fills: true };
+    let empty = timed(&stream, &runner.empty()?, None, timing)?;
     let title = title(device, timing);
     if is_csv {
         print(format_args!(
@@ -103,7 +103,7 @@ pub(super) fn execute(
                 run.what
             ))
         };
-        match both(&bench, &stream, run, empty, timing) {
+        match both(&runner, &stream, run, empty, timing) {
             Ok((modelled, times)) => {
                 for row in rows {
                     let time =
@@ -141,19 +141,19 @@ fn title(device: &Device, Timing { warm_up, repetitions }: Timing) -> String {
 
 /// Model time on the device's SoC, and the device's own.
 fn both(
-    bench: &Bench<'_>,
+    runner: &Runner<'_>,
     stream: &Stream,
-    run: &Run,
+    run: &PublishedRun,
     empty: f64,
     timing: Timing,
 ) -> Result<(runs::Modelled, Times)> {
-    let modelled = runs::model(run, bench.device.soc())?;
+    let modelled = runs::model(run, runner.device.soc())?;
     let measure = || -> Result<Times> {
-        let prepared = bench.prepare(run)?;
+        let prepared = runner.prepare(run)?;
         // Rows of one launch found L2 without their data.
         let flush = match run {
-            Run { is_flushed: true, .. } => Some(bench.flush_with_writes()?),
-            Run { launches: 1, .. } if prepared.around.is_none() => Some(bench.flush()?),
+            PublishedRun { is_flushed: true, .. } => Some(runner.flush_with_writes()?),
+            PublishedRun { launches: 1, .. } if prepared.around.is_none() => Some(runner.flush()?),
             _ => None,
         };
         let time = |launch: &Launch| timed(stream, launch, flush.as_ref(), timing);

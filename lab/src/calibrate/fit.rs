@@ -8,7 +8,7 @@ use fastattention::soc::Description;
 use fastattention_cli::print;
 use fastattention_cli::progress::Progress;
 
-use super::rows::{Row, Run, Table};
+use super::rows::{PublishedRun, Row, Table};
 use super::{median, model_value, within, MEDIAN, TOLERANCE};
 
 /// Factors at which a row is looked at.
@@ -38,7 +38,7 @@ struct Tried {
 
 /// Points, in the order of the runs that they are of.
 struct Fit<'a> {
-    runs: Vec<(&'a Run, Vec<&'a Row>)>,
+    runs: Vec<(&'a PublishedRun, Vec<&'a Row>)>,
     points: Vec<Point<'a>>,
     description: &'a Description,
     progress: Progress,
@@ -47,7 +47,7 @@ struct Fit<'a> {
 /// Tells sensitivities and a proposal for the parameters of these names.
 pub(super) fn execute<'a>(
     table: &Table,
-    runs: &[(&'a Run, Vec<&'a Row>)],
+    runs: &[(&'a PublishedRun, Vec<&'a Row>)],
     description: &'a Description,
     names: &[String],
 ) -> Result<()> {

@@ -14,7 +14,7 @@ use fastattention::Soc;
 use fastattention_cli::chip::{description, kept};
 use fastattention_cli::print;
 use fastattention_cli::table::csv_line;
-use rows::{Row, Run, Table};
+use rows::{PublishedRun, Row, Table};
 
 /// What is run, and how it is printed.
 #[derive(clap::Args)]
@@ -60,7 +60,7 @@ pub(crate) struct Calibrate {
 
 /// A published value and what the model makes of it, in the same unit.
 struct Compared<'a> {
-    run: &'a Run,
+    run: &'a PublishedRun,
     row: &'a Row,
     model: f64,
 }
@@ -92,10 +92,10 @@ impl Calibrate {
     }
 
     /// The runs with the rows that were asked for.
-    fn wanted<'a>(&self, table: &'a Table) -> Result<Vec<(&'a Run, Vec<&'a Row>)>> {
+    fn wanted<'a>(&self, table: &'a Table) -> Result<Vec<(&'a PublishedRun, Vec<&'a Row>)>> {
         let runs = table.run.iter().filter(|run| self.all || !run.is_long);
-        let rows = |run: &'a Run| run.row.iter().filter(|r| r.id.starts_with(&self.only)).collect();
-        let wanted: Vec<(&Run, Vec<&Row>)> =
+        let rows = |run: &'a PublishedRun| run.row.iter().filter(|r| r.id.starts_with(&self.only)).collect();
+        let wanted: Vec<(&PublishedRun, Vec<&Row>)> =
             runs.map(|run| (run, rows(run))).filter(|(_, rows): &(_, Vec<_>)| !rows.is_empty()).collect();
         if wanted.is_empty() {
             bail!("--only {:?}: no row of this selection starts with it", self.only);
@@ -103,7 +103,7 @@ impl Calibrate {
         Ok(wanted)
     }
 
-    fn compare(&self, table: &Table, wanted: &[(&Run, Vec<&Row>)], socs: &[Soc]) -> Result<()> {
+    fn compare(&self, table: &Table, wanted: &[(&PublishedRun, Vec<&Row>)], socs: &[Soc]) -> Result<()> {
         if self.csv {
             print("id,metric,published,model,ratio,fitted,soc,what,source,note")?;
         } else {
@@ -155,12 +155,12 @@ impl Calibrate {
 }
 
 /// A run in model time, on its SoC as `socs` describe it.
-fn model_on(socs: &[Soc], run: &Run) -> Result<runs::Modelled> {
+fn model_on(socs: &[Soc], run: &PublishedRun) -> Result<runs::Modelled> {
     let soc = Soc::find(socs, &run.soc).with_context(|| run.what.clone())?;
     runs::model(run, kept(soc.clone()))
 }
 
-fn model_value(modelled: &runs::Modelled, run: &Run, row: &Row) -> f64 {
+fn model_value(modelled: &runs::Modelled, run: &PublishedRun, row: &Row) -> f64 {
     modelled.value(row.metric, run.share)
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Table {
     pub(super) unmet: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) left_out: Vec<LeftOut>,
-    pub(super) run: Vec<Run>,
+    pub(super) run: Vec<PublishedRun>,
 }
 
 /// Rows that nothing is run for.
@@ -32,7 +32,7 @@ pub(super) struct LeftOut {
 /// One run and the rows that it answers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Run {
+pub(super) struct PublishedRun {
     pub(super) what: String,
     pub(super) soc: String,
     source: String,
@@ -228,7 +228,7 @@ impl Table {
     fn parse(text: &str) -> Result<Self> {
         let table: Self = toml::from_str(text)?;
         ensure!(!table.run.is_empty(), "run = [] given, at least one wanted");
-        table.run.iter().try_for_each(Run::check)?;
+        table.run.iter().try_for_each(PublishedRun::check)?;
         let ids: BTreeSet<&String> = table.run.iter().flat_map(|run| &run.row).map(|row| &row.id).collect();
         if let Some(id) = table.unmet.keys().find(|id| !ids.contains(id)) {
             anyhow::bail!("unmet.{id:?} given, no row has this id");
@@ -237,14 +237,14 @@ impl Table {
     }
 
     /// Where the values of a run were published.
-    pub(super) fn source<'a>(&'a self, run: &'a Run) -> &'a str {
+    pub(super) fn source<'a>(&'a self, run: &'a PublishedRun) -> &'a str {
         self.sources.get(&run.source).unwrap_or(&run.source)
     }
 }
 
-impl Run {
+impl PublishedRun {
     fn check(&self) -> Result<()> {
-        let Run { what, share, launches, row, .. } = self;
+        let PublishedRun { what, share, launches, row, .. } = self;
         ensure!(
             is_line(what) && is_line(&self.soc) && is_line(&self.source),
             "what = {what:?}, soc = {:?}, source = {:?} given; text of one line wanted",

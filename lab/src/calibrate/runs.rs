@@ -14,7 +14,7 @@ use fastattention::sim::{Config, Pipe};
 use fastattention::tiling::Candidate;
 use fastattention::{DType, Soc};
 
-use super::rows::{Kernel, Metric, Order, Run};
+use super::rows::{Kernel, Metric, Order, PublishedRun};
 
 /// What model time says of a run.
 pub(super) struct Modelled {
@@ -34,14 +34,14 @@ pub(super) struct Prepared {
 }
 
 /// A device, and what lies in its memory.
-pub(super) struct Bench<'a> {
+pub(super) struct Runner<'a> {
     pub(super) device: &'a Device,
     /// Write operands before they are read. Model time has no use for what lies in memory.
     pub(super) fills: bool,
 }
 
 /// Runs what the rows of `run` ask for in model time.
-pub(super) fn model(run: &Run, soc: &'static Soc) -> Result<Modelled> {
+pub(super) fn model(run: &PublishedRun, soc: &'static Soc) -> Result<Modelled> {
     let mut config = Config::new(soc);
     // Published kernels reuse buffers without waiting where nothing reads them.
     config.check_races = false;
@@ -49,8 +49,8 @@ pub(super) fn model(run: &Run, soc: &'static Soc) -> Result<Modelled> {
     config.model_time = Some(time.clone());
     let device = Device::simulated(config)?;
     let stream = Stream::new(&device)?;
-    let bench = Bench { device: &device, fills: false };
-    let flush = run.is_flushed.then(|| bench.flush_with_writes()).transpose()?;
+    let runner = Runner { device: &device, fills: false };
+    let flush = run.is_flushed.then(|| runner.flush_with_writes()).transpose()?;
     // The report of the last launch.
     let last = |launch: &Launch| -> Result<LaunchReport> {
         for _ in 0..run.launches {
@@ -63,7 +63,7 @@ pub(super) fn model(run: &Run, soc: &'static Soc) -> Result<Modelled> {
         time.take_reports().pop().ok_or_else(|| anyhow!("the launch left no report"))
     };
     let modelled = || -> Result<Modelled> {
-        let prepared = bench.prepare(run)?;
+        let prepared = runner.prepare(run)?;
         let report = last(&prepared.launch)?;
         let around = match &prepared.around {
             Some(around) => busy_cycles(&last(around)?, Pipe::V),
@@ -74,9 +74,9 @@ pub(super) fn model(run: &Run, soc: &'static Soc) -> Result<Modelled> {
     modelled().with_context(|| run.what.clone())
 }
 
-impl Bench<'_> {
+impl Runner<'_> {
     /// Operators and operands of a run.
-    pub(super) fn prepare(&self, run: &Run) -> Result<Prepared> {
+    pub(super) fn prepare(&self, run: &PublishedRun) -> Result<Prepared> {
         let launch = match &run.kernel {
             Kernel::Read { .. } => self.read(run),
             Kernel::Matmul { .. } => self.product(run),
@@ -128,7 +128,7 @@ impl Bench<'_> {
         Ok(buffer)
     }
 
-    fn read(&self, run: &Run) -> Result<Launch> {
+    fn read(&self, run: &PublishedRun) -> Result<Launch> {
         let &Kernel::Read { to_l1, shape, tile, cores, order, slice_cols, passes, past_l2 } = &run.kernel
         else {
             return Err(anyhow!("not a read"));
@@ -150,7 +150,7 @@ impl Bench<'_> {
         Ok(Box::new(move |stream| read.launch(stream, &from, to, (&src).into())))
     }
 
-    fn product(&self, run: &Run) -> Result<Launch> {
+    fn product(&self, run: &PublishedRun) -> Result<Launch> {
         let &Kernel::Matmul {
             mnk,
             is_b_kn,
@@ -190,7 +190,7 @@ impl Bench<'_> {
         Ok(Box::new(move |stream| operator.launch(stream, &plan, matmul::Args::new(&a, &b, &c))))
     }
 
-    fn add(&self, run: &Run) -> Result<Launch> {
+    fn add(&self, run: &PublishedRun) -> Result<Launch> {
         let &Kernel::Add { n, tile, buffers, cores, y_gap_bytes, past_l2 } = &run.kernel else {
             return Err(anyhow!("not a sum"));
         };
@@ -204,7 +204,7 @@ impl Bench<'_> {
         }))
     }
 
-    fn attend(&self, run: &Run) -> Result<Launch> {
+    fn attend(&self, run: &PublishedRun) -> Result<Launch> {
         let &Kernel::Attention { seqlen_q, seqlen_k } = &run.kernel else {
             return Err(anyhow!("not attention"));
         };

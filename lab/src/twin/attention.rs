@@ -10,29 +10,29 @@ use fastattention_testkit::cases::{self, Case};
 use fastattention_testkit::data;
 use half::{bf16, f16};
 
-use super::side_by_side::Bench;
+use super::side_by_side::Twins;
 
 /// Runs every `every`-th case of each kernel.
-pub(super) fn run(bench: &mut Bench, every: usize) -> Result<()> {
-    let operator = FlashAttention::new(&bench.device)?;
-    let operators = bench.both(|module| operator.with_kernels_of(module))?;
+pub(super) fn run(twins: &mut Twins, every: usize) -> Result<()> {
+    let operator = FlashAttention::new(&twins.device)?;
+    let operators = twins.both(|module| operator.with_kernels_of(module))?;
     for (dtype, score_dtype) in
         [(DType::F16, DType::F32), (DType::Bf16, DType::F32), (DType::F16, DType::F16)]
     {
         let cases = table(dtype, score_dtype).step_by(every);
-        bench.cases(kernel_name(dtype, score_dtype)?, cases, |bench, case| {
+        twins.cases(kernel_name(dtype, score_dtype)?, cases, |twins, case| {
             let problem = data::problem(case);
             match dtype {
-                DType::Bf16 => attention::<bf16>(bench, &operators, case, problem),
-                DType::F16 => attention::<f16>(bench, &operators, case, problem),
+                DType::Bf16 => attention::<bf16>(twins, &operators, case, problem),
+                DType::F16 => attention::<f16>(twins, &operators, case, problem),
                 other => bail!("no kernel takes operands of {other}"),
             }
         })?;
     }
     // Before each launch of attention, one of the kernel that shifts keys.
     let cases = table(DType::F16, DType::F16).step_by(every);
-    bench.cases("fa_shift_keys_f16", cases, |bench, case| {
-        attention::<f16>(bench, &operators, case, data::problem(case).with_shifted_keys())
+    twins.cases("fa_shift_keys_f16", cases, |twins, case| {
+        attention::<f16>(twins, &operators, case, data::problem(case).with_shifted_keys())
     })
 }
 
@@ -45,16 +45,16 @@ fn table(dtype: DType, score_dtype: DType) -> impl Iterator<Item = Case> {
 }
 
 fn attention<T: Element + NoUninit>(
-    bench: &mut Bench,
+    twins: &mut Twins,
     operators: &[FlashAttention; 2],
     case: &Case,
     problem: Problem,
 ) -> Result<()> {
-    let plan = plan(&problem, bench.device.soc())?;
+    let plan = plan(&problem, twins.device.soc())?;
     let [.., o_bytes, lse_bytes] = plan.shape().operand_bytes();
     // An empty tensor needs an address, too.
     let alloc =
-        |bytes: u64| -> Result<Buffer> { Ok(Buffer::alloc(&bench.device, usize::try_from(bytes.max(1))?)?) };
+        |bytes: u64| -> Result<Buffer> { Ok(Buffer::alloc(&twins.device, usize::try_from(bytes.max(1))?)?) };
     let [q, k, v] = data::operands::<T>(case);
     let upload = |operand: &data::Operand<T>| -> Result<Buffer> {
         let buffer = alloc(size_of_val(&operand.data[..]) as u64)?;
@@ -64,5 +64,5 @@ fn attention<T: Element + NoUninit>(
     let (q, k, v) = (upload(&q)?, upload(&k)?, upload(&v)?);
     let (o, lse, workspace) = (alloc(o_bytes)?, alloc(lse_bytes)?, alloc(plan.workspace_bytes())?);
     let args = Args::new(&q, &k, &v, &o, &workspace).with_lse(&lse);
-    bench.side_by_side(&[&o, &lse], |stream, side| operators[side].launch(stream, &plan, args))
+    twins.side_by_side(&[&o, &lse], |stream, side| operators[side].launch(stream, &plan, args))
 }

@@ -20,7 +20,7 @@ use fastattention_testkit::data;
 use fastrand::Rng;
 use half::{bf16, f16};
 
-use super::side_by_side::Bench;
+use super::side_by_side::Twins;
 
 /// (bytes, blocks) of copies: less than a chunk, a chunk, ends inside a 32-byte block, more blocks than
 /// chunks.
@@ -43,22 +43,22 @@ const SOFTMAXES: [(u32, u32, Mask); 5] = [
     (5, 2100, Mask::Causal),
 ];
 
-pub(super) fn run(bench: &mut Bench) -> Result<()> {
-    copies(bench)?;
-    self_test(bench)?;
-    sums(bench)?;
-    reads(bench)?;
-    vector_streams(bench)?;
-    matmuls(bench)?;
-    merges(bench)?;
-    appends(bench)?;
-    attention_matmuls(bench)?;
-    decodes(bench)?;
-    softmaxes(bench)
+pub(super) fn run(twins: &mut Twins) -> Result<()> {
+    copies(twins)?;
+    self_test(twins)?;
+    sums(twins)?;
+    reads(twins)?;
+    vector_streams(twins)?;
+    matmuls(twins)?;
+    merges(twins)?;
+    appends(twins)?;
+    attention_matmuls(twins)?;
+    decodes(twins)?;
+    softmaxes(twins)
 }
 
 /// Device memory with normal numbers.
-fn normal(bench: &Bench, dtype: DType, bytes: u64) -> Result<Buffer> {
+fn normal(twins: &Twins, dtype: DType, bytes: u64) -> Result<Buffer> {
     let bytes = usize::try_from(bytes)?;
     let mut rng = Rng::with_seed(bytes as u64);
     let mut data = Vec::with_capacity(bytes);
@@ -70,20 +70,20 @@ fn normal(bench: &Bench, dtype: DType, bytes: u64) -> Result<Buffer> {
             _ => data.extend(x.to_le_bytes()),
         }
     }
-    Ok(Buffer::from_slice(&bench.device, &data)?)
+    Ok(Buffer::from_slice(&twins.device, &data)?)
 }
 
-fn alloc(bench: &Bench, bytes: u64) -> Result<Buffer> {
-    Ok(Buffer::alloc(&bench.device, usize::try_from(bytes)?)?)
+fn alloc(twins: &Twins, bytes: u64) -> Result<Buffer> {
+    Ok(Buffer::alloc(&twins.device, usize::try_from(bytes)?)?)
 }
 
-fn copies(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(MemoryCopy::from_module)?;
-    bench.cases("fa_copy", COPIES, |bench, &(bytes, blocks)| {
+fn copies(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(MemoryCopy::from_module)?;
+    twins.cases("fa_copy", COPIES, |twins, &(bytes, blocks)| {
         let data: Vec<u8> = (0..=u8::MAX).cycle().take(bytes).collect();
-        let src = Buffer::from_slice(&bench.device, &data)?;
-        let dst = Buffer::alloc(&bench.device, bytes)?;
-        bench.side_by_side(&[&dst], |stream, side| {
+        let src = Buffer::from_slice(&twins.device, &data)?;
+        let dst = Buffer::alloc(&twins.device, bytes)?;
+        twins.side_by_side(&[&dst], |stream, side| {
             operators[side].launch(stream, blocks, bytes as u64, (&dst).into(), (&src).into())
         })
     })
@@ -91,21 +91,21 @@ fn copies(bench: &mut Bench) -> Result<()> {
 
 /// Launched as `FlashAttention::self_test` and `AttentionMatmul::self_test` do, which compare the result and
 /// keep it.
-fn self_test(bench: &mut Bench) -> Result<()> {
-    let kernels = bench.both(|module| module.kernel("fa_self_test"))?;
-    let cores = bench.device.soc().cube_cores;
-    bench.cases("fa_self_test", [(1, 0), (cores, 0), (cores, 1)], |bench, &(blocks, partner_distance)| {
-        let [out, workspace] = [4, 2 + 4].map(|element| alloc(bench, u64::from(blocks) * 16 * 16 * element));
+fn self_test(twins: &mut Twins) -> Result<()> {
+    let kernels = twins.both(|module| module.kernel("fa_self_test"))?;
+    let cores = twins.device.soc().cube_cores;
+    twins.cases("fa_self_test", [(1, 0), (cores, 0), (cores, 1)], |twins, &(blocks, partner_distance)| {
+        let [out, workspace] = [4, 2 + 4].map(|element| alloc(twins, u64::from(blocks) * 16 * 16 * element));
         let (out, workspace) = (out?, workspace?);
         let data = SelfTestTilingData { magic: 1.5, partner_distance };
         let operands = SelfTestOperands { out: (&out).into(), workspace: (&workspace).into(), tiling: &data };
         let args = operands.args()?;
-        bench.side_by_side(&[&out, &workspace], |stream, side| kernels[side].launch(stream, blocks, &args))
+        twins.side_by_side(&[&out, &workspace], |stream, side| kernels[side].launch(stream, blocks, &args))
     })
 }
 
-fn sums(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(Add::from_module)?;
+fn sums(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(Add::from_module)?;
     let small = AddTiling { tile: 256, buffers: 2, num_cores: 5, y_gap_bytes: 0, past_l2: false };
     let cases = [
         (1, small),
@@ -115,11 +115,11 @@ fn sums(bench: &mut Bench) -> Result<()> {
         (40_001, AddTiling { tile: 4096, num_cores: 3, ..small }),
     ];
     for dtype in [DType::F16, DType::F32] {
-        bench.cases(add_kernel_name(dtype)?, cases, |bench, &(n, tiling)| {
+        twins.cases(add_kernel_name(dtype)?, cases, |twins, &(n, tiling)| {
             let bytes = n * dtype.size_bytes() as u64;
             let (x, y, z) =
-                (normal(bench, dtype, bytes)?, normal(bench, dtype, bytes)?, alloc(bench, bytes)?);
-            bench.side_by_side(&[&z], |stream, side| {
+                (normal(twins, dtype, bytes)?, normal(twins, dtype, bytes)?, alloc(twins, bytes)?);
+            twins.side_by_side(&[&z], |stream, side| {
                 operators[side].launch(stream, tiling, dtype, n, [&x, &y, &z].map(Into::into))
             })
         })?;
@@ -128,8 +128,8 @@ fn sums(bench: &mut Bench) -> Result<()> {
 }
 
 /// Nothing comes out of a read: its instructions are all that can be compared.
-fn reads(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(Read::from_module)?;
+fn reads(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(Read::from_module)?;
     let whole = ReadFrom::new([100, 130], [16, 64], 3);
     let cases = [
         whole,
@@ -140,16 +140,16 @@ fn reads(bench: &mut Bench) -> Result<()> {
         ReadFrom { order: ReadOrder::Rotated, passes: 2, ..whole },
     ];
     for (kernel, to) in [("fa_read_ub", ReadTo::Ub), ("fa_read_l1", ReadTo::L1)] {
-        bench.cases(kernel, cases, |bench, from| {
-            let src = normal(bench, DType::F16, from.span_bytes())?;
-            bench.side_by_side(&[], |stream, side| operators[side].launch(stream, from, to, (&src).into()))
+        twins.cases(kernel, cases, |twins, from| {
+            let src = normal(twins, DType::F16, from.span_bytes())?;
+            twins.side_by_side(&[], |stream, side| operators[side].launch(stream, from, to, (&src).into()))
         })?;
     }
     Ok(())
 }
 
-fn vector_streams(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(VectorStream::from_module)?;
+fn vector_streams(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(VectorStream::from_module)?;
     let dense = |op| VectorStreamTiling {
         op,
         count: 3,
@@ -167,9 +167,9 @@ fn vector_streams(bench: &mut Bench) -> Result<()> {
     };
     for (kernel, dtype) in [("fa_vector_stream_f16", DType::F16), ("fa_vector_stream_f32", DType::F32)] {
         let cases = VectorOp::ALL.into_iter().flat_map(|op| [dense(op), strided(op)]);
-        bench.cases(kernel, cases, |bench, tiling| {
-            let out = alloc(bench, tiling.out_bytes())?;
-            bench.side_by_side(&[&out], |stream, side| {
+        twins.cases(kernel, cases, |twins, tiling| {
+            let out = alloc(twins, tiling.out_bytes())?;
+            twins.side_by_side(&[&out], |stream, side| {
                 operators[side].launch(stream, tiling, dtype, (&out).into())
             })
         })?;
@@ -177,8 +177,8 @@ fn vector_streams(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-fn matmuls(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(Matmul::from_module)?;
+fn matmuls(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(Matmul::from_module)?;
     for (dtype, dtype_out) in TYPES {
         let problem = |mnk| matmul::Problem::new(dtype, mnk).with_dtype_out(dtype_out);
         let repeated = Strides { batch: [2 * 33 * 31, 33 * 31, 0], row: 31 };
@@ -190,12 +190,12 @@ fn matmuls(bench: &mut Bench) -> Result<()> {
             problem([300, 40, 700]),
             matmul::Problem { b_strides: Some(repeated), ..problem([17, 31, 33]).with_batch([2, 2, 3]) },
         ];
-        bench.cases(matmul::kernel_name(dtype, dtype_out)?, cases, |bench, problem| {
-            let plan = matmul::plan(problem, bench.device.soc())?;
+        twins.cases(matmul::kernel_name(dtype, dtype_out)?, cases, |twins, problem| {
+            let plan = matmul::plan(problem, twins.device.soc())?;
             let [a, b, c] = problem.operand_bytes();
-            let (a, b, c) = (normal(bench, dtype, a)?, normal(bench, dtype, b)?, alloc(bench, c)?);
+            let (a, b, c) = (normal(twins, dtype, a)?, normal(twins, dtype, b)?, alloc(twins, c)?);
             let args = matmul::Args::new(&a, &b, &c);
-            bench.side_by_side(&[&c], |stream, side| operators[side].launch(stream, &plan, args))
+            twins.side_by_side(&[&c], |stream, side| operators[side].launch(stream, &plan, args))
         })?;
     }
     Ok(())
@@ -203,29 +203,29 @@ fn matmuls(bench: &mut Bench) -> Result<()> {
 
 /// Columns of the result behind attention: of the first problem a part of what its cores could do, of the
 /// second more than the attention's few cores do.
-fn attention_matmuls(bench: &mut Bench) -> Result<()> {
-    let operator = AttentionMatmul::new(&bench.device)?;
-    let operators = bench.both(|module| operator.with_kernels_of(module))?;
+fn attention_matmuls(twins: &mut Twins) -> Result<()> {
+    let operator = AttentionMatmul::new(&twins.device)?;
+    let operators = twins.both(|module| operator.with_kernels_of(module))?;
     for (dtype, scores) in [(DType::F16, DType::F32), (DType::Bf16, DType::F32), (DType::F16, DType::F16)] {
         let problem = |shape| Problem::new(dtype, shape).with_score_dtype(scores).with_mask(Mask::Causal);
         let cases = [
             (problem([2, 133, 4, 32]).with_num_heads_k(2), 48, BLayout::Kn),
             (problem([1, 50, 2, 48]).with_seqlen_k(40), 1000, BLayout::Nk),
         ];
-        bench.cases(parallel::kernel_name(dtype, scores)?, cases, |bench, (problem, columns, layout)| {
+        twins.cases(parallel::kernel_name(dtype, scores)?, cases, |twins, (problem, columns, layout)| {
             let shape = problem.shape();
             let mnk = [shape.batch * shape.seqlen_q, *columns, shape.num_heads * shape.head_dim_v];
             let product = matmul::Problem::new(dtype, mnk).with_b_layout(*layout);
-            let soc = bench.device.soc();
+            let soc = twins.device.soc();
             let (attention, product) = (attention::plan(problem, soc)?, matmul::plan(&product, soc)?);
             let ([q, k, v, o, _], [_, b, c]) = (shape.operand_bytes(), product.problem().operand_bytes());
-            let [q, k, v, b] = [q, k, v, b].map(|bytes| normal(bench, dtype, bytes));
+            let [q, k, v, b] = [q, k, v, b].map(|bytes| normal(twins, dtype, bytes));
             let (q, k, v, b) = (q?, k?, v?, b?);
-            let (o, c) = (alloc(bench, o)?, alloc(bench, c)?);
-            let workspace = alloc(bench, attention.workspace_bytes())?;
+            let (o, c) = (alloc(twins, o)?, alloc(twins, c)?);
+            let workspace = alloc(twins, attention.workspace_bytes())?;
             let args = attention::Args::new(&q, &k, &v, &o, &workspace);
             let product_args = matmul::Args::new(&o, &b, &c);
-            bench.side_by_side(&[&o, &c], |stream, side| {
+            twins.side_by_side(&[&o, &c], |stream, side| {
                 operators[side].launch(stream, (&attention, args), (&product, product_args))
             })
         })?;
@@ -234,8 +234,8 @@ fn attention_matmuls(bench: &mut Bench) -> Result<()> {
 }
 
 /// One tile and several, tails of rows, one source and two, more parts than one repeat takes.
-fn merges(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(Merge::from_module)?;
+fn merges(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(Merge::from_module)?;
     let wide = DType::F32;
     let types = [DType::F16, DType::Bf16, wide].map(|dtype| (dtype, dtype));
     for (dtype, dtype_out) in types.into_iter().chain([(wide, DType::F16), (wide, DType::Bf16)]) {
@@ -245,21 +245,21 @@ fn merges(bench: &mut Bench) -> Result<()> {
             (vec![1, 3], [2, 1, 9, 128]),
             (vec![260], [1, 9, 1, 32]),
         ];
-        bench.cases(merge::kernel_name(dtype, dtype_out)?, cases, |bench, (counts, shape)| {
+        twins.cases(merge::kernel_name(dtype, dtype_out)?, cases, |twins, (counts, shape)| {
             let sources: Vec<Source> = counts.iter().map(|&parts| Source::new(parts)).collect();
             let problem =
                 merge::Problem::new(dtype, 1, *shape).with_dtype_out(dtype_out).with_sources(sources);
-            let plan = merge::plan(&problem, bench.device.soc())?;
+            let plan = merge::plan(&problem, twins.device.soc())?;
             let (mut o_parts, mut lse_parts) = (Vec::new(), Vec::new());
             for [o, lse] in problem.source_bytes() {
-                o_parts.push(normal(bench, dtype, o)?);
-                lse_parts.push(normal(bench, DType::F32, lse)?);
+                o_parts.push(normal(twins, dtype, o)?);
+                lse_parts.push(normal(twins, DType::F32, lse)?);
             }
             let [o, lse] = problem.operand_bytes();
-            let (o, lse) = (alloc(bench, o)?, alloc(bench, lse)?);
+            let (o, lse) = (alloc(twins, o)?, alloc(twins, lse)?);
             let o_parts: Vec<merge::Operand<'_>> = o_parts.iter().map(Into::into).collect();
             let lse_parts: Vec<merge::Operand<'_>> = lse_parts.iter().map(Into::into).collect();
-            bench.side_by_side(&[&o, &lse], |stream, side| {
+            twins.side_by_side(&[&o, &lse], |stream, side| {
                 operators[side].launch(stream, &plan, merge::Args::new(&o_parts, &lse_parts, &o, &lse))
             })
         })?;
@@ -269,8 +269,8 @@ fn merges(bench: &mut Bench) -> Result<()> {
 
 /// Rows in one piece and by heads on both sides, several tiles of a core, places that are none and wrong
 /// ones. Rotated: both pairings, parts of heads, q, a wrong position.
-fn appends(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(Append::from_module)?;
+fn appends(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(Append::from_module)?;
     for dtype in [DType::F16, DType::Bf16] {
         let cache = |shape, kv| serving::Problem::new(dtype, shape, 100, kv);
         let [copies, rotates] = append::kernel_names(dtype)?;
@@ -281,7 +281,7 @@ fn appends(bench: &mut Bench) -> Result<()> {
             append::Problem::new(5, &cache([2, 1, 2, 80], KvLayout::padded()))
                 .with_strides([80, 400], [400, 80]),
         ];
-        bench.cases(copies, cases, |bench, problem| append(bench, &operators, problem))?;
+        twins.cases(copies, cases, |twins, problem| append(twins, &operators, problem))?;
         let of_pages = |heads| cache([1, 1, heads, 128], KvLayout::paged(16, 9)).with_num_heads_k(2);
         let cases = [
             append::Problem::new(60, &of_pages(4))
@@ -294,27 +294,27 @@ fn appends(bench: &mut Bench) -> Result<()> {
             append::Problem::new(700, &cache([8, 1, 3, 80], KvLayout::padded().with_heads_first()))
                 .with_rotary(Rotary::new(Pairing::Halves, 80, 700)),
         ];
-        bench.cases(rotates, cases, |bench, problem| append(bench, &operators, problem))?;
+        twins.cases(rotates, cases, |twins, problem| append(twins, &operators, problem))?;
     }
     Ok(())
 }
 
-fn append(bench: &mut Bench, operators: &[Append; 2], problem: &append::Problem) -> Result<()> {
-    let (dtype, plan) = (problem.cache.spec.dtype, append::plan(problem, bench.device.soc())?);
+fn append(twins: &mut Twins, operators: &[Append; 2], problem: &append::Problem) -> Result<()> {
+    let (dtype, plan) = (problem.cache.spec.dtype, append::plan(problem, twins.device.soc())?);
     let [k, v, k_cache, v_cache] = plan.operand_bytes();
-    let (k, v) = (normal(bench, dtype, k)?, normal(bench, dtype, v)?);
-    let (k_cache, v_cache) = (alloc(bench, k_cache)?, alloc(bench, v_cache)?);
-    let ([q, q_out], table) = (plan.query_bytes(), normal(bench, DType::F32, plan.table_bytes())?);
-    let (q, q_out) = (normal(bench, dtype, q)?, alloc(bench, q_out)?);
-    let status = alloc(bench, plan.status_bytes())?;
+    let (k, v) = (normal(twins, dtype, k)?, normal(twins, dtype, v)?);
+    let (k_cache, v_cache) = (alloc(twins, k_cache)?, alloc(twins, v_cache)?);
+    let ([q, q_out], table) = (plan.query_bytes(), normal(twins, DType::F32, plan.table_bytes())?);
+    let (q, q_out) = (normal(twins, dtype, q)?, alloc(twins, q_out)?);
+    let status = alloc(twins, plan.status_bytes())?;
     // -1 first, and one that the cache does not have last; the places between in another order.
     let last = i64::from(problem.tokens) - 1;
     let place = |token: i64| if token == last { 1 << 30 } else { (token - 1) ^ 1 };
     let places = (0..=last).map(|token| if token == 0 { -1 } else { place(token) }).collect();
-    let places = integers(bench, problem.place_type, places)?;
+    let places = integers(twins, problem.place_type, places)?;
     // The last is one more than the table has, if it is as long.
     let positions = (0..=last).map(|token| if token == last { 700 } else { token % 50 }).collect();
-    let positions = integers(bench, problem.rotary.map_or(PlaceType::I32, |r| r.position_type), positions)?;
+    let positions = integers(twins, problem.rotary.map_or(PlaceType::I32, |r| r.position_type), positions)?;
     let mut args = append::Args::new(&k, &v, &places, &k_cache, &v_cache);
     if problem.is_checked {
         args = args.with_status(&status);
@@ -323,23 +323,23 @@ fn append(bench: &mut Bench, operators: &[Append; 2], problem: &append::Problem)
         let operands = append::RotaryArgs::new(&positions, &table);
         args = args.with_rotary(if rotary.has_q { operands.with_q(&q, &q_out) } else { operands });
     }
-    bench.side_by_side(&[&k_cache, &v_cache, &q_out, &status], |stream, side| {
+    twins.side_by_side(&[&k_cache, &v_cache, &q_out, &status], |stream, side| {
         operators[side].launch(stream, &plan, args)
     })
 }
 
 /// As i32 or i64.
-fn integers(bench: &Bench, integer: PlaceType, numbers: Vec<i64>) -> Result<Buffer> {
+fn integers(twins: &Twins, integer: PlaceType, numbers: Vec<i64>) -> Result<Buffer> {
     if integer == PlaceType::I64 {
-        return Ok(Buffer::from_slice(&bench.device, &numbers)?);
+        return Ok(Buffer::from_slice(&twins.device, &numbers)?);
     }
     let narrow: Vec<i32> = numbers.into_iter().map(i32::try_from).collect::<Result<_, _>>()?;
-    Ok(Buffer::from_slice(&bench.device, &narrow)?)
+    Ok(Buffer::from_slice(&twins.device, &narrow)?)
 }
 
 /// Steps over caches: split and whole tasks, tails, an empty slot, a page that there is not, both orders.
-fn decodes(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(ServingAttention::from_module)?;
+fn decodes(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(ServingAttention::from_module)?;
     for dtype in [DType::F16, DType::Bf16] {
         let problem = |shape, kv| {
             serving::Problem::new(dtype, shape, 700, kv)
@@ -364,58 +364,58 @@ fn decodes(bench: &mut Bench) -> Result<()> {
             ),
             (packed(Mask::Causal).batch_invariant(), vec![700, 1, 90, 300], vec![0, 200, 201, 201, 300]),
         ];
-        bench.cases(serving::kernel_name(dtype)?, cases, |bench, (problem, lengths, row_starts)| {
-            let plan = serving::plan(problem, bench.device.soc())?;
+        twins.cases(serving::kernel_name(dtype)?, cases, |twins, (problem, lengths, row_starts)| {
+            let plan = serving::plan(problem, twins.device.soc())?;
             let [q, k, v, o] = plan.operand_bytes();
-            let (q, k, v) = (normal(bench, dtype, q)?, normal(bench, dtype, k)?, normal(bench, dtype, v)?);
-            let (o, lse) = (alloc(bench, o)?, alloc(bench, plan.lse_bytes())?);
-            let workspace = alloc(bench, plan.workspace_bytes())?;
-            let status = alloc(bench, 4 * (serving::STATUS_WORDS * lengths.len()) as u64)?;
-            let lengths = Buffer::from_slice(&bench.device, lengths)?;
+            let (q, k, v) = (normal(twins, dtype, q)?, normal(twins, dtype, k)?, normal(twins, dtype, v)?);
+            let (o, lse) = (alloc(twins, o)?, alloc(twins, plan.lse_bytes())?);
+            let workspace = alloc(twins, plan.workspace_bytes())?;
+            let status = alloc(twins, 4 * (serving::STATUS_WORDS * lengths.len()) as u64)?;
+            let lengths = Buffer::from_slice(&twins.device, lengths)?;
             // Pages one after the other; those behind the last one are not there.
             let table: Vec<i32> = (0..).take(usize::try_from(plan.table_bytes() / 4)?).collect();
             let args = serving::Args::new(&q, &k, &v, &lengths, &o, &workspace).with_lse(&lse);
             let table =
-                if table.is_empty() { None } else { Some(Buffer::from_slice(&bench.device, &table)?) };
+                if table.is_empty() { None } else { Some(Buffer::from_slice(&twins.device, &table)?) };
             let args = table.iter().fold(args, serving::Args::with_block_table);
             let args = if problem.is_checked { args.with_status(&status) } else { args };
             let row_starts = if row_starts.is_empty() {
                 None
             } else {
-                Some(Buffer::from_slice(&bench.device, row_starts)?)
+                Some(Buffer::from_slice(&twins.device, row_starts)?)
             };
             let args = row_starts.iter().fold(args, serving::Args::with_row_starts);
-            bench.side_by_side(&[&o, &lse], |stream, side| operators[side].launch(stream, &plan, args))
+            twins.side_by_side(&[&o, &lse], |stream, side| operators[side].launch(stream, &plan, args))
         })?;
     }
     Ok(())
 }
 
 /// Softmax as unfused attention launches it, between two products.
-fn softmaxes(bench: &mut Bench) -> Result<()> {
-    let operators = bench.both(StandardAttention::from_module)?;
+fn softmaxes(twins: &mut Twins) -> Result<()> {
+    let operators = twins.both(StandardAttention::from_module)?;
     for (dtype, scores) in TYPES {
-        bench.cases(
+        twins.cases(
             softmax_kernel_name(dtype, scores)?,
             SOFTMAXES,
-            |bench, &(seqlen_q, seqlen_k, mask)| {
+            |twins, &(seqlen_q, seqlen_k, mask)| {
                 let problem = Problem::new(dtype, [1, seqlen_q, 2, 32]).with_num_heads_k(1);
                 let problem = problem.with_seqlen_k(seqlen_k).with_mask(mask);
-                let plan = baseline::plan(&problem, scores, bench.device.soc())?;
+                let plan = baseline::plan(&problem, scores, twins.device.soc())?;
                 let [q, k, v, o, _] = problem.shape().operand_bytes();
                 let (q, k, v) =
-                    (normal(bench, dtype, q)?, normal(bench, dtype, k)?, normal(bench, dtype, v)?);
-                let (o, workspace) = (alloc(bench, o)?, alloc(bench, plan.workspace_bytes())?);
+                    (normal(twins, dtype, q)?, normal(twins, dtype, k)?, normal(twins, dtype, v)?);
+                let (o, workspace) = (alloc(twins, o)?, alloc(twins, plan.workspace_bytes())?);
                 let hidden = if dtype == DType::F16 {
                     f16::NEG_INFINITY.to_bits()
                 } else {
                     bf16::NEG_INFINITY.to_bits()
                 };
                 let dense =
-                    Buffer::from_slice(&bench.device, &dense_causal_mask([seqlen_q, seqlen_k], &0, &hidden))?;
+                    Buffer::from_slice(&twins.device, &dense_causal_mask([seqlen_q, seqlen_k], &0, &hidden))?;
                 let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
                 let args = if mask == Mask::Causal { args.with_mask(&dense) } else { args };
-                bench.side_by_side(&[&o, &workspace], |stream, side| {
+                twins.side_by_side(&[&o, &workspace], |stream, side| {
                     operators[side].launch(stream, &plan, args)
                 })
             },

@@ -30,7 +30,7 @@ const ALLOWED: &[Allowed] = &[Allowed {
 }];
 
 /// A device that records, both images on it, and what has been compared.
-pub(super) struct Bench {
+pub(super) struct Twins {
     pub(super) device: Device,
     stream: Stream,
     recorder: Recorder,
@@ -46,10 +46,10 @@ pub(super) struct Bench {
 /// The first case whose results or instructions differ, or that fails.
 pub(super) fn run(image: &Path, every: usize) -> Result<()> {
     let image = fs::read(image).with_context(|| format!("reading {}", image.display()))?;
-    Bench::new(&image)?.run(every)
+    Twins::new(&image)?.run(every)
 }
 
-impl Bench {
+impl Twins {
     fn new(image: &[u8]) -> Result<Self> {
         let recorder = Recorder::new();
         let mut config = Config::new(Soc::by_name("Ascend910B2")?);
@@ -149,30 +149,30 @@ mod tests {
     /// The image that a build with CANN's headers stands in for here is our own, loaded once more.
     #[test]
     fn every_kernel_has_cases_that_run() {
-        let mut bench = Bench::new(simulator_image()).unwrap();
-        bench.run(400).unwrap();
-        assert!(bench.summary.equal > 10_000 && bench.summary.allowed.is_empty(), "{:?}", bench.summary);
+        let mut twins = Twins::new(simulator_image()).unwrap();
+        twins.run(400).unwrap();
+        assert!(twins.summary.equal > 10_000 && twins.summary.allowed.is_empty(), "{:?}", twins.summary);
     }
 
     #[test]
     fn kernels_without_cases_are_an_error() {
-        let mut bench = Bench::new(simulator_image()).unwrap();
-        let error = bench.report().unwrap_err().to_string();
+        let mut twins = Twins::new(simulator_image()).unwrap();
+        let error = twins.report().unwrap_err().to_string();
         assert!(error.starts_with("no case runs fa_copy, fa_self_test, fa_flash_decode_f16, "), "{error}");
-        operators::run(&mut bench).unwrap();
+        operators::run(&mut twins).unwrap();
         assert_eq!(
-            bench.report().unwrap_err().to_string(),
+            twins.report().unwrap_err().to_string(),
             "no case runs fa_flash_fwd_f16, fa_flash_fwd_bf16, fa_flash_fwd_f16_scores_f16, fa_shift_keys_f16"
         );
     }
 
     #[test]
     fn other_results_of_the_same_instructions_are_found() {
-        let mut bench = Bench::new(simulator_image()).unwrap();
-        let copies = bench.both(MemoryCopy::from_module).unwrap();
-        let [src, dst] = [1, 2].map(|_| Buffer::alloc(&bench.device, 64).unwrap());
+        let mut twins = Twins::new(simulator_image()).unwrap();
+        let copies = twins.both(MemoryCopy::from_module).unwrap();
+        let [src, dst] = [1, 2].map(|_| Buffer::alloc(&twins.device, 64).unwrap());
         let mut copy = |changes: bool| {
-            bench.side_by_side(&[&dst], |stream, side| {
+            twins.side_by_side(&[&dst], |stream, side| {
                 src.copy_from_host(&[if changes { u8::from(side == 1) } else { 7 }; 64])?;
                 copies[side].launch(stream, 1, 64, (&dst).into(), (&src).into())
             })
@@ -183,16 +183,16 @@ mod tests {
 
     #[test]
     fn other_instructions_are_found_and_the_case_is_named() {
-        let mut bench = Bench::new(simulator_image()).unwrap();
-        let copies = bench.both(MemoryCopy::from_module).unwrap();
-        let [src, dst] = [1, 2].map(|_| Buffer::from_slice(&bench.device, &[0u8; 64]).unwrap());
-        let outcome = bench.cases("fa_copy", [64u64], |bench, bytes| {
-            bench.side_by_side(&[&dst], |stream, side| {
+        let mut twins = Twins::new(simulator_image()).unwrap();
+        let copies = twins.both(MemoryCopy::from_module).unwrap();
+        let [src, dst] = [1, 2].map(|_| Buffer::from_slice(&twins.device, &[0u8; 64]).unwrap());
+        let outcome = twins.cases("fa_copy", [64u64], |twins, bytes| {
+            twins.side_by_side(&[&dst], |stream, side| {
                 copies[side].launch(stream, 1, bytes - side as u64, (&dst).into(), (&src).into())
             })
         });
         let error = format!("{:#}", outcome.unwrap_err());
         assert!(error.starts_with("fa_copy: 64: AIV0 of block 0: the instructions differ"), "{error}");
-        assert!(!bench.kernels.contains("fa_copy"));
+        assert!(!twins.kernels.contains("fa_copy"));
     }
 }

@@ -148,7 +148,7 @@ impl Model<'_> {
 
     /// The same for K or V.
     fn load_kv(&self, rows: Rows) -> f64 {
-        self.traffic_to_l1().read_nd2nz(rows, self.meeting())
+        self.traffic_to_l1().read_nd2nz(rows, self.same_lines())
     }
 
     /// The same for P.

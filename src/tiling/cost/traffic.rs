@@ -4,7 +4,7 @@ use super::{rows_v, Model, Step};
 use crate::soc::GmPath;
 use crate::tiling::candidate::score_bytes;
 use crate::tiling::order::Class;
-use crate::tiling::traffic::{meeting, Rows, Traffic};
+use crate::tiling::traffic::{same_lines, Rows, Traffic};
 
 impl Model<'_> {
     pub(super) fn traffic(&self) -> Traffic<'_> {
@@ -22,8 +22,8 @@ impl Model<'_> {
     }
 
     /// Of the reads of keys and values, the part that meets those of other cores that work on the same head.
-    pub(super) fn meeting(&self) -> f64 {
-        meeting(f64::from(self.active) / f64::from(self.tiling.order.group_heads).max(1.0))
+    pub(super) fn same_lines(&self) -> f64 {
+        same_lines(f64::from(self.active) / f64::from(self.tiling.order.group_heads).max(1.0))
     }
 
     pub(super) fn q_rows(&self, rows: u32) -> Rows {
@@ -111,7 +111,7 @@ impl Model<'_> {
         let traffic = self.traffic();
         // Ports and slices: cycles of a line of each core, what a shared line costs, what a request costs.
         let parts = [
-            (traffic.port_line(), traffic.same_line(self.meeting()), 0.0),
+            (traffic.port_line(), traffic.same_line(self.same_lines()), 0.0),
             (traffic.slice_line(), 1.0, self.soc.timing.l2.request_share),
         ];
         let (mut cycles, mut known) = ([[0.0; 2]; 2], 0);

@@ -1,4 +1,4 @@
-//! How the ranks of a communicator find each other: a root info names a meeting place in the process that
+//! How the ranks of a communicator find each other: a root info names a gathering in the process that
 //! made it.
 //!
 //! Ranks of that process go there directly. Others connect to its endpoint (`processes`), where a thread
@@ -68,11 +68,11 @@ const NAMED: usize = 16;
 
 /// So many root infos wait for ranks at a time. Each takes a few bytes; all share one thread and one
 /// descriptor.
-const MAX_PLACES: usize = 4096;
+const MAX_GATHERINGS: usize = 4096;
 
 /// Where the ranks of one communicator meet.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Gathering {
     number: u64,
     nonce: u64,
     state: Mutex<State>,
@@ -86,13 +86,13 @@ struct State {
     outcome: Option<Outcome<Arc<RankGroup>>>,
 }
 
-static PLACES: Mutex<BTreeMap<u64, Arc<Place>>> = Mutex::new(BTreeMap::new());
+static GATHERINGS: Mutex<BTreeMap<u64, Arc<Gathering>>> = Mutex::new(BTreeMap::new());
 
-fn places() -> MutexGuard<'static, BTreeMap<u64, Arc<Place>>> {
-    PLACES.lock().unwrap_or_else(PoisonError::into_inner)
+fn gatherings() -> MutexGuard<'static, BTreeMap<u64, Arc<Gathering>>> {
+    GATHERINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes a meeting place, for one communicator.
+/// Makes a gathering, for one communicator.
 pub(super) fn root_info() -> [u8; ROOT_INFO_BYTES] {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
@@ -101,11 +101,14 @@ pub(super) fn root_info() -> [u8; ROOT_INFO_BYTES] {
     root.endpoint = endpoint.as_ref().map(|endpoint| endpoint.name().to_owned()).map_err(ToString::to_string);
     let (state, endpoint) = (Mutex::default(), Mutex::new(endpoint.ok()));
     let forgotten = {
-        let mut places = places();
-        places.insert(number, Arc::new(Place { number, nonce: root.nonce, state, endpoint }));
-        let is_full = places.len() > MAX_PLACES;
-        let oldest = places.values().find(|place| is_full && place.is_empty()).map(|place| place.number);
-        oldest.and_then(|number| places.remove(&number))
+        let mut gatherings = gatherings();
+        gatherings.insert(number, Arc::new(Gathering { number, nonce: root.nonce, state, endpoint }));
+        let is_full = gatherings.len() > MAX_GATHERINGS;
+        let oldest = gatherings
+            .values()
+            .find(|gathering| is_full && gathering.is_empty())
+            .map(|gathering| gathering.number);
+        oldest.and_then(|number| gatherings.remove(&number))
     };
     // Outside the lock: the endpoint has one of its own.
     drop(forgotten);
@@ -114,29 +117,29 @@ pub(super) fn root_info() -> [u8; ROOT_INFO_BYTES] {
 
 fn used_up<T>(number: u64) -> Outcome<T> {
     let text = format!(
-        "rootInfo {number} is used up: it makes one communicator, or fails to, and {MAX_PLACES} that no rank has \
-         joined are kept"
+        "rootInfo {number} is used up: it makes one communicator, or fails to, and {MAX_GATHERINGS} that no \
+         rank has joined are kept"
     );
     refuse(result::NOT_FOUND, text)
 }
 
-/// The meeting place of a root info of this process, for a peer who knows its nonce.
+/// The gathering of a root info of this process, for a peer who knows its nonce.
 #[cfg(target_os = "linux")]
-pub(super) fn place_of(number: u64, nonce: u64) -> Outcome<Arc<Place>> {
-    let Some(place) = places().get(&number).cloned() else { return used_up(number) };
-    if place.nonce != nonce {
+pub(super) fn gathering_of(number: u64, nonce: u64) -> Outcome<Arc<Gathering>> {
+    let Some(gathering) = gatherings().get(&number).cloned() else { return used_up(number) };
+    if gathering.nonce != nonce {
         return refuse(result::PARA, "rootInfo: its nonce is not that of the process of the endpoint");
     }
-    Ok(place)
+    Ok(gathering)
 }
 
 /// Joins the communicator of a root info, and waits for its other ranks.
 pub(super) fn join(bytes: &[u8; ROOT_INFO_BYTES], request: &JoinRequest) -> Outcome<Box<dyn Membership>> {
     check(request)?;
     let root = Root::from_bytes(bytes)?;
-    let place = places().get(&root.number).filter(|place| place.nonce == root.nonce).cloned();
-    match place {
-        Some(place) => Ok(Box::new(Member { group: place.meet(request)?, rank: request.rank })),
+    let gathering = gatherings().get(&root.number).filter(|gathering| gathering.nonce == root.nonce).cloned();
+    match gathering {
+        Some(gathering) => Ok(Box::new(Member { group: gathering.meet(request)?, rank: request.rank })),
         None if root.process == std::process::id() => used_up(root.number),
         None => join_remote(&root, request),
     }
@@ -161,7 +164,7 @@ fn check(request: &JoinRequest) -> Outcome {
     Ok(())
 }
 
-impl Place {
+impl Gathering {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +197,7 @@ impl Place {
             let text = self.state().missing_text(request, timeout);
             self.give_up(refusal(result::TIMEOUT, text));
         }
-        places().remove(&self.number);
+        gatherings().remove(&self.number);
         drop(self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take());
         let outcome = self.state().outcome.clone();
         outcome.unwrap_or_else(|| unreachable!("waited for above"))

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::error::{SolveError, SolveErrorKind};
 use super::log::{Lane, Log, RecordId, TimedWork};
 use super::schedule::{DeviceTime, Edge, Point, Schedule, Span, SpanKind};
-use super::state::{full_speed, meetings, ps, us, Device, Left, Parties, Ps, State, Track, SLOW};
+use super::state::{full_speed, meetings, ps, us, Activity, Device, Left, Parties, Ps, Track, SLOW};
 
 struct Solver<'a> {
     now: Ps,
@@ -32,7 +32,7 @@ pub(super) fn solve(log: &Log, contention: f64) -> Result<Schedule, SolveError> 
         solver.advance(next);
         solver.settle();
     }
-    if let Some(track) = solver.tracks.iter().find(|t| t.state != State::Ended) {
+    if let Some(track) = solver.tracks.iter().find(|t| t.state != Activity::Ended) {
         let (device, stream) = (track.lane.device, track.lane.stream);
         return Err(SolveError::new(
             SolveErrorKind::Unsupported,
@@ -68,7 +68,7 @@ impl<'a> Solver<'a> {
         })
     }
 
-    fn enter(&mut self, track: usize, state: State) {
+    fn enter(&mut self, track: usize, state: Activity) {
         let t = &mut self.tracks[track];
         let Some((kind, name, bytes)) = t.description() else {
             (t.state, t.since) = (state, self.now);
@@ -90,7 +90,7 @@ impl<'a> Solver<'a> {
 
     /// Ends the step of a track.
     fn finish(&mut self, track: usize) {
-        self.enter(track, State::Free);
+        self.enter(track, Activity::Free);
         self.tracks[track].at += 1;
     }
 
@@ -137,17 +137,19 @@ impl<'a> Solver<'a> {
     fn go_on(&mut self, track: usize) -> bool {
         let t = &self.tracks[track];
         match (t.state, t.step()) {
-            (State::Free, None) => self.tracks[track].state = State::Ended,
-            (State::Free, Some(step)) => self.begin(track, step),
-            (State::Launching { until }, _) if until <= self.now => self.enter(track, State::AwaitsCores),
-            (State::Copying { until }, _) if until <= self.now => self.finish(track),
-            (State::AwaitsEvent, Some(TimedWork::Wait(id))) => return self.pass(track, *id),
-            (State::AwaitsRanks, Some(TimedWork::Transfer(transfer))) => {
+            (Activity::Free, None) => self.tracks[track].state = Activity::Ended,
+            (Activity::Free, Some(step)) => self.begin(track, step),
+            (Activity::Launching { until }, _) if until <= self.now => {
+                self.enter(track, Activity::AwaitsCores)
+            }
+            (Activity::Copying { until }, _) if until <= self.now => self.finish(track),
+            (Activity::AwaitsEvent, Some(TimedWork::Wait(id))) => return self.pass(track, *id),
+            (Activity::AwaitsRanks, Some(TimedWork::Transfer(transfer))) => {
                 let meeting = &self.meetings[self.meeting_index[&transfer.meeting]];
                 if meeting.present < meeting.tracks.len() {
                     return false;
                 }
-                self.enter(track, State::AwaitsLinks);
+                self.enter(track, Activity::AwaitsLinks);
             }
             _ => return false,
         }
@@ -157,17 +159,17 @@ impl<'a> Solver<'a> {
     fn begin(&mut self, track: usize, step: &TimedWork) {
         match step {
             TimedWork::Kernel { launch_us, .. } => {
-                self.enter(track, State::Launching { until: self.now.saturating_add(ps(*launch_us)) });
+                self.enter(track, Activity::Launching { until: self.now.saturating_add(ps(*launch_us)) });
             }
             TimedWork::Copy { us, .. } => {
-                self.enter(track, State::Copying { until: self.now.saturating_add(ps(*us)) });
+                self.enter(track, Activity::Copying { until: self.now.saturating_add(ps(*us)) });
             }
             TimedWork::Record(id) => {
                 let point = self.point(track);
                 self.records.insert(*id, Some(point));
                 self.finish(track);
             }
-            TimedWork::Wait(_) => self.enter(track, State::AwaitsEvent),
+            TimedWork::Wait(_) => self.enter(track, Activity::AwaitsEvent),
             TimedWork::Transfer(transfer) => {
                 let meeting = self.meeting_index[&transfer.meeting];
                 self.meetings[meeting].present += 1;
@@ -176,7 +178,7 @@ impl<'a> Solver<'a> {
                     self.tracks[track].announced = self.tracks[track].at + 1;
                     self.arrive(meeting);
                 }
-                self.enter(track, State::AwaitsRanks);
+                self.enter(track, Activity::AwaitsRanks);
             }
         }
     }
@@ -204,7 +206,7 @@ impl<'a> Solver<'a> {
     /// A track in a transfer arrives at the next one, too, when only events that are reached lie between.
     fn announce(&mut self, track: usize) -> bool {
         let t = &self.tracks[track];
-        if !matches!(t.state, State::AwaitsLinks | State::Transferring) {
+        if !matches!(t.state, Activity::AwaitsLinks | Activity::Transferring) {
             return false;
         }
         let lies_behind = |step: &&TimedWork| match step {
@@ -247,11 +249,11 @@ impl<'a> Solver<'a> {
                 continue;
             }
             let waiting = self.tracks.iter().enumerate();
-            let waiting = waiting.filter(|(_, t)| t.device() == device && t.state == State::AwaitsCores);
+            let waiting = waiting.filter(|(_, t)| t.device() == device && t.state == Activity::AwaitsCores);
             let Some((track, t)) = waiting.min_by_key(|(_, t)| t.since) else { continue };
             let Some(TimedWork::Kernel { core_us, .. }) = t.step() else { continue };
             self.devices[device].kernel = Some((track, u128::from(ps(*core_us)) * self.full));
-            self.enter(track, State::Computing);
+            self.enter(track, Activity::Computing);
             moved = true;
         }
         for meeting in self.ready_meetings() {
@@ -261,7 +263,7 @@ impl<'a> Solver<'a> {
             }
             for track in tracks {
                 self.devices[self.tracks[track].device()].meeting = Some(meeting);
-                self.enter(track, State::Transferring);
+                self.enter(track, Activity::Transferring);
             }
             moved = true;
         }
@@ -270,7 +272,7 @@ impl<'a> Solver<'a> {
 
     /// Meetings whose ranks are all there and wait for the links, the longest first.
     fn ready_meetings(&self) -> Vec<usize> {
-        let waiting = self.tracks.iter().filter(|t| t.state == State::AwaitsLinks);
+        let waiting = self.tracks.iter().filter(|t| t.state == Activity::AwaitsLinks);
         let mut ready: Vec<usize> = waiting
             .filter_map(|t| match t.step() {
                 Some(TimedWork::Transfer(transfer)) => Some(self.meeting_index[&transfer.meeting]),
@@ -310,7 +312,7 @@ impl<'a> Solver<'a> {
     /// When something ends; `None` when nothing is on its way.
     fn next_time(&self) -> Option<Ps> {
         let fixed = self.tracks.iter().filter_map(|t| match t.state {
-            State::Launching { until } | State::Copying { until } => Some(until),
+            Activity::Launching { until } | Activity::Copying { until } => Some(until),
             _ => None,
         });
         let end = |left: Left, speed: u128| {

@@ -39,7 +39,7 @@ pub(super) type Left = u128;
 
 /// What a stream is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Activity {
     /// Its next step has not begun.
     Free,
     Launching {
@@ -61,7 +61,7 @@ pub(super) struct Track<'a> {
     pub(super) lane: &'a Lane<'a>,
     /// Index of its step.
     pub(super) at: usize,
-    pub(super) state: State,
+    pub(super) state: Activity,
     /// When the state began.
     pub(super) since: Ps,
     /// Steps whose meetings it has arrived at end before this one.
@@ -70,7 +70,7 @@ pub(super) struct Track<'a> {
 
 impl<'a> Track<'a> {
     pub(super) fn new(lane: &'a Lane<'a>) -> Self {
-        Self { lane, at: 0, state: State::Free, since: 0, announced: 0 }
+        Self { lane, at: 0, state: Activity::Free, since: 0, announced: 0 }
     }
 
     pub(super) fn step(&self) -> Option<&'a TimedWork> {
@@ -85,16 +85,16 @@ impl<'a> Track<'a> {
     pub(super) fn description(&self) -> Option<(SpanKind, &'a str, u64)> {
         let wait = |name| Some((SpanKind::Wait, name, 0));
         match (self.state, self.step()?) {
-            (State::Launching { .. }, TimedWork::Kernel { name, .. }) => Some((SpanKind::Launch, name, 0)),
-            (State::Computing, TimedWork::Kernel { name, .. }) => Some((SpanKind::Kernel, name, 0)),
-            (State::Copying { .. }, TimedWork::Copy { name, bytes, .. }) => {
+            (Activity::Launching { .. }, TimedWork::Kernel { name, .. }) => Some((SpanKind::Launch, name, 0)),
+            (Activity::Computing, TimedWork::Kernel { name, .. }) => Some((SpanKind::Kernel, name, 0)),
+            (Activity::Copying { .. }, TimedWork::Copy { name, bytes, .. }) => {
                 Some((SpanKind::Copy, name, *bytes))
             }
-            (State::Transferring, TimedWork::Transfer(x)) => Some((SpanKind::Transfer, x.name, x.bytes)),
-            (State::AwaitsEvent, _) => wait("event"),
-            (State::AwaitsCores, _) => wait("cores"),
-            (State::AwaitsRanks, _) => wait("ranks"),
-            (State::AwaitsLinks, _) => wait("links"),
+            (Activity::Transferring, TimedWork::Transfer(x)) => Some((SpanKind::Transfer, x.name, x.bytes)),
+            (Activity::AwaitsEvent, _) => wait("event"),
+            (Activity::AwaitsCores, _) => wait("cores"),
+            (Activity::AwaitsRanks, _) => wait("ranks"),
+            (Activity::AwaitsLinks, _) => wait("links"),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@
 
 use super::super::transfer::tests::{expect_fault, expect_unsupported, gm_bytes, gm_with};
 use crate::access::{AtomicOp, Elem, FaultKind, Space, Stop};
-use crate::isa::harness::Bench;
+use crate::isa::harness::TestCore;
 
 /// One Fixpipe instruction, as the tests draw it.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Case {
     fn args(&self, dst: u64) -> [u64; 12] {
         [
             dst,
-            Bench::at(Space::L0c, SRC_AT as u64),
+            TestCore::at(Space::L0c, SRC_AT as u64),
             0,
             self.n as u64,
             self.m as u64,
@@ -69,10 +69,10 @@ impl Case {
         ]
     }
 
-    fn run(&self, bench: &mut Bench, dst: u64) -> Result<(), Stop> {
+    fn run(&self, core: &mut TestCore, dst: u64) -> Result<(), Stop> {
         let [count, src, step] = self.batch.map(|x| x as u64);
-        bench.regs.nd_para = count | src << 16 | step << 32;
-        bench.run(self.name, self.source, self.target, &self.args(dst))
+        core.regs.nd_para = count | src << 16 | step << 32;
+        core.run(self.name, self.source, self.target, &self.args(dst))
     }
 
     /// Address rules of dav-c220.md 3.6: byte offsets of element (i, j, col) in L0C and in the destination.
@@ -95,18 +95,18 @@ impl Case {
         DST_AT + strip * self.dst_stride * 32 + (j * width + col % width) * size
     }
 
-    fn params(&self, bench: &Bench, col: usize) -> u64 {
+    fn params(&self, core: &TestCore, col: usize) -> u64 {
         if matches!(self.mode, 8 | 10 | 23) {
-            u64::from_le_bytes(bench.get(Space::Fb, 256 + 8 * col, 8).try_into().unwrap())
+            u64::from_le_bytes(core.get(Space::Fb, 256 + 8 * col, 8).try_into().unwrap())
         } else {
-            bench.regs.quant_pre
+            core.regs.quant_pre
         }
     }
 
     /// One value, as the vendor's scripts compute it.
-    fn convert(&self, bench: &Bench, bits: u32, col: usize) -> Vec<u8> {
-        let inf_nan = bench.regs.ctrl >> 48 & 1 == 1;
-        let word = self.params(bench, col);
+    fn convert(&self, core: &TestCore, bits: u32, col: usize) -> Vec<u8> {
+        let inf_nan = core.regs.ctrl >> 48 & 1 == 1;
+        let word = self.params(core, col);
         let scale = f64::from(f32::from_bits(word as u32 >> 13 << 13));
         let number = if self.source == Elem::S32 {
             f64::from(bits as i32 as f32)
@@ -141,16 +141,16 @@ impl Case {
 
     /// Runs on random L0C contents and compares all of the destination.
     fn check(&self, rng: &mut fastrand::Rng, ctrl: u64) {
-        let mut bench = Bench::new();
-        bench.regs.ctrl = ctrl;
+        let mut core = TestCore::new();
+        core.regs.ctrl = ctrl;
         let sign = u64::from(self.target == Elem::S8) << 46;
         let parameter = |rng: &mut fastrand::Rng| {
             u64::from((rng.f32() * 3.0 - 1.0).to_bits()) | rng.u64(0..512) << 37 | sign
         };
-        bench.regs.quant_pre = parameter(rng);
+        core.regs.quant_pre = parameter(rng);
         let table: Vec<u8> = (0..self.n).flat_map(|_| parameter(rng).to_le_bytes()).collect();
-        bench.put(Space::Fb, 256, &table);
-        bench.regs.fpc = (256 >> 7) << 8;
+        core.put(Space::Fb, 256, &table);
+        core.regs.fpc = (256 >> 7) << 8;
         let l0c: Vec<u8> = (0..131_072 / 4)
             .flat_map(|_| match self.source {
                 Elem::S32 => rng.i32(-3000..3000).to_le_bytes(),
@@ -158,25 +158,25 @@ impl Case {
                 _ => (rng.f32() * 400.0 - 200.0).to_le_bytes(),
             })
             .collect();
-        bench.put(Space::L0c, 0, &l0c);
+        core.put(Space::L0c, 0, &l0c);
         let mut model: Vec<u8> = (0..GM_BYTES).map(|_| rng.u8(..)).collect();
-        let gm = gm_with(&bench, &model);
+        let gm = gm_with(&core, &model);
         let to_l1 = self.name == "copy_matrix_cc_to_cbuf";
-        bench.put(Space::L1, 0, &model);
-        let dst = if to_l1 { Bench::at(Space::L1, DST_AT as u64) } else { gm + DST_AT as u64 };
-        self.run(&mut bench, dst).unwrap_or_else(|stop| panic!("{stop} of {self:?}"));
+        core.put(Space::L1, 0, &model);
+        let dst = if to_l1 { TestCore::at(Space::L1, DST_AT as u64) } else { gm + DST_AT as u64 };
+        self.run(&mut core, dst).unwrap_or_else(|stop| panic!("{stop} of {self:?}"));
         for i in 0..self.batch[0] {
             for j in 0..self.m {
                 for col in 0..self.n {
                     let at = self.src_at(i, j, col);
                     let bits = u32::from_le_bytes(l0c[at..at + 4].try_into().unwrap());
-                    let value = self.convert(&bench, bits, col);
+                    let value = self.convert(&core, bits, col);
                     model[self.dst_at(i, j, col)..][..value.len()].copy_from_slice(&value);
                 }
             }
         }
         let got =
-            if to_l1 { bench.get(Space::L1, 0, GM_BYTES).to_vec() } else { gm_bytes(&bench, gm, GM_BYTES) };
+            if to_l1 { core.get(Space::L1, 0, GM_BYTES).to_vec() } else { gm_bytes(&core, gm, GM_BYTES) };
         let wrong = got.iter().zip(&model).position(|(x, y)| x != y);
         assert_eq!(wrong, None, "{self:?}");
     }
@@ -243,40 +243,40 @@ fn strip_output_to_gm_and_l1() {
 
 #[test]
 fn atomic_output_adds() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let row: Vec<u8> = (0..256).flat_map(|i| (i as f32).to_le_bytes()).collect();
-    bench.put(Space::L0c, SRC_AT, &row);
-    let gm = gm_with(&bench, &half::f16::from_f32(0.5).to_le_bytes().repeat(256));
-    bench.regs.atomic = Some((AtomicOp::Add, Elem::F16));
+    core.put(Space::L0c, SRC_AT, &row);
+    let gm = gm_with(&core, &half::f16::from_f32(0.5).to_le_bytes().repeat(256));
+    core.regs.atomic = Some((AtomicOp::Add, Elem::F16));
     let case = Case::new(Elem::F16, 1, 16, 16, true);
-    case.run(&mut bench, gm).unwrap();
+    case.run(&mut core, gm).unwrap();
     let want: Vec<u8> = (0..256).flat_map(|i| half::f16::from_f32(i as f32 + 0.5).to_le_bytes()).collect();
-    assert_eq!(gm_bytes(&bench, gm, 512), want);
-    bench.regs.atomic = Some((AtomicOp::Add, Elem::F32));
-    expect_fault(case.run(&mut bench, gm), FaultKind::Operand, "dst has F16");
+    assert_eq!(gm_bytes(&core, gm, 512), want);
+    core.regs.atomic = Some((AtomicOp::Add, Elem::F32));
+    expect_fault(case.run(&mut core, gm), FaultKind::Operand, "dst has F16");
 }
 
 #[test]
 fn unspecified_values_do_not_leave_l0c() {
-    let mut bench = Bench::new();
-    bench.put(Space::L0c, SRC_AT, &[0; 2048]);
-    let gm = gm_with(&bench, &[0; 4096]);
+    let mut core = TestCore::new();
+    core.put(Space::L0c, SRC_AT, &[0; 2048]);
+    let gm = gm_with(&core, &[0; 4096]);
     let case = Case::new(Elem::F32, 0, 16, 20, true);
     // Columns 20..32 may be unspecified, column 19 not.
-    let unset = |bench: &mut Bench, col: usize| {
+    let unset = |core: &mut TestCore, col: usize| {
         let at = case.src_at(0, 3, col);
-        bench.local[Space::L0c.local_index()].init.set(at, 4, false);
+        core.local[Space::L0c.local_index()].init.set(at, 4, false);
     };
-    unset(&mut bench, 20);
-    case.run(&mut bench, gm).unwrap();
-    unset(&mut bench, 19);
-    expect_fault(case.run(&mut bench, gm), FaultKind::Uninitialised, "src uses byte");
+    unset(&mut core, 20);
+    case.run(&mut core, gm).unwrap();
+    unset(&mut core, 19);
+    expect_fault(case.run(&mut core, gm), FaultKind::Uninitialised, "src uses byte");
     let mut to_l1 = Case::new(Elem::F16, 1, 16, 32, false);
     to_l1.name = "copy_matrix_cc_to_cbuf";
-    expect_fault(to_l1.run(&mut bench, Bench::at(Space::L1, 0)), FaultKind::Uninitialised, "src uses byte");
+    expect_fault(to_l1.run(&mut core, TestCore::at(Space::L1, 0)), FaultKind::Uninitialised, "src uses byte");
     let table = Case::new(Elem::F16, 10, 16, 16, true);
     expect_fault(
-        table.run(&mut bench, gm),
+        table.run(&mut core, gm),
         FaultKind::Uninitialised,
         "quantisation table uses byte 0x0 of FB",
     );
@@ -284,12 +284,12 @@ fn unspecified_values_do_not_leave_l0c() {
 
 #[test]
 fn limits_are_faults() {
-    let mut bench = Bench::new();
-    bench.put(Space::L0c, 0, &[0; 131_072]);
-    let gm = gm_with(&bench, &vec![0; 1 << 20]);
+    let mut core = TestCore::new();
+    core.put(Space::L0c, 0, &[0; 131_072]);
+    let gm = gm_with(&core, &vec![0; 1 << 20]);
     let nd = Case::new(Elem::F32, 0, 16, 16, true);
     let nz = Case::new(Elem::F32, 0, 16, 16, false);
-    let mut fault = |case: Case, text: &str| expect_fault(case.run(&mut bench, gm), FaultKind::Operand, text);
+    let mut fault = |case: Case, text: &str| expect_fault(case.run(&mut core, gm), FaultKind::Operand, text);
     fault(Case { n: 4096, ..nd.clone() }, "NSize = 4096; wanted 0..=4095");
     fault(Case { m: 8193, ..nd.clone() }, "MSize = 8193; wanted 0..=8192 with NZ2ND");
     fault(Case { n: 20, ..nz.clone() }, "NSize = 20; wanted a multiple of 16");
@@ -299,17 +299,17 @@ fn limits_are_faults() {
     fault(Case { batch: [0, 0, 0], ..nd.clone() }, "ndNum of set_nd_para = 0");
     fault(Case { batch: [2, 513, 0], ..nd.clone() }, "srcNdStride of set_nd_para = 513");
     fault(Case { mode: 1, ..nd.clone() }, "QuantPRE = 1; wanted a mode from F32 to F32");
-    let l1 = Bench::at(Space::L1, 0);
+    let l1 = TestCore::at(Space::L1, 0);
     let to_l1 = |case: &Case| Case { name: "copy_matrix_cc_to_cbuf", ..case.clone() };
-    expect_fault(to_l1(&nz).run(&mut bench, l1), FaultKind::Operand, "a converting mode on the path to L1");
-    expect_fault(to_l1(&nd).run(&mut bench, l1), FaultKind::Operand, "NZ2ND goes to GM");
-    expect_fault(nz.run(&mut bench, gm + 16), FaultKind::Misaligned, "not a multiple of 32 bytes");
+    expect_fault(to_l1(&nz).run(&mut core, l1), FaultKind::Operand, "a converting mode on the path to L1");
+    expect_fault(to_l1(&nd).run(&mut core, l1), FaultKind::Operand, "NZ2ND goes to GM");
+    expect_fault(nz.run(&mut core, gm + 16), FaultKind::Misaligned, "not a multiple of 32 bytes");
     let mut odd = nd.args(gm);
     odd[1] += 32;
-    expect_fault(bench.run(nd.name, Elem::F32, Elem::F32, &odd), FaultKind::Misaligned, "src at L0C+0xe0");
-    expect_unsupported(Case { mode: 28, ..nd.clone() }.run(&mut bench, gm), "QuantPRE = 28");
-    expect_unsupported(Case { relu: 2, ..nd.clone() }.run(&mut bench, gm), "leaky");
-    Case { n: 0, ..nd.clone() }.run(&mut bench, gm).unwrap();
-    bench.regs.quant_pre = 1 << 36;
-    expect_unsupported(Case::new(Elem::S8, 9, 16, 16, true).run(&mut bench, gm), "bit 36");
+    expect_fault(core.run(nd.name, Elem::F32, Elem::F32, &odd), FaultKind::Misaligned, "src at L0C+0xe0");
+    expect_unsupported(Case { mode: 28, ..nd.clone() }.run(&mut core, gm), "QuantPRE = 28");
+    expect_unsupported(Case { relu: 2, ..nd.clone() }.run(&mut core, gm), "leaky");
+    Case { n: 0, ..nd.clone() }.run(&mut core, gm).unwrap();
+    core.regs.quant_pre = 1 << 36;
+    expect_unsupported(Case::new(Elem::S8, 9, 16, 16, true).run(&mut core, gm), "bit 36");
 }

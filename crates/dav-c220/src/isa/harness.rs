@@ -7,8 +7,8 @@ use crate::access::{
 };
 use ascend_soc::Soc;
 
-/// A core that has every memory, so that one harness serves AIC and AIV instructions.
-pub(crate) struct Bench {
+/// A core that has every memory, so that one serves AIC and AIV instructions.
+pub(crate) struct TestCore {
     pub(crate) mode: Mode,
     pub(crate) memory: DeviceMemory,
     pub(crate) local: [LocalMem; 7],
@@ -16,7 +16,7 @@ pub(crate) struct Bench {
     pub(crate) regs: Registers,
 }
 
-impl Bench {
+impl TestCore {
     pub(crate) fn new() -> Self {
         let soc = Soc::by_name("Ascend910B2").unwrap();
         let core = soc.core;

@@ -7,7 +7,7 @@
 
 use super::super::transfer::tests::{expect_fault, expect_unsupported, random_bytes};
 use crate::access::{Elem, FaultKind, Space};
-use crate::isa::harness::Bench;
+use crate::isa::harness::TestCore;
 
 /// A convolution's shape as the test draws it.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl Case {
     fn args(&self, space: Space, transpose: u64) -> [u64; 17] {
         let x = |v: usize| v as u64;
         [
-            Bench::at(space, 512),
-            Bench::at(Space::L1, 96),
+            TestCore::at(space, 512),
+            TestCore::at(Space::L1, 96),
             x(self.window[1]),
             x(self.window[0]),
             x(self.pos[1]),
@@ -121,15 +121,15 @@ impl Case {
 
     fn check(&self, rng: &mut fastrand::Rng, name: &str, transpose: bool) {
         let space = if name == "img2colv2_cbuf_to_ca" { Space::L0a } else { Space::L0b };
-        let mut bench = Bench::new();
+        let mut core = TestCore::new();
         let data = random_bytes(rng, 96 + self.groups * self.h * self.w * 32);
-        bench.put(Space::L1, 0, &data);
-        bench.regs.padding = rng.u64(..);
-        bench.regs.fmatrix = self.fmatrix();
-        bench.run(name, self.elem, Elem::None, &self.args(space, u64::from(transpose))).unwrap();
+        core.put(Space::L1, 0, &data);
+        core.regs.padding = rng.u64(..);
+        core.regs.fmatrix = self.fmatrix();
+        core.run(name, self.elem, Elem::None, &self.args(space, u64::from(transpose))).unwrap();
         let (size, c0) = (self.elem.bytes(), 32 / self.elem.bytes());
         let [rows, cols] = self.window;
-        let pad = bench.regs.padding.to_le_bytes();
+        let pad = core.regs.padding.to_le_bytes();
         for row in 0..rows {
             for col in 0..cols {
                 // dav-c220.md 2.1, in elements.
@@ -143,13 +143,13 @@ impl Case {
                     }
                     _ => ((row / c0) * cols.div_ceil(16) + col / 16) * 16 * c0 + col % 16 * c0 + row % c0,
                 };
-                let got = bench.get(space, 512 + at * size, size);
+                let got = core.get(space, 512 + at * size, size);
                 assert_eq!(
                     got,
                     self.element(&data, &pad, row, col),
                     "{name} {transpose} ({row}, {col}) of {self:?}"
                 );
-                let map = &bench.local[space.local_index()].init;
+                let map = &core.local[space.local_index()].init;
                 assert_eq!(map.first_unset(512 + at * size, size), None, "({row}, {col}) of {self:?}");
             }
         }
@@ -186,28 +186,28 @@ fn convolutions_follow_the_image_to_column_formula() {
 
 #[test]
 fn rows_beyond_the_window_are_unspecified() {
-    let mut bench = Bench::new();
-    bench.put(Space::L1, 0, &[1; 4096]);
-    bench.put(Space::L0a, 512, &[1; 512]);
+    let mut core = TestCore::new();
+    core.put(Space::L1, 0, &[1; 4096]);
+    core.put(Space::L0a, 512, &[1; 512]);
     let mut case = Case::plain_matrix(Elem::F16, 16, 1);
     case.window[0] = 10;
-    bench.regs.fmatrix = case.fmatrix();
-    bench.run("img2colv2_cbuf_to_ca", Elem::F16, Elem::None, &case.args(Space::L0a, 0)).unwrap();
-    let map = &bench.local[Space::L0a.local_index()].init;
+    core.regs.fmatrix = case.fmatrix();
+    core.run("img2colv2_cbuf_to_ca", Elem::F16, Elem::None, &case.args(Space::L0a, 0)).unwrap();
+    let map = &core.local[Space::L0a.local_index()].init;
     assert_eq!(map.first_unset(512, 512), Some(512 + 10 * 32));
 }
 
 #[test]
 fn limits_are_faults() {
-    let mut bench = Bench::new();
-    bench.put(Space::L1, 0, &[1; 4096]);
+    let mut core = TestCore::new();
+    core.put(Space::L1, 0, &[1; 4096]);
     let case = Case::plain_matrix(Elem::F16, 32, 2);
-    bench.regs.fmatrix = case.fmatrix();
+    core.regs.fmatrix = case.fmatrix();
     let mut load = |name, elem, at: usize, value: u64, transpose: u64| {
         let space = if name == "img2colv2_cbuf_to_ca" { Space::L0a } else { Space::L0b };
         let mut args = case.args(space, transpose);
         args[at] = value;
-        bench.run(name, elem, Elem::None, &args)
+        core.run(name, elem, Elem::None, &args)
     };
     let (ca, cb) = ("img2colv2_cbuf_to_ca", "img2colv2_cbuf_to_cb");
     expect_fault(load(ca, Elem::F16, 4, 8, 0), FaultKind::Operand, "posK = 8; wanted a multiple of 16");
@@ -223,5 +223,5 @@ fn limits_are_faults() {
     // A window of 2^28 pieces is refused by its size; its pieces one by one would take minutes.
     let mut args = case.args(Space::L0a, 0);
     args[2..4].copy_from_slice(&[65_535, 65_535]);
-    expect_fault(bench.run(ca, Elem::F16, Elem::None, &args), FaultKind::OutOfBounds, "dst writes");
+    expect_fault(core.run(ca, Elem::F16, Elem::None, &args), FaultKind::OutOfBounds, "dst writes");
 }

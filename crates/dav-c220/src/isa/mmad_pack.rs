@@ -2,7 +2,7 @@
 
 use super::cube::{Panels, COLS, ROWS};
 use super::mmad::{Mad, FRACTAL};
-use super::vec_wide::Work;
+use super::vec_wide::Repeated;
 use crate::access::Stop;
 
 impl<T> Panels<T> {
@@ -27,7 +27,7 @@ pub(super) struct PackPanels<'a, T, U> {
     pub(super) unpack: U,
 }
 
-impl<T: Copy + Default, U: Fn(&[u8], &mut [T])> Work for PackPanels<'_, T, U> {
+impl<T: Copy + Default, U: Fn(&[u8], &mut [T])> Repeated for PackPanels<'_, T, U> {
     #[inline(always)]
     fn run(self) {
         pack_a(self.a, self.mad, self.panels, &self.unpack);

@@ -8,7 +8,7 @@
 use super::super::cube::paths;
 use super::super::transfer::tests::{expect_fault, expect_unsupported};
 use super::*;
-use crate::isa::harness::Bench;
+use crate::isa::harness::TestCore;
 
 /// A product as the tests see it: values already representable in the element type.
 struct Product {
@@ -47,7 +47,7 @@ impl Product {
     }
 
     /// Zz of A and Zn of B by the formulas of dav-c220.md 2.1; all padding is `fill`.
-    fn put(&self, bench: &mut Bench, fill: u8) {
+    fn put(&self, core: &mut TestCore, fill: u8) {
         let (size, c0) = (self.elem.bytes(), 32 / self.elem.bytes());
         let (k1, n1) = (self.stored_k / c0, self.n.div_ceil(16));
         let mut a = vec![fill; self.m.div_ceil(16) * k1 * 512];
@@ -64,16 +64,16 @@ impl Product {
                 b[at * size..][..size].copy_from_slice(&self.encode(self.b[k * self.n + n]));
             }
         }
-        bench.put(Space::L0a, 0, &a);
-        bench.put(Space::L0b, 0, &b);
+        core.put(Space::L0a, 0, &a);
+        core.put(Space::L0b, 0, &b);
     }
 
     fn args(&self, aligned: bool, source: bool, zero: bool) -> Vec<u64> {
         let (m, k, n) = (self.m as u64, self.k as u64, self.n as u64);
-        let place = |space| Bench::at(space, 0);
+        let place = |space| TestCore::at(space, 0);
         let bits = [aligned, source, zero].map(u64::from);
         vec![
-            Bench::at(Space::L0c, 2048),
+            TestCore::at(Space::L0c, 2048),
             place(Space::L0a),
             place(Space::L0b),
             m,
@@ -94,20 +94,20 @@ impl Product {
         }
     }
 
-    fn run(&self, bench: &mut Bench, args: &[u64]) -> Result<(), Stop> {
-        bench.run("mad", self.elem, self.target(), args)
+    fn run(&self, core: &mut TestCore, args: &[u64]) -> Result<(), Stop> {
+        core.run("mad", self.elem, self.target(), args)
     }
 
     fn c_at(&self, m: usize, n: usize) -> usize {
         2048 + (((n / 16) * self.m.div_ceil(16) + m / 16) * 256 + m % 16 * 16 + n % 16) * 4
     }
 
-    fn c_bits(&self, bench: &Bench, m: usize, n: usize) -> u32 {
-        u32::from_le_bytes(bench.get(Space::L0c, self.c_at(m, n), 4).try_into().unwrap())
+    fn c_bits(&self, core: &TestCore, m: usize, n: usize) -> u32 {
+        u32::from_le_bytes(core.get(Space::L0c, self.c_at(m, n), 4).try_into().unwrap())
     }
 
-    fn is_known(&self, bench: &Bench, m: usize, n: usize) -> bool {
-        bench.local[Space::L0c.local_index()].init.first_unset(self.c_at(m, n), 4).is_none()
+    fn is_known(&self, core: &TestCore, m: usize, n: usize) -> bool {
+        core.local[Space::L0c.local_index()].init.first_unset(self.c_at(m, n), 4).is_none()
     }
 
     /// The sequential f32 model, one element at a time.
@@ -133,13 +133,13 @@ fn products_match_the_sequential_model_bit_for_bit() {
     for elem in [Elem::F16, Elem::Bf16, Elem::F32] {
         for shape in shapes {
             let product = Product::random(&mut rng, elem, shape);
-            let mut bench = Bench::new();
+            let mut core = TestCore::new();
             // NaN in every padding byte: it must not reach a result.
-            product.put(&mut bench, 0xff);
-            product.run(&mut bench, &product.args(false, false, true)).unwrap();
+            product.put(&mut core, 0xff);
+            product.run(&mut core, &product.args(false, false, true)).unwrap();
             for m in 0..product.m {
                 for n in 0..product.n {
-                    let got = f32::from_bits(product.c_bits(&bench, m, n));
+                    let got = f32::from_bits(product.c_bits(&core, m, n));
                     let want = product.sequential(0.0, m, n);
                     assert_eq!(got.to_bits(), want.to_bits(), "{elem:?} {shape:?} [{m}, {n}]: {got} {want}");
                     let terms = (0..product.k).map(|k| {
@@ -159,33 +159,33 @@ fn products_match_the_sequential_model_bit_for_bit() {
 fn c_starts_from_zero_from_itself_or_from_the_bias() {
     let mut rng = fastrand::Rng::with_seed(42);
     let product = Product::random(&mut rng, Elem::F16, [20, 24, 40]);
-    let mut bench = Bench::new();
-    product.put(&mut bench, 0);
+    let mut core = TestCore::new();
+    product.put(&mut core, 0);
     let bias: Vec<f32> = (0..40).map(|_| rng.f32() * 100.0).collect();
     let table: Vec<u8> = bias.iter().flat_map(|x| x.to_le_bytes()).collect();
-    bench.put(Space::Bt, 128, &table);
-    let check = |bench: &Bench, start: &dyn Fn(usize, usize) -> f32| {
+    core.put(Space::Bt, 128, &table);
+    let check = |core: &TestCore, start: &dyn Fn(usize, usize) -> f32| {
         for m in 0..20 {
             for n in 0..40 {
                 let want = product.sequential(start(m, n), m, n);
-                assert_eq!(product.c_bits(bench, m, n), want.to_bits(), "[{m}, {n}]");
+                assert_eq!(product.c_bits(core, m, n), want.to_bits(), "[{m}, {n}]");
             }
         }
     };
     let mut with_bias = product.args(false, true, false);
-    with_bias.insert(3, Bench::at(Space::Bt, 128));
-    product.run(&mut bench, &with_bias).unwrap();
-    check(&bench, &|_, n| bias[n]);
-    product.run(&mut bench, &product.args(false, false, false)).unwrap();
-    check(&bench, &|m, n| product.sequential(bias[n], m, n));
+    with_bias.insert(3, TestCore::at(Space::Bt, 128));
+    product.run(&mut core, &with_bias).unwrap();
+    check(&core, &|_, n| bias[n]);
+    product.run(&mut core, &product.args(false, false, false)).unwrap();
+    check(&core, &|m, n| product.sequential(bias[n], m, n));
     // cmatrixInitVal wins over the bias.
     *with_bias.last_mut().unwrap() = 1;
-    product.run(&mut bench, &with_bias).unwrap();
-    check(&bench, &|_, _| 0.0);
+    product.run(&mut core, &with_bias).unwrap();
+    check(&core, &|_, _| 0.0);
     // Without the operand the table starts at byte 0.
-    bench.put(Space::Bt, 0, &table);
-    product.run(&mut bench, &product.args(false, true, false)).unwrap();
-    check(&bench, &|_, n| bias[n]);
+    core.put(Space::Bt, 0, &table);
+    product.run(&mut core, &product.args(false, true, false)).unwrap();
+    check(&core, &|_, n| bias[n]);
 }
 
 #[test]
@@ -193,10 +193,10 @@ fn fractal_exact_rounds_once_per_fractal() {
     let mut rng = fastrand::Rng::with_seed(43);
     for (elem, c0) in [(Elem::F16, 16), (Elem::F32, 8)] {
         let product = Product::random(&mut rng, elem, [18, 50, 20]);
-        let mut bench = Bench::new();
-        bench.mode.cube_accumulate = CubeAccumulate::FractalExact;
-        product.put(&mut bench, 0);
-        product.run(&mut bench, &product.args(false, false, true)).unwrap();
+        let mut core = TestCore::new();
+        core.mode.cube_accumulate = CubeAccumulate::FractalExact;
+        product.put(&mut core, 0);
+        product.run(&mut core, &product.args(false, false, true)).unwrap();
         for m in 0..18 {
             for n in 0..20 {
                 let mut want = 0f32;
@@ -206,7 +206,7 @@ fn fractal_exact_rounds_once_per_fractal() {
                         .sum();
                     want += part as f32;
                 }
-                assert_eq!(product.c_bits(&bench, m, n), want.to_bits(), "{elem:?} [{m}, {n}]");
+                assert_eq!(product.c_bits(&core, m, n), want.to_bits(), "{elem:?} [{m}, {n}]");
             }
         }
     }
@@ -216,19 +216,19 @@ fn fractal_exact_rounds_once_per_fractal() {
 fn integers_are_exact_and_saturate_only_in_saturating_mode() {
     let mut rng = fastrand::Rng::with_seed(44);
     let product = Product::random(&mut rng, Elem::S8, [19, 70, 33]);
-    let mut bench = Bench::new();
-    product.put(&mut bench, 0x55);
+    let mut core = TestCore::new();
+    product.put(&mut core, 0x55);
     for ctrl in [1 << 48, 0] {
-        bench.regs.ctrl = ctrl;
+        core.regs.ctrl = ctrl;
         let start = i32::MAX - 5;
-        bench.put(Space::L0c, 2048, &start.to_le_bytes().repeat(2 * 3 * 256));
-        product.run(&mut bench, &product.args(false, false, false)).unwrap();
+        core.put(Space::L0c, 2048, &start.to_le_bytes().repeat(2 * 3 * 256));
+        product.run(&mut core, &product.args(false, false, false)).unwrap();
         for m in 0..19 {
             for n in 0..33 {
                 let sum: i32 =
                     (0..70).map(|k| product.a[m * 70 + k] as i32 * product.b[k * 33 + n] as i32).sum();
                 let want = if ctrl == 0 { start.saturating_add(sum) } else { start.wrapping_add(sum) };
-                assert_eq!(product.c_bits(&bench, m, n).cast_signed(), want, "[{m}, {n}]");
+                assert_eq!(product.c_bits(&core, m, n).cast_signed(), want, "[{m}, {n}]");
             }
         }
     }
@@ -240,12 +240,12 @@ fn k_direction_align_spaces_rows_of_a() {
     // 36 columns need 5 fractals of 8; with kDirectionAlign rows of A are 6 fractals apart.
     let mut product = Product::random(&mut rng, Elem::F32, [40, 36, 24]);
     product.stored_k = 48;
-    let mut bench = Bench::new();
-    product.put(&mut bench, 0xff);
-    product.run(&mut bench, &product.args(true, false, true)).unwrap();
+    let mut core = TestCore::new();
+    product.put(&mut core, 0xff);
+    product.run(&mut core, &product.args(true, false, true)).unwrap();
     for m in 0..40 {
         for n in 0..24 {
-            assert_eq!(product.c_bits(&bench, m, n), product.sequential(0.0, m, n).to_bits(), "[{m}, {n}]");
+            assert_eq!(product.c_bits(&core, m, n), product.sequential(0.0, m, n).to_bits(), "[{m}, {n}]");
         }
     }
 }
@@ -261,11 +261,11 @@ fn hf32_keeps_ten_bits_of_mantissa() {
     for (ctrl, wanted) in [(0, inputs), (1 << 46, even), (3 << 46, to_zero)] {
         let product =
             Product { elem: Elem::F32, m: 5, k: 1, n: 1, stored_k: 8, a: inputs.to_vec(), b: vec![1.0] };
-        let mut bench = Bench::new();
-        product.put(&mut bench, 0);
-        bench.regs.ctrl = ctrl;
-        product.run(&mut bench, &product.args(false, false, true)).unwrap();
-        let got: Vec<f32> = (0..5).map(|m| f32::from_bits(product.c_bits(&bench, m, 0))).collect();
+        let mut core = TestCore::new();
+        product.put(&mut core, 0);
+        core.regs.ctrl = ctrl;
+        product.run(&mut core, &product.args(false, false, true)).unwrap();
+        let got: Vec<f32> = (0..5).map(|m| f32::from_bits(product.c_bits(&core, m, 0))).collect();
         assert_eq!(got, wanted, "ctrl {ctrl:#x}");
     }
 }
@@ -276,11 +276,11 @@ fn infinities_and_nan_follow_ieee() {
     product.a[0] = f32::INFINITY;
     product.b[0] = 0.0;
     product.b[1] = -1.0;
-    let mut bench = Bench::new();
-    product.put(&mut bench, 0);
-    product.run(&mut bench, &product.args(false, false, true)).unwrap();
-    assert_eq!(product.c_bits(&bench, 0, 0), f32::NAN.to_bits());
-    assert_eq!(product.c_bits(&bench, 0, 1), f32::NEG_INFINITY.to_bits());
+    let mut core = TestCore::new();
+    product.put(&mut core, 0);
+    product.run(&mut core, &product.args(false, false, true)).unwrap();
+    assert_eq!(product.c_bits(&core, 0, 0), f32::NAN.to_bits());
+    assert_eq!(product.c_bits(&core, 0, 1), f32::NEG_INFINITY.to_bits());
 }
 
 #[test]
@@ -309,14 +309,14 @@ fn padding_of_c_is_unspecified() {
     let mut rng = fastrand::Rng::with_seed(48);
     for shape in [[20, 16, 16], [16, 16, 20], [5, 16, 33], [1, 16, 16]] {
         let product = Product::random(&mut rng, Elem::F16, shape);
-        let mut bench = Bench::new();
-        bench.put(Space::L0c, 0, &[0; 16384]);
-        product.put(&mut bench, 0);
-        product.run(&mut bench, &product.args(false, false, true)).unwrap();
+        let mut core = TestCore::new();
+        core.put(Space::L0c, 0, &[0; 16384]);
+        product.put(&mut core, 0);
+        product.run(&mut core, &product.args(false, false, true)).unwrap();
         for m in 0..product.m.div_ceil(16) * 16 {
             for n in 0..product.n.div_ceil(16) * 16 {
                 let inside = m < product.m && n < product.n;
-                assert_eq!(product.is_known(&bench, m, n), inside, "{shape:?} [{m}, {n}]");
+                assert_eq!(product.is_known(&core, m, n), inside, "{shape:?} [{m}, {n}]");
             }
         }
     }
@@ -326,63 +326,63 @@ fn padding_of_c_is_unspecified() {
 fn unwritten_operands_make_rows_and_columns_unspecified() {
     let mut rng = fastrand::Rng::with_seed(49);
     let product = Product::random(&mut rng, Elem::F16, [18, 20, 17]);
-    let mut bench = Bench::new();
-    product.put(&mut bench, 0);
+    let mut core = TestCore::new();
+    product.put(&mut core, 0);
     let mut forget = |space: Space, at: usize, len: usize| {
-        bench.local[space.local_index()].init.set(at, len, false);
+        core.local[space.local_index()].init.set(at, len, false);
     };
     // A[3, 17]: fractal 1, row 3, column 1. A[4, 20..32]: beyond k. B[2, 16]: fractal 1, row 0, column 2.
     forget(Space::L0a, 512 + 3 * 32 + 2, 2);
     forget(Space::L0a, 512 + 4 * 32 + 4 * 2, 24);
     forget(Space::L0b, 512 + 2 * 2, 2);
-    product.run(&mut bench, &product.args(false, false, true)).unwrap();
-    let known = |bench: &Bench| -> Vec<(usize, usize)> {
-        (0..18 * 17).map(|i| (i / 17, i % 17)).filter(|(m, n)| !product.is_known(bench, *m, *n)).collect()
+    product.run(&mut core, &product.args(false, false, true)).unwrap();
+    let known = |core: &TestCore| -> Vec<(usize, usize)> {
+        (0..18 * 17).map(|i| (i / 17, i % 17)).filter(|(m, n)| !product.is_known(core, *m, *n)).collect()
     };
     let want: Vec<_> = (0..18 * 17).map(|i| (i / 17, i % 17)).filter(|(m, n)| *m == 3 || *n == 16).collect();
-    assert_eq!(known(&bench), want);
+    assert_eq!(known(&core), want);
     // Accumulating keeps what was unspecified so, whatever A and B are.
-    product.put(&mut bench, 0);
-    product.run(&mut bench, &product.args(false, false, false)).unwrap();
-    assert_eq!(known(&bench), want);
-    product.run(&mut bench, &product.args(false, false, true)).unwrap();
-    assert_eq!(known(&bench), []);
+    product.put(&mut core, 0);
+    product.run(&mut core, &product.args(false, false, false)).unwrap();
+    assert_eq!(known(&core), want);
+    product.run(&mut core, &product.args(false, false, true)).unwrap();
+    assert_eq!(known(&core), []);
     // A bias that nothing wrote.
-    bench.put(Space::Bt, 0, &[0; 16 * 4]);
-    product.run(&mut bench, &product.args(false, true, false)).unwrap();
-    assert_eq!(known(&bench), (0..18).map(|m| (m, 16)).collect::<Vec<_>>());
+    core.put(Space::Bt, 0, &[0; 16 * 4]);
+    product.run(&mut core, &product.args(false, true, false)).unwrap();
+    assert_eq!(known(&core), (0..18).map(|m| (m, 16)).collect::<Vec<_>>());
 }
 
 #[test]
 fn limits_are_faults() {
     let product = Product::random(&mut fastrand::Rng::with_seed(50), Elem::F16, [16, 16, 16]);
-    let mut bench = Bench::new();
-    product.put(&mut bench, 0);
+    let mut core = TestCore::new();
+    product.put(&mut core, 0);
     let base = product.args(false, false, true);
     let mut with = |at: usize, value: u64| {
         let mut args = base.clone();
         args[at] = value;
-        product.run(&mut bench, &args)
+        product.run(&mut core, &args)
     };
     expect_fault(with(3, 4096), FaultKind::Operand, "m = 4096; wanted 0..=4095");
     expect_fault(with(6, 1), FaultKind::Operand, "unitFlag = 1; wanted 0, 2 or 3");
     expect_fault(
-        with(0, Bench::at(Space::L0c, 512)),
+        with(0, TestCore::at(Space::L0c, 512)),
         FaultKind::Misaligned,
         "c at L0C+0x200 is not a multiple of 1024",
     );
     expect_fault(
-        with(1, Bench::at(Space::L0b, 0)),
+        with(1, TestCore::at(Space::L0b, 0)),
         FaultKind::NoSuchPath,
         "a lies in L0B; the instruction takes L0A",
     );
-    expect_fault(with(2, Bench::at(Space::L0b, 65536)), FaultKind::OutOfBounds, "b reads L0B");
+    expect_fault(with(2, TestCore::at(Space::L0b, 65536)), FaultKind::OutOfBounds, "b reads L0B");
     expect_fault(with(3, 4095), FaultKind::OutOfBounds, "a reads L0A");
     for at in [3, 4, 5] {
         with(at, 0).unwrap();
     }
     let mut bias = base.clone();
-    bias.insert(3, Bench::at(Space::L1, 0));
-    expect_fault(product.run(&mut bench, &bias), FaultKind::NoSuchPath, "bias lies in L1");
-    expect_unsupported(bench.run("mad", Elem::F16, Elem::F16, &base), "F16 into F16");
+    bias.insert(3, TestCore::at(Space::L1, 0));
+    expect_fault(product.run(&mut core, &bias), FaultKind::NoSuchPath, "bias lies in L1");
+    expect_unsupported(core.run("mad", Elem::F16, Elem::F16, &base), "F16 into F16");
 }

@@ -7,29 +7,29 @@
 
 use super::super::transfer::tests::{expect_fault, expect_unsupported, gm_bytes, gm_with, random_bytes};
 use crate::access::{AtomicOp, Elem, FaultKind, Space};
-use crate::isa::harness::Bench;
+use crate::isa::harness::TestCore;
 
 const UB_BYTES: usize = 64 << 10;
 
 fn ub(at: u64) -> u64 {
-    Bench::at(Space::Ub, at)
+    TestCore::at(Space::Ub, at)
 }
 
 /// A core whose UB holds random bytes, and those bytes.
-fn bench_with_ub(rng: &mut fastrand::Rng) -> (Bench, Vec<u8>) {
-    let mut bench = Bench::new();
+fn core_with_ub(rng: &mut fastrand::Rng) -> (TestCore, Vec<u8>) {
+    let mut core = TestCore::new();
     let data = random_bytes(rng, UB_BYTES);
-    bench.put(Space::Ub, 0, &data);
-    (bench, data)
+    core.put(Space::Ub, 0, &data);
+    (core, data)
 }
 
 #[test]
 fn plain_copies_follow_the_burst_formula() {
     let mut rng = fastrand::Rng::with_seed(1);
     for round in 0..60 {
-        let (mut bench, mut ub_model) = bench_with_ub(&mut rng);
+        let (mut core, mut ub_model) = core_with_ub(&mut rng);
         let mut gm_model = random_bytes(&mut rng, 48 << 10);
-        let gm = gm_with(&bench, &gm_model);
+        let gm = gm_with(&core, &gm_model);
         let (count, len) = (rng.u64(0..9), rng.u64(0..7));
         // Dense bursts every third round: the merged path.
         let (src_gap, dst_gap) = if round % 3 == 0 { (0, 0) } else { (rng.u64(0..5), rng.u64(0..5)) };
@@ -41,7 +41,7 @@ fn plain_copies_follow_the_burst_formula() {
             "copy_ubuf_to_gm" => (gm + gm_at, ub(ub_at)),
             _ => (ub(ub_at), ub(ub_at + 32768)),
         };
-        bench.run(name, Elem::None, Elem::None, &[dst, src, 0, count, len, src_gap, dst_gap]).unwrap();
+        core.run(name, Elem::None, Elem::None, &[dst, src, 0, count, len, src_gap, dst_gap]).unwrap();
         for i in 0..count {
             for byte in 0..len * 32 {
                 let from = (i * (len + src_gap) * 32 + byte) as usize;
@@ -54,8 +54,8 @@ fn plain_copies_follow_the_burst_formula() {
                 }
             }
         }
-        assert!(bench.get(Space::Ub, 0, UB_BYTES) == ub_model, "{name}, round {round}");
-        assert!(gm_bytes(&bench, gm, gm_model.len()) == gm_model, "{name}, round {round}");
+        assert!(core.get(Space::Ub, 0, UB_BYTES) == ub_model, "{name}, round {round}");
+        assert!(gm_bytes(&core, gm, gm_model.len()) == gm_model, "{name}, round {round}");
     }
 }
 
@@ -64,12 +64,12 @@ fn align_loads_pad_each_burst_to_blocks() {
     let mut rng = fastrand::Rng::with_seed(2);
     let names = ["copy_gm_to_ubuf_align_b8", "copy_gm_to_ubuf_align_b16", "copy_gm_to_ubuf_align_b32"];
     for round in 0..90 {
-        let (mut bench, mut model) = bench_with_ub(&mut rng);
+        let (mut core, mut model) = core_with_ub(&mut rng);
         let data = random_bytes(&mut rng, 8192);
-        let gm = gm_with(&bench, &data);
+        let gm = gm_with(&core, &data);
         let size = 1usize << (round % 3);
-        bench.regs.mov_pad_val = rng.u64(..);
-        let pattern = bench.regs.mov_pad_val.to_le_bytes();
+        core.regs.mov_pad_val = rng.u64(..);
+        let pattern = core.regs.mov_pad_val.to_le_bytes();
         let (count, len) = (rng.usize(1..6), rng.usize(1..40) * size);
         let padded = round % 2 == 0;
         let (left, right) =
@@ -88,7 +88,7 @@ fn align_loads_pad_each_burst_to_blocks() {
             u64::from(src_gap),
             dst_gap as u64,
         ];
-        bench.run(names[round % 3], Elem::None, Elem::None, &args).unwrap();
+        core.run(names[round % 3], Elem::None, Elem::None, &args).unwrap();
         let footprint = ((left + right) * size + len).div_ceil(32) * 32;
         for i in 0..count {
             let from = 3 + (i as i64 * (len as i64 + i64::from(src_gap as i32))) as usize;
@@ -102,7 +102,7 @@ fn align_loads_pad_each_burst_to_blocks() {
                 };
             }
         }
-        assert!(bench.get(Space::Ub, 0, UB_BYTES) == model, "round {round}");
+        assert!(core.get(Space::Ub, 0, UB_BYTES) == model, "round {round}");
     }
 }
 
@@ -111,53 +111,53 @@ fn align_stores_write_exactly_their_bytes() {
     let mut rng = fastrand::Rng::with_seed(3);
     let names = ["copy_ubuf_to_gm_align_b8", "copy_ubuf_to_gm_align_b16", "copy_ubuf_to_gm_align_b32"];
     for round in 0..60 {
-        let (mut bench, data) = bench_with_ub(&mut rng);
+        let (mut core, data) = core_with_ub(&mut rng);
         let mut model = random_bytes(&mut rng, 4096);
-        let gm = gm_with(&bench, &model);
+        let gm = gm_with(&core, &model);
         let (count, len) = (rng.usize(0..6), rng.usize(0..150));
         let (src_gap, dst_gap) = (rng.usize(0..4), rng.usize(0..60));
         let args = [gm + 5, ub(96), 0, count as u64, len as u64, 0, 0, src_gap as u64, dst_gap as u64];
-        bench.run(names[round % 3], Elem::None, Elem::None, &args).unwrap();
+        core.run(names[round % 3], Elem::None, Elem::None, &args).unwrap();
         for i in 0..count {
             for byte in 0..len {
                 model[5 + i * (len + dst_gap) + byte] =
                     data[96 + i * (len.div_ceil(32) * 32 + src_gap * 32) + byte];
             }
         }
-        assert_eq!(gm_bytes(&bench, gm, model.len()), model, "round {round}");
+        assert_eq!(gm_bytes(&core, gm, model.len()), model, "round {round}");
     }
 }
 
 /// One 32-byte block stored over another under an atomic mode.
-fn atomic_store(bench: &mut Bench, old: &[u8], new: &[u8]) -> Vec<u8> {
-    let gm = gm_with(bench, old);
-    bench.put(Space::Ub, 0, new);
+fn atomic_store(core: &mut TestCore, old: &[u8], new: &[u8]) -> Vec<u8> {
+    let gm = gm_with(core, old);
+    core.put(Space::Ub, 0, new);
     let blocks = old.len() as u64 / 32;
-    bench.run("copy_ubuf_to_gm", Elem::None, Elem::None, &[gm, ub(0), 0, 1, blocks, 0, 0]).unwrap();
-    gm_bytes(bench, gm, old.len())
+    core.run("copy_ubuf_to_gm", Elem::None, Elem::None, &[gm, ub(0), 0, 1, blocks, 0, 0]).unwrap();
+    gm_bytes(core, gm, old.len())
 }
 
 #[test]
 fn atomic_stores_combine_with_gm() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let f32s = |values: [f32; 8]| values.map(f32::to_le_bytes).concat();
     let old = f32s([1.0, -2.0, 0.5, 1e30, f32::INFINITY, 3.0, 0.0, 1.0]);
     let new = f32s([2.0, 5.0, 0.25, 1e38, 1.0, f32::NAN, -0.0, -1.0]);
-    bench.regs.atomic = Some((AtomicOp::Add, Elem::F32));
+    core.regs.atomic = Some((AtomicOp::Add, Elem::F32));
     let sums = f32s([3.0, 3.0, 0.75, 1e30 + 1e38, f32::INFINITY, f32::NAN, 0.0, 0.0]);
-    assert_eq!(atomic_store(&mut bench, &old, &new), sums);
-    bench.regs.atomic = Some((AtomicOp::Max, Elem::F32));
-    let maxima = atomic_store(&mut bench, &old, &new);
+    assert_eq!(atomic_store(&mut core, &old, &new), sums);
+    core.regs.atomic = Some((AtomicOp::Max, Elem::F32));
+    let maxima = atomic_store(&mut core, &old, &new);
     assert_eq!(maxima[..16], f32s([2.0, 5.0, 0.5, 1e38, 0.0, 0.0, 0.0, 0.0])[..16]);
-    bench.regs.atomic = Some((AtomicOp::Min, Elem::S8));
-    assert_eq!(atomic_store(&mut bench, &[5; 32], &[0xff; 32]), [0xff; 32]);
-    bench.regs.atomic = Some((AtomicOp::Max, Elem::S8));
-    assert_eq!(atomic_store(&mut bench, &[5; 32], &[0xff; 32]), [5; 32]);
+    core.regs.atomic = Some((AtomicOp::Min, Elem::S8));
+    assert_eq!(atomic_store(&mut core, &[5; 32], &[0xff; 32]), [0xff; 32]);
+    core.regs.atomic = Some((AtomicOp::Max, Elem::S8));
+    assert_eq!(atomic_store(&mut core, &[5; 32], &[0xff; 32]), [5; 32]);
 }
 
 #[test]
 fn atomic_overflow_follows_the_saturation_bit() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let halves = |x: f32| half::f16::from_f32(x).to_le_bytes().repeat(16);
     let brains = |x: f32| half::bf16::from_f32(x).to_le_bytes().repeat(16);
     // Element; old, new, result with INF/NAN, result when saturating.
@@ -193,43 +193,43 @@ fn atomic_overflow_follows_the_saturation_bit() {
         ),
     ];
     for (elem, [old, new, wrapped, saturated]) in cases {
-        bench.regs.atomic = Some((AtomicOp::Add, elem));
-        bench.regs.ctrl = 1 << 48;
-        assert_eq!(atomic_store(&mut bench, &old, &new), wrapped, "{elem:?}");
-        bench.regs.ctrl = 0;
-        assert_eq!(atomic_store(&mut bench, &old, &new), saturated, "{elem:?}");
+        core.regs.atomic = Some((AtomicOp::Add, elem));
+        core.regs.ctrl = 1 << 48;
+        assert_eq!(atomic_store(&mut core, &old, &new), wrapped, "{elem:?}");
+        core.regs.ctrl = 0;
+        assert_eq!(atomic_store(&mut core, &old, &new), saturated, "{elem:?}");
     }
 }
 
 #[test]
 fn atomic_stores_need_whole_known_elements() {
-    let mut bench = Bench::new();
-    bench.put(Space::Ub, 0, &[0; 64]);
-    bench.regs.atomic = Some((AtomicOp::Add, Elem::F32));
-    let fresh = bench.memory.alloc(64).unwrap();
-    let known = gm_with(&bench, &[0; 64]);
+    let mut core = TestCore::new();
+    core.put(Space::Ub, 0, &[0; 64]);
+    core.regs.atomic = Some((AtomicOp::Add, Elem::F32));
+    let fresh = core.memory.alloc(64).unwrap();
+    let known = gm_with(&core, &[0; 64]);
     let plain = |dst| [dst, ub(0), 0, 1, 1, 0, 0];
-    let mut store = |args: &[u64]| bench.run("copy_ubuf_to_gm", Elem::None, Elem::None, args);
+    let mut store = |args: &[u64]| core.run("copy_ubuf_to_gm", Elem::None, Elem::None, args);
     expect_fault(store(&plain(fresh)), FaultKind::Uninitialised, "dst uses byte 0x0 of GM");
     expect_fault(store(&plain(known + 2)), FaultKind::Misaligned, "not a multiple of 4 bytes");
     let name = "copy_ubuf_to_gm_align_b8";
     let odd = [known, ub(0), 0, 1, 6, 0, 0, 0, 0];
-    expect_fault(bench.run(name, Elem::None, Elem::None, &odd), FaultKind::Operand, "6 bytes");
+    expect_fault(core.run(name, Elem::None, Elem::None, &odd), FaultKind::Operand, "6 bytes");
 }
 
 #[test]
 fn unwritten_bytes_travel_but_are_not_stored() {
-    let mut bench = Bench::new();
-    let gm = bench.memory.alloc(64).unwrap();
-    bench.memory.find(gm).unwrap().write(gm, &[7; 40]);
-    bench.run("copy_gm_to_ubuf", Elem::None, Elem::None, &[ub(0), gm, 0, 1, 2, 0, 0]).unwrap();
-    let map = &bench.local[Space::Ub.local_index()].init;
+    let mut core = TestCore::new();
+    let gm = core.memory.alloc(64).unwrap();
+    core.memory.find(gm).unwrap().write(gm, &[7; 40]);
+    core.run("copy_gm_to_ubuf", Elem::None, Elem::None, &[ub(0), gm, 0, 1, 2, 0, 0]).unwrap();
+    let map = &core.local[Space::Ub.local_index()].init;
     assert_eq!((map.first_unset(0, 40), map.first_unset(0, 64)), (None, Some(40)));
-    bench.run("copy_ubuf_to_ubuf", Elem::None, Elem::None, &[ub(128), ub(0), 0, 1, 2, 0, 0]).unwrap();
-    assert_eq!(bench.local[Space::Ub.local_index()].init.first_unset(128, 64), Some(168));
+    core.run("copy_ubuf_to_ubuf", Elem::None, Elem::None, &[ub(128), ub(0), 0, 1, 2, 0, 0]).unwrap();
+    assert_eq!(core.local[Space::Ub.local_index()].init.first_unset(128, 64), Some(168));
     let store = [gm, ub(128), 0, 1, 2, 0, 0];
     expect_fault(
-        bench.run("copy_ubuf_to_gm", Elem::None, Elem::None, &store),
+        core.run("copy_ubuf_to_gm", Elem::None, Elem::None, &store),
         FaultKind::Uninitialised,
         "src uses byte 0xa8 of UB",
     );
@@ -237,9 +237,9 @@ fn unwritten_bytes_travel_but_are_not_stored() {
 
 #[test]
 fn limits_are_faults() {
-    let mut bench = Bench::new();
-    let gm = gm_with(&bench, &[1; 256]);
-    let mut load = |args: &[u64]| bench.run("copy_gm_to_ubuf", Elem::None, Elem::None, args);
+    let mut core = TestCore::new();
+    let gm = gm_with(&core, &[1; 256]);
+    let mut load = |args: &[u64]| core.run("copy_gm_to_ubuf", Elem::None, Elem::None, args);
     expect_fault(
         load(&[ub(16), gm, 0, 1, 1, 0, 0]),
         FaultKind::Misaligned,
@@ -258,7 +258,7 @@ fn limits_are_faults() {
         "belong to the framework",
     );
     expect_fault(
-        load(&[Bench::at(Space::L1, 0), gm, 0, 1, 1, 0, 0]),
+        load(&[TestCore::at(Space::L1, 0), gm, 0, 1, 1, 0, 0]),
         FaultKind::NoSuchPath,
         "dst lies in L1",
     );
@@ -267,7 +267,7 @@ fn limits_are_faults() {
     let name = "copy_gm_to_ubuf_align_b32";
     let padded = [ub(0), gm, 0, 1, 4, 9, 0, 0, 0];
     expect_fault(
-        bench.run(name, Elem::None, Elem::None, &padded),
+        core.run(name, Elem::None, Elem::None, &padded),
         FaultKind::Operand,
         "leftPaddingNum = 9; wanted 0..=8",
     );
@@ -277,21 +277,21 @@ fn limits_are_faults() {
 #[test]
 fn a_row_does_not_reach_another_allocation() {
     let (len, gap) = (128, 1u64 << 31);
-    let mut bench = Bench::new();
-    bench.memory = crate::access::DeviceMemory::new(1 << 40);
-    let [other, own] = bench.memory.alloc_adjacent(gap + 256);
-    bench.put(Space::Ub, 0, &[7; 256]);
-    let store = |bench: &mut Bench, gap| {
+    let mut core = TestCore::new();
+    core.memory = crate::access::DeviceMemory::new(1 << 40);
+    let [other, own] = core.memory.alloc_adjacent(gap + 256);
+    core.put(Space::Ub, 0, &[7; 256]);
+    let store = |core: &mut TestCore, gap| {
         let args = [own, ub(0), 0, 2, len, 0, 0, 0, gap];
-        bench.run("copy_ubuf_to_gm_align_b16", Elem::None, Elem::None, &args)
+        core.run("copy_ubuf_to_gm_align_b16", Elem::None, Elem::None, &args)
     };
-    store(&mut bench, gap - 2).unwrap();
+    store(&mut core, gap - 2).unwrap();
     let text = "dst writes 128 bytes at byte 384 of the allocation of 2147483904 bytes that no argument points into, but starts at \
                 byte 0 of the allocation of 2147483904 bytes of argument 0";
-    expect_fault(store(&mut bench, gap), FaultKind::OutOfBounds, text);
-    assert!(!bench.memory.find(other).unwrap().is_set(other + 384), "nothing is written before the fault");
+    expect_fault(store(&mut core, gap), FaultKind::OutOfBounds, text);
+    assert!(!core.memory.find(other).unwrap().is_set(other + 384), "nothing is written before the fault");
     let load = [ub(0), own, 0, 2, len, 0, 0, gap, 0];
-    let result = bench.run("copy_gm_to_ubuf_align_b16", Elem::None, Elem::None, &load);
+    let result = core.run("copy_gm_to_ubuf_align_b16", Elem::None, Elem::None, &load);
     expect_fault(
         result,
         FaultKind::OutOfBounds,

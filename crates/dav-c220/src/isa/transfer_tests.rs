@@ -1,7 +1,7 @@
 //! What the tests of the data movements share, and the check that each instruction has an oracle.
 
 use super::*;
-use crate::isa::harness::Bench;
+use crate::isa::harness::TestCore;
 use crate::isa::{fixpipe, img2col, mmad, mte_gm_l1, mte_gm_ub, mte_l1_l0};
 
 /// Instructions that a test compares with an oracle of its own, or whose fault it asserts.
@@ -71,15 +71,15 @@ pub(in super::super) fn random_bytes(rng: &mut fastrand::Rng, len: usize) -> Vec
 }
 
 /// GM with these bytes; its device address.
-pub(in super::super) fn gm_with(bench: &Bench, data: &[u8]) -> u64 {
-    let base = bench.memory.alloc(data.len() as u64).unwrap();
-    bench.memory.find(base).unwrap().write(base, data);
+pub(in super::super) fn gm_with(core: &TestCore, data: &[u8]) -> u64 {
+    let base = core.memory.alloc(data.len() as u64).unwrap();
+    core.memory.find(base).unwrap().write(base, data);
     base
 }
 
-pub(in super::super) fn gm_bytes(bench: &Bench, base: u64, len: usize) -> Vec<u8> {
+pub(in super::super) fn gm_bytes(core: &TestCore, base: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
-    bench.memory.find(base).unwrap().read(base, &mut out);
+    core.memory.find(base).unwrap().read(base, &mut out);
     out
 }
 

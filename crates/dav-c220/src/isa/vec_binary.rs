@@ -5,7 +5,7 @@ use super::vec_lanes::Lanes;
 use super::vec_operand::{F32s, Ints, Operand, BINARY_OPERANDS, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{canonical, extend, finish_int, Types};
-use super::vec_wide::{on_widest, Work};
+use super::vec_wide::{on_widest, Repeated};
 use crate::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
 
 /// What is computed in each lane.
@@ -138,7 +138,7 @@ struct FloatLanes<'a, 'm, F> {
     f: F,
 }
 
-impl<F: Fn(f32, f32, f32) -> f32> Work for FloatLanes<'_, '_, F> {
+impl<F: Fn(f32, f32, f32) -> f32> Repeated for FloatLanes<'_, '_, F> {
     #[inline(always)]
     fn run(self) {
         let FloatLanes { exec, reads_dst, lanes, operands: [dst, src0, src1], f } = self;

@@ -5,7 +5,7 @@ use super::vec_lanes::Lanes;
 use super::vec_operand::{F32s, Ints, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{canonical, extend, finish_int, scalar_f32, Types};
-use super::vec_wide::{on_widest, Work};
+use super::vec_wide::{on_widest, Repeated};
 use crate::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
 
 /// What is computed in each lane.
@@ -93,7 +93,7 @@ pub(super) struct FloatLanes<'a, 'm, F> {
     pub(super) f: F,
 }
 
-impl<F: Fn(f32, f32) -> f32> Work for FloatLanes<'_, '_, F> {
+impl<F: Fn(f32, f32) -> f32> Repeated for FloatLanes<'_, '_, F> {
     #[inline(always)]
     fn run(self) {
         let FloatLanes { exec, reads_dst, lanes, operands: [dst, src], f } = self;

@@ -8,7 +8,7 @@
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 use super::vec_operand::LANES;
-use super::vec_wide::Work;
+use super::vec_wide::Repeated;
 use crate::access::{Elem, FaultKind, Instr, Stop};
 
 /// Reads integers of `N` bytes.
@@ -44,7 +44,7 @@ pub(super) struct Pack<'a> {
     pub(super) inf_nan: bool,
 }
 
-impl Work for Pack<'_> {
+impl Repeated for Pack<'_> {
     #[inline(always)]
     fn run(self) {
         let Pack { elem, values, raw, inf_nan } = self;

@@ -9,13 +9,13 @@
 )]
 
 /// A loop over repeats. `run` must be `#[inline(always)]`, or it keeps the baseline's instructions.
-pub(super) trait Work {
+pub(super) trait Repeated {
     /// Does the work.
     fn run(self);
 }
 
 /// Does the work on the widest vectors.
-pub(super) fn on_widest<W: Work>(work: W) {
+pub(super) fn on_widest<W: Repeated>(work: W) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f")
@@ -34,22 +34,22 @@ pub(super) fn on_widest<W: Work>(work: W) {
     work.run();
 }
 
-/// [`Work::run`] compiled for AVX-512.
+/// [`Repeated::run`] compiled for AVX-512.
 ///
 /// # Safety
 /// The host has avx512f, avx512bw, avx512dq and avx512vl.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn avx512<W: Work>(work: W) {
+unsafe fn avx512<W: Repeated>(work: W) {
     work.run();
 }
 
-/// [`Work::run`] compiled for AVX2.
+/// [`Repeated::run`] compiled for AVX2.
 ///
 /// # Safety
 /// The host has avx2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn avx2<W: Work>(work: W) {
+unsafe fn avx2<W: Repeated>(work: W) {
     work.run();
 }

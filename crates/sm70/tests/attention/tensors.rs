@@ -22,7 +22,7 @@ struct Strides {
 
 /// Where the rows of a tensor lie.
 #[derive(Debug, Clone)]
-struct Place {
+struct RowLayout {
     strides: Strides,
     bytes: usize,
     /// Rows of each batch, if the batches lie one behind the other.
@@ -34,7 +34,7 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct Tensors {
     pub(crate) memory: Memory,
-    places: [Place; 4],
+    places: [RowLayout; 4],
     q: u64,
     k: u64,
     v: u64,
@@ -52,7 +52,7 @@ fn halves(count: usize) -> u64 {
     count as u64 * 2
 }
 
-impl Place {
+impl RowLayout {
     fn new(problem: &Problem, heads: usize, rows: usize, dim: usize, ragged: Option<&Vec<usize>>) -> Self {
         let row = if problem.layout == Layout::Padded { dim + 16 } else { dim };
         let batch = problem.batch;
@@ -114,12 +114,12 @@ impl Tensors {
         let p = problem;
         let mut memory = Memory::new();
         let (rows_q, rows_k) = (p.ragged.as_ref().map(|r| &r.rows), p.ragged.as_ref().map(|r| &r.keys));
-        let q_place = Place::new(p, p.num_heads, p.seqlen_q, p.head_dim, rows_q);
+        let q_place = RowLayout::new(p, p.num_heads, p.seqlen_q, p.head_dim, rows_q);
         let [k_place, v_place] = [p.head_dim, p.head_dim_v].map(|dim| match p.pages() {
-            Some(pages) => Place::paged(pages, p.num_heads_k, dim),
-            None => Place::new(p, p.num_heads_k, p.seqlen_k, dim, rows_k),
+            Some(pages) => RowLayout::paged(pages, p.num_heads_k, dim),
+            None => RowLayout::new(p, p.num_heads_k, p.seqlen_k, dim, rows_k),
         });
-        let o_place = Place::new(p, p.num_heads, p.seqlen_q, p.head_dim_v, rows_q);
+        let o_place = RowLayout::new(p, p.num_heads, p.seqlen_q, p.head_dim_v, rows_q);
         let q = q_place.upload(&mut memory, "q", &inputs.q, |b| p.lengths_of(b).0);
         let k = k_place.upload(&mut memory, "k", &inputs.k, |b| p.lengths_of(b).1);
         let v = v_place.upload(&mut memory, "v", &inputs.v, |b| p.lengths_of(b).1);

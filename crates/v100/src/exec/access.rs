@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{State, LOCAL_WORDS};
+use super::state::{BlockState, LOCAL_WORDS};
 use super::warp::{Stop, Warp};
 use super::{Lanes, Mask};
 use crate::sass::{Address, Op, Width, RZ};
@@ -104,7 +104,7 @@ fn field(address: u64, width: Width) -> (u32, u32) {
 }
 
 impl Warp {
-    pub(super) fn access(&mut self, state: &mut State<'_>, op: &Op) -> Result<u32, Stop> {
+    pub(super) fn access(&mut self, state: &mut BlockState<'_>, op: &Op) -> Result<u32, Stop> {
         match op {
             Op::Shared { register, at, width, load } => {
                 let addresses = self.addresses(at, false);
@@ -200,7 +200,7 @@ impl Warp {
 
     fn load_constant(
         &mut self,
-        state: &State<'_>,
+        state: &BlockState<'_>,
         (to, bank, register): (u8, u8, u8),
         offset: u32,
         bytes: u32,

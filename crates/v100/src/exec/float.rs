@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::int::{compared, pairs};
-use super::state::State;
+use super::state::BlockState;
 use super::warp::{lanes_of, Warp};
 use super::Lanes;
 use crate::sass::{Convert, Float, Function, Op, Round};
@@ -15,7 +15,7 @@ fn narrow(x: f64) -> f32 {
 }
 
 impl Warp {
-    pub(super) fn perform_float(&mut self, state: &State<'_>, op: &Op) {
+    pub(super) fn perform_float(&mut self, state: &BlockState<'_>, op: &Op) {
         match op {
             Op::Hmma { .. } => self.hmma(op),
             Op::Float { to, float } => {
@@ -70,7 +70,7 @@ impl Warp {
         }
     }
 
-    fn float_value(&self, state: &State<'_>, float: &Float) -> Lanes<f32> {
+    fn float_value(&self, state: &BlockState<'_>, float: &Float) -> Lanes<f32> {
         match float {
             Float::Add([x, y]) => pairs(self.float(state, x), self.float(state, y), |x, y| x + y),
             Float::Mul([x, y]) => pairs(self.float(state, x), self.float(state, y), |x, y| x * y),

@@ -1,6 +1,6 @@
 //! Integers, predicates, moves.
 
-use super::state::State;
+use super::state::BlockState;
 use super::warp::{lanes_of, Stop, Warp};
 use super::{Lanes, Mask};
 use crate::sass::{Combine, Compare, Lea, Op, Operand, Pred, Shift, ShuffleMode};
@@ -48,7 +48,7 @@ pub(super) fn compared<T: PartialOrd>(compare: Compare, x: T, y: T) -> bool {
 
 impl Warp {
     /// What an instruction does for the lanes of the mask. The number is for the trace.
-    pub(super) fn perform(&mut self, state: &mut State<'_>, op: &Op) -> Result<u32, Stop> {
+    pub(super) fn perform(&mut self, state: &mut BlockState<'_>, op: &Op) -> Result<u32, Stop> {
         match op {
             Op::Lacking(what) => return Err(Stop::Lacks(what)),
             Op::Shared { .. }
@@ -96,7 +96,7 @@ impl Warp {
         Ok(0)
     }
 
-    fn arithmetic(&mut self, state: &State<'_>, op: &Op) {
+    fn arithmetic(&mut self, state: &BlockState<'_>, op: &Op) {
         match op {
             Op::Imad { to, sources: [x, y, z], carry } => {
                 let [x, y, z] = [x, y, z].map(|source| self.int(state, source));
@@ -165,7 +165,7 @@ impl Warp {
         }
     }
 
-    fn lea(&mut self, state: &State<'_>, to: u8, lea: &Lea) {
+    fn lea(&mut self, state: &BlockState<'_>, to: u8, lea: &Lea) {
         let [x, y] = [&lea.low, &lea.add].map(|source| self.int(state, source));
         let upper = lea.high.as_ref().map(|source| self.int(state, source));
         let carry = lea.carry.map_or(0, |carry| self.pred(carry));
@@ -181,7 +181,7 @@ impl Warp {
         self.set_pred(lea.carry_out, lanes_of(|lane| high(total[lane]) != 0));
     }
 
-    fn shift(&mut self, state: &State<'_>, to: u8, shift: &Shift) {
+    fn shift(&mut self, state: &BlockState<'_>, to: u8, shift: &Shift) {
         let [x, n, y] = [&shift.low, &shift.count, &shift.high].map(|source| self.int(state, source));
         let value = std::array::from_fn(|lane| {
             let both = wide(x[lane], y[lane]);
@@ -197,7 +197,7 @@ impl Warp {
         self.write(to, value);
     }
 
-    fn predicates(&mut self, state: &State<'_>, op: &Op) {
+    fn predicates(&mut self, state: &BlockState<'_>, op: &Op) {
         match op {
             Op::Plop3 { to, sources, tables } => {
                 let [x, y, z] = sources.map(|source| self.pred(source));
@@ -266,7 +266,7 @@ impl Warp {
         self.set_pred(to[1], combined(combine, !value, with));
     }
 
-    fn shuffle(&mut self, state: &State<'_>, op: &Op) {
+    fn shuffle(&mut self, state: &BlockState<'_>, op: &Op) {
         let Op::Shuffle { out, to, from, by, within, mode } = op else { return };
         let [value, by, within] = [from, by, within].map(|source: &Operand| self.int(state, source));
         let lane_of = |lane: usize| {

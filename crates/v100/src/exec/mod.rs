@@ -14,7 +14,7 @@ mod warp;
 pub use access::Memory;
 pub(crate) use state::{Lanes, Mask};
 
-use crate::exec::state::State;
+use crate::exec::state::BlockState;
 use crate::exec::warp::Warp;
 use crate::sass::Unit;
 use crate::time::SHARED_BYTES;
@@ -38,12 +38,12 @@ pub struct Launch {
 pub struct Trace {
     /// Of each warp: index of the instruction, and its wavefronts (shared and local memory), its sectors of
     /// 32 bytes (global memory), its barrier and the threads that it waits for.
-    pub(crate) warps: Vec<Vec<Step>>,
+    pub(crate) warps: Vec<Vec<Issued>>,
 }
 
 /// One instruction that a warp issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct Issued {
     pub(crate) index: u32,
     pub(crate) extra: u32,
 }
@@ -104,7 +104,7 @@ impl Kernel {
                 self.name()
             )));
         }
-        let mut state = State::new(self, memory, launch, shared_bytes, block);
+        let mut state = BlockState::new(self, memory, launch, shared_bytes, block);
         let mut warps: Vec<_> = (0..threads.div_ceil(32)).map(|n| Warp::new(n, threads)).collect();
         while warps.iter().any(Warp::is_alive) {
             let ready: Vec<_> = (0..warps.len()).filter(|&n| warps[n].is_ready()).collect();
@@ -130,7 +130,7 @@ impl Kernel {
 }
 
 /// Lets the warps go whose barrier has all its threads.
-fn release(warps: &mut [Warp], state: &mut State<'_>) {
+fn release(warps: &mut [Warp], state: &mut BlockState<'_>) {
     let everyone = 32 * u32::try_from(warps.iter().filter(|warp| warp.is_alive()).count()).unwrap_or(0);
     let waiting: Vec<_> = warps.iter().filter(|w| w.is_alive()).filter_map(|warp| warp.waits_at).collect();
     for number in 0..16 {

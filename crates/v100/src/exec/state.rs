@@ -16,7 +16,7 @@ pub(super) const LOCAL_WORDS: u32 = 4096;
 /// Where the kernel finds its first stack address.
 const STACK: usize = 0x28;
 
-pub(super) struct State<'a> {
+pub(super) struct BlockState<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) shared: Vec<u32>,
     pub(super) shared_bytes: u32,
@@ -32,7 +32,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks(4).map(word).collect()
 }
 
-impl<'a> State<'a> {
+impl<'a> BlockState<'a> {
     /// `shared_bytes` is what the kernel and the launch want together.
     pub(super) fn new(
         kernel: &Kernel,

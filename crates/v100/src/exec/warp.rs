@@ -1,7 +1,7 @@
 //! One warp: registers, the place of each lane, convergence barriers.
 
-use super::state::{State, LOCAL_WORDS};
-use super::{Lanes, Mask, Step};
+use super::state::{BlockState, LOCAL_WORDS};
+use super::{Issued, Lanes, Mask};
 use crate::sass::{Guard, Instruction, Op, Operand, Pred, Value, PT, RZ};
 use crate::{Error, Kernel, Result};
 
@@ -14,7 +14,7 @@ pub(super) struct Warp {
     pub(super) local: Vec<Lanes<u32>>,
     /// Barrier of the block and threads that it wants (0: all).
     pub(super) waits_at: Option<(u32, u32)>,
-    pub(super) trace: Vec<Step>,
+    pub(super) trace: Vec<Issued>,
     alive: Mask,
     place: Lanes<u32>,
     members: [Option<Mask>; 16],
@@ -55,7 +55,7 @@ impl Warp {
     }
 
     /// Up to the next barrier of the block or to its end.
-    pub(super) fn run(&mut self, kernel: &Kernel, state: &mut State<'_>) -> Result<()> {
+    pub(super) fn run(&mut self, kernel: &Kernel, state: &mut BlockState<'_>) -> Result<()> {
         loop {
             let meets = lanes_of(|lane| self.meets[lane].is_some());
             let free = self.alive & !meets;
@@ -88,7 +88,7 @@ impl Warp {
     fn step(
         &mut self,
         kernel: &Kernel,
-        state: &mut State<'_>,
+        state: &mut BlockState<'_>,
         instruction: &Instruction,
         index: u32,
         active: Mask,
@@ -101,7 +101,7 @@ impl Warp {
             | Op::Leave { .. }
             | Op::Return { .. }
             | Op::Nothing => {
-                self.trace.push(Step { index, extra: 0 });
+                self.trace.push(Issued { index, extra: 0 });
                 return self.control(kernel, instruction, index, active);
             }
             Op::Barrier { number, threads, arrives_only } => {
@@ -111,7 +111,7 @@ impl Warp {
             op => self.perform(state, op),
         };
         match done {
-            Ok(extra) => self.trace.push(Step { index, extra }),
+            Ok(extra) => self.trace.push(Issued { index, extra }),
             Err(Stop::Fault(what)) => return Err(kernel.fault(index, what)),
             Err(Stop::Lacks(what)) => return Err(unsupported(instruction, what)),
         }
@@ -168,7 +168,7 @@ impl Warp {
     /// True if the warp waits.
     fn barrier(
         &mut self,
-        state: &mut State<'_>,
+        state: &mut BlockState<'_>,
         index: u32,
         (number, threads): (&Operand, Option<&Operand>),
         arrives_only: bool,
@@ -177,7 +177,7 @@ impl Warp {
         let value = |operand: &Operand| self.int(state, operand)[lane];
         let (number, threads) = (value(number) % 16, threads.map_or(0, value));
         let extra = number | threads << 8 | u32::from(arrives_only) << 24;
-        self.trace.push(Step { index, extra });
+        self.trace.push(Issued { index, extra });
         if self.mask == 0 {
             return false;
         }
@@ -248,14 +248,14 @@ impl Warp {
         }
     }
 
-    pub(super) fn raw(&self, state: &State<'_>, operand: &Operand) -> Lanes<u32> {
+    pub(super) fn raw(&self, state: &BlockState<'_>, operand: &Operand) -> Lanes<u32> {
         match operand.value {
             Value::Register(index) => self.registers[usize::from(index)],
             value => [state.fixed(value).unwrap_or(0); 32],
         }
     }
 
-    pub(super) fn int(&self, state: &State<'_>, operand: &Operand) -> Lanes<u32> {
+    pub(super) fn int(&self, state: &BlockState<'_>, operand: &Operand) -> Lanes<u32> {
         let mut value = self.raw(state, operand);
         if operand.magnitude {
             value = value.map(|x| x.cast_signed().unsigned_abs());
@@ -269,7 +269,7 @@ impl Warp {
         value
     }
 
-    pub(super) fn float(&self, state: &State<'_>, operand: &Operand) -> Lanes<f32> {
+    pub(super) fn float(&self, state: &BlockState<'_>, operand: &Operand) -> Lanes<f32> {
         let mut bits = self.raw(state, operand);
         if operand.magnitude {
             bits = bits.map(|x| x & 0x7fff_ffff);

@@ -8,7 +8,7 @@
 
 use super::fetch::Fetch;
 use super::Parameters;
-use crate::exec::Step;
+use crate::exec::Issued;
 use crate::sass::{Control, Unit};
 use crate::{Error, Kernel, Result, Trace};
 
@@ -92,7 +92,7 @@ struct Fact {
 
 struct Warp<'a> {
     facts: &'a [Fact],
-    trace: &'a [Step],
+    trace: &'a [Issued],
     at: usize,
     ready: u64,
     boards: [u64; BOARDS],
@@ -297,7 +297,7 @@ impl Machine<'_> {
     }
 
     /// When the result of a memory instruction is there, and when its sources have been read.
-    fn serve(&mut self, number: usize, step: Step) -> (u64, u64) {
+    fn serve(&mut self, number: usize, step: Issued) -> (u64, u64) {
         let (unit, extra, p) =
             (self.warps[number].facts[step.index as usize].unit, u64::from(step.extra), &self.p);
         let (cost, latency) = match unit {

@@ -12,7 +12,7 @@ use fastattention_testkit::data::{normal, Operand as HostTensor};
 use fastattention_testkit::run::compared;
 use fastrand::Rng;
 
-use super::engine::{Engine, Entry, Slot, Step};
+use super::engine::{EngineStep, Entry, ServingEngine, Slot};
 use super::pages::PageWork;
 use super::sequence::Sequence;
 use super::{Class, SLOTS, TOTAL_ROWS};
@@ -116,8 +116,8 @@ impl OnDevice {
     /// Runs a step and compares every row of it.
     pub(super) fn run<T: Element + host::Element>(
         &self,
-        engine: &mut Engine<T>,
-        step: &Step,
+        engine: &mut ServingEngine<T>,
+        step: &EngineStep,
         rng: &mut Rng,
     ) -> Result<()> {
         step.work.iter().try_for_each(|work| self.work_on_page(*work))?;
@@ -160,7 +160,11 @@ impl OnDevice {
     }
 
     /// New keys and values, NaN where a token has no place, and the places.
-    fn upload_tokens<T: Element + host::Element>(&self, engine: &Engine<T>, step: &Step) -> Result<()> {
+    fn upload_tokens<T: Element + host::Element>(
+        &self,
+        engine: &ServingEngine<T>,
+        step: &EngineStep,
+    ) -> Result<()> {
         let [k_len, v_len] = self.class.row_lens();
         let (mut k, mut v) = (Vec::new(), Vec::new());
         let mut places: Vec<i64> = Vec::new();
@@ -191,8 +195,8 @@ impl OnDevice {
     /// q of all rows, returned, and the lists of a step; NaN in all results and in rows that no slot has.
     fn upload_rows<T: Element + host::Element>(
         &self,
-        engine: &mut Engine<T>,
-        step: &Step,
+        engine: &mut ServingEngine<T>,
+        step: &EngineStep,
         rng: &mut Rng,
     ) -> Result<Vec<T>> {
         let (page_size, width) = (self.class.page_size as usize, self.plan.problem().table_width() as usize);
@@ -228,7 +232,12 @@ impl OnDevice {
     }
 
     /// Every row against attention over the logical history, and nothing in the rows that no slot has.
-    fn check<T: Element + host::Element>(&self, engine: &Engine<T>, step: &Step, q: &[T]) -> Result<()> {
+    fn check<T: Element + host::Element>(
+        &self,
+        engine: &ServingEngine<T>,
+        step: &EngineStep,
+        q: &[T],
+    ) -> Result<()> {
         let o_len = (self.class.heads[0] * self.class.dims[1]) as usize;
         let (o, lse) = (self.o.to_vec::<T>().map_err(text)?, self.lse.to_vec::<f32>().map_err(text)?);
         let lse_of = |first: usize, end: usize| -> Vec<f32> {

@@ -52,7 +52,7 @@ pub(super) struct Appended {
 
 /// A step: first the work on pages, then the append, then attention.
 #[derive(Debug, Default)]
-pub(super) struct Step {
+pub(super) struct EngineStep {
     pub(super) work: Vec<PageWork>,
     /// `None`: padding.
     pub(super) appended: Vec<Option<Appended>>,
@@ -60,7 +60,7 @@ pub(super) struct Step {
 }
 
 #[derive(Debug)]
-pub(super) struct Engine<T> {
+pub(super) struct ServingEngine<T> {
     class: Class,
     bug: Option<Bug>,
     rng: Rng,
@@ -72,7 +72,7 @@ pub(super) struct Engine<T> {
     next_id: usize,
 }
 
-impl<T: Element> Engine<T> {
+impl<T: Element> ServingEngine<T> {
     pub(super) fn new(class: Class, seed: u64, bug: Option<Bug>) -> Self {
         let mut pages = Pages::new(class.num_pages as usize);
         pages.ignores_holders = bug == Some(Bug::FreesSharedPages);
@@ -97,7 +97,7 @@ impl<T: Element> Engine<T> {
     }
 
     /// Chooses the next step.
-    pub(super) fn schedule(&mut self) -> Step {
+    pub(super) fn schedule(&mut self) -> EngineStep {
         self.events.next_step();
         self.end_sequences();
         self.arrive();
@@ -126,7 +126,7 @@ impl<T: Element> Engine<T> {
         }
         let slots = self.deal(&entries);
         let appended = self.pad(appended);
-        Step { work: std::mem::take(&mut self.pages.work), appended, slots }
+        EngineStep { work: std::mem::take(&mut self.pages.work), appended, slots }
     }
 
     fn end_sequences(&mut self) {
@@ -349,7 +349,7 @@ impl<T: Element> Engine<T> {
     }
 
     /// The step is done: tokens are taken or given up, and full pages may be shared.
-    pub(super) fn commit(&mut self, step: &Step) {
+    pub(super) fn commit(&mut self, step: &EngineStep) {
         let page_size = self.page_size();
         for slot in &step.slots {
             let Slot::Rows(Entry { id, rows, kind }) = *slot else { continue };

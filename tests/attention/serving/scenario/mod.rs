@@ -22,7 +22,7 @@ use fastrand::Rng;
 use half::{bf16, f16};
 
 use device::OnDevice;
-use engine::Engine;
+use engine::ServingEngine;
 use events::Events;
 
 const SLOTS: usize = 6;
@@ -136,7 +136,7 @@ fn run_typed<T: Element + host::Element>(
         config.seed = seed.is_multiple_of(3).then_some(seed);
     });
     let on_device = OnDevice::new(class, &device, seed / 8 % 2 == 1)?;
-    let mut engine = Engine::<T>::new(class, seed, bug);
+    let mut engine = ServingEngine::<T>::new(class, seed, bug);
     let mut rng = Rng::with_seed(!seed);
     for number in 1..=steps {
         let step = engine.schedule();

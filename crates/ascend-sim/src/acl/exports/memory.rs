@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use ascend_sys::{codes, location, memcpy_kind, AclError, AclStream, MemLocation, PtrAttributes};
 
 use crate::acl::border::{call, refuse, Out, Outcome};
-use crate::acl::memory::{Copy, Fill, Place, Rows};
+use crate::acl::memory::{Copy, Fill, Location, Rows};
 use crate::acl::stream;
 use crate::acl::{capture, device, memory};
 
@@ -205,10 +205,10 @@ pub(in crate::acl) unsafe extern "C" fn aclrtPointerGetAttributes(
     call("aclrtPointerGetAttributes", || {
         // SAFETY: null or writable, by the C signature.
         let out = unsafe { Out::new(attributes, "attributes") }?;
-        let (id, place) = match memory::place_of(ptr.addr()) {
-            Place::Device(id) => (u32::try_from(id).unwrap_or(0), location::DEVICE),
-            Place::Pinned => (0, location::HOST),
-            Place::Unknown => (0, location::UNREGISTERED),
+        let (id, place) = match memory::location_of(ptr.addr()) {
+            Location::Device(id) => (u32::try_from(id).unwrap_or(0), location::DEVICE),
+            Location::Pinned => (0, location::HOST),
+            Location::Unknown => (0, location::UNREGISTERED),
         };
         out.set(PtrAttributes { location: MemLocation { id, type_: place }, pageSize: 4096, rsv: [0; 4] });
         Ok(())

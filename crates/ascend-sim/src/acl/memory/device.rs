@@ -18,17 +18,17 @@ pub(crate) fn find_device(address: u64) -> Option<(Arc<SimDevice>, Arc<dyn Alloc
 }
 
 /// Where a pointer points, for `aclrtPointerGetAttributes`.
-pub(in crate::acl) enum Place {
+pub(in crate::acl) enum Location {
     Device(i32),
     Pinned,
     Unknown,
 }
 
-pub(in crate::acl) fn place_of(address: usize) -> Place {
+pub(in crate::acl) fn location_of(address: usize) -> Location {
     match find_device(address as u64) {
-        Some((device, _)) => Place::Device(device.id()),
-        None if find_pinned(address).is_some() => Place::Pinned,
-        None => Place::Unknown,
+        Some((device, _)) => Location::Device(device.id()),
+        None if find_pinned(address).is_some() => Location::Pinned,
+        None => Location::Unknown,
     }
 }
 

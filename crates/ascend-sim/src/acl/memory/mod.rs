@@ -8,7 +8,7 @@ mod pinned;
 
 pub(super) use copy::{copy_async, Copy, Rows};
 pub(crate) use device::find_device;
-pub(super) use device::{alloc, alloc_on, free, info, place_of, Place};
+pub(super) use device::{alloc, alloc_on, free, info, location_of, Location};
 pub(super) use end::device_range;
 pub(super) use fill::Fill;
 pub(super) use pinned::{alloc_host, free_host};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ascend_sys::lobby::{Connection, Lobby};
 
-use super::super::bootstrap::{place_of, JoinRequest, Place};
+use super::super::bootstrap::{gathering_of, Gathering, JoinRequest};
 use super::super::failure::{refusal, result, Cause, Failure};
 use super::line::Line;
 use super::protocol::{loss_text, Answer, Hello, ToOwner, ToPeer, MAX_HELLO_BYTES, PATIENCE, VERSION};
@@ -46,7 +46,7 @@ pub(super) struct State {
 /// A peer that has not heard how its meeting ended.
 #[derive(Debug)]
 pub(super) struct Guest {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<Gathering>,
 }
 
 /// Those of this process.
@@ -56,7 +56,7 @@ fn guests() -> MutexGuard<'static, Vec<Weak<Guest>>> {
 }
 
 impl Guest {
-    fn enter(place: Arc<Place>) -> Arc<Guest> {
+    fn enter(place: Arc<Gathering>) -> Arc<Guest> {
         let guest = Arc::new(Guest { place });
         let mut all = guests();
         all.retain(|other| other.strong_count() > 0);
@@ -101,10 +101,10 @@ pub(super) fn serve(line: &Arc<Line>, lobby: &Lobby<Line>) {
 }
 
 /// `None` for one who may not come in, and was told so.
-fn handshake(line: &Line) -> io::Result<Option<(Arc<Place>, JoinRequest)>> {
+fn handshake(line: &Line) -> io::Result<Option<(Arc<Gathering>, JoinRequest)>> {
     let deadline = Instant::now().checked_add(PATIENCE);
     let hello: Hello = line.hear_at_most(MAX_HELLO_BYTES, deadline)?;
-    let refusal = match place_of(hello.number, hello.nonce) {
+    let refusal = match gathering_of(hello.number, hello.nonce) {
         Err(refusal) => refusal,
         Ok(_) if hello.version != VERSION => {
             let text = format!(

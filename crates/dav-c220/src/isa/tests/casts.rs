@@ -223,16 +223,16 @@ fn bits(elem: Elem) -> usize {
 /// Converts all of `data` densely, in instructions of up to 64 repeats, and compares each element.
 fn check_all(name: &'static str, data: &[u8], inf_nan: bool) {
     let (from, to, mode) = parse(name);
-    let mut bench = Bench::new();
-    bench.regs.ctrl = u64::from(inf_nan) << 48;
+    let mut core = TestCore::new();
+    core.regs.ctrl = u64::from(inf_nan) << 48;
     let lanes = 2048 / bits(from).max(bits(to)).max(16);
     let (from_blocks, to_blocks) = (lanes * bits(from) / 256, lanes * bits(to) / 256);
     for chunk in data.chunks(64 * from_blocks * 32) {
         let repeat = chunk.len() / (from_blocks * 32);
-        bench.put(Space::Ub, 0, chunk);
+        core.put(Space::Ub, 0, chunk);
         let args = [at(100_000 / 32 * 32), at(0), repeat as u64, 1, 1, to_blocks as u64, from_blocks as u64];
-        bench.run(name, Elem::None, Elem::None, &args).unwrap();
-        let out = bench.get(Space::Ub, 100_000 / 32 * 32, repeat * to_blocks * 32);
+        core.run(name, Elem::None, Elem::None, &args).unwrap();
+        let out = core.get(Space::Ub, 100_000 / 32 * 32, repeat * to_blocks * 32);
         for i in 0..repeat * lanes {
             let raw = get(chunk, from, i);
             let (g, w) = (get(out, to, i), convert(from, to, mode, raw, inf_nan));
@@ -313,23 +313,23 @@ fn strides_and_masks() {
     let mut rng = fastrand::Rng::with_seed(4);
     for name in COVERED.iter().copied().filter(|n| *n != "vconv_deq") {
         let (from, to, mode) = parse(name);
-        let mut bench = filled(&mut rng, from);
+        let mut core = filled(&mut rng, from);
         for _ in 0..10 {
             let mask = Mask::random(&mut rng);
-            mask.apply(&mut bench);
+            mask.apply(&mut core);
             let lanes = 256 / size(from).max(size(to));
             let (repeat, db, sb, dr, sr) =
                 (rng.u64(0..9), rng.u64(1..4), rng.u64(0..4), rng.u64(0..30), rng.u64(0..30));
             let (dst, src) = (32 * rng.usize(0..9), 98_304 + 32 * rng.usize(0..9));
-            let mut want = ub(&bench);
+            let mut want = ub(&core);
             let args = [at(dst), at(src), repeat, db, sb, dr, sr];
-            bench.run(name, Elem::None, Elem::None, &args).unwrap();
+            core.run(name, Elem::None, Elem::None, &args).unwrap();
             for (r, l) in mask.active(lanes, repeat) {
                 let raw = read(&want, lane_address(src, from, r, l, sb, sr), from);
                 let y = convert(from, to, mode, raw, true);
                 write(&mut want, lane_address(dst, to, r, l, db, dr), to, y);
             }
-            assert_same(&ub(&bench), &want, &format!("{name} {mask:?} {args:x?}"));
+            assert_same(&ub(&core), &want, &format!("{name} {mask:?} {args:x?}"));
         }
     }
 }
@@ -337,30 +337,29 @@ fn strides_and_masks() {
 #[test]
 fn deq_multiplies_by_the_scale() {
     let mut rng = fastrand::Rng::with_seed(5);
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let scale = half::f16::from_f32(0.0371);
-    bench.run("set_deqscale", Elem::F16, Elem::None, &[u64::from(scale.to_bits())]).unwrap();
+    core.run("set_deqscale", Elem::F16, Elem::None, &[u64::from(scale.to_bits())]).unwrap();
     let data = random_bytes(&mut rng, Elem::S32, 64 * 256);
-    bench.put(Space::Ub, 0, &data);
-    bench.run("vconv_deq", Elem::S32, Elem::F16, &[at(65_536), at(0), 64, 1, 1, 4, 8]).unwrap();
+    core.put(Space::Ub, 0, &data);
+    core.run("vconv_deq", Elem::S32, Elem::F16, &[at(65_536), at(0), 64, 1, 1, 4, 8]).unwrap();
     for i in 0..64 * 64 {
         let x = i32::from_le_bytes(data[4 * i..4 * i + 4].try_into().unwrap());
         let want = round_to(Elem::F16, f64::from(x) * scale.to_f64(), 'r', true);
-        assert_eq!(read(bench.get(Space::Ub, 65_536 + 2 * i, 2), 0, Elem::F16), want, "{x}");
+        assert_eq!(read(core.get(Space::Ub, 65_536 + 2 * i, 2), 0, Elem::F16), want, "{x}");
     }
 }
 
 #[test]
 fn narrowing_in_place_is_allowed_widening_is_not() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let data: Vec<u8> = (0..256).flat_map(|i: i32| (i as f32).to_le_bytes()).collect();
-    bench.put(Space::Ub, 0, &data);
-    bench.run("vconv_f322f16", Elem::None, Elem::None, &[at(0), at(0), 4, 1, 1, 4, 8]).unwrap();
+    core.put(Space::Ub, 0, &data);
+    core.run("vconv_f322f16", Elem::None, Elem::None, &[at(0), at(0), 4, 1, 1, 4, 8]).unwrap();
     assert_eq!(
-        read(bench.get(Space::Ub, 2 * 200, 2), 0, Elem::F16),
+        read(core.get(Space::Ub, 2 * 200, 2), 0, Elem::F16),
         u64::from(half::f16::from_f32(200.0).to_bits())
     );
-    let stop =
-        bench.run("vconv_f162f32", Elem::None, Elem::None, &[at(0), at(0), 1, 1, 1, 8, 4]).unwrap_err();
+    let stop = core.run("vconv_f162f32", Elem::None, Elem::None, &[at(0), at(0), 1, 1, 1, 8, 4]).unwrap_err();
     assert!(stop.to_string().contains("Overlap"), "{stop}");
 }

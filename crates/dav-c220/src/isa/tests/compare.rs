@@ -48,16 +48,16 @@ fn set_bit(memory: &mut [u8], start: usize, bit: usize, on: bool) {
 }
 
 /// Makes equal pairs likely.
-fn with_equals(rng: &mut fastrand::Rng, elem: Elem) -> Bench {
-    let mut bench = filled(rng, elem);
+fn with_equals(rng: &mut fastrand::Rng, elem: Elem) -> TestCore {
+    let mut core = filled(rng, elem);
     let values: Vec<u64> = (0..6).map(|_| random_element(rng, elem)).collect();
     for i in 0..UB / size(elem) {
         if rng.bool() {
             let raw = values[rng.usize(0..6)].to_le_bytes();
-            bench.put(Space::Ub, i * size(elem), &raw[..size(elem)]);
+            core.put(Space::Ub, i * size(elem), &raw[..size(elem)]);
         }
     }
-    bench
+    core
 }
 
 #[test]
@@ -67,28 +67,28 @@ fn comparisons_match_their_model() {
         let types: &[Elem] =
             if name.ends_with("eq") { &[Elem::F16, Elem::F32, Elem::S32] } else { &[Elem::F16, Elem::F32] };
         for &elem in types {
-            let mut bench = with_equals(&mut rng, elem);
+            let mut core = with_equals(&mut rng, elem);
             for _ in 0..12 {
-                check_comparison(&mut rng, &mut bench, name, elem);
+                check_comparison(&mut rng, &mut core, name, elem);
             }
         }
     }
 }
 
-fn check_comparison(rng: &mut fastrand::Rng, bench: &mut Bench, name: &str, elem: Elem) {
+fn check_comparison(rng: &mut fastrand::Rng, core: &mut TestCore, name: &str, elem: Elem) {
     let lanes = 256 / size(elem);
     let (repeat, sb0, sb1, sr0, sr1) =
         (rng.u64(0..12), rng.u64(0..4), rng.u64(0..4), rng.u64(0..30), rng.u64(0..30));
     let (dst, s0, s1) = (32 * rng.usize(0..9), 60_000, 120_000);
-    let scalar = read(&ub(bench), 512, elem);
-    let mut want = ub(bench);
+    let scalar = read(&ub(core), 512, elem);
+    let mut want = ub(core);
     if name.starts_with("vcmp_") {
         // Into the register, under the mask; other bits stay.
         let old = [rng.u64(..), rng.u64(..)];
-        bench.vector.cmpmask = old;
-        bench.regs.mask = [rng.u64(..), rng.u64(..)];
-        let mask = bench.regs.mask;
-        bench.run(name, elem, Elem::None, &[at(s0), at(s1), 1, 1, sb0, sb1, 8, sr0, sr1]).unwrap();
+        core.vector.cmpmask = old;
+        core.regs.mask = [rng.u64(..), rng.u64(..)];
+        let mask = core.regs.mask;
+        core.run(name, elem, Elem::None, &[at(s0), at(s1), 1, 1, sb0, sb1, 8, sr0, sr1]).unwrap();
         for bit in 0..128 {
             let active = bit < lanes && mask[bit / 64] >> (bit % 64) & 1 == 1;
             let w = if active {
@@ -97,18 +97,18 @@ fn check_comparison(rng: &mut fastrand::Rng, bench: &mut Bench, name: &str, elem
             } else {
                 old[bit / 64] >> (bit % 64) & 1 == 1
             };
-            assert_eq!(bench.vector.cmpmask[bit / 64] >> (bit % 64) & 1 == 1, w, "{name} {elem:?} bit {bit}");
+            assert_eq!(core.vector.cmpmask[bit / 64] >> (bit % 64) & 1 == 1, w, "{name} {elem:?} bit {bit}");
         }
         return;
     }
     // The mask is ignored.
-    bench.regs.mask = [rng.u64(..), 0];
+    core.regs.mask = [rng.u64(..), 0];
     let args = if name.starts_with("vcmpvs") {
         vec![at(dst), at(s0), scalar, repeat, 1, sb0, 8, sr0]
     } else {
         vec![at(dst), at(s0), at(s1), repeat, 1, sb0, sb1, 8, sr0, sr1]
     };
-    bench.run(name, elem, Elem::None, &args).unwrap();
+    core.run(name, elem, Elem::None, &args).unwrap();
     for r in 0..repeat as usize {
         for l in 0..lanes {
             let a = read(&want, lane_address(s0, elem, r, l, sb0, sr0), elem);
@@ -120,32 +120,32 @@ fn check_comparison(rng: &mut fastrand::Rng, bench: &mut Bench, name: &str, elem
             set_bit(&mut want, dst, r * lanes + l, holds(name, elem, a, b));
         }
     }
-    assert_same(&ub(bench), &want, &format!("{name} {elem:?} {args:x?}"));
+    assert_same(&ub(core), &want, &format!("{name} {elem:?} {args:x?}"));
 }
 
 #[test]
 fn cmpmask_round_trip() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let data: Vec<u8> = (1..=16).collect();
-    bench.put(Space::Ub, 64, &data);
-    bench.run("set_cmpmask", Elem::None, Elem::None, &[at(64)]).unwrap();
-    assert_eq!(bench.vector.cmpmask, [0x0807_0605_0403_0201, 0x100f_0e0d_0c0b_0a09]);
-    bench.run("get_cmpmask", Elem::None, Elem::None, &[at(128)]).unwrap();
-    assert_eq!(bench.get(Space::Ub, 128, 16), data);
+    core.put(Space::Ub, 64, &data);
+    core.run("set_cmpmask", Elem::None, Elem::None, &[at(64)]).unwrap();
+    assert_eq!(core.vector.cmpmask, [0x0807_0605_0403_0201, 0x100f_0e0d_0c0b_0a09]);
+    core.run("get_cmpmask", Elem::None, Elem::None, &[at(128)]).unwrap();
+    assert_eq!(core.get(Space::Ub, 128, 16), data);
 }
 
 #[test]
 fn select_in_three_modes() {
     let mut rng = fastrand::Rng::with_seed(8);
     for elem in [Elem::F16, Elem::F32] {
-        let mut bench = filled(&mut rng, elem);
+        let mut core = filled(&mut rng, elem);
         for i in 0..90 {
-            check_select(&mut rng, &mut bench, elem, i % 3);
+            check_select(&mut rng, &mut core, elem, i % 3);
         }
     }
 }
 
-fn check_select(rng: &mut fastrand::Rng, bench: &mut Bench, elem: Elem, mode: u64) {
+fn check_select(rng: &mut fastrand::Rng, core: &mut TestCore, elem: Elem, mode: u64) {
     let lanes = 256 / size(elem);
     let mask = Mask::random(rng);
     let (repeat, db, sb0, sb1) = (rng.u64(0..9), rng.u64(1..3), rng.u64(0..3), rng.u64(0..3));
@@ -158,13 +158,13 @@ fn check_select(rng: &mut fastrand::Rng, bench: &mut Bench, elem: Elem, mode: u6
         1 => scalar.to_le_bytes()[..size(elem)].repeat(16 / size(elem)),
         _ => (bits as u32).to_le_bytes().repeat(4),
     };
-    bench.put(Space::Ub, 190_016, &block);
-    bench.run("set_cmpmask", Elem::None, Elem::None, &[at(190_016)]).unwrap();
-    mask.apply(bench);
-    let mut want = ub(bench);
+    core.put(Space::Ub, 190_016, &block);
+    core.run("set_cmpmask", Elem::None, Elem::None, &[at(190_016)]).unwrap();
+    mask.apply(core);
+    let mut want = ub(core);
     let src1 = if mode == 1 { at(bits) } else { at(s1) };
     let args = [at(dst), at(s0), src1, repeat, db, sb0, sb1, dr, sr0, sr1, mode];
-    bench.run("vsel", elem, Elem::None, &args[..if mode == 0 { 10 } else { 11 }]).unwrap();
+    core.run("vsel", elem, Elem::None, &args[..if mode == 0 { 10 } else { 11 }]).unwrap();
     for (r, l) in mask.active(lanes, repeat) {
         let bit = if mode == 0 {
             block[l / 8] >> (l % 8)
@@ -180,5 +180,5 @@ fn check_select(rng: &mut fastrand::Rng, bench: &mut Bench, elem: Elem, mode: u6
         };
         write(&mut want, lane_address(dst, elem, r, l, db, dr), elem, y);
     }
-    assert_same(&ub(bench), &want, &format!("vsel {elem:?} {mask:?} {args:x?}"));
+    assert_same(&ub(core), &want, &format!("vsel {elem:?} {mask:?} {args:x?}"));
 }

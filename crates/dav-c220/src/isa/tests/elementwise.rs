@@ -163,13 +163,13 @@ fn kind(name: &str) -> usize {
 }
 
 /// Runs one random instruction and compares all of UB with the model.
-fn check_one(rng: &mut fastrand::Rng, bench: &mut Bench, name: &'static str, elem: Elem, elem_dst: Elem) {
+fn check_one(rng: &mut fastrand::Rng, core: &mut TestCore, name: &'static str, elem: Elem, elem_dst: Elem) {
     let kind = kind(name);
     let lanes = 256 / size(elem_dst);
     let mask = Mask::random(rng);
-    mask.apply(bench);
-    bench.regs.ctrl = u64::from(rng.bool()) << 48;
-    let inf_nan = bench.regs.ctrl != 0;
+    mask.apply(core);
+    core.regs.ctrl = u64::from(rng.bool()) << 48;
+    let inf_nan = core.regs.ctrl != 0;
     let repeat = if rng.u32(0..10) == 0 { 0 } else { rng.u64(1..12) };
     let dense = rng.bool();
     let narrow = (8 * size(elem) / size(elem_dst)) as u64;
@@ -195,12 +195,11 @@ fn check_one(rng: &mut fastrand::Rng, bench: &mut Bench, name: &'static str, ele
         }
         _ => vec![at(dst), at(s0), repeat, db, sb0, dr, sr0],
     };
-    let mut want = ub(bench);
+    let mut want = ub(core);
     let elem_arg = if elem == elem_dst { Elem::None } else { elem_dst };
-    bench
-        .run(name, elem, elem_arg, &args)
+    core.run(name, elem, elem_arg, &args)
         .unwrap_or_else(|stop| panic!("{name} {elem:?} {args:?} {mask:?}: {stop}"));
-    let got = ub(bench);
+    let got = ub(core);
     for (r, l) in mask.active(lanes, repeat) {
         let at = lane_address(dst, elem_dst, r, l, db, dr);
         let a = read(&want, lane_address(s0, elem, r, l, sb0, sr0), elem);
@@ -217,9 +216,9 @@ fn all_match_their_model() {
     let mut rng = fastrand::Rng::with_seed(1);
     for name in COVERED {
         for (elem, elem_dst) in types(name) {
-            let mut bench = filled(&mut rng, elem);
+            let mut core = filled(&mut rng, elem);
             for _ in 0..40 {
-                check_one(&mut rng, &mut bench, name, elem, elem_dst);
+                check_one(&mut rng, &mut core, name, elem, elem_dst);
             }
         }
     }
@@ -228,40 +227,40 @@ fn all_match_their_model() {
 #[test]
 fn repeat_255_and_widest_strides() {
     let mut rng = fastrand::Rng::with_seed(2);
-    let mut bench = filled(&mut rng, Elem::F32);
-    let mut want = ub(&bench);
+    let mut core = filled(&mut rng, Elem::F32);
+    let mut want = ub(&core);
     // 255 repeats of 256 bytes, and a source that stays on its first block.
     let args = [at(0), at(66_000 / 32 * 32), at(190_016), 255, 1, 1, 0, 8, 8, 0];
-    bench.run("vadd", Elem::F32, Elem::None, &args).unwrap();
+    core.run("vadd", Elem::F32, Elem::None, &args).unwrap();
     for i in 0..255 * 64 {
         let a = value(Elem::F32, read(&want, 65_984 + 4 * i, Elem::F32));
         let b = value(Elem::F32, read(&want, 190_016 + 4 * (i % 8), Elem::F32));
         write(&mut want, 4 * i, Elem::F32, nearest(Elem::F32, a + b, true));
     }
-    assert_same(&ub(&bench), &want, "vadd 255");
+    assert_same(&ub(&core), &want, "vadd 255");
 }
 
 #[test]
 fn accumulating_in_place_is_allowed_and_sequential() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let ones: Vec<u8> = (0..64 * 10).flat_map(|i: i32| (i as f32).to_le_bytes()).collect();
-    bench.put(Space::Ub, 1024, &ones);
-    bench.put(Space::Ub, 0, &[0; 256]);
-    bench.run("vadd", Elem::F32, Elem::None, &[at(0), at(1024), at(0), 10, 1, 1, 1, 0, 8, 0]).unwrap();
+    core.put(Space::Ub, 1024, &ones);
+    core.put(Space::Ub, 0, &[0; 256]);
+    core.run("vadd", Elem::F32, Elem::None, &[at(0), at(1024), at(0), 10, 1, 1, 1, 0, 8, 0]).unwrap();
     for lane in 0..64 {
         let want: f32 = (0..10).map(|r| (r * 64 + lane) as f32).sum();
-        let got = f32::from_le_bytes(bench.get(Space::Ub, 4 * lane, 4).try_into().unwrap());
+        let got = f32::from_le_bytes(core.get(Space::Ub, 4 * lane, 4).try_into().unwrap());
         assert_eq!(got, want);
     }
 }
 
 #[test]
 fn marks_exactly_the_lanes_it_writes() {
-    let mut bench = Bench::new();
-    bench.put(Space::Ub, 4096, &[0; 1024]);
-    bench.regs.mask = [0b1010_0000_0001, 0];
-    bench.run("vabs", Elem::F32, Elem::None, &[at(0), at(4096), 2, 2, 1, 16, 8]).unwrap();
-    let init = &bench.local[0].init;
+    let mut core = TestCore::new();
+    core.put(Space::Ub, 4096, &[0; 1024]);
+    core.regs.mask = [0b1010_0000_0001, 0];
+    core.run("vabs", Elem::F32, Elem::None, &[at(0), at(4096), 2, 2, 1, 16, 8]).unwrap();
+    let init = &core.local[0].init;
     let want: Vec<usize> = [0, 64 + 4, 64 + 12].iter().flat_map(|a| [*a, a + 512]).collect();
     for byte in 0..2048 {
         // Lane 9 is lane 1 of block 1, lane 11 is lane 3; block stride 2 puts block 1 at byte 64.
@@ -273,7 +272,7 @@ fn marks_exactly_the_lanes_it_writes() {
 /// exp of f32 within 1 ulp of f64, and monotone.
 #[test]
 fn exp_is_accurate_and_monotone() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let mut last = f32::NEG_INFINITY;
     let mut worst = 0;
     let mut x = -110f32;
@@ -281,9 +280,9 @@ fn exp_is_accurate_and_monotone() {
         let batch: Vec<f32> = (0..64 * 200).map(|i| x + i as f32 * 3.1e-4).collect();
         x = batch[batch.len() - 1];
         let bytes: Vec<u8> = batch.iter().flat_map(|x| x.to_le_bytes()).collect();
-        bench.put(Space::Ub, 0, &bytes);
-        bench.run("vexp", Elem::F32, Elem::None, &[at(65_536), at(0), 200, 1, 1, 8, 8]).unwrap();
-        let out = bench.get(Space::Ub, 65_536, bytes.len());
+        core.put(Space::Ub, 0, &bytes);
+        core.run("vexp", Elem::F32, Elem::None, &[at(65_536), at(0), 200, 1, 1, 8, 8]).unwrap();
+        let out = core.get(Space::Ub, 65_536, bytes.len());
         for (x, y) in batch.iter().zip(out.chunks_exact(4)) {
             let y = f32::from_le_bytes(y.try_into().unwrap());
             let want = f64::from(*x).exp() as f32;
@@ -301,10 +300,10 @@ fn exp_is_accurate_and_monotone() {
 #[test]
 fn wide_copies_agree() {
     use super::super::vec_float::{exp, fused, ln, maximum, to_f32, to_f32_odd};
-    use super::super::vec_wide::{on_widest, Work};
+    use super::super::vec_wide::{on_widest, Repeated};
 
     struct All<'a>(&'a [f32], &'a mut Vec<u32>);
-    impl Work for All<'_> {
+    impl Repeated for All<'_> {
         #[inline(always)]
         fn run(self) {
             for w in self.0.windows(3) {
@@ -352,18 +351,18 @@ fn reads_and_marks_exactly_the_active_lanes() {
             (rng.u64(0..30), rng.u64(0..30))
         };
         let (dst, src) = (64, 98_304);
-        let mut bench = Bench::new();
-        mask.apply(&mut bench);
+        let mut core = TestCore::new();
+        mask.apply(&mut core);
         let mut written = vec![false; UB];
         for (r, l) in mask.active(lanes, repeat) {
-            bench.put(Space::Ub, lane_address(src, from, r, l, sb, sr), &[0; 8][..size(from)]);
+            core.put(Space::Ub, lane_address(src, from, r, l, sb, sr), &[0; 8][..size(from)]);
             written[lane_address(dst, to, r, l, db, dr)..][..size(to)].fill(true);
         }
         let args = [at(dst), at(src), repeat, db, sb, dr, sr];
-        bench.run(name, from, Elem::None, &args).unwrap_or_else(|stop| panic!("{mask:?} {args:x?}: {stop}"));
+        core.run(name, from, Elem::None, &args).unwrap_or_else(|stop| panic!("{mask:?} {args:x?}: {stop}"));
         for (byte, want) in written[..src].iter().enumerate() {
             assert_eq!(
-                bench.local[0].init.get(byte),
+                core.local[0].init.get(byte),
                 *want,
                 "{name} {from:?} byte {byte:#x} {mask:?} {args:x?}"
             );
@@ -372,8 +371,8 @@ fn reads_and_marks_exactly_the_active_lanes() {
         let active = mask.active(lanes, repeat);
         if let Some((r, l)) = rng.choice(&active) {
             let hole = lane_address(src, from, *r, *l, sb, sr) + rng.usize(0..size(from));
-            bench.local[0].init.set(hole, 1, false);
-            let stop = bench.run(name, from, Elem::None, &args).unwrap_err();
+            core.local[0].init.set(hole, 1, false);
+            let stop = core.run(name, from, Elem::None, &args).unwrap_err();
             assert!(stop.to_string().contains(&format!("src uses byte {hole:#x}")), "{stop}");
         }
     }

@@ -21,26 +21,26 @@ mod registers;
 
 use super::{vec_binary, vec_cast, vec_compare, vec_move, vec_reduce, vec_scalar, vec_unary};
 use crate::access::{Elem, Space};
-use crate::isa::harness::Bench;
+use crate::isa::harness::TestCore;
 
 /// Bytes of UB that kernels may use.
 const UB: usize = 196_608 - 256;
 
 /// A core whose UB is full of initialised data.
-fn filled(rng: &mut fastrand::Rng, elem: Elem) -> Bench {
-    let mut bench = Bench::new();
+fn filled(rng: &mut fastrand::Rng, elem: Elem) -> TestCore {
+    let mut core = TestCore::new();
     let data = model::random_bytes(rng, elem, UB);
-    bench.put(Space::Ub, 0, &data);
-    bench
+    core.put(Space::Ub, 0, &data);
+    core
 }
 
-fn ub(bench: &Bench) -> Vec<u8> {
-    bench.get(Space::Ub, 0, UB).to_vec()
+fn ub(core: &TestCore) -> Vec<u8> {
+    core.get(Space::Ub, 0, UB).to_vec()
 }
 
 /// Address operand.
 fn at(offset: usize) -> u64 {
-    Bench::at(Space::Ub, offset as u64)
+    TestCore::at(Space::Ub, offset as u64)
 }
 
 /// A random way to drive the mask, and what it means.
@@ -62,9 +62,9 @@ impl Mask {
         }
     }
 
-    fn apply(self, bench: &mut Bench) {
-        bench.regs.mask = self.words;
-        bench.regs.counter_mode = self.counter;
+    fn apply(self, core: &mut TestCore) {
+        core.regs.mask = self.words;
+        core.regs.counter_mode = self.counter;
     }
 
     /// Active (repeat, lane) pairs, in order.

@@ -42,12 +42,12 @@ fn group_extreme(elem: Elem, lanes: &[Option<f64>], max: bool, inf_nan: bool) ->
     Some(nearest(elem, x, inf_nan))
 }
 
-fn check_one(rng: &mut fastrand::Rng, bench: &mut Bench, name: &str, elem: Elem) {
+fn check_one(rng: &mut fastrand::Rng, core: &mut TestCore, name: &str, elem: Elem) {
     let lanes = 256 / size(elem);
     let mask = Mask::random(rng);
-    mask.apply(bench);
-    bench.regs.ctrl = u64::from(rng.bool()) << 48;
-    let inf_nan = bench.regs.ctrl != 0;
+    mask.apply(core);
+    core.regs.ctrl = u64::from(rng.bool()) << 48;
+    let inf_nan = core.regs.ctrl != 0;
     let (repeat, dr, sb, sr) = (rng.u64(0..12), rng.u64(0..5), rng.u64(0..4), rng.u64(0..30));
     let (dst, src) = (64 * rng.usize(0..9), 98_304 + 32 * rng.usize(0..9));
     let order = rng.u64(0..4);
@@ -57,8 +57,8 @@ fn check_one(rng: &mut fastrand::Rng, bench: &mut Bench, name: &str, elem: Elem)
         "vcadd" => args.push(0),
         _ => {}
     }
-    let mut want = ub(bench);
-    bench.run(name, elem, Elem::None, &args).unwrap();
+    let mut want = ub(core);
+    core.run(name, elem, Elem::None, &args).unwrap();
     let mut repeats: Vec<Vec<Option<f64>>> = Vec::new();
     for (r, l) in mask.active(lanes, repeat) {
         if repeats.len() <= r {
@@ -105,7 +105,7 @@ fn check_one(rng: &mut fastrand::Rng, bench: &mut Bench, name: &str, elem: Elem)
             }
         }
     }
-    assert_same(&ub(bench), &want, &format!("{name} {elem:?} {mask:?} {args:x?} inf_nan {inf_nan}"));
+    assert_same(&ub(core), &want, &format!("{name} {elem:?} {mask:?} {args:x?} inf_nan {inf_nan}"));
 }
 
 #[test]
@@ -113,9 +113,9 @@ fn all_match_their_model() {
     let mut rng = fastrand::Rng::with_seed(6);
     for name in COVERED {
         for elem in [Elem::F16, Elem::F32] {
-            let mut bench = filled(&mut rng, elem);
+            let mut core = filled(&mut rng, elem);
             for _ in 0..60 {
-                check_one(&mut rng, &mut bench, name, elem);
+                check_one(&mut rng, &mut core, name, elem);
             }
         }
     }
@@ -123,24 +123,24 @@ fn all_match_their_model() {
 
 #[test]
 fn mode_1_sums_into_the_register() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let data: Vec<u8> = (0..128).flat_map(|i: i32| (i as f32).to_le_bytes()).collect();
-    bench.put(Space::Ub, 256, &data);
-    bench.run("vcadd", Elem::F32, Elem::None, &[at(0), at(256), 2, 1, 1, 8, 1]).unwrap();
-    assert_eq!(bench.vector.acc_val, u64::from((127f32 * 64.0).to_bits()));
-    assert!(!bench.local[0].init.get(0), "mode 1 stores nothing");
+    core.put(Space::Ub, 256, &data);
+    core.run("vcadd", Elem::F32, Elem::None, &[at(0), at(256), 2, 1, 1, 8, 1]).unwrap();
+    assert_eq!(core.vector.acc_val, u64::from((127f32 * 64.0).to_bits()));
+    assert!(!core.local[0].init.get(0), "mode 1 stores nothing");
 }
 
 #[test]
 fn running_maximum_and_its_index() {
-    let mut bench = Bench::new();
+    let mut core = TestCore::new();
     let mut data: Vec<f32> = (0..192).map(|i| (i % 10) as f32).collect();
     data[100] = 50.0;
     data[150] = 50.0;
     let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
-    bench.put(Space::Ub, 1024, &bytes);
-    bench.run("vcmax", Elem::F32, Elem::None, &[at(0), at(1024), 3, 1, 1, 8, 0]).unwrap();
-    assert_eq!(bench.vector.max_min_cnt, 100 << 32 | u64::from(50f32.to_bits()));
-    bench.run("vcmin", Elem::F32, Elem::None, &[at(0), at(1024), 3, 1, 1, 8, 0]).unwrap();
-    assert_eq!(bench.vector.max_min_cnt, 0);
+    core.put(Space::Ub, 1024, &bytes);
+    core.run("vcmax", Elem::F32, Elem::None, &[at(0), at(1024), 3, 1, 1, 8, 0]).unwrap();
+    assert_eq!(core.vector.max_min_cnt, 100 << 32 | u64::from(50f32.to_bits()));
+    core.run("vcmin", Elem::F32, Elem::None, &[at(0), at(1024), 3, 1, 1, 8, 0]).unwrap();
+    assert_eq!(core.vector.max_min_cnt, 0);
 }

@@ -29,9 +29,9 @@ pub(super) const COVERED: &[&str] = &[
 ];
 
 fn set(name: &str, args: &[u64]) -> Registers {
-    let mut bench = Bench::new();
-    bench.run(name, Elem::U64, Elem::None, args).unwrap();
-    bench.regs
+    let mut core = TestCore::new();
+    core.run(name, Elem::U64, Elem::None, args).unwrap();
+    core.regs
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn values_go_to_their_register_only() {
 
 #[test]
 fn mask_mode_returns_to_normal() {
-    let mut bench = Bench::new();
-    bench.run("set_mask_count", Elem::None, Elem::None, &[]).unwrap();
-    assert!(bench.regs.counter_mode);
-    bench.run("set_mask_norm", Elem::None, Elem::None, &[]).unwrap();
-    assert!(!bench.regs.counter_mode);
+    let mut core = TestCore::new();
+    core.run("set_mask_count", Elem::None, Elem::None, &[]).unwrap();
+    assert!(core.regs.counter_mode);
+    core.run("set_mask_norm", Elem::None, Elem::None, &[]).unwrap();
+    assert!(!core.regs.counter_mode);
 }
 
 #[test]
@@ -73,10 +73,10 @@ fn atomic_mode_needs_operation_and_type_in_any_order() {
     ];
     for (op_name, op) in ops {
         for (elem_name, elem) in types {
-            let mut bench = Bench::new();
+            let mut core = TestCore::new();
             let mut run = |name: &str| {
-                bench.run(&format!("set_atomic_{name}"), Elem::None, Elem::None, &[]).unwrap();
-                bench.regs.atomic
+                core.run(&format!("set_atomic_{name}"), Elem::None, Elem::None, &[]).unwrap();
+                core.regs.atomic
             };
             assert_eq!(run(op_name), None);
             assert_eq!(run(elem_name), Some((op, elem)));
