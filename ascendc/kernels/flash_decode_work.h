@@ -16,6 +16,7 @@
 #pragma once
 #include "fa/arch.h"
 #include "fa/tiling_data.h"
+#include "families.h"
 
 namespace fa {
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use libloading::Library;
 use object::{Object, ObjectSymbol};
 
-mod common;
+mod installed;
 
 /// Every function of acl/acl.h, acl/acl_base.h and acl/acl_rt.h of CANN 8.1.RC1.
 const CANN81: &str = include_str!("cann81.txt");
@@ -85,7 +85,7 @@ fn acl_minor(library: &Library) -> i32 {
 #[test]
 fn as_cann_8_1_it_exports_the_functions_of_its_headers_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let library = common::install(folder.path(), "8.1").join("libascendcl.so");
+    let library = installed::library(folder.path(), "8.1").join("libascendcl.so");
     let wanted: BTreeSet<String> = CANN81.lines().chain(HCCL).chain([MARK]).map(str::to_owned).collect();
     assert_eq!(CANN81.lines().count(), 185);
     let exported = exported(&library);
@@ -101,7 +101,7 @@ fn as_cann_8_1_it_exports_the_functions_of_its_headers_and_nothing_else() {
 fn later_functions_are_there_as_later_canns() {
     let folder = tempfile::tempdir().unwrap();
     for (cann, minor) in [("8.5", 16), ("9.1", 17)] {
-        let library = open(&common::install(folder.path(), cann).join("libascendcl.so"));
+        let library = open(&installed::library(folder.path(), cann).join("libascendcl.so"));
         assert!(CANN81.lines().chain(LATER).chain(HCCL).all(|name| has(&library, name)), "{cann}");
         assert_eq!(acl_minor(&library), minor);
     }
@@ -114,7 +114,7 @@ fn the_three_names_are_one_library() {
     let other = folder.path().join("9.1/lib64/.libascendcl.so.new");
     std::fs::create_dir_all(other.parent().unwrap()).unwrap();
     std::fs::write(&other, "kept").unwrap();
-    let lib64 = common::install(folder.path(), "9.1");
+    let lib64 = installed::library(folder.path(), "9.1");
     assert_eq!(std::fs::read(other).unwrap(), b"kept");
     assert_eq!(std::fs::read_dir(&lib64).unwrap().count(), 4);
     let libraries = ["libascendcl.so", "libacl_rt.so", "libhccl.so"].map(|name| open(&lib64.join(name)));
@@ -131,7 +131,7 @@ fn the_three_names_are_one_library() {
 #[test]
 fn what_is_not_simulated_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    let library = open(&common::install(folder.path(), "8.5").join("libascendcl.so"));
+    let library = open(&installed::library(folder.path(), "8.5").join("libascendcl.so"));
     // SAFETY: the signature is that of the headers.
     let text =
         unsafe { library.get::<unsafe extern "C" fn() -> *const c_char>(b"aclGetRecentErrMsg") }.unwrap();

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use kernel_build::sim_kernels::{registration, Registration, SimLibrary};
 use kernel_build::{Compiler, TARGET};
 
-mod common;
+mod installed;
 
 /// Folder of headers of a CANN (with `acl/acl.h`), to compile the programs against in the place of
 /// `acl_decls.h`.
@@ -33,7 +33,7 @@ fn installed() -> &'static Installed {
     static INSTALLED: OnceLock<Installed> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let lib64 = common::install(folder.path(), "9.1");
+        let lib64 = installed::library(folder.path(), "9.1");
         let image = build_image(folder.path());
         Installed { folder, lib64, image }
     })

@@ -30,7 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Its storeys, from the lowest up; each names only those below it (`tests/tidy.rs`): `access` (memories,
+//! Its storeys, from the lowest up; each names only those below it (`tests/tidy`): `access` (memories,
 //! addresses, one instruction in execution, the order and the races of accesses), `isa` (what each intrinsic
 //! does), [`time`] (how long it takes), `machine` (cores, pipes, flags, and the launch of a function over
 //! many groups of cores), `image` (kernels from shared libraries).

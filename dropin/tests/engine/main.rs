@@ -14,10 +14,10 @@
 #![allow(clippy::undocumented_unsafe_blocks, reason = "C calls with handles and memory that they have made")]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "asserts around a C call")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod counted;
 mod engine;
+#[path = "../installed/mod.rs"]
+mod installed;
 mod raw;
 mod sequences;
 
@@ -79,7 +79,7 @@ fn library() -> &'static PathBuf {
     static LIBRARY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let made = LIBRARY.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let library = counted::build(&common::install(folder.path(), "9.1"));
+        let library = counted::build(&installed::library(folder.path(), "9.1"));
         (folder, library)
     });
     &made.1

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Installs the library below `folder` and returns `lib64`.
-pub(crate) fn install(folder: &Path, cann: &str) -> PathBuf {
+pub(crate) fn library(folder: &Path, cann: &str) -> PathBuf {
     let root = folder.join(cann);
     let output = Command::new(env!("CARGO_BIN_EXE_fastattention-dropin"))
         .args(["--cann", cann, "--root"])
