@@ -5,14 +5,18 @@ mod append;
 mod merge;
 mod serving;
 
+use std::cell::Cell;
+use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
 use fastattention::runtime::{Buffer, Device};
 use fastattention::serving::{KvLayout, Mask, Problem};
 use fastattention::spec::Reason;
-use fastattention::{DType, Soc};
+use fastattention::{DType, Result, Soc};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
+use crate::soc_of_devices;
 
 /// The same cases in every run; `PROPTEST_CASES` gives another number of them.
 pub(crate) fn runner(cases: u32) -> TestRunner {
@@ -162,6 +166,58 @@ fn name_arguments(reasons: &[Reason], names: &[&str]) {
     for reason in reasons {
         assert!(names.iter().any(|name| reason.text.contains(name)), "no argument in {:?}", reason.text);
     }
+}
+
+/// Each of 20000 problems is planned, and `ask` asks of the plan what can be asked, or refused by the names
+/// of arguments; there are many of both.
+fn plan_or_refuse<P: Debug, L>(
+    problems: impl Strategy<Value = P>,
+    names: &[&str],
+    refusals: fn(&P, &Soc) -> Vec<Reason>,
+    plan: fn(&P, &Soc) -> Result<L>,
+    ask: fn(&L, &Soc),
+) {
+    let (planned, refused) = (Cell::new(0), Cell::new(0));
+    let try_one = |(problem, soc): (P, &'static Soc)| {
+        let reasons = refusals(&problem, soc);
+        name_arguments(&reasons, names);
+        match plan(&problem, soc) {
+            Ok(plan) => {
+                ask(&plan, soc);
+                planned.set(planned.get() + 1);
+            }
+            Err(error) => {
+                let text = error.to_string();
+                reasons.iter().for_each(|reason| assert!(text.contains(&reason.text), "{reason:?}: {text}"));
+                refused.set(refused.get() + 1);
+            }
+        }
+        Ok(())
+    };
+    runner(20_000).run(&(problems, socs()), try_one).unwrap();
+    assert!(planned.get() > 3000 && refused.get() > 3000, "{planned:?} planned, {refused:?} refused");
+}
+
+/// Plans each problem for the device of the tests. A small plan is launched with the lists that come with the
+/// problem; more than `wanted` are small.
+fn launch_small<P: Debug, X: Debug, L>(
+    cases: u32,
+    wanted: u32,
+    values: impl Strategy<Value = (P, X)>,
+    plan: fn(&P, &Soc) -> Result<L>,
+    is_small: fn(&L) -> bool,
+    launch: fn(&L, &X),
+) {
+    let launched = Cell::new(0);
+    let try_one = |(problem, lists): (P, X)| {
+        if let Some(plan) = plan(&problem, soc_of_devices()).ok().filter(is_small) {
+            launch(&plan, &lists);
+            launched.set(launched.get() + 1);
+        }
+        Ok(())
+    };
+    runner(cases).run(&values, try_one).unwrap();
+    assert!(launched.get() > wanted, "{launched:?} of {cases} launched");
 }
 
 /// Bytes of an operand that is launched at most.

@@ -13,6 +13,8 @@ use fastrand::Rng;
 use half::f16;
 use proptest::prelude::*;
 
+use crate::soc_of_devices;
+
 fn soc() -> &'static Soc {
     Soc::by_name("Ascend910B2").unwrap()
 }
@@ -219,7 +221,7 @@ proptest! {
         };
         let gap_bytes = 2 * (i64::try_from(longs[3].1).unwrap() - 32);
         let is_supported = longs[3].0 != 1 || seqlen_q == 1 || i32::try_from(gap_bytes).is_ok();
-        match plan(&problem, soc()) {
+        match plan(&problem, soc_of_devices()) {
             Ok(_) if is_supported => attend(&problem, seed),
             Ok(_) => prop_assert!(false, "a gap of {gap_bytes} bytes is accepted"),
             Err(error) => {
@@ -265,7 +267,7 @@ proptest! {
             ..matmul::Problem::new(DType::F16, [m, n, k]).with_b_layout(b_layout)
         };
         let is_supported = c_long.0 != 3 || m == 1 || u32::try_from(c_long.1).is_ok();
-        match matmul::plan(&problem, soc()) {
+        match matmul::plan(&problem, soc_of_devices()) {
             Ok(_) if is_supported => multiply(&problem, seed),
             Ok(_) => prop_assert!(false, "a row stride of {} is accepted", c_long.1),
             Err(error) => {
@@ -294,7 +296,7 @@ proptest! {
         });
         let narrowest = u64::from(widths.min().unwrap());
         let is_supported = is_l1 || tile[0].min(shape[0]) == 1 || i32::try_from(2 * (pitch - narrowest)).is_ok();
-        match from.tiling_data(to, soc()) {
+        match from.tiling_data(to, soc_of_devices()) {
             Ok(_) if is_supported => read(&from, to),
             Ok(_) => prop_assert!(false, "{from:?} is accepted"),
             Err(error) => {

@@ -33,3 +33,14 @@ mod tiling_order;
 mod tiling_props;
 mod tilings;
 mod tuning;
+
+use std::sync::LazyLock;
+
+use fastattention::Soc;
+use fastattention_testkit::device::device;
+
+/// The SoC of the devices that results are computed on, for which they are planned.
+fn soc_of_devices() -> &'static Soc {
+    static OF_DEVICES: LazyLock<Soc> = LazyLock::new(|| device(|_| ()).soc().clone());
+    &OF_DEVICES
+}

@@ -1,15 +1,14 @@
 //! Appends.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 
 use fastattention::append::{plan, Append, Args, PlaceType, Plan, Problem, Report};
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::Soc;
-use fastattention_testkit::device::{device, SOC};
+use fastattention_testkit::device::device;
 use proptest::prelude::*;
 
-use super::{filled, name_arguments, runner, size, socs, strides, ONE, SMALL, UNTOUCHED};
+use super::{filled, launch_small, plan_or_refuse, size, strides, ONE, SMALL, UNTOUCHED};
 
 const NAMES: &[&str] = &[
     "dtype",
@@ -42,31 +41,19 @@ fn problem() -> impl Strategy<Value = Problem> {
     )
 }
 
+/// What can be asked of a plan: nothing overflows.
+fn ask(plan: &Plan, soc: &Soc) {
+    let data = plan.tiling_data();
+    assert!(data.num_cores <= soc.vector_cores, "{} cores: {plan}", data.num_cores);
+    let (end, usable) = (u64::from(data.ub_status_offset_bytes) + 32, u64::from(soc.core.usable_ub_bytes()));
+    assert!(end <= usable, "{end} bytes of UB, {usable} are usable: {plan}");
+    assert_ne!(plan.to_string(), "");
+    let _ = (plan.operand_bytes(), plan.places_bytes(), plan.status_bytes());
+}
+
 #[test]
 fn every_problem_is_planned_or_refused_by_name() {
-    let (planned, refused) = (Cell::new(0), Cell::new(0));
-    runner(20_000)
-        .run(&(problem(), socs()), |(problem, soc)| {
-            let reasons = problem.refusals(soc);
-            name_arguments(&reasons, NAMES);
-            match plan(&problem, soc) {
-                Ok(plan) => {
-                    planned.set(planned.get() + 1);
-                    let data = plan.tiling_data();
-                    assert!(data.num_cores <= soc.vector_cores && !plan.to_string().is_empty());
-                    let end = u64::from(data.ub_status_offset_bytes) + 32;
-                    assert!(end <= u64::from(soc.core.usable_ub_bytes()), "{plan}");
-                    let _ = (plan.operand_bytes(), plan.places_bytes(), plan.status_bytes());
-                }
-                Err(error) => {
-                    assert!(reasons.iter().all(|reason| error.to_string().contains(&reason.text)), "{error}");
-                    refused.set(refused.get() + 1);
-                }
-            }
-            Ok(())
-        })
-        .unwrap();
-    assert!(planned.get() > 3000 && refused.get() > 3000, "{planned:?} {refused:?}");
+    plan_or_refuse(problem(), NAMES, Problem::refusals, plan, ask);
 }
 
 /// Any numbers, mostly of small caches.
@@ -129,16 +116,5 @@ fn launch(plan: &Plan, places: &[i64]) {
 
 #[test]
 fn every_small_plan_takes_any_places() {
-    let launched = Cell::new(0);
-    let soc = Soc::by_name(SOC).unwrap();
-    runner(400)
-        .run(&(problem(), places()), |(problem, places)| {
-            if let Some(plan) = plan(&problem, soc).ok().filter(is_small) {
-                launch(&plan, &places);
-                launched.set(launched.get() + 1);
-            }
-            Ok(())
-        })
-        .unwrap();
-    assert!(launched.get() > 100, "{launched:?}");
+    launch_small(400, 100, (problem(), places()), plan, is_small, |plan, places| launch(plan, places));
 }

@@ -1,15 +1,13 @@
 //! Merges.
 
-use std::cell::Cell;
-
 use fastattention::merge::{plan, Args, Merge, Plan, Problem, Source};
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::serving::Operand;
 use fastattention::Soc;
-use fastattention_testkit::device::{device, SOC};
+use fastattention_testkit::device::device;
 use proptest::prelude::*;
 
-use super::{dim, dtype, filled, name_arguments, runner, size, socs, strides, ONE, SMALL};
+use super::{dim, dtype, filled, launch_small, plan_or_refuse, size, strides, ONE, SMALL};
 
 const NAMES: &[&str] = &[
     "dtype",
@@ -77,42 +75,20 @@ fn launch(plan: &Plan, lse_bits: &[u32]) {
     stream.synchronize().unwrap_or_else(|e| panic!("{plan}\n{problem:?}: {e}"));
 }
 
+/// What can be asked of a plan: nothing overflows.
+fn ask(plan: &Plan, soc: &Soc) {
+    assert!(plan.num_cores() <= soc.vector_cores, "{} cores: {plan}", plan.num_cores());
+    assert_ne!(plan.to_string(), "");
+    let _ = (plan.tiling_data(&[[0; 2]; 4]), plan.bytes(), plan.problem().operand_bytes());
+}
+
 #[test]
 fn every_problem_is_planned_or_refused_by_name() {
-    let (planned, refused) = (Cell::new(0), Cell::new(0));
-    runner(20_000)
-        .run(&(problem(), socs()), |(problem, soc)| {
-            let reasons = problem.refusals(soc);
-            name_arguments(&reasons, NAMES);
-            match plan(&problem, soc) {
-                Ok(plan) => {
-                    planned.set(planned.get() + 1);
-                    assert!(plan.num_cores() <= soc.vector_cores && !plan.to_string().is_empty());
-                    let _ = (plan.tiling_data(&[[0; 2]; 4]), plan.bytes(), problem.operand_bytes());
-                }
-                Err(error) => {
-                    assert!(reasons.iter().all(|reason| error.to_string().contains(&reason.text)), "{error}");
-                    refused.set(refused.get() + 1);
-                }
-            }
-            Ok(())
-        })
-        .unwrap();
-    assert!(planned.get() > 3000 && refused.get() > 3000, "{planned:?} {refused:?}");
+    plan_or_refuse(problem(), NAMES, Problem::refusals, plan, ask);
 }
 
 #[test]
 fn every_small_plan_takes_any_lse() {
-    let launched = Cell::new(0);
-    let soc = Soc::by_name(SOC).unwrap();
-    runner(300)
-        .run(&(problem(), prop::collection::vec(any::<u32>(), 1..20)), |(problem, lse_bits)| {
-            if let Some(plan) = plan(&problem, soc).ok().filter(is_small) {
-                launch(&plan, &lse_bits);
-                launched.set(launched.get() + 1);
-            }
-            Ok(())
-        })
-        .unwrap();
-    assert!(launched.get() > 50, "{launched:?}");
+    let lse_bits = prop::collection::vec(any::<u32>(), 1..20);
+    launch_small(300, 50, (problem(), lse_bits), plan, is_small, |plan, lse_bits| launch(plan, lse_bits));
 }

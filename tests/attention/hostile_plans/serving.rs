@@ -1,14 +1,12 @@
 //! Attention over a paged cache.
 
-use std::cell::Cell;
-
 use fastattention::runtime::{Buffer, Stream};
-use fastattention::serving::{plan, Args, Plan, Report, ServingAttention, STATUS_WORDS};
+use fastattention::serving::{plan, Args, Plan, Problem, Report, ServingAttention, STATUS_WORDS};
 use fastattention::Soc;
-use fastattention_testkit::device::{device, SOC};
+use fastattention_testkit::device::device;
 use proptest::prelude::*;
 
-use super::{filled, name_arguments, problem, runner, socs, ONE, SMALL, UNTOUCHED};
+use super::{filled, launch_small, plan_or_refuse, problem, ONE, SMALL, UNTOUCHED};
 
 const NAMES: &[&str] = &[
     "dtype",
@@ -32,34 +30,18 @@ const NAMES: &[&str] = &[
 ];
 
 /// What can be asked of a plan: nothing overflows.
-fn ask(plan: &Plan) {
-    assert!(plan.num_cores() > 0 && !plan.to_string().is_empty());
+fn ask(plan: &Plan, _: &Soc) {
+    assert_ne!(plan.num_cores(), 0, "{plan}");
+    assert_ne!(plan.to_string(), "");
     let data = plan.tiling_data();
-    assert!(u64::from(data.num_cores) * data.workspace_core_bytes <= plan.workspace_bytes(), "{plan}");
+    let (used, bytes) = (u64::from(data.num_cores) * data.workspace_core_bytes, plan.workspace_bytes());
+    assert!(used <= bytes, "{used} bytes of a workspace of {bytes}: {plan}");
     let _ = (plan.lse_bytes(), plan.row_starts_bytes(), plan.table_bytes(), plan.operand_bytes());
 }
 
 #[test]
 fn every_problem_is_planned_or_refused_by_name() {
-    let (planned, refused) = (Cell::new(0), Cell::new(0));
-    runner(20_000)
-        .run(&(problem(), socs()), |(problem, soc)| {
-            let reasons = problem.refusals(soc);
-            name_arguments(&reasons, NAMES);
-            match plan(&problem, soc) {
-                Ok(plan) => {
-                    ask(&plan);
-                    planned.set(planned.get() + 1);
-                }
-                Err(error) => {
-                    assert!(reasons.iter().all(|reason| error.to_string().contains(&reason.text)), "{error}");
-                    refused.set(refused.get() + 1);
-                }
-            }
-            Ok(())
-        })
-        .unwrap();
-    assert!(planned.get() > 3000 && refused.get() > 3000, "{planned:?} {refused:?}");
+    plan_or_refuse(problem(), NAMES, Problem::refusals, plan, ask);
 }
 
 /// Numbers of a list: those of small sequences, or any.
@@ -117,17 +99,8 @@ fn launch(plan: &Plan, lists: &[Vec<i32>; 3], is_sorted: bool) {
 
 #[test]
 fn every_small_plan_takes_any_list() {
-    let launched = Cell::new(0);
-    let lists = [list(), list(), list()];
-    let soc = Soc::by_name(SOC).unwrap();
-    runner(400)
-        .run(&(problem(), lists, any::<bool>()), |(problem, lists, is_sorted)| {
-            if let Some(plan) = plan(&problem, soc).ok().filter(is_small) {
-                launch(&plan, &lists, is_sorted);
-                launched.set(launched.get() + 1);
-            }
-            Ok(())
-        })
-        .unwrap();
-    assert!(launched.get() > 100, "{launched:?}");
+    let lists = ([list(), list(), list()], any::<bool>());
+    launch_small(400, 100, (problem(), lists), plan, is_small, |plan, (lists, is_sorted)| {
+        launch(plan, lists, *is_sorted);
+    });
 }

@@ -4,16 +4,12 @@ use std::time::{Duration, Instant};
 
 use fastattention::parallel::{plan, plan_with, Args, Linear, LinearArgs, Problem};
 use fastattention::runtime::Stream;
-use fastattention::{DType, Error, Result, Soc};
+use fastattention::{DType, Error, Result};
 use fastattention_testkit::compare::assert_same;
 use half::f16;
 
 use super::layer::Layer;
-use super::{simulated_ranks, Rank, PATIENT};
-
-fn soc() -> &'static Soc {
-    Soc::by_name("Ascend910B2").unwrap()
-}
+use super::{simulated_ranks, soc, Rank, PATIENT};
 
 fn layer(ranks: u32) -> Layer<f16> {
     Layer::new(Problem::new(DType::F16, [1, 300, 4, 32], 64, ranks), 2)

@@ -6,10 +6,12 @@ use fastattention::matmul::{self, BLayout};
 use fastattention::parallel::{plan_with, AttentionMatmul, Problem, Sequence, TilingAllReduce};
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::tiling::Candidate;
-use fastattention::{DType, ErrorKind, Soc};
+use fastattention::{DType, ErrorKind};
 use fastattention_testkit::compare::assert_same;
 use fastattention_testkit::device::device;
 use half::{bf16, f16};
+
+use crate::soc_of_devices;
 
 use super::layer::{Layer, Values};
 use super::{Buffers, Rank};
@@ -25,7 +27,6 @@ struct Fused<T> {
 
 impl<T: Values> Fused<T> {
     fn new(problem: Problem, block_m: u32, weight: BLayout) -> Self {
-        let soc = Soc::by_name("Ascend910B2").unwrap();
         let p = &problem;
         let batch = p.sequences.len() as u32;
         let Sequence { seqlen_q, seqlen_k } = p.sequences.iter().next().unwrap();
@@ -40,8 +41,8 @@ impl<T: Values> Fused<T> {
         let mnk = [batch * seqlen_q, p.hidden, p.in_features()];
         let product = matmul::Problem::new(p.spec.dtype, mnk).with_b_layout(weight);
         Self {
-            attention: attention::plan_with(&attention, soc, candidate).unwrap(),
-            product: matmul::plan(&product, soc).unwrap(),
+            attention: attention::plan_with(&attention, soc_of_devices(), candidate).unwrap(),
+            product: matmul::plan(&product, soc_of_devices()).unwrap(),
             layer: Layer::new(problem, 21),
         }
     }
@@ -94,12 +95,13 @@ fn one_launch_gives_the_bits_of_two() {
     // Odd lengths, shared heads, more items than cores; a product for fewer cores than the attention has.
     let many = problem([3, 157, 6, 32], 96).with_num_heads_k(2).with_mask(Mask::Causal);
     let many = Fused::<f16>::new(many, 32, BLayout::Kn);
-    assert_eq!((many.attention.num_items(), many.num_cores()[0]), (90, 24));
-    assert!(many.num_cores()[1] < 24, "{}", many.product);
+    assert_eq!((many.attention.num_items(), many.num_cores()[0]), (90, soc_of_devices().cube_cores));
+    assert!(many.num_cores()[1] < soc_of_devices().cube_cores, "{}", many.product);
     many.check();
     // Fewer items than cores, and more tiles.
     let few = Fused::<f16>::new(problem([1, 41, 2, 48], 1500), 32, BLayout::Kn);
-    assert!(few.num_cores()[0] == 4 && few.num_cores()[1] > 4, "{}", few.product);
+    assert_eq!(few.num_cores()[0], 4, "{}", few.attention);
+    assert!(few.num_cores()[1] > 4, "{}", few.product);
     few.check();
     // A single item.
     Fused::<f16>::new(problem([1, 1, 1, 64], 33), 16, BLayout::Kn).check();
@@ -146,9 +148,8 @@ fn blocks_of_any_number_of_launches_give_the_same_bits() {
     let sequences = lengths.map(|(seqlen_q, seqlen_k)| Sequence { seqlen_q, seqlen_k });
     let problem = Problem::new(DType::F16, [1, 1, 4, 32], 64, 1).with_num_heads_k(2).with_mask(Mask::Causal);
     let layer = Layer::<f16>::new(problem.with_sequences(sequences.to_vec()), 9);
-    let soc = Soc::by_name("Ascend910B2").unwrap();
     let run = |seed, block_rows: &[u32]| {
-        let plan = plan_with(&layer.problem, soc, block_rows).unwrap();
+        let plan = plan_with(&layer.problem, soc_of_devices(), block_rows).unwrap();
         let operator = TilingAllReduce::alone(&device(|config| config.seed = seed)).unwrap();
         let mut rank = Rank {
             buffers: Buffers::new(operator.device(), &layer, &plan, 0),

@@ -14,12 +14,17 @@ use fastattention::parallel::{Args, AttentionArgs, LinearArgs, Plan, TilingAllRe
 use fastattention::runtime::{Buffer, Communicator, Device, Stream};
 use fastattention::sim::{Config, HcclConfig};
 use fastattention::{Result, Soc};
-use fastattention_testkit::device::devices;
+use fastattention_testkit::device::{devices, SOC};
 
 use layer::{Layer, Values};
 
 /// How long ranks wait for each other where they need not.
 const PATIENT: Duration = Duration::from_secs(60);
+
+/// Of simulated devices, where times, texts and failures are those of one SoC.
+fn soc() -> &'static Soc {
+    Soc::by_name(SOC).unwrap()
+}
 
 /// Ranks that wait for each other so long, and are not looked at for races.
 fn configure(config: &mut Config, exec_timeout: Duration) {
@@ -118,7 +123,7 @@ fn ranks<T: Values>(layer: &Layer<T>, plan: &Plan) -> Vec<Rank> {
 /// As [`ranks`], on the simulator, where an operation may take so long.
 fn simulated_ranks<T: Values>(layer: &Layer<T>, plan: &Plan, exec_timeout: Duration) -> Vec<Rank> {
     let device = |_| {
-        let mut config = Config::new(Soc::by_name("Ascend910B2").unwrap());
+        let mut config = Config::new(soc());
         configure(&mut config, exec_timeout);
         Device::simulated(config).unwrap()
     };

@@ -7,13 +7,9 @@ use fastattention::parallel::{plan, plan_with, Plan, Problem, TilingAllReduce};
 use fastattention::runtime::{Communicator, Device, Stream};
 use fastattention::sim::time::{ModelTime, Schedule, Span, SpanKind, Timeline};
 use fastattention::sim::Config;
-use fastattention::{DType, Soc};
+use fastattention::DType;
 
-use super::{Buffers, Rank};
-
-fn soc() -> &'static Soc {
-    Soc::by_name("Ascend910B2").unwrap()
-}
+use super::{soc, Buffers, Rank};
 
 /// All ranks, time only; the schedule with and without contention.
 fn simulate(plan: &Plan) -> [Schedule; 2] {

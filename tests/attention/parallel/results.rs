@@ -4,16 +4,14 @@ use fastattention::attention::Mask;
 use fastattention::matmul::BLayout;
 use fastattention::parallel::{plan, plan_with, Args, Linear, LinearArgs, Problem, Sequence};
 use fastattention::runtime::{Buffer, Stream};
-use fastattention::{DType, Soc};
+use fastattention::DType;
 use fastattention_testkit::compare::assert_same;
 use half::{bf16, f16};
 
+use crate::soc_of_devices;
+
 use super::layer::{Layer, Values};
 use super::{ranks, run, Rank};
-
-fn soc() -> &'static Soc {
-    Soc::by_name("Ascend910B2").unwrap()
-}
 
 fn sequences(list: &[(u32, u32)]) -> Vec<Sequence> {
     list.iter().map(|&(seqlen_q, seqlen_k)| Sequence { seqlen_q, seqlen_k }).collect()
@@ -23,7 +21,7 @@ fn sequences(list: &[(u32, u32)]) -> Vec<Sequence> {
 fn check<T: Values>(problem: Problem) {
     let text = format!("{problem:?}");
     let layer = Layer::<T>::new(problem, 11);
-    let plan = plan(&layer.problem, soc()).unwrap();
+    let plan = plan(&layer.problem, soc_of_devices()).unwrap();
     let mut ranks = ranks(&layer, &plan);
     let first = run(&mut ranks, &plan);
     layer.check(&first[0]).unwrap_or_else(|e| panic!("{e}\n{text}\n{plan}"));
@@ -70,7 +68,8 @@ fn strided_tensors_and_a_given_factor() {
     let dense = Layer::<f16>::new(problem.with_softmax_scale(0.25), 3);
     let mut fused = dense.problem.clone();
     (fused.q_stride, fused.k_stride, fused.v_stride) = (stride, stride, stride);
-    let (plan_dense, plan) = (plan(&dense.problem, soc()).unwrap(), plan(&fused, soc()).unwrap());
+    let (plan_dense, plan) =
+        (plan(&dense.problem, soc_of_devices()).unwrap(), plan(&fused, soc_of_devices()).unwrap());
     let mut ranks = ranks(&dense, &plan_dense);
     let expected = run(&mut ranks, &plan_dense);
     dense.check(&expected[0]).unwrap();
@@ -100,12 +99,12 @@ fn the_projection_may_be_the_callers() {
     let own = Linear::Caller { launch_us: 5.0, row_us: 0.1 };
     let problem = Problem::new(DType::F16, [1, 300, 4, 32], 128, 2);
     let layer = Layer::<f16>::new(problem.clone(), 5);
-    let given = plan(&layer.problem, soc()).unwrap();
+    let given = plan(&layer.problem, soc_of_devices()).unwrap();
     let mut ranks = ranks(&layer, &given);
     let expected = run(&mut ranks, &given);
 
     // This "projection" copies y as it was, so the AllReduce doubles what both ranks hold.
-    let blocks = plan_with(&problem.with_linear(own), soc(), &[128, 128, 44]).unwrap();
+    let blocks = plan_with(&problem.with_linear(own), soc_of_devices(), &[128, 128, 44]).unwrap();
     let mut seen = vec![Vec::new(); 2];
     for (rank, seen) in ranks.iter_mut().zip(&mut seen) {
         let mut linear = |_: &Stream, rows: std::ops::Range<u32>| {

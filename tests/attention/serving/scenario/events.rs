@@ -1,8 +1,19 @@
 //! What happens in a scenario, counted and written down.
 
-/// What an engine does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Event {
+/// One list makes the type and [`ALL`] of its values.
+macro_rules! events {
+    ($($(#[$meaning:meta])* $name:ident,)*) => {
+        /// What an engine does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum Event {
+            $($(#[$meaning])* $name,)*
+        }
+
+        pub(super) const ALL: &[Event] = &[$(Event::$name,)*];
+    };
+}
+
+events! {
     Arrival,
     /// Part of a prompt, with more to come.
     PrefillChunk,
@@ -37,32 +48,6 @@ pub(super) enum Event {
     NoPlace,
 }
 
-use Event::{
-    AppendOnWrite, Arrival, CopyOnWrite, Decode, End, Eviction, Fork, IdleSlot, MixedStep, NoPlace,
-    PaddedSlot, PrefillChunk, PrefillEnd, Readmission, Reclaim, Rejection, SharedPage, Speculation,
-};
-
-pub(super) const ALL: [Event; 18] = [
-    Arrival,
-    PrefillChunk,
-    PrefillEnd,
-    Decode,
-    Speculation,
-    Rejection,
-    MixedStep,
-    Eviction,
-    Readmission,
-    SharedPage,
-    Reclaim,
-    Fork,
-    CopyOnWrite,
-    AppendOnWrite,
-    End,
-    PaddedSlot,
-    IdleSlot,
-    NoPlace,
-];
-
 /// Counts, and the story so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Events {
@@ -95,11 +80,12 @@ impl Events {
 
     /// Those that did not happen.
     pub(super) fn missing(&self) -> Vec<Event> {
-        ALL.into_iter().filter(|event| self.counts[*event as usize] == 0).collect()
+        ALL.iter().copied().filter(|event| self.counts[*event as usize] == 0).collect()
     }
 
     pub(super) fn counts(&self) -> String {
-        ALL.map(|event| format!("{event:?} {}", self.counts[event as usize])).join(", ")
+        let count = |event: &Event| format!("{event:?} {}", self.counts[*event as usize]);
+        ALL.iter().map(count).collect::<Vec<_>>().join(", ")
     }
 
     /// The last lines.
