@@ -20,7 +20,9 @@ use kernel_build::{cann_roots, interfaces, tiling_data, Compiler, ROOT_VARIABLES
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=ascendc");
-    println!("cargo::rerun-if-env-changed=CXX");
+    for name in ["CXX", "CXXFLAGS"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
     // Under a sanitizer `cc` would compile the kernels with that of the C++ compiler, whose run-time library
     // cannot share a process with that of Rust's. Nothing else runs in this process yet.
     env::remove_var("CARGO_CFG_SANITIZE");
