@@ -77,11 +77,11 @@ template <typename T, typename S>
 __aicore__ inline void flash_fwd(const FlashFwdOperands& gm) {
     const auto data = load_tiling<FlashFwdTilingData>(gm.tiling);
     if ASCEND_IS_AIC {
-        FlashFwdCube<T, S> cube(data, gm.q, gm.k, gm.v, gm.workspace);
+        FlashFwdCube<T, S> cube(data, gm);
         cube.run();
     }
     if ASCEND_IS_AIV {
-        FlashFwdVector<T, S> vector(data, gm.mask, gm.o, gm.lse, gm.workspace);
+        FlashFwdVector<T, S> vector(data, gm);
         vector.run();
     }
 }

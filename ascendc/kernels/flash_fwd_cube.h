@@ -14,12 +14,12 @@ namespace fa {
 template <typename T, typename S>
 class FlashFwdCube {
   public:
-    __aicore__ inline FlashFwdCube(const FlashFwdTilingData& t, GM_ADDR q, GM_ADDR k, GM_ADDR v,
-                                   GM_ADDR workspace)
-        : t_(t), ring_(t, workspace, block_index()) {
-        q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(q));
-        k_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k));
-        v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
+    template <typename Operands>
+    __aicore__ inline FlashFwdCube(const FlashFwdTilingData& t, const Operands& gm)
+        : t_(t), ring_(t, gm.workspace, block_index()) {
+        q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.q));
+        k_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.k));
+        v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.v));
     }
 
     // QK^T runs `preload` steps ahead of the probabilities that are waited for, so that the vector cores work

@@ -38,7 +38,7 @@ __aicore__ inline void multiply_output(const FlashFwdMatmulOperands& gm) {
         await_all_outputs();
         return;
     }
-    MatmulKernel<T, T> product(data, gm.a, gm.b, gm.c);
+    MatmulKernel<T, T> product(data, gm);
     product.start_b();
     await_all_outputs();
     product.run();
@@ -49,14 +49,14 @@ __aicore__ inline void flash_fwd_matmul(const FlashFwdMatmulOperands& gm) {
     const auto data = load_tiling<FlashFwdTilingData>(gm.tiling);
     if ASCEND_IS_AIC {
         if (block_index() < data.num_cores) {
-            FlashFwdCube<T, S> cube(data, gm.q, gm.k, gm.v, gm.workspace);
+            FlashFwdCube<T, S> cube(data, gm);
             cube.run();
         }
         multiply_output<T>(gm);
     }
     if ASCEND_IS_AIV {
         if (block_index() / 2 < data.num_cores) {
-            FlashFwdVector<T, S> vector(data, gm.mask, gm.o, gm.lse, gm.workspace);
+            FlashFwdVector<T, S> vector(data, gm);
             vector.run();
         }
         AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kOutputReady);

@@ -25,13 +25,14 @@ struct FlashFwdState {
     // A finite start for row maxima: -inf less it is -inf, and never NaN.
     static constexpr float kLowest = kIsWide ? kLowestF32 : -65504.0f;
 
-    __aicore__ inline FlashFwdState(const FlashFwdTilingData& tiling, GM_ADDR mask, GM_ADDR workspace)
+    template <typename Operands>
+    __aicore__ inline FlashFwdState(const FlashFwdTilingData& tiling, const Operands& gm)
         : t(tiling),
           core(block_index() / 2),
           sub(sub_block_index()),
-          ring(t, workspace, core),
+          ring(t, gm.workspace, core),
           stats_pitch(round_up(t.rows_v, kLanesF32)) {
-        mask_gm.SetGlobalBuffer(reinterpret_cast<__gm__ uint8_t*>(mask));
+        mask_gm.SetGlobalBuffer(reinterpret_cast<__gm__ uint8_t*>(gm.mask));
         const auto bytes = memory.ub;
         for (uint32_t i = 0; i < kSlices; ++i) {
             slice_ub[i] = bytes[t.ub_s_offset_bytes + i * t.slice_bytes].template ReinterpretCast<S>();

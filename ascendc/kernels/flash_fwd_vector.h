@@ -20,11 +20,11 @@ struct SoftmaxOf<half, half> {
 template <typename T, typename S>
 class FlashFwdVector {
   public:
-    __aicore__ inline FlashFwdVector(const FlashFwdTilingData& t, GM_ADDR mask, GM_ADDR o, GM_ADDR lse,
-                                     GM_ADDR workspace)
-        : t_(t), state_(t, mask, workspace), softmax_(state_), bundle_(state_) {
-        o_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(o));
-        lse_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(lse));
+    template <typename Operands>
+    __aicore__ inline FlashFwdVector(const FlashFwdTilingData& t, const Operands& gm)
+        : t_(t), state_(t, gm), softmax_(state_), bundle_(state_) {
+        o_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.o));
+        lse_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.lse));
         acc_ub_ = state_.memory.ub[t.ub_acc_offset_bytes].template ReinterpretCast<float>();
     }
 

@@ -17,7 +17,7 @@ template <typename T>
 class KvAppendKernel {
   public:
     __aicore__ inline KvAppendKernel(const KvAppendTilingData& t, const KvAppendOperands& gm)
-        : t_(t), gm_(gm), rows_(t, gm.k, gm.v, gm.places, gm.k_cache, gm.v_cache), ring_(t.num_buffers) {}
+        : t_(t), gm_(gm), rows_(t, gm), ring_(t.num_buffers) {}
 
     __aicore__ inline void run() {
         const uint32_t end = rows_.first_token(block_index() + 1);

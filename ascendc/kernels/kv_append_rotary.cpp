@@ -27,7 +27,7 @@ class KvAppendRotaryKernel {
         : t_(t),
           r_(r),
           gm_(gm),
-          rows_(t, gm.k, gm.v, gm.places, gm.k_cache, gm.v_cache),
+          rows_(t, gm),
           positions_(gm.positions, r.position_words),
           rotation_(r, rows_.ub()),
           ring_(t.num_buffers) {

@@ -82,13 +82,13 @@ struct Wrong {
 template <typename T>
 class KvRows {
   public:
-    __aicore__ inline KvRows(const KvAppendTilingData& t, GM_ADDR k, GM_ADDR v, GM_ADDR places,
-                             GM_ADDR k_cache, GM_ADDR v_cache)
-        : t_(t), places_(places, t.place_words) {
-        in_gm_[0].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k));
-        in_gm_[1].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v));
-        cache_gm_[0].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(k_cache));
-        cache_gm_[1].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(v_cache));
+    template <typename Operands>
+    __aicore__ inline KvRows(const KvAppendTilingData& t, const Operands& gm)
+        : t_(t), places_(gm.places, t.place_words) {
+        in_gm_[0].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.k));
+        in_gm_[1].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.v));
+        cache_gm_[0].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.k_cache));
+        cache_gm_[1].SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.v_cache));
     }
 
     __aicore__ inline uint32_t first_token(uint32_t core) const {

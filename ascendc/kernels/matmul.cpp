@@ -27,7 +27,7 @@ namespace fa {
 template <typename T, typename Out>
 __aicore__ inline void matmul(const MatmulOperands& gm) {
     const auto data = load_tiling<MatmulTilingData>(gm.tiling);
-    MatmulKernel<T, Out> kernel(data, gm.a, gm.b, gm.c);
+    MatmulKernel<T, Out> kernel(data, gm);
     kernel.start_b();
     kernel.run();
 }

@@ -91,13 +91,14 @@ class MatmulOperand {
 template <typename T, typename Out>
 class MatmulKernel {
   public:
-    __aicore__ inline MatmulKernel(const MatmulTilingData& t, GM_ADDR a, GM_ADDR b, GM_ADDR c)
+    template <typename Operands>
+    __aicore__ inline MatmulKernel(const MatmulTilingData& t, const Operands& gm)
         : t_(t),
-          a_(t, a, memory_.l1),
-          b_(t, b, memory_.l1),
+          a_(t, gm.a, memory_.l1),
+          b_(t, gm.b, memory_.l1),
           l0_ring_(t.l0_buffers),
           l0c_ring_(t.l0c_buffers) {
-        c_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ Out*>(c));
+        c_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ Out*>(gm.c));
     }
 
     // Issues the copies of B that run ahead; A need not be there yet.

@@ -59,18 +59,18 @@ struct Exchange {
     AscendC::GlobalTensor<float> c;
 };
 
-__aicore__ inline void run_aic(GM_ADDR workspace, uint32_t partner_distance) {
-    const Exchange gm(workspace, block_index());
-    const Exchange partner(workspace, (block_index() + partner_distance) % num_blocks());
+__aicore__ inline void run_aic(const SelfTestTilingData& t, const SelfTestOperands& gm) {
+    const Exchange own(gm.workspace, block_index());
+    const Exchange partner(gm.workspace, (block_index() + t.partner_distance) % num_blocks());
     CubeMemory<half> memory;
     const auto a_l1 = memory.l1.ReinterpretCast<half>();
     const auto partner_l1 = memory.l1[kOperandBytes].ReinterpretCast<half>();
     AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kOperandReady);
-    if (partner_distance != 0) {
+    if (t.partner_distance != 0) {
         AscendC::CrossCoreSetFlag<kAllCoresMode, PIPE_FIX>(kAllOperandsReady);
         AscendC::CrossCoreWaitFlag<kAllCoresMode>(kAllOperandsReady);
     }
-    copy_gm_to_l1_nz(a_l1, gm.a, kFractal, kFractal, kFractal);
+    copy_gm_to_l1_nz(a_l1, own.a, kFractal, kFractal, kFractal);
     copy_gm_to_l1_nz(partner_l1, partner.a, kFractal, kFractal, kFractal);
     hand_over<AscendC::HardEvent::MTE2_MTE1>();
     load_l0a(memory.l0a[0], a_l1, kFractal, kFractal, 0, kFractal);
@@ -78,15 +78,15 @@ __aicore__ inline void run_aic(GM_ADDR workspace, uint32_t partner_distance) {
     hand_over<AscendC::HardEvent::MTE1_M>();
     mmad(memory.l0c[0], memory.l0a[0], memory.l0b[0], kFractal, kFractal, kFractal, true);
     hand_over<AscendC::HardEvent::M_FIX>();
-    copy_l0c_to_gm(gm.c, memory.l0c[0], kFractal, kFractal, kFractal);
+    copy_l0c_to_gm(own.c, memory.l0c[0], kFractal, kFractal, kFractal);
     AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_FIX>(kProductReady);
 }
 
-__aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
+__aicore__ inline void run_aiv(const SelfTestTilingData& t, const SelfTestOperands& gm) {
     const uint32_t block = block_index() / 2;
     const uint32_t first = sub_block_index() * kHalfElements;
-    const Exchange gm(workspace, block);
-    const auto out_gm = tensor<float>(out, uint64_t{block} * kProductBytes);
+    const Exchange own(gm.workspace, block);
+    const auto out_gm = tensor<float>(gm.out, uint64_t{block} * kProductBytes);
     VectorMemory memory;
     const auto a_ub = memory.ub.ReinterpretCast<half>();
     const auto c_ub = memory.ub[kOperandBytes / 2].ReinterpretCast<float>();
@@ -97,12 +97,12 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
         AscendC::PipeBarrier<PIPE_V>();
     }
     hand_over<AscendC::HardEvent::V_MTE3>();
-    AscendC::DataCopy(gm.a[first], a_ub, kHalfElements);
+    AscendC::DataCopy(own.a[first], a_ub, kHalfElements);
     AscendC::CrossCoreSetFlag<kCrossCoreMode, PIPE_MTE3>(kOperandReady);
     AscendC::CrossCoreWaitFlag<kCrossCoreMode>(kProductReady);
-    AscendC::DataCopy(c_ub, gm.c[first], kHalfElements);
+    AscendC::DataCopy(c_ub, own.c[first], kHalfElements);
     hand_over<AscendC::HardEvent::MTE2_V>();
-    AscendC::Adds(c_ub, c_ub, magic, static_cast<int32_t>(kHalfElements));
+    AscendC::Adds(c_ub, c_ub, t.magic, static_cast<int32_t>(kHalfElements));
     hand_over<AscendC::HardEvent::V_MTE3>();
     AscendC::DataCopy(out_gm[first], c_ub, kHalfElements);
 }
@@ -110,10 +110,10 @@ __aicore__ inline void run_aiv(GM_ADDR out, GM_ADDR workspace, float magic) {
 __aicore__ inline void self_test(const SelfTestOperands& gm) {
     const auto data = load_tiling<SelfTestTilingData>(gm.tiling);
     if ASCEND_IS_AIC {
-        run_aic(gm.workspace, data.partner_distance);
+        run_aic(data, gm);
     }
     if ASCEND_IS_AIV {
-        run_aiv(gm.out, gm.workspace, data.magic);
+        run_aiv(data, gm);
     }
 }
 

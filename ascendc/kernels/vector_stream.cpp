@@ -28,7 +28,7 @@ class VectorStreamKernel {
           src0_ub_(memory_.ub[t.src0_offset_bytes].template ReinterpretCast<T>()),
           src1_ub_(memory_.ub[t.src1_offset_bytes].template ReinterpretCast<T>()) {}
 
-    __aicore__ inline void run(GM_ADDR out) {
+    __aicore__ inline void run(const VectorStreamOperands& gm) {
         AscendC::Duplicate(memory_.ub.template ReinterpretCast<T>(), static_cast<T>(1.0f),
                            static_cast<int32_t>(kUbBytes / sizeof(T)));
         AscendC::PipeBarrier<PIPE_V>();
@@ -39,7 +39,7 @@ class VectorStreamKernel {
         AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(0);
         AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(0);
         AscendC::GlobalTensor<T> out_gm;
-        out_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(out));
+        out_gm.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.out));
         AscendC::DataCopy(out_gm, dst_ub_, t_.repeat * kLanes);
     }
 
@@ -99,7 +99,7 @@ template <typename T>
 __aicore__ inline void vector_stream(const VectorStreamOperands& gm) {
     const auto data = load_tiling<VectorStreamTilingData>(gm.tiling);
     VectorStreamKernel<T> kernel(data);
-    kernel.run(gm.out);
+    kernel.run(gm);
 }
 
 }  // namespace fa

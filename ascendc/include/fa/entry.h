@@ -29,7 +29,8 @@
 #endif
 
 // Uses of the operand lists of kernels/families.h.
-#define FA_COMMA ,
+#define FA_COMMA() ,
+#define FA_NOTHING()
 #define FA_PARAMETER(type, name, role) type name
 #define FA_FIELD(type, name, role) type name;
 #define FA_NAME(type, name, role) name

@@ -47,21 +47,24 @@ pub enum Role {
 /// A definition that is not of the form, or one of two that is missing: a defect of the header.
 pub fn interfaces(header: &str) -> Result<Vec<Interface>, String> {
     let text = header.replace("\\\n", " ");
-    let (mut cores, mut operands) = (BTreeMap::new(), BTreeMap::new());
+    let (mut cores, mut operands, mut shared) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for line in text.lines() {
         let Some((name, value)) =
             line.strip_prefix("#define FA_").and_then(|rest| rest.split_once([' ', '(']))
         else {
             continue;
         };
+        let list = || {
+            let list = value.strip_prefix("X, SEP)").and_then(|text| list(text, &shared));
+            list.ok_or_else(|| wrong(name, value, "(X, SEP) and X(type, name, role) SEP() ..."))
+        };
         if let Some(family) = name.strip_suffix("_CORES") {
             cores.insert(family, value.trim().to_owned());
         } else if let Some(family) = name.strip_suffix("_OPERANDS") {
-            let list = value.strip_prefix("X, SEP)").and_then(list);
-            operands.insert(
-                family,
-                list.ok_or_else(|| wrong(name, value, "(X, SEP) and X(type, name, role) SEP ..."))?,
-            );
+            operands.insert(family, list()?);
+        } else if name.ends_with("_TENSORS") {
+            let list = list()?;
+            shared.insert(name, list);
         }
     }
     if let Some(family) = cores.keys().find(|family| !operands.contains_key(*family)) {
@@ -81,13 +84,20 @@ fn wrong(name: &str, value: &str, wanted: &str) -> String {
     format!("families.h: FA_{name}({value} given, {wanted} wanted")
 }
 
-fn list(text: &str) -> Option<Vec<Operand>> {
-    text.split(" SEP ").map(operand).collect()
+/// Operands and shared lists of operands, which are defined before they are used.
+fn list(text: &str, shared: &BTreeMap<&str, Vec<Operand>>) -> Option<Vec<Operand>> {
+    let mut operands = Vec::new();
+    for part in text.split(" SEP() ").map(str::trim) {
+        match part.strip_prefix("FA_").and_then(|rest| rest.strip_suffix("(X, SEP)")) {
+            Some(name) => operands.extend_from_slice(shared.get(name)?),
+            None => operands.push(operand(part)?),
+        }
+    }
+    Some(operands)
 }
 
 fn operand(text: &str) -> Option<Operand> {
-    let words: Vec<_> =
-        text.trim().strip_prefix("X(")?.strip_suffix(')')?.split(',').map(str::trim).collect();
+    let words: Vec<_> = text.strip_prefix("X(")?.strip_suffix(')')?.split(',').map(str::trim).collect();
     let [cpp_type, name, role] = words[..] else { return None };
     let role = match (cpp_type, role) {
         ("GM_ADDR", "in") => Role::In,
@@ -158,8 +168,10 @@ impl Interface {
 mod tests {
     use super::*;
 
-    const HEADER: &str = "// A list is X(...).\n#define FA_READ_UB_CORES AIV_ONLY\n\
-        #define FA_READ_UB_OPERANDS(X, SEP)     \\\n    X(GM_ADDR, src, in) SEP  \\\n    X(uint64_t, bytes, value) SEP X(GM_ADDR, tiling, ReadTilingData)\n\
+    const HEADER: &str = "// A list is X(...).\n\
+        #define FA_READ_TENSORS(X, SEP) X(GM_ADDR, src, in) SEP() X(uint64_t, bytes, value)\n\
+        #define FA_READ_UB_CORES AIV_ONLY\n\
+        #define FA_READ_UB_OPERANDS(X, SEP)     \\\n    FA_READ_TENSORS(X, SEP) SEP()  \\\n    X(GM_ADDR, tiling, ReadTilingData)\n\
         #define FA_READ_UB(...)\n#define FA_KERNEL(family, ...) FA_##family(__VA_ARGS__)\n";
 
     #[test]
@@ -179,10 +191,16 @@ mod tests {
     #[test]
     fn what_is_not_of_the_form_is_refused() {
         for (from, to, wanted) in [
-            ("src, in)", "src, inout)", "FA_READ_UB_OPERANDS(X, SEP) X(GM_ADDR, src, inout) SEP X("),
-            ("X(GM_ADDR, src, in) SEP", "X(GM_ADDR, src, in)", "FA_READ_UB_OPERANDS("),
-            ("uint64_t", "uint32_t", "FA_READ_UB_OPERANDS("),
-            ("(X, SEP)", "(X)", "FA_READ_UB_OPERANDS(X) "),
+            ("src, in)", "src, inout)", "FA_READ_TENSORS(X, SEP) X(GM_ADDR, src, inout) SEP() X("),
+            ("X(GM_ADDR, src, in) SEP()", "X(GM_ADDR, src, in)", "FA_READ_TENSORS("),
+            ("(X, SEP) SEP() ", "(X, SEP) ", "FA_READ_UB_OPERANDS("),
+            ("uint64_t", "uint32_t", "FA_READ_TENSORS("),
+            ("(X, SEP)", "(X)", "FA_READ_TENSORS(X) "),
+            (
+                "FA_READ_TENSORS(X, SEP) SEP()",
+                "FA_ALL_TENSORS(X, SEP) SEP()",
+                "FA_READ_UB_OPERANDS(X, SEP) FA_ALL_",
+            ),
             ("#define FA_READ_UB_CORES AIV_ONLY\n", "", "FA_READ_UB_OPERANDS has no FA_READ_UB_CORES"),
             ("FA_READ_UB_OPERANDS", "FA_READ_OPERANDS", "FA_READ_UB_CORES has no FA_READ_UB_OPERANDS"),
         ] {
