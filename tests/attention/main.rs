@@ -12,6 +12,7 @@
 mod append;
 mod baseline;
 mod bundles;
+mod cover;
 mod determinism;
 mod graph;
 mod hostile_plans;

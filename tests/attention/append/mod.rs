@@ -1,10 +1,11 @@
 //! Appending to the cache: cases, and what the host makes of them.
 
+mod pairwise;
 mod refusals;
 mod results;
 mod rotary;
 
-use fastattention::append::{plan, Append, Args, PlaceType, Problem, Report};
+use fastattention::append::{plan, Append, Args, PlaceType, Plan, Problem, Report};
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::serving::{self, KvLayout};
 use fastattention::{sim, DType};
@@ -108,6 +109,7 @@ struct Case {
     dims: [usize; 2],
     cache: Cache,
     rows: Rows,
+    is_checked: bool,
 }
 
 impl Case {
@@ -122,16 +124,15 @@ impl Case {
         cache = cache.with_head_dim_v(dim_v);
         [cache.k_stride, cache.v_stride] = self.dims.map(|dim| self.cache.strides(self.heads, dim));
         let strides = |dim| self.rows.strides(self.tokens, self.heads, dim).map(|stride| stride as u64);
-        Problem::new(self.tokens as u32, &cache)
+        let mut problem = Problem::new(self.tokens as u32, &cache)
             .with_strides(strides(self.dims[0]), strides(self.dims[1]))
-            .with_place_type(self.place_type)
-            .checked()
+            .with_place_type(self.place_type);
+        problem.is_checked = self.is_checked;
+        problem
     }
 
     fn unchecked(&self) -> Problem {
-        let mut problem = self.problem();
-        problem.is_checked = false;
-        problem
+        Case { is_checked: false, ..*self }.problem()
     }
 
     /// Random bits for k and v.
@@ -188,17 +189,30 @@ fn upload_places(operator: &Append, place_type: PlaceType, places: &[i64]) -> Bu
     }
 }
 
+/// Room for the report of a checked plan.
+fn status_of(operator: &Append, plan: &Plan) -> Option<Buffer> {
+    let bytes = plan.status_bytes() as usize;
+    plan.problem().is_checked.then(|| Buffer::alloc(operator.device(), bytes).unwrap())
+}
+
+/// What a launch has reported; nothing where nothing is checked.
+fn report_of(status: Option<&Buffer>) -> Report {
+    let words = status.map(|status| status.to_vec::<i32>().unwrap());
+    words.map_or_else(Report::default, |words| Report::from_words(&words).unwrap())
+}
+
 fn run(operator: &Append, case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> Left {
     let plan = plan(&case.problem(), operator.device().soc()).unwrap_or_else(|e| panic!("{case:?}: {e}"));
     let [k, v] = [&rows[0], &rows[1]].map(|data| upload(operator, data));
     let places = upload_places(operator, case.place_type, places);
     let caches = case.dims.map(|dim| upload(operator, &vec![OLD; case.cache.len(case.heads, dim)]));
-    let status = Buffer::alloc(operator.device(), plan.status_bytes() as usize).unwrap();
+    let status = status_of(operator, &plan);
     let stream = Stream::new(operator.device()).unwrap();
-    let args = Args::new(&k, &v, &places, &caches[0], &caches[1]).with_status(&status);
+    let mut args = Args::new(&k, &v, &places, &caches[0], &caches[1]);
+    args.status = status.as_ref().map(Into::into);
     operator.launch(&stream, &plan, args).unwrap_or_else(|e| panic!("{plan}: {e}"));
     stream.synchronize().unwrap_or_else(|e| panic!("{case:?}\n{plan}: {e}"));
-    let report = Report::from_words(&status.to_vec::<i32>().unwrap()).unwrap();
+    let report = report_of(status.as_ref());
     Left { caches: caches.map(|cache| cache.to_vec().unwrap()), report }
 }
 
@@ -228,5 +242,6 @@ fn append(configure: impl Fn(&mut sim::Config)) -> Append {
 }
 
 fn case_of(tokens: usize, heads: usize, dims: [usize; 2], cache: Cache, rows: Rows) -> Case {
-    Case { dtype: DType::F16, place_type: PlaceType::I32, tokens, heads, dims, cache, rows }
+    let (dtype, place_type) = (DType::F16, PlaceType::I32);
+    Case { dtype, place_type, tokens, heads, dims, cache, rows, is_checked: true }
 }

@@ -11,28 +11,28 @@ use fastrand::Rng;
 use half::{bf16, f16};
 
 use super::Cache::{self, Gaps, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
-use super::{append, case_of, filled, upload, upload_places, Case, Rows, OLD};
+use super::{append, case_of, filled, report_of, status_of, upload, upload_places, Case, Rows, OLD};
 use Pairing::{Adjacent, Halves};
 
 /// Where the queries of an append come from and go.
 #[derive(Clone, Copy, Debug)]
-struct Queries {
-    heads: usize,
-    from: Rows,
+pub(super) struct Queries {
+    pub(super) heads: usize,
+    pub(super) from: Rows,
     /// In place unless given.
-    to: Option<Rows>,
+    pub(super) to: Option<Rows>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Turned {
-    case: Case,
-    pairing: Pairing,
-    dims: usize,
-    q: Option<Queries>,
-    position_type: PlaceType,
+pub(super) struct Turned {
+    pub(super) case: Case,
+    pub(super) pairing: Pairing,
+    pub(super) dims: usize,
+    pub(super) q: Option<Queries>,
+    pub(super) position_type: PlaceType,
 }
 
-const POSITIONS: usize = 500;
+pub(super) const POSITIONS: usize = 500;
 const BASE: f64 = 10_000.0;
 
 impl Turned {
@@ -124,15 +124,15 @@ impl Turned {
     }
 }
 
-struct Inputs {
+pub(super) struct Inputs {
     k: Vec<u16>,
     v: Vec<u16>,
     q: Option<Vec<u16>>,
-    places: Vec<i64>,
-    positions: Vec<i64>,
+    pub(super) places: Vec<i64>,
+    pub(super) positions: Vec<i64>,
 }
 
-fn inputs(turned: &Turned, rng: &mut Rng) -> Inputs {
+pub(super) fn inputs(turned: &Turned, rng: &mut Rng) -> Inputs {
     let case = &turned.case;
     let [k, v] = case.dims.map(|dim| turned.normal(case, dim, rng));
     let q = turned.q.map(|q| turned.normal(&turned.q_case(q.from), case.dims[0], rng));
@@ -147,7 +147,7 @@ fn inputs(turned: &Turned, rng: &mut Rng) -> Inputs {
 }
 
 /// Launches, and compares all that is written; returns the report.
-fn launch(operator: &Append, turned: &Turned, inputs: &Inputs) -> Report {
+pub(super) fn launch(operator: &Append, turned: &Turned, inputs: &Inputs) -> Report {
     let case = &turned.case;
     let plan = plan(&turned.problem(), operator.device().soc()).unwrap_or_else(|e| panic!("{turned:?}: {e}"));
     let [k, v] = [&inputs.k, &inputs.v].map(|data| upload(operator, data));
@@ -156,7 +156,7 @@ fn launch(operator: &Append, turned: &Turned, inputs: &Inputs) -> Report {
     let table = Rotary::table(&Rotary::frequencies(BASE, turned.dims as u32), POSITIONS as u32, 1.0);
     let table = Buffer::from_slice(operator.device(), &table).unwrap();
     let caches = case.dims.map(|dim| upload(operator, &vec![OLD; case.cache.len(case.heads, dim)]));
-    let status = Buffer::alloc(operator.device(), plan.status_bytes() as usize).unwrap();
+    let status = status_of(operator, &plan);
     let stream = Stream::new(operator.device()).unwrap();
     let q = inputs.q.as_ref().map(|q| upload(operator, q));
     let q_out = upload(operator, &vec![OLD; plan.query_bytes()[1] as usize / 2]);
@@ -166,7 +166,8 @@ fn launch(operator: &Append, turned: &Turned, inputs: &Inputs) -> Report {
         (_, Some(q)) => rotary.with_q_in_place(q),
         _ => rotary,
     };
-    let args = Args::new(&k, &v, &places, &caches[0], &caches[1]).with_status(&status).with_rotary(rotary);
+    let mut args = Args::new(&k, &v, &places, &caches[0], &caches[1]).with_rotary(rotary);
+    args.status = status.as_ref().map(Into::into);
     // Tiling data travel with the launch, or lie in device memory.
     let memory = Buffer::alloc(operator.device(), plan.tiling_data_bytes() as usize).unwrap();
     let placed = plan.place_tiling_data(&memory).unwrap();
@@ -185,7 +186,7 @@ fn launch(operator: &Append, turned: &Turned, inputs: &Inputs) -> Report {
         let got = if to.is_some() { &q_out } else { q }.to_vec().unwrap();
         check_queries(turned, data, &inputs.positions, &got);
     }
-    Report::from_words(&status.to_vec::<i32>().unwrap()).unwrap()
+    report_of(status.as_ref())
 }
 
 fn check_queries(turned: &Turned, data: &[u16], positions: &[i64], got: &[u16]) {

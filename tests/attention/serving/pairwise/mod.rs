@@ -2,15 +2,15 @@
 //! features meet.
 
 mod check;
-mod cover;
 mod features;
 mod refusals;
 mod strides;
 
 use fastattention_testkit::run::check_all;
 
+use crate::cover::cover;
+
 use check::check;
-use cover::cover;
 use features::{Combination, LEVELS};
 
 /// Shards of the long run, which has more than 6000 cases.

@@ -10,7 +10,7 @@ type Pair = [(usize, usize); 2];
 /// Rows with one level of each feature, such that each pair is in one of them. Each row starts with a pair
 /// that is missing; the other features follow in random order, each with the level that brings the most
 /// missing pairs (as in AETG, Cohen et al., IEEE Transactions on Software Engineering 23(7), 1997).
-pub(super) fn cover(levels: &[usize], seed: u64) -> Vec<Vec<usize>> {
+pub(crate) fn cover(levels: &[usize], seed: u64) -> Vec<Vec<usize>> {
     let mut rng = Rng::with_seed(seed);
     let mut missing = all_pairs(levels);
     let mut rows = Vec::new();
