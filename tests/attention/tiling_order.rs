@@ -73,7 +73,8 @@ fn k_and_v_of_a_group_stay_in_l2() {
         for round in dealt(&plan).chunks(plan.num_cores() as usize) {
             let groups: BTreeSet<u32> =
                 round.iter().map(|i| (i.batch * problem.spec.num_heads + i.head) / group).collect();
-            assert!(groups.len() <= 2 + plan.num_cores() as usize / (group * plan.num_blocks_m()) as usize);
+            let most = 2 + plan.num_cores() as usize / (group * plan.num_blocks_m()) as usize;
+            assert!(groups.len() <= most, "{groups:?}, at most {most} wanted");
             let first = *groups.first().unwrap();
             assert!(last.is_none_or(|last| first <= last), "{problem:?}: group {first} behind {last:?}");
             last = Some(first);
@@ -136,7 +137,9 @@ fn few_items_of_the_last_round_are_cut_for_more_cores() {
         assert_eq!(rows, tail, "{heads} heads, {seqlen} rows, block_m {block_m}");
         assert_eq!(plan.num_cores() as usize, (whole + rows.len()).min(24));
         let uncut = plan.with_whole_items();
-        assert!(dealt(&uncut).iter().all(|item| item.rows() == uncut.rows(item.first_row / block_m)));
+        for item in dealt(&uncut) {
+            assert_eq!(item.rows(), uncut.rows(item.first_row / block_m));
+        }
         assert_eq!(u64::from(uncut.num_cores()), uncut.num_items().min(24));
     }
 }

@@ -86,12 +86,12 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert_eq!(t.block_m % 16, 0);
     assert_eq!(t.tile_m, t.block_m.min(128));
     assert_eq!((t.tile_n, t.tile_k), (128, 128));
-    assert!(t.block_n.is_multiple_of(t.chunk_n) && t.block_n <= t.mask_dim);
-    assert!(t.chunk_n.is_multiple_of(128) || (t.block_n < 128 && t.chunk_n == t.block_n));
-    assert!(t.chunk_p == t.block_n.min(128) || t.chunk_p == t.block_n.min(256));
-    assert!(t.head_dim_v.div_ceil(128) <= 2);
-    assert!((1..=3).contains(&t.preload) && t.num_stages > t.preload);
-    assert!((1..=4).contains(&t.bundle_steps) && (t.bundle_steps == 1 || t.block_n >= 256));
+    assert!(t.block_n.is_multiple_of(t.chunk_n) && t.block_n <= t.mask_dim, "{t:?}");
+    assert!(t.chunk_n.is_multiple_of(128) || (t.block_n < 128 && t.chunk_n == t.block_n), "{t:?}");
+    assert!(t.chunk_p == t.block_n.min(128) || t.chunk_p == t.block_n.min(256), "{t:?}");
+    assert!(t.head_dim_v.div_ceil(128) <= 2, "{t:?}");
+    assert!((1..=3).contains(&t.preload) && t.num_stages > t.preload, "{t:?}");
+    assert!((1..=4).contains(&t.bundle_steps) && (t.bundle_steps == 1 || t.block_n >= 256), "{t:?}");
     assert_eq!(t.num_blocks_m, t.seqlen_q.div_ceil(t.block_m));
     assert_eq!(t.rows_v, t.block_m.div_ceil(2).next_multiple_of(8));
     let is_narrow = plan.shape().score_dtype == DType::F16;
@@ -99,8 +99,8 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert_eq!(t.slice_rows, t.rows_v.min(if is_narrow { 32 } else { 64 }));
     assert_eq!(t.slice_bytes % (score_bytes * t.block_n * 8), 0);
     // Eight rows of o fit a buffer on their way out: half a slice, or a quarter.
-    assert!(t.slice_bytes >= 8 * 4 * t.head_dim_v.next_multiple_of(64) && t.slice_bytes <= 32768);
-    assert!(!is_narrow || t.slice_bytes / 4 >= 8 * 2 * t.head_dim_v);
+    assert!(t.slice_bytes >= 8 * 4 * t.head_dim_v.next_multiple_of(64) && t.slice_bytes <= 32768, "{t:?}");
+    assert!(!is_narrow || t.slice_bytes / 4 >= 8 * 2 * t.head_dim_v, "{t:?}");
     let items = u64::from(t.num_blocks_m) * u64::from(t.batch) * u64::from(t.num_heads);
     assert_eq!((t.first_item, u64::from(t.num_items)), (0, items));
     // Parts of the items of the last round go to as many cores as there are.
@@ -121,7 +121,7 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     apart(&l1.map(|(offset, count, bytes, _)| (offset, count * bytes)), 524_288 - 256);
     // A slice's eighth and sixty-fourth, or its half and quarter.
     let tmp = if is_narrow { t.slice_bytes / 4 * 3 } else { t.slice_bytes / 8 + t.slice_bytes / 64 };
-    assert!(t.ub_tmp_bytes >= tmp && t.ub_tmp_bytes.is_multiple_of(256));
+    assert!(t.ub_tmp_bytes >= tmp && t.ub_tmp_bytes.is_multiple_of(256), "{tmp} bytes: {t:?}");
     let ub = [
         (t.ub_s_offset_bytes, if is_narrow { 4 } else { 5 } * t.slice_bytes),
         (t.ub_p_offset_bytes, if is_narrow { t.slice_bytes / 2 } else { t.slice_bytes }),
@@ -135,7 +135,9 @@ fn check_tiling_data(plan: &FlashFwdPlan, soc: &Soc) {
     assert_eq!((t.ub_acc_offset_bytes % 512, t.ub_brcb_offset_bytes % 512), (256, 0));
     // The bits of the most rows that a slice of some width has.
     let bits = |pitch: u32| t.slice_rows.min(t.slice_bytes / (score_bytes * pitch)) * (pitch / 8).max(32);
-    assert!((64..=t.block_n).step_by(64).all(|pitch| bits(pitch) <= t.ub_mask_bytes));
+    for pitch in (64..=t.block_n).step_by(64) {
+        assert!(bits(pitch) <= t.ub_mask_bytes, "{} bytes for {pitch} columns: {t:?}", bits(pitch));
+    }
     let slots = u64::from(t.num_stages) * u64::from(t.block_m);
     assert_eq!(t.workspace_p_offset_bytes, slots * u64::from(t.block_n * score_bytes));
     let p_slots = u64::from(t.num_stages + t.bundle_steps - 1) * u64::from(t.block_m);
@@ -156,7 +158,7 @@ fn check_shift(plan: &FlashFwdPlan, soc: &Soc) {
     let cores = attention.workspace_core_bytes * u64::from(attention.num_cores);
     let heads = u64::from(shape.batch) * u64::from(shape.num_heads_k);
     let Some(shift) = plan.shift() else {
-        assert!(!shape.shift_keys || heads == 0 || shape.seqlen_k == 0);
+        assert!(!shape.shift_keys || heads == 0 || shape.seqlen_k == 0, "{shape:?}");
         assert_eq!(plan.workspace_bytes(), cores);
         return;
     };
@@ -171,8 +173,10 @@ fn check_shift(plan: &FlashFwdPlan, soc: &Soc) {
     assert!((1..=255).contains(&t.tile_rows));
     assert_eq!(t.head_tiles, t.seqlen_k.div_ceil(t.tile_rows));
     assert_eq!(t.num_tiles, heads * u64::from(t.head_tiles));
-    assert!(shift.num_cores <= soc.vector_cores && t.core_tiles * u64::from(shift.num_cores) >= t.num_tiles);
-    assert!(t.core_tiles * u64::from(shift.num_cores - 1) < t.num_tiles, "a core has nothing to do");
+    let tiles_of = |cores: u32| t.core_tiles * u64::from(cores);
+    assert!(shift.num_cores <= soc.vector_cores, "{shift:?}");
+    assert!(tiles_of(shift.num_cores) >= t.num_tiles, "{shift:?}");
+    assert!(tiles_of(shift.num_cores - 1) < t.num_tiles, "a core has nothing to do: {shift:?}");
     let tile = t.tile_rows * t.head_dim * 2;
     let regions = [
         (t.ub_in_offset_bytes, 2 * tile),
@@ -183,7 +187,7 @@ fn check_shift(plan: &FlashFwdPlan, soc: &Soc) {
         (t.ub_bits_offset_bytes, t.head_dim.next_multiple_of(64) / 8),
     ];
     apart(&regions, 196_608 - 256 - 8192);
-    assert!(shift.predicted_us() > 0.0 && shift.predicted_us().is_finite());
+    assert!(shift.predicted_us() > 0.0 && shift.predicted_us().is_finite(), "{}", shift.predicted_us());
 }
 
 fn apart(regions: &[(u32, u32)], capacity: u32) {

@@ -5,7 +5,7 @@ use fastattention::append::{plan, Append, Args, Mistake, Number, PlaceType, Prob
 use fastattention::runtime::{Buffer, CaptureMode, Stream};
 use fastattention::serving::{self, KvLayout};
 use fastattention::{DType, ErrorKind};
-use fastattention_testkit::compare::assert_same;
+use fastattention_testkit::compare::{assert_all, assert_same};
 use fastattention_testkit::device::device;
 use fastattention_testkit::serving::launch;
 use fastrand::Rng;
@@ -91,7 +91,8 @@ fn places_that_the_cache_does_not_have_are_told_and_nothing_of_them_is_written()
     let left = run(&operator, &all, &all.rows(&mut Rng::with_seed(1)), &[8; 480]);
     let cores = operator.device().soc().vector_cores as usize;
     assert_eq!((left.report.num_wrong, left.report.mistakes.len()), (480, cores));
-    assert!(left.report.mistakes.iter().enumerate().all(|(core, m)| m.token == 480 * core / cores));
+    let tokens: Vec<usize> = left.report.mistakes.iter().map(|mistake| mistake.token).collect();
+    assert_eq!(tokens, (0..cores).map(|core| 480 * core / cores).collect::<Vec<_>>());
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn no_place_at_all_writes_nothing_and_empty_plans_launch_nothing() {
     let operator = append(|_| ());
     let case = case_of(70, 2, [64, 32], Paged { pages: 5, size: 4 }, Rows::Dense);
     let left = run(&operator, &case, &case.rows(&mut Rng::with_seed(1)), &[-1; 70]);
-    left.caches.iter().for_each(|cache| assert!(cache.iter().all(|&x| x == OLD)));
+    left.caches.iter().for_each(|cache| assert_all(cache, &OLD, "a cache"));
     assert_eq!(left.report, Report::default());
     let none = Case { tokens: 0, ..case };
     let none = plan(&none.problem(), operator.device().soc()).unwrap();

@@ -102,7 +102,8 @@ fn blocks_are_never_slower_than_one_and_end_as_the_model_of_two_engines_says() {
             assert!(error.abs() < 1e-6, "{modelled} us, {} us on the clock\n{chosen}", schedule.makespan_us);
         }
         for device in &blocks.devices {
-            assert!(device.overlap_us <= device.computing_us.min(device.transferring_us) + 1e-9);
+            let most = device.computing_us.min(device.transferring_us) + 1e-9;
+            assert!(device.overlap_us <= most, "{device:?}");
         }
     }
 }
@@ -128,8 +129,8 @@ fn transfers_of_all_ranks_are_one_and_run_beside_kernels() {
         spans.map(|s| (s.start_us, s.end_us)).collect()
     };
     assert_eq!(transfers(0).len(), 3);
-    assert!((1..4).all(|device| transfers(device) == transfers(0)));
-    assert!(schedule.devices.iter().all(|device| device.overlap_us > 0.0));
+    (1..4).for_each(|device| assert_eq!(transfers(device), transfers(0), "device {device}"));
+    schedule.devices.iter().for_each(|device| assert!(device.overlap_us > 0.0, "{device:?}"));
 
     let mut trace = Vec::new();
     schedule.write_trace(&mut trace).unwrap();

@@ -211,7 +211,7 @@ fn damage_sections(loader: &Loader) {
             done += 1;
         }
     }
-    assert!(done > 0, "no section to damage");
+    assert_ne!(done, 0, "no section to damage");
     println!("{done} files refused");
 }
 

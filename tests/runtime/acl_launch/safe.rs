@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastattention::runtime::{Buffer, Device, Event, HostBuffer, KernelArgs, Module, Schedule, Stream};
 use fastattention::sim::{self, Config};
 use fastattention::{DriverCode, ErrorKind, Soc};
+use fastattention_testkit::compare::assert_all;
 
 use super::image;
 
@@ -27,7 +28,7 @@ pub(crate) fn words(buffer: &Buffer) -> Vec<u64> {
 fn launches_with_and_without_later_functions() {
     let config = || Config::new(Soc::by_name("Ascend910B4").unwrap());
     for device in [Device::simulated(config()).unwrap(), Device::simulated_as_cann81(config()).unwrap()] {
-        assert!(device.verifies_kernels() && device.soc().cube_cores == 20);
+        assert_eq!((device.verifies_kernels(), device.soc().cube_cores), (true, 20));
         let stream = Stream::new(&device).unwrap();
         let dst = Buffer::alloc(&device, 40).unwrap();
         dst.zero().unwrap();
@@ -98,7 +99,7 @@ fn pinned_copies_give_their_memory_back() {
     let stream = Stream::new(&device).unwrap();
     let buffer = Buffer::alloc(&device, 64).unwrap();
     let mut host = HostBuffer::alloc(&device, 64).unwrap();
-    assert!(host.iter().all(|&b| b == 0));
+    assert_all(&host, &0, "new pinned memory");
     host.copy_from_slice(&[9; 64]);
     let host = stream.copy_to_device(host, &buffer).unwrap().wait().unwrap();
     let mut out = HostBuffer::alloc(&device, 32).unwrap();
@@ -181,7 +182,7 @@ fn events_order_and_measure() {
     end.record(&second).unwrap();
     end.synchronize().unwrap();
     assert_eq!(words(&buffer), [111]);
-    assert!(end.elapsed_since(&start).unwrap() > Duration::ZERO);
+    assert_ne!(end.elapsed_since(&start).unwrap(), Duration::ZERO);
     assert_eq!(order.elapsed_since(&start).unwrap_err().driver_code(), Some(DriverCode::Acl(107_006)));
     second.synchronize().unwrap();
     assert!(second.query().unwrap());

@@ -78,7 +78,7 @@ fn aborted_and_destroyed_streams_let_go() {
         let start = Instant::now();
         assert_eq!((b.t.aclrtStreamAbort)(waiting), 0);
         assert_eq!((b.t.aclrtSynchronizeStreamWithTimeout)(waiting, 10_000), 0);
-        assert!(start.elapsed() < Duration::from_secs(9));
+        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
         assert_eq!(ran.0.load(Ordering::Relaxed), 0, "work behind the wait was dropped");
         b.host_func(waiting, append, as_arg(&ran));
         assert_eq!((b.t.aclrtStreamWaitEvent)(waiting, event), 0);

@@ -7,6 +7,7 @@ use fastattention::sim::{HcclConfig, ReduceOrder, ReduceRounding};
 
 use super::{device_with, lanes, on_threads, patient, Lane};
 use fastattention_testkit::collectives::{is_supported, reduce, values, OPS, REDUCIBLE};
+use fastattention_testkit::compare::assert_all;
 
 const RANKS: [usize; 6] = [1, 2, 3, 4, 5, 8];
 
@@ -70,10 +71,8 @@ fn all_reduce_case(lane: &Lane, dtype: CommDType, op: ReduceOp, count: usize, ca
     lane.stream.synchronize().unwrap();
     for (buffer, before, after) in [(&recv, 3, 3), (&send, 7, 9)] {
         let got = lane.download(buffer);
-        assert!(
-            got[..offset].iter().all(|&b| b == before)
-                && got[offset + own.len()..].iter().all(|&b| b == after)
-        );
+        assert_all(&got[..offset], &before, "before the buffer");
+        assert_all(&got[offset + own.len()..], &after, "behind the buffer");
         assert_elements(&got[offset..offset + own.len()], &want, dtype.size_bytes(), &what);
     }
 }

@@ -7,6 +7,7 @@ use fastattention::attention::{Args, FlashAttention};
 use fastattention::runtime::{Buffer, Device, Operand, Stream};
 use fastattention::serving::{self, KvLayout};
 use fastattention::{DType, ErrorKind};
+use fastattention_testkit::compare::{assert_all, assert_same};
 use half::f16;
 
 use super::{bytes, device, ramp, Attention};
@@ -45,7 +46,8 @@ fn borrowed_memory_is_an_operand_like_a_buffer() {
         operator.launch(&stream, &a.plan, Args::new(q, k, v, o, workspace).with_lse(lse)).unwrap();
         stream.synchronize().unwrap();
         let all: Vec<u16> = room.to_vec().unwrap();
-        assert!(all[..len / 2].iter().all(|&x| x == 0) && all[len / 2..] == of_buffers[..]);
+        assert_all(&all[..len / 2], &0, "before o");
+        assert_same(&all[len / 2..], &of_buffers, "o");
     }
 }
 
@@ -188,7 +190,8 @@ fn an_append_reads_placed_tiling_data() {
     operator.launch(&stream, &plan, args).unwrap();
     stream.synchronize().unwrap();
     let (cache, rows) = (caches[0].to_vec::<f16>().unwrap(), ramp(2 * 2 * 64));
-    assert!(cache[5 * 128..6 * 128] == rows[..128] && cache[40 * 128..41 * 128] == rows[128..]);
+    assert_same(&cache[5 * 128..6 * 128], &rows[..128], "place 5");
+    assert_same(&cache[40 * 128..41 * 128], &rows[128..], "place 40");
     let other = append::plan(&append::Problem::new(1, &d.problem), device.soc()).unwrap();
     let error = operator.launch(&stream, &other, args).unwrap_err();
     assert!(error.to_string().contains("tiling_data is of another plan"), "{error}");

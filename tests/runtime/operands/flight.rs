@@ -3,6 +3,7 @@
 use fastattention::attention::FlashAttention;
 use fastattention::runtime::{Communicator, Event, HostBuffer, ReduceOp};
 use fastattention::{ErrorKind, Result};
+use fastattention_testkit::compare::assert_same;
 
 use super::*;
 
@@ -99,7 +100,8 @@ fn disjoint_parts_of_one_allocation_and_shared_inputs_are_no_race() {
     both_pass(together.run());
     let mut got = vec![f16::ZERO; o];
     all.copy_to_host_at(2 * workspace, &mut got).unwrap();
-    assert!(got[..o / 2] == got[o / 2..] && got[0] != f16::ZERO);
+    assert_same(&got[..o / 2], &got[o / 2..], "both parts");
+    assert_ne!(got[0], f16::ZERO);
 }
 
 #[test]
