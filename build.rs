@@ -7,7 +7,7 @@
 //!
 //! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs`
 //! is for the test that compares both. The operands of each family of kernels become a Rust structure in
-//! `operands.rs`.
+//! `operands.rs`, and what a kernel in Rust finds of them one in `arguments.rs`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
@@ -120,7 +120,8 @@ fn write_tiling_data() -> Result<(), String> {
 /// Writes a Rust structure for the operands of each family of kernels.
 fn write_operands() -> Result<(), String> {
     let interfaces = interfaces::interfaces(&read("ascendc/kernels/families.h")?)?;
-    write("operands.rs", interfaces.iter().map(interfaces::Interface::to_rust).collect())
+    write("operands.rs", interfaces.iter().map(interfaces::Interface::to_rust).collect())?;
+    write("arguments.rs", interfaces.iter().map(interfaces::Interface::to_rust_kernel).collect())
 }
 
 /// Reads a file of this package.

@@ -10,7 +10,7 @@ mod tiling_data;
 pub use npu_build::{NpuBuild, NpuImage, NpuKernel};
 pub use tiling_data::SelfTestTilingData;
 
-use crate::runtime::{Device, Module};
+use crate::runtime::{Device, Kernels, Module};
 use crate::{Error, ErrorKind, Result};
 
 /// Shared library built from `ascendc/kernels` by the host compiler.
@@ -73,8 +73,11 @@ fn for_simulator() -> Result<&'static [u8]> {
 /// `KernelsNotBuilt` when this build has no kernels for the device, `Driver` when the driver does not take
 /// them.
 pub(crate) fn load(device: &Device) -> Result<Module> {
-    if device.runs_host_builds() {
-        return Module::load_trusted(device, for_simulator()?);
+    match device.kernels() {
+        Kernels::Simulator => return Module::load_trusted(device, for_simulator()?),
+        #[cfg(feature = "cpu")]
+        Kernels::Native => return Module::load_trusted(device, crate::cpu::image()),
+        Kernels::Npu => {}
     }
     let images = npu_build()?.images.iter();
     let named = images.map(|image| (image.kernels.iter().map(|k| k.name).collect(), image.bytes));

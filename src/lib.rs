@@ -38,6 +38,8 @@ pub mod acl;
 pub mod append;
 pub mod attention;
 pub mod baseline;
+#[cfg(feature = "cpu")]
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod environment;

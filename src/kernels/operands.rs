@@ -13,3 +13,6 @@ use crate::tiling::{FlashFwdTilingData, ShiftKeysTilingData};
 use crate::Result;
 
 include!(concat!(env!("OUT_DIR"), "/operands.rs"));
+
+#[cfg(feature = "cpu")]
+include!(concat!(env!("OUT_DIR"), "/arguments.rs"));

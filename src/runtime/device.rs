@@ -6,10 +6,14 @@ use std::ffi::{c_void, CStr};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-#[cfg(feature = "sim")]
-use super::engine::SIMULATOR;
-use super::engine::{Engine, Properties, ENGINES};
 use super::handle::{Acl, Driver, Handle};
+#[cfg(feature = "cpu")]
+use super::kinds::CPU;
+#[cfg(feature = "sim")]
+use super::kinds::SIMULATOR;
+use super::kinds::{Kernels, Kind, Properties, KINDS};
+#[cfg(feature = "cpu")]
+use crate::cpu;
 #[cfg(feature = "sim")]
 use crate::driver::AclTable;
 use crate::driver::{codes, mem_attr};
@@ -42,7 +46,7 @@ pub(crate) struct Checks {
 
 struct Inner {
     driver: Driver,
-    engine: &'static Engine,
+    kind: &'static Kind,
     properties: Properties,
     name: String,
     number: i32,
@@ -61,16 +65,25 @@ pub struct MemoryInfo {
     pub total_bytes: usize,
 }
 
-fn parse(name: &str) -> Result<(&'static Engine, i32)> {
+fn parse(name: &str) -> Result<(&'static Kind, i32)> {
     let (prefix, number) = name.split_once(':').unwrap_or((name, "0"));
     #[cfg(not(feature = "sim"))]
     if prefix == "sim" {
         return Err(no_simulator(name));
     }
-    let engine = ENGINES.iter().copied().find(|engine| engine.prefix == prefix);
-    match (engine, number.parse()) {
-        (Some(engine), Ok(number)) if number >= 0 => Ok((engine, number)),
-        _ => Err(Error::invalid(format!("device {name:?} given, \"sim\", \"sim:N\" or \"npu:N\" wanted"))),
+    let kind = KINDS.iter().copied().find(|kind| kind.prefix == prefix);
+    match (kind, number.parse()) {
+        (Some(kind), Ok(number)) if number >= 0 => Ok((kind, number)),
+        _ => Err(Error::invalid(format!("device {name:?} given, {} wanted", wanted()))),
+    }
+}
+
+/// The names that this build takes.
+fn wanted() -> String {
+    let names: Vec<_> = KINDS.iter().map(|kind| format!("\"{}:N\"", kind.prefix)).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
     }
 }
 
@@ -108,11 +121,14 @@ fn soc_name(acl: Acl) -> Result<String> {
 }
 
 impl Device {
-    /// Opens a device: `sim` or `sim:N` for the simulator, `npu:N` for an NPU.
+    /// Opens a device: `sim` or `sim:N` for the simulator, `cpu` or `cpu:N` for the host's own cores, `npu:N`
+    /// for an NPU.
     ///
     /// `sim:0` is described by the environment: `FASTATTENTION_SIM_SOC` (default `Ascend910B2`),
     /// `FASTATTENTION_SIM_SEED`, `FASTATTENTION_SIM_THREADS` and `FASTATTENTION_SIM_RACES` (0 or 1). With
-    /// `FASTATTENTION_SIM_DEVICES` = N it is so for `sim:0` to `sim:N-1`.
+    /// `FASTATTENTION_SIM_DEVICES` = N it is so for `sim:0` to `sim:N-1`. `cpu:0` to `cpu:63` are described
+    /// by `FASTATTENTION_CPU_SOC`, for which plans are made (default `Ascend910B2`), and
+    /// `FASTATTENTION_CPU_THREADS`.
     ///
     /// # Errors
     /// `InvalidArgument` for another name and for a variable with a wrong value, `LibraryNotFound` without
@@ -120,9 +136,22 @@ impl Device {
     /// does not know, `Unsupported` for a SoC that this crate does not describe and for the simulator in a
     /// build without the cargo feature `sim`, else `Driver`.
     pub fn open(name: &str) -> Result<Device> {
-        let (engine, number) = parse(name)?;
-        (engine.check_environment)(number)?;
-        Self::open_on(engine.acl()?, engine, number, None)
+        let (kind, number) = parse(name)?;
+        (kind.check_environment)(number)?;
+        Self::open_on(kind.acl()?, kind, number, None)
+    }
+
+    /// Makes a new device on the host's own cores and opens it.
+    ///
+    /// # Errors
+    /// `Driver` when the host lacks the resources.
+    #[cfg(feature = "cpu")]
+    pub fn host(config: cpu::Config) -> Result<Device> {
+        let (acl, soc) = (CPU.acl()?, config.soc);
+        // Before the device is made: a forked child of a process that uses these functions learns here that
+        // it cannot.
+        initialize(acl)?;
+        Self::open_on(acl, &CPU, cpu::add_device(config)?, Some(soc))
     }
 
     /// Makes a new simulated device and opens it.
@@ -166,43 +195,46 @@ impl Device {
     /// # Safety
     /// The context stays alive until the last owner of the device, and of everything made on it, is dropped.
     pub unsafe fn attach(name: &str) -> Result<Device> {
-        let (engine, number) = parse(name)?;
-        (engine.check_environment)(number)?;
-        let acl = engine.acl()?;
+        let (kind, number) = parse(name)?;
+        (kind.check_environment)(number)?;
+        let acl = kind.acl()?;
+        let own = (kind.number_of)(number)?;
         let mut current = 0;
         // SAFETY: the pointer is to a live integer.
         let code = unsafe { (acl.table.aclrtGetDevice)(&raw mut current) };
         acl.check("aclrtGetDevice", code)?;
-        if current != number {
+        if current != own {
+            let wanted = kind.name_of(current);
             return Err(Error::invalid(format!(
-                "Device::attach: name = {name:?} given, \"{}:{current}\" wanted, the device of this thread's current context",
-                engine.prefix
+                "Device::attach: name = {name:?} given, {wanted:?} wanted, the device of this thread's current context"
             )));
         }
-        Self::of_current_context(acl, engine, number, None, false)
+        Self::of_current_context(acl, kind, [number, own], None, false)
     }
 
-    fn open_on(acl: Acl, engine: &'static Engine, number: i32, soc: Option<&'static Soc>) -> Result<Device> {
+    fn open_on(acl: Acl, kind: &'static Kind, number: i32, soc: Option<&'static Soc>) -> Result<Device> {
         initialize(acl)?;
+        let own = (kind.number_of)(number)?;
         let outer = acl.current_context()?;
         // SAFETY: takes a number.
-        let code = unsafe { (acl.table.aclrtSetDevice)(number) };
+        let code = unsafe { (acl.table.aclrtSetDevice)(own) };
         acl.check("aclrtSetDevice", code)?;
-        let opened = Self::of_current_context(acl, engine, number, soc, true);
+        let opened = Self::of_current_context(acl, kind, [number, own], soc, true);
         if opened.is_err() {
             // SAFETY: undoes the `aclrtSetDevice` above; its own failure would hide the reason that is
             // returned.
-            let _ = unsafe { (acl.table.aclrtResetDevice)(number) };
+            let _ = unsafe { (acl.table.aclrtResetDevice)(own) };
         }
         let restored = acl.restore_context(outer);
         opened.and_then(|device| restored.map(|()| device))
     }
 
-    /// The device of the context that is current in this thread.
+    /// The device of the context that is current in this thread. `named` is its number in the name, `number`
+    /// that of the ACL functions.
     fn of_current_context(
         acl: Acl,
-        engine: &'static Engine,
-        number: i32,
+        kind: &'static Kind,
+        [named, number]: [i32; 2],
         soc: Option<&'static Soc>,
         is_set: bool,
     ) -> Result<Device> {
@@ -214,12 +246,10 @@ impl Device {
             Some(soc) => soc,
             None => Soc::named(&soc_name(acl)?)?,
         };
-        let name = format!("{}:{number}", engine.prefix);
-        let (driver, properties) = (Driver::new(acl, context), (engine.properties)());
+        let name = format!("{}:{named}", kind.prefix);
+        let (driver, properties) = (Driver::new(acl, context), (kind.properties)());
         let checks = Checks::default();
-        Ok(Device {
-            inner: Arc::new(Inner { driver, engine, properties, name, number, soc, is_set, checks }),
-        })
+        Ok(Device { inner: Arc::new(Inner { driver, kind, properties, name, number, soc, is_set, checks }) })
     }
 
     /// Closes the device and tells what went wrong in a drop since the last call. Other owners keep it open.
@@ -263,9 +293,9 @@ impl Device {
         self.inner.properties.needs_self_test
     }
 
-    /// Does the device run the kernels' builds for the host, and not those for an NPU?
-    pub(crate) fn runs_host_builds(&self) -> bool {
-        self.inner.properties.runs_host_builds
+    /// Which form of the kernels the device runs.
+    pub(crate) fn kernels(&self) -> Kernels {
+        self.inner.properties.kernels
     }
 
     /// The `aclrtContext` that every call on this device is made in, for other code that calls ACL. It lives
@@ -335,12 +365,12 @@ impl Device {
 
     /// The HCCL functions that go with the device.
     pub(super) fn hccl(&self) -> Result<&'static crate::driver::hccl::HcclTable> {
-        (self.inner.engine.hccl_table)()
+        (self.inner.kind.hccl_table)()
     }
 
     /// Do the same functions serve both devices?
     pub(super) fn has_library_of(&self, other: &Device) -> bool {
-        std::ptr::eq(self.inner.engine, other.inner.engine)
+        std::ptr::eq(self.inner.kind, other.inner.kind)
     }
 
     /// Number of the device, as the driver counts.
@@ -381,8 +411,8 @@ mod tests {
     #[test]
     fn names_of_simulated_devices() {
         for (name, number) in [("sim", 0), ("sim:3", 3)] {
-            let (engine, got) = parse(name).unwrap();
-            assert_eq!((engine.prefix, got), ("sim", number), "{name}");
+            let (kind, got) = parse(name).unwrap();
+            assert_eq!((kind.prefix, got), ("sim", number), "{name}");
         }
         for name in ["sim:", "sim:-1", "sim:x"] {
             assert_eq!(parse(name).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
@@ -399,7 +429,7 @@ mod tests {
 
     #[test]
     fn names_of_devices() {
-        assert!(parse("npu:1").is_ok_and(|(engine, n)| engine.prefix == "npu" && n == 1));
+        assert!(parse("npu:1").is_ok_and(|(kind, n)| kind.prefix == "npu" && n == 1));
         for name in ["", "gpu", "npu:", "npu:-1", "npu:x", "npu:1:2"] {
             assert_eq!(parse(name).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
         }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
 use super::device::{initialize, Device};
-use super::engine::NPU;
+use super::kinds::NPU;
 use crate::driver::codes;
 use crate::{DriverCode, Error, Result, Soc};
 
@@ -22,6 +22,8 @@ pub struct DeviceReport {
 /// What can be opened on this machine, and why the rest cannot.
 pub fn devices() -> Vec<DeviceReport> {
     let mut reports = vec![report("sim:0".into())];
+    #[cfg(feature = "cpu")]
+    reports.push(report("cpu:0".into()));
     match npu_count() {
         Ok(0) => reports.push(DeviceReport {
             name: "npu".into(),

@@ -8,7 +8,7 @@ use fastattention::baseline::{
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::{sim, DType, ErrorKind, Soc};
 use fastattention_testkit::compare::{assert_all, assert_same};
-use fastattention_testkit::device::device;
+use fastattention_testkit::device::{device, simulator};
 use half::f16;
 
 /// A device and a stream of it.
@@ -181,7 +181,7 @@ fn stream_of(op: VectorOp) -> VectorStreamTiling {
 
 #[test]
 fn vector_instructions_on_ones() {
-    let (device, stream) = lane(device(|_| ()));
+    let (device, stream) = lane(simulator(|_| ()));
     let vector = VectorStream::new(&device).unwrap();
     let out = Buffer::alloc(&device, 5 * 256).unwrap();
     for (op, want) in [

@@ -1,14 +1,14 @@
 //! Steps whose P V the Cube adds up: they have one row maximum, which rows that grow by more than the
 //! headroom raise within a bundle.
 
-use fastattention::attention::host;
+use fastattention::attention::{host, FlashAttention};
 use fastattention::reference::Element;
 use fastattention::sim::time::ModelTime;
 use fastattention::tiling::{Candidate, Mask};
 use fastattention::DType;
 use fastattention_testkit::cases::{Case, Layout, Values};
 use fastattention_testkit::data::{operands, Operand};
-use fastattention_testkit::device::attention;
+use fastattention_testkit::device::{attention, simulator};
 use fastattention_testkit::run::run_typed;
 use half::{bf16, f16};
 
@@ -129,7 +129,8 @@ fn rows_that_see_their_first_key_within_a_bundle() {
 /// Cycles of a launch on these scores.
 fn cycles(model_time: &ModelTime, height: &dyn Fn(usize, usize) -> f32) -> f64 {
     let case = case(TYPES[0], 8 * BLOCK_N, Mask::None);
-    let operator = attention(|config| config.model_time = Some(model_time.clone()));
+    let device = simulator(|config| config.model_time = Some(model_time.clone()));
+    let operator = FlashAttention::new(&device).unwrap();
     run_typed(&operator, &case, &operands_of::<f16>(&case, height), Some(tiling(4))).unwrap();
     model_time.take_reports().pop().unwrap().cycles
 }

@@ -13,6 +13,7 @@ mod append;
 mod baseline;
 mod bundles;
 mod cover;
+mod cpu;
 mod determinism;
 mod graph;
 mod hostile_plans;

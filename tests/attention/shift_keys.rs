@@ -12,7 +12,7 @@ use fastattention::{DType, ErrorKind, Soc};
 use fastattention_testkit::cases::{self, Case};
 use fastattention_testkit::compare::{check_lse, check_o, score_error, softmax_error, unit};
 use fastattention_testkit::data::{self, Operand};
-use fastattention_testkit::device::attention;
+use fastattention_testkit::device::{attention, is_host};
 use half::f16;
 
 /// Every one of so many cases.
@@ -190,7 +190,9 @@ fn scores_that_overflow_f16_do_not_when_keys_are_shifted() {
         let (case, operands) = biased(mask);
         let [q, k, v] = &operands;
         let plain = host::attention_on(&operator, &data::problem(&case), &q.data, &k.data, &v.data).unwrap();
-        assert!(plain.lse.iter().all(|x| x.is_nan()), "{mask}: scores beyond f16 spoil every row");
+        // The host's scores are f32.
+        let spoilt = plain.lse.iter().filter(|x| x.is_nan()).count();
+        assert_eq!(spoilt, if is_host() { 0 } else { plain.lse.len() }, "{mask}: scores beyond f16");
         assert_eq!(wrong(&operator, &case, &operands), Ok(()), "{mask}");
     }
 }

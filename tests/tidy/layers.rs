@@ -9,8 +9,16 @@ const OPERATORS: [&str; 7] =
     ["src/append", "src/attention", "src/baseline", "src/matmul", "src/merge", "src/parallel", "src/serving"];
 
 /// What fills the table of functions, and the packages of it.
-const ENGINES: [&str; 6] =
-    ["crate::acl", "crate::hccl", "crate::sim", "ascend_sys", "ascend_sim", "dav_c220"];
+const ENGINES: [&str; 8] = [
+    "crate::acl",
+    "crate::hccl",
+    "crate::sim",
+    "crate::cpu",
+    "ascend_sys",
+    "ascend_sim",
+    "dav_c220",
+    "fastattention_cpu",
+];
 
 /// Parts of the names of ACL's and HCCL's functions and types.
 const C_NAMES: [&str; 5] = ["aclrt", "aclmdl", "aclGet", "aclInit", "Hccl"];
@@ -41,7 +49,8 @@ fn the_vocabulary_knows_no_operator_and_no_engine() {
         "crate::serving",
         "crate::tiling",
     ];
-    let engines = ["crate::acl", "crate::hccl", "crate::runtime", "crate::sim", "crate::soc", "Soc"];
+    let engines =
+        ["crate::acl", "crate::hccl", "crate::runtime", "crate::cpu", "crate::sim", "crate::soc", "Soc"];
     for dir in ["src/spec", "src/reference"] {
         forbid(dir, &[".rs"], &[&above[..], &engines[..], &["std::fs", "std::net", "unsafe"]].concat(), &[]);
     }
@@ -60,8 +69,8 @@ fn operators_name_no_backend() {
 fn names_of_c_functions_stand_beside_the_table_of_functions() {
     for path in files("src", &[".rs"]) {
         let below = path.strip_prefix(root().join("src")).unwrap().to_path_buf();
-        // The runtime calls the functions, errors know their codes, the simulator configures its HCCL.
-        if ["runtime", "spec/error.rs", "sim"].iter().any(|start| below.starts_with(start)) {
+        // The runtime calls the functions, errors know their codes, sim and cpu configure HCCL.
+        if ["runtime", "spec/error.rs", "sim", "cpu"].iter().any(|start| below.starts_with(start)) {
             continue;
         }
         for (number, line) in code_lines(&path) {
@@ -74,13 +83,18 @@ fn names_of_c_functions_stand_beside_the_table_of_functions() {
     }
 }
 
-/// `acl` and `hccl` load the libraries of CANN, `sim` implements their functions.
+/// `acl` and `hccl` load the libraries of CANN, `sim` and `cpu` implement their functions.
 #[test]
-fn the_two_fillers_of_the_function_table_do_not_know_each_other() {
-    let above = ["crate::runtime", "crate::attention", "crate::tiling"];
-    forbid("src/sim", &[".rs"], &[&above[..], &["crate::acl", "crate::hccl"]].concat(), &[]);
+fn the_fillers_of_the_function_table_do_not_know_each_other() {
+    let above = ["crate::runtime", "crate::attention"];
+    let simulated = ["crate::tiling", "crate::cpu", "crate::acl", "crate::hccl"];
+    forbid("src/sim", &[".rs"], &[&above[..], &simulated].concat(), &[]);
+    // Its kernels read the tiling data of plans.
+    let native = ["crate::sim", "dav_c220", "crate::acl", "crate::hccl"];
+    forbid("src/cpu", &[".rs"], &[&above[..], &native].concat(), &[]);
     for file in ["src/acl.rs", "src/hccl.rs"] {
-        forbid(file, &[".rs"], &[&above[..], &["crate::sim", "ascend_sim", "dav_c220"]].concat(), &[]);
+        let others = ["crate::tiling", "crate::sim", "crate::cpu", "ascend_sim", "dav_c220"];
+        forbid(file, &[".rs"], &[&above[..], &others].concat(), &[]);
     }
     let machine = ["ascend_sys", "ascend_sim"];
     forbid("crates/dav-c220/src", &[".rs"], &machine, &[]);
@@ -121,6 +135,9 @@ fn one_file_opens_a_device_and_names_both() {
 fn unsafe_code_is_confined() {
     let places = [
         "src/acl.rs",
+        "src/cpu/call.rs",
+        "src/cpu/engine.rs",
+        "src/cpu/kernels",
         "src/cuda/args.rs",
         "src/cuda/driver.rs",
         "src/hccl.rs",

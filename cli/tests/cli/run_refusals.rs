@@ -78,7 +78,7 @@ fn devices_that_cannot_be_opened() {
     let folder = InputFolder::new(&qkv(Q, Q, Q));
     assert_eq!(
         folder.refused(&["--device", "gpu"]),
-        "device \"gpu\" given, \"sim\", \"sim:N\" or \"npu:N\" wanted"
+        "device \"gpu\" given, \"sim:N\", \"cpu:N\" or \"npu:N\" wanted"
     );
     let message = folder.refused(&["--device", "sim:7"]);
     assert!(message.contains("aclrtSetDevice"), "{message}");

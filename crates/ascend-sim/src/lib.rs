@@ -15,6 +15,7 @@ mod acl;
 mod config;
 pub mod engine;
 mod hccl;
+mod host_memory;
 #[cfg(test)]
 mod plain;
 mod reduce;
@@ -22,6 +23,7 @@ pub mod timeline;
 
 pub use acl::device::{add_device, check_environment, describe_devices_with, Describe};
 pub use config::{Config, HcclConfig, ReduceOrder};
+pub use host_memory::{HostBlock, HostMemory};
 pub use reduce::ReduceRounding;
 
 use ascend_sys::hccl::HcclTable;

@@ -20,7 +20,7 @@ const LINE_BYTES: usize = 64;
 /// Buffers of a thread.
 #[derive(Default)]
 pub(crate) struct Few {
-    /// For each set of rows: `[vector][row][LANES]`, times the scale of scores, padded with zeros.
+    /// For each set of rows: `[vector][row][LANES]`, padded with zeros.
     q: Vec<f32>,
     /// `[row][head_dim_v]`, rows padded to whole vectors.
     o: Vec<f32>,
@@ -138,7 +138,6 @@ impl Few {
         self.o.resize(rows * problem.head_dim_v.next_multiple_of(S::LANES), 0.0);
         self.q.resize(rows * dim, 0.0);
         self.wide.resize(dim, 0.0);
-        let scale = problem.softmax_scale * std::f32::consts::LOG2_E;
         for set in sets(rows) {
             let q = &mut self.q[set.first * dim..][..set.rows * dim];
             for i in 0..set.rows {
@@ -146,7 +145,7 @@ impl Few {
                 T::widen(s, memory.q(&job.slot, row, head), &mut self.wide);
                 for (vector, wide) in self.wide.chunks_exact(S::LANES).enumerate() {
                     let to = &mut q[(vector * set.rows + i) * S::LANES..];
-                    s.store(to, s.mul(s.load(wide), s.splat(scale)));
+                    s.store(to, s.load(wide));
                 }
             }
         }
@@ -168,13 +167,15 @@ impl Few {
         // `[key][R]`: scores, then probabilities.
         let mut scores = [f32::NEG_INFINITY; TILE * 4];
         let scores = &mut scores[..TILE * R];
+        let log2_scale = memory.problem.log2_scale();
         for first in (0..tile.count).step_by(K) {
             let mut rows = [tile.k[first]; K];
             rows.copy_from_slice(&tile.k[first..first + K]);
             if next.is_some() {
                 prefetch(s, &tile.v[first..first + K]);
             }
-            scores[first * R..][..8].copy_from_slice(&dots::<S, T, R, K>(s, q, rows));
+            let dots = dots::<S, T, R, K>(s, q, rows);
+            scores[first * R..][..8].copy_from_slice(&dots.map(|dot| dot * log2_scale));
         }
         hide::<T, R>(memory, job, set, tile, scores);
         let scale = softmax::<S, R>(s, scores, &mut part.max[set.first..], &mut part.sum[set.first..]);

@@ -32,7 +32,7 @@ pub struct Config {
 /// Attention on the host's cores.
 pub struct Host {
     isa: Isa,
-    pool: Option<rayon::ThreadPool>,
+    pool: rayon::ThreadPool,
 }
 
 impl fmt::Debug for Host {
@@ -59,9 +59,6 @@ impl Host {
                 "processors = {processors:?}, one for each of {threads} threads wanted"
             )));
         }
-        if threads == 1 && processors.is_empty() {
-            return Ok(Self { isa, pool: None });
-        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("attention-{i}"))
@@ -78,7 +75,7 @@ impl Host {
                 )));
             }
         }
-        Ok(Self { isa, pool: Some(pool) })
+        Ok(Self { isa, pool })
     }
 
     /// The instruction set in use.
@@ -90,7 +87,12 @@ impl Host {
     /// Threads that work.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `work` where parallel iterators of rayon use the threads of this host.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
     }
 
     /// Attention of `problem`, and returns when it is done. The result does not depend on the number of
@@ -136,11 +138,10 @@ impl Host {
         let (jobs, tasks) = cut(memory, self.isa.dispatch(PanelRows));
         let next = AtomicUsize::new(0);
         let worker = || Worker { memory, jobs: &jobs, tasks: &tasks, next: &next };
-        match &self.pool {
-            Some(pool) if tasks.len() > 1 => {
-                pool.broadcast(|_| self.isa.dispatch(worker()));
-            }
-            _ => self.isa.dispatch(worker()),
+        if tasks.len() > 1 && self.threads() > 1 {
+            self.pool.broadcast(|_| self.isa.dispatch(worker()));
+        } else {
+            self.isa.dispatch(worker());
         }
     }
 }

@@ -22,7 +22,7 @@ const BLOCK_KEYS: usize = 128;
 /// Buffers of a thread.
 #[derive(Default)]
 pub(crate) struct Panels {
-    /// `[panel][head_dim][PANEL]`, times the scale of scores.
+    /// `[panel][head_dim][PANEL]`.
     q: Vec<f32>,
     /// `[keys / GROUP][head_dim][GROUP]`.
     k: Vec<f32>,
@@ -88,7 +88,6 @@ impl Panels {
         self.v.resize(BLOCK_KEYS * dim_v, 0.0);
         let wide = dim.max(dim_v).next_multiple_of(crate::simd::MAX_LANES);
         renew(&mut self.wide, S::GROUP * wide, 0.0);
-        let scale = problem.softmax_scale * std::f32::consts::LOG2_E;
         for (lane, packed) in job.rows.clone().enumerate() {
             let seen = visible(problem, &job.slot, packed);
             (self.first[lane], self.end[lane]) = (seen.start, seen.end);
@@ -96,7 +95,7 @@ impl Panels {
             T::widen(s, memory.q(&job.slot, row, head), &mut self.wide);
             let panel = &mut self.q[lane / S::PANEL * dim * S::PANEL..][..dim * S::PANEL];
             for (to, x) in panel.chunks_exact_mut(S::PANEL).zip(&self.wide) {
-                to[lane % S::PANEL] = x * scale;
+                to[lane % S::PANEL] = *x;
             }
         }
     }
@@ -168,6 +167,12 @@ impl Panels {
         for group in first / S::GROUP..end.div_ceil(S::GROUP) {
             let k = &self.k[group * dim * S::GROUP..][..dim * S::GROUP];
             s.product(k, q, &mut self.s[group * S::GROUP * S::PANEL..][..S::GROUP * S::PANEL], None);
+        }
+        // Products of f16 are exact in f32, and those of a scaled q would not be: sums of large products that
+        // cancel, and equal scores, keep their digits.
+        let scale = s.splat(memory.problem.log2_scale());
+        for scores in self.s[first * S::PANEL..end * S::PANEL].chunks_exact_mut(S::LANES) {
+            s.store(scores, s.mul(s.load(scores), scale));
         }
         if !seen_by_all || !are_sound[first..end].iter().all(|sound| *sound) {
             self.hide::<S>(lanes.clone(), base, first..end, are_sound);

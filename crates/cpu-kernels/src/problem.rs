@@ -23,8 +23,8 @@ pub struct Pages {
 /// Attention of some slots, each with its query rows and its keys.
 ///
 /// With `G = num_heads / num_heads_k`, head `h` of q meets head `h / G` of k and v. Row `i` of a slot with
-/// `rows` rows and `keys` keys has the diagonal `i + keys - rows`, and sees the keys from `diagonal -
-/// window_left` to `diagonal + window_right` that there are. Causal is `window_right = Some(0)`.
+/// `rows` rows and `keys` keys has the diagonal `i + keys - rows - rows_behind`, and sees the keys from
+/// `diagonal - window_left` to `diagonal + window_right` that there are. Causal is `window_right = Some(0)`.
 ///
 /// Strides are elements. They may leave gaps. Those of q, k and v may be anything, 0 too; rows of o must not
 /// share elements. The elements of a row lie side by side.
@@ -36,6 +36,8 @@ pub struct Problem {
     pub slots: usize,
     /// Query rows of each slot; the most that a slot can have when `total_rows` is given.
     pub rows: usize,
+    /// Rows of each slot that lie behind these and are left out: the last of them would sit on the last key.
+    pub rows_behind: usize,
     /// Rows of q and o when they are packed. `row_starts` then says which are those of a slot, and the
     /// strides between slots do not count.
     pub total_rows: Option<usize>,
@@ -57,6 +59,9 @@ pub struct Problem {
     pub window_right: Option<usize>,
     /// Factor of the scores.
     pub softmax_scale: f32,
+    /// The bits of a row depend on nothing but itself, its keys and the mask. Otherwise a slot with few rows
+    /// is computed in another way than one with many.
+    pub is_row_invariant: bool,
     /// q: between slots, rows, heads.
     pub q_stride: [usize; 3],
     /// k: between pages (or slots), rows, heads.
@@ -80,6 +85,7 @@ impl Problem {
             dtype,
             slots,
             rows,
+            rows_behind: 0,
             total_rows: None,
             num_heads,
             num_heads_k: num_heads,
@@ -90,6 +96,7 @@ impl Problem {
             window_left: None,
             window_right: None,
             softmax_scale,
+            is_row_invariant: false,
             q_stride: [0; 3],
             k_stride: [0; 3],
             v_stride: [0; 3],
@@ -157,6 +164,11 @@ impl Problem {
         self.with_window(None, Some(0))
     }
 
+    /// The factor of scores whose powers of 2 are those of e.
+    pub(crate) fn log2_scale(&self) -> f32 {
+        self.softmax_scale * std::f32::consts::LOG2_E
+    }
+
     /// Heads of q that share one of k and v.
     pub(crate) fn group(&self) -> usize {
         self.num_heads / self.num_heads_k
@@ -195,6 +207,7 @@ impl Problem {
         in_range("head_dim_v", self.head_dim_v, 1, MAX_HEAD_DIM)?;
         in_range("slots", self.slots, 0, MAX_LENGTH)?;
         in_range("rows", self.rows, 0, MAX_LENGTH / self.num_heads)?;
+        in_range("rows_behind", self.rows_behind, 0, MAX_LENGTH)?;
         in_range("total_rows", self.total_rows.unwrap_or(0), 0, MAX_LENGTH)?;
         in_range("max_keys", self.max_keys, 0, MAX_LENGTH)?;
         if !self.softmax_scale.is_finite() {

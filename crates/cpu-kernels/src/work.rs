@@ -61,10 +61,11 @@ pub(crate) struct Part {
 pub(crate) fn visible(problem: &Problem, slot: &Slot, row: usize) -> Range<usize> {
     // The diagonal may be left of the first key. All numbers are below 2^31.
     let behind = row / problem.group() + slot.keys;
-    let first = problem.window_left.map_or(0, |left| behind.saturating_sub(slot.rows.saturating_add(left)));
+    let rows = slot.rows.saturating_add(problem.rows_behind);
+    let first = problem.window_left.map_or(0, |left| behind.saturating_sub(rows.saturating_add(left)));
     let end = problem
         .window_right
-        .map_or(slot.keys, |right| behind.saturating_add(right).saturating_add(1).saturating_sub(slot.rows));
+        .map_or(slot.keys, |right| behind.saturating_add(right).saturating_add(1).saturating_sub(rows));
     let end = end.min(slot.keys);
     first.min(end)..end
 }
@@ -76,7 +77,8 @@ pub(crate) fn cut<T: Load>(memory: &Memory<'_, T>, panel: usize) -> (Vec<Job>, V
     for slot in memory.slots() {
         let first = jobs.len();
         let rows = slot.rows * problem.group();
-        let (block_rows, part_keys) = block(rows, problem.num_heads_k, panel);
+        let (block_rows, part_keys) =
+            if are_few(problem, &slot) { (rows.max(1), FEW_KEYS) } else { block(problem, rows, panel) };
         // Last blocks first: under a causal mask they see the most keys.
         for begin in (0..rows).step_by(block_rows).rev() {
             for head in 0..problem.num_heads_k {
@@ -99,14 +101,17 @@ pub(crate) fn cut<T: Load>(memory: &Memory<'_, T>, panel: usize) -> (Vec<Job>, V
     (jobs, tasks)
 }
 
-/// Packed rows of a block, and keys of a part.
-fn block(rows: usize, heads: usize, panel: usize) -> (usize, usize) {
-    if rows <= FEW_ROWS {
-        return (rows.max(1), FEW_KEYS);
-    }
+/// Has a slot as few rows as `few.rs` takes?
+fn are_few(problem: &Problem, slot: &Slot) -> bool {
+    slot.rows * problem.group() <= FEW_ROWS && !problem.is_row_invariant
+}
+
+/// Packed rows of a block of panels, and keys of a part.
+fn block(problem: &Problem, rows: usize, panel: usize) -> (usize, usize) {
+    let heads = problem.num_heads_k;
     let panels = (rows.saturating_mul(heads) / (ENOUGH_TASKS * panel)).clamp(1, MAX_PANELS);
     let block_rows = panels * panel;
-    let enough = rows.div_ceil(block_rows) * heads >= ENOUGH_TASKS;
+    let enough = rows.div_ceil(block_rows) * heads >= ENOUGH_TASKS || problem.is_row_invariant;
     (block_rows, if enough { usize::MAX } else { PANEL_KEYS })
 }
 
@@ -129,7 +134,7 @@ fn seen_by(problem: &Problem, job: &Job) -> Range<usize> {
 impl Job {
     /// Whether the rows have as few as `few.rs` takes.
     pub(crate) fn has_few_rows(&self, problem: &Problem) -> bool {
-        self.slot.rows * problem.group() <= FEW_ROWS
+        are_few(problem, &self.slot)
     }
 
     /// Query row and head of q of a packed row.

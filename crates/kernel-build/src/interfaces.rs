@@ -157,10 +157,35 @@ impl Interface {
         )
     }
 
+    /// The structure of what a kernel in Rust is launched with, and its method that reads the argument list.
+    pub fn to_rust_kernel(&self) -> String {
+        let structure = self.named("Arguments");
+        let fields: String =
+            self.operands.iter().map(|o| format!("    pub(crate) {}: u64,\n", o.name)).collect();
+        let names = self.operands.iter().map(|o| &*o.name).collect::<Vec<_>>().join(", ");
+        let count = self.operands.len();
+        format!(
+            "/// Addresses and numbers that a kernel of `{}` is launched with, in their order.\n\
+             #[derive(Clone, Copy, Debug)]\n#[allow(dead_code, reason = \"not every kernel needs each\")]\n\
+             pub(crate) struct {structure} {{\n{fields}}}\n\n#[allow(dead_code, reason = \"not every family has a kernel in Rust\")]\n\
+             impl {structure} {{\n    \
+             /// How many there are.\n    pub(crate) const COUNT: usize = {count};\n\n    \
+             /// Those of an argument list; `None` for a list of another length.\n    \
+             pub(crate) fn of(list: &[u64]) -> Option<Self> {{\n        \
+             let &[{names}] = list else {{ return None }};\n        \
+             Some(Self {{ {names} }})\n    }}\n}}\n",
+            self.name,
+        )
+    }
+
     /// `FlashFwdOperands`
     fn structure(&self) -> String {
+        self.named("Operands")
+    }
+
+    fn named(&self, end: &str) -> String {
         let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-        self.name.split('_').filter(|word| !word.is_empty()).map(capital).collect::<String>() + "Operands"
+        self.name.split('_').filter(|word| !word.is_empty()).map(capital).collect::<String>() + end
     }
 }
 
@@ -186,6 +211,10 @@ mod tests {
         let list = "        Ok(KernelArgs::new()\n            .operand(self.src)?\n            \
             .u64(self.bytes)\n            .place_holder(self.tiling.as_bytes()))\n";
         assert!(rust.contains(structure) && rust.contains(list), "{rust}");
+        let rust = interface.to_rust_kernel();
+        let of = "        let &[src, bytes, tiling] = list else { return None };\n        \
+            Some(Self { src, bytes, tiling })\n";
+        assert!(rust.contains("COUNT: usize = 3;") && rust.contains(of), "{rust}");
     }
 
     #[test]

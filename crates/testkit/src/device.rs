@@ -8,8 +8,8 @@ use fastattention::Soc;
 /// The SoC of simulated devices.
 pub const SOC: &str = "Ascend910B2";
 
-/// A simulated Ascend910B2, configured by the test; or the NPU of `FA_DEVICE=npu:0`, for which a
-/// configuration of the simulator says nothing.
+/// A simulated Ascend910B2, configured by the test; or what `FA_DEVICE` names, `npu:0` or `cpu:0`, for which
+/// a configuration of the simulator says nothing.
 pub fn device(configure: impl Fn(&mut Config)) -> Device {
     devices(1, configure).remove(0)
 }
@@ -17,17 +17,27 @@ pub fn device(configure: impl Fn(&mut Config)) -> Device {
 /// As [`device`], for each of `count` ranks one of its own: of `FA_DEVICE=npu:2` the devices `npu:2`, `npu:3`
 /// and so on.
 pub fn devices(count: u32, configure: impl Fn(&mut Config)) -> Vec<Device> {
-    let first = npu();
-    let open = |rank| match first {
-        Some(first) => Device::open(&format!("npu:{}", first + rank))
+    let first = named();
+    let open = |rank| match &first {
+        Some((kind, first)) => Device::open(&format!("{kind}:{}", first + rank))
             .unwrap_or_else(|e| panic!("FA_DEVICE: this test takes {count} devices: {e}")),
-        None => {
-            let mut config = Config::new(Soc::by_name(SOC).unwrap());
-            configure(&mut config);
-            Device::simulated(config).unwrap()
-        }
+        None => simulator(&configure),
     };
     (0..count).map(open).collect()
+}
+
+/// A simulated Ascend910B2 whatever `FA_DEVICE` names, for tests of faults, model time and kernels that only
+/// pass time.
+pub fn simulator(configure: impl Fn(&mut Config)) -> Device {
+    let mut config = Config::new(Soc::by_name(SOC).unwrap());
+    configure(&mut config);
+    Device::simulated(config).unwrap()
+}
+
+/// Does `FA_DEVICE` name the host? Its kernels have scores in f32 in any case, and split keys in their own
+/// way.
+pub fn is_host() -> bool {
+    named().is_some_and(|(kind, _)| kind == "cpu")
 }
 
 /// Attention on a [`device`].
@@ -35,9 +45,10 @@ pub fn attention(configure: impl Fn(&mut Config)) -> FlashAttention {
     FlashAttention::new(&device(configure)).unwrap()
 }
 
-/// The number of the NPU of `FA_DEVICE`; `None` without the variable.
-fn npu() -> Option<u32> {
+/// Kind and number of the device of `FA_DEVICE`; `None` without the variable.
+fn named() -> Option<(String, u32)> {
     let name = std::env::var("FA_DEVICE").ok()?;
-    let number = name.strip_prefix("npu:").and_then(|number| number.parse().ok());
-    Some(number.unwrap_or_else(|| panic!("FA_DEVICE = {name:?} given, npu:N wanted")))
+    let parts = name.split_once(':').filter(|(kind, _)| ["npu", "cpu"].contains(kind));
+    let device = parts.and_then(|(kind, number)| Some((kind.to_owned(), number.parse().ok()?)));
+    Some(device.unwrap_or_else(|| panic!("FA_DEVICE = {name:?} given, npu:N or cpu:N wanted")))
 }

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, OnceLock};
 
-use super::super::engine::SIMULATOR;
+use super::super::kinds::SIMULATOR;
 use super::super::{Buffer, Event};
 use super::*;
 use crate::{sim, Soc};

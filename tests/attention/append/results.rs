@@ -6,7 +6,7 @@ use fastattention::runtime::{Buffer, CaptureMode, Stream};
 use fastattention::serving::{self, KvLayout};
 use fastattention::{DType, ErrorKind};
 use fastattention_testkit::compare::{assert_all, assert_same};
-use fastattention_testkit::device::device;
+use fastattention_testkit::device::{device, simulator};
 use fastattention_testkit::serving::launch;
 use fastrand::Rng;
 use half::f16;
@@ -139,7 +139,7 @@ fn bits_are_the_same_in_every_interleaving() {
 /// Two cores write one row: the simulator tells what the documentation forbids.
 #[test]
 fn a_place_of_two_tokens_is_a_race_on_the_simulator() {
-    let operator = append(|config| config.threads = 1);
+    let operator = Append::new(&simulator(|config| config.threads = 1)).unwrap();
     let case = case_of(2, 1, [64, 64], Paged { pages: 1, size: 4 }, Rows::Dense);
     let plan = plan(&case.unchecked(), operator.device().soc()).unwrap();
     let [rows, k_cache, v_cache] = [2 * 64, 4 * 64, 4 * 64].map(|len| upload(&operator, &vec![OLD; len]));

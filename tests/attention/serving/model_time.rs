@@ -3,7 +3,7 @@
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::serving::{plan, Args, KvLayout, ServingAttention};
 use fastattention::sim::time::ModelTime;
-use fastattention_testkit::device::device;
+use fastattention_testkit::device::simulator;
 
 use super::case;
 
@@ -11,7 +11,7 @@ use super::case;
 #[test]
 fn all_cores_share_the_keys_of_one_slot() {
     let model_time = ModelTime::only();
-    let device = device(|config| {
+    let device = simulator(|config| {
         config.check_races = false;
         config.model_time = Some(model_time.clone());
     });

@@ -44,7 +44,7 @@ pub(crate) struct Run {
     /// Factor of the scores [default: 1/sqrt(head_dim)].
     #[arg(long, allow_hyphen_values = true, value_parser = parse_scale)]
     softmax_scale: Option<f32>,
-    /// Device: sim, sim:N, npu:N, or cuda:N if built with feature cuda.
+    /// Device: sim:N, cpu:N, npu:N, or cuda:N if built with feature cuda.
     #[arg(long, default_value = "sim")]
     device: String,
 }

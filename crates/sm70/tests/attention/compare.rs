@@ -6,8 +6,8 @@ use super::oracle::{attention, Precision};
 use super::problem::{Inputs, Problem};
 use super::tensors::{Outputs, Tensors};
 
-/// What `lg2.approx` and `ex2.approx` may add to lse: PTX bounds the error of the first by 2^-22, the relative
-/// one of the second by 2^-22.5.
+/// What `lg2.approx` and `ex2.approx` may add to lse: PTX bounds the error of the first by 2^-22, the
+/// relative one of the second by 2^-22.5.
 const APPROXIMATIONS: f64 = (std::f64::consts::LN_2 + std::f64::consts::FRAC_1_SQRT_2) / (1 << 22) as f64;
 
 /// The bound of cuda/check.py on a GPU, which only scores of thousands come near.

@@ -1,0 +1,140 @@
+//! The native kernels. Each takes the arguments and the tiling data of the kernel of the same name in
+//! `ascendc/kernels`, whose header says what it computes.
+
+mod append;
+mod attention;
+mod elementwise;
+mod matmul;
+mod merge;
+mod shift_keys;
+mod softmax;
+
+use ascend_sim::engine::Stopped;
+use bytemuck::Pod;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::call::{index, Call, Tensor};
+use crate::kernels::operands::{
+    AddArguments, CopyArguments, FlashDecodeArguments, FlashFwdArguments, FlashFwdMatmulArguments,
+    KvAppendArguments, KvAppendRotaryArguments, MatmulArguments, MergeArguments, SelfTestArguments,
+    ShiftKeysArguments, SoftmaxArguments,
+};
+
+type Run = fn(&Call<'_>, &[u64]) -> Result<(), Stopped>;
+
+/// A kernel.
+pub(super) struct Native {
+    pub(super) name: &'static str,
+    pub(super) num_args: usize,
+    pub(super) run: Run,
+}
+
+const fn native(name: &'static str, num_args: usize, run: Run) -> Native {
+    Native { name, num_args, run }
+}
+
+/// All of them. There is none for `read_ub`, `read_l1` and `vector_stream`, which only pass time.
+pub(super) static ALL: &[Native] = &[
+    native("fa_copy", CopyArguments::COUNT, elementwise::copy),
+    native("fa_add_f16", AddArguments::COUNT, elementwise::add::<f16>),
+    native("fa_add_f32", AddArguments::COUNT, elementwise::add::<f32>),
+    native("fa_self_test", SelfTestArguments::COUNT, elementwise::self_test),
+    native("fa_flash_decode_f16", FlashDecodeArguments::COUNT, attention::flash_decode::<f16>),
+    native("fa_flash_decode_bf16", FlashDecodeArguments::COUNT, attention::flash_decode::<bf16>),
+    native("fa_flash_fwd_f16", FlashFwdArguments::COUNT, attention::flash_fwd::<f16>),
+    native("fa_flash_fwd_bf16", FlashFwdArguments::COUNT, attention::flash_fwd::<bf16>),
+    native("fa_flash_fwd_f16_scores_f16", FlashFwdArguments::COUNT, attention::flash_fwd::<f16>),
+    native("fa_flash_fwd_matmul_f16", FlashFwdMatmulArguments::COUNT, attention::flash_fwd_matmul::<f16>),
+    native("fa_flash_fwd_matmul_bf16", FlashFwdMatmulArguments::COUNT, attention::flash_fwd_matmul::<bf16>),
+    native(
+        "fa_flash_fwd_matmul_f16_scores_f16",
+        FlashFwdMatmulArguments::COUNT,
+        attention::flash_fwd_matmul::<f16>,
+    ),
+    native("fa_kv_append_f16", KvAppendArguments::COUNT, append::kv_append),
+    native("fa_kv_append_bf16", KvAppendArguments::COUNT, append::kv_append),
+    native("fa_kv_append_rotary_f16", KvAppendRotaryArguments::COUNT, append::kv_append_rotary::<f16>),
+    native("fa_kv_append_rotary_bf16", KvAppendRotaryArguments::COUNT, append::kv_append_rotary::<bf16>),
+    native("fa_shift_keys_f16", ShiftKeysArguments::COUNT, shift_keys::shift_keys),
+    native("fa_merge_f16", MergeArguments::COUNT, merge::merge::<f16, f16>),
+    native("fa_merge_bf16", MergeArguments::COUNT, merge::merge::<bf16, bf16>),
+    native("fa_merge_f32", MergeArguments::COUNT, merge::merge::<f32, f32>),
+    native("fa_merge_f32_f16", MergeArguments::COUNT, merge::merge::<f32, f16>),
+    native("fa_merge_f32_bf16", MergeArguments::COUNT, merge::merge::<f32, bf16>),
+    native("fa_softmax_f16", SoftmaxArguments::COUNT, softmax::softmax::<f16, f16>),
+    native("fa_softmax_bf16", SoftmaxArguments::COUNT, softmax::softmax::<bf16, bf16>),
+    native("fa_softmax_f16_f32", SoftmaxArguments::COUNT, softmax::softmax::<f16, f32>),
+    native("fa_softmax_bf16_f32", SoftmaxArguments::COUNT, softmax::softmax::<bf16, f32>),
+    native("fa_matmul_f16", MatmulArguments::COUNT, matmul::matmul::<f16, f16>),
+    native("fa_matmul_bf16", MatmulArguments::COUNT, matmul::matmul::<bf16, bf16>),
+    native("fa_matmul_f16_f32", MatmulArguments::COUNT, matmul::matmul::<f16, f32>),
+    native("fa_matmul_bf16_f32", MatmulArguments::COUNT, matmul::matmul::<bf16, f32>),
+];
+
+/// An element type of tensors. Sums and functions are computed in f32.
+trait Real: Pod + Send + Sync {
+    fn widen(from: &[Self], to: &mut [f32]);
+    /// Rounds to nearest even.
+    fn narrow(from: &[f32], to: &mut [Self]);
+}
+
+impl Real for f32 {
+    fn widen(from: &[Self], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+
+    fn narrow(from: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(from);
+    }
+}
+
+impl Real for f16 {
+    fn widen(from: &[Self], to: &mut [f32]) {
+        from.convert_to_f32_slice(to);
+    }
+
+    fn narrow(from: &[f32], to: &mut [Self]) {
+        to.convert_from_f32_slice(from);
+    }
+}
+
+impl Real for bf16 {
+    fn widen(from: &[Self], to: &mut [f32]) {
+        from.convert_to_f32_slice(to);
+    }
+
+    fn narrow(from: &[f32], to: &mut [Self]) {
+        to.convert_from_f32_slice(from);
+    }
+}
+
+/// A row that is read in its own type and used in f32.
+struct Row<T> {
+    raw: Vec<T>,
+    values: Vec<f32>,
+}
+
+impl<T: Real> Row<T> {
+    fn new(len: usize) -> Self {
+        Self { raw: vec![T::zeroed(); len], values: vec![0.0; len] }
+    }
+
+    fn read(&mut self, from: &Tensor<T>, at: u64) -> &[f32] {
+        from.read(at, &mut self.raw);
+        T::widen(&self.raw, &mut self.values);
+        &self.values
+    }
+
+    /// Rounds the values and writes them.
+    fn write(&mut self, to: &Tensor<T>, at: u64) {
+        T::narrow(&self.values, &mut self.raw);
+        to.write(at, &self.raw);
+    }
+}
+
+/// Rows of a tensor, some of them for a thread at a time.
+fn rows_of(count: u64) -> impl IndexedParallelIterator<Item = u64> {
+    (0..index(count)).into_par_iter().map(|row| row as u64).with_min_len(16)
+}
