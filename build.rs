@@ -7,7 +7,8 @@
 //!
 //! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs`
 //! is for the test that compares both. The operands of each family of kernels become a Rust structure in
-//! `operands.rs`, and what a kernel in Rust finds of them one in `arguments.rs`.
+//! `operands.rs`, and what a kernel in Rust finds of them one in `arguments.rs`. With feature `cuda` the table of
+//! the Volta kernels, `cuda/kernels.csv`, becomes Rust tables in `cuda_kernels.rs`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
@@ -15,11 +16,12 @@ use std::{env, fs, process};
 use kernel_build::npu::config::Config;
 use kernel_build::npu::{self, Request, Switch, CMAKE_VARIABLE, SWITCH_VARIABLE};
 use kernel_build::sim_kernels::SimLibrary;
-use kernel_build::{cann_roots, interfaces, tiling_data, Compiler, ROOT_VARIABLES};
+use kernel_build::{cann_roots, interfaces, tiling_data, volta, Compiler, ROOT_VARIABLES};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=ascendc");
+    println!("cargo::rerun-if-changed=cuda/kernels.csv");
     for name in ["CXX", "CXXFLAGS"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
@@ -36,6 +38,10 @@ fn build() -> Result<(), String> {
     write_source_list()?;
     write_tiling_data()?;
     write_operands()?;
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        let ptx = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("cuda/ptx");
+        write("cuda_kernels.rs", volta::tables_to_rust(&read("cuda/kernels.csv")?, &ptx)?)?;
+    }
     build_npu_kernels()?;
     if env::var_os("CARGO_FEATURE_SIM").is_some() {
         println!("cargo::rustc-env=FA_BUILD_SIM_KERNELS={}", build_sim_kernels()?.display());

@@ -39,9 +39,7 @@ COLUMNS = [
 ROWS_CHECKED = 12
 SAMPLES = 15
 MIN_SAMPLE_S = 5e-3
-# By head_dim and rows: blocks that a multiprocessor holds, and how many take all that memory gives it. The
-# other figures are those of `src/cuda/choice.rs`.
-DECODE_BLOCKS = {(64, 8): (4, 2), (64, 16): (3, 3), (128, 8): (3, 1), (128, 16): (2, 2), (256, 8): (2, 1)}
+# As in `src/cuda/choice.rs`.
 MIN_KEYS_OF_SPLIT = 256
 MAX_WAVES_OF_SPLITS = 16
 WAVE_BYTES, JOIN_BYTES, JOIN_BYTES_OF_PART = 24 << 10, 16 << 10, 256
@@ -173,8 +171,8 @@ def driver_version():
 def splits_of(c, processors):
     """As `src/cuda/choice.rs` splits the keys of a decode."""
     packed = c['rows'] * (c['heads'] // c['heads_k'])
-    head_dim, rows = check.decode_kernel(c['head_dim'], packed)
-    of_processor, for_memory = DECODE_BLOCKS[head_dim, rows]
+    kernel = check.kernel_of('decode', c['head_dim'], packed)
+    rows, of_processor, for_memory = (kernel[key] for key in ('rows', 'blocks', 'blocks_for_memory'))
     places = processors * of_processor
     blocks = c['batch'] * c['heads_k'] * -(-packed // rows)
 
@@ -361,8 +359,8 @@ def self_test():
         assert machine.launched == 4 * (3 + 1 + SAMPLES * 5), machine.launched
         assert run(Pretended(fault=0.01), todo, path) == 4
         assert run(Pretended(fault=math.nan), todo, path) == 4
-    # By hand: 80 processors with 3 blocks, 8 heads of k: 30 parts.
-    assert splits_of(case(128, 32768, rows=1, heads_k=8), 80) == 30
+    # By hand: one block takes all that memory gives a processor, so 8 heads of k on 80 of them are 10 parts.
+    assert splits_of(case(128, 32768, rows=1, heads_k=8), 80) == 10
     assert len(cases(False)) == 44
     print('bench_v100: the script is right')
 

@@ -29,23 +29,11 @@ import time
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Kernel by head dims: the first row whose limit holds.
-# head_dim and head_dim_v at most, name, rows a block, shared bytes, column blocks
-TABLE = [
-    (32, 'd32', 128, 16384, 1),
-    (64, 'd64', 128, 32768, 1),
-    (80, 'd80', 128, 40960, 1),
-    (96, 'd96', 128, 49152, 1),
-    (128, 'd128', 128, 49152, 1),
-    (256, 'd256', 128, 83968, 2),
-]
-# Two groups of warps that take half of the keys each.
-GROUPS_TABLE = [(64, 'd64_g2', 64, 24576, 1), (128, 'd128_g2', 64, 34816, 1)]
-# Decode: head_dim and head_dim_v at most, packed rows a block. The first row whose limits hold, or the last
-# of its head dims.
-DECODE_TABLE = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)]
+sys.path.insert(0, HERE)
+import make_ptx  # noqa: E402  (the table of kernels)
+
+TABLE = make_ptx.table()
 THREADS = 128  # a block
-COMBINE_BYTES = 4 * 32 * 8 + 4 * 8  # of shared memory
 GUARD = 64  # elements around every output that must stay as they were
 
 
@@ -447,11 +435,13 @@ def place(x, layout, lens):
     return out, (s * h * (d + pad) * 2, (d + pad) * 2, h * (d + pad) * 2)
 
 
-def decode_kernel(wide, packed):
-    """Head dims and rows a block of the decode kernel for so many packed rows."""
-    least = next(d for d, _ in DECODE_TABLE if wide <= d)
-    fitting = [row for row in DECODE_TABLE if row[0] == least]
-    return next((row for row in fitting if packed <= row[1]), fitting[-1])
+def kernel_of(kind, wide, packed=0):
+    """The kernel for head dims of at most so many: of its kind the least, and of those for few rows the first
+    that takes all packed rows in one block, or the last."""
+    of_kind = [row for row in TABLE if row['kind'] == kind]
+    least = min(row['head_dim'] for row in of_kind if wide <= row['head_dim'])
+    fitting = [row for row in of_kind if row['head_dim'] == least]
+    return next((row for row in fitting if packed <= row['rows']), fitting[-1])
 
 
 class Launch:
@@ -493,13 +483,14 @@ class Launch:
         if p['splits']:
             self.runs = self.decode(tensors_at, cu, scale_field, lengths, heads, tail)
         else:
-            row = next(r for r in (TABLE, GROUPS_TABLE)[p['groups'] - 1] if max(p['d'], p['dv']) <= r[0])
+            kind = 'paged' if p['page'] else 'grouped' if p['groups'] == 2 else 'forward'
+            row = kernel_of(kind, max(p['d'], p['dv']))
             fields = tensors_at + [('Q', x) for x in cu] + scale_field + lengths + heads + tail + [('I', 0)]
-            name = 'flash_fwd_f16_' + row[1]
             if p['page']:  # slots of no rows are left out
-                name, fields = name + '_paged', fields + self.paged() + [('i', 0)]
-            grid = (p['heads'], max(1, -(-s // row[2])), p['batch'] * row[4])
-            self.runs = [(name, grid, row[3], fields)]
+                fields = fields + self.paged() + [('i', 0)]
+            column_blocks = row['head_dim'] // row['columns']
+            grid = (p['heads'], max(1, -(-s // row['rows'])), p['batch'] * column_blocks)
+            self.runs = [(row['kernel'], grid, row['shared_bytes'], fields)]
 
     def paged(self):
         """Lengths and block table; entries of a row of it, pages, powers of two in a page."""
@@ -512,7 +503,7 @@ class Launch:
         """The runs of a decode step: (kernel, grid, shared bytes, fields)."""
         p, put = self.p, self.put
         group, queries = p['heads'] // p['heads_k'], max(p['lens_q'] or [p['seqlen_q']])
-        d, rows = decode_kernel(max(p['d'], p['dv']), group * queries)
+        row = kernel_of('decode', max(p['d'], p['dv']), group * queries)
         keys = max(p['lens_k'] or [p['seqlen_k']])
         per_split = p['least'] or -(-max(1, -(-keys // p['splits'])) // 8) * 8
         parts = p['batch'] * p['heads'] * queries * p['splits']
@@ -523,24 +514,15 @@ class Launch:
         paged = self.paged() if p['page'] else [('Q', 0), ('Q', 0), ('i', 0), ('i', 0), ('i', 31)]
         fields = tensors_at + [('Q', x) for x in partial + cu] + paged[:2] + scale_field + lengths
         fields += [('i', p['heads'])] + heads + paged[2:] + [('i', per_split)] + tail + [('i', queries)]
-        blocks = -(-group * queries // rows)
-        runs = [
-            (
-                'flash_decode_f16_d%d_r%d' % (d, rows),
-                (p['heads_k'] * blocks, p['splits'], p['batch']),
-                4 * rows * (d + 6) * 4,
-                fields,
-            )
-        ]
+        blocks = -(-group * queries // row['rows'])
+        grid = (p['heads_k'] * blocks, p['splits'], p['batch'])
+        runs = [(row['kernel'], grid, row['shared_bytes'], fields)]
         if p['splits'] > 1:
-            runs.append(
-                (
-                    'flash_decode_combine_packed' if cu[0] else 'flash_decode_combine',
-                    (p['heads'], queries * -(-p['dv'] // 64), p['batch']),
-                    COMBINE_BYTES,
-                    fields + [('i', p['splits']), ('i', rows)],
-                )
-            )
+            name = 'flash_decode_combine_packed' if cu[0] else 'flash_decode_combine'
+            combine = next(row for row in TABLE if row['kernel'] == name)
+            grid = (p['heads'], queries * -(-p['dv'] // combine['columns']), p['batch'])
+            more = [('i', p['splits']), ('i', row['rows'])]
+            runs.append((name, grid, combine['shared_bytes'], fields + more))
         return runs
 
     def lengths_told(self):

@@ -41,7 +41,7 @@ struct Problem {
 
 // Whether cu_seqlens_q can say which rows of q a batch has. The kernel that joins has a text for each: the
 // code for packed rows costs it 0.4 us (modelled on a V100), the others nothing that shows.
-#if KERNEL_ROWS == 0 && !defined(KERNEL_PACKED)
+#if defined(KERNEL_COMBINE) && !defined(KERNEL_PACKED)
 #define CAN_PACK false
 #else
 #define CAN_PACK true
@@ -534,26 +534,13 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
         flash_decode<Shape<__VA_ARGS__>>(g);                                                                \
     }
 
-//                  kernel               blocks/SM  head_dim, tiles of 8 rows, V ahead.    One text of PTX
-//                  each: -DKERNEL_HEAD_DIM=... -DKERNEL_ROWS=...
-#if KERNEL_ROWS == 0
-#ifdef KERNEL_PACKED
-#define COMBINE flash_decode_combine_packed
-#else
-#define COMBINE flash_decode_combine
-#endif
-extern "C" __global__ void __launch_bounds__(128) COMBINE(DECODE_PARAMS, int splits, int rows_per_block) {
+// One kernel a text of PTX: its name and its shape are those of a line of kernels.csv (make_ptx.py).
+#ifdef KERNEL_COMBINE
+extern "C" __global__ void __launch_bounds__(128) KERNEL_NAME(DECODE_PARAMS, int splits, int rows_per_block) {
     const Problem g = DECODE_PROBLEM;
     combine(g, splits, rows_per_block);
 }
-#elif KERNEL_HEAD_DIM == 64 && KERNEL_ROWS == 8
-FLASH_DECODE(flash_decode_f16_d64_r8, 4, 64, 1, true)
-#elif KERNEL_HEAD_DIM == 64 && KERNEL_ROWS == 16
-FLASH_DECODE(flash_decode_f16_d64_r16, 3, 64, 2, true)
-#elif KERNEL_HEAD_DIM == 128 && KERNEL_ROWS == 8
-FLASH_DECODE(flash_decode_f16_d128_r8, 3, 128, 1, true)
-#elif KERNEL_HEAD_DIM == 128 && KERNEL_ROWS == 16
-FLASH_DECODE(flash_decode_f16_d128_r16, 2, 128, 2, true)
-#elif KERNEL_HEAD_DIM == 256 && KERNEL_ROWS == 8
-FLASH_DECODE(flash_decode_f16_d256_r8, 2, 256, 1, false)
+#else
+FLASH_DECODE(KERNEL_NAME, KERNEL_BLOCKS, KERNEL_SHAPE)
+static_assert(Shape<KERNEL_SHAPE>::SHARED_BYTES == KERNEL_SHARED_BYTES, "kernels.csv: shared_bytes");
 #endif

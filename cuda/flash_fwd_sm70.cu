@@ -494,40 +494,10 @@ FA_DEVICE void flash_fwd(const Problem& g) {
         flash_fwd<Shape<__VA_ARGS__, true>>(g);                                                          \
     }
 
-//               kernel             blocks/SM  d, d_v, warps for rows, groups for keys, K slices, V slices,
-//               slots, sums in shared memory.    One text of PTX each: -DKERNEL_HEAD_DIM=...
-//               -DKERNEL_GROUPS=...
-#if KERNEL_GROUPS == \
-    2  // for grids that do not fill the GPU: half the rows, and each group takes half the keys
-#if KERNEL_HEAD_DIM == 64
-FLASH_FWD(flash_fwd_f16_d64_g2, 2, 64, 64, 2, 2, 4, 4, 4, false)
-#elif KERNEL_HEAD_DIM == 128
-FLASH_FWD(flash_fwd_f16_d128_g2, 2, 128, 128, 2, 2, 8, 8, 4, true)
+// One kernel a text of PTX: its name and its shape are those of a line of kernels.csv (make_ptx.py).
+#ifdef KERNEL_PAGED
+FLASH_FWD_PAGED(KERNEL_NAME, KERNEL_BLOCKS, KERNEL_SHAPE)
+#else
+FLASH_FWD(KERNEL_NAME, KERNEL_BLOCKS, KERNEL_SHAPE)
 #endif
-#elif defined(KERNEL_PAGED)
-#if KERNEL_HEAD_DIM == 32
-FLASH_FWD_PAGED(flash_fwd_f16_d32_paged, 3, 32, 32, 4, 1, 1, 1, 2, false)
-#elif KERNEL_HEAD_DIM == 64
-FLASH_FWD_PAGED(flash_fwd_f16_d64_paged, 2, 64, 64, 4, 1, 2, 2, 4, false)
-#elif KERNEL_HEAD_DIM == 80
-FLASH_FWD_PAGED(flash_fwd_f16_d80_paged, 2, 80, 80, 4, 1, 5, 2, 7, false)
-#elif KERNEL_HEAD_DIM == 96
-FLASH_FWD_PAGED(flash_fwd_f16_d96_paged, 2, 96, 96, 4, 1, 3, 2, 5, false)
-#elif KERNEL_HEAD_DIM == 128
-FLASH_FWD_PAGED(flash_fwd_f16_d128_paged, 2, 128, 128, 4, 1, 4, 4, 4, false)
-#elif KERNEL_HEAD_DIM == 256
-FLASH_FWD_PAGED(flash_fwd_f16_d256_paged, 1, 256, 128, 4, 1, 8, 4, 4, true)
-#endif
-#elif KERNEL_HEAD_DIM == 32
-FLASH_FWD(flash_fwd_f16_d32, 3, 32, 32, 4, 1, 1, 1, 2, false)
-#elif KERNEL_HEAD_DIM == 64
-FLASH_FWD(flash_fwd_f16_d64, 2, 64, 64, 4, 1, 2, 2, 4, false)
-#elif KERNEL_HEAD_DIM == 80
-FLASH_FWD(flash_fwd_f16_d80, 2, 80, 80, 4, 1, 5, 2, 7, false)
-#elif KERNEL_HEAD_DIM == 96
-FLASH_FWD(flash_fwd_f16_d96, 2, 96, 96, 4, 1, 3, 2, 5, false)
-#elif KERNEL_HEAD_DIM == 128
-FLASH_FWD(flash_fwd_f16_d128, 2, 128, 128, 4, 1, 4, 4, 4, false)
-#elif KERNEL_HEAD_DIM == 256  // d_v in blocks of 128 columns, each with the scores anew
-FLASH_FWD(flash_fwd_f16_d256, 1, 256, 128, 4, 1, 8, 4, 4, true)
-#endif
+static_assert(Shape<KERNEL_SHAPE>::SHARED_BYTES == KERNEL_SHARED_BYTES, "kernels.csv: shared_bytes");

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the committed PTX of the Volta kernels from their sources, or checks that it is what they give.
+"""Makes the committed PTX of the Volta kernels from their sources and the table of their block shapes,
+kernels.csv, or checks that it is what they give.
 
   pip install nvidia-cuda-nvrtc-cu12==12.9.86      # the compiler alone: no CUDA toolkit, no GPU
   python3 cuda/make_ptx.py                         # writes cuda/ptx/*.ptx and cuda/ptx/manifest.txt
@@ -11,6 +12,7 @@ spills.
 The version in the header is set to 6.4, so that drivers since CUDA 10.1 take the text: it uses nothing newer.
 """
 
+import csv
 import ctypes
 import hashlib
 import os
@@ -20,58 +22,46 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Kernel: source and options.
-KERNELS = {
-    'flash_fwd_f16_d%d' % d: ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d, '-DKERNEL_GROUPS=1'])
-    for d in (32, 64, 80, 96, 128, 256)
-}
-KERNELS.update(
-    (
-        'flash_fwd_f16_d%d_g2' % d,
-        ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d, '-DKERNEL_GROUPS=2']),
-    )
-    for d in (64, 128)
-)
-KERNELS.update(
-    (
-        'flash_fwd_f16_d%d_paged' % d,
-        ('flash_fwd_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % d, '-DKERNEL_GROUPS=1', '-DKERNEL_PAGED']),
-    )
-    for d in (32, 64, 80, 96, 128, 256)
-)
-KERNELS.update(
-    (
-        'flash_decode_f16_d%d_r%d' % shape,
-        ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=%d' % shape[0], '-DKERNEL_ROWS=%d' % shape[1]]),
-    )
-    for shape in ((64, 8), (64, 16), (128, 8), (128, 16), (256, 8))
-)
-KERNELS['flash_decode_combine'] = ('flash_decode_sm70.cu', ['-DKERNEL_HEAD_DIM=0', '-DKERNEL_ROWS=0'])
-KERNELS['flash_decode_combine_packed'] = (
-    'flash_decode_sm70.cu',
-    ['-DKERNEL_HEAD_DIM=0', '-DKERNEL_ROWS=0', '-DKERNEL_PACKED'],
-)
 OPTIONS = ['-arch=compute_70', '-std=c++17']
 VERSION = (12, 9)
-# Registers of a thread that ptxas may use (128 threads a block, 65536 registers an SM: 255 is two blocks, 168
-# three, 128 four). Nothing may be spilled.
-LIMITS = dict.fromkeys(KERNELS, 255)
-LIMITS.update(
-    flash_fwd_f16_d32=168,
-    flash_fwd_f16_d32_paged=168,
-    flash_decode_f16_d64_r8=128,
-    flash_decode_f16_d64_r16=168,
-    flash_decode_f16_d128_r8=168,
-    flash_decode_combine=64,
-    flash_decode_combine_packed=64,
-)
 NOT_FOUND = 77
+
+
+def table():
+    """The lines of kernels.csv: kernels, their block shapes, and what their launches need. Of a line:
+    `rows` of q and `columns` of o a block; `registers` of a thread that ptxas may use (128 threads a block,
+    65536 registers an SM: 255 is two blocks, 168 three, 128 four; nothing may be spilled); `blocks` that the
+    registers of an SM hold; `blocks_for_memory`, which together take all that memory gives an SM."""
+    with open(os.path.join(HERE, 'kernels.csv'), newline='') as handle:
+        number = lambda x: int(x) if x.isdigit() else x  # noqa: E731
+        return [{key: number(x) for key, x in row.items()} for row in csv.DictReader(handle)]
+
+
+def defines(row):
+    """What a source is compiled with for a line of the table."""
+    kind, given = row['kind'], ['KERNEL_NAME=' + row['kernel']]
+    if kind == 'combine':
+        given += ['KERNEL_COMBINE'] + ['KERNEL_PACKED'] * row['kernel'].endswith('_packed')
+    else:
+        if kind == 'decode':
+            shape = [row['head_dim'], row['rows'] // 8, row['v_ahead']]
+        else:
+            slices = [row[key] for key in ('k_slices', 'v_slices', 'slots', 'sums_in_shared')]
+            warps = row['rows'] // 32
+            shape = [row['head_dim'], row['columns'], warps, row['key_groups'], *slices]
+        given += ['KERNEL_SHAPE=' + ','.join(map(str, shape))]
+        given += ['KERNEL_%s=%d' % (key.upper(), row[key]) for key in ('blocks', 'shared_bytes')]
+    return ['-D' + name for name in given + ['KERNEL_PAGED'] * (kind == 'paged')]
+
+
+def source_of(row):
+    return 'flash_decode_sm70.cu' if row['kind'] in ('decode', 'combine') else 'flash_fwd_sm70.cu'
 
 
 def sources():
     """Files that the PTX depends on, relative to this folder, sorted."""
     headers = ['sm70/' + name for name in os.listdir(os.path.join(HERE, 'sm70')) if name.endswith('.cuh')]
-    return sorted({source for source, _ in KERNELS.values()}.union(headers))
+    return sorted({source_of(row) for row in table()}.union(headers))
 
 
 def read(path):
@@ -96,8 +86,8 @@ def load_nvrtc():
     return ctypes.CDLL(path)
 
 
-def compile_ptx(nvrtc, kernel):
-    source, defines = KERNELS[kernel]
+def compile_ptx(nvrtc, row):
+    source, kernel = source_of(row), row['kernel']
     major, minor = ctypes.c_int(), ctypes.c_int()
     nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
     if (major.value, minor.value) != VERSION:
@@ -115,7 +105,7 @@ def compile_ptx(nvrtc, kernel):
         ctypes.byref(program), read(source), source.encode(), len(headers), texts, names
     ):
         sys.exit('make_ptx: nvrtcCreateProgram failed')
-    options = OPTIONS + defines
+    options = OPTIONS + defines(row)
     flags = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
     failed = nvrtc.nvrtcCompileProgram(program, len(options), flags)
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
@@ -135,15 +125,18 @@ def compile_ptx(nvrtc, kernel):
 
 def manifest(outputs):
     """One line per file: sha256, name.  A test of the crate compares it with the files."""
-    lines = ['%s  %s' % (hashlib.sha256(read(name)).hexdigest(), name) for name in sources()]
+    made_from = ['kernels.csv'] + sources()
+    lines = ['%s  %s' % (hashlib.sha256(read(name)).hexdigest(), name) for name in made_from]
     lines += ['%s  %s' % (hashlib.sha256(outputs[name]).hexdigest(), name) for name in sorted(outputs)]
     return ('\n'.join(lines) + '\n').encode()
 
 
 def beyond_limits():
-    """Kernels that spill or for which ptxas needs more than LIMITS, as text; empty where ptxas is not installed."""
+    """Kernels that spill or for which ptxas needs more registers than the table has, as text; empty where
+    ptxas is not installed."""
     ptxas, wrong = installed('nvidia/cuda_nvcc/bin/ptxas'), []
-    for name, registers in LIMITS.items() if ptxas else ():
+    for row in table() if ptxas else ():
+        name, registers = row['kernel'], row['registers']
         with tempfile.NamedTemporaryFile() as cubin:
             run = subprocess.run(
                 [ptxas, '-arch=sm_70', '-v', os.path.join(HERE, 'ptx', name + '.ptx'), '-o', cubin.name],
@@ -166,7 +159,7 @@ def beyond_limits():
 
 def main():
     nvrtc = load_nvrtc()
-    outputs = {'ptx/%s.ptx' % kernel: compile_ptx(nvrtc, kernel) for kernel in KERNELS}
+    outputs = {'ptx/%s.ptx' % row['kernel']: compile_ptx(nvrtc, row) for row in table()}
     outputs['ptx/manifest.txt'] = manifest(outputs)
     if sys.argv[1:] == ['--check']:
         wrong = [

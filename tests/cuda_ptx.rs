@@ -38,7 +38,7 @@ fn sources_and_ptx_are_those_of_the_manifest() {
         })
         .map(|(hash, name)| (name.to_owned(), hash.to_owned()))
         .collect();
-    let present: BTreeMap<String, String> = [("", ".cu"), ("sm70", ".cuh"), ("ptx", ".ptx")]
+    let present: BTreeMap<String, String> = [("", ".cu"), ("", ".csv"), ("sm70", ".cuh"), ("ptx", ".ptx")]
         .iter()
         .flat_map(|(folder, ending)| files(folder, ending))
         .map(|name| (name.clone(), sha256(&cuda().join(&name))))

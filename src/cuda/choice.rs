@@ -122,7 +122,7 @@ fn decode_kernel(shape: &Shape) -> Option<&'static Kernel> {
 /// Blocks that the device holds at a time.
 fn places(kernel: &Kernel, facts: &DeviceFacts) -> u32 {
     let by_shared = facts.shared_bytes_per_multiprocessor / kernel.shared_bytes;
-    facts.multiprocessors.saturating_mul(kernel.blocks_per_multiprocessor.min(by_shared.max(1)))
+    facts.multiprocessors.saturating_mul(kernel.blocks.min(by_shared.max(1)))
 }
 
 fn ends_first(shape: &Shape, grouped: &Kernel, other: &Kernel, facts: &DeviceFacts) -> bool {

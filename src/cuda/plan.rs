@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::choice::{self, Choice, Splits};
-use super::kernels::{Kernel, COMBINE, COMBINE_COLUMNS, COMBINE_SHARED_BYTES, MAX_GRID_YZ};
+use super::kernels::{Kernel, COMBINE, MAX_GRID_YZ};
 use super::limits;
 use super::params::{Launch, Params};
 use super::request::{self, Request, Slots};
@@ -230,12 +230,13 @@ impl Plan {
 
     fn combine(&self, Few { kernel, rows, splits }: Few, params: Params) -> Launch {
         let s = self.shape();
-        let grid = [s.num_heads, rows * s.head_dim_v.div_ceil(COMBINE_COLUMNS), s.batch];
+        let join = &COMBINE[usize::from(self.request.total_rows().is_some())];
+        let grid = [s.num_heads, rows * s.head_dim_v.div_ceil(join.columns), s.batch];
         debug_assert!(grid[1] <= MAX_GRID_YZ && grid[2] <= MAX_GRID_YZ);
         Launch {
-            text: &COMBINE[usize::from(self.request.total_rows().is_some())],
+            text: &join.text,
             grid,
-            shared_bytes: COMBINE_SHARED_BYTES,
+            shared_bytes: join.shared_bytes,
             params: params.u32s([splits.count, kernel.rows]),
         }
     }
@@ -333,7 +334,11 @@ impl fmt::Display for Plan {
             writeln!(
                 f,
                 "{}   {}, {x} x {y} x {z} blocks of {} threads, {} bytes of shared memory each",
-                if COMBINE.iter().any(|text| text.name == launch.kernel()) { "joins  " } else { "kernel " },
+                if COMBINE.iter().any(|join| join.text.name == launch.kernel()) {
+                    "joins  "
+                } else {
+                    "kernel "
+                },
                 launch.kernel(),
                 launch.threads(),
                 launch.shared_bytes

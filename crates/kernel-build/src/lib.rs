@@ -4,6 +4,7 @@
 //! - For an NPU ([`npu`]): CANN's compiler makes one device image per family of kernels; they are checked.
 //! - [`interfaces`] reads what each family of kernels takes, [`variants`] the list of kernels.
 //! - [`interfaces`] and [`tiling_data`] make the Rust structures that kernels are launched with.
+//! - [`volta`] makes the Rust tables of the kernels for NVIDIA GPUs, whose PTX is shipped.
 //!
 //! The build script of `fastattention` uses all of it, its command line tool and its tests a part.
 
@@ -13,6 +14,7 @@ pub mod npu;
 pub mod sim_kernels;
 pub mod tiling_data;
 pub mod variants;
+pub mod volta;
 
 pub use ascend_sys::{arch_folder, cann_roots, ROOT_VARIABLES};
 pub use compiler::{run, Compiler};

@@ -1,6 +1,7 @@
 //! A problem as launches of shipped kernels (`Launch` of `cuda/check.py`, in Rust).
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use fastattention_sm70::{Counters, Error, Launch, Module, Params, Sums};
 
@@ -8,36 +9,23 @@ use super::compare::check;
 use super::problem::{inputs, Decode, Inputs, Pages, Problem};
 use super::tensors::{int, Tensors};
 
-/// A forward kernel: the largest head_dim and head_dim_v, rows a block, shared bytes, blocks of columns.
-#[derive(Debug, Clone, Copy)]
-struct Forward {
-    name: &'static str,
-    dims: usize,
+/// A line of `cuda/kernels.csv`: the largest head_dim and head_dim_v; columns of o and rows of q a block.
+#[derive(Debug, Clone, serde::Deserialize)]
+struct Shape {
+    kernel: String,
+    kind: String,
+    head_dim: usize,
+    columns: usize,
     rows: usize,
     shared_bytes: u32,
-    columns: u32,
 }
 
-const fn forward(name: &'static str, dims: usize, rows: usize, shared_bytes: u32, columns: u32) -> Forward {
-    Forward { name, dims, rows, shared_bytes, columns }
-}
+static TABLE: LazyLock<Vec<Shape>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cuda/kernels.csv");
+    let mut reader = csv::Reader::from_path(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    reader.deserialize().map(|line| line.unwrap_or_else(|e| panic!("{}: {e}", path.display()))).collect()
+});
 
-const FORWARD: [Forward; 6] = [
-    forward("flash_fwd_f16_d32", 32, 128, 16384, 1),
-    forward("flash_fwd_f16_d64", 64, 128, 32768, 1),
-    forward("flash_fwd_f16_d80", 80, 128, 40960, 1),
-    forward("flash_fwd_f16_d96", 96, 128, 49152, 1),
-    forward("flash_fwd_f16_d128", 128, 128, 49152, 1),
-    forward("flash_fwd_f16_d256", 256, 128, 83968, 2),
-];
-/// With two groups of warps for the keys.
-const GROUPED: [Forward; 2] =
-    [forward("flash_fwd_f16_d64_g2", 64, 64, 24576, 1), forward("flash_fwd_f16_d128_g2", 128, 64, 34816, 1)];
-/// Decode: head_dim and head_dim_v at most, packed rows a block. The first whose limits hold serves, or the
-/// last of its head dims.
-const DECODE: [(usize, usize); 5] = [(64, 8), (64, 16), (128, 8), (128, 16), (256, 8)];
-/// Joins parts: of q that is not packed, and of q that is.
-const COMBINE: [&str; 2] = ["flash_decode_combine", "flash_decode_combine_packed"];
 const THREADS: [u32; 3] = [128, 1, 1];
 
 /// PTX of a kernel.
@@ -49,28 +37,30 @@ pub(crate) fn ptx(kernel: &str) -> String {
 
 /// The kernel that serves a problem.
 pub(crate) fn kernel_of(problem: &Problem) -> String {
-    match &problem.decode {
-        Some(Decode { splits: 0, .. }) => format!("{}_paged", forward_kernel(problem).name),
-        Some(_) => {
-            let (limit, rows) = decode_kernel(problem);
-            format!("flash_decode_f16_d{limit}_r{rows}")
-        }
-        None => forward_kernel(problem).name.to_owned(),
-    }
+    shape_of(problem).kernel.clone()
 }
 
-fn forward_kernel(problem: &Problem) -> Forward {
-    let table = if problem.groups == 1 { &FORWARD[..] } else { &GROUPED };
+/// Of its kind those with the least head dims that suffice; of these, for few rows, the first that takes all
+/// packed rows in a block, or the last.
+fn shape_of(problem: &Problem) -> &'static Shape {
+    let (kind, packed) = match &problem.decode {
+        Some(Decode { splits: 0, .. }) => ("paged", 0),
+        Some(_) => ("decode", problem.seqlen_q * problem.num_heads / problem.num_heads_k),
+        None if problem.groups == 2 => ("grouped", 0),
+        None => ("forward", 0),
+    };
     let dims = problem.head_dim.max(problem.head_dim_v);
-    *table.iter().find(|kernel| dims <= kernel.dims).unwrap()
+    let of_kind = || TABLE.iter().filter(|shape| shape.kind == kind && shape.head_dim >= dims);
+    let least = of_kind().map(|shape| shape.head_dim).min().unwrap();
+    let mut fitting = of_kind().filter(|shape| shape.head_dim == least);
+    fitting.clone().find(|shape| packed <= shape.rows).or_else(|| fitting.next_back()).unwrap()
 }
 
-fn decode_kernel(problem: &Problem) -> (usize, usize) {
-    let dims = problem.head_dim.max(problem.head_dim_v);
-    let limit = DECODE.iter().map(|row| row.0).find(|limit| dims <= *limit).unwrap();
-    let mut fitting = DECODE.into_iter().filter(|row| row.0 == limit);
-    let packed = problem.seqlen_q * problem.num_heads / problem.num_heads_k;
-    fitting.clone().find(|row| packed <= row.1).or_else(|| fitting.next_back()).unwrap()
+/// What joins parts: of q that is packed, or not.
+fn combine_of(problem: &Problem) -> &'static Shape {
+    let packed = problem.ragged.is_some();
+    let mut kernels = TABLE.iter().filter(|shape| shape.kind == "combine");
+    kernels.find(|shape| shape.kernel.ends_with("_packed") == packed).unwrap()
 }
 
 /// The magnitude of the scale, in powers of two; 1 in place of 0.
@@ -99,33 +89,33 @@ pub(crate) fn run(
 ) -> Result<(Tensors, Counters), Error> {
     let mut tensors = Tensors::new(problem, inputs);
     let module = Module::parse(text)?;
-    let kernel = module.kernel(&kernel_of(problem))?;
+    let shape @ Shape { rows, shared_bytes, .. } = shape_of(problem);
+    let (rows, shared_bytes) = (*rows, *shared_bytes);
+    let kernel = module.kernel(&shape.kernel)?;
     let counters = match &problem.decode {
         None | Some(Decode { splits: 0, .. }) => {
-            let Forward { rows, shared_bytes, columns, .. } = forward_kernel(problem);
             let params = forward_params(problem, &mut tensors);
             let blocks = int(problem.seqlen_q.div_ceil(rows).max(1));
+            let columns = int(shape.head_dim / shape.columns);
             let grid = [int(problem.num_heads), blocks, int(problem.batch) * columns];
             let launch = Launch { grid, block: THREADS, shared_bytes, params: &params, sums };
             kernel.launch(&mut tensors.memory, &launch)?
         }
         Some(decode) => {
-            let (limit, rows) = decode_kernel(problem);
             let params = decode_params(problem, decode, &mut tensors);
             let packed = problem.seqlen_q * problem.num_heads / problem.num_heads_k;
             let blocks = problem.num_heads_k * packed.div_ceil(rows);
             let grid = [int(blocks), int(decode.splits), int(problem.batch)];
-            let shared_bytes = int(4 * rows * (limit + 6) * 4);
             let launch = Launch { grid, block: THREADS, shared_bytes, params: &params, sums };
             let counters = kernel.launch(&mut tensors.memory, &launch)?;
             if decode.splits > 1 {
                 let params = params.u32(int(decode.splits)).u32(int(rows));
-                let blocks = problem.seqlen_q * problem.head_dim_v.div_ceil(64);
+                let Shape { kernel, columns, shared_bytes, .. } = combine_of(problem);
+                let blocks = problem.seqlen_q * problem.head_dim_v.div_ceil(*columns);
                 let grid = [int(problem.num_heads), int(blocks), int(problem.batch)];
                 let launch =
-                    Launch { grid, block: THREADS, shared_bytes: 4 * 32 * 8 + 32, params: &params, sums };
-                let combine = COMBINE[usize::from(problem.ragged.is_some())];
-                Module::parse(&ptx(combine))?.kernel(combine)?.launch(&mut tensors.memory, &launch)?;
+                    Launch { grid, block: THREADS, shared_bytes: *shared_bytes, params: &params, sums };
+                Module::parse(&ptx(kernel))?.kernel(kernel)?.launch(&mut tensors.memory, &launch)?;
             }
             counters
         }
