@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use cudarc::driver::CudaContext;
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUresult};
+use cudarc::driver::{CudaContext, DriverError};
 
 use super::driver::{self, version_text, Context as _, Loaded, MIN_VERSION};
 use super::kernels::{self, Text};
@@ -69,12 +69,17 @@ fn count() -> Result<usize> {
             ),
         ));
     }
-    let count = CudaContext::device_count().of("asking the CUDA driver for devices")?;
-    match usize::try_from(count) {
+    let counted = match CudaContext::device_count() {
+        // The driver's word for none is an error of its first call.
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
+        counted => counted.of("asking the CUDA driver for devices")?,
+    };
+    match usize::try_from(counted) {
         Ok(count) if count > 0 => Ok(count),
         _ => Err(Error::new(
             ErrorKind::NoDevice,
-            "the CUDA driver has no device; if the machine has one, is it hidden by CUDA_VISIBLE_DEVICES?",
+            "the CUDA driver has no device; nvidia-smi lists those of the machine, CUDA_VISIBLE_DEVICES hides \
+             those that it leaves out",
         )),
     }
 }
@@ -91,8 +96,8 @@ impl Device {
             return Err(Error::new(
                 ErrorKind::NoDevice,
                 format!(
-                    "cuda:{ordinal} given, the driver has {count} device(s): cuda:0 to cuda:{} wanted",
-                    count - 1
+                    "cuda:{ordinal} given, {} wanted: the driver has no more devices",
+                    if count == 1 { "cuda:0".to_owned() } else { format!("cuda:0 to cuda:{}", count - 1) }
                 ),
             ));
         }

@@ -22,7 +22,7 @@ fn element_types_that_do_not_work() {
     let [q, k, v] = qkv(Q, Q, Q);
     assert_eq!(
         refused(&[zeros("q", Dtype::F32, Q), k.clone(), v.clone()]),
-        "q is f32; convert q, k and v to f16 or bf16 first (the Cube multiplies 16-bit floats)"
+        "q is f32; convert q, k and v to f16 or bf16 first (kernels multiply 16-bit floats)"
     );
     assert_eq!(
         refused(&[q.clone(), zeros("k", Dtype::I32, Q), v.clone()]),

@@ -125,9 +125,9 @@ fn operand<'a>(file: &SafeTensors<'a>, name: &'static str, layout: Layout) -> Re
     let dtype = match view.dtype() {
         Dtype::F16 => DType::F16,
         Dtype::BF16 => DType::Bf16,
-        Dtype::F32 => bail!(
-            "{name} is f32; convert q, k and v to f16 or bf16 first (the Cube multiplies 16-bit floats)"
-        ),
+        Dtype::F32 => {
+            bail!("{name} is f32; convert q, k and v to f16 or bf16 first (kernels multiply 16-bit floats)")
+        }
         other => bail!("{name} has elements of type {other:?}, wanted F16 or BF16"),
     };
     let (dims, is_unbatched) = (view.shape(), view.shape().len() == 3);

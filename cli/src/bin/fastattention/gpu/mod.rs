@@ -50,13 +50,18 @@ impl GpuState {
     }
 }
 
-/// The number of a device `cuda:N` (`cuda` is the first); `None` for a device of another kind.
+/// The number of a device `cuda:N` (`cuda` is the first); `None` for a device of another kind, whose name does
+/// not begin so in letters of any case.
 pub(crate) fn ordinal(device: &str) -> Option<Result<usize>> {
-    let number = match device.strip_prefix("cuda")? {
-        "" => "0",
-        rest => rest.strip_prefix(':')?,
+    if !device.get(..4)?.eq_ignore_ascii_case("cuda") {
+        return None;
+    }
+    let number = match device.strip_prefix("cuda") {
+        Some("") => Some("0"),
+        rest => rest.and_then(|rest| rest.strip_prefix(':')),
     };
-    let parsed = number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = number.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let parsed = digits.and_then(|number| number.parse().ok());
     Some(parsed.with_context(|| format!("device {device:?} given, cuda:N with a number N wanted")))
 }
 
@@ -70,10 +75,12 @@ mod tests {
         for (device, number) in [("cuda", 0), ("cuda:0", 0), ("cuda:12", 12)] {
             assert_eq!(ordinal(device).unwrap().unwrap(), number);
         }
-        for other in ["sim", "npu:0", "cudax", "CUDA:0"] {
+        for other in ["sim", "npu:0", "cud", "", "\u{e9}uda"] {
             assert!(ordinal(other).is_none(), "{other}");
         }
-        for device in ["cuda:", "cuda:+1", "cuda:-1", "cuda:x", "cuda:99999999999999999999"] {
+        for device in
+            ["cudax", "CUDA:0", "cuda:", "cuda:+1", "cuda:-1", "cuda:x", "cuda:99999999999999999999"]
+        {
             let error = ordinal(device).unwrap().unwrap_err().to_string();
             assert_eq!(error, format!("device {device:?} given, cuda:N with a number N wanted"));
         }

@@ -17,8 +17,7 @@ use crate::tensors::Operands;
 
 /// What a user of an emulating GPU has to know.
 const EMULATED: &str =
-    "this GPU emulates the tensor instruction of the kernels: results are right, times say \
-                        nothing about a V100";
+    "this GPU emulates the tensor instruction of the kernels: results are right, times say nothing about a V100";
 
 /// Attention on a GPU, and a summary.
 ///
@@ -47,13 +46,16 @@ pub(crate) fn attention(
     let o = output.o.into_iter().flat_map(f16::to_le_bytes).collect();
     let lse = output.lse.into_iter().flat_map(f32::to_le_bytes).collect();
     let shape = plan.shape();
+    let splits = match plan.num_splits() {
+        0 | 1 => String::new(),
+        splits => format!(", keys in {splits} splits"),
+    };
     let summary = format!(
-        "cuda:{ordinal} ({}): {} as {layout}, {shape}; {}, {} splits; {:.3} s host time with copies and \
-         the driver's compilation",
+        "cuda:{ordinal} ({}): {} as {layout}, {shape}; {}{splits}; {:.3} s host time with copies and the driver's \
+         compilation",
         device.facts(),
         shape.dtype,
-        plan.kernel().unwrap_or("no kernel"),
-        plan.num_splits(),
+        plan.kernel().unwrap_or("no kernel: o is empty"),
         host_time.as_secs_f64()
     );
     Ok((Computed { o, lse }, summary))
