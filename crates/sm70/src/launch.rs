@@ -79,6 +79,10 @@ impl Params {
         Self(bytes.to_vec())
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     fn push(mut self, bytes: &[u8]) -> Self {
         self.0.resize(self.0.len().next_multiple_of(bytes.len()), 0);
         self.0.extend_from_slice(bytes);
@@ -121,7 +125,7 @@ impl Kernel {
     }
 
     /// The number of blocks, if the launch is possible.
-    fn check(&self, launch: &Launch<'_>) -> Result<u32, Error> {
+    pub(crate) fn check(&self, launch: &Launch<'_>) -> Result<u32, Error> {
         let product = |size: [u32; 3]| size.iter().try_fold(1_u32, |all, n| all.checked_mul(*n));
         let (threads, blocks) = (product(launch.block), product(launch.grid));
         let most = self.max_threads.unwrap_or(MAX_THREADS).min(MAX_THREADS);

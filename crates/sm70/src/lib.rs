@@ -13,7 +13,8 @@
 //! - A panic: the interpreter is wrong.
 //!
 //! [`Counters`] hold, for each instruction, how often a warp executed it, its shared-memory wavefronts and
-//! the fewest that its width allows, and the 32-byte sectors of global memory. No time is modelled.
+//! the fewest that its width allows, and the 32-byte sectors of global memory. No time is modelled: [`Facts`] and
+//! [`Step`] are what a model of time needs.
 //!
 //! Values. Integers, conversions, `add`, `mul`, `fma` are as documented, round to nearest even, subnormals
 //! kept. `ex2`, `lg2`, `rcp` (`.approx`) are the exact value rounded to f32, which is within the documented
@@ -45,6 +46,7 @@
 
 mod counters;
 mod exec;
+mod facts;
 mod fault;
 mod launch;
 mod memory;
@@ -54,6 +56,7 @@ mod race;
 
 pub use counters::{Counters, InstructionCount, Kind};
 pub use exec::mma::Sums;
+pub use facts::{Facts, Register, Space, Step, Work};
 pub use fault::{Error, Fault, FaultKind, Site, Unsupported};
 pub use launch::{Launch, Params};
 pub use memory::Memory;

@@ -31,6 +31,13 @@ impl Memory {
         Self::default()
     }
 
+    /// Memory with one allocation, which begins at `address` and holds `bytes`.
+    #[must_use]
+    pub fn with(name: &str, address: u64, bytes: Vec<u8>) -> Self {
+        let written = vec![true; bytes.len()];
+        Self { allocations: vec![Allocation { name: name.to_owned(), start: address, bytes, written }] }
+    }
+
     /// An allocation of so many bytes that nobody wrote yet; its address. Faults call it by its name.
     ///
     /// # Panics

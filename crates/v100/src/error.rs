@@ -36,6 +36,8 @@ pub enum Error {
         /// What of it.
         what: String,
     },
+    /// The interpreter of PTX does not take the text, or found the kernel at fault.
+    Ptx(fastattention_sm70::Error),
     /// The kernel did what it must not: an access outside of memory, a barrier that nobody opens.
     Fault {
         /// Address of the instruction in the kernel.
@@ -59,6 +61,7 @@ impl fmt::Display for Error {
             Error::Tool { name, words } => write!(f, "{name}: {words}"),
             Error::Io(error) => error.fmt(f),
             Error::Invalid(text) => f.write_str(text),
+            Error::Ptx(error) => error.fmt(f),
             Error::Unsupported { pc, text, what } => {
                 write!(f, "at {pc:#x}: {text}: the interpreter lacks {what}")
             }
@@ -72,5 +75,11 @@ impl std::error::Error for Error {}
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Error::Io(error)
+    }
+}
+
+impl From<fastattention_sm70::Error> for Error {
+    fn from(error: fastattention_sm70::Error) -> Self {
+        Error::Ptx(error)
     }
 }

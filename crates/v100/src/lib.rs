@@ -1,8 +1,8 @@
 //! Model of an NVIDIA V100: takes the machine code of a kernel, runs blocks of it, and says what the blocks
 //! and a whole grid would take there. **Modelled on a V100, never measured.**
 //!
-//! Machine code comes from `ptxas` and text of it from `nvdisasm` ([`Tools`]); without them there is no
-//! model. A block of a kernel runs in an interpreter ([`Kernel::run_block`]), which gives numbers and the
+//! Machine code comes from `ptxas` and text of it from `nvdisasm` ([`Tools`]); without them PTX must do
+//! ([`Kernel::from_ptx`]), with an error that `docs/volta.md` states. A block of a kernel runs in an interpreter ([`Kernel::run_block`]), which gives numbers and the
 //! instructions that each warp issued, with wavefronts of shared memory and sectors of global memory.
 //! Blocks that share a multiprocessor then run on a model of its four sub-cores ([`simulate`]), whose
 //! dependences are those that ptxas wrote into the instructions. [`schedule`] makes a grid of that.
@@ -14,6 +14,7 @@
 mod cubin;
 mod error;
 mod exec;
+mod ptx;
 mod sass;
 #[cfg(test)]
 mod testing;

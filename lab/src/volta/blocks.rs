@@ -17,6 +17,16 @@ pub(super) struct Sampled {
     traces: Vec<Trace>,
 }
 
+/// What blocks take that share multiprocessors with their like.
+pub(super) struct Durations {
+    /// Of each row's block on a full multiprocessor, cycles.
+    pub(super) rows: Vec<f64>,
+    /// How much faster the longest goes where there are n + 1 of them; 1 at its end.
+    pub(super) speed_up: Vec<f64>,
+    /// Of the longest block on a full multiprocessor.
+    full: Report,
+}
+
 /// What a grid takes.
 pub(super) struct Grid {
     pub(super) cycles: f64,
@@ -35,6 +45,11 @@ pub(super) struct Counts {
     pub(super) tensor_steps: f64,
     pub(super) wavefronts: f64,
     pub(super) sectors: f64,
+}
+
+#[allow(clippy::cast_precision_loss, reason = "cycles and counts are below 2^52")]
+fn float(n: u64) -> f64 {
+    n as f64
 }
 
 /// Which of `rows` blocks are run: all, or `samples` of them at equal distances.
@@ -89,6 +104,26 @@ impl Sampled {
         self.places
     }
 
+    /// A value of each row, from those of the rows that were run.
+    fn of_rows(&self, values: &[f64]) -> Vec<f64> {
+        (0..self.rows).map(|row| between(&self.at, values, row)).collect()
+    }
+
+    pub(super) fn durations(&self, kernel: &Kernel, parameters: &Parameters) -> Result<Durations> {
+        let together = |trace: &Trace, count: usize| simulate(&vec![(kernel, trace); count], parameters);
+        let full =
+            self.traces.iter().map(|trace| together(trace, self.places)).collect::<Result<Vec<_>, _>>()?;
+        let longest = (0..full.len()).max_by_key(|&n| full[n].cycles).context("no block was run")?;
+        let whole = float(full[longest].cycles);
+        let mut speed_up = Vec::new();
+        for count in 1..self.places {
+            speed_up.push(whole / float(together(&self.traces[longest], count)?.cycles));
+        }
+        speed_up.push(1.0);
+        let cycles: Vec<_> = full.iter().map(|report| float(report.cycles)).collect();
+        Ok(Durations { rows: self.of_rows(&cycles), speed_up, full: full[longest] })
+    }
+
     /// The grid of `heads` such columns. If `heads_are_outer`, the blocks of a head follow each other.
     pub(super) fn grid(
         &self,
@@ -97,22 +132,7 @@ impl Sampled {
         heads_are_outer: bool,
         parameters: &Parameters,
     ) -> Result<Grid> {
-        let together = |trace: &Trace, count: usize| simulate(&vec![(kernel, trace); count], parameters);
-        let full =
-            self.traces.iter().map(|trace| together(trace, self.places)).collect::<Result<Vec<_>, _>>()?;
-        #[allow(clippy::cast_precision_loss, reason = "cycles and counts are below 2^52")]
-        let float = |n: u64| n as f64;
-        let longest = (0..full.len()).max_by_key(|&n| full[n].cycles).context("no block was run")?;
-        let whole = float(full[longest].cycles);
-        let mut speed_up = Vec::new();
-        for count in 1..self.places {
-            speed_up.push(whole / float(together(&self.traces[longest], count)?.cycles));
-        }
-        speed_up.push(1.0);
-        let of_rows = |values: Vec<f64>| -> Vec<f64> {
-            (0..self.rows).map(|row| between(&self.at, &values, row)).collect()
-        };
-        let cycles = of_rows(full.iter().map(|report| float(report.cycles)).collect());
+        let Durations { rows: cycles, speed_up, full } = self.durations(kernel, parameters)?;
         let order: Vec<f64> = if heads_are_outer {
             cycles.repeat(heads)
         } else {
@@ -122,12 +142,13 @@ impl Sampled {
         let [heads, places, rows] = [heads, self.places * MULTIPROCESSORS, self.rows].map(|n| n as f64);
         let counts: Vec<_> = self.traces.iter().map(|trace| trace.counts(kernel)).collect();
         let mean = |value: fn(&fastattention_v100::Counts) -> u64| {
-            of_rows(counts.iter().map(|counts| float(value(counts))).collect()).iter().sum::<f64>() / rows
+            let values: Vec<_> = counts.iter().map(|counts| float(value(counts))).collect();
+            self.of_rows(&values).iter().sum::<f64>() / rows
         };
         Ok(Grid {
             cycles: schedule(&order, &speed_up),
             steady_cycles: cycles.iter().sum::<f64>() * heads / places,
-            full: full[longest],
+            full,
             counts: Counts {
                 instructions: mean(|counts| counts.instructions),
                 tensor_steps: mean(|counts| counts.tensor_steps),

@@ -5,11 +5,11 @@ use fastattention::attention::{Layout, Problem};
 use fastattention::cuda::{plan, Addresses, DeviceFacts};
 use fastattention::DType;
 use fastattention_cli::print;
-use fastattention_v100::{Memory, Parameters, Tools, CLOCK_HZ};
+use fastattention_v100::{Memory, Parameters, CLOCK_HZ};
 use half::f16;
 
 use super::blocks::Sampled;
-use super::kernels::{launch, Kernels};
+use super::kernels::{launch, Kernels, Source};
 use super::oracle::{bytes, normal};
 
 /// Bytes that memory gives a multiprocessor in 1000 cycles at 790 GB/s, a plain read's rate.
@@ -17,8 +17,8 @@ const PLAIN_READ: u64 = 6454;
 /// Cycles until DRAM answers: ASSUMPTION(v100-dram-latency).
 const LATENCY: u64 = 400;
 
-pub(super) fn table(tools: &Tools, parameters: Parameters) -> Result<()> {
-    let mut kernels = Kernels::new(tools);
+pub(super) fn table(source: Source<'_>, parameters: Parameters) -> Result<()> {
+    let mut kernels = Kernels::new(source);
     print(format_args!(
         "| batch | heads | heads of k | head_dim | keys | kernel | splits | us | of which joining | GB/s | of 790 GB/s |\n\
          | {} |",
@@ -55,14 +55,20 @@ pub(super) fn table(tools: &Tools, parameters: Parameters) -> Result<()> {
     Ok(())
 }
 
-/// Cycles of the two launches, the kernel's name, the splits.
-fn run(
-    kernels: &mut Kernels<'_>,
-    problem: &Problem,
-    mut parameters: Parameters,
-) -> Result<([f64; 2], String, u32)> {
+/// The same with DRAM's rate and latency.
+pub(super) fn limited(mut parameters: Parameters) -> Parameters {
     parameters.memory_bytes_per_1000_cycles = PLAIN_READ;
     parameters.global_latency = LATENCY;
+    parameters
+}
+
+/// Cycles of the two launches, the kernel's name, the splits.
+pub(super) fn run(
+    kernels: &mut Kernels<'_>,
+    problem: &Problem,
+    parameters: Parameters,
+) -> Result<([f64; 2], String, u32)> {
+    let parameters = limited(parameters);
     let plan = plan(problem, &DeviceFacts::v100())?;
     let shape = plan.shape();
     // One head of k and v and the rows that read it: only its blocks are run.

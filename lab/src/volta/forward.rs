@@ -62,22 +62,30 @@ impl Modelled {
         case.operations() / self.grid.seconds() / 1e12
     }
 
+    pub(super) fn steady_tflops(&self, case: &Case) -> f64 {
+        self.grid_tflops(case) * self.grid.cycles / self.grid.steady_cycles
+    }
+
+    pub(super) fn instructions_per_mma(&self) -> f64 {
+        4.0 * self.grid.counts.instructions / self.grid.counts.tensor_steps
+    }
+
     pub(super) fn line(&self, case: &Case) -> String {
         let (grid, counts) = (&self.grid, &self.grid.counts);
         let mma = counts.tensor_steps / 4.0;
-        let steady = self.grid_tflops(case) * grid.cycles / grid.steady_cycles;
         #[allow(clippy::cast_precision_loss, reason = "small numbers")]
         let [multiprocessors, loop_bytes] = [MULTIPROCESSORS, self.loop_bytes].map(|n| n as f64);
         let l2 = 32.0 * counts.sectors * self.blocks / multiprocessors / grid.cycles;
         let kilobytes = loop_bytes / 1024.0;
         format!(
-            "| {case} | {} | **{:.1}** | **{steady:.1}** | {:.1} | {:.0} % | {:.2} | {:.0} % | {:.2} | {l2:.1} | {} | {} \
+            "| {case} | {} | **{:.1}** | **{:.1}** | {:.1} | {:.0} % | {:.2} | {:.0} % | {:.2} | {l2:.1} | {} | {} \
              | {kilobytes:.0} | {:.0e} |",
             self.kernel.trim_start_matches("flash_fwd_f16_"),
             self.grid_tflops(case),
+            self.steady_tflops(case),
             1e6 * grid.seconds(),
             100.0 * grid.full.tensor_share(),
-            counts.instructions / mma,
+            self.instructions_per_mma(),
             100.0 * counts.tensor_steps / counts.instructions,
             counts.wavefronts / mma,
             self.places,

@@ -1,26 +1,36 @@
-//! Machine code of kernels, made once.
+//! Kernels as the model takes them, made once.
 
 use std::collections::BTreeMap;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use fastattention::cuda;
 use fastattention_v100::{Kernel, Launch, Tools};
 
+/// What times are modelled from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    MachineCode(&'a Tools),
+    Ptx,
+}
+
 /// Kernels by their names.
 pub(super) struct Kernels<'a> {
-    tools: &'a Tools,
+    source: Source<'a>,
     made: BTreeMap<&'static str, Kernel>,
 }
 
 impl<'a> Kernels<'a> {
-    pub(super) fn new(tools: &'a Tools) -> Self {
-        Self { tools, made: BTreeMap::new() }
+    pub(super) fn new(source: Source<'a>) -> Self {
+        Self { source, made: BTreeMap::new() }
     }
 
     /// The shipped kernel of a launch. It must not spill.
     pub(super) fn get(&mut self, planned: &cuda::Launch) -> Result<&Kernel> {
         let name = planned.kernel();
-        self.once(name, |tools| {
+        self.once(name, |source| {
+            let Source::MachineCode(tools) = source else {
+                return Ok(Kernel::from_ptx(planned.ptx(), name)?);
+            };
             let made = tools.assemble(planned.ptx())?;
             let spilled = made.spilled_bytes;
             ensure!(spilled == 0, "{name}: ptxas spills {spilled} bytes, none wanted");
@@ -30,12 +40,19 @@ impl<'a> Kernels<'a> {
 
     /// The only kernel of a file of machine code with this in its name.
     pub(super) fn of_file(&mut self, cubin: &[u8], name: &'static str) -> Result<&Kernel> {
-        self.once(name, |tools| Ok(Kernel::new(tools, cubin, name)?))
+        self.once(name, |source| match source {
+            Source::MachineCode(tools) => Ok(Kernel::new(tools, cubin, name)?),
+            Source::Ptx => bail!("{name} is there as machine code only, so ptxas and nvdisasm are wanted"),
+        })
     }
 
-    fn once(&mut self, name: &'static str, make: impl FnOnce(&Tools) -> Result<Kernel>) -> Result<&Kernel> {
+    fn once(
+        &mut self,
+        name: &'static str,
+        make: impl FnOnce(Source<'a>) -> Result<Kernel>,
+    ) -> Result<&Kernel> {
         if !self.made.contains_key(name) {
-            self.made.insert(name, make(self.tools)?);
+            self.made.insert(name, make(self.source)?);
         }
         self.made.get(name).context("it was made")
     }

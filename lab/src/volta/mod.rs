@@ -1,13 +1,16 @@
 //! `fastattention-lab volta`: the tables of `docs/volta.md`, modelled on a V100, never measured.
 
 mod blocks;
+mod compare;
 mod decode;
 mod forward;
 mod kernels;
 mod oracle;
 mod rival;
+mod serving;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{ensure, Context, Result};
@@ -16,7 +19,7 @@ use fastattention_cli::print;
 use fastattention_v100::{Parameters, Tools};
 
 use forward::Case;
-use kernels::Kernels;
+use kernels::{Kernels, Source};
 
 /// What is modelled.
 #[derive(clap::Args)]
@@ -36,12 +39,21 @@ pub(crate) struct Volta {
     /// Row blocks that are run where they differ; what others take lies on lines between. 0 is all.
     #[arg(long, default_value_t = 16)]
     samples: usize,
+    /// Model from the PTX of the kernels alone, as where ptxas and nvdisasm are not installed.
+    #[arg(long, conflicts_with_all = ["xformers", "compare"])]
+    ptx: bool,
+    /// Model from machine code and from PTX, and tell how far apart they are, in place of the other columns.
+    #[arg(long, conflicts_with_all = ["xformers", "decode", "serving"])]
+    compare: bool,
     /// xformers' kernels for sm_70: `cuobjdump -xelf all` of its `_C.so` has them in a file of their own.
     #[arg(long)]
     xformers: Option<PathBuf>,
     /// The table of decode in place of the others.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "serving")]
     decode: bool,
+    /// The table of slots with pages in place of the others.
+    #[arg(long)]
+    serving: bool,
     /// A parameter of the model: NAME=VALUE, several with commas between them.
     #[arg(long, value_delimiter = ',')]
     set: Vec<String>,
@@ -49,11 +61,21 @@ pub(crate) struct Volta {
 
 impl Volta {
     pub(crate) fn execute(self) -> Result<()> {
-        let tools = Tools::find()?;
         let parameters = self.parameters()?;
+        let tools = if self.ptx { None } else { self.tools()? };
+        let source = tools.as_ref().map_or(Source::Ptx, Source::MachineCode);
         print(format_args!("Modelled on a V100, never measured.\n"))?;
+        if let Source::Ptx = source {
+            print(format_args!("From PTX alone: {}.\n", compare::ERROR))?;
+        }
         if self.decode {
-            return decode::table(&tools, parameters);
+            return decode::table(source, parameters);
+        }
+        if self.serving {
+            return serving::table(source, parameters);
+        }
+        if self.compare {
+            return compare::table(source, &self.cases(), self.samples, &parameters);
         }
         let file = self.xformers.as_ref();
         let cubin = file.map(|path| std::fs::read(path).with_context(|| path.display().to_string()));
@@ -61,7 +83,7 @@ impl Volta {
         let mut lines = String::new();
         let mut factors = Vec::new();
         print(format_args!("{}", forward::HEAD))?;
-        let mut kernels = Kernels::new(&tools);
+        let mut kernels = Kernels::new(source);
         for case in self.cases() {
             let ours = forward::run(&mut kernels, &case, self.samples, &parameters)?;
             print(format_args!("{}", ours.line(&case)))?;
@@ -89,6 +111,19 @@ impl Volta {
             print(format_args!("geometric mean {:.2}, least {least:.2} ({at})", mean.exp()))?;
         }
         Ok(())
+    }
+
+    /// The tools that make machine code; without them PTX does, if nothing else is asked for.
+    fn tools(&self) -> Result<Option<Tools>> {
+        match Tools::find() {
+            Ok(tools) => Ok(Some(tools)),
+            Err(error) if self.xformers.is_some() || self.compare => Err(error.into()),
+            Err(error) => {
+                // Nobody is left to tell when stderr is closed.
+                let _ = writeln!(std::io::stderr(), "warning: {error}; PTX must do");
+                Ok(None)
+            }
+        }
     }
 
     fn parameters(&self) -> Result<Parameters> {

@@ -63,16 +63,11 @@ impl Head {
         let of_block =
             |block: usize| (block * rows..((block + 1) * rows).min(self.rows())).step_by(ROWS_BETWEEN);
         let compared: Vec<usize> = blocks.into_iter().flat_map(of_block).collect();
-        let (mut got, mut want, mut plain) = (Vec::new(), Vec::new(), Vec::new());
-        for &row in &compared {
-            got.extend(wide(self.row(&o, row)));
-            let [exact, rounded] = self.answers(row, mask);
-            want.extend(exact);
-            plain.extend(rounded);
-        }
-        // The plain way rounds o, too, so that nothing is added for it.
-        check_o(&got, &want, &plain, 0.0, [1, compared.len(), 1, self.dims]).map_err(Error::msg)?;
-        Ok(got.iter().zip(&want).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max))
+        let rows = compared.iter().map(|&row| {
+            let keys = if mask == Mask::Causal { row + 1 } else { self.rows() } * self.dims;
+            [self.row(&self.q, row), &self.k[..keys], &self.v[..keys], self.row(&o, row)]
+        });
+        compare(rows, self.dims)
     }
 
     fn rows(&self) -> usize {
@@ -82,40 +77,53 @@ impl Head {
     fn row<'a>(&self, of: &'a [f16], row: usize) -> &'a [f16] {
         &of[row * self.dims..(row + 1) * self.dims]
     }
+}
 
-    /// A row of o in f64, and the plain way in halves.
-    fn answers(&self, row: usize, mask: Mask) -> [Vec<f64>; 2] {
-        let keys = if mask == Mask::Causal { row + 1 } else { self.rows() };
-        #[allow(clippy::cast_precision_loss, reason = "head dims are small")]
-        let softmax_scale = 1.0 / (self.dims as f64).sqrt();
-        let params = Params {
-            batch: 1,
-            num_heads: 1,
-            num_heads_k: 1,
-            head_dim: self.dims,
-            head_dim_v: self.dims,
-            seqlen_q: 1,
-            seqlen_k: keys,
-            softmax_scale,
-            mask: Mask::None,
-        };
-        let of_keys = keys * self.dims;
-        let [q, k, v] = [self.row(&self.q, row), &self.k[..of_keys], &self.v[..of_keys]];
-        let [q64, k64, v64] = [q, k, v].map(wide);
-        let exact = attention(
-            &params,
-            Tensor::dense(&q64, 1, 1, self.dims),
-            Tensor::dense(&k64, keys, 1, self.dims),
-            Tensor::dense(&v64, keys, 1, self.dims),
-        );
-        let plain = same_precision(
-            &params,
-            Tensor::dense(q, 1, 1, self.dims),
-            Tensor::dense(k, keys, 1, self.dims),
-            Tensor::dense(v, keys, 1, self.dims),
-        );
-        [exact.o, plain.o]
+/// Compares rows of o: of each a row of q, the keys and values that it sees, and the row of o. The largest
+/// error.
+pub(super) fn compare<'a>(rows: impl Iterator<Item = [&'a [f16]; 4]>, dims: usize) -> Result<f64> {
+    let (mut got, mut want, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    for [q, k, v, o] in rows {
+        got.extend(wide(o));
+        let [exact, rounded] = answers([q, k, v]);
+        want.extend(exact);
+        plain.extend(rounded);
     }
+    // The plain way rounds o, too, so that nothing is added for it.
+    check_o(&got, &want, &plain, 0.0, [1, got.len() / dims, 1, dims]).map_err(Error::msg)?;
+    Ok(got.iter().zip(&want).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max))
+}
+
+/// A row of o in f64, and the plain way in halves.
+fn answers([q, k, v]: [&[f16]; 3]) -> [Vec<f64>; 2] {
+    let (dims, keys) = (q.len(), k.len() / q.len());
+    #[allow(clippy::cast_precision_loss, reason = "head dims are small")]
+    let softmax_scale = 1.0 / (dims as f64).sqrt();
+    let params = Params {
+        batch: 1,
+        num_heads: 1,
+        num_heads_k: 1,
+        head_dim: dims,
+        head_dim_v: dims,
+        seqlen_q: 1,
+        seqlen_k: keys,
+        softmax_scale,
+        mask: Mask::None,
+    };
+    let [q64, k64, v64] = [q, k, v].map(wide);
+    let exact = attention(
+        &params,
+        Tensor::dense(&q64, 1, 1, dims),
+        Tensor::dense(&k64, keys, 1, dims),
+        Tensor::dense(&v64, keys, 1, dims),
+    );
+    let plain = same_precision(
+        &params,
+        Tensor::dense(q, 1, 1, dims),
+        Tensor::dense(k, keys, 1, dims),
+        Tensor::dense(v, keys, 1, dims),
+    );
+    [exact.o, plain.o]
 }
 
 fn wide(values: &[f16]) -> Vec<f64> {

@@ -4,6 +4,7 @@ use super::global::{Global, Watch, Written};
 use super::shared::Shared;
 use super::warp::{Halt, Warp};
 use super::{Mask, Sums, Trouble};
+use crate::facts::Step;
 use crate::fault::{Error, Fault, FaultKind, Site};
 use crate::memory::Memory;
 use crate::op::Instruction;
@@ -17,6 +18,14 @@ pub(crate) struct Count {
     pub(crate) wavefronts: u64,
     pub(crate) least: u64,
     pub(crate) sectors: u64,
+}
+
+impl Count {
+    /// Wavefronts or sectors, of which an instruction has one kind: the low 32 bits, for differences.
+    #[allow(clippy::cast_possible_truncation, reason = "differences are small")]
+    fn work(&self) -> u32 {
+        (self.wavefronts + self.sectors) as u32
+    }
 }
 
 /// What a launch says to each of its blocks.
@@ -39,6 +48,8 @@ pub(crate) struct Workspace {
     warps: Vec<Warp>,
     shared: Shared,
     pub(crate) counts: Vec<Count>,
+    /// What each warp executes, where it is wanted.
+    pub(crate) traces: Option<Vec<Vec<Step>>>,
 }
 
 /// What an instruction sees beside its warp.
@@ -49,6 +60,7 @@ pub(super) struct Machine<'a> {
     pub(super) shared: &'a mut Shared,
     pub(super) global: Global<'a>,
     pub(super) counts: &'a mut [Count],
+    pub(super) traces: Option<&'a mut [Vec<Step>]>,
     /// Counts barriers, from 1.
     pub(super) epoch: u32,
     pub(super) sums: Sums,
@@ -58,6 +70,22 @@ pub(super) struct Machine<'a> {
 }
 
 impl Machine<'_> {
+    /// Notes that a warp executes an instruction: where its work will be told.
+    pub(super) fn begin(&mut self, warp: u32, pc: u32) {
+        if let Some(traces) = &mut self.traces {
+            let so_far = self.counts[pc as usize].work();
+            traces[warp as usize].push(Step { index: pc, extra: so_far });
+        }
+    }
+
+    /// The work of the instruction that was begun last.
+    pub(super) fn end(&mut self, warp: u32) {
+        let Some(step) = self.traces.as_mut().and_then(|traces| traces[warp as usize].last_mut()) else {
+            return;
+        };
+        step.extra = self.counts[step.index as usize].work().wrapping_sub(step.extra);
+    }
+
     /// The word at that place of the parameters; the decoder has checked it against their size.
     pub(super) fn param32(&self, offset: u32) -> u32 {
         let bytes = &self.params[offset as usize..][..4];
@@ -72,6 +100,7 @@ impl Workspace {
             warps: (0..warps).map(|number| Warp::new(number, block.kernel.registers)).collect(),
             shared: Shared::default(),
             counts: vec![Count::default(); block.kernel.code.len()],
+            traces: None,
         }
     }
 }
@@ -79,7 +108,7 @@ impl Workspace {
 impl Block<'_> {
     /// Runs block `number` of the grid, x fastest.
     pub(crate) fn run(&self, number: u32, workspace: &mut Workspace) -> Result<Written, Error> {
-        let Workspace { warps, shared, counts } = workspace;
+        let Workspace { warps, shared, counts, traces } = workspace;
         let threads: u32 = self.threads.iter().product();
         for warp in warps.iter_mut() {
             let rest = threads - warp.number * 32;
@@ -92,6 +121,7 @@ impl Block<'_> {
             shared,
             global: Global::new(self.memory, number, self.watch),
             counts,
+            traces: traces.as_deref_mut(),
             epoch: 1,
             sums: self.sums,
             block: self.place(number),

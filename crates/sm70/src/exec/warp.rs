@@ -99,7 +99,10 @@ impl Warp {
                 return Err(Trouble::new(FaultKind::Endless, mask.trailing_zeros(), message));
             }
             machine.counts[pc as usize].executed += u64::from(active != 0);
-            match self.step(&instruction.op, pc, mask, active, machine)? {
+            machine.begin(self.number, pc);
+            let next = self.step(&instruction.op, pc, mask, active, machine)?;
+            machine.end(self.number);
+            match next {
                 Next::Advance => self.paths.advance(),
                 Next::Set => {}
                 Next::Halt(halt) => return Ok(halt),

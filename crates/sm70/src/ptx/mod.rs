@@ -26,6 +26,8 @@ pub struct Kernel {
     pub(crate) registers: Registers,
     /// Threads of a block at most, where the text says so.
     pub(crate) max_threads: Option<u32>,
+    /// Blocks that a multiprocessor must hold, where the text says so.
+    pub(crate) least_blocks: Option<u32>,
     pub(crate) text: Arc<Text>,
 }
 

@@ -130,12 +130,13 @@ impl<'a> Parser<'a> {
     fn entry(&mut self) -> Result<Kernel, Error> {
         let name = self.word()?.to_owned();
         let params = self.params()?;
-        let max_threads = self.limits()?;
+        let (max_threads, least_blocks) = self.limits()?;
         let mut body = Body::default();
         self.block(&mut body, &params)?;
         let registers = body.registers;
         let code = body.finish(self.line())?;
-        Ok(Kernel { name, code, params, registers, max_threads, text: Arc::default() })
+        let text = Arc::default();
+        Ok(Kernel { name, code, params, registers, max_threads, least_blocks, text })
     }
 
     /// `(.param .u64 name, ...)`: each aligned to its size.
@@ -158,9 +159,9 @@ impl<'a> Parser<'a> {
         Ok(params)
     }
 
-    /// `.maxntid 128, 1, 1 .minnctapersm 2`: threads of a block.
-    fn limits(&mut self) -> Result<Option<u32>, Error> {
-        let mut threads = None;
+    /// `.maxntid 128, 1, 1 .minnctapersm 2`: threads of a block, blocks of a multiprocessor.
+    fn limits(&mut self) -> Result<(Option<u32>, Option<u32>), Error> {
+        let (mut threads, mut blocks) = (None, None);
         while self.peek() != Some(Token::Mark('{')) {
             let (line, directive) = (self.line(), self.word()?);
             let mut product = self.number()?;
@@ -169,11 +170,12 @@ impl<'a> Parser<'a> {
             }
             match directive {
                 ".maxntid" | ".reqntid" => threads = Some(product),
-                ".minnctapersm" | ".maxnreg" => {}
+                ".minnctapersm" => blocks = Some(product),
+                ".maxnreg" => {}
                 other => return Err(Error::unsupported(line, format!("directive {other}"))),
             }
         }
-        Ok(threads)
+        Ok((threads, blocks))
     }
 
     /// `{ ... }`, with blocks in it.

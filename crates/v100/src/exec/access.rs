@@ -36,6 +36,18 @@ impl Memory {
         address
     }
 
+    /// All of it: its address and its bytes.
+    pub(crate) fn whole(&self) -> (u64, Vec<u8>) {
+        (BASE, self.words.iter().flat_map(|word| word.to_le_bytes()).collect())
+    }
+
+    /// As many bytes in place of all.
+    pub(crate) fn replace(&mut self, bytes: &[u8]) {
+        for (word, bytes) in self.words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+    }
+
     /// Copies bytes out; none if they are not all there.
     #[must_use]
     pub fn read(&self, address: u64, bytes: usize) -> Option<Vec<u8>> {

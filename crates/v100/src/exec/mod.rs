@@ -104,6 +104,9 @@ impl Kernel {
                 self.name()
             )));
         }
+        if let Some(program) = &self.program {
+            return program.run_block(self.name(), memory, launch, block);
+        }
         let mut state = BlockState::new(self, memory, launch, shared_bytes, block);
         let mut warps: Vec<_> = (0..threads.div_ceil(32)).map(|n| Warp::new(n, threads)).collect();
         while warps.iter().any(Warp::is_alive) {

@@ -15,6 +15,7 @@ pub(crate) use op::{
 pub(crate) use operand::{Address, Operand, Pred, Value, PT, RZ};
 pub(crate) use text::Control;
 
+use crate::ptx::Program;
 use crate::{cubin, Result, Tools};
 
 /// One kernel of a file of machine code.
@@ -24,6 +25,8 @@ pub struct Kernel {
     pub(crate) facts: cubin::Facts,
     pub(crate) code: Vec<Instruction>,
     pub(crate) index_of_pc: BTreeMap<u32, u32>,
+    /// What runs in place of the machine code, if this is made up from PTX.
+    pub(crate) program: Option<Box<Program>>,
 }
 
 impl Kernel {
@@ -48,7 +51,13 @@ impl Kernel {
         let listing = text::listing(text, name)?;
         let index_of_pc = listing.lines.iter().zip(0..).map(|(line, index)| (line.pc, index)).collect();
         let code = listing.lines.iter().map(|line| decode::decode(line, &listing)).collect();
-        Ok(Self { name: name.to_owned(), facts, code, index_of_pc })
+        Ok(Self { name: name.to_owned(), facts, code, index_of_pc, program: None })
+    }
+
+    /// Code that is only there to be timed.
+    pub(crate) fn of_ptx(name: &str, facts: cubin::Facts, code: Vec<Instruction>, program: Program) -> Self {
+        let program = Some(Box::new(program));
+        Self { name: name.to_owned(), facts, code, index_of_pc: BTreeMap::new(), program }
     }
 
     /// Its whole name.
@@ -78,9 +87,8 @@ impl Kernel {
             Op::Branch { target: Some(target), .. } if (target as usize) < at => Some((target as usize, at)),
             _ => None,
         });
-        let works = |&(first, last): &(usize, usize)| {
-            self.code[first..last].iter().any(|i| matches!(i.op, Op::Hmma { .. }))
-        };
+        let works =
+            |&(first, last): &(usize, usize)| self.code[first..last].iter().any(|i| i.unit == Unit::Tensor);
         runs.filter(works).map(|(first, last)| 16 * (last + 1 - first)).max().unwrap_or(0)
     }
 }
