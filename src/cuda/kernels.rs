@@ -44,11 +44,11 @@ pub(super) const MAX_HEAD_DIM: u32 = 256;
 /// Packed rows of a sequence that the decode kernels count exactly.
 pub(super) const MAX_PACKED_ROWS: u64 = (1 << 20) - 1;
 
-// By kind of kernel, each by head dim: FORWARD of many rows; PAGED of many rows of slots, whose rows, keys and
-// pages come from device memory; GROUPED of many rows with two groups of warps that take half of the keys each,
-// for grids that do not fill a GPU (between them the head dims of FORWARD have better kernels); DECODE of few
-// rows, by head dim and then by rows; COMBINE, which joins the splits of a decode kernel, of q that is not
-// packed and of q that is.
+// By kind of kernel, each by head dim: FORWARD of many rows; PAGED of many rows of slots, whose rows,
+// keys and pages come from device memory; GROUPED of many rows with two groups of warps that take half of
+// the keys each, for grids that do not fill a GPU (between them the head dims of FORWARD have better
+// kernels); DECODE of few rows, by head dim and then by rows; COMBINE, which joins the splits of a decode
+// kernel, of q that is not packed and of q that is.
 include!(concat!(env!("OUT_DIR"), "/cuda_kernels.rs"));
 
 /// The kernel for many rows whose head dims hold these; `None` above [`MAX_HEAD_DIM`].

@@ -6,8 +6,8 @@ use std::path::Path;
 const FIELDS: [&str; 7] =
     ["head_dim", "rows", "columns", "shared_bytes", "blocks", "key_groups", "blocks_for_memory"];
 
-/// A Rust array of the structures `Kernel` for each kind of kernel, named like it. `ptx` is the folder of their
-/// texts.
+/// A Rust array of the structures `Kernel` for each kind of kernel, named like it. `ptx` is the folder of
+/// their texts.
 ///
 /// # Errors
 /// A table without a column, or with a line of another form: a defect of this crate.

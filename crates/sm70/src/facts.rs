@@ -113,7 +113,7 @@ pub struct Facts {
 
 /// An instruction that a warp executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct Executed {
     /// Its index.
     pub index: u32,
     /// Wavefronts of an access of shared memory, sectors of one of global memory, else 0.
@@ -148,7 +148,7 @@ impl Kernel {
         memory: &mut Memory,
         launch: &Launch<'_>,
         block: [u32; 3],
-    ) -> Result<Vec<Vec<Step>>, Error> {
+    ) -> Result<Vec<Vec<Executed>>, Error> {
         self.check(launch)?;
         if block.iter().zip(launch.grid).any(|(at, size)| *at >= size) {
             let text = format!("launch of {}: block {block:?}, grid {:?}", self.name(), launch.grid);
@@ -452,7 +452,7 @@ ret;
         assert_eq!(indices(0), [0, 1, 2, 3, 4, 5, 8]);
         assert_eq!(indices(1), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
         // 32 words of 4 bytes are four sectors.
-        assert_eq!(traces[1][6], Step { index: 6, extra: 4 });
+        assert_eq!(traces[1][6], Executed { index: 6, extra: 4 });
         assert!(kernel.trace_block(&mut memory, &launch, [2, 0, 0]).is_err());
     }
 }

@@ -12,9 +12,9 @@
 //!   their near relatives.
 //! - A panic: the interpreter is wrong.
 //!
-//! [`Counters`] hold, for each instruction, how often a warp executed it, its shared-memory wavefronts and
-//! the fewest that its width allows, and the 32-byte sectors of global memory. No time is modelled: [`Facts`] and
-//! [`Step`] are what a model of time needs.
+//! [`Counters`] hold, for each instruction, how often a warp executed it, its shared-memory wavefronts
+//! and the fewest that its width allows, and the 32-byte sectors of global memory. No time is modelled:
+//! [`Facts`] and [`Executed`] are what a model of time needs.
 //!
 //! Values. Integers, conversions, `add`, `mul`, `fma` are as documented, round to nearest even, subnormals
 //! kept. `ex2`, `lg2`, `rcp` (`.approx`) are the exact value rounded to f32, which is within the documented
@@ -56,7 +56,7 @@ mod race;
 
 pub use counters::{Counters, InstructionCount, Kind};
 pub use exec::mma::Sums;
-pub use facts::{Facts, Register, Space, Step, Work};
+pub use facts::{Executed, Facts, Register, Space, Work};
 pub use fault::{Error, Fault, FaultKind, Site, Unsupported};
 pub use launch::{Launch, Params};
 pub use memory::Memory;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use fastattention_v100::{simulate, Error, Kernel, Launch, Memory, Parameters, Tools};
 
-/// How far instructions and cycles of the model from PTX may be off: of many rows, and of decode, whose blocks
-/// here have few keys, so that most of a block is its beginning and its end.
+/// How far instructions and cycles of the model from PTX may be off: of many rows, and of decode, whose
+/// blocks here have few keys, so that most of a block is its beginning and its end.
 const INSTRUCTIONS_PERCENT: [u64; 2] = [8, 30];
 const CYCLES_PERCENT: [u64; 2] = [16, 40];
 

@@ -223,8 +223,8 @@ fn paged(kernels: &mut Kernels<'_>, case: &Case, page: u32, parameters: Paramete
         let is_many = planned.kernel().ends_with("_paged");
         let joins = planned.kernel().starts_with("flash_decode_combine");
         let parameters = if is_many { parameters } else { decode::limited(parameters) };
-        // Blocks of rows differ, and so do what joins rows that are there and rows that are not; of decode some
-        // splits are run.
+        // Blocks of rows differ, and so do what joins rows that are there and rows that are not; of
+        // decode some splits are run.
         let samples = if is_many || joins { 0 } else { SPLITS_RUN };
         // Along x the heads of k, of each its blocks of packed rows; or the heads of q.
         let blocks = if is_many || joins { 1 } else { launch.grid[0] / HEADS_K };
@@ -245,8 +245,8 @@ fn paged(kernels: &mut Kernels<'_>, case: &Case, page: u32, parameters: Paramete
     Ok((taken, placed.error(case)?))
 }
 
-/// What the kernels without slots take: one grid of all prompts, in the order of the slots, and a launch and its
-/// joining for each kind of decode.
+/// What the kernels without slots take: one grid of all prompts, in the order of the slots, and a launch
+/// and its joining for each kind of decode.
 fn dense(kernels: &mut Kernels<'_>, case: &Case, parameters: Parameters) -> Result<Taken> {
     let mut taken = Taken::default();
     let mut grid = Grid::default();

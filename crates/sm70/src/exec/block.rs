@@ -4,7 +4,7 @@ use super::global::{Global, Watch, Written};
 use super::shared::Shared;
 use super::warp::{Halt, Warp};
 use super::{Mask, Sums, Trouble};
-use crate::facts::Step;
+use crate::facts::Executed;
 use crate::fault::{Error, Fault, FaultKind, Site};
 use crate::memory::Memory;
 use crate::op::Instruction;
@@ -49,7 +49,7 @@ pub(crate) struct Workspace {
     shared: Shared,
     pub(crate) counts: Vec<Count>,
     /// What each warp executes, where it is wanted.
-    pub(crate) traces: Option<Vec<Vec<Step>>>,
+    pub(crate) traces: Option<Vec<Vec<Executed>>>,
 }
 
 /// What an instruction sees beside its warp.
@@ -60,7 +60,7 @@ pub(super) struct Machine<'a> {
     pub(super) shared: &'a mut Shared,
     pub(super) global: Global<'a>,
     pub(super) counts: &'a mut [Count],
-    pub(super) traces: Option<&'a mut [Vec<Step>]>,
+    pub(super) traces: Option<&'a mut [Vec<Executed>]>,
     /// Counts barriers, from 1.
     pub(super) epoch: u32,
     pub(super) sums: Sums,
@@ -74,7 +74,7 @@ impl Machine<'_> {
     pub(super) fn begin(&mut self, warp: u32, pc: u32) {
         if let Some(traces) = &mut self.traces {
             let so_far = self.counts[pc as usize].work();
-            traces[warp as usize].push(Step { index: pc, extra: so_far });
+            traces[warp as usize].push(Executed { index: pc, extra: so_far });
         }
     }
 

@@ -1,5 +1,5 @@
-//! Stall counts and scoreboards, as ptxas writes them into machine instructions. Results of tensor instructions
-//! share one scoreboard, loads of global memory another one; the others take turns.
+//! Stall counts and scoreboards, as ptxas writes them into machine instructions. Results of tensor
+//! instructions share one scoreboard, loads of global memory another one; the others take turns.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,9 +1,9 @@
 //! Which machine instructions an instruction of PTX becomes: a table, and what is folded into others.
 //!
-//! ASSUMPTION(v100-ptx-cost): the table, seen in what ptxas 12.9 makes of these kernels. Copies vanish, as
-//! do parameters, which are operands; a number in a register is cleared two at a time; logic on predicates goes
-//! into the comparison before; sums that only make an address of shared memory go into its offset, and a shift
-//! that only a sum reads goes into the sum.
+//! ASSUMPTION(v100-ptx-cost): the table, seen in what ptxas 12.9 makes of these kernels. Copies vanish,
+//! as do parameters, which are operands; a number in a register is cleared two at a time; logic on
+//! predicates goes into the comparison before; sums that only make an address of shared memory go into
+//! its offset, and a shift that only a sum reads goes into the sum.
 
 use std::collections::BTreeMap;
 

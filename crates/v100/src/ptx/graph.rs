@@ -8,7 +8,7 @@ use std::ops::Range;
 use fastattention_sm70::{Facts, Register, Space, Work};
 
 use super::cost::Cost;
-use super::{regions, Machine};
+use super::{regions, Node};
 use crate::sass::Unit;
 use crate::Parameters;
 
@@ -27,7 +27,7 @@ pub(super) struct Edge {
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    pub(super) nodes: Vec<Machine>,
+    pub(super) nodes: Vec<Node>,
     pub(super) edges: Vec<Vec<Edge>>,
     /// Registers that nodes read and that were written before the region.
     pub(super) outside: Vec<Vec<Register>>,
@@ -46,7 +46,7 @@ struct Value {
 
 /// Nodes that touched memory.
 #[derive(Default)]
-struct Memory {
+struct Accesses {
     loads: Vec<usize>,
     stores: Vec<usize>,
     /// Barrier, and ends of some threads.
@@ -62,7 +62,7 @@ impl Graph {
     pub(super) fn new(facts: &[Facts], costs: &[Cost], region: Range<usize>, p: &Parameters) -> Self {
         let mut graph = Self::default();
         let mut values: BTreeMap<Register, Value> = BTreeMap::new();
-        let mut memory = Memory::default();
+        let mut memory = Accesses::default();
         let guards = regions::guards(facts, region.clone());
         for (at, guard) in region.clone().zip(guards) {
             if regions::is_replaced(facts, at) {
@@ -102,13 +102,13 @@ impl Graph {
         cost: &Cost,
         sources: &Value,
         sums: &[Value],
-        memory: &mut Memory,
+        memory: &mut Accesses,
         p: &Parameters,
     ) -> Option<usize> {
         for (n, unit) in cost.iter().enumerate() {
             let node = self.nodes.len();
             let from = if n == 0 { u32::try_from(at).unwrap_or(super::NOWHERE) } else { super::NOWHERE };
-            self.nodes.push(Machine { unit: *unit, from });
+            self.nodes.push(Node { unit: *unit, from });
             self.edges.push(Vec::new());
             self.outside.push(Vec::new());
             self.is_read.push(false);
@@ -156,7 +156,7 @@ impl Graph {
     }
 
     /// Accesses of memory stay on their side of barriers, and stores in their order.
-    fn order(&mut self, node: usize, one: &Facts, memory: &mut Memory) {
+    fn order(&mut self, node: usize, one: &Facts, memory: &mut Accesses) {
         let after = |from: usize| Edge { from, cycles: 1, by_board: false };
         match one.work {
             Work::Load(space) => {
@@ -174,7 +174,7 @@ impl Graph {
             Work::Barrier | Work::Exit => {
                 let before = memory.fence.iter().chain(&memory.loads).chain(&memory.stores);
                 self.edges[node].extend(before.copied().map(after));
-                *memory = Memory { fence: Some(node), ..Memory::default() };
+                *memory = Accesses { fence: Some(node), ..Accesses::default() };
             }
             // It ends the region.
             Work::Branch { .. } => self.edges[node].extend((0..node).map(after)),

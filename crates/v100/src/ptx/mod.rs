@@ -20,7 +20,7 @@ use fastattention_sm70 as sm70;
 
 use graph::Graph;
 
-use crate::exec::{Launch, Memory, Step, Trace};
+use crate::exec::{Issued, Launch, Memory, Trace};
 use crate::sass::{Instruction, Kernel, Op, Pred, Unit, PT};
 use crate::{cubin, Error, Parameters, Result};
 
@@ -44,14 +44,14 @@ pub(crate) struct Program {
     region_of: Vec<u32>,
 }
 
-/// Straight code, which is entered at its first instruction only: its machine instructions in the order of their
-/// issue. Of each the index in the code of the kernel, and that of the instruction of PTX whose wavefronts or
-/// sectors it has.
+/// Straight code, which is entered at its first instruction only: its machine instructions in the order
+/// of their issue. Of each the index in the code of the kernel, and that of the instruction of PTX whose
+/// wavefronts or sectors it has.
 type Region = Vec<(u32, u32)>;
 
 /// A machine instruction.
 #[derive(Debug, Clone, Copy)]
-struct Machine {
+struct Node {
     unit: Unit,
     /// The instruction of PTX that it comes from.
     from: u32,
@@ -77,7 +77,7 @@ impl Kernel {
         for ((graph, order), controls) in graphs.iter().zip(&orders).zip(&controls) {
             let mut issued = Vec::new();
             for (&node, control) in order.iter().zip(controls) {
-                let (Machine { unit, from }, index) = (graph.nodes[node], number(code.len()));
+                let (Node { unit, from }, index) = (graph.nodes[node], number(code.len()));
                 issued.push((index, from));
                 let (pc, text) = (16 * index, String::new());
                 code.push(Instruction { pc, text, control: *control, guard: ALWAYS, unit, op: Op::Nothing });
@@ -134,12 +134,12 @@ impl Program {
     }
 
     /// What a warp issues: every region that it entered, whole, for what is not executed in one is guarded.
-    fn issued(&self, steps: &[sm70::Step]) -> Vec<Step> {
+    fn issued(&self, steps: &[sm70::Executed]) -> Vec<Issued> {
         let mut issued = Vec::new();
         let mut rest = steps;
         while let Some(first) = rest.first() {
             let region = self.region_of[first.index as usize];
-            let same = |pair: &[sm70::Step]| {
+            let same = |pair: &[sm70::Executed]| {
                 self.region_of[pair[1].index as usize] == region && pair[0].index < pair[1].index
             };
             let count = 1 + rest.windows(2).take_while(|pair| same(pair)).count();
@@ -147,7 +147,7 @@ impl Program {
             rest = later;
             for &(index, from) in &self.regions[region as usize] {
                 let found = now.binary_search_by_key(&from, |step| step.index);
-                issued.push(Step { index, extra: found.map_or(0, |at| now[at].extra) });
+                issued.push(Issued { index, extra: found.map_or(0, |at| now[at].extra) });
             }
         }
         issued

@@ -5,8 +5,9 @@ use super::graph::Graph;
 use crate::sass::Unit;
 use crate::Parameters;
 
-/// How many instructions ahead of the first that is not issued another may be taken: ASSUMPTION(v100-ptx-window).
-/// A scheduler that has only so many registers cannot load what is wanted much later.
+/// How many instructions ahead of the first that is not issued another may be taken:
+/// ASSUMPTION(v100-ptx-window). A scheduler that has only so many registers cannot load what is wanted
+/// much later.
 const WINDOW: usize = 64;
 
 /// Nodes in the order of their issue.

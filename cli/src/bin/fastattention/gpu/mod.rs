@@ -50,8 +50,8 @@ impl GpuState {
     }
 }
 
-/// The number of a device `cuda:N` (`cuda` is the first); `None` for a device of another kind, whose name does
-/// not begin so in letters of any case.
+/// The number of a device `cuda:N` (`cuda` is the first); `None` for a device of another kind, whose name
+/// does not begin so in letters of any case.
 pub(crate) fn ordinal(device: &str) -> Option<Result<usize>> {
     if !device.get(..4)?.eq_ignore_ascii_case("cuda") {
         return None;
