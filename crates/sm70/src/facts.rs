@@ -36,7 +36,7 @@ pub enum Work {
     Constant,
     /// A register gets the place of the thread or the size of the grid.
     Place,
-    /// A sum of integers of 32 bits; one of them is a number of the text.
+    /// A sum or difference of integers of 32 bits.
     Add {
         /// Whether one of them is a number of the text.
         immediate: bool,
@@ -49,7 +49,7 @@ pub enum Work {
     Product,
     /// A quotient or remainder of integers.
     Quotient,
-    /// A sum of 64 bits, one of which may be a number of the text.
+    /// A sum or difference of 64 bits.
     WideAdd {
         /// Whether one of them is a number of the text.
         immediate: bool,

@@ -91,6 +91,7 @@ fn left(graph: &Graph, boards: &[u8], entered: &Pending) -> Pending {
     left
 }
 
+/// Of a mask; none for no board.
 fn bit(board: u8) -> u8 {
     if board == NO_BOARD {
         0
@@ -124,9 +125,9 @@ fn of_region(graph: &Graph, order: &[usize], boards: &[u8], entered: &Pending) -
         }
         for register in &graph.outside[node] {
             let mask = entered.get(register).copied().unwrap_or(0);
-            wait |= (0..8)
-                .filter(|&n| mask >> n & 1 == 1 && waited[n as usize].is_none())
-                .fold(0, |all, n| all | 1 << n);
+            wait |= (0..8_u8)
+                .filter(|&n| mask >> n & 1 == 1 && waited[usize::from(n)].is_none())
+                .fold(0, |all, n| all | bit(n));
         }
         (0..8).filter(|n| wait >> n & 1 == 1).for_each(|n| waited[n] = Some(now));
         controls.push(Control { stall: 1, write: boards[node], read: NO_BOARD, wait });
