@@ -7,8 +7,8 @@
 //!
 //! Each structure of tiling data becomes a Rust structure, in a file with its name; `tiling_data_layouts.rs`
 //! is for the test that compares both. The operands of each family of kernels become a Rust structure in
-//! `operands.rs`, and what a kernel in Rust finds of them one in `arguments.rs`. With feature `cuda` the table of
-//! the Volta kernels, `cuda/kernels.csv`, becomes Rust tables in `cuda_kernels.rs`.
+//! `operands.rs`, and what a kernel in Rust finds of them one in `arguments.rs`. With feature `cuda` the table
+//! of the Volta kernels, `cuda/kernels.csv`, becomes Rust tables in `cuda_kernels.rs`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
