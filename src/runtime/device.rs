@@ -288,6 +288,16 @@ impl Device {
         self.inner.properties.has_model_time
     }
 
+    /// Are its kernels for the host's own cores, as on `cpu:N`? Then they cut the work in their own way, and
+    /// the time that passes is that of the host.
+    pub fn runs_on_host(&self) -> bool {
+        match self.inner.properties.kernels {
+            Kernels::Npu | Kernels::Simulator => false,
+            #[cfg(feature = "cpu")]
+            Kernels::Native => true,
+        }
+    }
+
     /// Were kernels and runtime made apart, so that the first launch has to show whether they agree?
     pub(crate) fn needs_self_test(&self) -> bool {
         self.inner.properties.needs_self_test

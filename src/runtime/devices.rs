@@ -17,6 +17,8 @@ pub struct DeviceReport {
     pub soc: Result<&'static Soc>,
     /// Is it the simulator? An `npu` is when the ACL library is the drop-in library of this crate.
     pub is_simulated: bool,
+    /// Are its kernels for the host's own cores? `soc` is the one that plans are made for then.
+    pub is_host: bool,
 }
 
 /// What can be opened on this machine, and why the rest cannot.
@@ -25,25 +27,26 @@ pub fn devices() -> Vec<DeviceReport> {
     #[cfg(feature = "cpu")]
     reports.push(report("cpu:0".into()));
     match npu_count() {
-        Ok(0) => reports.push(DeviceReport {
-            name: "npu".into(),
-            soc: Err(Error::driver(
-                crate::ErrorKind::NoDevice,
-                DriverCode::Acl(codes::RT_NO_DEVICE),
-                "the ACL library was loaded, and aclrtGetDeviceCount finds no NPU",
-            )),
-            is_simulated: false,
-        }),
+        Ok(0) => reports.push(no_npu(Error::driver(
+            crate::ErrorKind::NoDevice,
+            DriverCode::Acl(codes::RT_NO_DEVICE),
+            "the ACL library was loaded, and aclrtGetDeviceCount finds no NPU",
+        ))),
         Ok(count) => reports.extend((0..count).map(|n| report(format!("npu:{n}")))),
-        Err(error) => reports.push(DeviceReport { name: "npu".into(), soc: Err(error), is_simulated: false }),
+        Err(error) => reports.push(no_npu(error)),
     }
     reports
+}
+
+fn no_npu(error: Error) -> DeviceReport {
+    DeviceReport { name: "npu".into(), soc: Err(error), is_simulated: false, is_host: false }
 }
 
 fn report(name: String) -> DeviceReport {
     let device = Device::open(&name);
     let is_simulated = device.as_ref().is_ok_and(Device::has_model_time);
-    DeviceReport { name, soc: device.map(|device| device.soc()), is_simulated }
+    let is_host = device.as_ref().is_ok_and(Device::runs_on_host);
+    DeviceReport { name, soc: device.map(|device| device.soc()), is_simulated, is_host }
 }
 
 fn npu_count() -> Result<u32> {

@@ -267,6 +267,8 @@ fn a_wait_with_a_limit_ends() {
 fn reports_name_what_there_is() {
     let reports = fastattention::runtime::devices();
     assert_eq!(reports[0].name, "sim:0");
+    let host = reports.iter().find(|r| r.name == "cpu:0").unwrap();
+    assert!(host.is_host && !host.is_simulated && host.soc.is_ok(), "{host:?}");
     let npu = reports.iter().find(|r| r.name.starts_with("npu")).unwrap();
     if let Err(error) = &npu.soc {
         assert!(

@@ -78,6 +78,9 @@ fn devices() -> Result<()> {
     for report in runtime::devices() {
         let name = &report.name;
         match report.soc {
+            Ok(soc) if report.is_host => {
+                print(format_args!("{name:<6} the host's own cores; plans and refusals of {}", soc.name))?;
+            }
             Ok(soc) => {
                 let kind = if report.is_simulated { "simulator of " } else { "" };
                 print(format_args!(
