@@ -130,7 +130,7 @@ fn a_length_that_no_slot_can_have_is_reported_and_reads_nothing_else() {
     let case = case(&[64, 10, 200], KvLayout::padded());
     let out = spoilt(&operator, &case, &[0, 2], |tensors| tensors.lengths[1] = -7);
     assert_eq!(out.report.mistakes, [Mistake::Length { slot: 1, given: -7 }]);
-    assert_all(&rows(&case, &out, 1), &f16::ZERO, "rows of slot 1");
+    assert_all(rows(&case, &out, 1), &f16::ZERO, "rows of slot 1");
     let out = spoilt(&operator, &case, &[0, 1, 2], |tensors| tensors.lengths[2] = 201);
     assert_eq!(out.report.mistakes, [Mistake::Length { slot: 2, given: 201 }]);
 }
