@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::{Rate, VectorOperands};
+
 /// A pipe of a core. `S` is the scalar unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -176,4 +178,19 @@ pub(crate) struct Instr {
     pub(crate) regs: Registers,
     /// Number in the core's program order.
     pub(crate) number: u64,
+}
+
+impl Instr {
+    /// Operand at that place; `None` for one that was not given.
+    pub(crate) fn given(&self, at: usize) -> Option<u64> {
+        (at < self.num_args as usize).then(|| self.args[at])
+    }
+
+    /// How many repeats the operands of a vector instruction ask for.
+    pub(crate) fn repeats(&self) -> u64 {
+        match self.op.rate {
+            Rate::Vector { operands: VectorOperands { repeat: Some(at), .. }, .. } => self.args[*at],
+            _ => 1,
+        }
+    }
 }

@@ -28,6 +28,6 @@ pub(crate) use fault::range_text;
 pub(crate) use gm::Gm;
 pub(crate) use instr::{AtomicOp, Elem, Instr, Registers, MAX_ARGS, QUEUE_DEPTH};
 pub(crate) use memory::LocalMem;
-pub(crate) use op::{Banks, Dispatch, OpInfo, Rate, Semantic};
+pub(crate) use op::{Dispatch, OpInfo, Rate, Semantic, Strided, VectorOperands};
 pub(crate) use order::{Clock, CoreOrder, GlobalClock, CORE_NAMES};
 pub(crate) use race::{GmShadow, LocalShadow, OrderHandle};

@@ -8,7 +8,7 @@ pub(crate) enum Dispatch {
     /// Queued on a pipe and executed in the pipe's order.
     Queued(Pipe, Semantic),
     /// Executed by the scalar unit at once; changes registers that later instructions capture.
-    Register(fn(&mut Registers, &Instr) -> Result<(), Stop>),
+    Register(fn(&mut Registers, &Instr)),
     /// `set_flag(src_pipe, dst_pipe, event)`.
     SetFlag,
     /// `wait_flag(src_pipe, dst_pipe, event)`.
@@ -47,9 +47,9 @@ pub(crate) type Semantic = fn(&mut Exec<'_>, &Instr) -> Result<(), Stop>;
 pub(crate) enum Rate {
     /// An instruction of the scalar unit: `timing.control`.
     Scalar,
-    /// An instruction of the vector unit, by its repeats: an entry of `timing.vector.ops`, or
-    /// `timing.vector.other` where it says that no figure is published.
-    Vector { entry: Option<&'static str>, banks: Banks },
+    /// An instruction of the vector unit, by its repeats and the blocks of its operands: an entry of
+    /// `timing.vector.ops`, or `timing.vector.other` where it says that no figure is published.
+    Vector { entry: Option<&'static str>, operands: &'static VectorOperands },
     /// An instruction of the Cube, by its products: `timing.cube`.
     Cube,
     /// A transfer or a fill, by the memories that it touches: `timing.local`, `timing.gm`.
@@ -62,26 +62,67 @@ pub(crate) enum Rate {
     PathUb,
 }
 
-/// Which operands of a vector instruction compete for banks of UB, block by block.
+/// The operands of a vector instruction: their names, and what they say about its repeats. Numbers are places
+/// in the list of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Banks {
-    All,
-    /// The result of a repeat is less than a block.
-    Sources,
-    /// Sources are read element by element, or one block for many repeats.
-    Destination,
+pub(crate) struct VectorOperands {
+    /// In CANN's order.
+    pub(crate) names: &'static [&'static str],
+    /// How many repeats; `None`: one.
+    pub(crate) repeat: Option<usize>,
+    /// What is written block by block. Results of less than a block a repeat are not.
+    pub(crate) dst: Option<Strided>,
+    /// What is read block by block, and not element by element or one block for many repeats.
+    pub(crate) sources: &'static [Strided],
+}
+
+/// An address and its strides, in blocks: from block to block (`None`: 1) and from repeat to repeat (`None`:
+/// 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strided {
+    pub(crate) address: usize,
+    pub(crate) block_stride: Option<usize>,
+    pub(crate) repeat_stride: Option<usize>,
+}
+
+impl Strided {
+    /// Both strides are operands.
+    pub(crate) const fn new(address: usize, block_stride: usize, repeat_stride: usize) -> Strided {
+        Strided { address, block_stride: Some(block_stride), repeat_stride: Some(repeat_stride) }
+    }
+
+    /// Block lies behind block.
+    pub(crate) const fn dense(address: usize) -> Strided {
+        Strided { address, block_stride: None, repeat_stride: None }
+    }
+
+    /// Block lies behind block within a repeat.
+    pub(crate) const fn by_repeats(address: usize, repeat_stride: usize) -> Strided {
+        Strided { address, block_stride: None, repeat_stride: Some(repeat_stride) }
+    }
 }
 
 impl OpInfo {
     /// An instruction of the vector unit, at the rate that is listed under its own name.
     pub(crate) const fn vector(
         mnemonic: &'static str,
-        operands: &'static [&'static str],
+        operands: &'static VectorOperands,
         source: &'static str,
         run: Semantic,
     ) -> OpInfo {
-        let rate = Rate::Vector { entry: Some(mnemonic), banks: Banks::All };
-        OpInfo { mnemonic, dispatch: Dispatch::Queued(Pipe::V, run), operands, source, rate }
+        let rate = Rate::Vector { entry: Some(mnemonic), operands };
+        OpInfo { mnemonic, dispatch: Dispatch::Queued(Pipe::V, run), operands: operands.names, source, rate }
+    }
+
+    /// A transfer or a fill, of a pipe.
+    pub(crate) const fn transfer(
+        mnemonic: &'static str,
+        pipe: Pipe,
+        run: Semantic,
+        operands: &'static [&'static str],
+        source: &'static str,
+    ) -> OpInfo {
+        OpInfo { mnemonic, dispatch: Dispatch::Queued(pipe, run), operands, source, rate: Rate::Path }
     }
 
     /// The same at another rate.
@@ -91,12 +132,17 @@ impl OpInfo {
 
     /// The same vector instruction at the rate that is listed under another name.
     pub(crate) const fn like(self, entry: &'static str) -> OpInfo {
-        self.at(Rate::Vector { entry: Some(entry), banks: Banks::All })
+        self.rated(Some(entry))
     }
 
     /// The same vector instruction, of whose rate no figure is published.
     pub(crate) const fn unpublished(self) -> OpInfo {
-        self.at(Rate::Vector { entry: None, banks: Banks::All })
+        self.rated(None)
+    }
+
+    const fn rated(self, entry: Option<&'static str>) -> OpInfo {
+        let Rate::Vector { operands, .. } = self.rate else { return self };
+        self.at(Rate::Vector { entry, operands })
     }
 }
 

@@ -90,7 +90,10 @@ impl TestCore {
                 };
                 run(&mut exec, &instr)
             }
-            Dispatch::Register(set) => set(&mut self.regs, &instr),
+            Dispatch::Register(set) => {
+                set(&mut self.regs, &instr);
+                Ok(())
+            }
             _ => panic!("{mnemonic} is not executed by one core alone"),
         }
     }

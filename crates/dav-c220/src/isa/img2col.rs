@@ -114,6 +114,23 @@ enum Form {
     Columns,
 }
 
+impl Form {
+    fn of(to: Space, is_transposed: bool, size: usize) -> Result<Form, Stop> {
+        let form = match (to, is_transposed) {
+            (Space::L0b, _) => Form::Columns,
+            (_, true) => Form::Transposed,
+            (_, false) => Form::Rows,
+        };
+        if form != Form::Rows && size == 1 {
+            return Err(Stop::fault(
+                FaultKind::NoSuchPath,
+                "8-bit elements: only the path to L0A without transpose takes them",
+            ));
+        }
+        Ok(form)
+    }
+}
+
 impl Load3d {
     /// `None` when the operands say that nothing is to be done.
     fn decode(exec: &Exec<'_>, to: Space, size: usize) -> Result<Option<Load3d>, Stop> {
@@ -157,17 +174,7 @@ impl Load3d {
         if pos_k % c0 != 0 {
             return Err(bad_operand(exec, 4, &format!("a multiple of {c0}")));
         }
-        let form = match (to, flag(exec, tail)) {
-            (Space::L0b, _) => Form::Columns,
-            (_, true) => Form::Transposed,
-            (_, false) => Form::Rows,
-        };
-        if form != Form::Rows && size == 1 {
-            return Err(Stop::fault(
-                FaultKind::NoSuchPath,
-                "8-bit elements: only the path to L0A without transpose takes them",
-            ));
-        }
+        let form = Form::of(to, flag(exec, tail), size)?;
         Ok(Some(Load3d {
             dst,
             src,

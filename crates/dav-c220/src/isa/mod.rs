@@ -24,6 +24,7 @@ mod vec_binary;
 mod vec_cast;
 mod vec_compare;
 mod vec_float;
+mod vec_forms;
 mod vec_lanes;
 mod vec_move;
 mod vec_operand;

@@ -1,7 +1,7 @@
 //! GM <-> UB (MTE2, MTE3) and UB -> UB (V). dav-c220.md 3.1.
 
 use super::transfer::{distance, expect_operands, length, operand, Bursts};
-use crate::access::{Access, Addr, Dispatch, Exec, Instr, OpInfo, Pipe, Rate, Semantic, Space, Stop};
+use crate::access::{Access, Addr, Exec, Instr, OpInfo, Pipe, Rate, Space, Stop};
 
 /// A DataBlock: the unit of UB addresses and of the plain forms' counts.
 const BLOCK: u64 = 32;
@@ -10,23 +10,13 @@ const PLAIN: &[&str] = &["dst", "src", "sid", "nBurst", "lenBurst", "srcStride",
 const ALIGN: &[&str] =
     &["dst", "src", "sid", "nBurst", "lenBurst", "leftPaddingNum", "rightPaddingNum", "srcGap", "dstGap"];
 
-const fn op(
-    mnemonic: &'static str,
-    pipe: Pipe,
-    run: Semantic,
-    operands: &'static [&'static str],
-    source: &'static str,
-) -> OpInfo {
-    OpInfo { mnemonic, dispatch: Dispatch::Queued(pipe, run), operands, source, rate: Rate::Path }
-}
-
 const LOAD_SOURCE: &str = "asc-devkit DataCopy and DataCopyPad, GM to UB; dav-c220.md 3.1";
 const STORE_SOURCE: &str = "asc-devkit DataCopy and DataCopyPad, UB to GM; dav-c220.md 3.1";
 
 pub(crate) static OPS: &[OpInfo] = &[
-    op("copy_gm_to_ubuf", Pipe::Mte2, copy_gm_to_ubuf, PLAIN, LOAD_SOURCE),
-    op("copy_ubuf_to_gm", Pipe::Mte3, copy_ubuf_to_gm, PLAIN, STORE_SOURCE),
-    op(
+    OpInfo::transfer("copy_gm_to_ubuf", Pipe::Mte2, copy_gm_to_ubuf, PLAIN, LOAD_SOURCE),
+    OpInfo::transfer("copy_ubuf_to_gm", Pipe::Mte3, copy_ubuf_to_gm, PLAIN, STORE_SOURCE),
+    OpInfo::transfer(
         "copy_ubuf_to_ubuf",
         Pipe::V,
         copy_ubuf_to_ubuf,
@@ -34,12 +24,12 @@ pub(crate) static OPS: &[OpInfo] = &[
         "asc-devkit DataCopy, UB to UB; dav-c220.md 3.1",
     )
     .at(Rate::PathUb),
-    op("copy_gm_to_ubuf_align_b8", Pipe::Mte2, load_align::<1>, ALIGN, LOAD_SOURCE),
-    op("copy_gm_to_ubuf_align_b16", Pipe::Mte2, load_align::<2>, ALIGN, LOAD_SOURCE),
-    op("copy_gm_to_ubuf_align_b32", Pipe::Mte2, load_align::<4>, ALIGN, LOAD_SOURCE),
-    op("copy_ubuf_to_gm_align_b8", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
-    op("copy_ubuf_to_gm_align_b16", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
-    op("copy_ubuf_to_gm_align_b32", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
+    OpInfo::transfer("copy_gm_to_ubuf_align_b8", Pipe::Mte2, load_align::<1>, ALIGN, LOAD_SOURCE),
+    OpInfo::transfer("copy_gm_to_ubuf_align_b16", Pipe::Mte2, load_align::<2>, ALIGN, LOAD_SOURCE),
+    OpInfo::transfer("copy_gm_to_ubuf_align_b32", Pipe::Mte2, load_align::<4>, ALIGN, LOAD_SOURCE),
+    OpInfo::transfer("copy_ubuf_to_gm_align_b8", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
+    OpInfo::transfer("copy_ubuf_to_gm_align_b16", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
+    OpInfo::transfer("copy_ubuf_to_gm_align_b32", Pipe::Mte3, store_align, ALIGN, STORE_SOURCE),
 ];
 
 fn copy_gm_to_ubuf(exec: &mut Exec<'_>, _: &Instr) -> Result<(), Stop> {

@@ -2,7 +2,7 @@
 //! `img2col`.
 
 use super::transfer::{bad_operand, distance, expect_operands, flag, length, operand};
-use crate::access::{Access, Addr, Dispatch, Exec, Instr, OpInfo, Pipe, Rate, Semantic, Space, Stop};
+use crate::access::{Access, Addr, Exec, Instr, OpInfo, Pipe, Semantic, Space, Stop};
 
 /// Bytes of a fractal in L1, L0A and L0B.
 const FRACTAL: u64 = 512;
@@ -14,33 +14,41 @@ const LOAD_SQUARES: &[&str] =
 const LOAD_2D_SOURCE: &str = "asc-devkit LoadData, 2D, and scripts/load2d.py; dav-c220.md 3.3";
 const SQUARES_SOURCE: &str = "asc-devkit LoadDataWithTranspose; dav-c220.md 3.3";
 
-const fn op(
-    mnemonic: &'static str,
-    pipe: Pipe,
-    run: Semantic,
-    operands: &'static [&'static str],
-    source: &'static str,
-) -> OpInfo {
-    OpInfo { mnemonic, dispatch: Dispatch::Queued(pipe, run), operands, source, rate: Rate::Path }
-}
-
 const fn fill(mnemonic: &'static str, pipe: Pipe, run: Semantic) -> OpInfo {
-    op(mnemonic, pipe, run, &["dst", "repeat", "value"], "asc-devkit Fill (InitConstValue); dav-c220.md 3.3")
+    OpInfo::transfer(
+        mnemonic,
+        pipe,
+        run,
+        &["dst", "repeat", "value"],
+        "asc-devkit Fill (InitConstValue); dav-c220.md 3.3",
+    )
 }
 
 pub(crate) static OPS: &[OpInfo] = &[
-    op("load_cbuf_to_ca", Pipe::Mte1, load_cbuf_to_ca, LOAD_2D, LOAD_2D_SOURCE),
-    op("load_cbuf_to_cb", Pipe::Mte1, load_cbuf_to_cb, LOAD_2D, LOAD_2D_SOURCE),
-    op("load_cbuf_to_ca_transpose", Pipe::Mte1, load_cbuf_to_ca_transpose, LOAD_SQUARES, SQUARES_SOURCE),
-    op("load_cbuf_to_cb_transpose", Pipe::Mte1, load_cbuf_to_cb_transpose, LOAD_SQUARES, SQUARES_SOURCE),
-    op(
+    OpInfo::transfer("load_cbuf_to_ca", Pipe::Mte1, load_cbuf_to_ca, LOAD_2D, LOAD_2D_SOURCE),
+    OpInfo::transfer("load_cbuf_to_cb", Pipe::Mte1, load_cbuf_to_cb, LOAD_2D, LOAD_2D_SOURCE),
+    OpInfo::transfer(
+        "load_cbuf_to_ca_transpose",
+        Pipe::Mte1,
+        load_cbuf_to_ca_transpose,
+        LOAD_SQUARES,
+        SQUARES_SOURCE,
+    ),
+    OpInfo::transfer(
+        "load_cbuf_to_cb_transpose",
+        Pipe::Mte1,
+        load_cbuf_to_cb_transpose,
+        LOAD_SQUARES,
+        SQUARES_SOURCE,
+    ),
+    OpInfo::transfer(
         "copy_cbuf_to_bt",
         Pipe::Mte1,
         copy_cbuf_to_bt,
         &["dst", "src", "convControl", "nBurst", "lenBurst", "sourceGap", "dstGap"],
         "asc-devkit DataCopy, L1 to BiasTable; dav-c220.md 3.3",
     ),
-    op(
+    OpInfo::transfer(
         "copy_cbuf_to_fbuf",
         Pipe::Fix,
         copy_cbuf_to_fbuf,

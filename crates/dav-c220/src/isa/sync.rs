@@ -2,56 +2,23 @@
 
 use crate::access::{Dispatch, OpInfo, Rate};
 
+const fn op(
+    mnemonic: &'static str,
+    dispatch: Dispatch,
+    operands: &'static [&'static str],
+    source: &'static str,
+) -> OpInfo {
+    OpInfo { mnemonic, dispatch, operands, source, rate: Rate::Scalar }
+}
+
 pub(crate) static OPS: &[OpInfo] = &[
-    OpInfo {
-        mnemonic: "set_flag",
-        dispatch: Dispatch::SetFlag,
-        operands: &["pipe", "tpipe", "event"],
-        source: "dav-c220.md 4.1",
-        rate: Rate::Scalar,
-    },
-    OpInfo {
-        mnemonic: "wait_flag",
-        dispatch: Dispatch::WaitFlag,
-        operands: &["pipe", "tpipe", "event"],
-        source: "dav-c220.md 4.1",
-        rate: Rate::Scalar,
-    },
-    OpInfo {
-        mnemonic: "pipe_barrier",
-        dispatch: Dispatch::PipeBarrier,
-        operands: &["pipe"],
-        source: "dav-c220.md 4.1",
-        rate: Rate::Scalar,
-    },
-    OpInfo {
-        mnemonic: "ffts_cross_core_sync",
-        dispatch: Dispatch::CrossCoreSet,
-        operands: &["pipe", "config"],
-        source: "dav-c220.md 4.3",
-        rate: Rate::Scalar,
-    },
-    OpInfo {
-        mnemonic: "wait_flag_dev",
-        dispatch: Dispatch::CrossCoreWait,
-        operands: &["flag_id"],
-        source: "dav-c220.md 4.3",
-        rate: Rate::Scalar,
-    },
+    op("set_flag", Dispatch::SetFlag, &["pipe", "tpipe", "event"], "dav-c220.md 4.1"),
+    op("wait_flag", Dispatch::WaitFlag, &["pipe", "tpipe", "event"], "dav-c220.md 4.1"),
+    op("pipe_barrier", Dispatch::PipeBarrier, &["pipe"], "dav-c220.md 4.1"),
+    op("ffts_cross_core_sync", Dispatch::CrossCoreSet, &["pipe", "config"], "dav-c220.md 4.3"),
+    op("wait_flag_dev", Dispatch::CrossCoreWait, &["flag_id"], "dav-c220.md 4.3"),
     // ASSUMPTION(scalar-cache): the scalar data cache is taken as coherent, so its maintenance has no
     // effect.
-    OpInfo {
-        mnemonic: "dcci",
-        dispatch: Dispatch::NoEffect,
-        operands: &["dst", "entire", "type"],
-        source: "dav-c220.md 3.10",
-        rate: Rate::Scalar,
-    },
-    OpInfo {
-        mnemonic: "dsb",
-        dispatch: Dispatch::NoEffect,
-        operands: &["kind"],
-        source: "dav-c220.md 3.10",
-        rate: Rate::Scalar,
-    },
+    op("dcci", Dispatch::NoEffect, &["dst", "entire", "type"], "dav-c220.md 3.10"),
+    op("dsb", Dispatch::NoEffect, &["kind"], "dav-c220.md 3.10"),
 ];

@@ -1,132 +1,81 @@
 //! Element-wise instructions of two vectors (`dav-c220.md` 3.7).
 
 use super::vec_float::{fused, maximum, minimum};
+use super::vec_forms::{BINARY, BINARY_OPERANDS};
 use super::vec_lanes::Lanes;
-use super::vec_operand::{F32s, Ints, Operand, BINARY_OPERANDS, LANES};
+use super::vec_operand::{F32s, Ints, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
-use super::vec_value::{canonical, extend, finish_int, Types};
+use super::vec_value::{canonical, is_float, Fit, Types};
 use super::vec_wide::{on_widest, Repeated};
 use crate::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
 
-/// What is computed in each lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Max,
-    Min,
-    And,
-    Or,
-    AddRelu,
-    SubRelu,
-    /// dst += src0 * src1.
-    MulAddDst,
-    /// dst = src0 * dst + src1.
-    MulDstAdd,
-    /// As `MulDstAdd`, negative results to 0.
-    MulDstAddRelu,
+/// What an instruction takes, beside its arithmetic.
+#[derive(Clone, Copy)]
+struct Takes {
+    types: Types,
+    reads_dst: bool,
+    /// The documented exception to the aliasing rule holds.
+    accumulates: bool,
 }
 
-impl Op {
-    fn takes(self) -> Types {
-        match self {
-            Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min => {
-                Types::alike(&[Elem::F16, Elem::F32, Elem::S16, Elem::S32])
-            }
-            Op::Div | Op::MulDstAdd | Op::MulDstAddRelu => Types::FLOATS,
-            Op::And | Op::Or => Types::alike(&[Elem::S16, Elem::U16]),
-            Op::AddRelu | Op::SubRelu => Types::alike(&[Elem::F16, Elem::F32, Elem::S16]),
-            Op::MulAddDst => Types::FLOATS_OR_WIDENING,
-        }
+impl Takes {
+    const fn new(types: Types) -> Self {
+        Self { types, reads_dst: false, accumulates: false }
     }
 
-    fn reads_dst(self) -> bool {
-        matches!(self, Op::MulAddDst | Op::MulDstAdd | Op::MulDstAddRelu)
+    const fn accumulating(self) -> Self {
+        Self { accumulates: true, ..self }
     }
 
-    /// Does the documented exception to the aliasing rule hold for this operation and type?
+    const fn with_dst(self) -> Self {
+        Self { reads_dst: true, ..self }
+    }
+
     fn accumulate(self, elem: Elem) -> Accumulate {
-        let op = matches!(self, Op::Add | Op::Sub | Op::Mul | Op::Max | Op::Min | Op::AddRelu | Op::SubRelu);
-        if op && matches!(elem, Elem::F16 | Elem::F32 | Elem::S32) {
+        if self.accumulates && matches!(elem, Elem::F16 | Elem::F32 | Elem::S32) {
             Accumulate::InPlace
         } else {
             Accumulate::No
         }
     }
-
-    fn int(self, a: i64, b: i64) -> i64 {
-        match self {
-            Op::Add => a + b,
-            Op::Sub => a - b,
-            Op::Mul => a * b,
-            Op::Max => a.max(b),
-            Op::Min => a.min(b),
-            Op::And => a & b,
-            Op::Or => a | b,
-            // Overflow is decided before the ReLU, so that a wrapped negative sum gives 0.
-            Op::AddRelu => a + b,
-            Op::SubRelu => a - b,
-            Op::Div | Op::MulAddDst | Op::MulDstAdd | Op::MulDstAddRelu => {
-                unreachable!("the type check refused integers")
-            }
-        }
-    }
 }
 
-fn run(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
-    let elem = instr.elem;
-    let elem_dst = if instr.elem_dst == Elem::None { elem } else { instr.elem_dst };
-    let is_float = matches!(elem, Elem::F16 | Elem::F32);
-    op.takes().check(instr, elem, elem_dst)?;
-    let a = &instr.args;
-    let lanes = Lanes::new(instr, elem_dst, 3);
-    let dst = Operand::new(exec, 0, elem_dst, a[4], a[7])?;
-    let src0 = Operand::new(exec, 1, elem, a[5], a[8])?;
-    let src1 = Operand::new(exec, 2, elem, a[6], a[9])?;
-    src0.check_read(exec, &lanes)?;
-    src1.check_read(exec, &lanes)?;
-    check_overlap(&dst, &src0, &lanes, Accumulate::No)?;
-    check_overlap(&dst, &src1, &lanes, op.accumulate(elem))?;
-    if op.reads_dst() {
-        dst.check_read(exec, &lanes)?;
-    }
-    dst.check_write(exec, &lanes)?;
-    if is_float {
-        run_float(exec, op, &lanes, [&dst, &src0, &src1]);
+/// Computes `float(dst, src0, src1)` or `int(fit, src0, src1)` in each lane, as the type is.
+fn run(
+    exec: &mut Exec<'_>,
+    instr: &Instr,
+    takes: Takes,
+    float: impl Fn(f32, f32, f32) -> f32,
+    int: impl Fn(Fit, i64, i64) -> i64,
+) -> Result<(), Stop> {
+    let (lanes, [dst, src0, src1]) = operands(exec, instr, takes)?;
+    let operands = [&dst, &src0, &src1];
+    if is_float(instr.elem) {
+        on_widest(FloatLanes { exec, reads_dst: takes.reads_dst, lanes: &lanes, operands, f: float });
     } else {
-        run_int(exec, op, &lanes, [&dst, &src0, &src1]);
+        run_int(exec, &lanes, operands, int);
     }
     Ok(())
 }
 
-/// Runs the operation on float lanes; the choice is made once for the whole instruction.
-fn run_float(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, operands: [&Operand; 3]) {
-    match op {
-        Op::Add => on_lanes(exec, op, lanes, operands, |_, a, b| a + b),
-        Op::Sub => on_lanes(exec, op, lanes, operands, |_, a, b| a - b),
-        Op::Mul => on_lanes(exec, op, lanes, operands, |_, a, b| a * b),
-        Op::Div => on_lanes(exec, op, lanes, operands, |_, a, b| a / b),
-        Op::Max => on_lanes(exec, op, lanes, operands, |_, a, b| maximum(a, b)),
-        Op::Min => on_lanes(exec, op, lanes, operands, |_, a, b| minimum(a, b)),
-        Op::AddRelu => on_lanes(exec, op, lanes, operands, |_, a, b| maximum(a + b, 0.0)),
-        Op::SubRelu => on_lanes(exec, op, lanes, operands, |_, a, b| maximum(a - b, 0.0)),
-        Op::MulAddDst => on_lanes(exec, op, lanes, operands, |d, a, b| fused(a, b, d)),
-        Op::MulDstAdd => on_lanes(exec, op, lanes, operands, |d, a, b| fused(a, d, b)),
-        Op::MulDstAddRelu => on_lanes(exec, op, lanes, operands, |d, a, b| maximum(fused(a, d, b), 0.0)),
-        Op::And | Op::Or => unreachable!("the type check refused floats"),
+/// The operands, checked.
+fn operands(exec: &mut Exec<'_>, instr: &Instr, takes: Takes) -> Result<(Lanes, [Operand; 3]), Stop> {
+    let elem = instr.elem;
+    let elem_dst = if instr.elem_dst == Elem::None { elem } else { instr.elem_dst };
+    takes.types.check(instr, elem, elem_dst)?;
+    let lanes = Lanes::new(instr, elem_dst);
+    let dst = Operand::of(exec, BINARY[0], elem_dst)?;
+    let src0 = Operand::of(exec, BINARY[1], elem)?;
+    let src1 = Operand::of(exec, BINARY[2], elem)?;
+    src0.check_read(exec, &lanes)?;
+    src1.check_read(exec, &lanes)?;
+    check_overlap(&dst, &src0, &lanes, Accumulate::No)?;
+    check_overlap(&dst, &src1, &lanes, takes.accumulate(elem))?;
+    if takes.reads_dst {
+        dst.check_read(exec, &lanes)?;
     }
-}
-
-fn on_lanes(
-    exec: &mut Exec<'_>,
-    op: Op,
-    lanes: &Lanes,
-    operands: [&Operand; 3],
-    f: impl Fn(f32, f32, f32) -> f32,
-) {
-    on_widest(FloatLanes { exec, reads_dst: op.reads_dst(), lanes, operands, f });
+    dst.check_write(exec, &lanes)?;
+    Ok((lanes, [dst, src0, src1]))
 }
 
 /// The repeats of an instruction on floats; `f` gets the destination's old lane and those of the sources.
@@ -166,38 +115,66 @@ impl<F: Fn(f32, f32, f32) -> f32> Repeated for FloatLanes<'_, '_, F> {
     }
 }
 
-fn run_int(exec: &mut Exec<'_>, op: Op, lanes: &Lanes, [dst, src0, src1]: [&Operand; 3]) {
-    let inf_nan = exec.instr.regs.inf_nan();
+fn run_int(
+    exec: &mut Exec<'_>,
+    lanes: &Lanes,
+    [dst, src0, src1]: [&Operand; 3],
+    int: impl Fn(Fit, i64, i64) -> i64,
+) {
+    let fit = Fit { elem: dst.elem, inf_nan: exec.instr.regs.inf_nan() };
     let (mut d, mut a, mut b): (Ints, Ints, Ints) = ([0; LANES], [0; LANES], [0; LANES]);
     for r in 0..lanes.repeats {
         src0.load_int(exec, lanes, r, &mut a);
         src1.load_int(exec, lanes, r, &mut b);
         for ((d, a), b) in d.iter_mut().zip(&a).zip(&b) {
-            *d = finish_int(dst.elem, op.int(*a, *b), inf_nan);
-            if matches!(op, Op::AddRelu | Op::SubRelu) {
-                *d = extend(dst.elem, d.cast_unsigned()).max(0);
-            }
+            *d = int(fit, *a, *b);
         }
         dst.store_int(exec, lanes, r, &d);
     }
+}
+
+fn no_floats(_: f32, _: f32, _: f32) -> f32 {
+    unreachable!("the type check refused floats")
+}
+
+fn no_ints(_: Fit, _: i64, _: i64) -> i64 {
+    unreachable!("the type check refused integers")
 }
 
 const fn op(mnemonic: &'static str, run: Semantic) -> OpInfo {
     OpInfo::vector(mnemonic, BINARY_OPERANDS, "dav-c220.md 3.7, 2.2, 2.3, 6.2", run)
 }
 
+const NUMBERS: Takes = Takes::new(Types::NUMBERS).accumulating();
+const NUMBERS_TO_RELU: Takes = Takes::new(Types::alike(&[Elem::F16, Elem::F32, Elem::S16])).accumulating();
+const FLOATS: Takes = Takes::new(Types::FLOATS);
+const BITS: Takes = Takes::new(Types::BITS_16);
+
+/// Each row is all there is of an instruction: name, operands that it takes, arithmetic and rate.
 pub(crate) static OPS: &[OpInfo] = &[
-    op("vadd", |e, i| run(e, i, Op::Add)),
-    op("vsub", |e, i| run(e, i, Op::Sub)),
-    op("vmul", |e, i| run(e, i, Op::Mul)),
-    op("vdiv", |e, i| run(e, i, Op::Div)),
-    op("vmax", |e, i| run(e, i, Op::Max)),
-    op("vmin", |e, i| run(e, i, Op::Min)),
-    op("vand", |e, i| run(e, i, Op::And)),
-    op("vor", |e, i| run(e, i, Op::Or)),
-    op("vaddrelu", |e, i| run(e, i, Op::AddRelu)).like("vadd"),
-    op("vsubrelu", |e, i| run(e, i, Op::SubRelu)).like("vsub"),
-    op("vmla", |e, i| run(e, i, Op::MulAddDst)),
-    op("vmadd", |e, i| run(e, i, Op::MulDstAdd)),
-    op("vmaddrelu", |e, i| run(e, i, Op::MulDstAddRelu)).like("vmadd"),
+    op("vadd", |e, i| run(e, i, NUMBERS, |_, a, b| a + b, |fit, a, b| fit.of(a + b))),
+    op("vsub", |e, i| run(e, i, NUMBERS, |_, a, b| a - b, |fit, a, b| fit.of(a - b))),
+    op("vmul", |e, i| run(e, i, NUMBERS, |_, a, b| a * b, |fit, a, b| fit.of(a * b))),
+    op("vdiv", |e, i| run(e, i, FLOATS, |_, a, b| a / b, no_ints)),
+    op("vmax", |e, i| run(e, i, NUMBERS, |_, a, b| maximum(a, b), |_, a, b| a.max(b))),
+    op("vmin", |e, i| run(e, i, NUMBERS, |_, a, b| minimum(a, b), |_, a, b| a.min(b))),
+    op("vand", |e, i| run(e, i, BITS, no_floats, |_, a, b| a & b)),
+    op("vor", |e, i| run(e, i, BITS, no_floats, |_, a, b| a | b)),
+    // Overflow is decided before the ReLU, so that a wrapped negative sum gives 0.
+    op("vaddrelu", |e, i| {
+        run(e, i, NUMBERS_TO_RELU, |_, a, b| maximum(a + b, 0.0), |fit, a, b| fit.of(a + b).max(0))
+    })
+    .like("vadd"),
+    op("vsubrelu", |e, i| {
+        run(e, i, NUMBERS_TO_RELU, |_, a, b| maximum(a - b, 0.0), |fit, a, b| fit.of(a - b).max(0))
+    })
+    .like("vsub"),
+    // dst += src0 * src1
+    op("vmla", |e, i| {
+        run(e, i, Takes::new(Types::FLOATS_OR_WIDENING).with_dst(), |d, a, b| fused(a, b, d), no_ints)
+    }),
+    // dst = src0 * dst + src1
+    op("vmadd", |e, i| run(e, i, FLOATS.with_dst(), |d, a, b| fused(a, d, b), no_ints)),
+    op("vmaddrelu", |e, i| run(e, i, FLOATS.with_dst(), |d, a, b| maximum(fused(a, d, b), 0.0), no_ints))
+        .like("vmadd"),
 ];

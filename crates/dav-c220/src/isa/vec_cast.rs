@@ -8,8 +8,9 @@
 )]
 
 use super::vec_float::{to_f32, to_f32_odd};
+use super::vec_forms::{UNARY, UNARY_OPERANDS};
 use super::vec_lanes::Lanes;
-use super::vec_operand::{F32s, Ints, Operand, LANES, UNARY_OPERANDS};
+use super::vec_operand::{F32s, Ints, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::int_range;
 use crate::access::{Elem, Exec, Instr, OpInfo, Semantic, Stop};
@@ -180,11 +181,10 @@ fn operands(
     from: Elem,
     to: Elem,
 ) -> Result<(Lanes, Operand, Operand), Stop> {
-    let a = &instr.args;
     let wider = if from.bytes() > to.bytes() { from } else { to };
-    let lanes = Lanes::new(instr, wider, 2);
-    let dst = Operand::new(exec, 0, to, a[3], a[5])?;
-    let src = Operand::new(exec, 1, from, a[4], a[6])?;
+    let lanes = Lanes::new(instr, wider);
+    let dst = Operand::of(exec, UNARY[0], to)?;
+    let src = Operand::of(exec, UNARY[1], from)?;
     src.check_read(exec, &lanes)?;
     check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     dst.check_write(exec, &lanes)?;

@@ -2,49 +2,32 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "byte and bit numbers of a repeat are below 256")]
 
+use super::vec_forms::{self as forms, BINARY, BINARY_NAMES, BINARY_OPERANDS, SCALAR_NAMES};
 use super::vec_lanes::{counted, Lanes};
-use super::vec_operand::{F32s, Ints, Operand, BINARY_OPERANDS, LANES};
+use super::vec_operand::{F32s, Ints, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
 use super::vec_value::{extend, scalar_f32, Types};
 use crate::access::{
-    range_text, Access, Addr, Banks, Elem, Exec, FaultKind, Instr, OpInfo, Rate, Semantic, Space, Stop,
+    range_text, Access, Addr, Elem, Exec, FaultKind, Instr, OpInfo, Semantic, Space, Stop, Strided,
+    VectorOperands,
 };
 
-/// A comparison. With a NaN every one gives 0, `Ne` too (`dav-c220.md` 6.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    Eq,
-    Ne,
+/// A comparison: the types that it takes, and the bits of the lanes that compare true.
+#[derive(Clone, Copy)]
+struct Relation {
+    types: Types,
+    floats: fn(&[f32], &[f32]) -> u128,
 }
 
-impl Op {
-    fn float(self, a: f32, b: f32) -> bool {
-        match self {
-            Op::Lt => a < b,
-            Op::Le => a <= b,
-            Op::Gt => a > b,
-            Op::Ge => a >= b,
-            Op::Eq => a == b,
-            Op::Ne => a != b && !a.is_nan() && !b.is_nan(),
-        }
-    }
-
-    /// Bits of the lanes that compare true.
-    fn floats(self, a: &[f32], b: &[f32]) -> u128 {
-        a.iter().zip(b).enumerate().fold(0, |bits, (i, (a, b))| bits | u128::from(self.float(*a, *b)) << i)
-    }
-
+impl Relation {
     fn check_type(self, instr: &Instr) -> Result<(), Stop> {
-        let takes = match self {
-            Op::Eq => Types::alike(&[Elem::F16, Elem::F32, Elem::S32]),
-            _ => Types::FLOATS,
-        };
-        takes.check(instr, instr.elem, instr.elem)
+        self.types.check(instr, instr.elem, instr.elem)
     }
+}
+
+/// Bits of the lanes of which `is` holds.
+fn bits_of(a: &[f32], b: &[f32], is: impl Fn(f32, f32) -> bool) -> u128 {
+    a.iter().zip(b).enumerate().fold(0, |bits, (i, (a, b))| bits | u128::from(is(*a, *b)) << i)
 }
 
 /// The second side of a comparison.
@@ -54,8 +37,16 @@ enum Side<'a> {
 }
 
 /// Result bits of repeat `r`.
-fn compare(exec: &Exec<'_>, op: Op, lanes: &Lanes, r: u64, src0: &Operand, src1: &Side<'_>) -> u128 {
+fn compare(
+    exec: &Exec<'_>,
+    relation: Relation,
+    lanes: &Lanes,
+    r: u64,
+    src0: &Operand,
+    src1: &Side<'_>,
+) -> u128 {
     let n = lanes.per_repeat;
+    // Only equality takes integers.
     if src0.elem == Elem::S32 {
         let (mut a, mut b): (Ints, Ints) = ([0; LANES], [0; LANES]);
         src0.load_int(exec, lanes, r, &mut a);
@@ -71,22 +62,21 @@ fn compare(exec: &Exec<'_>, op: Op, lanes: &Lanes, r: u64, src0: &Operand, src1:
         Side::Vector(src1) => src1.load_f32(exec, lanes, r, &mut b),
         Side::Scalar(raw) => b.fill(scalar_f32(src0.elem, *raw)),
     }
-    op.floats(&a[..n], &b[..n])
+    (relation.floats)(&a[..n], &b[..n])
 }
 
 /// `vcmp_*`: one repeat, the result goes to CMPMASK.
 ///
 /// ASSUMPTION(vcmp-mask): bits of masked-off lanes, and the high word for 32-bit data, keep their old value.
-fn run_register(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
-    op.check_type(instr)?;
-    let a = &instr.args;
-    let lanes = Lanes::new(instr, instr.elem, 2);
-    let src0 = Operand::new(exec, 0, instr.elem, a[4], a[7])?;
-    let src1 = Operand::new(exec, 1, instr.elem, a[5], a[8])?;
+fn run_register(exec: &mut Exec<'_>, instr: &Instr, relation: Relation) -> Result<(), Stop> {
+    relation.check_type(instr)?;
+    let lanes = Lanes::new(instr, instr.elem);
+    let src0 = Operand::of(exec, REGISTER_SOURCES[0], instr.elem)?;
+    let src1 = Operand::of(exec, REGISTER_SOURCES[1], instr.elem)?;
     src0.check_read(exec, &lanes)?;
     src1.check_read(exec, &lanes)?;
     for r in 0..lanes.repeats {
-        let bits = compare(exec, op, &lanes, r, &src0, &Side::Vector(&src1));
+        let bits = compare(exec, relation, &lanes, r, &src0, &Side::Vector(&src1));
         let mask = lanes.mask(r);
         let [low, high] = exec.vector.cmpmask;
         let old = u128::from(high) << 64 | u128::from(low);
@@ -100,12 +90,12 @@ fn run_register(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> 
 ///
 /// ASSUMPTION(compare-counter): in counter mode the repeats that hold the counted elements are compared
 /// whole.
-fn unmasked(instr: &Instr, repeat: usize) -> Lanes {
+fn unmasked(instr: &Instr) -> Lanes {
     let per_repeat = 256 / instr.elem.bytes();
     let repeats = if instr.regs.counter_mode {
         counted(instr).div_ceil(per_repeat as u64)
     } else {
-        instr.args[repeat] & 0xff
+        instr.repeats() & 0xff
     };
     Lanes::unmasked(per_repeat, repeats)
 }
@@ -113,7 +103,7 @@ fn unmasked(instr: &Instr, repeat: usize) -> Lanes {
 /// Stores the bits of all repeats, packed.
 fn run_packed(
     exec: &mut Exec<'_>,
-    op: Op,
+    relation: Relation,
     lanes: &Lanes,
     src0: &Operand,
     src1: &Side<'_>,
@@ -133,7 +123,7 @@ fn run_packed(
         exec.mark(dst, total as usize, true);
     }
     for r in 0..lanes.repeats {
-        let bits = compare(exec, op, lanes, r, src0, src1);
+        let bits = compare(exec, relation, lanes, r, src0, src1);
         let at = dst.plus(r.cast_signed() * len as i64);
         exec.bytes_mut(at, len).copy_from_slice(&bits.to_le_bytes()[..len]);
     }
@@ -152,22 +142,20 @@ fn require_apart(src: &Operand, lanes: &Lanes, dst: Addr, len: u64) -> Result<()
 }
 
 /// `vcmpv_*`: two vectors.
-fn run_vectors(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
-    op.check_type(instr)?;
-    let a = &instr.args;
-    let lanes = unmasked(instr, 3);
-    let src0 = Operand::new(exec, 1, instr.elem, a[5], a[8])?;
-    let src1 = Operand::new(exec, 2, instr.elem, a[6], a[9])?;
-    run_packed(exec, op, &lanes, &src0, &Side::Vector(&src1))
+fn run_vectors(exec: &mut Exec<'_>, instr: &Instr, relation: Relation) -> Result<(), Stop> {
+    relation.check_type(instr)?;
+    let lanes = unmasked(instr);
+    let src0 = Operand::of(exec, BINARY[1], instr.elem)?;
+    let src1 = Operand::of(exec, BINARY[2], instr.elem)?;
+    run_packed(exec, relation, &lanes, &src0, &Side::Vector(&src1))
 }
 
 /// `vcmpvs_*`: a vector and a scalar.
-fn run_scalar(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
-    op.check_type(instr)?;
-    let a = &instr.args;
-    let lanes = unmasked(instr, 3);
-    let src = Operand::new(exec, 1, instr.elem, a[5], a[7])?;
-    run_packed(exec, op, &lanes, &src, &Side::Scalar(a[2]))
+fn run_scalar(exec: &mut Exec<'_>, instr: &Instr, relation: Relation) -> Result<(), Stop> {
+    relation.check_type(instr)?;
+    let lanes = unmasked(instr);
+    let src = Operand::of(exec, forms::SCALAR[1], instr.elem)?;
+    run_packed(exec, relation, &lanes, &src, &Side::Scalar(instr.args[2]))
 }
 
 /// Bytes of CMPMASK in memory.
@@ -245,21 +233,20 @@ impl Selector {
 fn run_select(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Types::FLOATS.check(instr, instr.elem, instr.elem)?;
     let elem = if instr.elem == Elem::F16 { Elem::U16 } else { Elem::U32 };
-    let a = &instr.args;
-    let mode = a[10];
-    let lanes = Lanes::new(instr, elem, 3);
+    let mode = instr.args[10];
+    let lanes = Lanes::new(instr, elem);
     let [low, high] = exec.vector.cmpmask;
-    let dst = Operand::new(exec, 0, elem, a[4], a[7])?;
-    let src0 = Operand::new(exec, 1, elem, a[5], a[8])?;
+    let dst = Operand::of(exec, BINARY[0], elem)?;
+    let src0 = Operand::of(exec, BINARY[1], elem)?;
     let (selector, src1) = match mode {
         0 => {
             let bits = u128::from(high) << 64 | u128::from(low);
-            (Selector::Register(bits), Some(Operand::new(exec, 2, elem, a[6], a[9])?))
+            (Selector::Register(bits), Some(Operand::of(exec, BINARY[2], elem)?))
         }
         1 => (Selector::Memory(exec.address(2, Space::Ub)?), None),
         2 => {
             let addr = Addr { space: Space::Ub, offset: i64::from(low as u32) };
-            (Selector::Memory(addr), Some(Operand::new(exec, 2, elem, a[6], a[9])?))
+            (Selector::Memory(addr), Some(Operand::of(exec, BINARY[2], elem)?))
         }
         _ => {
             let text = format!("selectMode = {mode} is no SELMODE; it is 0..=2");
@@ -289,75 +276,81 @@ fn run_select(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Ok(())
 }
 
-const REGISTER: &[&str] = &[
-    "src0",
-    "src1",
-    "repeat",
-    "dstBlockStride",
-    "src0BlockStride",
-    "src1BlockStride",
-    "dstRepeatStride",
-    "src0RepeatStride",
-    "src1RepeatStride",
-];
-const SCALAR: &[&str] = &[
-    "dst",
-    "src",
-    "scalar",
-    "repeat",
-    "dstBlockStride",
-    "srcBlockStride",
-    "dstRepeatStride",
-    "srcRepeatStride",
-];
-const SELECT: &[&str] = &[
-    "dst",
-    "src0",
-    "src1",
-    "repeat",
-    "dstBlockStride",
-    "src0BlockStride",
-    "src1BlockStride",
-    "dstRepeatStride",
-    "src0RepeatStride",
-    "src1RepeatStride",
-    "selectMode",
-];
+// The results of comparisons are bits: no blocks.
 
-const fn op(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
+const REGISTER: &VectorOperands = &VectorOperands {
+    names: &[
+        "src0",
+        "src1",
+        "repeat",
+        "dstBlockStride",
+        "src0BlockStride",
+        "src1BlockStride",
+        "dstRepeatStride",
+        "src0RepeatStride",
+        "src1RepeatStride",
+    ],
+    repeat: Some(2),
+    dst: None,
+    sources: &REGISTER_SOURCES,
+};
+const REGISTER_SOURCES: [Strided; 2] = [Strided::new(0, 4, 7), Strided::new(1, 5, 8)];
+const VECTORS: &VectorOperands = &VectorOperands { names: BINARY_NAMES, dst: None, ..*BINARY_OPERANDS };
+const SCALAR: &VectorOperands =
+    &VectorOperands { names: SCALAR_NAMES, repeat: Some(3), dst: None, sources: &[Strided::new(1, 5, 7)] };
+const SELECT: &VectorOperands = &VectorOperands {
+    names: &[
+        "dst",
+        "src0",
+        "src1",
+        "repeat",
+        "dstBlockStride",
+        "src0BlockStride",
+        "src1BlockStride",
+        "dstRepeatStride",
+        "src0RepeatStride",
+        "src1RepeatStride",
+        "selectMode",
+    ],
+    ..*BINARY_OPERANDS
+};
+const SET: &VectorOperands =
+    &VectorOperands { names: &["src"], repeat: None, dst: None, sources: &[Strided::dense(0)] };
+const GET: &VectorOperands =
+    &VectorOperands { names: &["dst"], repeat: None, dst: Some(Strided::dense(0)), sources: &[] };
+
+const fn op(mnemonic: &'static str, operands: &'static VectorOperands, run: Semantic) -> OpInfo {
     OpInfo::vector(mnemonic, operands, "dav-c220.md 3.9, 2.3, 6.2", run)
 }
 
-/// A comparison, whose result is one bit for each lane; the six relations cost the same.
-const fn comparison(
-    mnemonic: &'static str,
-    entry: &'static str,
-    operands: &'static [&'static str],
-    run: Semantic,
-) -> OpInfo {
-    op(mnemonic, operands, run).at(Rate::Vector { entry: Some(entry), banks: Banks::Sources })
+/// Of each relation the names of its three instructions, the types that they take, and what holds of lanes
+/// that compare true. With a NaN none does, not even "not equal" (`dav-c220.md` 6.2). All cost the same.
+macro_rules! comparisons {
+    ($($register:literal $vectors:literal $scalar:literal $types:expr, $is:expr;)*) => {
+        &[
+            $(
+                op($register, REGISTER, |e, i| run_register(e, i, relation!($types, $is))).like("vcmp"),
+                op($vectors, VECTORS, |e, i| run_vectors(e, i, relation!($types, $is))).like("vcmpv"),
+                op($scalar, SCALAR, |e, i| run_scalar(e, i, relation!($types, $is))).like("vcmpvs"),
+            )*
+            op("set_cmpmask", SET, run_set_cmpmask).unpublished(),
+            op("get_cmpmask", GET, run_get_cmpmask).unpublished(),
+            op("vsel", SELECT, run_select),
+        ]
+    };
 }
 
-pub(crate) static OPS: &[OpInfo] = &[
-    comparison("vcmp_lt", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Lt)),
-    comparison("vcmp_le", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Le)),
-    comparison("vcmp_gt", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Gt)),
-    comparison("vcmp_ge", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Ge)),
-    comparison("vcmp_eq", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Eq)),
-    comparison("vcmp_ne", "vcmp", REGISTER, |e, i| run_register(e, i, Op::Ne)),
-    comparison("vcmpv_lt", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Lt)),
-    comparison("vcmpv_le", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Le)),
-    comparison("vcmpv_gt", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Gt)),
-    comparison("vcmpv_ge", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ge)),
-    comparison("vcmpv_eq", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Eq)),
-    comparison("vcmpv_ne", "vcmpv", BINARY_OPERANDS, |e, i| run_vectors(e, i, Op::Ne)),
-    comparison("vcmpvs_lt", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Lt)),
-    comparison("vcmpvs_le", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Le)),
-    comparison("vcmpvs_gt", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Gt)),
-    comparison("vcmpvs_ge", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Ge)),
-    comparison("vcmpvs_eq", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Eq)),
-    comparison("vcmpvs_ne", "vcmpvs", SCALAR, |e, i| run_scalar(e, i, Op::Ne)),
-    op("set_cmpmask", &["src"], run_set_cmpmask).unpublished(),
-    op("get_cmpmask", &["dst"], run_get_cmpmask).unpublished(),
-    op("vsel", SELECT, run_select),
-];
+macro_rules! relation {
+    ($types:expr, $is:expr) => {
+        Relation { types: $types, floats: |a, b| bits_of(a, b, $is) }
+    };
+}
+
+pub(crate) static OPS: &[OpInfo] = comparisons! {
+    "vcmp_lt" "vcmpv_lt" "vcmpvs_lt" Types::FLOATS, |a, b| a < b;
+    "vcmp_le" "vcmpv_le" "vcmpvs_le" Types::FLOATS, |a, b| a <= b;
+    "vcmp_gt" "vcmpv_gt" "vcmpvs_gt" Types::FLOATS, |a, b| a > b;
+    "vcmp_ge" "vcmpv_ge" "vcmpvs_ge" Types::FLOATS, |a, b| a >= b;
+    "vcmp_eq" "vcmpv_eq" "vcmpvs_eq" Types::FLOATS_OR_S32, |a, b| a == b;
+    "vcmp_ne" "vcmpv_ne" "vcmpvs_ne" Types::FLOATS, |a, b| a != b && !a.is_nan() && !b.is_nan();
+};

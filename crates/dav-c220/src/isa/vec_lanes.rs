@@ -36,9 +36,9 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Lanes of an instruction whose widest operand has `elem`; operand `repeat` is its repeat count.
-    pub(super) fn new(instr: &Instr, elem: Elem, repeat: usize) -> Lanes {
-        Self::with_lanes(instr, 256 / elem.bytes(), instr.args[repeat])
+    /// Lanes of an instruction whose widest operand has `elem`.
+    pub(super) fn new(instr: &Instr, elem: Elem) -> Lanes {
+        Self::with_lanes(instr, 256 / elem.bytes(), instr.repeats())
     }
 
     /// The mask register applied to `repeats` repeats (u8 in the intrinsics) of `per_repeat` lanes.

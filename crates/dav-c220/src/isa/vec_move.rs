@@ -8,12 +8,14 @@
     reason = "element numbers of a repeat and checked UB offsets fit; GatherMask counts bytes of UB"
 )]
 
+use super::vec_forms::{UNARY, UNARY_OPERANDS};
 use super::vec_lanes::{counted, Lanes};
 use super::vec_operand::{Ints, Operand, BLOCK, LANES};
 use super::vec_overlap::{check_overlap, require_disjoint, Accumulate};
 use super::vec_value::no_such_type;
 use crate::access::{
-    range_text, Access, Addr, Banks, Elem, Exec, FaultKind, Instr, OpInfo, Rate, Semantic, Space, Stop,
+    range_text, Access, Addr, Elem, Exec, FaultKind, Instr, OpInfo, Semantic, Space, Stop, Strided,
+    VectorOperands,
 };
 
 /// The unsigned type of an element's width, for instructions on any 16- or 32-bit data.
@@ -28,8 +30,8 @@ fn bits_type(instr: &Instr) -> Result<Elem, Stop> {
 /// `vector_dup`: the scalar in every active lane.
 fn run_dup(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
-    let lanes = Lanes::new(instr, elem, 2);
-    let dst = Operand::new(exec, 0, elem, instr.args[3], instr.args[5])?;
+    let lanes = Lanes::new(instr, elem);
+    let dst = Operand::of(exec, UNARY[0], elem)?;
     dst.check_write(exec, &lanes)?;
     let size = elem.bytes();
     let mut data = [0; 256];
@@ -45,10 +47,9 @@ fn run_dup(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 /// `vcopy`: active lanes as they are.
 fn run_copy(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
-    let a = &instr.args;
-    let lanes = Lanes::new(instr, elem, 2);
-    let dst = Operand::new(exec, 0, elem, a[3], a[5])?;
-    let src = Operand::new(exec, 1, elem, a[4], a[6])?;
+    let lanes = Lanes::new(instr, elem);
+    let dst = Operand::of(exec, UNARY[0], elem)?;
+    let src = Operand::of(exec, UNARY[1], elem)?;
     src.check_read(exec, &lanes)?;
     check_overlap(&dst, &src, &lanes, Accumulate::No)?;
     dst.check_write(exec, &lanes)?;
@@ -63,12 +64,11 @@ fn run_copy(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 /// `vbrcb`: repeat r fills its block j with element `8r + j`. The mask is ignored.
 fn run_brcb(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
-    let a = &instr.args;
-    let lanes = Lanes::unmasked(256 / elem.bytes(), a[4] & 0xff);
-    let dst = Operand::new(exec, 0, elem, a[2], a[3])?;
+    let lanes = Lanes::unmasked(256 / elem.bytes(), instr.repeats() & 0xff);
+    let dst = Operand::of(exec, SPREAD_DST, elem)?;
     let size = elem.bytes();
     let count = 8 * lanes.repeats;
-    let src = Operand::new(exec, 1, elem, 1, 8)?;
+    let src = Operand::of(exec, Strided::dense(1), elem)?;
     let src_len = count * size as u64;
     if lanes.repeats == 0 {
         return Ok(());
@@ -122,8 +122,8 @@ fn run_gather(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
     let a = &instr.args;
     let size = elem.bytes();
-    let lanes = Lanes::new(instr, elem, 4);
-    let dst = Operand::new(exec, 0, elem, 1, a[3])?;
+    let lanes = Lanes::new(instr, elem);
+    let dst = Operand::of(exec, GATHER_DST, elem)?;
     // One 32-bit offset for each lane: 512 bytes a repeat for 16-bit data.
     let offsets = Operand::new(exec, 1, Elem::U32, 1, lanes.per_repeat as u64 / 8)?;
     require_disjoint(&dst, &offsets, &lanes)?;
@@ -158,7 +158,7 @@ fn run_gather(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 fn run_gather_blocks(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let elem = bits_type(instr)?;
     let a = &instr.args;
-    let lanes = Lanes::unmasked(256 / elem.bytes(), a[5] & 0xff);
+    let lanes = Lanes::unmasked(256 / elem.bytes(), instr.repeats() & 0xff);
     let dst = Operand::new(exec, 0, elem, a[4].max(1), a[3])?;
     let offsets = Operand::new(exec, 1, Elem::U32, 1, 1)?;
     let eight = Lanes::unmasked(8, lanes.repeats);
@@ -199,9 +199,9 @@ fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     }
     let lanes = 256 / size as u64;
     let per_repeat = if instr.regs.counter_mode { counted(instr) } else { lanes };
-    let dst = Operand::new(exec, 0, elem, 1, 8)?;
-    let src = Operand::new(exec, 1, elem, a[4], a[6])?;
-    let bits = if pattern == 0 { Some(Operand::new(exec, 2, elem, 1, a[7])?) } else { None };
+    let dst = Operand::of(exec, COMPRESS_OPERANDS[0], elem)?;
+    let src = Operand::of(exec, COMPRESS_OPERANDS[1], elem)?;
+    let bits = if pattern == 0 { Some(Operand::of(exec, COMPRESS_OPERANDS[2], elem)?) } else { None };
     let per_block = 32 / size as u64;
     // Declared as u8 (block stride, src1RepeatStride) and u16.
     let [repeat, src0_blk, src0_rep, src1_rep] = [a[3] & 0xffff, a[4] & 0xff, a[6] & 0xffff, a[7] & 0xff];
@@ -227,23 +227,28 @@ fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
                     return store_compressed(exec, &dst, size, &out);
                 }
             }
-            let selected = match &bits {
+            let is_selected = match &bits {
                 Some(bits) => {
                     let at = bits.addr.plus((r * src1_rep) as i64 * BLOCK + (i / 8) as i64);
                     exec.bytes(at, 1)[0] >> (i % 8) & 1 == 1
                 }
-                None => match pattern {
-                    1 | 2 => i % 2 == pattern - 1,
-                    7 => true,
-                    _ => i % 4 == pattern - 3,
-                },
+                None => is_in_pattern(pattern, i),
             };
-            if selected {
+            if is_selected {
                 out.extend_from_slice(exec.bytes(at, size));
             }
         }
     }
     store_compressed(exec, &dst, size, &out)
+}
+
+/// Does a fixed pattern take lane `i`?
+fn is_in_pattern(pattern: u64, i: u64) -> bool {
+    match pattern {
+        1 | 2 => i % 2 == pattern - 1,
+        7 => true,
+        _ => i % 4 == pattern - 3,
+    }
 }
 
 fn store_compressed(exec: &mut Exec<'_>, dst: &Operand, size: usize, out: &[u8]) -> Result<(), Stop> {
@@ -262,8 +267,8 @@ fn run_transpose(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
         return Err(no_such_type(instr, "16-bit types"));
     }
     let tile = Lanes::unmasked(128, 2);
-    let dst = Operand::new(exec, 0, Elem::U16, 1, 8)?;
-    let src = Operand::new(exec, 1, Elem::U16, 1, 8)?;
+    let dst = Operand::of(exec, Strided::dense(0), Elem::U16)?;
+    let src = Operand::of(exec, Strided::dense(1), Elem::U16)?;
     require_disjoint(&dst, &src, &tile)?;
     src.check_read(exec, &tile)?;
     dst.check_write(exec, &tile)?;
@@ -278,40 +283,79 @@ fn run_transpose(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     Ok(())
 }
 
-const fn op(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
+const fn op(mnemonic: &'static str, operands: &'static VectorOperands, run: Semantic) -> OpInfo {
     OpInfo::vector(mnemonic, operands, "dav-c220.md 3.7, 3.9, 2.2", run)
 }
 
-/// Not all of whose sources are read block by block.
-const fn gather(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
-    let rate = Rate::Vector { entry: Some(mnemonic), banks: Banks::Destination };
-    op(mnemonic, operands, run).at(rate)
-}
-
-const DUP: &[&str] =
-    &["dst", "scalar", "repeat", "dstBlockStride", "srcBlockStride", "dstRepeatStride", "srcRepeatStride"];
-const COPY: &[&str] = &["dst", "src", "repeat", "dstStride", "srcStride", "dstRepeatSize", "srcRepeatSize"];
-const COMPRESS: &[&str] = &[
-    "dst",
-    "src0",
-    "src1",
-    "repeat",
-    "src0BlockStride",
-    "patternMode",
-    "src0RepeatStride",
-    "src1RepeatStride",
-];
+const DUP: &VectorOperands = &VectorOperands {
+    names: &[
+        "dst",
+        "scalar",
+        "repeat",
+        "dstBlockStride",
+        "srcBlockStride",
+        "dstRepeatStride",
+        "srcRepeatStride",
+    ],
+    repeat: Some(2),
+    dst: Some(UNARY[0]),
+    sources: &[],
+};
+const COPY: &VectorOperands = &VectorOperands {
+    names: &["dst", "src", "repeat", "dstStride", "srcStride", "dstRepeatSize", "srcRepeatSize"],
+    ..*UNARY_OPERANDS
+};
+/// Reads one block for many repeats.
+const SPREAD: &VectorOperands = &VectorOperands {
+    names: &["dst", "src", "dstBlockStride", "dstRepeatStride", "repeat"],
+    repeat: Some(4),
+    dst: Some(SPREAD_DST),
+    sources: &[],
+};
+const SPREAD_DST: Strided = Strided::new(0, 2, 3);
+/// Reads element by element.
+const GATHER: &VectorOperands = &VectorOperands {
+    names: &["dst", "src", "offsetAddr", "dstRepeatStride", "repeat"],
+    repeat: Some(4),
+    dst: Some(GATHER_DST),
+    sources: &[],
+};
+const GATHER_DST: Strided = Strided::by_repeats(0, 3);
+const GATHER_BLOCKS: &VectorOperands = &VectorOperands {
+    names: &["dst", "src", "offsetAddr", "dstRepeatStride", "dstBlockStride", "repeat"],
+    repeat: Some(5),
+    dst: Some(Strided::new(0, 4, 3)),
+    sources: &[],
+};
+const COMPRESS: &VectorOperands = &VectorOperands {
+    names: &[
+        "dst",
+        "src0",
+        "src1",
+        "repeat",
+        "src0BlockStride",
+        "patternMode",
+        "src0RepeatStride",
+        "src1RepeatStride",
+    ],
+    repeat: Some(3),
+    dst: Some(COMPRESS_OPERANDS[0]),
+    sources: &[COMPRESS_OPERANDS[1], COMPRESS_OPERANDS[2]],
+};
+const COMPRESS_OPERANDS: [Strided; 3] = [Strided::dense(0), Strided::new(1, 4, 6), Strided::by_repeats(2, 7)];
+const TRANSPOSE: &VectorOperands = &VectorOperands {
+    names: &["dst", "src"],
+    repeat: None,
+    dst: Some(Strided::dense(0)),
+    sources: &[Strided::dense(1)],
+};
 
 pub(crate) static OPS: &[OpInfo] = &[
     op("vector_dup", DUP, run_dup),
     op("vcopy", COPY, run_copy),
-    gather("vbrcb", &["dst", "src", "dstBlockStride", "dstRepeatStride", "repeat"], run_brcb),
-    gather("vgather", &["dst", "src", "offsetAddr", "dstRepeatStride", "repeat"], run_gather),
-    gather(
-        "vgatherb",
-        &["dst", "src", "offsetAddr", "dstRepeatStride", "dstBlockStride", "repeat"],
-        run_gather_blocks,
-    ),
+    op("vbrcb", SPREAD, run_brcb),
+    op("vgather", GATHER, run_gather),
+    op("vgatherb", GATHER_BLOCKS, run_gather_blocks),
     op("vreducev2", COMPRESS, run_compress),
-    op("vtranspose", &["dst", "src"], run_transpose),
+    op("vtranspose", TRANSPOSE, run_transpose),
 ];

@@ -15,25 +15,7 @@ use half::{f16, slice::HalfFloatSliceExt};
 use super::vec_lanes::{low_bits, Lanes};
 use super::vec_value::{f32_from_bytes, narrow, widen, Pack};
 use super::vec_wide::on_widest;
-use crate::access::{Access, Addr, Elem, Exec, FaultKind, Space, Stop};
-
-/// Operand names of the instructions with two sources.
-pub(super) const BINARY_OPERANDS: &[&str] = &[
-    "dst",
-    "src0",
-    "src1",
-    "repeat",
-    "dstBlockStride",
-    "src0BlockStride",
-    "src1BlockStride",
-    "dstRepeatStride",
-    "src0RepeatStride",
-    "src1RepeatStride",
-];
-
-/// Operand names of the instructions with one source.
-pub(super) const UNARY_OPERANDS: &[&str] =
-    &["dst", "src", "repeat", "dstBlockStride", "srcBlockStride", "dstRepeatStride", "srcRepeatStride"];
+use crate::access::{Access, Addr, Elem, Exec, FaultKind, Space, Stop, Strided};
 
 // The chip is little-endian; loads and stores of whole repeats copy its bytes.
 const _: () = assert!(cfg!(target_endian = "little"), "the simulator needs a little-endian host");
@@ -84,6 +66,14 @@ pub(super) struct Operand {
 }
 
 impl Operand {
+    /// An operand of a list ([`VectorOperands`](crate::access::VectorOperands)).
+    #[inline]
+    pub(super) fn of(exec: &Exec<'_>, operand: Strided, elem: Elem) -> Result<Operand, Stop> {
+        let Strided { address, block_stride, repeat_stride } = operand;
+        let stride = |at: Option<usize>, dense: u64| at.map_or(dense, |at| exec.arg(at));
+        Self::new(exec, address, elem, stride(block_stride, 1), stride(repeat_stride, 8))
+    }
+
     /// Operand `index` with strides in blocks. Its start must be 32-byte aligned.
     pub(super) fn new(
         exec: &Exec<'_>,

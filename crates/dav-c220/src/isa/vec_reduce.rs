@@ -12,7 +12,8 @@ use super::vec_lanes::Lanes;
 use super::vec_operand::{F32s, Operand, LANES};
 use super::vec_value::{canonical, finish_f16, Types};
 use crate::access::{
-    range_text, Access, Addr, Banks, Elem, Exec, FaultKind, Instr, OpInfo, Rate, Semantic, Space, Stop,
+    range_text, Access, Addr, Elem, Exec, FaultKind, Instr, OpInfo, Semantic, Space, Stop, Strided,
+    VectorOperands,
 };
 
 /// How two lanes become one.
@@ -136,8 +137,8 @@ impl Results {
 /// Operands `dst, src, repeat, dstRepeatStride, srcBlockStride, srcRepeatStride`; the source is checked.
 fn source(exec: &mut Exec<'_>, instr: &Instr) -> Result<(Lanes, Operand), Stop> {
     Types::FLOATS.check(instr, instr.elem, instr.elem)?;
-    let lanes = Lanes::new(instr, instr.elem, 2);
-    let src = Operand::new(exec, 1, instr.elem, instr.args[4], instr.args[5])?;
+    let lanes = Lanes::new(instr, instr.elem);
+    let src = Operand::of(exec, SOURCE, instr.elem)?;
     Ok((lanes, src))
 }
 
@@ -314,24 +315,31 @@ fn run_blocks(exec: &mut Exec<'_>, instr: &Instr, op: Op) -> Result<(), Stop> {
     run_groups(exec, instr, op, 32 / size, 8 * size as i64)
 }
 
-const OPERANDS: &[&str] = &["dst", "src", "repeat", "dstRepeatStride", "srcBlockStride", "srcRepeatStride"];
+const NAMES: &[&str] = &["dst", "src", "repeat", "dstRepeatStride", "srcBlockStride", "srcRepeatStride"];
 
-const fn op(mnemonic: &'static str, operands: &'static [&'static str], run: Semantic) -> OpInfo {
-    let rate = Rate::Vector { entry: Some(mnemonic), banks: Banks::Sources };
-    OpInfo::vector(mnemonic, operands, "dav-c220.md 3.8, 6.2", run).at(rate)
+/// The result of a repeat is less than a block.
+const REDUCTION: &VectorOperands =
+    &VectorOperands { names: NAMES, repeat: Some(2), dst: None, sources: &[SOURCE] };
+const SOURCE: Strided = Strided::new(1, 4, 5);
+const SUM: &VectorOperands = &VectorOperands {
+    names: &["dst", "src", "repeat", "dstRepeatStride", "srcBlockStride", "srcRepeatStride", "mode"],
+    ..*REDUCTION
+};
+const EXTREME: &VectorOperands = &VectorOperands {
+    names: &["dst", "src", "repeat", "dstRepeatStride", "srcBlockStride", "srcRepeatStride", "order"],
+    ..*REDUCTION
+};
+
+const fn op(mnemonic: &'static str, operands: &'static VectorOperands, run: Semantic) -> OpInfo {
+    OpInfo::vector(mnemonic, operands, "dav-c220.md 3.8, 6.2", run)
 }
-
-const SUM: &[&str] =
-    &["dst", "src", "repeat", "dstRepeatStride", "srcBlockStride", "srcRepeatStride", "mode"];
-const EXTREME: &[&str] =
-    &["dst", "src", "repeat", "dstRepeatStride", "srcBlockStride", "srcRepeatStride", "order"];
 
 pub(crate) static OPS: &[OpInfo] = &[
     op("vcadd", SUM, run_sum),
     op("vcmax", EXTREME, |e, i| run_extreme(e, i, Op::Max)),
     op("vcmin", EXTREME, |e, i| run_extreme(e, i, Op::Min)),
-    op("vcgadd", OPERANDS, |e, i| run_blocks(e, i, Op::Add)),
-    op("vcgmax", OPERANDS, |e, i| run_blocks(e, i, Op::Max)),
-    op("vcgmin", OPERANDS, |e, i| run_blocks(e, i, Op::Min)),
-    op("vcpadd", OPERANDS, |e, i| run_groups(e, i, Op::Add, 2, 32)),
+    op("vcgadd", REDUCTION, |e, i| run_blocks(e, i, Op::Add)),
+    op("vcgmax", REDUCTION, |e, i| run_blocks(e, i, Op::Max)),
+    op("vcgmin", REDUCTION, |e, i| run_blocks(e, i, Op::Min)),
+    op("vcpadd", REDUCTION, |e, i| run_groups(e, i, Op::Add, 2, 32)),
 ];

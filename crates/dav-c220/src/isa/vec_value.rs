@@ -134,13 +134,23 @@ pub(super) fn int_range(elem: Elem) -> (i64, i64) {
     }
 }
 
-/// An integer result: wraps in INF/NAN mode, saturates otherwise (`dav-c220.md` 6.1).
-pub(super) fn finish_int(elem: Elem, value: i64, inf_nan: bool) -> i64 {
-    if inf_nan {
-        return value;
+/// How an integer result becomes an element.
+#[derive(Clone, Copy)]
+pub(super) struct Fit {
+    pub(super) elem: Elem,
+    /// CTRL\[48\].
+    pub(super) inf_nan: bool,
+}
+
+impl Fit {
+    /// The element: it wraps in INF/NAN mode, and saturates otherwise (`dav-c220.md` 6.1).
+    pub(super) fn of(self, value: i64) -> i64 {
+        if self.inf_nan {
+            return extend(self.elem, value.cast_unsigned());
+        }
+        let (min, max) = int_range(self.elem);
+        value.clamp(min, max)
     }
-    let (min, max) = int_range(elem);
-    value.clamp(min, max)
 }
 
 /// A scalar operand's raw bits as f32.
@@ -150,6 +160,11 @@ pub(super) fn scalar_f32(elem: Elem, raw: u64) -> f32 {
         Elem::Bf16 => bf16::from_bits(raw as u16).to_f32(),
         _ => f32::from_bits(raw as u32),
     }
+}
+
+/// Is it a float type of element-wise arithmetic?
+pub(super) fn is_float(elem: Elem) -> bool {
+    matches!(elem, Elem::F16 | Elem::F32)
 }
 
 /// Element types that an operation takes.
@@ -166,6 +181,9 @@ impl Types {
         Self { alike, widens: false }
     }
 
+    pub(super) const FLOATS_OR_S32: Self = Self::alike(&[Elem::F16, Elem::F32, Elem::S32]);
+    pub(super) const BITS_16: Self = Self::alike(&[Elem::S16, Elem::U16]);
+    pub(super) const NUMBERS: Self = Self::alike(&[Elem::F16, Elem::F32, Elem::S16, Elem::S32]);
     /// F16, F32, and F16 to F32.
     pub(super) const FLOATS_OR_WIDENING: Self = Self { alike: Self::FLOATS.alike, widens: true };
     pub(super) const FLOATS: Self = Self::alike(&[Elem::F16, Elem::F32]);

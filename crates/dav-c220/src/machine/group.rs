@@ -110,7 +110,7 @@ impl Group {
         let number = instr.number;
         let (pipe, action) = match instr.op.dispatch {
             Dispatch::Register(apply) => {
-                apply(&mut core.regs, instr)?;
+                apply(&mut core.regs, instr);
                 self.clocks.register(c);
                 return Ok(Issue::Done);
             }

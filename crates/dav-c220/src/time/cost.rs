@@ -37,7 +37,7 @@ impl Costs {
     /// When the SoC's description has no rate for it.
     pub(crate) fn of(&mut self, instr: &Instr, touched: &[Touch]) -> Result<Cost, Stop> {
         Ok(match instr.op.rate {
-            Rate::Vector { entry, banks } => self.vector.cost(instr, entry, banks)?,
+            Rate::Vector { entry, operands } => self.vector.cost(instr, entry, operands)?,
             Rate::Cube => cube(self.timing, instr),
             Rate::Path | Rate::PathNd2nz | Rate::PathLoad3d => path(self.timing, instr, touched),
             Rate::PathUb => path_ub(self.timing, instr),

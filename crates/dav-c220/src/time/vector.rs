@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::bank::{self, Blocks};
 use super::cost::Cost;
-use crate::access::{Addr, Banks, Elem, Instr, OpInfo, Space, Stop};
+use crate::access::{Addr, Elem, Instr, OpInfo, Space, Stop, Strided, VectorOperands};
 use ascend_soc::{Timing, VectorOp};
 
 /// Costs that are kept. A kernel issues the same instructions on the same buffers over and over.
@@ -47,7 +47,12 @@ impl VectorCosts {
 
     /// Cost of a vector instruction at the rate of an entry of `timing.vector.ops`; `None`: of
     /// `timing.vector.other`.
-    pub(super) fn cost(&mut self, instr: &Instr, entry: Option<&str>, banks: Banks) -> Result<Cost, Stop> {
+    pub(super) fn cost(
+        &mut self,
+        instr: &Instr,
+        entry: Option<&str>,
+        operands: &VectorOperands,
+    ) -> Result<Cost, Stop> {
         let key = Key::new(instr);
         if let Some(cost) = self.known.get(&key) {
             return Ok(*cost);
@@ -65,30 +70,19 @@ impl VectorCosts {
         if self.known.len() == KEPT {
             self.known.clear();
         }
-        let cost = cost(self.timing, instr, op, banks);
+        let cost = cost(self.timing, instr, op, operands);
         self.known.insert(key, cost);
         Ok(cost)
     }
 }
 
-/// Operand of that name.
-fn operand(instr: &Instr, name: &str) -> Option<u64> {
-    let at = instr.op.operands.iter().position(|n| *n == name)?;
-    (at < instr.num_args as usize).then(|| instr.args[at])
-}
-
-/// The first operand whose name is one of these.
-fn any_operand(instr: &Instr, names: &[&str]) -> Option<u64> {
-    names.iter().find_map(|name| operand(instr, name))
-}
-
 /// Lanes that the widest operand has in a repeat, and repeats with at least one active lane.
-fn repeats(instr: &Instr, size: usize) -> (usize, u64) {
+fn repeats(instr: &Instr, size: usize, repeat: Option<usize>) -> (usize, u64) {
     let lanes = 256 / size;
     if instr.regs.counter_mode {
         return (lanes, (instr.regs.mask[0] & 0xffff_ffff).div_ceil(lanes as u64));
     }
-    (lanes, operand(instr, "repeat").unwrap_or(1) & 0xff)
+    (lanes, repeat.and_then(|at| instr.given(at)).unwrap_or(1) & 0xff)
 }
 
 /// Lanes up to the last active one, in normal mode.
@@ -100,41 +94,28 @@ fn active_lanes(instr: &Instr, lanes: usize) -> usize {
     lanes.min(128 - mask.leading_zeros() as usize)
 }
 
-fn cost(timing: &Timing, instr: &Instr, op: VectorOp, banks: Banks) -> Cost {
+fn cost(timing: &Timing, instr: &Instr, op: VectorOp, operands: &VectorOperands) -> Cost {
     let narrow = |elem: Elem| elem.bytes().max(1);
     let src_size = narrow(instr.elem);
     let dst_size = if instr.elem_dst == Elem::None { src_size } else { narrow(instr.elem_dst) };
     let size = src_size.max(dst_size);
-    let (lanes, repeats) = repeats(instr, size);
+    let (lanes, repeats) = repeats(instr, size, operands.repeat);
     let slope = if size >= 4 { op.b32 } else { op.b16 };
     let active = active_lanes(instr, lanes);
-    let blocks = |at: &str, size: usize, strides: [&[&str]; 2]| {
-        let addr = operand(instr, at).and_then(Addr::decode).filter(|a| a.space == Space::Ub)?;
-        let stride = |names: &[&str]| any_operand(instr, names).map(|s| (s & 0xffff).cast_signed());
+    let blocks = |operand: &Strided, size: usize| {
+        let addr = instr.given(operand.address).and_then(Addr::decode).filter(|a| a.space == Space::Ub)?;
+        let stride = |at: Option<usize>, dense: i64| {
+            at.and_then(|at| instr.given(at)).map_or(dense, |s| (s & 0xffff).cast_signed())
+        };
         Some(Blocks {
             start: addr.offset.div_euclid(32),
-            block_stride: stride(strides[0]).unwrap_or(1),
-            repeat_stride: stride(strides[1]).unwrap_or(8),
+            block_stride: stride(operand.block_stride, 1),
+            repeat_stride: stride(operand.repeat_stride, 8),
             count: (active * size).div_ceil(32) as i64,
         })
     };
-    let dst_block_stride: &[&str] = &["dstBlockStride", "dstStride"];
-    let dst = match banks {
-        Banks::Sources => None,
-        Banks::All | Banks::Destination => {
-            blocks("dst", dst_size, [dst_block_stride, &["dstRepeatStride", "dstRepeatSize"]])
-        }
-    };
-    let one = [&["srcBlockStride", "srcStride"] as &[&str], &["srcRepeatStride", "srcRepeatSize"]];
-    let two = |a: &'static [&'static str], b: &'static [&'static str]| [a, b];
-    let sources: Vec<Blocks> = [
-        (banks != Banks::Destination).then(|| blocks("src", src_size, one)).flatten(),
-        blocks("src0", src_size, two(&["src0BlockStride"], &["src0RepeatStride"])),
-        blocks("src1", src_size, two(&["src1BlockStride"], &["src1RepeatStride"])),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let dst = operands.dst.and_then(|dst| blocks(&dst, dst_size));
+    let sources: Vec<Blocks> = operands.sources.iter().filter_map(|src| blocks(src, src_size)).collect();
     let busy = bank::cycles(dst, &sources, repeats, slope) + op.head as f64;
     Cost { occupancy: busy.max(timing.vector.min_occupancy as f64), latency: op.latency as f64 }
 }
@@ -166,10 +147,10 @@ mod tests {
 
     /// As it is without anything kept.
     fn computed(instr: &Instr) -> Cost {
-        let Rate::Vector { entry, banks } = instr.op.rate else {
+        let Rate::Vector { entry, operands } = instr.op.rate else {
             panic!("{instr:?} is no vector instruction")
         };
-        VectorCosts::new(timing()).cost(instr, entry, banks).unwrap()
+        VectorCosts::new(timing()).cost(instr, entry, operands).unwrap()
     }
 
     #[test]
@@ -186,9 +167,32 @@ mod tests {
     }
 
     #[test]
+    fn strides_and_repeats_are_the_operands_of_those_names() {
+        for op in isa::table() {
+            let Rate::Vector { operands, .. } = op.rate else { continue };
+            let VectorOperands { names, repeat, dst, sources } = *operands;
+            assert_eq!(repeat, names.iter().position(|name| *name == "repeat"), "{op:?}");
+            for one in dst.iter().chain(sources) {
+                let name = names[one.address];
+                assert_eq!(dst.as_ref() == Some(one), name == "dst", "{op:?}: {name}");
+                for (at, ends) in [
+                    (one.block_stride, ["BlockStride", "Stride"]),
+                    (one.repeat_stride, ["RepeatStride", "RepeatSize"]),
+                ] {
+                    let at = at.map(|at| names[at]);
+                    let named = ends.iter().map(|end| format!("{name}{end}"));
+                    let listed = named.clone().find(|name| names.contains(&name.as_str()));
+                    assert_eq!(at, listed.as_deref(), "{op:?}: {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_instruction_without_a_rate_is_refused() {
         let add = instr("vadd", Elem::F32, &[ub(0), ub(0), ub(0), 1, 1, 1, 1, 8, 8, 8]);
-        let refused = VectorCosts::new(timing()).cost(&add, Some("vfoo"), Banks::All).unwrap_err();
+        let Rate::Vector { operands, .. } = add.op.rate else { panic!("{add:?} is no vector instruction") };
+        let refused = VectorCosts::new(timing()).cost(&add, Some("vfoo"), operands).unwrap_err();
         let text = "Unsupported: model time of vadd: timing.vector.ops has no entry \"vfoo\"";
         assert_eq!(refused.to_string(), text);
     }
@@ -228,8 +232,8 @@ mod tests {
         let all = [add(0x10000, 64), add(0x10000, 32), add(0x4020, 64), half, counted, f16, f32];
         for round in 0..2 {
             for (i, one) in all.iter().enumerate() {
-                let Rate::Vector { entry, banks } = one.op.rate else { unreachable!("all are of V") };
-                let kept = costs.cost(one, entry, banks).unwrap();
+                let Rate::Vector { entry, operands } = one.op.rate else { unreachable!("all are of V") };
+                let kept = costs.cost(one, entry, operands).unwrap();
                 assert_eq!(kept, computed(one), "instruction {i} in round {round}");
             }
         }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use super::{launch, Body, Function, LaunchStats, HOOKS};
 use crate::access::{
-    Access, Addr, Banks, DeviceMemory, Dispatch, Exec, Fault, FaultKind, Instr, OpInfo, Pipe, Rate, Space,
-    Stop, MAX_ARGS,
+    Access, Addr, DeviceMemory, Dispatch, Exec, Fault, FaultKind, Instr, OpInfo, Pipe, Rate, Space, Stop,
+    VectorOperands, MAX_ARGS,
 };
 use crate::isa;
 use crate::machine::abi::{FasimInstr, KernelType, Special};
@@ -56,6 +56,9 @@ fn run_go(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 
 const GO_OPERANDS: &[&str] = &["read", "read_len", "write", "write_len", "how", "UnitFlagMode"];
 
+const GO_VECTOR: &VectorOperands =
+    &VectorOperands { names: GO_OPERANDS, repeat: None, dst: None, sources: &[] };
+
 const fn go(mnemonic: &'static str, pipe: Pipe) -> OpInfo {
     OpInfo {
         mnemonic,
@@ -63,7 +66,7 @@ const fn go(mnemonic: &'static str, pipe: Pipe) -> OpInfo {
         operands: GO_OPERANDS,
         source: "invented for these tests",
         rate: match pipe {
-            Pipe::V => Rate::Vector { entry: None, banks: Banks::All },
+            Pipe::V => Rate::Vector { entry: None, operands: GO_VECTOR },
             Pipe::M => Rate::Cube,
             _ => Rate::Path,
         },
