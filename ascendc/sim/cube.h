@@ -165,6 +165,20 @@ inline void SetFixpipeNz2ndFlag(uint16_t ndNum, uint16_t srcNdStride, uint16_t d
 
 inline void SetFixpipePreQuantFlag(uint64_t config) { set_quant_pre(config); }
 
+// Where the tables of ReLU and quantisation lie in FB, in units of 64 and 128 bytes, and the unit flag.
+template <typename T>
+void SetFixPipeConfig(const LocalTensor<T>& reluPre, const LocalTensor<T>& quantPre,
+                      bool isUnitFlag = false) {
+    set_fpc(fasim::raw(reluPre.GetPhyAddr()) >> 6 | fasim::raw(quantPre.GetPhyAddr()) >> 7 << 8 |
+            uint64_t{isUnitFlag} << 63);
+}
+
+template <typename T, bool setRelu = false>
+void SetFixPipeConfig(const LocalTensor<T>& preTensor, bool isUnitFlag = false) {
+    const uint64_t address = fasim::raw(preTensor.GetPhyAddr());
+    set_fpc((setRelu ? address >> 6 : address >> 7 << 8) | uint64_t{isUnitFlag} << 63);
+}
+
 template <typename T, typename U, const FixpipeConfig& config = CFG_ROW_MAJOR>
 void Fixpipe(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const FixpipeParamsV220& p) {
     constexpr bool nz2nd = config.format == CO2Layout::ROW_MAJOR;

@@ -130,6 +130,8 @@ void fixpipe_calls() {
     Fixpipe<half, int32_t, CFG_NZ>(
         gm<half>(0), at<int32_t>(TPosition::CO1, 0),
         FixpipeParamsV220(16, 16, 16, 16, false, QuantMode_t::DEQF16, 0x3f800000, 1, 0, 0, 0));
+    note("SetFixPipeConfig of a table for columns");
+    SetFixPipeConfig<uint64_t>(at<uint64_t>(TPosition::C2PIPE2GM, 0x400), true);
     note("DataCopy CO1 to GM");
     SetFixpipeNz2ndFlag(1, 0, 0);
     DataCopy(gm<half>(0), c, DataCopyCO12DstParams(64, 128, 512, 128, QuantMode_t::F322F16, 0, false, true));
