@@ -31,6 +31,32 @@ pub(crate) trait Recorded: Sized {
     fn plan(problem: &Self::Problem, soc: &Soc) -> Result<Self>;
 }
 
+/// Gives a plan that is [`Recorded`] its two methods. The module has a function `plan`.
+macro_rules! json_of {
+    ($plan:ty) => {
+        impl $plan {
+            /// The plan as one line of JSON: `version`, `operator`, `soc`, `problem`, and `chosen`, what the
+            /// planner chose.
+            ///
+            /// # Errors
+            /// `Internal`: a defect of this crate.
+            pub fn to_json(&self) -> $crate::Result<String> {
+                $crate::record::to_json(self)
+            }
+
+            /// Reads what [`Self::to_json`] wrote: plans its problem, and compares.
+            ///
+            /// # Errors
+            /// `InvalidArgument` for text that is something else, has another version or SoC, lacks a field,
+            /// or has one that is unknown or not what [`plan`] makes of the problem; what [`plan`] refuses.
+            pub fn from_json(text: &str, soc: &$crate::Soc) -> $crate::Result<Self> {
+                $crate::record::from_json(text, soc)
+            }
+        }
+    };
+}
+pub(crate) use json_of;
+
 #[derive(Serialize)]
 struct Text<'a, Problem, Chosen> {
     version: u32,

@@ -1,6 +1,7 @@
 //! Launching a plan.
 
-use super::{kernel_names, Operand, Plan};
+use super::plan::joined;
+use super::{kernel_names, KvAppendRotaryTilingData, KvAppendTilingData, Operand, Plan};
 use crate::attention::operands::{given, written_given};
 use crate::kernels::{
     self,
@@ -157,13 +158,18 @@ impl<'a> Args<'a> {
     }
 
     /// What is missing, what nothing would read or write, and tiling data of another plan.
-    fn misplaced(&self, plan: &Plan) -> Vec<String> {
+    fn misplaced(
+        &self,
+        plan: &Plan,
+        tiling: &KvAppendTilingData,
+        rotary_tiling: Option<&KvAppendRotaryTilingData>,
+    ) -> Vec<String> {
         let problem = plan.problem();
         let status = written_given("status", self.status.is_some(), problem.is_checked);
         let why = ["the plan rotates keys", "the plan rotates nothing"];
         let rotary = given("what rotation needs", self.rotary.is_some(), problem.rotary.is_some(), why);
         let q = self.rotary.filter(|_| problem.rotary.is_some()).and_then(|rotary| rotary.misplaced(plan));
-        let other = self.tiling_data.and_then(|placed| placed.wrong(&plan.all_tiling_data()));
+        let other = self.tiling_data.and_then(|placed| placed.wrong(&joined(tiling, rotary_tiling)));
         status.into_iter().chain(rotary).chain(q).chain(other).collect()
     }
 }
@@ -215,14 +221,14 @@ impl Append {
     /// is told when the stream is synchronised.
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         self.device.require_planned_for(plan.soc(), "append launch")?;
-        refuse_with("append launch", &args.named(plan), args.misplaced(plan))?;
-        let tiling = plan.tiling_data();
+        let (tiling, rotary_tiling) = (plan.tiling_data(), plan.rotary_tiling_data());
+        let misplaced = args.misplaced(plan, &tiling, rotary_tiling.as_ref());
+        refuse_with("append launch", &args.named(plan), misplaced)?;
         let Args { k, v, places, k_cache, v_cache, status, rotary, tiling_data } = args;
         // The kernel touches no status that the plan does not write; the places stand in as an address.
         let status = status.unwrap_or(places);
         let is_bf16 = plan.problem().cache.spec.dtype == DType::Bf16;
         let [copies, rotates] = if is_bf16 { &self.bf16 } else { &self.f16 };
-        let rotary_tiling = plan.rotary_tiling_data();
         let (kernel, list) = match rotary.zip(rotary_tiling.as_ref()) {
             None => {
                 let tiling = &tiling;

@@ -77,6 +77,18 @@ pub(super) fn most_token_bytes(problem: &Problem, soc: &Soc) -> u64 {
 }
 
 /// Of numbers that UB or a copy bounds.
+/// All that the kernel receives, as bytes.
+pub(super) fn joined(
+    tiling: &KvAppendTilingData,
+    rotary: Option<&KvAppendRotaryTilingData>,
+) -> SmallVec<[u8; 512]> {
+    let mut bytes = SmallVec::from_slice(tiling.as_bytes());
+    if let Some(rotary) = rotary {
+        bytes.extend_from_slice(rotary.as_bytes());
+    }
+    bytes
+}
+
 fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
@@ -137,11 +149,7 @@ impl Plan {
 
     /// The tiling data, of a rotation behind the others; without memory of its own.
     pub(super) fn all_tiling_data(&self) -> SmallVec<[u8; 512]> {
-        let mut bytes = SmallVec::from_slice(self.tiling_data().as_bytes());
-        if let Some(rotary) = self.rotary_tiling_data() {
-            bytes.extend_from_slice(rotary.as_bytes());
-        }
-        bytes
+        joined(&self.tiling_data(), self.rotary_tiling_data().as_ref())
     }
 
     /// What the kernel receives.
@@ -229,25 +237,9 @@ impl Plan {
             reserved: 0,
         })
     }
-
-    /// The plan as one line of JSON: `version`, `operator`, `soc`, `problem`, and `chosen`, what the planner
-    /// chose.
-    ///
-    /// # Errors
-    /// `Internal`: a defect of this crate.
-    pub fn to_json(&self) -> Result<String> {
-        record::to_json(self)
-    }
-
-    /// Reads what [`Self::to_json`] wrote: plans its problem, and compares.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for text that is something else, has another version or SoC, lacks a field, or has
-    /// one that is unknown or not what [`plan`] makes of the problem; what [`plan`] refuses.
-    pub fn from_json(text: &str, soc: &Soc) -> Result<Self> {
-        record::from_json(text, soc)
-    }
 }
+
+record::json_of!(Plan);
 
 /// What the planner chose.
 #[derive(Serialize)]

@@ -163,25 +163,9 @@ impl Plan {
             },
         }
     }
-
-    /// The plan as one line of JSON: `version`, `operator`, `soc`, `problem`, and `chosen`, what the planner
-    /// chose.
-    ///
-    /// # Errors
-    /// `Internal`: a defect of this crate.
-    pub fn to_json(&self) -> Result<String> {
-        record::to_json(self)
-    }
-
-    /// Reads what [`Self::to_json`] wrote: plans its problem, and compares.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for text that is something else, has another version or SoC, lacks a field, or has
-    /// one that is unknown or not what [`plan`] makes of the problem; what [`plan`] refuses.
-    pub fn from_json(text: &str, soc: &Soc) -> Result<Self> {
-        record::from_json(text, soc)
-    }
 }
+
+record::json_of!(Plan);
 
 /// What the planner chose.
 #[derive(Serialize)]

@@ -5,10 +5,14 @@ use std::ffi::c_void;
 use super::job::Job;
 use super::{check, CommDType, Communicator, ReduceOp};
 use crate::driver::codes as acl_codes;
-use crate::driver::hccl::{codes, HcclResult, HcclTable};
+use crate::driver::hccl::{codes, HcclDataType, HcclResult, HcclTable};
 use crate::runtime::keep::Keeps;
 use crate::runtime::{Operand, Stream};
 use crate::Result;
+
+/// `HcclBroadcast`, `HcclSend` and `HcclRecv`.
+type OneBuffer =
+    unsafe extern "C" fn(*mut c_void, u64, HcclDataType, u32, *mut c_void, *mut c_void) -> HcclResult;
 
 impl Communicator {
     /// `recv[i] = op over all ranks of send[i]`, for `count` elements, on every rank.
@@ -95,12 +99,7 @@ impl Communicator {
         root: u32,
     ) -> Result<()> {
         let job = Job::new("HcclBroadcast", count, dtype.into());
-        let buffer = job.side(self, buffer, 1)?;
-        self.queue(stream, &job, buffer.keep.into_iter().collect(), |t, comm, stream| {
-            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
-            // done.
-            unsafe { (t.HcclBroadcast)(buffer.pointer, job.count, job.dtype, root, comm, stream) }
-        })
+        self.queue_with_rank(stream, &job, buffer.into(), root, |t| t.HcclBroadcast)
     }
 
     /// Sends `count` elements to rank `to`, which receives as many. The stream goes on when they are there.
@@ -115,12 +114,7 @@ impl Communicator {
         to: u32,
     ) -> Result<()> {
         let job = Job::new("HcclSend", count, dtype.into());
-        let buffer = job.side(self, buffer, 1)?;
-        self.queue(stream, &job, buffer.keep.into_iter().collect(), |t, comm, stream| {
-            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
-            // done.
-            unsafe { (t.HcclSend)(buffer.pointer, job.count, job.dtype, to, comm, stream) }
-        })
+        self.queue_with_rank(stream, &job, buffer.into(), to, |t| t.HcclSend)
     }
 
     /// Receives `count` elements from rank `from`, which sends as many.
@@ -135,12 +129,7 @@ impl Communicator {
         from: u32,
     ) -> Result<()> {
         let job = Job::new("HcclRecv", count, dtype.into());
-        let buffer = job.side(self, buffer, 1)?;
-        self.queue(stream, &job, buffer.keep.into_iter().collect(), |t, comm, stream| {
-            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
-            // done.
-            unsafe { (t.HcclRecv)(buffer.pointer, job.count, job.dtype, from, comm, stream) }
-        })
+        self.queue_with_rank(stream, &job, buffer.into(), from, |t| t.HcclRecv)
     }
 
     /// Work that is queued behind this starts when the streams of all ranks are here.
@@ -152,6 +141,23 @@ impl Communicator {
         self.queue(stream, &job, Keeps::new(), |t, comm, stream| {
             // SAFETY: takes two handles that live during the call.
             unsafe { (t.HcclBarrier)(comm, stream) }
+        })
+    }
+
+    /// Queues an operation of one buffer and another rank.
+    fn queue_with_rank(
+        &self,
+        stream: &Stream,
+        job: &Job,
+        buffer: Operand<'_>,
+        rank: u32,
+        function: impl FnOnce(&HcclTable) -> OneBuffer,
+    ) -> Result<()> {
+        let buffer = job.side(self, buffer, 1)?;
+        self.queue(stream, job, buffer.keep.into_iter().collect(), |t, comm, stream| {
+            // SAFETY: the range has `count` elements, checked above; `queue` keeps it until the stream is
+            // done.
+            unsafe { function(t)(buffer.pointer, job.count, job.dtype, rank, comm, stream) }
         })
     }
 
