@@ -92,42 +92,8 @@ impl ReadFrom {
                 self.num_cores, soc.name
             )));
         }
-        // The product of two sizes in bytes has 65 bits.
-        let [tile_rows, tile_cols] = self.tile.map(u128::from);
-        let (rows_in_buffer, row_bytes) = match to {
-            ReadTo::Ub => (tile_rows, (tile_cols * 2).next_multiple_of(32)),
-            ReadTo::L1 => (tile_rows.next_multiple_of(16), (tile_cols * 2).next_multiple_of(32)),
-        };
-        let buffer_bytes = rows_in_buffer * row_bytes;
-        if buffer_bytes > u128::from(usable) || tile_rows > u128::from(MAX_BURSTS) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "read: tile = {:?} given, of {tile_rows} rows and {buffer_bytes} bytes; at most {MAX_BURSTS} rows and {usable} bytes wanted",
-                    self.tile
-                ),
-            ));
-        }
-        let largest = self.narrowest_tile() + MAX_GM_GAP_BYTES / 2;
-        if to == ReadTo::Ub && self.tile[0].min(rows) > 1 && self.pitch > largest {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "read: pitch = {} leaves more than {MAX_GM_GAP_BYTES} bytes between two rows of a copy to UB; nearest \
-                     supported: {largest}",
-                    self.pitch
-                ),
-            ));
-        }
-        if self.span() > u128::from(u64::MAX) {
-            return Err(Error::invalid(format!(
-                "read: rows = {rows} with pitch = {} given, which take {} bytes; at most {} wanted",
-                self.pitch,
-                self.span(),
-                u64::MAX
-            )));
-        }
-        let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(usable);
+        let buffer_bytes = self.buffer_bytes(to, usable)?;
+        self.require_copies(to)?;
         Ok(ReadTilingData {
             pitch: self.pitch,
             rows,
@@ -147,6 +113,52 @@ impl ReadFrom {
             buffer_bytes,
             past_l2: u32::from(self.past_l2),
         })
+    }
+
+    /// Bytes of a tile where it lies, of so many.
+    fn buffer_bytes(&self, to: ReadTo, usable: u32) -> Result<u32> {
+        // The product of two sizes in bytes has 65 bits.
+        let [tile_rows, tile_cols] = self.tile.map(u128::from);
+        let (rows_in_buffer, row_bytes) = match to {
+            ReadTo::Ub => (tile_rows, (tile_cols * 2).next_multiple_of(32)),
+            ReadTo::L1 => (tile_rows.next_multiple_of(16), (tile_cols * 2).next_multiple_of(32)),
+        };
+        let buffer_bytes = rows_in_buffer * row_bytes;
+        if buffer_bytes > u128::from(usable) || tile_rows > u128::from(MAX_BURSTS) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "read: tile = {:?} given, of {tile_rows} rows and {buffer_bytes} bytes; at most {MAX_BURSTS} rows and {usable} bytes wanted",
+                    self.tile
+                ),
+            ));
+        }
+        Ok(u32::try_from(buffer_bytes).unwrap_or(usable))
+    }
+
+    /// Refuses rows that one copy cannot describe, or no address reaches.
+    fn require_copies(&self, to: ReadTo) -> Result<()> {
+        let [rows, _] = self.shape;
+        let largest = self.narrowest_tile() + MAX_GM_GAP_BYTES / 2;
+        if to == ReadTo::Ub && self.tile[0].min(rows) > 1 && self.pitch > largest {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "read: pitch = {} leaves more than {MAX_GM_GAP_BYTES} bytes between two rows of a copy to UB; nearest \
+                     supported: {largest}",
+                    self.pitch
+                ),
+            ));
+        }
+        if self.span() > u128::from(u64::MAX) {
+            return Err(Error::invalid(format!(
+                "read: rows = {rows} with pitch = {} given, which take {} bytes; at most {} wanted",
+                self.pitch,
+                self.span(),
+                u64::MAX
+            )));
+        }
+        Ok(())
     }
 
     fn require_sizes(&self) -> Result<()> {

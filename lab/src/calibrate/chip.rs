@@ -57,23 +57,7 @@ pub(super) fn execute(
     let runner = Runner { device, fills: true };
     let empty = timed(&stream, &runner.empty()?, None, timing)?;
     let title = title(device, timing);
-    if is_csv {
-        print(format_args!(
-            "id,metric,published,model,{CLOCK},ratio,soc,clock,what,source",
-            CLOCK = clock(device)
-        ))?;
-    } else {
-        print(format_args!("{title}\nan empty launch takes {empty:.2} us from event to event\n"))?;
-        print(format_args!(
-            "{:15} {:9} {:>12} {:>12} {:>12} {:>6}  what is run",
-            "id",
-            "metric",
-            "published",
-            "model",
-            clock(device),
-            "ratio"
-        ))?;
-    }
+    print_header(&title, empty, device, is_csv)?;
     for (run, rows) in wanted {
         let line = |row: &Row, model: Option<f64>, time: Option<f64>| {
             let is_of_this_chip = Soc::by_name(&run.soc).is_ok_and(|soc| soc.name == device.soc().name);
@@ -116,6 +100,18 @@ pub(super) fn execute(
         }
     }
     Ok(())
+}
+
+fn print_header(title: &str, empty_us: f64, device: &Device, is_csv: bool) -> Result<()> {
+    let clock = clock(device);
+    if is_csv {
+        return print(format_args!("id,metric,published,model,{clock},ratio,soc,clock,what,source"));
+    }
+    print(format_args!("{title}\nan empty launch takes {empty_us:.2} us from event to event\n"))?;
+    print(format_args!(
+        "{:15} {:9} {:>12} {:>12} {clock:>12} {:>6}  what is run",
+        "id", "metric", "published", "model", "ratio"
+    ))
 }
 
 /// Name of the column of times.

@@ -114,42 +114,49 @@ impl OrderHandle<'_> {
         };
         let exempt = exempt.iter().fold(0, |bits, pipe| bits | 1 << *pipe as u8);
         let new = Accessor { record, clock: self.clock, exempt };
-        if pieces.addr.space == Space::Gm {
-            let Some((index, allocation)) = gm.find(pieces.addr.offset.cast_unsigned()) else {
-                return Ok(());
-            };
-            let shadow = &self.gm.allocations[index];
-            let mut held: Option<(usize, MutexGuard<'_, Page>)> = None;
-            for (page, from, to) in pieces.pages(allocation.base()) {
-                let mut guard = match held.take() {
-                    Some((number, guard)) if number == page => guard,
-                    // One page at a time is locked: another thread may want the same two in the other order.
-                    other => {
-                        drop(other);
-                        shadow[page].lock().unwrap_or_else(PoisonError::into_inner)
-                    }
-                };
-                guard.access(from, to, &new).map_err(|refused| {
-                    let Refused::Conflict(c) = refused else { return no_memory() };
-                    let range = format!(
-                        "bytes {:#x}..{:#x} of the GM allocation of {} bytes",
-                        c.start,
-                        c.end,
-                        allocation.len()
-                    );
-                    report(&range, &c, &record)
-                })?;
-                held = Some((page, guard));
-            }
-            return Ok(());
+        match pieces.addr.space {
+            Space::Gm => self.check_gm(gm, pieces, &new),
+            space => self.check_local(space, pieces, &new),
         }
-        let space = pieces.addr.space;
+    }
+
+    fn check_gm(&mut self, gm: &Gm, pieces: &Pieces, new: &Accessor<'_>) -> Result<(), Stop> {
+        let Some((index, allocation)) = gm.find(pieces.addr.offset.cast_unsigned()) else {
+            return Ok(());
+        };
+        let shadow = &self.gm.allocations[index];
+        let mut held: Option<(usize, MutexGuard<'_, Page>)> = None;
+        for (page, from, to) in pieces.pages(allocation.base()) {
+            let mut guard = match held.take() {
+                Some((number, guard)) if number == page => guard,
+                // One page at a time is locked: another thread may want the same two in the other order.
+                other => {
+                    drop(other);
+                    shadow[page].lock().unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+            guard.access(from, to, new).map_err(|refused| {
+                let Refused::Conflict(c) = refused else { return no_memory() };
+                let range = format!(
+                    "bytes {:#x}..{:#x} of the GM allocation of {} bytes",
+                    c.start,
+                    c.end,
+                    allocation.len()
+                );
+                report(&range, &c, &new.record)
+            })?;
+            held = Some((page, guard));
+        }
+        Ok(())
+    }
+
+    fn check_local(&mut self, space: Space, pieces: &Pieces, new: &Accessor<'_>) -> Result<(), Stop> {
         let shadow = &mut self.local.memories[space.local_index()];
         for (page, from, to) in pieces.pages(0) {
-            shadow[page].access(from, to, &new).map_err(|refused| {
+            shadow[page].access(from, to, new).map_err(|refused| {
                 let Refused::Conflict(c) = refused else { return no_memory() };
                 let range = range_text(space, c.start.cast_signed(), c.end - c.start);
-                report(&range, &c, &record)
+                report(&range, &c, &new.record)
             })?;
         }
         Ok(())
