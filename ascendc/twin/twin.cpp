@@ -164,6 +164,9 @@ void AscendCTBufPoolResetCheck(uint8_t, uint64_t, uint64_t, uint64_t) {}
 
 namespace AscendC {
 
+// Tells CANN's own model of the core where Gather reads.
+void SetModelGatherbSrc0Tensor(uint64_t, const uint32_t) {}
+
 const int MIX_TYPE = MIX;
 const int AIC_TYPE = AIC;
 const int AIV_TYPE = AIV;
