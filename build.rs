@@ -62,6 +62,7 @@ fn build_sim_kernels() -> Result<PathBuf, String> {
         sources: &sources,
         objects: &out_dir.join("sim_kernels"),
         output: &output,
+        flags: &[],
     };
     library.build(&compiler)?;
     Ok(output)

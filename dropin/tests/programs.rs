@@ -52,6 +52,7 @@ fn build_image(folder: &Path) -> PathBuf {
         sources: &[ascendc.join("kernels/copy.cpp"), list],
         objects: &folder.join("objects"),
         output: &image,
+        flags: &[],
     };
     library.build(&Compiler::find(TARGET, folder).unwrap()).unwrap();
     image

@@ -44,6 +44,7 @@ fn recorded(name: &str) -> String {
         sources: &sources,
         objects: scratch.path(),
         output: &output,
+        flags: &[],
     };
     library.build(&compiler(scratch.path())).unwrap_or_else(|e| panic!("{e}"));
     // SAFETY: the library was just built from our sources; its initialisers only fill constants.
@@ -240,6 +241,7 @@ fn test_kernels_register_with_generated_text() {
         sources: &[source, entries],
         objects: scratch.path(),
         output: &output,
+        flags: &[],
     };
     library.build(&compiler(scratch.path())).unwrap_or_else(|e| panic!("{e}"));
     let (_, got) = image_contents(&output);

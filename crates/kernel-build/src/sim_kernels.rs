@@ -32,6 +32,8 @@ pub struct SimLibrary<'a> {
     pub objects: &'a Path,
     /// The shared library to write.
     pub output: &'a Path,
+    /// Further arguments of the compiler, behind those of kernel text.
+    pub flags: &'a [&'a str],
 }
 
 impl SimLibrary<'_> {
@@ -47,7 +49,7 @@ impl SimLibrary<'_> {
             let stem = source.file_stem().unwrap_or(OsStr::new("kernel")).to_string_lossy();
             let object = self.objects.join(format!("{index}_{stem}.o"));
             let mut command = kernel_command(compiler, self.ascendc);
-            command.arg("-c").arg(source).arg("-o").arg(&object);
+            command.args(self.flags).arg("-c").arg(source).arg("-o").arg(&object);
             run(command)?;
             objects.push(object);
         }

@@ -20,6 +20,11 @@ pub fn ascendc() -> PathBuf {
 /// Compiles kernels into one library for the simulator, as one translation unit, because the headers are most
 /// of the work.
 pub fn compile(text: &str, kernels: &[Registration<'_>]) -> Vec<u8> {
+    compile_with(text, kernels, &[])
+}
+
+/// As [`compile`], with further arguments of the compiler.
+pub fn compile_with(text: &str, kernels: &[Registration<'_>], flags: &[&str]) -> Vec<u8> {
     let scratch = tempfile::tempdir().unwrap();
     let source = scratch.path().join("kernels.cpp");
     fs::write(&source, text.to_owned() + &registration(kernels)).unwrap();
@@ -29,6 +34,7 @@ pub fn compile(text: &str, kernels: &[Registration<'_>]) -> Vec<u8> {
         sources: &[source],
         objects: &scratch.path().join("objects"),
         output: &output,
+        flags,
     };
     let compiler = Compiler::find(TARGET, scratch.path()).unwrap();
     library.build(&compiler).unwrap_or_else(|e| panic!("{e}"));
