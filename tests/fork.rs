@@ -23,7 +23,7 @@ fn in_child(body: impl FnOnce(&mut PipeWriter)) -> String {
     // SAFETY: the child calls `body` and ends. What `body` does is what is tested: with the locks of a
     // process whose other threads are gone. The allocator of glibc keeps its own in order.
     let child = unsafe { libc::fork() };
-    assert!(child >= 0);
+    assert!(child >= 0, "{}", std::io::Error::last_os_error());
     if child == 0 {
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(&mut writer)));
         // SAFETY: ends the child, without what the parent does at its end.

@@ -240,7 +240,8 @@ mod tests {
                 let scratch = Scratch::of(&Rotary::new(pairing, dims, 1));
                 let chunk = scratch.chunk_rows * 4 * u64::from(dims);
                 assert!((1..=MAX_REPEATS).contains(&scratch.chunk_rows) && chunk <= CHUNK_BYTES, "{dims}");
-                assert!(scratch.y_bytes >= chunk && scratch.y_bytes % BANK_CYCLE_BYTES == BANK_SHIFT_BYTES);
+                assert!(scratch.y_bytes >= chunk, "{dims}: {} of {chunk}", scratch.y_bytes);
+                assert_eq!(scratch.y_bytes % BANK_CYCLE_BYTES, BANK_SHIFT_BYTES, "{dims}");
                 assert_eq!(scratch.xy_bytes, scratch.y_bytes + chunk);
             }
         }

@@ -121,7 +121,7 @@ fn packed_tensors_count_once() {
     // 64 GiB are 2^21 rows of 32 KiB.
     assert_eq!(packed(1 << 21).refusals(soc()), []);
     let [q, .., o, _] = packed(1 << 21).shape().operand_bytes();
-    assert!([q, o].iter().all(|&span| span > 3 * soc().hbm_bytes / 4));
+    [q, o].iter().for_each(|&span| assert!(span > 3 * soc().hbm_bytes / 4, "{span}"));
     refuses(
         packed((1 << 21) + 1),
         Unsupported,
@@ -263,7 +263,7 @@ fn empty_problems_plan() {
         assert_eq!((plan.num_items(), plan.num_cores()), (0, 1));
     }
     let plan = plan(&good().with_seqlen_k(0), soc()).unwrap();
-    assert!(plan.num_items() > 0);
+    assert_ne!(plan.num_items(), 0);
     assert_eq!(plan.key_range(plan.rows(0)), 0..0);
 }
 

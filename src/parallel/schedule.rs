@@ -282,7 +282,8 @@ mod tests {
             let time = |cuts: &[usize]| {
                 let blocks: Vec<Cost> = cuts.windows(2).map(|w| model(w[0], w[1])).collect();
                 let end = end(&follow(&blocks, contention));
-                assert!(contention > 1.0 || end >= bound(&blocks) - 1e-9);
+                let bound = bound(&blocks);
+                assert!(contention > 1.0 || end >= bound - 1e-9, "{end}, bound {bound}, {contention}");
                 end
             };
             let cuts = choose(9, &model, contention);

@@ -8,6 +8,7 @@ use fastattention::runtime::{
 };
 use fastattention::sim::{time::ModelTime, Config};
 use fastattention::{Result, Soc};
+use fastattention_testkit::compare::{assert_all, assert_same};
 
 use crate::inject::{arm, Resource};
 
@@ -94,7 +95,7 @@ fn copy(device: &Device) -> Result<()> {
     stream.synchronize()?;
     let mut got = vec![0; data.len()];
     dst.copy_to_host(&mut got)?;
-    assert!(got == data, "the copy is wrong");
+    assert_same(&got, &data, "the copy");
     Ok(())
 }
 
@@ -126,7 +127,7 @@ fn rank(device: &Device, root: &RootInfo, rank: u32) -> Result<()> {
     let mut got = vec![0_i32; SUMMED / 4];
     for part in 0..4 {
         buffer.copy_to_host_at(part * SUMMED, &mut got)?;
-        assert!(got.iter().all(|x| *x == 7), "the sum is wrong");
+        assert_all(&got, &7, "the sum");
     }
     Ok(())
 }

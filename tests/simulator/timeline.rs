@@ -148,7 +148,7 @@ fn the_end_of_every_block_is_that_of_the_recurrence() {
             end = f64::max(ready + alone, end + queued);
             ends.push(end);
         }
-        assert!(kernels[0][1] < kernels[1][1], "ranks of different speed were wanted");
+        assert!(kernels[0][1] < kernels[1][1], "ranks of different speed were wanted: {kernels:?}");
         assert_close(schedule.makespan_us, end);
         for device in 0..count {
             let transfers = schedule.stream(device, 1).filter(|s| s.kind == SpanKind::Transfer);
@@ -158,7 +158,8 @@ fn the_end_of_every_block_is_that_of_the_recurrence() {
         }
         let contended = timeline.solve().unwrap();
         assert_eq!(contended.contention, soc().links.contention);
-        assert!(contended.makespan_us > end && contended.makespan_us < end * contended.contention);
+        let (took, most) = (contended.makespan_us, end * contended.contention);
+        assert!(took > end && took < most, "{took} us, between {end} and {most} wanted");
     }
 }
 
@@ -355,7 +356,7 @@ fn a_trace_tells_what_the_schedule_does() {
     for (tail, head) in tails.iter().zip(&heads) {
         assert_eq!(tail["id"], head["id"]);
         assert_eq!((place(tail).1, place(head).1, place(tail).0), (1, 2, place(head).0));
-        assert!(number(tail, "ts") <= number(head, "ts"));
+        assert!(number(tail, "ts") <= number(head, "ts"), "{tail} {head}");
         let has_bar = |event: &Value, holds: fn(f64, f64, f64) -> bool| {
             let at = number(event, "ts");
             let mut own = bars.iter().filter(|b| place(b) == place(event));

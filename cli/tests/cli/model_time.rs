@@ -1,5 +1,6 @@
 //! `fastattention trace`, `bench` and `tune`, as a user runs them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 
@@ -31,14 +32,17 @@ fn traces_are_written_plain_and_compressed() {
     assert_same_text(&unpacked, &plain, "the same launch gives the same trace");
     let json: Value = serde_json::from_str(&plain).unwrap();
     assert_eq!(json["otherData"]["kernel"], "fa_flash_fwd_f16");
-    assert!(json["traceEvents"].as_array().unwrap().iter().any(|e| e["tid"] == "CUBE"));
+    let lines: BTreeSet<_> =
+        json["traceEvents"].as_array().unwrap().iter().filter_map(|e| e["tid"].as_str()).collect();
+    assert!(lines.contains("CUBE"), "{lines:?}");
 
     let integers = folder.path().join("i.json");
     succeeds(&trace(&["-o", text(&integers), "--integer-ids", "--groups", "0"]));
     let json: Value = serde_json::from_str(&fs::read_to_string(&integers).unwrap()).unwrap();
     let events = json["traceEvents"].as_array().unwrap();
     assert!(events.iter().all(|e| e["pid"].is_u64() && e["tid"].is_u64()));
-    assert!(events.iter().any(|e| e["args"]["name"] == "core0.cubecore0"));
+    let names: BTreeSet<_> = events.iter().filter_map(|e| e["args"]["name"].as_str()).collect();
+    assert!(names.contains("core0.cubecore0"), "{names:?}");
 }
 
 #[test]
@@ -47,10 +51,11 @@ fn summaries_are_printed_for_people_and_as_json() {
     assert!(table.contains("critical path") && table.contains("model time"), "{table}");
     let json: Value = serde_json::from_str(&succeeds(&trace(&["--json"]))).unwrap();
     assert_eq!(json[0]["kernel"], "fa_flash_fwd_f16");
-    assert!(json[0]["critical_path"].as_array().unwrap().len() > 3);
+    let path = json[0]["critical_path"].as_array().unwrap();
+    assert!(path.len() > 3, "{path:?}");
     let cold: Value = serde_json::from_str(&succeeds(&trace(&["--json", "--cold"]))).unwrap();
     assert_eq!(json[0]["hbm_read_bytes"], 0);
-    assert!(cold[0]["hbm_read_bytes"].as_u64().unwrap() > 0);
+    assert_ne!(cold[0]["hbm_read_bytes"].as_u64().unwrap(), 0);
 }
 
 #[test]
@@ -240,7 +245,7 @@ fn tune_writes_what_plan_reads() {
     for seqlen in [128, 300] {
         let results = tuned.results(&shape_of(seqlen));
         assert_eq!(results.len(), 3, "losers are kept, too");
-        assert!(results.is_sorted_by(|a, b| a.model_us <= b.model_us));
+        assert!(results.is_sorted_by(|a, b| a.model_us <= b.model_us), "{results:?}");
     }
     let chosen = tuned.results(&shape_of(300))[0].candidate.to_string();
     let plan = succeeds(&[&["plan", "--seqlen-q", "300", "--tuned", path][..], &shape].concat());

@@ -121,8 +121,9 @@ mod tests {
             {
                 let of = |collective| links.microseconds(collective, bytes, ranks);
                 let whole = of(Collective::AllReduce);
-                assert!((whole - of(Collective::ReduceScatter) - of(Collective::AllGather)).abs() < 1e-9);
-                assert!(whole >= last);
+                let halves = of(Collective::ReduceScatter) + of(Collective::AllGather);
+                assert!((whole - halves).abs() < 1e-9, "{bytes}: {whole}, halves {halves}");
+                assert!(whole >= last, "{bytes}: {whole}, less bytes {last}");
                 last = whole;
             }
             assert_eq!(links.microseconds(Collective::AllReduce, 1 << 20, 1), 0.0);
@@ -141,10 +142,10 @@ mod tests {
             };
             let (alone, queued) = of(Collective::AllReduce);
             assert!(queued < alone && queued >= alone - longest - 1e-9, "{bytes}: {queued}, alone {alone}");
-            assert!(queued >= last);
+            assert!(queued >= last, "{bytes}: {queued}, less bytes {last}");
             last = queued;
             let (alone, queued) = of(Collective::Barrier);
-            assert!(queued > 0.0 && queued < alone);
+            assert!(queued > 0.0 && queued < alone, "{bytes}: {queued}, alone {alone}");
         }
     }
 }

@@ -55,7 +55,8 @@ fn a_report_fills_the_performance_section_of_a_readme_and_nothing_else() {
     }
 
     fs::write(&readme, "no markers").unwrap();
-    assert!(fails(&args).contains("has no lines <!-- model-time:begin -->"));
+    let error = fails(&args);
+    assert!(error.contains("has no lines <!-- model-time:begin -->"), "{error}");
     assert_eq!(fs::read_to_string(&readme).unwrap(), "no markers");
 }
 

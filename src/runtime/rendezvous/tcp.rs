@@ -315,7 +315,7 @@ mod tests {
                 if let Ok(stream) = connect(at, deadline) {
                     return stream;
                 }
-                assert!(Instant::now() < deadline);
+                assert!(Instant::now() < deadline, "{at:?}: no connection until the deadline");
             };
             let rank = connect();
             let challenges = [wire::read_challenge(&rank).unwrap(), wire::challenge().unwrap()];

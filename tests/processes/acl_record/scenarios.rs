@@ -155,7 +155,9 @@ impl Other {
     /// Its context has to be current, unless the call that makes it so again is the one that fails.
     fn expect_current(&self, context: *mut c_void) {
         let current = self.make("aclrtGetCurrentContext", 0);
-        assert!(current == context || std::env::var_os("RECORD_FAIL").is_some());
+        if std::env::var_os("RECORD_FAIL").is_none() {
+            assert_eq!(current, context);
+        }
     }
 }
 

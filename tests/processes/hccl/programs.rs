@@ -271,7 +271,7 @@ fn crowd(root: &RootInfo, process: u32) {
         let threads: Vec<_> =
             ranks.zip(device).map(|(rank, device)| scope.spawn(move || join(rank, device))).collect();
         let comms: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        assert!(comms.iter().all(|comm| comm.ranks() == CROWD));
+        comms.iter().for_each(|comm| assert_eq!(comm.ranks(), CROWD));
     });
 }
 
@@ -362,7 +362,7 @@ fn root_infos(first: &RootInfo) {
     let before = own();
     let endpoint = endpoint_of(first);
     let roots: Vec<RootInfo> = (0..5000).map(|_| RootInfo::new(&device).unwrap()).collect();
-    assert!(roots.iter().all(|root| endpoint_of(root) == endpoint));
+    roots.iter().for_each(|root| assert_eq!(endpoint_of(root), endpoint));
     assert_eq!(own(), before, "threads and descriptors");
     let error = Communicator::new(&device, first, 0, 1).unwrap_err().to_string();
     assert!(

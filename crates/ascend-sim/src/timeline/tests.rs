@@ -340,9 +340,12 @@ fn check(program: &Program, devices: usize, contention: f64) {
     let schedule = program.timeline(devices, false).solve_with_contention(contention).unwrap();
     assert_eq!(schedule, program.timeline(devices, true).solve_with_contention(contention).unwrap());
     let slack = EPSILON * schedule.spans.len() as f64;
-    assert!(schedule.makespan_us >= program.critical_us - slack);
-    assert!(schedule.makespan_us <= program.serial_us * contention + slack);
-    assert!(schedule.edges.iter().all(|edge| edge.wait.at_us >= edge.record.at_us));
+    let (least, most) = (program.critical_us - slack, program.serial_us * contention + slack);
+    let took = schedule.makespan_us;
+    assert!((least..=most).contains(&took), "{took} us, from {least} to {most} wanted");
+    for edge in &schedule.edges {
+        assert!(edge.wait.at_us >= edge.record.at_us, "{edge:?}");
+    }
     for window in schedule.spans.windows(2) {
         let same = (window[0].device, window[0].stream) == (window[1].device, window[1].stream);
         assert!(!same || window[0].end_us == window[1].start_us, "{window:?}");

@@ -110,7 +110,8 @@ mod tests {
         assert_eq!(per_repeat(at(0), at(0x4000), at(0x10000)), 2.0, "one bank");
         assert_eq!(per_repeat(at(0), at(0x10000), at(0x14100)), 2.0, "one group");
         assert_eq!(per_repeat(at(0), at(0x10100), at(0x4000)), 1.0, "the write comes a repeat later");
-        assert!(per_repeat(at(0), at(0x10100), at(0x4020)) > 1.5, "the write meets the next read");
+        let met = per_repeat(at(0), at(0x10100), at(0x4020));
+        assert!(met > 1.5, "the write meets the next read: {met}");
         assert_eq!(per_repeat(at(0), at(0x10100), at(0x10100)), 1.0, "in place");
         let replayed = |repeat_stride| Blocks { block_stride: 0, repeat_stride, ..at(0) };
         assert_eq!(per_repeat(replayed(1), at(0x10100), at(0x10100)), 1.5);

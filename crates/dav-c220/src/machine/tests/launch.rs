@@ -113,11 +113,11 @@ fn results_and_reports_do_not_depend_on_threads_and_results_not_on_the_seed() {
             reports.push((seed, fault(stream(&device, input, output, true)).to_string()));
         }
     }
-    assert!(results.iter().all(|r| *r == results[0]));
+    results.iter().for_each(|result| assert_eq!(*result, results[0]));
     for (seed, report) in &reports {
         assert!(report.contains("no MTE2_V flag orders them; AIV0 of block 5"), "{report}");
-        let same_seed = reports.iter().filter(|(s, _)| s == seed);
-        assert!(same_seed.clone().count() == 3 && same_seed.clone().all(|(_, r)| r == report));
+        let same_seed: Vec<&String> = reports.iter().filter(|(s, _)| s == seed).map(|(_, r)| r).collect();
+        assert_eq!(same_seed, [report; 3]);
     }
 }
 
@@ -186,7 +186,7 @@ fn a_stop_reaches_suspended_cores_and_the_device_goes_on() {
         });
         assert_fault(result, FaultKind::Operand, "flag id = 99");
         // An AIV that had not started when the AIC stopped never starts.
-        assert!(stopped.load(std::sync::atomic::Ordering::Relaxed) >= 1);
+        assert_ne!(stopped.load(std::sync::atomic::Ordering::Relaxed), 0);
         assert!(device.aiv(|| sync(Mte2, V)).is_ok());
     }
 }
@@ -222,5 +222,6 @@ fn header_faults_carry_their_text() {
     };
     assert_fault(api(0), FaultKind::Api, "Api: TQue: no free buffer; AIV0 of block 0");
     assert_fault(api(2), FaultKind::NoSuchPath, "NoSuchPath: TQue: no free buffer; AIV0 of block 0");
-    assert!(matches!(api(1), Err(Stop::Unsupported(u)) if u.detail == "TQue: no free buffer"));
+    let Err(Stop::Unsupported(unsupported)) = api(1) else { panic!("{:?}", api(1)) };
+    assert_eq!(unsupported.detail, "TQue: no free buffer");
 }
