@@ -1,20 +1,19 @@
 //! `fastattention layer`: a tensor-parallel layer with tiling-AllReduce, planned and in model time.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+#[cfg(feature = "sim")]
+mod simulation;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
 use fastattention::attention::Mask;
 use fastattention::matmul::BLayout;
 use fastattention::parallel::{plan, plan_with, Linear, Problem};
-use fastattention::sim::time::Schedule;
 use fastattention::DType;
 use fastattention_cli::chip::ChipArgs;
+#[cfg(feature = "sim")]
 use fastattention_cli::output::Output;
 use fastattention_cli::print;
-use fastattention_cli::progress::Progress;
-use fastattention_cli::ranks;
 use fastattention_cli::shape::{parse_b_layout, parse_dtype, parse_score_dtype};
 
 /// The layer, and what to do with it.
@@ -75,6 +74,11 @@ pub(crate) struct Layer {
 
 impl Layer {
     pub(crate) fn execute(self) -> Result<()> {
+        #[cfg(not(feature = "sim"))]
+        if self.simulate || self.trace.is_some() {
+            return Err(crate::no_simulator::error("layer --simulate"));
+        }
+        #[cfg(feature = "sim")]
         let output = self.trace.as_deref().map(|path| Output::check(path, None)).transpose()?;
         let soc = self.chip.soc()?;
         let problem = self.problem();
@@ -83,26 +87,11 @@ impl Layer {
             None => plan(&problem, soc)?,
         };
         print(plan.to_string().trim_end())?;
-        if !self.simulate {
-            return Ok(());
+        #[cfg(feature = "sim")]
+        if self.simulate {
+            simulation::run(&plan, soc, self.trace.as_deref().zip(output))?;
         }
-        let serial = ranks::one_block(&plan, soc)?;
-        let progress =
-            Progress::of("devices, operators and kernels of all ranks", ranks::num_steps(&[&plan, &serial]));
-        let on_ranks = |plan| ranks::on_ranks(plan, &progress);
-        let schedules = on_ranks(&plan).and_then(|blocks| Ok((blocks, on_ranks(&serial)?)));
-        progress.finish();
-        let (blocks, serial) = schedules?;
-        if let (Some(path), Some(output)) = (&self.trace, output) {
-            output.replace(|file: &mut File| {
-                let mut to = BufWriter::new(file);
-                blocks.write_trace(&mut to)?;
-                Ok(to.flush()?)
-            })?;
-            let (spans, edges) = (blocks.spans.len(), blocks.edges.len());
-            print(format_args!("{}: {spans} spans, {edges} arrows", path.display()))?;
-        }
-        compare(&blocks, &serial, problem.ranks)
+        Ok(())
     }
 
     fn problem(&self) -> Problem {
@@ -118,21 +107,4 @@ impl Layer {
             .with_score_dtype(self.score_dtype)
             .with_mask(self.mask)
     }
-}
-
-/// Tells how long the blocks take, against everything as one block.
-fn compare(blocks: &Schedule, serial: &Schedule, ranks: u32) -> Result<()> {
-    let (us, serial_us) = (blocks.makespan_us, serial.makespan_us);
-    // Nothing takes no time, whatever its blocks.
-    let gain = if us > 0.0 { serial_us / us } else { 1.0 };
-    print(format_args!(
-        "model time of {ranks} ranks: {us:.1} us, as one block {serial_us:.1} us: {gain:.3} times as fast"
-    ))?;
-    for device in &blocks.devices {
-        print(format_args!(
-            "device {}: computing {:.1} us, transferring {:.1} us, both {:.1} us",
-            device.device, device.computing_us, device.transferring_us, device.overlap_us
-        ))?;
-    }
-    Ok(())
 }

@@ -1,16 +1,22 @@
 //! The command line tool: run attention on files, print plans, list devices, find out what a launch costs in
 //! model time.
 
+#[cfg(feature = "sim")]
 mod bench;
 mod doctor;
 mod gpu;
 mod layer;
+#[cfg(not(feature = "sim"))]
+mod no_simulator;
 mod plan;
 mod run;
 mod self_test;
 mod tensors;
+#[cfg(feature = "sim")]
 mod trace;
+#[cfg(feature = "sim")]
 mod tune;
+mod tuned;
 
 use std::process::ExitCode;
 
@@ -19,6 +25,8 @@ use clap::{Parser, Subcommand};
 use fastattention::runtime;
 use fastattention_cli::kernels::Kernels;
 use fastattention_cli::{main_of, print};
+#[cfg(not(feature = "sim"))]
+use no_simulator::{bench, trace, tune};
 
 #[derive(Parser)]
 #[command(
@@ -61,7 +69,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    main_of(|cli: Cli| match cli.command {
+    main_of(execute)
+}
+
+fn execute(cli: Cli) -> Result<()> {
+    match cli.command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
         Command::Trace(trace) => trace.execute(),
@@ -71,7 +83,7 @@ fn main() -> ExitCode {
         Command::Devices => devices(),
         Command::Doctor(doctor) => doctor.execute(),
         Command::Kernels(kernels) => kernels.execute(),
-    })
+    }
 }
 
 fn devices() -> Result<()> {

@@ -27,7 +27,7 @@ impl Plan {
         let (soc, plan) = match &self.tuned {
             Some(path) => {
                 let soc = chip.known_soc()?;
-                (soc, attention::plan_tuned(&problem, soc, &crate::tune::read(path, soc)?)?)
+                (soc, attention::plan_tuned(&problem, soc, &crate::tuned::read(path, soc)?)?)
             }
             None => {
                 let soc = chip.soc()?;

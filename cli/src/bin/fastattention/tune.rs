@@ -1,8 +1,7 @@
 //! `fastattention tune`: the fastest tilings by simulation.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
 use fastattention::attention::{plan, Problem};
@@ -15,6 +14,8 @@ use fastattention_cli::progress::Progress;
 use fastattention_cli::shape::ShapeFlags;
 use fastattention_cli::tiling::Tiling;
 use fastattention_cli::workload::{Op, Workload};
+
+use crate::tuned::parsed;
 
 /// Shapes to tune for.
 #[derive(clap::Args)]
@@ -31,16 +32,6 @@ pub(crate) struct Tune {
     /// File to write; results for other shapes that it holds stay.
     #[arg(long, short)]
     output: PathBuf,
-}
-
-/// Reads results for `soc`.
-pub(crate) fn read(path: &Path, soc: &Soc) -> Result<Tuned> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    parsed(&text, path, soc)
-}
-
-fn parsed(text: &str, path: &Path, soc: &Soc) -> Result<Tuned> {
-    Tuned::from_toml(text, soc).with_context(|| format!("{}", path.display()))
 }
 
 impl Tune {

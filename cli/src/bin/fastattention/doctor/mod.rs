@@ -149,7 +149,7 @@ impl Doctor {
 
 impl Report {
     fn gather() -> Result<Self> {
-        let kernels = kernels::names()?;
+        let kernels = if cfg!(feature = "sim") { kernels::names()? } else { Vec::new() };
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
             target: TARGET,
@@ -228,7 +228,8 @@ impl Kernels {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("kernels for the simulator: {}\n", self.simulator.join(", "));
+        let simulator = if self.simulator.is_empty() { "none".to_owned() } else { self.simulator.join(", ") };
+        let mut text = format!("kernels for the simulator: {simulator}\n");
         let Some(build) = &self.npu_build else {
             let why = self.npu_error.as_deref().unwrap_or_default();
             return text + &format!("kernels for the NPU: none; {}", indented(why));
