@@ -143,6 +143,9 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Self::launch`], of this block alone. [`Error::Invalid`] if the grid has no such block.
+    ///
+    /// # Panics
+    /// Panics if the interpreter is wrong.
     pub fn trace_block(
         &self,
         memory: &mut Memory,
