@@ -122,7 +122,6 @@ fn from_ptx_counts_are_the_same_and_cycles_are_near() {
     for case in TABLE.map(case) {
         let kernel = Kernel::from_ptx(&ptx(&case), case.kernel).unwrap();
         let (counts, cycles) = run(&kernel, &case);
-        println!("{}: {counts:?}, {cycles:?} cycles", case.kernel);
         assert_eq!(counts[1..], case.counts[1..], "{}", case.kernel);
         let [instructions, percent] =
             [INSTRUCTIONS_PERCENT, CYCLES_PERCENT].map(|of| of[usize::from(case.decode)]);

@@ -32,7 +32,7 @@ fn cost(facts: &Facts, constants: &mut u32) -> Cost {
             // Two registers at a time; parameters and numbers of 64 bits are operands.
             let is_word = facts.writes.iter().any(|to| matches!(to, Register::Word(_)));
             *constants += u32::from(is_word);
-            if is_word && *constants % 2 == 0 {
+            if is_word && constants.is_multiple_of(2) {
                 vec![Unit::Alu]
             } else {
                 Vec::new()
