@@ -76,7 +76,7 @@ impl Rows {
         let plain = attention(problem, q, k, v, Precision::Half);
         let norm = |x: &[half::f16]| x.iter().map(|x| x.to_f64().powi(2)).sum::<f64>().sqrt();
         let largest = k.iter().map(|k| norm(k)).fold(0.0, f64::max);
-        for row in 0..rows {
+        for (row, q) in q.iter().enumerate() {
             let at = (batch * problem.num_heads + head) * problem.seqlen_q + row;
             let o = outputs.o_row(batch, head, row, self.dim);
             // A row that sees no key is 0, to the bit.
@@ -97,7 +97,7 @@ impl Rows {
                 ));
             }
             let scale = f64::from(problem.scale_value());
-            let of_scores = score_error(problem.head_dim, scale, norm(&q[row]), largest, 0.0);
+            let of_scores = score_error(problem.head_dim, scale, norm(q), largest, 0.0);
             self.score_errors[at] = of_scores + APPROXIMATIONS;
         }
         Ok(())
