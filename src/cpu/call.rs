@@ -15,6 +15,8 @@ use fastattention_cpu::Host;
 pub(super) struct Call<'a> {
     /// The kernel.
     pub(super) name: &'static str,
+    /// Of an NPU. Only the self-test counts them.
+    pub(super) blocks: u32,
     pub(super) memory: &'a HostMemory,
     pub(super) host: &'a Host,
 }

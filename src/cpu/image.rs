@@ -62,12 +62,12 @@ impl Lane {
 }
 
 impl Launcher for Lane {
-    fn launch(&self, kernel: &dyn Kernel, args: &[u64], _blocks: u32) -> Result<Launched, Stopped> {
+    fn launch(&self, kernel: &dyn Kernel, args: &[u64], blocks: u32) -> Result<Launched, Stopped> {
         let Some(Entry(native)) = (kernel as &dyn Any).downcast_ref::<Entry>() else {
             let text = format!("kernel {}, loaded on another kind of device, given to cpu", kernel.name());
             return Err(Stopped::Exception(text));
         };
-        let call = Call { name: native.name, memory: &self.memory, host: &self.host };
+        let call = Call { name: native.name, blocks, memory: &self.memory, host: &self.host };
         // A panic is a defect of a kernel, and must not end the thread of the stream.
         let run = AssertUnwindSafe(|| self.host.install(|| (native.run)(&call, args)));
         let defect =

@@ -24,8 +24,6 @@ pub struct DeviceReport {
 /// What can be opened on this machine, and why the rest cannot.
 pub fn devices() -> Vec<DeviceReport> {
     let mut reports = vec![report("sim:0".into())];
-    #[cfg(feature = "cpu")]
-    reports.push(report("cpu:0".into()));
     match npu_count() {
         Ok(0) => reports.push(no_npu(Error::driver(
             crate::ErrorKind::NoDevice,
@@ -35,6 +33,8 @@ pub fn devices() -> Vec<DeviceReport> {
         Ok(count) => reports.extend((0..count).map(|n| report(format!("npu:{n}")))),
         Err(error) => reports.push(no_npu(error)),
     }
+    #[cfg(feature = "cpu")]
+    reports.push(report("cpu:0".into()));
     reports
 }
 

@@ -5,6 +5,7 @@
 use std::num::NonZeroUsize;
 
 use fastattention::attention::FlashAttention;
+use fastattention::parallel::AttentionMatmul;
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::{cpu, ErrorKind, Soc};
 use fastattention_testkit::cases::{self, Case};
@@ -46,6 +47,13 @@ fn devices_are_found_by_name_and_say_what_they_are() {
     assert!(again.name().starts_with("cpu:"));
     let error = Device::open("cpu:999999").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoDevice);
+}
+
+#[test]
+fn the_self_tests_pass() {
+    let device = host(2);
+    FlashAttention::new(&device).unwrap().self_test().unwrap();
+    AttentionMatmul::new(&device).unwrap().self_test().unwrap();
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn without_an_npu_the_simulator_passes() {
     assert_eq!(report["acl"]["loaded"], Value::Null);
     let tried = serde_json::json!([{ "path": NO_ACL.1, "reason": "no such file" }]);
     assert_eq!(report["acl"]["tried"], tried);
-    let [sim, npu] = report["devices"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    let [sim, npu, host] = report["devices"].as_array().unwrap().as_slice() else { panic!("{report}") };
     assert_eq!(sim["name"], "sim:0");
     // The figures of cann.toml.
     assert_eq!((&sim["soc"], &sim["cube_cores"]), (&Value::from("Ascend910B2"), &Value::from(24)));
@@ -52,6 +52,10 @@ fn without_an_npu_the_simulator_passes() {
     assert!(report["machine"]["device_files"].as_array().is_some_and(|files| files.len() >= 3), "{report}");
     assert_eq!((&npu["name"], &npu["self_test"]), (&Value::from("npu"), &Value::Null));
     assert_eq!(npu["error"], "no ACL library was loaded");
+    assert_eq!((&host["name"], &host["host"], &sim["host"]), (&"cpu:0".into(), &true.into(), &false.into()));
+    for test in ["launch_test", "self_test", "meeting_test"] {
+        assert_eq!(host[test]["passed"], true, "{test}");
+    }
     assert_eq!(report["variables"], serde_json::json!([{ "name": NO_ACL.0, "value": NO_ACL.1 }]));
 }
 
@@ -70,6 +74,7 @@ fn the_text_says_the_same() {
         "ACL library: none; tried\n  /nowhere/libascendcl.so: no such file\n",
         "device sim:0: Ascend910B4, 20 Cube cores, 40 Vector cores, 32.0 of 32.0 GiB free; launch test passed: every core's result is exact; self-test passed: ",
         "device npu: not usable: no ACL library was loaded\n",
+        "device cpu:0: the host's own cores, plans and refusals of Ascend910B2, ",
         "host compiler: ",
         "variable FASTATTENTION_ACL_LIB=/nowhere/libascendcl.so\nvariable FASTATTENTION_SIM_SOC=Ascend910B4\n",
     ] {
@@ -79,7 +84,8 @@ fn the_text_says_the_same() {
 
 #[test]
 fn without_a_usable_device_the_exit_code_is_1_and_the_report_is_whole() {
-    let variables = [NO_ACL, ("FASTATTENTION_SIM_SOC", "Ascend310P3")];
+    let variables =
+        [NO_ACL, ("FASTATTENTION_SIM_SOC", "Ascend310P3"), ("FASTATTENTION_CPU_SOC", "Ascend310P3")];
     let (code, report) = json(&variables);
     assert_eq!(code, Some(1));
     let sim = &report["devices"][0];

@@ -7,6 +7,7 @@ use super::{Real, Row};
 use crate::baseline::AddTilingData;
 use crate::cpu::call::{index, Call};
 use crate::kernels::operands::{AddArguments, CopyArguments, SelfTestArguments};
+use crate::kernels::SelfTestTilingData;
 
 /// Elements that a thread takes at a time.
 const CHUNK: u64 = 1 << 14;
@@ -46,9 +47,24 @@ pub(super) fn add<T: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped>
     Ok(())
 }
 
-/// `self_test.cpp` looks for flags between cores of a chip, which a host does not have. No device `cpu` is
-/// asked to run it; the name is there because operators look for it.
+/// What `self_test.cpp` leaves in `out`. A host has no flags between cores, so this shows only that a launch
+/// delivers its arguments.
 pub(super) fn self_test(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
-    let SelfTestArguments { .. } = call.arguments(list, SelfTestArguments::of)?;
-    Err(call.wrong("launched, which a cpu device has no flags for"))
+    const DIM: u64 = 16;
+    let gm = call.arguments(list, SelfTestArguments::of)?;
+    let t: SelfTestTilingData = call.tiling(gm.tiling)?;
+    let blocks = u64::from(call.blocks);
+    let out = call.tensor::<f32>("out", gm.out, blocks.checked_mul(DIM * DIM))?;
+    // All elements of a row of A are the same.
+    let a = |block: u64, row: u64| (block % 8 + 1 + row / 8) as f32;
+    for block in 0..blocks {
+        let partner = (block + u64::from(t.partner_distance)) % blocks;
+        for row in 0..DIM {
+            let values: [f32; DIM as usize] = std::array::from_fn(|column| {
+                t.magic + (0..DIM).map(|_| a(block, row) * a(partner, column as u64)).sum::<f32>()
+            });
+            out.write((block * DIM + row) * DIM, &values);
+        }
+    }
+    Ok(())
 }

@@ -13,6 +13,8 @@ use crate::self_test;
 pub(super) struct DeviceState {
     name: String,
     simulated: bool,
+    /// Its kernels run on the host's own cores; `soc` is the one that plans are made for.
+    host: bool,
     /// Why it cannot be opened; the fields below are null then.
     error: Option<String>,
     soc: Option<&'static str>,
@@ -59,6 +61,7 @@ impl DeviceState {
             Err(error) => Self {
                 name: found.name,
                 simulated: found.is_simulated,
+                host: found.is_host,
                 error: Some(match error.kind() {
                     // Its list of files is that of `acl.tried`.
                     ErrorKind::LibraryNotFound => "no ACL library was loaded".to_owned(),
@@ -74,11 +77,11 @@ impl DeviceState {
                 self_test: None,
                 meeting_test: None,
             },
-            Ok(soc) => Self::test(found.name, found.is_simulated, soc),
+            Ok(soc) => Self::test(found.name, found.is_simulated, found.is_host, soc),
         }
     }
 
-    fn test(name: String, simulated: bool, soc: &'static Soc) -> Self {
+    fn test(name: String, simulated: bool, host: bool, soc: &'static Soc) -> Self {
         let device = Device::open(&name);
         let memory = device.as_ref().ok().and_then(|d| d.memory_info().ok());
         let exact = || "every core's result is exact".to_owned();
@@ -96,6 +99,7 @@ impl DeviceState {
         Self {
             name,
             simulated,
+            host,
             error: None,
             soc: Some(&soc.name),
             cube_cores: Some(soc.cube_cores),
@@ -123,15 +127,16 @@ impl DeviceState {
         let gib = |n: Option<usize>| {
             n.map_or_else(|| "?".to_owned(), |n| format!("{:.1}", n as f64 / 2f64.powi(30)))
         };
-        let mut text = format!(
-            "{name}: {}{}, {} Cube cores, {} Vector cores, {} of {} GiB free",
-            self.soc.unwrap_or("?"),
-            if self.simulated && !name.starts_with("sim") { " (simulated)" } else { "" },
-            number(self.cube_cores),
-            number(self.vector_cores),
-            gib(self.free_bytes),
-            gib(self.total_bytes)
-        );
+        let soc = self.soc.unwrap_or("?");
+        let kind = if self.host {
+            format!("the host's own cores, plans and refusals of {soc}")
+        } else {
+            let simulated = if self.simulated && !name.starts_with("sim") { " (simulated)" } else { "" };
+            let [cube, vector] = [self.cube_cores, self.vector_cores].map(number);
+            format!("{soc}{simulated}, {cube} Cube cores, {vector} Vector cores")
+        };
+        let [free, total] = [self.free_bytes, self.total_bytes].map(gib);
+        let mut text = format!("{name}: {kind}, {free} of {total} GiB free");
         let tests = [
             ("launch test", &self.launch_test),
             ("self-test", &self.self_test),
