@@ -50,20 +50,20 @@ pub(super) fn add<T: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped>
 /// What `self_test.cpp` leaves in `out`. A host has no flags between cores, so this shows only that a launch
 /// delivers its arguments.
 pub(super) fn self_test(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
-    const DIM: u64 = 16;
+    const DIM: usize = 16;
     let gm = call.arguments(list, SelfTestArguments::of)?;
     let t: SelfTestTilingData = call.tiling(gm.tiling)?;
     let blocks = u64::from(call.blocks);
-    let out = call.tensor::<f32>("out", gm.out, blocks.checked_mul(DIM * DIM))?;
+    let out = call.tensor::<f32>("out", gm.out, blocks.checked_mul((DIM * DIM) as u64))?;
     // All elements of a row of A are the same.
-    let a = |block: u64, row: u64| (block % 8 + 1 + row / 8) as f32;
+    let a = |block: u64, row: usize| (block % 8 + 1) as f32 + (row / 8) as f32;
     for block in 0..blocks {
         let partner = (block + u64::from(t.partner_distance)) % blocks;
         for row in 0..DIM {
-            let values: [f32; DIM as usize] = std::array::from_fn(|column| {
-                t.magic + (0..DIM).map(|_| a(block, row) * a(partner, column as u64)).sum::<f32>()
+            let values: [f32; DIM] = std::array::from_fn(|column| {
+                t.magic + (0..DIM).map(|_| a(block, row) * a(partner, column)).sum::<f32>()
             });
-            out.write((block * DIM + row) * DIM, &values);
+            out.write((block * DIM as u64 + row as u64) * DIM as u64, &values);
         }
     }
     Ok(())
