@@ -1,5 +1,5 @@
-//! What a launch costs on a device `cpu:N`, beside a direct call of the same kernel: attention forward B=1, H=2,
-//! S=128, D=64, f16, full mask, with one thread.
+//! What a launch costs on a device `cpu:N`, beside a direct call of the same kernel: attention forward B=1,
+//! H=2, S=128, D=64, f16, full mask, with one thread.
 //!
 //! `cargo bench --bench cpu_launch`. A round is [`LAUNCHES`] direct calls; as many launches that are queued,
 //! and one wait for all of them; as many launches that are waited for one by one. Rounds take turns. The
