@@ -1,5 +1,5 @@
-//! What a launch costs on a device `cpu:N`, beside a direct call of the same kernel: attention forward B=1,
-//! H=2, S=128, D=64, f16, full mask, with one thread.
+//! What a launch costs on a device `cpu:N`, beside a direct call of the same kernel: attention forward, f16,
+//! full mask, with one thread, for a shape of about 100 us and for one that is next to nothing.
 //!
 //! `cargo bench --bench cpu_launch`. A round is [`LAUNCHES`] direct calls; as many launches that are queued,
 //! and one wait for all of them; as many launches that are waited for one by one. Rounds take turns. The
@@ -16,7 +16,8 @@ use fastattention::{cpu, DType, Soc};
 use fastattention_cpu::{Host, Slices};
 use half::f16;
 
-const SHAPE: [u32; 4] = [1, 128, 2, 64];
+/// `[batch, seqlen, heads, head_dim]`.
+const SHAPES: [[u32; 4]; 2] = [[1, 128, 2, 64], [1, 16, 1, 16]];
 const LAUNCHES: usize = 200;
 const ROUNDS: usize = 15;
 
@@ -29,11 +30,11 @@ struct Launched {
 }
 
 impl Launched {
-    fn new(data: [&[f16]; 3]) -> Result<Self> {
+    fn new(shape: [u32; 4], data: [&[f16]; 3]) -> Result<Self> {
         let mut config = cpu::Config::new(Soc::by_name("Ascend910B2")?)?;
         config.threads = NonZeroUsize::new(1);
         let device = Device::host(config)?;
-        let plan = plan(&Problem::new(DType::F16, SHAPE), device.soc())?;
+        let plan = plan(&Problem::new(DType::F16, shape), device.soc())?;
         let buffers = Buffers::from_slices(&device, &plan, data)?;
         let operator = FlashAttention::new(&device)?;
         Ok(Self { stream: Stream::new(&device)?, operator, buffers, plan })
@@ -53,9 +54,9 @@ struct Direct<'a> {
 }
 
 impl<'a> Direct<'a> {
-    fn new(data: [&'a [f16]; 3]) -> Result<Self> {
+    fn new(shape: [u32; 4], data: [&'a [f16]; 3]) -> Result<Self> {
         let config = fastattention_cpu::Config { threads: NonZeroUsize::new(1), ..Default::default() };
-        let shape = SHAPE.map(|n| n as usize);
+        let shape = shape.map(|n| n as usize);
         let mut problem = fastattention_cpu::Problem::new(fastattention_cpu::DType::F16, shape, shape[1]);
         problem.is_row_invariant = true;
         Ok(Self { host: Host::new(&config)?, problem, data, o: vec![f16::NAN; data[0].len()] })
@@ -75,12 +76,16 @@ fn micros(round: impl FnOnce() -> Result<()>) -> Result<f64> {
 }
 
 fn main() -> Result<()> {
-    let elements = SHAPE.map(|n| n as usize).iter().product();
+    SHAPES.into_iter().try_for_each(measure)
+}
+
+fn measure(shape: [u32; 4]) -> Result<()> {
+    let elements = shape.map(|n| n as usize).iter().product();
     let mut rng = fastrand::Rng::with_seed(1);
     let data: [Vec<f16>; 3] =
         std::array::from_fn(|_| (0..elements).map(|_| f16::from_f32(2.0 * rng.f32() - 1.0)).collect());
     let data = [data[0].as_slice(), &data[1], &data[2]];
-    let (launched, mut direct) = (Launched::new(data)?, Direct::new(data)?);
+    let (launched, mut direct) = (Launched::new(shape, data)?, Direct::new(shape, data)?);
     direct.call()?;
     launched.queue()?;
     launched.stream.synchronize()?;
@@ -102,7 +107,7 @@ fn main() -> Result<()> {
     }
     for (name, times) in ["direct call", "queued launch", "launch and wait"].iter().zip(&mut times) {
         times.sort_by(f64::total_cmp);
-        println!("{name:<16} median {:8.2} us, least {:8.2} us", times[ROUNDS / 2], times[0]);
+        println!("{shape:?} {name:<16} median {:8.2} us, least {:8.2} us", times[ROUNDS / 2], times[0]);
     }
     Ok(())
 }

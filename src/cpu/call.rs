@@ -18,6 +18,8 @@ pub(super) struct Call<'a> {
     /// Of an NPU. Only the self-test counts them.
     pub(super) blocks: u32,
     pub(super) memory: &'a HostMemory,
+    /// Kernels with parallel iterators use its threads by `install`. Attention goes to them by itself, and
+    /// with one thread stays on that of the stream: a change of threads costs more than a short launch.
     pub(super) host: &'a Host,
 }
 

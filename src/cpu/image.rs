@@ -69,7 +69,7 @@ impl Launcher for Lane {
         };
         let call = Call { name: native.name, blocks, memory: &self.memory, host: &self.host };
         // A panic is a defect of a kernel, and must not end the thread of the stream.
-        let run = AssertUnwindSafe(|| self.host.install(|| (native.run)(&call, args)));
+        let run = AssertUnwindSafe(|| (native.run)(&call, args));
         let defect =
             |_| Err(Stopped::Defect(format!("kernel {}: a panic, which is a defect of it", native.name)));
         catch_unwind(run).unwrap_or_else(defect).map(|()| Launched::default())

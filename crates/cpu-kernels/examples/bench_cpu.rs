@@ -1,7 +1,8 @@
 //! Measures attention on this machine and writes CSV: `cargo run --release -p fastattention-cpu --example
-//! bench_cpu [-- THREADS [REPEATS]]`. Every answer is compared with f64 on some rows first. Times are the
-//! best of the repeats, in turns with what they are compared with: a plain read of the same K and V for
-//! decode. For prefill `bench_torch.py` beside it measures PyTorch.
+//! bench_cpu [-- THREADS [REPEATS [CASE]]]`, of the cases whose names hold CASE. Every answer is compared
+//! with f64 on some rows first. Times are the best of the repeats, in turns with what they are compared
+//! with: a plain read of the same K and V for decode. For prefill `bench_torch.py` beside it measures
+//! PyTorch.
 //!
 //! Products are counted as `4 * rows * keys * head_dim` for each head, half of it under a causal mask.
 
@@ -35,6 +36,11 @@ fn cases() -> Vec<Case> {
         Case { name: "decode", problem: decode },
         Case { name: "decode heads first", problem: heads_first },
         Case { name: "decode paged", problem: paged },
+        // 671 MB: one rank's share of 40 heads among 8.
+        Case {
+            name: "decode of a share",
+            problem: Problem::new(DType::F16, [1, 1, 5, 128], 262_144).causal(),
+        },
     ]
 }
 
@@ -137,10 +143,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().map_or(Ok(NonZeroUsize::MIN), |text| text.parse())?;
     let repeats = arguments.next().map_or(Ok(9usize), |text| text.parse())?;
+    let wanted = arguments.next().unwrap_or_default();
     let host = Host::new(&Config { threads: Some(threads), ..Config::default() })?;
     let threads = NonZeroUsize::get(threads);
     println!("case,isa,threads,best_ms,gflops,gb_per_s,read_best_ms,share_of_read,largest_error");
-    for case in cases() {
+    for case in cases().iter().filter(|case| case.name.contains(&wanted)) {
         let problem = &case.problem;
         let mut data = Data::new(problem)?;
         data.run(&host, problem)?;

@@ -60,7 +60,7 @@ pub(crate) trait Load: Element {
     fn load<S: Simd>(s: S, from: &[Self]) -> S::V;
 
     /// Rounds to nearest, ties to even.
-    fn narrow(from: &[f32], to: &mut [Self]);
+    fn narrow<S: Simd>(s: S, from: &[f32], to: &mut [Self]);
 
     /// A vector of fewer elements than it has lanes, the others 0.
     #[inline(always)]
@@ -98,8 +98,14 @@ impl Load for f16 {
         s.load_f16(from)
     }
 
-    fn narrow(from: &[f32], to: &mut [Self]) {
-        to.convert_from_f32_slice(from);
+    #[inline(always)]
+    fn narrow<S: Simd>(s: S, from: &[f32], to: &mut [Self]) {
+        let whole = to.len() / S::LANES * S::LANES;
+        let (to, tail) = to.split_at_mut(whole);
+        for (from, to) in from.chunks_exact(S::LANES).zip(to.chunks_exact_mut(S::LANES)) {
+            s.store_f16(to, s.load(from));
+        }
+        tail.convert_from_f32_slice(&from[whole..]);
     }
 }
 
@@ -115,7 +121,7 @@ impl Load for bf16 {
         s.load_bf16(from)
     }
 
-    fn narrow(from: &[f32], to: &mut [Self]) {
+    fn narrow<S: Simd>(_: S, from: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(from);
     }
 }
@@ -132,7 +138,7 @@ impl Load for f32 {
         s.load(from)
     }
 
-    fn narrow(from: &[f32], to: &mut [Self]) {
+    fn narrow<S: Simd>(_: S, from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
     }
 }

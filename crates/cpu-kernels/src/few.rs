@@ -1,30 +1,35 @@
 //! Few rows, as in decode: elements of K and V lie in the lanes of vectors, and are read from memory once for
 //! all rows that share them.
 //!
-//! Keys come in tiles of [`TILE`]. While a tile's K is multiplied its V is fetched, and while its V is
-//! multiplied the next K is: rows of one head lie too far apart for the processor to guess them.
+//! Keys come in tiles of [`TILE`]. A task has some heads, and all of them meet a tile before the next one.
+//! Meanwhile that is fetched, in the order of memory: so a task reads from one end of its keys to the other,
+//! whether heads lie between the keys or not.
 
 use std::ops::Range;
 
+use crate::buffer::Buffer;
 use crate::element::Load;
-use crate::memory::Memory;
-use crate::simd::{accumulate, dots, exp2, Simd, MAX_LANES};
+use crate::memory::{Key, Memory};
+use crate::simd::{accumulate, dots, exp2, prefetch, Simd, MAX_LANES};
 use crate::work::{visible, Job, Part, FEW_ROWS};
 
-/// Keys of a tile: 8 KiB of K at 128 f16.
-const TILE: usize = 32;
+/// Keys of a tile: 16 KiB of K at 128 f16.
+const TILE: usize = 64;
 
-/// Bytes of a line of memory.
-const LINE_BYTES: usize = 64;
-
-/// Buffers of a thread.
+/// Buffers of a thread. All are for one job after the other.
 #[derive(Default)]
 pub(crate) struct Few {
     /// For each set of rows: `[vector][row][LANES]`, padded with zeros.
-    q: Vec<f32>,
+    q: Buffer,
     /// `[row][head_dim_v]`, rows padded to whole vectors.
-    o: Vec<f32>,
-    wide: Vec<f32>,
+    o: Buffer,
+    /// Greatest score and sum of each row.
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    /// Rows of a job.
+    rows: usize,
+    /// Keys that all rows see.
+    seen: Range<usize>,
 }
 
 /// Rows that are worked on together: 4, 2 or 1.
@@ -49,164 +54,199 @@ fn sets(rows: usize) -> impl Iterator<Item = Set> {
     })
 }
 
-/// Rows of K and V of a tile.
-struct Tile<'a, T> {
-    first: usize,
-    count: usize,
-    k: [&'a [T]; TILE],
-    v: [&'a [T]; TILE],
-    are_sound: [bool; TILE],
+/// Some keys, at most [`TILE`].
+#[derive(Clone)]
+struct Tile {
+    keys: Range<usize>,
+    places: [Option<Key>; TILE],
+    are_sound: bool,
 }
 
-impl<'a, T: Load> Tile<'a, T> {
+impl Tile {
+    /// Those from `first` to the next multiple of [`TILE`].
     #[inline(always)]
-    fn read(memory: &Memory<'a, T>, job: &Job, keys: Range<usize>, zeros: &'a [T]) -> Self {
-        let problem = memory.problem;
-        let mut rows = [None; TILE];
-        memory.keys(&job.slot, job.head, keys.start, &mut rows[..keys.len()]);
-        let (k, v) = (&zeros[..problem.head_dim], &zeros[..problem.head_dim_v]);
-        let mut tile = Self {
-            first: keys.start,
-            count: keys.len(),
-            k: [k; TILE],
-            v: [v; TILE],
-            are_sound: [true; TILE],
-        };
-        for (i, row) in rows[..keys.len()].iter().enumerate() {
-            match row {
-                Some((k, v)) => (tile.k[i], tile.v[i]) = (k, v),
-                None => tile.are_sound[i] = false,
+    fn read<T: Load>(memory: &Memory<'_, T>, job: &Job, first: usize, end: usize) -> Self {
+        let keys = first..(first - first % TILE + TILE).min(end).max(first);
+        let mut places = [None; TILE];
+        memory.keys(&job.slot, keys.start, &mut places[..keys.len()]);
+        let are_sound = places[..keys.len()].iter().all(Option::is_some);
+        Self { keys, places, are_sound }
+    }
+
+    /// Rows of K or V; `missing` stands for those that there are not.
+    #[inline(always)]
+    fn rows<'a, T>(&self, missing: &'a [T], row: impl Fn(Key) -> &'a [T]) -> [&'a [T]; TILE] {
+        self.places.map(|key| key.map_or(missing, &row))
+    }
+}
+
+/// What is fetched while others compute: K or V of a tile for all heads of a task, in the order of memory.
+struct Ahead<'a> {
+    tile: &'a Tile,
+    heads: Range<usize>,
+    key: usize,
+    head: usize,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(tile: &'a Tile, heads: &Range<usize>) -> Self {
+        Self { tile, heads: heads.clone(), key: 0, head: heads.start }
+    }
+
+    /// The next `count` rows.
+    #[inline(always)]
+    fn fetch<'b, S: Simd, T: 'b>(&mut self, s: S, count: usize, row: impl Fn(Key, usize) -> &'b [T]) {
+        for _ in 0..count {
+            if let Some(key) = self.tile.places.get(self.key).copied().flatten() {
+                prefetch(s, row(key, self.head));
+            }
+            self.head += 1;
+            if self.head == self.heads.end {
+                (self.key, self.head) = (self.key + 1, self.heads.start);
             }
         }
-        tile
     }
 }
 
-#[inline(always)]
-fn prefetch<S: Simd, T>(s: S, rows: &[&[T]]) {
-    for row in rows {
-        let start = row.as_ptr().cast::<u8>();
-        for line in (0..size_of_val(*row)).step_by(LINE_BYTES) {
-            s.prefetch(start.wrapping_add(line));
-        }
-    }
-}
-
-/// Leaves in `part` what `keys` give for the rows of a job.
+/// What `keys` give for the rows of some jobs, which differ in their heads only.
 #[inline(always)]
 pub(crate) fn run<S: Simd, T: Load>(
     s: S,
     memory: &Memory<'_, T>,
-    job: &Job,
+    jobs: &[Job],
     keys: Range<usize>,
-    (few, part): (&mut Few, &mut Part),
+    few: &mut Few,
 ) {
-    few.start(s, memory, job, part);
+    few.start(s, memory, jobs);
     let zeros = vec![T::ZERO; memory.problem.head_dim.max(memory.problem.head_dim_v)];
-    let tile_from = |first: usize| {
-        let end = (first - first % TILE + TILE).min(keys.end).max(first);
-        Tile::read(memory, job, first..end, &zeros)
-    };
-    let mut next = tile_from(keys.start);
-    while next.count > 0 {
+    let heads = jobs[0].head..jobs[0].head + jobs.len();
+    let mut next = Tile::read(memory, &jobs[0], keys.start, keys.end);
+    while !next.keys.is_empty() {
         let tile = next;
-        next = tile_from(tile.first + tile.count);
-        for set in sets(job.rows.len()) {
-            // Lines are asked for once.
-            let next = if set.first == 0 { Some(&next) } else { None };
-            match set.rows {
-                4 => few.add_tile::<S, T, 4, 2, 2>(s, memory, job, set, (&tile, next), part),
-                2 => few.add_tile::<S, T, 2, 4, 4>(s, memory, job, set, (&tile, next), part),
-                _ => few.add_tile::<S, T, 1, 8, 8>(s, memory, job, set, (&tile, next), part),
-            }
-        }
-    }
-    few.finish::<S>(memory.problem.head_dim_v, part);
-}
-
-impl Few {
-    #[inline(always)]
-    fn start<S: Simd, T: Load>(&mut self, s: S, memory: &Memory<'_, T>, job: &Job, part: &mut Part) {
-        let problem = memory.problem;
-        let rows = job.rows.len();
-        let dim = problem.head_dim.next_multiple_of(S::LANES);
-        part.max.clear();
-        part.max.resize(rows, f32::NEG_INFINITY);
-        part.sum.clear();
-        part.sum.resize(rows, 0.0);
-        self.o.clear();
-        self.o.resize(rows * problem.head_dim_v.next_multiple_of(S::LANES), 0.0);
-        self.q.resize(rows * dim, 0.0);
-        self.wide.resize(dim, 0.0);
-        for set in sets(rows) {
-            let q = &mut self.q[set.first * dim..][..set.rows * dim];
-            for i in 0..set.rows {
-                let (row, head) = job.row_and_head(problem, job.rows.start + set.first + i);
-                T::widen(s, memory.q(&job.slot, row, head), &mut self.wide);
-                for (vector, wide) in self.wide.chunks_exact(S::LANES).enumerate() {
-                    let to = &mut q[(vector * set.rows + i) * S::LANES..];
-                    s.store(to, s.load(wide));
+        next = Tile::read(memory, &jobs[0], tile.keys.end, keys.end);
+        let mut ahead = [Ahead::new(&next, &heads), Ahead::new(&next, &heads)];
+        for (i, job) in jobs.iter().enumerate() {
+            let k = tile.rows(&zeros[..memory.problem.head_dim], |key| memory.k(key, job.head));
+            let v = tile.rows(&zeros[..memory.problem.head_dim_v], |key| memory.v(key, job.head));
+            let tile = (&tile, &k, &v);
+            for set in sets(job.rows.len()) {
+                match set.rows {
+                    4 => few.add_tile::<S, T, 4, 2, 2>(s, memory, (i, job, set), tile, &mut ahead),
+                    2 => few.add_tile::<S, T, 2, 4, 4>(s, memory, (i, job, set), tile, &mut ahead),
+                    _ => few.add_tile::<S, T, 1, 8, 8>(s, memory, (i, job, set), tile, &mut ahead),
                 }
             }
         }
     }
+}
 
-    /// `R` rows meet a tile of keys; `8 / R = K` keys, then `8 / R = W` vectors of V at a time.
+impl Few {
+    #[inline(always)]
+    fn start<S: Simd, T: Load>(&mut self, s: S, memory: &Memory<'_, T>, jobs: &[Job]) {
+        let problem = memory.problem;
+        self.rows = jobs[0].rows.len();
+        let rows = jobs.len() * self.rows;
+        let dim = problem.head_dim.next_multiple_of(S::LANES);
+        self.max.clear();
+        self.max.resize(rows, f32::NEG_INFINITY);
+        self.sum.clear();
+        self.sum.resize(rows, 0.0);
+        self.o.renew(rows * problem.head_dim_v.next_multiple_of(S::LANES), 0.0);
+        self.q.resize(rows * dim);
+        let mut wide = vec![0.0; dim];
+        for (job, q) in jobs.iter().zip(self.q.chunks_exact_mut(self.rows * dim)) {
+            for set in sets(self.rows) {
+                for i in 0..set.rows {
+                    let (row, head) = job.row_and_head(problem, job.rows.start + set.first + i);
+                    T::widen(s, memory.q(&job.slot, row, head), &mut wide);
+                    for (vector, wide) in wide.chunks_exact(S::LANES).enumerate() {
+                        let to = &mut q[set.first * dim + (vector * set.rows + i) * S::LANES..];
+                        s.store(to, s.load(wide));
+                    }
+                }
+            }
+        }
+        self.seen = 0..usize::MAX;
+        for row in jobs[0].rows.clone() {
+            let seen = visible(problem, &jobs[0].slot, row);
+            self.seen = self.seen.start.max(seen.start)..self.seen.end.min(seen.end);
+        }
+    }
+
+    /// `R` rows of a job meet a tile of keys; `8 / R = K` keys, then `8 / R = W` vectors of V at a time.
     #[inline(always)]
     fn add_tile<S: Simd, T: Load, const R: usize, const K: usize, const W: usize>(
         &mut self,
         s: S,
         memory: &Memory<'_, T>,
-        job: &Job,
-        set: Set,
-        (tile, next): (&Tile<'_, T>, Option<&Tile<'_, T>>),
-        part: &mut Part,
+        (index, job, set): (usize, &Job, Set),
+        (tile, k, v): (&Tile, &[&[T]; TILE], &[&[T]; TILE]),
+        [k_ahead, v_ahead]: &mut [Ahead<'_>; 2],
     ) {
-        let (dim, dim_v) = (memory.problem.head_dim, memory.problem.head_dim_v);
-        let q = &self.q[set.first * dim.next_multiple_of(S::LANES)..][..R * dim.next_multiple_of(S::LANES)];
+        let problem = memory.problem;
+        let row = index * self.rows + set.first;
+        let dim = problem.head_dim.next_multiple_of(S::LANES);
+        let q = &self.q[row * dim..][..R * dim];
         // `[key][R]`: scores, then probabilities.
-        let mut scores = [f32::NEG_INFINITY; TILE * 4];
-        let scores = &mut scores[..TILE * R];
-        let log2_scale = memory.problem.log2_scale();
-        for first in (0..tile.count).step_by(K) {
-            let mut rows = [tile.k[first]; K];
-            rows.copy_from_slice(&tile.k[first..first + K]);
-            if next.is_some() {
-                prefetch(s, &tile.v[first..first + K]);
+        let mut scores = Scores([f32::NEG_INFINITY; TILE * 4]);
+        let scores = &mut scores.0[..TILE * R];
+        let count = tile.keys.len();
+        let log2_scale = problem.log2_scale();
+        for (rows, scores) in k[..count.next_multiple_of(K)].chunks_exact(K).zip(scores.chunks_exact_mut(8)) {
+            // The first set of rows fetches for all.
+            if set.first == 0 {
+                k_ahead.fetch(s, K, |key, head| memory.k(key, head));
             }
-            let dots = dots::<S, T, R, K>(s, q, rows);
-            scores[first * R..][..8].copy_from_slice(&dots.map(|dot| dot * log2_scale));
+            let mut keys = [rows[0]; K];
+            keys.copy_from_slice(rows);
+            // Products of f16 are exact in f32, and those of a scaled q would not be (panel.rs).
+            scores.copy_from_slice(&dots::<S, T, R, K>(s, q, keys).map(|dot| dot * log2_scale));
         }
-        hide::<T, R>(memory, job, set, tile, scores);
-        let scale = softmax::<S, R>(s, scores, &mut part.max[set.first..], &mut part.sum[set.first..]);
+        if count < TILE
+            || !tile.are_sound
+            || tile.keys.start < self.seen.start
+            || self.seen.end < tile.keys.end
+        {
+            hide::<T, R>(memory, job, set, tile, scores);
+        }
+        let scale = softmax::<S, R>(s, scores, &mut self.max[row..], &mut self.sum[row..]);
 
+        let dim_v = problem.head_dim_v;
         let stride = dim_v.next_multiple_of(S::LANES);
-        let o = &mut self.o[set.first * stride..][..R * stride];
-        let (scores, rows) = (&scores[..tile.count * R], &tile.v[..tile.count]);
+        let o = &mut self.o[row * stride..][..R * stride];
+        let (scores, rows) = (&scores[..count * R], &v[..count]);
         let step = W * S::LANES;
         let wide = dim_v / step * step;
-        let mut fetched = 0;
         for at in (0..wide).step_by(step) {
-            accumulate::<S, T, R, W>(s, scores, rows, at, o, (stride, &scale));
-            if let Some(next) = next {
-                let end = (at + step) * next.count / wide;
-                prefetch(s, &next.k[fetched..end]);
-                fetched = end;
+            if set.first == 0 {
+                v_ahead.fetch(s, TILE.div_ceil(wide / step), |key, head| memory.v(key, head));
             }
+            accumulate::<S, T, R, W>(s, scores, rows, at, o, (stride, &scale));
         }
         for at in (wide..dim_v).step_by(S::LANES) {
             accumulate::<S, T, R, 1>(s, scores, rows, at, o, (stride, &scale));
         }
     }
 
+    /// Leaves in `part` what there is of the job of this index.
     #[inline(always)]
-    fn finish<S: Simd>(&self, dim: usize, part: &mut Part) {
+    pub(crate) fn finish<S: Simd>(&self, index: usize, dim: usize, part: &mut Part) {
+        let rows = index * self.rows..(index + 1) * self.rows;
+        let stride = dim.next_multiple_of(S::LANES);
+        part.max.clear();
+        part.max.extend_from_slice(&self.max[rows.clone()]);
+        part.sum.clear();
+        part.sum.extend_from_slice(&self.sum[rows.clone()]);
         part.o.clear();
-        for o in self.o.chunks_exact(dim.next_multiple_of(S::LANES)) {
+        for o in self.o[rows.start * stride..rows.end * stride].chunks_exact(stride) {
             part.o.extend_from_slice(&o[..dim]);
         }
     }
 }
+
+/// Whole vectors.
+#[repr(align(64))]
+struct Scores([f32; TILE * 4]);
 
 /// Scores of keys that a row does not see become -inf, and of those that it sees and the cache lacks NaN.
 #[inline(always)]
@@ -214,19 +254,15 @@ fn hide<T: Load, const R: usize>(
     memory: &Memory<'_, T>,
     job: &Job,
     set: Set,
-    tile: &Tile<'_, T>,
+    tile: &Tile,
     scores: &mut [f32],
 ) {
     for r in 0..R {
         let seen = visible(memory.problem, &job.slot, job.rows.start + set.first + r);
-        let is_whole = tile.count == TILE && seen.start <= tile.first && tile.first + TILE <= seen.end;
-        if is_whole && tile.are_sound == [true; TILE] {
-            continue;
-        }
-        for (key, scores) in scores.chunks_exact_mut(R).enumerate() {
-            if key >= tile.count || !seen.contains(&(tile.first + key)) {
+        for (i, scores) in scores.chunks_exact_mut(R).enumerate() {
+            if i >= tile.keys.len() || !seen.contains(&(tile.keys.start + i)) {
                 scores[r] = f32::NEG_INFINITY;
-            } else if !tile.are_sound[key] {
+            } else if tile.places[i].is_none() {
                 scores[r] = f32::NAN;
             }
         }

@@ -173,13 +173,17 @@ impl<T: Load> Op for Worker<'_, '_, T> {
     fn call<S: Simd>(self, s: S) {
         let (mut few, mut panels, mut part) = (Few::default(), Panels::default(), Part::default());
         while let Some(task) = self.tasks.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let job = &self.jobs[task.job];
-            if job.has_few_rows(self.memory.problem) {
-                few::run(s, self.memory, job, task.keys.clone(), (&mut few, &mut part));
+            let jobs = &self.jobs[task.jobs.clone()];
+            if jobs[0].has_few_rows(self.memory.problem) {
+                few::run(s, self.memory, jobs, task.keys.clone(), &mut few);
+                for (i, job) in jobs.iter().enumerate() {
+                    few.finish::<S>(i, self.memory.problem.head_dim_v, &mut part);
+                    job.take(s, self.memory, task, &mut part);
+                }
             } else {
-                panel::run(s, self.memory, job, task.keys.clone(), (&mut panels, &mut part));
+                panel::run(s, self.memory, &jobs[0], task.keys.clone(), (&mut panels, &mut part));
+                jobs[0].take(s, self.memory, task, &mut part);
             }
-            job.take(self.memory, task, &part);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::slice;
 use crate::element::Load;
 use crate::error::{Error, Result};
 use crate::problem::Problem;
+use crate::simd::Simd;
 
 /// Addresses of the operands of a launch.
 ///
@@ -74,6 +75,13 @@ pub(crate) struct Slot {
     pub(crate) keys: usize,
     /// Whether its rows are those that `row_starts` gives.
     pub(crate) are_rows_known: bool,
+}
+
+/// Elements of K and V at which the rows of a key start, without its head. Only [`Memory::keys`] makes them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    k: usize,
+    v: usize,
 }
 
 /// The operands of a checked problem.
@@ -149,18 +157,11 @@ impl<'a, T: Load> Memory<'a, T> {
         index * stride[0] + (slot.first_row + row) * stride[1] + head * stride[2]
     }
 
-    /// Rows of K and of V of the keys from `first` on, of one head. `None` stands for a key whose page the
-    /// cache does not have.
+    /// The keys from `first` on. `None` stands for one whose page the cache does not have.
     #[inline(always)]
-    pub(crate) fn keys(
-        &self,
-        slot: &Slot,
-        head: usize,
-        first: usize,
-        keys: &mut [Option<(&'a [T], &'a [T])>],
-    ) {
+    pub(crate) fn keys(&self, slot: &Slot, first: usize, keys: &mut [Option<Key>]) {
         let problem = self.problem;
-        assert!(first + keys.len() <= slot.keys && head < problem.num_heads_k, "keys of the slot");
+        assert!(first + keys.len() <= slot.keys, "keys of the slot");
         let page_size = problem.pages.map_or(usize::MAX, |pages| pages.page_size);
         let (mut entry, mut row) = (first / page_size, first % page_size);
         let mut rest = keys;
@@ -168,8 +169,11 @@ impl<'a, T: Load> Memory<'a, T> {
             let count = rest.len().min(page_size - row);
             let (here, behind) = rest.split_at_mut(count);
             let page = self.page(slot, entry);
+            let place = |stride: [usize; 3]| page.unwrap_or(0) * stride[0] + row * stride[1];
+            let (k, v) = (place(problem.k_stride), place(problem.v_stride));
             for (i, key) in here.iter_mut().enumerate() {
-                *key = page.map(|page| self.key(page, row + i, head));
+                let (k, v) = (k + i * problem.k_stride[1], v + i * problem.v_stride[1]);
+                *key = page.map(|_| Key { k, v });
             }
             (entry, row, rest) = (entry + 1, 0, behind);
         }
@@ -185,32 +189,44 @@ impl<'a, T: Load> Memory<'a, T> {
         usize::try_from(page).ok().filter(|page| *page < pages.num_pages)
     }
 
+    /// K of a key.
     #[inline(always)]
-    fn key(&self, page: usize, row: usize, head: usize) -> (&'a [T], &'a [T]) {
-        let place = |stride: [usize; 3]| page * stride[0] + row * stride[1] + head * stride[2];
-        let (k, v) = (place(self.problem.k_stride), place(self.problem.v_stride));
+    pub(crate) fn k(&self, key: Key, head: usize) -> &'a [T] {
+        assert!(head < self.problem.num_heads_k, "a head of k");
+        let at = key.k + head * self.problem.k_stride[2];
         // SAFETY: page, row and head are less than the extents of k.
-        let k = unsafe {
-            slice::from_raw_parts(self.operands.k.cast::<T>().wrapping_add(k), self.problem.head_dim)
-        };
-        // SAFETY: likewise of v.
-        let v = unsafe {
-            slice::from_raw_parts(self.operands.v.cast::<T>().wrapping_add(v), self.problem.head_dim_v)
-        };
-        (k, v)
+        unsafe { slice::from_raw_parts(self.operands.k.cast::<T>().wrapping_add(at), self.problem.head_dim) }
+    }
+
+    /// V of a key.
+    #[inline(always)]
+    pub(crate) fn v(&self, key: Key, head: usize) -> &'a [T] {
+        assert!(head < self.problem.num_heads_k, "a head of v");
+        let at = key.v + head * self.problem.v_stride[2];
+        // SAFETY: page, row and head are less than the extents of v.
+        unsafe {
+            slice::from_raw_parts(self.operands.v.cast::<T>().wrapping_add(at), self.problem.head_dim_v)
+        }
     }
 
     /// Writes a row of o, and its lse if it is wanted.
     ///
     /// # Safety
     /// No other thread writes this row during the launch.
-    pub(crate) unsafe fn write(&self, slot: &Slot, row: usize, head: usize, o: &[f32], lse: f32) {
+    #[inline(always)]
+    pub(crate) unsafe fn write<S: Simd>(
+        &self,
+        s: S,
+        (slot, row, head): (&Slot, usize, usize),
+        o: &[f32],
+        lse: f32,
+    ) {
         let at = self.place_of_row(slot, row, head, self.problem.o_stride);
         let dim = self.problem.head_dim_v;
         // SAFETY: the row is one of the problem's, so it lies in o; rows of o share no elements, which
         // `Problem::check` saw to, and this one is the caller's.
         let to = unsafe { slice::from_raw_parts_mut(self.operands.o.cast::<T>().wrapping_add(at), dim) };
-        T::narrow(&o[..dim], to);
+        T::narrow(s, &o[..dim], to);
         if self.operands.lse.is_null() {
             return;
         }

@@ -10,42 +10,42 @@
 
 use std::ops::Range;
 
+use crate::buffer::Buffer;
 use crate::element::Load;
 use crate::memory::Memory;
-use crate::simd::{exp2, Simd};
+use crate::simd::{exp2, prefetch, Left, Simd, MAX_LANES};
 use crate::work::{visible, Job, Part};
 
 /// Keys of a block: the scores of a panel of 16 rows are 8 KiB then, and K and V 64 KiB each at
 /// `head_dim` 128.
 const BLOCK_KEYS: usize = 128;
 
+/// Elements between rows of K and V, so that rows of 2^n elements do not share sets of the cache.
+const GAP: usize = 16;
+
 /// Buffers of a thread.
 #[derive(Default)]
 pub(crate) struct Panels {
     /// `[panel][head_dim][PANEL]`.
-    q: Vec<f32>,
-    /// `[keys / GROUP][head_dim][GROUP]`.
-    k: Vec<f32>,
-    /// `[head_dim_v / GROUP][BLOCK_KEYS][GROUP]`.
-    v: Vec<f32>,
+    q: Buffer,
+    /// `[key][k_row]`.
+    k: Buffer,
+    /// `[key][v_row]`.
+    v: Buffer,
+    /// Elements of a row of `k` and of `v`.
+    k_row: usize,
+    v_row: usize,
     /// `[key][PANEL]`: scores, then probabilities.
-    s: Vec<f32>,
+    s: Buffer,
     /// `[panel][head_dim_v][PANEL]`.
-    o: Vec<f32>,
+    o: Buffer,
     /// Of each lane: greatest score, sum, and factor of o.
-    max: Vec<f32>,
-    sum: Vec<f32>,
-    scale: Vec<f32>,
+    max: Buffer,
+    sum: Buffer,
+    scale: Buffer,
     /// Of each lane: first key that it sees, and the one behind the last.
     first: Vec<usize>,
     end: Vec<usize>,
-    /// Rows of a group of keys in f32.
-    wide: Vec<f32>,
-}
-
-fn renew<X: Copy>(buffer: &mut Vec<X>, len: usize, value: X) {
-    buffer.clear();
-    buffer.resize(len, value);
 }
 
 /// Leaves in `part` what `keys` give for the rows of a job.
@@ -58,16 +58,34 @@ pub(crate) fn run<S: Simd, T: Load>(
     (panels, part): (&mut Panels, &mut Part),
 ) {
     panels.start(s, memory, job);
+    let count = job.rows.len().div_ceil(S::PANEL);
     let mut first = keys.start - keys.start % BLOCK_KEYS;
     while first < keys.end {
         let block = first.max(keys.start)..(first + BLOCK_KEYS).min(keys.end);
         let are_sound = panels.pack(s, memory, job, first, block.clone());
-        for panel in 0..job.rows.len().div_ceil(S::PANEL) {
+        // The next block is fetched meanwhile: rows of a head lie too far apart for the processor to guess.
+        let mut next = block.end..(block.end + BLOCK_KEYS).min(keys.end);
+        for panel in 0..count {
+            let share = next.len().div_ceil(count - panel);
+            fetch(s, memory, job, next.start..next.start + share);
+            next.start += share;
             panels.add_block(s, memory, panel, first, block.clone(), &are_sound);
         }
         first += BLOCK_KEYS;
     }
     panels.finish::<S>(job.rows.len(), memory.problem.head_dim_v, part);
+}
+
+/// Asks for K and V of some keys.
+#[inline(always)]
+fn fetch<S: Simd, T: Load>(s: S, memory: &Memory<'_, T>, job: &Job, keys: Range<usize>) {
+    let mut rows = [None; BLOCK_KEYS];
+    let rows = &mut rows[..keys.len()];
+    memory.keys(&job.slot, keys.start, rows);
+    for key in rows.iter().flatten() {
+        prefetch(s, memory.k(*key, job.head));
+        prefetch(s, memory.v(*key, job.head));
+    }
 }
 
 impl Panels {
@@ -76,25 +94,28 @@ impl Panels {
         let problem = memory.problem;
         let lanes = job.rows.len().next_multiple_of(S::PANEL);
         let (dim, dim_v) = (problem.head_dim, problem.head_dim_v.next_multiple_of(S::GROUP));
-        renew(&mut self.q, lanes * dim, 0.0);
-        renew(&mut self.o, lanes * dim_v, 0.0);
-        renew(&mut self.max, lanes, f32::NEG_INFINITY);
-        renew(&mut self.sum, lanes, 0.0);
-        renew(&mut self.scale, S::PANEL, 0.0);
-        renew(&mut self.first, lanes, 0);
-        renew(&mut self.end, lanes, 0);
-        self.s.resize(BLOCK_KEYS * S::PANEL, 0.0);
-        self.k.resize(BLOCK_KEYS * dim, 0.0);
-        self.v.resize(BLOCK_KEYS * dim_v, 0.0);
-        let wide = dim.max(dim_v).next_multiple_of(crate::simd::MAX_LANES);
-        renew(&mut self.wide, S::GROUP * wide, 0.0);
+        self.q.renew(lanes * dim, 0.0);
+        self.o.renew(lanes * dim_v, 0.0);
+        self.max.renew(lanes, f32::NEG_INFINITY);
+        self.sum.renew(lanes, 0.0);
+        self.scale.resize(S::PANEL);
+        self.first.clear();
+        self.first.resize(lanes, 0);
+        self.end.clear();
+        self.end.resize(lanes, 0);
+        self.s.resize(BLOCK_KEYS * S::PANEL);
+        let row = |dim: usize| dim.next_multiple_of(MAX_LANES) + GAP;
+        (self.k_row, self.v_row) = (row(problem.head_dim), row(problem.head_dim_v));
+        self.k.resize(BLOCK_KEYS * self.k_row);
+        self.v.resize(BLOCK_KEYS * self.v_row);
+        let mut wide = vec![0.0; row(dim)];
         for (lane, packed) in job.rows.clone().enumerate() {
             let seen = visible(problem, &job.slot, packed);
             (self.first[lane], self.end[lane]) = (seen.start, seen.end);
             let (row, head) = job.row_and_head(problem, packed);
-            T::widen(s, memory.q(&job.slot, row, head), &mut self.wide);
+            T::widen(s, memory.q(&job.slot, row, head), &mut wide);
             let panel = &mut self.q[lane / S::PANEL * dim * S::PANEL..][..dim * S::PANEL];
-            for (to, x) in panel.chunks_exact_mut(S::PANEL).zip(&self.wide) {
+            for (to, x) in panel.chunks_exact_mut(S::PANEL).zip(&wide) {
                 to[lane % S::PANEL] = *x;
             }
         }
@@ -110,32 +131,19 @@ impl Panels {
         first: usize,
         block: Range<usize>,
     ) -> [bool; BLOCK_KEYS] {
-        let (dim, dim_v) = (memory.problem.head_dim, memory.problem.head_dim_v.next_multiple_of(S::GROUP));
         let mut rows = [None; BLOCK_KEYS];
-        memory.keys(&job.slot, job.head, block.start, &mut rows[block.start - first..block.end - first]);
-        let stride = self.wide.len() / S::GROUP;
+        memory.keys(&job.slot, block.start, &mut rows[block.start - first..block.end - first]);
         let mut are_sound = [false; BLOCK_KEYS];
-        for (key, row) in rows.iter().enumerate().take(block.end - first) {
-            are_sound[key] = row.is_some();
+        let to = self.k.chunks_exact_mut(self.k_row).zip(self.v.chunks_exact_mut(self.v_row));
+        for ((row, is_sound), (k, v)) in rows.iter().zip(&mut are_sound).zip(to).take(block.end - first) {
+            *is_sound = row.is_some();
             match row {
-                Some((_, v)) => T::widen(s, v, &mut self.wide),
-                None => self.wide[..stride].fill(0.0),
-            }
-            for (group, from) in self.wide[..dim_v].chunks_exact(S::GROUP).enumerate() {
-                self.v[(group * BLOCK_KEYS + key) * S::GROUP..][..S::GROUP].copy_from_slice(from);
-            }
-        }
-        let groups = rows[..(block.end - first).next_multiple_of(S::GROUP)].chunks_exact(S::GROUP);
-        for (rows, to) in groups.zip(self.k.chunks_exact_mut(dim * S::GROUP)) {
-            for (row, wide) in rows.iter().zip(self.wide.chunks_exact_mut(stride)) {
-                match row {
-                    Some((k, _)) => T::widen(s, k, wide),
-                    None => wide.fill(0.0),
+                Some(key) => {
+                    T::widen(s, memory.k(*key, job.head), k);
+                    T::widen(s, memory.v(*key, job.head), v);
                 }
-            }
-            match S::GROUP {
-                8 => interleave::<8>(&self.wide, stride, to),
-                _ => interleave::<4>(&self.wide, stride, to),
+                // Its score becomes NaN or -inf.
+                None => v.fill(0.0),
             }
         }
         are_sound
@@ -165,7 +173,8 @@ impl Panels {
         let (first, end) = (first - base, end - base);
         let q = &self.q[panel * dim * S::PANEL..][..dim * S::PANEL];
         for group in first / S::GROUP..end.div_ceil(S::GROUP) {
-            let k = &self.k[group * dim * S::GROUP..][..dim * S::GROUP];
+            let rows = &self.k[group * S::GROUP * self.k_row..];
+            let k = Left { elements: rows, row: 1, column: self.k_row };
             s.product(k, q, &mut self.s[group * S::GROUP * S::PANEL..][..S::GROUP * S::PANEL], None);
         }
         // Products of f16 are exact in f32, and those of a scaled q would not be: sums of large products that
@@ -181,8 +190,9 @@ impl Panels {
         let p = &self.s[first * S::PANEL..end * S::PANEL];
         let o = &mut self.o[panel * dim_v * S::PANEL..][..dim_v * S::PANEL];
         for (group, o) in o.chunks_exact_mut(S::GROUP * S::PANEL).enumerate() {
-            let at = group * BLOCK_KEYS;
-            s.product(&self.v[(at + first) * S::GROUP..(at + end) * S::GROUP], p, o, Some(&self.scale));
+            let columns = &self.v[first * self.v_row + group * S::GROUP..];
+            let v = Left { elements: columns, row: self.v_row, column: 1 };
+            s.product(v, p, o, Some(&self.scale));
         }
     }
 
@@ -240,19 +250,6 @@ impl Panels {
             for (o, from) in o.iter_mut().zip(panel.chunks_exact(S::PANEL)) {
                 *o = from[row % S::PANEL];
             }
-        }
-    }
-}
-
-/// `to[n][i] = from[i][n]` for `M` rows.
-#[inline(always)]
-fn interleave<const M: usize>(from: &[f32], stride: usize, to: &mut [f32]) {
-    let rows: [&[f32]; M] = std::array::from_fn(|i| &from[i * stride..][..stride]);
-    let to = to.chunks_exact_mut(M);
-    let len = to.len().min(stride);
-    for (n, to) in to.enumerate().take(len) {
-        for (to, row) in to.iter_mut().zip(rows) {
-            *to = row[n];
         }
     }
 }

@@ -11,13 +11,18 @@ use std::sync::OnceLock;
 use crate::element::Load;
 use crate::memory::{Memory, Slot};
 use crate::problem::Problem;
+use crate::simd::Simd;
 
 /// Up to so many packed rows of a slot, each row of K meets them one after the other (`few.rs`). More lie in
 /// the lanes of panels (`panel.rs`).
 pub(crate) const FEW_ROWS: usize = 16;
 
-/// Keys of a part of few rows: its K and V are 256 KiB at 128 f16, and what a part leaves 2 KiB for 4 rows.
-const FEW_KEYS: usize = 512;
+/// Least and most keys of a part of few rows. K and V of 512 are 256 KiB at 128 f16, and what a part leaves
+/// 2 KiB for 4 rows.
+const FEW_KEYS: [usize; 2] = [256, 512];
+
+/// Elements of q of a task of few rows: 32 KiB in f32.
+const FEW_ELEMENTS: usize = 8192;
 
 /// Keys of a part of a panel task, where a slot has too few blocks for many threads.
 const PANEL_KEYS: usize = 2048;
@@ -25,8 +30,8 @@ const PANEL_KEYS: usize = 2048;
 /// A slot with this many tasks is not cut along keys.
 const ENOUGH_TASKS: usize = 16;
 
-/// Most panels of a block.
-const MAX_PANELS: usize = 8;
+/// Most packed rows of a block: q and o are 196 KiB each at 128, K and V of a block of keys 144 KiB.
+const MAX_BLOCK_ROWS: usize = 384;
 
 /// Rows that are finished together.
 pub(crate) struct Job {
@@ -39,9 +44,9 @@ pub(crate) struct Job {
     open: AtomicUsize,
 }
 
-/// Some keys of a job.
+/// Some keys of one job; or of several of few rows, that differ in their head.
 pub(crate) struct Task {
-    pub(crate) job: usize,
+    pub(crate) jobs: Range<usize>,
     part: usize,
     pub(crate) keys: Range<usize>,
 }
@@ -77,8 +82,8 @@ pub(crate) fn cut<T: Load>(memory: &Memory<'_, T>, panel: usize) -> (Vec<Job>, V
     for slot in memory.slots() {
         let first = jobs.len();
         let rows = slot.rows * problem.group();
-        let (block_rows, part_keys) =
-            if are_few(problem, &slot) { (rows.max(1), FEW_KEYS) } else { block(problem, rows, panel) };
+        let (block_rows, part_keys) = block(rows, &slot, problem, panel);
+        let together = heads_together(rows, &slot, problem);
         // Last blocks first: under a causal mask they see the most keys.
         for begin in (0..rows).step_by(block_rows).rev() {
             for head in 0..problem.num_heads_k {
@@ -87,11 +92,17 @@ pub(crate) fn cut<T: Load>(memory: &Memory<'_, T>, panel: usize) -> (Vec<Job>, V
             }
         }
         for keys in parts(slot.keys, part_keys) {
-            for (job, entry) in jobs.iter_mut().enumerate().skip(first) {
-                let seen = if slot.are_rows_known { seen_by(problem, entry) } else { 0..0 };
+            for (n, entries) in jobs[first..].chunks_mut(together).enumerate() {
+                // That of all of them: they differ in their head, or there is one.
+                let seen = if slot.are_rows_known { seen_by(problem, &entries[0]) } else { 0..0 };
                 let keys = keys.start.max(seen.start)..keys.end.min(seen.end);
-                if !keys.is_empty() || (entry.parts.is_empty() && seen.is_empty()) {
-                    tasks.push(Task { job, part: entry.parts.len(), keys });
+                let part = entries[0].parts.len();
+                if keys.is_empty() && (part > 0 || !seen.is_empty()) {
+                    continue;
+                }
+                let jobs = first + n * together;
+                tasks.push(Task { jobs: jobs..jobs + entries.len(), part, keys });
+                for entry in entries {
                     entry.parts.push(OnceLock::new());
                     *entry.open.get_mut() += 1;
                 }
@@ -106,13 +117,29 @@ fn are_few(problem: &Problem, slot: &Slot) -> bool {
     slot.rows * problem.group() <= FEW_ROWS && !problem.is_row_invariant
 }
 
-/// Packed rows of a block of panels, and keys of a part.
-fn block(problem: &Problem, rows: usize, panel: usize) -> (usize, usize) {
+/// Packed rows of a block, and keys of a part.
+fn block(rows: usize, slot: &Slot, problem: &Problem, panel: usize) -> (usize, usize) {
     let heads = problem.num_heads_k;
-    let panels = (rows.saturating_mul(heads) / (ENOUGH_TASKS * panel)).clamp(1, MAX_PANELS);
+    if are_few(problem, slot) {
+        let even = (slot.keys / ENOUGH_TASKS).next_multiple_of(FEW_KEYS[0]);
+        return (rows.max(1), even.clamp(FEW_KEYS[0], FEW_KEYS[1]));
+    }
+    let panels = (rows.saturating_mul(heads) / (ENOUGH_TASKS * panel)).clamp(1, MAX_BLOCK_ROWS / panel);
     let block_rows = panels * panel;
     let enough = rows.div_ceil(block_rows) * heads >= ENOUGH_TASKS || problem.is_row_invariant;
     (block_rows, if enough { usize::MAX } else { PANEL_KEYS })
+}
+
+/// Heads of k and v of a task. Of few rows, where heads lie close together between the keys, many: memory is
+/// then read in its order.
+fn heads_together(rows: usize, slot: &Slot, problem: &Problem) -> usize {
+    let are_close = |stride: [usize; 3], dim: usize| stride[2] < stride[1] && stride[2] <= 2 * dim;
+    let are_close =
+        are_close(problem.k_stride, problem.head_dim) && are_close(problem.v_stride, problem.head_dim_v);
+    if !are_few(problem, slot) || !are_close {
+        return 1;
+    }
+    (FEW_ELEMENTS / (rows.max(1) * problem.head_dim.max(problem.head_dim_v))).max(1)
 }
 
 /// Ranges of `part` keys, at least one.
@@ -145,20 +172,26 @@ impl Job {
 
     /// Takes the result of a task. The thread that brings the last one joins all, in the order of the
     /// keys, and writes the rows.
-    pub(crate) fn take<T: Load>(&self, memory: &Memory<'_, T>, task: &Task, part: &Part) {
+    #[inline(always)]
+    pub(crate) fn take<S: Simd, T: Load>(&self, s: S, memory: &Memory<'_, T>, task: &Task, part: &mut Part) {
         if self.parts.len() == 1 {
-            self.write(memory, part);
+            self.write(s, memory, part);
             return;
         }
-        let is_new = self.parts[task.part].set(part.clone()).is_ok();
+        let is_new = self.parts[task.part].set(std::mem::take(part)).is_ok();
         debug_assert!(is_new, "each task runs once");
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.write(memory, &join(self.parts.iter().filter_map(OnceLock::get), memory.problem.head_dim_v));
+            self.write(
+                s,
+                memory,
+                &join(self.parts.iter().filter_map(OnceLock::get), memory.problem.head_dim_v),
+            );
         }
     }
 
+    #[inline(always)]
     #[allow(unsafe_code, reason = "rows of o are written by several threads")]
-    fn write<T: Load>(&self, memory: &Memory<'_, T>, part: &Part) {
+    fn write<S: Simd, T: Load>(&self, s: S, memory: &Memory<'_, T>, part: &Part) {
         let dim = memory.problem.head_dim_v;
         let mut o = vec![0.0; dim];
         for (i, row) in self.rows.clone().enumerate() {
@@ -174,7 +207,7 @@ impl Job {
                 if sum == 0.0 { f32::NEG_INFINITY } else { (max + sum.log2()) * std::f32::consts::LN_2 };
             let (row, head) = self.row_and_head(memory.problem, row);
             // SAFETY: each row belongs to one job, and one thread finishes a job.
-            unsafe { memory.write(&self.slot, row, head, &o, lse) };
+            unsafe { memory.write(s, (&self.slot, row, head), &o, lse) };
         }
     }
 }

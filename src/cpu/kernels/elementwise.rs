@@ -23,10 +23,12 @@ pub(super) fn copy(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
     let gm = call.arguments(list, CopyArguments::of)?;
     let from = call.tensor::<u8>("src", gm.src, Some(gm.bytes))?;
     let to = call.tensor::<u8>("dst", gm.dst, Some(gm.bytes))?;
-    chunks(gm.bytes).for_each(|(at, count)| {
-        let mut bytes = vec![0; count];
-        from.read(at, &mut bytes);
-        to.write(at, &bytes);
+    call.host.install(|| {
+        chunks(gm.bytes).for_each(|(at, count)| {
+            let mut bytes = vec![0; count];
+            from.read(at, &mut bytes);
+            to.write(at, &bytes);
+        });
     });
     Ok(())
 }
@@ -37,12 +39,14 @@ pub(super) fn add<T: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped>
     let t: AddTilingData = call.tiling(gm.tiling)?;
     let tensor = |name, address| call.tensor::<T>(name, address, Some(t.n));
     let (x, y, z) = (tensor("x", gm.x)?, tensor("y", gm.y)?, tensor("z", gm.z)?);
-    chunks(t.n).for_each(|(at, count)| {
-        let (mut sum, mut other) = (Row::new(count), Row::new(count));
-        sum.read(&x, at);
-        let other = other.read(&y, at);
-        sum.values.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-        sum.write(&z, at);
+    call.host.install(|| {
+        chunks(t.n).for_each(|(at, count)| {
+            let (mut sum, mut other) = (Row::new(count), Row::new(count));
+            sum.read(&x, at);
+            let other = other.read(&y, at);
+            sum.values.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+            sum.write(&z, at);
+        });
     });
     Ok(())
 }

@@ -40,31 +40,33 @@ pub(super) fn multiply<T: Real, C: Real>(
     let c = call.tensor::<C>("c", c, len(t.c_batch_stride, m, t.c_stride, n))?;
     let (blocks_m, blocks_n) = (m.div_ceil(ROWS), n.div_ceil(COLS));
     let all = batch.iter().product::<u64>() * blocks_m * blocks_n;
-    (0..all).into_par_iter().for_each_init(Scratch::default, |scratch, i| {
-        let (block, matrix) = (i % (blocks_m * blocks_n), i / (blocks_m * blocks_n));
-        let at = [matrix / batch[2] / batch[1], matrix / batch[2] % batch[1], matrix % batch[2]];
-        let first = |strides: [u64; 3]| (0..3).map(|i| at[i] * strides[i]).sum::<u64>();
-        let (row, col) = (block / blocks_n * ROWS, block % blocks_n * COLS);
-        let (rows, cols) = (ROWS.min(m - row), COLS.min(n - col));
-        scratch.clear(rows * cols);
-        for depth in (0..k).step_by(index(DEPTH)) {
-            let part = DEPTH.min(k - depth);
-            let a_at = first(t.a_batch_stride) + row * t.a_stride + depth;
-            load(&a, &mut scratch.a, a_at, t.a_stride, [rows, part]);
-            let b_at = first(t.b_batch_stride);
-            if is_nk {
-                load(&b, &mut scratch.b, b_at + col * t.b_stride + depth, t.b_stride, [cols, part]);
-            } else {
-                load(&b, &mut scratch.b, b_at + depth * t.b_stride + col, t.b_stride, [part, cols]);
+    call.host.install(|| {
+        (0..all).into_par_iter().for_each_init(Scratch::default, |scratch, i| {
+            let (block, matrix) = (i % (blocks_m * blocks_n), i / (blocks_m * blocks_n));
+            let at = [matrix / batch[2] / batch[1], matrix / batch[2] % batch[1], matrix % batch[2]];
+            let first = |strides: [u64; 3]| (0..3).map(|i| at[i] * strides[i]).sum::<u64>();
+            let (row, col) = (block / blocks_n * ROWS, block % blocks_n * COLS);
+            let (rows, cols) = (ROWS.min(m - row), COLS.min(n - col));
+            scratch.clear(rows * cols);
+            for depth in (0..k).step_by(index(DEPTH)) {
+                let part = DEPTH.min(k - depth);
+                let a_at = first(t.a_batch_stride) + row * t.a_stride + depth;
+                load(&a, &mut scratch.a, a_at, t.a_stride, [rows, part]);
+                let b_at = first(t.b_batch_stride);
+                if is_nk {
+                    load(&b, &mut scratch.b, b_at + col * t.b_stride + depth, t.b_stride, [cols, part]);
+                } else {
+                    load(&b, &mut scratch.b, b_at + depth * t.b_stride + col, t.b_stride, [part, cols]);
+                }
+                scratch.add_product([rows, part, cols], is_nk);
             }
-            scratch.add_product([rows, part, cols], is_nk);
-        }
-        let c_at = first(t.c_batch_stride) + row * t.c_stride + col;
-        let mut out = Row::<C>::new(index(cols));
-        for (i, sums) in (0..).zip(scratch.c.chunks_exact(index(cols))) {
-            out.values.copy_from_slice(sums);
-            out.write(&c, c_at + i * t.c_stride);
-        }
+            let c_at = first(t.c_batch_stride) + row * t.c_stride + col;
+            let mut out = Row::<C>::new(index(cols));
+            for (i, sums) in (0..).zip(scratch.c.chunks_exact(index(cols))) {
+                out.values.copy_from_slice(sums);
+                out.write(&c, c_at + i * t.c_stride);
+            }
+        });
     });
     Ok(())
 }

@@ -30,16 +30,18 @@ pub(super) fn shift_keys(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
     let shifted =
         call.tensor::<f16>("shifted", gm.shifted, span(&[(heads, t.head_stride)], written * dim))?;
     let width = index(t.head_dim.into());
-    rows_of(heads * written).for_each_init(
-        || vec![f16::ZERO; width],
-        |keys, i| {
-            let (head, row) = (i / written, i % written);
-            keys.fill(f16::ZERO);
-            if row < rows {
-                k.read(head / heads_k * stride[0] + row * stride[1] + head % heads_k * stride[2], keys);
-            }
-            shifted.write(head * t.head_stride + row * dim, keys);
-        },
-    );
+    call.host.install(|| {
+        rows_of(heads * written).for_each_init(
+            || vec![f16::ZERO; width],
+            |keys, i| {
+                let (head, row) = (i / written, i % written);
+                keys.fill(f16::ZERO);
+                if row < rows {
+                    k.read(head / heads_k * stride[0] + row * stride[1] + head % heads_k * stride[2], keys);
+                }
+                shifted.write(head * t.head_stride + row * dim, keys);
+            },
+        );
+    });
     Ok(())
 }

@@ -5,11 +5,12 @@
     reason = "a block is one primitive, made of a few instructions"
 )]
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{micro, Op, Simd};
+use super::{micro, Left, Op, Simd};
 
 /// Exists only where the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -29,9 +30,7 @@ const LANES: usize = 8;
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = LANES;
-    // 8 sums, 2 vectors of a row and spread elements. 4 x 3 would need all 16 registers: LLVM then moves sums
-    // between registers and memory in each step, and a prefill took twice as long.
-    const PANEL: usize = 2 * LANES;
+    const PANEL: usize = 3 * LANES;
     const GROUP: usize = 4;
 
     #[inline(always)]
@@ -82,6 +81,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn store_f16(self, to: &mut [f16], v: __m256) {
+        let to = &mut to[..LANES];
+        // SAFETY: `self` exists, so the processor has F16C; the slice has 8 elements, 16 bytes.
+        unsafe {
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v));
+        }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: `self` exists, so the processor has AVX.
         unsafe { _mm256_add_ps(a, b) }
@@ -121,27 +129,98 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn sums(self, v: [__m256; 8]) -> [f32; 8] {
         let mut sums = [0.0; 8];
+        // Blends take any of four pipes, and what crosses lanes one or two of them.
         // SAFETY: `self` exists, so the processor has AVX; `sums` has 8 elements.
         unsafe {
-            let fours = [
-                _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3])),
-                _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7])),
-            ];
-            let low = _mm256_permute2f128_ps::<0x20>(fours[0], fours[1]);
-            let high = _mm256_permute2f128_ps::<0x31>(fours[0], fours[1]);
-            _mm256_storeu_ps(sums.as_mut_ptr(), _mm256_add_ps(low, high));
+            let halves = |a, b| {
+                let crossed = _mm256_permute2f128_ps::<0x21>(a, b);
+                _mm256_add_ps(_mm256_blend_ps::<0xf0>(a, b), crossed)
+            };
+            let pairs = |a, b| {
+                let crossed = _mm256_shuffle_ps::<0x4e>(a, b);
+                _mm256_add_ps(_mm256_blend_ps::<0xcc>(a, b), crossed)
+            };
+            let (first, second) = (
+                pairs(halves(v[0], v[4]), halves(v[1], v[5])),
+                pairs(halves(v[2], v[6]), halves(v[3], v[7])),
+            );
+            // Two lanes are left of each vector: 0, 1, 4, 5, and 2, 3, 6, 7.
+            _mm256_storeu_ps(sums.as_mut_ptr(), _mm256_hadd_ps(first, second));
         }
         sums
     }
 
     #[inline(always)]
-    fn product(self, a: &[f32], b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
-        micro::product::<Self, 4, 2>(self, a, b, c, scale);
+    fn product(self, a: Left<'_>, b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
+        // SAFETY: `self` exists, so the processor has the three features.
+        unsafe { product(self, a, b, c, scale) }
     }
 
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
+}
+
+/// Three vectors of `b` meet the element of `a` at `$at`.
+macro_rules! step {
+    ($at:literal, $c0:literal, $c1:literal, $c2:literal) => {
+        concat!(
+            "vbroadcastss {x}, dword ptr [{a}",
+            $at,
+            "]\n",
+            "vfmadd231ps {",
+            $c0,
+            "}, {x}, {b0}\n",
+            "vfmadd231ps {",
+            $c1,
+            "}, {x}, {b1}\n",
+            "vfmadd231ps {",
+            $c2,
+            "}, {x}, {b2}",
+        )
+    };
+}
+
+/// 12 sums, 3 vectors of a row and one spread element are all 16 registers. LLVM spreads elements ahead, and
+/// then moves sums between registers and memory in each step: a prefill took twice as long.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn product(simd: Avx2, a: Left<'_>, b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
+    let mut sums = micro::start::<Avx2, 4, 3>(simd, c, scale);
+    let count = a.count::<4>(b.len() / (3 * LANES));
+    let [[s0, s1, s2], [s3, s4, s5], [s6, s7, s8], [s9, s10, s11]] = &mut sums;
+    // SAFETY: the processor has AVX and FMA; `b` has `count` rows of 24 elements, and so has `a` of 4.
+    unsafe {
+        asm!(
+            "test {n}, {n}",
+            "jz 3f",
+            "2:",
+            "vmovups {b0}, ymmword ptr [{b}]",
+            "vmovups {b1}, ymmword ptr [{b} + 32]",
+            "vmovups {b2}, ymmword ptr [{b} + 64]",
+            step!("", "s0", "s1", "s2"),
+            step!(" + {column}", "s3", "s4", "s5"),
+            step!(" + 2 * {column}", "s6", "s7", "s8"),
+            step!(" + {columns}", "s9", "s10", "s11"),
+            "add {a}, {row}",
+            "add {b}, 96",
+            "dec {n}",
+            "jnz 2b",
+            "3:",
+            a = inout(reg) a.elements.as_ptr() => _,
+            b = inout(reg) b.as_ptr() => _,
+            n = inout(reg) count => _,
+            row = in(reg) 4 * a.row,
+            column = in(reg) 4 * a.column,
+            columns = in(reg) 12 * a.column,
+            x = out(ymm_reg) _, b0 = out(ymm_reg) _, b1 = out(ymm_reg) _, b2 = out(ymm_reg) _,
+            s0 = inout(ymm_reg) *s0, s1 = inout(ymm_reg) *s1, s2 = inout(ymm_reg) *s2,
+            s3 = inout(ymm_reg) *s3, s4 = inout(ymm_reg) *s4, s5 = inout(ymm_reg) *s5,
+            s6 = inout(ymm_reg) *s6, s7 = inout(ymm_reg) *s7, s8 = inout(ymm_reg) *s8,
+            s9 = inout(ymm_reg) *s9, s10 = inout(ymm_reg) *s10, s11 = inout(ymm_reg) *s11,
+            options(readonly, nostack),
+        );
+    }
+    micro::finish(simd, &sums, c);
 }

@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{micro, Op, Simd};
+use super::{micro, Left, Op, Simd};
 
 /// Exists only where the processor has AVX-512F, AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -79,6 +79,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn store_f16(self, to: &mut [f16], v: __m512) {
+        let to = &mut to[..LANES];
+        // SAFETY: `self` exists, so the processor has AVX-512F; the slice has 16 elements, 32 bytes.
+        unsafe {
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v));
+        }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: `self` exists, so the processor has AVX-512F.
         unsafe { _mm512_add_ps(a, b) }
@@ -138,13 +147,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn product(self, a: &[f32], b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
+    fn product(self, a: Left<'_>, b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
         micro::product::<Self, 8, 3>(self, a, b, c, scale);
     }
 
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 }

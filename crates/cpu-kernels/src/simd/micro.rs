@@ -1,40 +1,68 @@
 //! Micro-kernels: what stays in registers.
 
-use super::Simd;
+use super::{Left, Simd};
 use crate::element::Load;
 
 /// [`Simd::product`] with `M = GROUP` and `N = PANEL / LANES`: `M * N` sums, `N` vectors of `b` and one of
 /// `a`.
 #[inline(always)]
+#[allow(unsafe_code, reason = "checks of each element would cost as much as the products")]
 pub(super) fn product<S: Simd, const M: usize, const N: usize>(
     s: S,
-    a: &[f32],
+    a: Left<'_>,
     b: &[f32],
     c: &mut [f32],
     scale: Option<&[f32]>,
 ) {
-    let panel = N * S::LANES;
-    let mut sums = [[s.splat(0.0); N]; M];
-    if let Some(scale) = scale {
-        for (sums, c) in sums.iter_mut().zip(c.chunks_exact(panel)) {
-            for (j, sum) in sums.iter_mut().enumerate() {
-                *sum = s.mul(s.load(&c[j * S::LANES..]), s.load(&scale[j * S::LANES..]));
-            }
-        }
-    }
-    for (a, b) in a.chunks_exact(M).zip(b.chunks_exact(panel)) {
+    let mut sums = start::<S, M, N>(s, c, scale);
+    let count = a.count::<M>(b.len() / (N * S::LANES));
+    for (n, b) in b.chunks_exact(N * S::LANES).enumerate().take(count) {
         let mut row = [s.splat(0.0); N];
         for (j, row) in row.iter_mut().enumerate() {
             *row = s.load(&b[j * S::LANES..]);
         }
-        for (sums, a) in sums.iter_mut().zip(a) {
-            let a = s.splat(*a);
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: `n` is less than `count`, and `i` less than `M`.
+            let a = s.splat(unsafe { *a.elements.get_unchecked(n * a.row + i * a.column) });
             for (sum, row) in sums.iter_mut().zip(&row) {
                 *sum = s.fma(a, *row, *sum);
             }
         }
     }
-    for (sums, c) in sums.iter().zip(c.chunks_exact_mut(panel)) {
+    finish(s, &sums, c);
+}
+
+impl Left<'_> {
+    /// Rows: `count`, all of whose first `M` elements there are.
+    #[inline(always)]
+    pub(super) fn count<const M: usize>(&self, count: usize) -> usize {
+        let last = count.saturating_sub(1) * self.row + (M - 1) * self.column;
+        assert!(last < self.elements.len(), "elements of the left operand");
+        count
+    }
+}
+
+/// `c * scale`, or zeros.
+#[inline(always)]
+pub(super) fn start<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    c: &[f32],
+    scale: Option<&[f32]>,
+) -> [[S::V; N]; M] {
+    let mut sums = [[s.splat(0.0); N]; M];
+    if let Some(scale) = scale {
+        for (sums, c) in sums.iter_mut().zip(c.chunks_exact(N * S::LANES)) {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum = s.mul(s.load(&c[j * S::LANES..]), s.load(&scale[j * S::LANES..]));
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+pub(super) fn finish<S: Simd, const M: usize, const N: usize>(s: S, sums: &[[S::V; N]; M], c: &mut [f32]) {
+    for (sums, c) in sums.iter().zip(c.chunks_exact_mut(N * S::LANES)) {
         for (j, sum) in sums.iter().enumerate() {
             s.store(&mut c[j * S::LANES..], *sum);
         }
@@ -44,18 +72,22 @@ pub(super) fn product<S: Simd, const M: usize, const N: usize>(
 /// Products of `K` rows of `T` with `R` rows of `q`, `K * R = 8`: that of row `k` and row `r` is at `k * R +
 /// r`. `q` has vector by vector one vector of each row, padded with zeros.
 #[inline(always)]
+#[allow(unsafe_code, reason = "checks would take as long as the products")]
 pub(crate) fn dots<S: Simd, T: Load, const R: usize, const K: usize>(
     s: S,
     q: &[f32],
     rows: [&[T]; K],
 ) -> [f32; 8] {
     let mut sums = [[s.splat(0.0); R]; K];
-    let whole = rows[0].len() / S::LANES;
+    let len = rows[0].len();
+    assert!(rows.iter().all(|row| row.len() == len), "rows of one length");
+    let whole = len / S::LANES;
     let mut vectors = q.chunks_exact(R * S::LANES);
     for (i, q) in vectors.by_ref().take(whole).enumerate() {
         let mut k = [s.splat(0.0); K];
         for (k, row) in k.iter_mut().zip(rows) {
-            *k = T::load(s, &row[i * S::LANES..i * S::LANES + S::LANES]);
+            // SAFETY: all rows have `whole` vectors, and `i` is less.
+            *k = T::load(s, unsafe { row.get_unchecked(i * S::LANES..i * S::LANES + S::LANES) });
         }
         add_products(s, q, k, &mut sums);
     }

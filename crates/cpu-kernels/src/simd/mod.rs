@@ -20,6 +20,8 @@ mod tests;
 
 use half::{bf16, f16};
 
+use crate::buffer::LINE_BYTES;
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
@@ -33,6 +35,25 @@ pub(crate) use portable::Portable;
 
 /// Most lanes of a vector.
 pub(crate) const MAX_LANES: usize = 16;
+
+/// The left operand of [`Simd::product`].
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub(crate) elements: &'a [f32],
+    /// Elements from one row to the next.
+    pub(crate) row: usize,
+    /// Elements from one column to the next.
+    pub(crate) column: usize,
+}
+
+/// Asks for a row.
+#[inline(always)]
+pub(crate) fn prefetch<S: Simd, T>(s: S, row: &[T]) {
+    let start = row.as_ptr().cast::<u8>();
+    for line in (0..size_of_val(row)).step_by(LINE_BYTES) {
+        s.prefetch(start.wrapping_add(line));
+    }
+}
 
 /// Work that is compiled for each instruction set. `call` must be `#[inline(always)]`, and all that it calls.
 pub(crate) trait Op {
@@ -61,6 +82,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The first `LANES` elements.
     fn load_bf16(self, from: &[bf16]) -> Self::V;
     fn store(self, to: &mut [f32], v: Self::V);
+    /// Rounds to nearest, ties to even.
+    fn store_f16(self, to: &mut [f16], v: Self::V);
 
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
@@ -76,8 +99,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// `c = c * scale + sum over n of a[n] x b[n]`: rows of `a` have `GROUP` elements, those of `b` and `c`
     /// `PANEL`; `c` has `GROUP` rows, and `scale` is one more. Without `scale` what `c` held does not count.
-    /// Sums go in the order of the rows.
-    fn product(self, a: &[f32], b: &[f32], c: &mut [f32], scale: Option<&[f32]>);
+    /// `b` says how many rows there are. Sums go in the order of the rows.
+    fn product(self, a: Left<'_>, b: &[f32], c: &mut [f32], scale: Option<&[f32]>);
 
     /// Asks for the line of memory that holds `at`, which may be any address.
     fn prefetch(self, at: *const u8);

@@ -8,9 +8,10 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 
-use super::{micro, Op, Simd};
+use super::{micro, Left, Op, Simd};
 
 /// Exists only where the processor has NEON.
 #[derive(Clone, Copy)]
@@ -78,6 +79,13 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn store_f16(self, to: &mut [f16], v: float32x4_t) {
+        let mut wide = [0.0; LANES];
+        self.store(&mut wide, v);
+        to[..LANES].convert_from_f32_slice(&wide);
+    }
+
+    #[inline(always)]
     fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: `self` exists, so the processor has NEON.
         unsafe { vaddq_f32(a, b) }
@@ -127,7 +135,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn product(self, a: &[f32], b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
+    fn product(self, a: Left<'_>, b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
         micro::product::<Self, 4, 4>(self, a, b, c, scale);
     }
 
@@ -135,7 +143,7 @@ impl Simd for Neon {
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault.
         unsafe {
-            asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+            asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
         }
     }
 }

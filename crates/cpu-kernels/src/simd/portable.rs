@@ -1,8 +1,9 @@
 //! Plain Rust. What `Vec8` does lane by lane becomes the vectors that every processor of the target has.
 
+use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 
-use super::{micro, Op, Simd};
+use super::{micro, Left, Op, Simd};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
@@ -56,6 +57,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn store_f16(self, to: &mut [f16], v: Vec8) {
+        to[..LANES].convert_from_f32_slice(&v);
+    }
+
+    #[inline(always)]
     fn add(self, a: Vec8, b: Vec8) -> Vec8 {
         each(a, b, |a, b| a + b)
     }
@@ -91,7 +97,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn product(self, a: &[f32], b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
+    fn product(self, a: Left<'_>, b: &[f32], c: &mut [f32], scale: Option<&[f32]>) {
         micro::product::<Self, 4, 1>(self, a, b, c, scale);
     }
 
