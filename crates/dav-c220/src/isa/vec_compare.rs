@@ -2,7 +2,9 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "byte and bit numbers of a repeat are below 256")]
 
-use super::vec_forms::{self as forms, BINARY, BINARY_NAMES, BINARY_OPERANDS, SCALAR_NAMES};
+use super::vec_forms::{
+    self as forms, BINARY, BINARY_AND_MODE_NAMES, BINARY_NAMES, BINARY_OPERANDS, SCALAR_NAMES,
+};
 use super::vec_lanes::{counted, Lanes};
 use super::vec_operand::{F32s, Ints, Operand, LANES};
 use super::vec_overlap::{check_overlap, Accumulate};
@@ -279,17 +281,8 @@ fn run_select(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
 // The results of comparisons are bits: no blocks.
 
 const REGISTER: &VectorOperands = &VectorOperands {
-    names: &[
-        "src0",
-        "src1",
-        "repeat",
-        "dstBlockStride",
-        "src0BlockStride",
-        "src1BlockStride",
-        "dstRepeatStride",
-        "src0RepeatStride",
-        "src1RepeatStride",
-    ],
+    // The result goes to a register.
+    names: BINARY_NAMES.split_at(1).1,
     repeat: Some(2),
     dst: None,
     sources: &REGISTER_SOURCES,
@@ -298,22 +291,7 @@ const REGISTER_SOURCES: [Strided; 2] = [Strided::new(0, 4, 7), Strided::new(1, 5
 const VECTORS: &VectorOperands = &VectorOperands { names: BINARY_NAMES, dst: None, ..*BINARY_OPERANDS };
 const SCALAR: &VectorOperands =
     &VectorOperands { names: SCALAR_NAMES, repeat: Some(3), dst: None, sources: &[Strided::new(1, 5, 7)] };
-const SELECT: &VectorOperands = &VectorOperands {
-    names: &[
-        "dst",
-        "src0",
-        "src1",
-        "repeat",
-        "dstBlockStride",
-        "src0BlockStride",
-        "src1BlockStride",
-        "dstRepeatStride",
-        "src0RepeatStride",
-        "src1RepeatStride",
-        "selectMode",
-    ],
-    ..*BINARY_OPERANDS
-};
+const SELECT: &VectorOperands = &VectorOperands { names: BINARY_AND_MODE_NAMES, ..*BINARY_OPERANDS };
 const SET: &VectorOperands =
     &VectorOperands { names: &["src"], repeat: None, dst: None, sources: &[Strided::dense(0)] };
 const GET: &VectorOperands =

@@ -13,7 +13,8 @@ pub(super) const BINARY_OPERANDS: &VectorOperands = &VectorOperands {
 /// dst, src0, src1.
 pub(super) const BINARY: [Strided; 3] = [Strided::new(0, 4, 7), Strided::new(1, 5, 8), Strided::new(2, 6, 9)];
 
-pub(super) const BINARY_NAMES: &[&str] = &[
+pub(super) const BINARY_NAMES: &[&str] = BINARY_AND_MODE_NAMES.split_at(10).0;
+pub(super) const BINARY_AND_MODE_NAMES: &[&str] = &[
     "dst",
     "src0",
     "src1",
@@ -24,6 +25,7 @@ pub(super) const BINARY_NAMES: &[&str] = &[
     "dstRepeatStride",
     "src0RepeatStride",
     "src1RepeatStride",
+    "selectMode",
 ];
 
 /// Operands of the instructions with one source.
