@@ -33,7 +33,7 @@ fn replays_read_new_inputs_and_give_the_bits_of_launches() {
     let [captured, eager] = [(); 2].map(|()| Buffers::from_slices(device, &plan, [&q, &k, &v]).unwrap());
     captured.o.zero().unwrap();
     let stream = Stream::new(device).unwrap();
-    let capture = stream.begin_capture(CaptureMode::Global).unwrap();
+    let capture = stream.begin_capture(CaptureMode::ThreadLocal).unwrap();
     operator.launch(&stream, &plan, captured.args()).unwrap();
     // Waiting is refused, and nothing has run.
     assert_eq!(stream.synchronize().unwrap_err().kind(), ErrorKind::Unsupported);

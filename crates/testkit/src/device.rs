@@ -9,7 +9,8 @@ use fastattention::Soc;
 pub const SOC: &str = "Ascend910B2";
 
 /// A simulated Ascend910B2, configured by the test; or what `FA_DEVICE` names, `npu:0` or `cpu:0`, for which
-/// a configuration of the simulator says nothing.
+/// a configuration of the simulator says nothing. Tests that run side by side share that device: so none of
+/// them captures in the mode `Global`, which forbids the copies of the others.
 pub fn device(configure: impl Fn(&mut Config)) -> Device {
     devices(1, configure).remove(0)
 }

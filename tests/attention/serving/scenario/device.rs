@@ -89,7 +89,7 @@ impl OnDevice {
             graph: None,
         };
         if is_captured {
-            let capture = own.stream.begin_capture(CaptureMode::Global).map_err(text)?;
+            let capture = own.stream.begin_capture(CaptureMode::ThreadLocal).map_err(text)?;
             own.launch()?;
             own.graph = Some(capture.end().map_err(text)?);
         }
