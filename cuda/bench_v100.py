@@ -42,7 +42,8 @@ MIN_SAMPLE_S = 5e-3
 # As in `src/cuda/choice.rs`.
 MIN_KEYS_OF_SPLIT = 256
 MAX_WAVES_OF_SPLITS = 16
-WAVE_BYTES, JOIN_BYTES, JOIN_BYTES_OF_PART = 24 << 10, 16 << 10, 256
+PARTS_OF_WARP = 16
+WAVE_BYTES, JOIN_BYTES, JOIN_BYTES_OF_PART, JOIN_BYTES_OF_BLOCK = 24 << 10, 16 << 10, 256, 67
 
 
 def case(head_dim, keys, causal=False, rows=None, batch=1, heads=32, heads_k=32):
@@ -168,6 +169,11 @@ def driver_version():
 
 
 # ------------------------------------------------------------------ what is measured
+def warps_of_row(splits):
+    """Warps that join a row's parts, as in `src/cuda/choice.rs`."""
+    return 4 if splits > PARTS_OF_WARP else 1
+
+
 def splits_of(c, processors):
     """As `src/cuda/choice.rs` splits the keys of a decode."""
     packed = c['rows'] * (c['heads'] // c['heads_k'])
@@ -179,10 +185,14 @@ def splits_of(c, processors):
     def cost(splits):
         per_split = -(-c['keys'] // (8 * splits)) * 8
         waves = -(-blocks * splits // places)
-        of_one = waves * of_processor if waves > 1 else max(-(-blocks * splits // processors), for_memory)
-        parts = rows * c['head_dim'] * 8 if splits > 1 else 0
-        joining = JOIN_BYTES + splits * JOIN_BYTES_OF_PART if splits > 1 else 0
-        return of_one * (4 * per_split * c['head_dim'] + parts) + waves * WAVE_BYTES + joining
+        of_one = waves * of_processor if waves > 1 else -(-blocks * splits // processors)
+        columns = max(of_one * c['head_dim'], for_memory * kernel['head_dim'])
+        read = 4 * columns * per_split + waves * WAVE_BYTES
+        if splits == 1:
+            return read
+        parts = of_one * rows * c['head_dim'] * 8 + splits * JOIN_BYTES_OF_PART
+        joining = c['batch'] * c['heads'] * c['rows'] * -(-c['head_dim'] // 64) * warps_of_row(splits) // 4
+        return read + parts + JOIN_BYTES + joining * JOIN_BYTES_OF_BLOCK
 
     most = min(MAX_WAVES_OF_SPLITS * places // blocks, -(-c['keys'] // MIN_KEYS_OF_SPLIT))
     return min(range(1, max(1, most) + 1), key=cost)
@@ -201,7 +211,8 @@ def problems(c, processors):
         seed=1,
     )
     if c['decode']:
-        variants = [dict(splits=splits_of(c, processors))]
+        splits = splits_of(c, processors)
+        variants = [dict(splits=splits, warps_of_row=warps_of_row(splits))]
     else:
         # The second kind exists for these head dims: which is the faster one is a question to the clock.
         variants = [dict(), dict(groups=2)] if c['head_dim'] in (64, 128) else [dict()]
@@ -361,6 +372,8 @@ def self_test():
         assert run(Pretended(fault=math.nan), todo, path) == 4
     # By hand: one block takes all that memory gives a processor, so 8 heads of k on 80 of them are 10 parts.
     assert splits_of(case(128, 32768, rows=1, heads_k=8), 80) == 10
+    # 80 columns of 128 under way are too few of one block a processor; two are enough.
+    assert splits_of(case(80, 9584, rows=1, heads=80, heads_k=16), 80) == 10
     assert len(cases(False)) == 44
     print('bench_v100: the script is right')
 

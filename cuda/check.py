@@ -57,12 +57,13 @@ def made(name, **changes):
         values='normal',
         seed=0,
         splits=None,
+        warps_of_row=None,
         page=None,
         lost=False,
         wild=False,
         least=None,
         groups=1,
-    )  # splits: the decode kernel with so many; page: keys a page of K and V, without splits for many rows;
+    )  # splits: the decode kernel with so many; warps_of_row: that join its parts; page: keys a page of K and V, without splits for many rows;
     # least: keys of a part, in place of an even share of the most keys; lost: the table names a page that
     # the cache does not have; wild: the lengths in device memory are below 0 for 0, and far above the most
     # for the most; groups: of warps, for the keys
@@ -520,8 +521,11 @@ class Launch:
         if p['splits'] > 1:
             name = 'flash_decode_combine_packed' if cu[0] else 'flash_decode_combine'
             combine = next(row for row in TABLE if row['kernel'] == name)
-            grid = (p['heads'], queries * -(-p['dv'] // combine['columns']), p['batch'])
-            more = [('i', p['splits']), ('i', row['rows'])]
+            # Plans have one warp where parts are few (src/cuda/choice.rs); the table tries both.
+            warps_of_row = p['warps_of_row'] or (4 if p['splits'] % 2 else 1)
+            heads_of_block = 4 // warps_of_row
+            grid = (-(-p['heads'] // heads_of_block), queries * -(-p['dv'] // combine['columns']), p['batch'])
+            more = [('i', p['splits']), ('i', row['rows']), ('i', warps_of_row)]
             runs.append((name, grid, combine['shared_bytes'], fields + more))
         return runs
 

@@ -407,14 +407,17 @@ FA_DEVICE void flash_decode(const Problem& g) {
     }
 }
 
-// A block joins the parts of 64 columns of a row of one head. Its warps take every fourth part each, and are
-// joined in their order. `largest` and `total` are a warp's own until then.
-FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
+// Joins the parts of 64 columns of a row of one head: a block with its four warps, each of which takes every
+// fourth part, in the order of the warps; or each warp by itself those of another head, which is quicker where
+// parts are few, for the grid is a quarter then. `largest` and `total` are a warp's own until the end.
+FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block, int warps_of_row) {
     const float infinity = __int_as_float(0x7f800000);
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int blocks = (g.head_dim_v + 63) / 64, head = blockIdx.x, query = (int)blockIdx.y / blocks,
+    const int lane = threadIdx.x & 31, all_warps = threadIdx.x >> 5;
+    const bool alone = warps_of_row == 1;
+    const int warp = alone ? 0 : all_warps, head = alone ? 4 * blockIdx.x + all_warps : blockIdx.x;
+    const int blocks = (g.head_dim_v + 63) / 64, query = (int)blockIdx.y / blocks,
               column = (int)blockIdx.y % blocks * 64 + 2 * lane;
-    if (query >= queries_bound(g, blockIdx.z)) return;
+    if (head >= g.num_heads || query >= queries_bound(g, blockIdx.z)) return;
     const Packed s(g, blockIdx.z);
     if (query >= s.seqlen_q) return;
     const int row = query * s.group + head % s.group;
@@ -422,9 +425,10 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     const long long part = (((long long)s.batch * g.num_heads + head) * g.seqlen_q + query) * splits;
 
     auto lse_of_part = [&](int n) { return n < parts ? g.partial_lse[part + n] : -infinity; };
-    const float first = lse_of_part(warp + 4 * lane);
+    const float first = lse_of_part(warp + warps_of_row * lane);
     float largest = first;
-    for (int n = warp + 4 * lane + 128; n < parts; n += 128) largest = fmaxf(largest, lse_of_part(n));
+    for (int n = warp + warps_of_row * (lane + 32); n < parts; n += 32 * warps_of_row)
+        largest = fmaxf(largest, lse_of_part(n));
 #pragma unroll
     for (int step = 16; step > 0; step >>= 1) largest = fmaxf(largest, shuffle_xor(largest, step));
 
@@ -433,14 +437,14 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
     float2 y = make_float2(0, 0);
     float total = 0;
     const float* const from = g.partial_o + part * g.head_dim_v + column;
-    for (int round = warp; round < parts; round += 128) {
-        const float lse = round == warp ? first : lse_of_part(round + 4 * lane);
+    for (int round = warp; round < parts; round += 32 * warps_of_row) {
+        const float lse = round == warp ? first : lse_of_part(round + warps_of_row * lane);
         const float weight = lse == -infinity ? 0 : exp2_approx((lse - largest) * LOG2_E);
-        for (int n = 0; n < 32 && round + 4 * n < parts; n += 8) {
+        for (int n = 0; n < 32 && round + warps_of_row * n < parts; n += 8) {
             float2 z[8];
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                const int at = round + 4 * (n + i);
+                const int at = round + warps_of_row * (n + i);
                 z[i] = make_float2(0, 0);
                 if (at < parts && column < g.head_dim_v)
                     z[i] = *(const float2*)(from + (long long)at * g.head_dim_v);
@@ -453,21 +457,23 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
             }
         }
     }
-    float2* const shared_y = (float2*)shared_memory;
-    float2* const shared_of_warp = shared_y + 4 * 32;  // total, largest
-    shared_y[threadIdx.x] = y;
-    if (lane == 0) shared_of_warp[warp] = make_float2(total, largest);
-    __syncthreads();
-    if (warp > 0) return;
+    if (!alone) {
+        float2* const shared_y = (float2*)shared_memory;
+        float2* const shared_of_warp = shared_y + 4 * 32;  // total, largest
+        shared_y[threadIdx.x] = y;
+        if (lane == 0) shared_of_warp[warp] = make_float2(total, largest);
+        __syncthreads();
+        if (warp > 0) return;
 #pragma unroll
-    for (int w = 1; w < 4; w++) largest = fmaxf(largest, shared_of_warp[w].y);
-    total = 0, y = make_float2(0, 0);
+        for (int w = 1; w < 4; w++) largest = fmaxf(largest, shared_of_warp[w].y);
+        total = 0, y = make_float2(0, 0);
 #pragma unroll
-    for (int w = 0; w < 4; w++) {
-        const float2 z = shared_y[32 * w + lane], of_warp = shared_of_warp[w];
-        const float factor = of_warp.y == -infinity ? 0 : exp2_approx((of_warp.y - largest) * LOG2_E);
-        total += of_warp.x * factor;
-        y = make_float2(y.x + z.x * factor, y.y + z.y * factor);
+        for (int w = 0; w < 4; w++) {
+            const float2 z = shared_y[32 * w + lane], of_warp = shared_of_warp[w];
+            const float factor = of_warp.y == -infinity ? 0 : exp2_approx((of_warp.y - largest) * LOG2_E);
+            total += of_warp.x * factor;
+            y = make_float2(y.x + z.x * factor, y.y + z.y * factor);
+        }
     }
     const float inverse = inverse_of(total);
     char* const o = s.o(g, head) + (long long)query * g.o_row;
@@ -536,9 +542,10 @@ FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block) {
 
 // One kernel a text of PTX: its name and its shape are those of a line of kernels.csv (make_ptx.py).
 #ifdef KERNEL_COMBINE
-extern "C" __global__ void __launch_bounds__(128) KERNEL_NAME(DECODE_PARAMS, int splits, int rows_per_block) {
+extern "C" __global__ void __launch_bounds__(128)
+    KERNEL_NAME(DECODE_PARAMS, int splits, int rows_per_block, int warps_of_row) {
     const Problem g = DECODE_PROBLEM;
-    combine(g, splits, rows_per_block);
+    combine(g, splits, rows_per_block, warps_of_row);
 }
 #else
 FLASH_DECODE(KERNEL_NAME, KERNEL_BLOCKS, KERNEL_SHAPE)

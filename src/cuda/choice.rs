@@ -47,11 +47,17 @@ const MAX_WAVES_OF_GROUPS: u64 = 4;
 pub(super) const MIN_KEYS_OF_SPLIT: u32 = 256;
 /// More waves than this make nothing more even.
 const MAX_WAVES_OF_SPLITS: u64 = 16;
+/// Parts of a row that one warp joins sooner than the four of a block do, for the grid has fewer blocks then.
+const PARTS_OF_WARP: u32 = 16;
+/// Warps of a block.
+pub(super) const WARPS: u32 = 4;
 /// What a wave costs beside its keys (its blocks start and end together), what joining costs, and what each
-/// part costs it: in bytes that memory gives a multiprocessor meanwhile, modelled on a V100.
+/// part and each block that joins add to that: in bytes that memory gives a multiprocessor meanwhile, modelled
+/// on a V100.
 const WAVE_BYTES: u64 = 24 << 10;
 const JOIN_BYTES: u64 = 16 << 10;
 const JOIN_BYTES_OF_PART: u64 = 256;
+const JOIN_BYTES_OF_BLOCK: u64 = 67;
 /// Keys that the decode kernels step by; a split starts at a multiple.
 const STEP_KEYS: u32 = 8;
 
@@ -174,7 +180,6 @@ impl Splits {
         let heads = u64::from(shape.batch) * u64::from(shape.num_heads_k);
         let blocks = heads * u64::from(row_blocks(shape, kernel));
         let usual = if is_packed { &Shape { seqlen_q: 1, ..*shape } } else { shape };
-        let usual = heads * u64::from(row_blocks(usual, kernel));
         let keys = most_keys(shape, kernel);
         let most = keys.div_ceil(MIN_KEYS_OF_SPLIT).clamp(1, MAX_GRID_YZ);
         let filling = MAX_WAVES_OF_SPLITS * u64::from(places(kernel, facts)) / blocks.max(1);
@@ -183,30 +188,45 @@ impl Splits {
             let keys_of_split = keys.div_ceil(count).max(1).next_multiple_of(STEP_KEYS);
             Self { count: keys.div_ceil(keys_of_split).max(1), keys: keys_of_split }
         };
-        (1..=most).map(of).min_by_key(|splits| splits.cost(usual, shape, kernel, facts)).unwrap_or(of(1))
+        (1..=most).map(of).min_by_key(|splits| splits.cost(usual, kernel, facts)).unwrap_or(of(1))
+    }
+
+    /// Warps that join a row's parts.
+    pub(super) fn warps_of_row(self) -> u32 {
+        if self.count > PARTS_OF_WARP {
+            WARPS
+        } else {
+            1
+        }
     }
 
     /// Bytes that a multiprocessor's share of memory gives until the one with the most blocks has read them
-    /// and the parts are joined, where each of `blocks` blocks is split. The first wave of blocks is dealt
-    /// evenly to the multiprocessors, and one with less blocks than take all that memory gives lasts as long
-    /// as if it had them. Later blocks go where places become free: whole multiprocessors at a time, for
-    /// equal blocks end together. So a last wave that is not full lasts as long as one that is.
-    fn cost(self, blocks: u64, shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> u64 {
+    /// and the parts are joined. The first wave of blocks is dealt evenly to the multiprocessors, and one
+    /// with less blocks than take all that memory gives lasts as long as if it had them. Later blocks go
+    /// where places become free: whole multiprocessors at a time, for equal blocks end together. So a last
+    /// wave that is not full lasts as long as one that is.
+    fn cost(self, shape: &Shape, kernel: &Kernel, facts: &DeviceFacts) -> u64 {
         let multiprocessors = u64::from(facts.multiprocessors.max(1));
-        let (blocks, places) = (blocks * u64::from(self.count), u64::from(places(kernel, facts)));
+        let heads_k = u64::from(shape.batch) * u64::from(shape.num_heads_k);
+        let blocks = heads_k * u64::from(row_blocks(shape, kernel)) * u64::from(self.count);
+        let places = u64::from(places(kernel, facts));
         let waves = blocks.div_ceil(places.max(1));
-        let of_one = if waves > 1 {
-            waves * places / multiprocessors
-        } else {
-            blocks.div_ceil(multiprocessors).max(u64::from(kernel.blocks_for_memory))
-        };
+        let of_one =
+            if waves > 1 { waves * places / multiprocessors } else { blocks.div_ceil(multiprocessors) };
         let (dims, dims_v) = (u64::from(shape.head_dim), u64::from(shape.head_dim_v));
-        let of_keys = u64::from(self.keys) * (dims + dims_v) * shape.dtype.size_bytes() as u64;
+        // Of K and V, of the blocks on a multiprocessor: at least as many as those of whole head dims that
+        // take all that memory gives.
+        let least = 2 * u64::from(kernel.head_dim) * u64::from(kernel.blocks_for_memory);
+        let columns = (of_one * (dims + dims_v)).max(least);
+        let read = columns * u64::from(self.keys) * shape.dtype.size_bytes() as u64 + waves * WAVE_BYTES;
+        if self.count == 1 {
+            return read;
+        }
         // Sums in f32, written and read.
-        let is_joined = u64::from(self.count > 1);
-        let of_part = is_joined * u64::from(kernel.rows) * dims_v * 8;
-        let joining = is_joined * (JOIN_BYTES + u64::from(self.count) * JOIN_BYTES_OF_PART);
-        of_one * (of_keys + of_part) + waves * WAVE_BYTES + joining
+        let parts = of_one * u64::from(kernel.rows) * dims_v * 8 + u64::from(self.count) * JOIN_BYTES_OF_PART;
+        let rows = u64::from(shape.batch) * u64::from(shape.num_heads) * u64::from(shape.seqlen_q);
+        let joining = rows * dims_v.div_ceil(64) * u64::from(self.warps_of_row()) / u64::from(WARPS);
+        read + parts + JOIN_BYTES + joining * JOIN_BYTES_OF_BLOCK
     }
 }
 
@@ -305,6 +325,11 @@ mod tests {
         assert_eq!(splits(Problem { batch: 8, ..one(32, 8, 8192) }), (15, 552));
         // 512 x 6 blocks are 12.8 waves, 512 would be 2.1.
         assert_eq!(splits(Problem { batch: 64, ..one(32, 8, 4096) }), (6, 688));
+        // 80 columns of 128: one block a multiprocessor has too little of K and V under way, two have not.
+        let narrow = Problem::new(DType::F16, [1, 1, 80, 80]).with_num_heads_k(16).with_seqlen_k(9584);
+        assert_eq!(splits(narrow), (10, 960));
+        // 1536 rows take longer to join than the parts would save.
+        assert_eq!(splits(Problem { batch: 8, ..one(192, 16, 1114) }), (1, 1120));
         // A window of 1024 keys: two rows of 4 heads a block, 1025 keys and the 7 before a multiple of 8.
         let window = Mask::Window { left: Some(1023), right: Some(0) };
         let windowed = Problem { seqlen_q: 2, ..one(32, 8, 32768) }.with_mask(window);

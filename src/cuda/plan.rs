@@ -231,13 +231,15 @@ impl Plan {
     fn combine(&self, Few { kernel, rows, splits }: Few, params: Params) -> Launch {
         let s = self.shape();
         let join = &COMBINE[usize::from(self.request.total_rows().is_some())];
-        let grid = [s.num_heads, rows * s.head_dim_v.div_ceil(join.columns), s.batch];
+        let warps_of_row = splits.warps_of_row();
+        let heads = s.num_heads.div_ceil(choice::WARPS / warps_of_row);
+        let grid = [heads, rows * s.head_dim_v.div_ceil(join.columns), s.batch];
         debug_assert!(grid[1] <= MAX_GRID_YZ && grid[2] <= MAX_GRID_YZ);
         Launch {
             text: &join.text,
             grid,
             shared_bytes: join.shared_bytes,
-            params: params.u32s([splits.count, kernel.rows]),
+            params: params.u32s([splits.count, kernel.rows, warps_of_row]),
         }
     }
 

@@ -17,25 +17,46 @@ const PLAIN_READ: u64 = 6454;
 /// Cycles until DRAM answers: ASSUMPTION(v100-dram-latency).
 const LATENCY: u64 = 400;
 
-pub(super) fn table(source: Source<'_>, parameters: Parameters) -> Result<()> {
+/// Batch, heads, heads of k, head_dim, keys.
+type Sizes = (u32, u32, u32, u32, u32);
+
+/// Those of docs/volta.md.
+const CASES: [Sizes; 10] = [
+    (1, 32, 32, 128, 8192),
+    (1, 32, 32, 128, 32768),
+    (1, 32, 8, 128, 32768),
+    (1, 32, 8, 128, 131_072),
+    (8, 32, 8, 128, 8192),
+    (32, 32, 8, 128, 4096),
+    (1, 32, 2, 128, 65536),
+    (1, 32, 32, 64, 32768),
+    (8, 32, 8, 64, 16384),
+    (1, 16, 8, 256, 32768),
+];
+
+/// Problems that nobody chose, with K and V of 50 to 700 million bytes.
+fn random(count: usize) -> Vec<Sizes> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut one = || {
+        let heads_k = [1, 2, 4, 5, 8, 10, 12, 16, 32][rng.usize(..9)];
+        let heads = heads_k * [1, 2, 4, 5, 7, 8, 12][rng.usize(..7)];
+        let dims = [64, 80, 96, 128, 128, 128, 256][rng.usize(..7)];
+        let batch = [1, 1, 2, 3, 5, 8, 13, 16, 24, 32, 48, 64][rng.usize(..12)];
+        let bytes = 5e7 * 14_f64.powf(rng.f64());
+        (batch, heads, heads_k, dims, (bytes / f64::from(4 * batch * heads_k * dims)) as u32)
+    };
+    (0..count).map(|_| one()).collect()
+}
+
+/// The table of [`CASES`], or of so many random problems.
+pub(super) fn table(source: Source<'_>, random_cases: Option<usize>, parameters: Parameters) -> Result<()> {
     let mut kernels = Kernels::new(source);
     print(format_args!(
         "| batch | heads | heads of k | head_dim | keys | kernel | splits | us | of which joining | GB/s | of 790 GB/s |\n\
          | {} |",
         ["---"; 11].join(" | ")
     ))?;
-    for (batch, heads, heads_k, dims, keys) in [
-        (1, 32, 32, 128, 8192),
-        (1, 32, 32, 128, 32768),
-        (1, 32, 8, 128, 32768),
-        (1, 32, 8, 128, 131_072),
-        (8, 32, 8, 128, 8192),
-        (32, 32, 8, 128, 4096),
-        (1, 32, 2, 128, 65536),
-        (1, 32, 32, 64, 32768),
-        (8, 32, 8, 64, 16384),
-        (1, 16, 8, 256, 32768),
-    ] {
+    for (batch, heads, heads_k, dims, keys) in random_cases.map_or_else(|| CASES.to_vec(), random) {
         let problem = Problem::new(DType::F16, [batch, 1, heads, dims]).with_num_heads_k(heads_k);
         let problem = problem.with_seqlen_k(keys).with_layout(Layout::Bnsd);
         let (cycles, name, splits) = run(&mut kernels, &problem, parameters)?;

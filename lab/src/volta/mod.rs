@@ -51,6 +51,9 @@ pub(crate) struct Volta {
     /// The table of decode in place of the others.
     #[arg(long, conflicts_with = "serving")]
     decode: bool,
+    /// So many random problems of decode in place of those of the table.
+    #[arg(long, requires = "decode")]
+    random: Option<usize>,
     /// The table of slots with pages in place of the others.
     #[arg(long)]
     serving: bool,
@@ -69,7 +72,7 @@ impl Volta {
             print(format_args!("From PTX alone: {}.\n", compare::ERROR))?;
         }
         if self.decode {
-            return decode::table(source, parameters);
+            return decode::table(source, self.random, parameters);
         }
         if self.serving {
             return serving::table(source, parameters);

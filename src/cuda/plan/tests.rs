@@ -233,7 +233,7 @@ attention f16 on Tesla V100-SXM2-16GB: compute capability 7.0, 80 SMs, 16 GiB, n
 problem   batch 1, num_heads 32, num_heads_k 8, head_dim 128, head_dim_v 128, seqlen_q 1, seqlen_k 32768, \
 mask none, softmax_scale 0.088388346, scores f32, lse yes
 kernel    flash_decode_f16_d128_r8, 8 x 10 x 1 blocks of 128 threads, 17152 bytes of shared memory each
-joins     flash_decode_combine, 32 x 2 x 1 blocks of 128 threads, 1056 bytes of shared memory each
+joins     flash_decode_combine, 8 x 2 x 1 blocks of 128 threads, 1056 bytes of shared memory each
 splits    10 of at most 3280 keys
 workspace 165120 bytes: o of the parts 163840, their lse 1280, lse 0
 ";

@@ -109,10 +109,13 @@ pub(crate) fn run(
             let launch = Launch { grid, block: THREADS, shared_bytes, params: &params, sums };
             let counters = kernel.launch(&mut tensors.memory, &launch)?;
             if decode.splits > 1 {
-                let params = params.u32(int(decode.splits)).u32(int(rows));
+                // Plans have one warp a row where parts are few; here both are tried.
+                let warps_of_row = if decode.splits % 2 == 1 { 4 } else { 1 };
+                let params = params.u32(int(decode.splits)).u32(int(rows)).u32(warps_of_row);
                 let Shape { kernel, columns, shared_bytes, .. } = combine_of(problem);
                 let blocks = problem.seqlen_q * problem.head_dim_v.div_ceil(*columns);
-                let grid = [int(problem.num_heads), int(blocks), int(problem.batch)];
+                let heads = int(problem.num_heads).div_ceil(4 / warps_of_row);
+                let grid = [heads, int(blocks), int(problem.batch)];
                 let launch =
                     Launch { grid, block: THREADS, shared_bytes: *shared_bytes, params: &params, sums };
                 Module::parse(&ptx(kernel))?.kernel(kernel)?.launch(&mut tensors.memory, &launch)?;
