@@ -9,7 +9,7 @@ use super::kernels::{Kernels, Source};
 
 /// How far off the model from PTX is: `docs/volta.md` has the table.
 pub(super) const ERROR: &str =
-    "against machine code 0.93 to 1.12 times the TFLOPS of many rows, 0.82 to 1.00 times \
+    "against machine code 0.90 to 1.12 times the TFLOPS of many rows, 0.83 to 1.00 times \
                                 the GB/s of decode (docs/volta.md)";
 
 /// Grid and steady TFLOPS both ways, and the ratios.
