@@ -35,6 +35,7 @@ const CASES: [Sizes; 10] = [
 ];
 
 /// Problems that nobody chose, with K and V of 50 to 700 million bytes.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "keys, of at most 7e8 bytes")]
 fn random(count: usize) -> Vec<Sizes> {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut one = || {
