@@ -75,6 +75,11 @@ class HostRanges {
     HostRanges(const HostRanges&) = delete;
     HostRanges& operator=(const HostRanges&) = delete;
 
+    // The subtraction wraps, as the lower halves may: an address in front of UB becomes one far behind it.
+    uint32_t ub_offset(uint32_t lower_half) const {
+        return lower_half - static_cast<uint32_t>(reinterpret_cast<uint64_t>(all_.cpuUB));
+    }
+
     // Addresses outside are those of GM.
     uint64_t machine_address(uint64_t host) const {
         if (host < start_ || host >= start_ + (kRanges << kRangeBits)) return host;
@@ -121,6 +126,8 @@ void bind(const FasimHooks* table) {
 uint64_t machine_address(const void* host) {
     return host_ranges().machine_address(reinterpret_cast<uint64_t>(host));
 }
+
+uint32_t ub_offset(uint32_t lower_half) { return host_ranges().ub_offset(lower_half); }
 
 void start_core() {
     block_num = target::get_block_num();

@@ -55,6 +55,9 @@ constexpr bool is_callable(std::index_sequence<index...>) {
 // The machine's address of what CANN's headers take for memory of the core.
 uint64_t machine_address(const void* host);
 
+// The offset in UB of an address in UB that CANN's headers pass as a number: the lower half of the host's.
+uint32_t ub_offset(uint32_t lower_half);
+
 template <class T>
 T on_machine(T operand) {
     if constexpr (std::is_pointer_v<T>) {

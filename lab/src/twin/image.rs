@@ -123,13 +123,22 @@ fn definitions(preprocessed: &str) -> String {
     for d in declarations(&lines_of(preprocessed, declares_the_twin)) {
         let Declaration { result, name, param_names, .. } = &d;
         if modelled.contains(name.as_str()) && !is_of_another_chip(&d) {
-            let operands: String = param_names.iter().map(|p| format!(", {p}")).collect();
+            let operands: String = param_names.iter().map(|p| format!(", {}", operand(p))).collect();
             text += &d.define(&format!("return ::fasim::forward<{result}>(FASIM_TARGET({name}){operands});"));
         } else if result == "bool" && name.starts_with("Check") {
             text += &d.define("return true;");
         }
     }
     text
+}
+
+/// A parameter of an intrinsic as it is handed on. Pointers are translated by their type; `vgather` and
+/// `vgatherb` take the address of what they read as a number (`kernel_operator_vec_gather_impl.h`).
+fn operand(param: &str) -> String {
+    match param {
+        "offsetAddr" => format!("::fasim::ub_offset({param})"),
+        _ => param.to_owned(),
+    }
 }
 
 /// Whether a header declares what CANN's closed libraries define.
@@ -154,6 +163,20 @@ fn modelled_names() -> BTreeSet<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_a_number_is_translated() {
+        // As CANN 8.1.RC1 and AscendC 9.1 declare them.
+        let header = "# 1 \"/cann/stub_fun.h\"\n\
+            void vgather(uint16_t* dst, uint32_t* src, uint32_t offsetAddr, uint16_t dstRepeatStride, uint8_t repeat);\n\
+            void vabs(half* dst, half* src, uint64_t config);\n";
+        let text = definitions(header);
+        assert!(
+            text.contains(", dst, src, ::fasim::ub_offset(offsetAddr), dstRepeatStride, repeat); }"),
+            "{text}"
+        );
+        assert!(text.contains(", dst, src, config); }"), "{text}");
+    }
 
     #[test]
     fn names_of_the_instruction_list_and_of_special_registers_are_found() {
