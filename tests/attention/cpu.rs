@@ -9,6 +9,7 @@ use fastattention::parallel::AttentionMatmul;
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
 use fastattention::{cpu, ErrorKind, Soc};
 use fastattention_testkit::cases::{self, Case};
+use fastattention_testkit::compare::assert_same;
 use fastattention_testkit::run::{check_all, run};
 
 /// A device of so many threads.
@@ -31,7 +32,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
     for case in cases::all().iter().step_by(61) {
         let [one, others @ ..] = operators.each_ref().map(|operator| run(operator, case, None).unwrap());
         for other in others {
-            assert!(other.bits == one.bits, "{case:?}");
+            assert_same(&other.bits, &one.bits, &format!("{case:?}"));
         }
     }
 }

@@ -54,9 +54,24 @@ fn max_error(a: &[f64], b: &[f64]) -> f64 {
 /// # Errors
 /// How many are wrong, where the first is, and by how much.
 pub fn check_o(got: &[f64], want: &[f64], plain: &[f64], unit: f64, shape: [usize; 4]) -> Result<(), String> {
+    check_against_plain("o", got, want, plain, unit, shape)
+}
+
+/// The rule of [`check_o`] for the tensor `name`. Infinities must be exact.
+///
+/// # Errors
+/// As [`check_o`].
+pub fn check_against_plain(
+    name: &str,
+    got: &[f64],
+    want: &[f64],
+    plain: &[f64],
+    unit: f64,
+    shape: [usize; 4],
+) -> Result<(), String> {
     let largest = want.iter().filter(|w| w.is_finite()).fold(0.0f64, |m, w| m.max(w.abs()));
     let tolerance = FACTOR * max_error(plain, want) + unit * largest;
-    report("o", got, want, |_| tolerance, shape)
+    report(name, got, want, |_| tolerance, shape)
 }
 
 /// Checks lse against the exact one, given [`score_error`] of each row; -inf must be exact.
@@ -145,6 +160,22 @@ pub fn assert_same_text(got: &str, want: &str, what: &str) {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
+
+    /// `cuda/check.py` runs where there is a GPU and no Rust, so it has the rule in Python.
+    #[test]
+    fn the_script_for_gpus_has_the_same_numbers() {
+        let script = include_str!("../../../cuda/check.py");
+        let value = |name: &str| {
+            let start = format!("{name} = ");
+            let text = script.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
+            match text.split_once("**") {
+                Some((base, power)) => base.parse::<f64>().unwrap().powi(power.parse().unwrap()),
+                None => text.parse().unwrap(),
+            }
+        };
+        let ours = [FACTOR, LSE_RELATIVE, LAMBDA, UNIT_F32];
+        assert_eq!(["FACTOR", "LSE_RELATIVE", "LAMBDA", "UNIT_F32"].map(value), ours);
+    }
 
     fn message(body: impl FnOnce() + std::panic::UnwindSafe) -> Option<String> {
         std::panic::catch_unwind(body).err().map(|payload| *payload.downcast::<String>().unwrap())

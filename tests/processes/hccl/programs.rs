@@ -6,6 +6,7 @@ use fastattention::attention::{plan, Args, FlashAttention, Problem};
 use fastattention::runtime::{Buffer, CommDType, Communicator, Operand, ReduceOp, RootInfo, Stream};
 use fastattention::{DType, DriverCode, Error, ErrorKind};
 use fastattention_testkit::collectives::{is_supported, reduce, values, OPS, REDUCIBLE};
+use fastattention_testkit::compare::assert_same;
 use half::f16;
 
 use super::job::{device, endpoint_of, lane, Lane};
@@ -100,11 +101,6 @@ fn sums(lane: &Lane, times: usize, count: usize) -> Result<(), Error> {
         lane.stream.synchronize()?;
     }
     Ok(())
-}
-
-fn assert_same(got: &[u8], want: &[u8], what: &str) {
-    let bad = got.iter().zip(want).position(|(a, b)| a != b);
-    assert!(bad.is_none() && got.len() == want.len(), "{what}: byte {bad:?} of {}", want.len());
 }
 
 /// Every operation in every type, short and across pieces.

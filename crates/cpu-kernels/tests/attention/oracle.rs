@@ -5,6 +5,7 @@ pub(crate) struct Head<'a> {
     pub(crate) q: &'a [Vec<f32>],
     pub(crate) k: &'a [Vec<f32>],
     pub(crate) v: &'a [Vec<f32>],
+    pub(crate) dim_v: usize,
     pub(crate) scale: f32,
     pub(crate) window: (Option<usize>, Option<usize>),
 }
@@ -26,12 +27,11 @@ impl Head<'_> {
         };
         let scores: Vec<f64> = seen.iter().map(|key| score(*key)).collect();
         let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let dim = self.v.first().map_or(0, Vec::len);
         if seen.is_empty() {
-            return (vec![0.0; dim], f64::NEG_INFINITY);
+            return (vec![0.0; self.dim_v], f64::NEG_INFINITY);
         }
         let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-        let mut o = vec![0.0; dim];
+        let mut o = vec![0.0; self.dim_v];
         for (score, key) in scores.iter().zip(seen) {
             for (o, v) in o.iter_mut().zip(&self.v[key]) {
                 *o += (score - max).exp() / sum * f64::from(*v);
@@ -50,7 +50,7 @@ impl Head<'_> {
         let scores: Vec<f32> = seen.iter().map(|key| score(*key)).collect();
         let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = scores.iter().map(|s| (s - max).exp()).sum();
-        let mut o = vec![0.0; self.v.first().map_or(0, Vec::len)];
+        let mut o = vec![0.0; self.dim_v];
         for (score, key) in scores.iter().zip(seen) {
             for (o, v) in o.iter_mut().zip(&self.v[key]) {
                 *o += (score - max).exp() / sum * v;

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use fastattention_cpu::{Config, DType, Host, Isa};
+use fastattention_tolerance::assert_same;
 use half::{bf16, f16};
 
 use crate::case::{int, Built, Case, Layout, Results, Value};
@@ -30,11 +31,8 @@ fn check<T: Value>(case: &Case, hosts: &[[Host; 4]]) {
         built.check(&one, &isa.to_string());
         for host in &hosts[1..] {
             let many = built.run(host);
-            assert!(
-                bits(&one) == bits(&many),
-                "{isa}, {} threads: other bits than one, {case:?}",
-                host.threads()
-            );
+            let what = format!("{isa}, {} threads against one, {case:?}", host.threads());
+            assert_same(&bits(&many), &bits(&one), &what);
         }
     }
 }

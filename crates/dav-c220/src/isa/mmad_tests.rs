@@ -5,6 +5,8 @@
     reason = "small numbers that the tests choose"
 )]
 
+use fastattention_tolerance::assert_same;
+
 use super::super::cube::paths;
 use super::super::transfer::tests::{expect_fault, expect_unsupported};
 use super::*;
@@ -300,7 +302,7 @@ fn compiled_paths_agree_bit_for_bit() {
         })
         .collect();
     for (name, c) in &results {
-        assert!(*c == results[0].1, "{name} differs from {}", results[0].0);
+        assert_same(c, &results[0].1, &format!("{name} against {}", results[0].0));
     }
 }
 

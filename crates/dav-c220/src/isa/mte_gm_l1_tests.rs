@@ -5,6 +5,8 @@
     reason = "small numbers that the tests choose"
 )]
 
+use fastattention_tolerance::assert_same;
+
 use super::super::transfer::tests::{expect_fault, gm_bytes, gm_with, random_bytes};
 use crate::access::{Elem, FaultKind, Space};
 use crate::isa::harness::TestCore;
@@ -91,7 +93,11 @@ fn nd2nz_follows_the_index_formula() {
                 }
             }
         }
-        assert!(core.get(Space::L1, 0, model.len()) == model, "{name}, round {round}, {list:?}");
+        assert_same(
+            &core.get(Space::L1, 0, model.len()),
+            &model,
+            &format!("{name}, round {round}, {list:?}"),
+        );
     }
 }
 
@@ -169,7 +175,7 @@ fn fractals_from_gm() {
                 let to = at as usize + (i * (gap + 1)) as usize * 512;
                 model[to..to + 512].copy_from_slice(&data[from..from + 512]);
             }
-            assert!(core.get(space, 0, model.len()) == model, "{name}");
+            assert_same(&core.get(space, 0, model.len()), &model, name);
         }
     }
     let mut core = TestCore::new();

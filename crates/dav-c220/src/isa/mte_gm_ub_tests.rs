@@ -5,6 +5,8 @@
     reason = "small numbers that the tests choose"
 )]
 
+use fastattention_tolerance::assert_same;
+
 use super::super::transfer::tests::{expect_fault, expect_unsupported, gm_bytes, gm_with, random_bytes};
 use crate::access::{AtomicOp, Elem, FaultKind, Space};
 use crate::isa::harness::TestCore;
@@ -54,8 +56,8 @@ fn plain_copies_follow_the_burst_formula() {
                 }
             }
         }
-        assert!(core.get(Space::Ub, 0, UB_BYTES) == ub_model, "{name}, round {round}");
-        assert!(gm_bytes(&core, gm, gm_model.len()) == gm_model, "{name}, round {round}");
+        assert_same(&core.get(Space::Ub, 0, UB_BYTES), &ub_model, &format!("{name}, round {round}, UB"));
+        assert_same(&gm_bytes(&core, gm, gm_model.len()), &gm_model, &format!("{name}, round {round}, GM"));
     }
 }
 
@@ -102,7 +104,7 @@ fn align_loads_pad_each_burst_to_blocks() {
                 };
             }
         }
-        assert!(core.get(Space::Ub, 0, UB_BYTES) == model, "round {round}");
+        assert_same(&core.get(Space::Ub, 0, UB_BYTES), &model, &format!("round {round}"));
     }
 }
 

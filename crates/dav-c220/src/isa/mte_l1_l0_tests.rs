@@ -5,6 +5,8 @@
     reason = "small numbers that the tests choose"
 )]
 
+use fastattention_tolerance::assert_same;
+
 use super::super::transfer::tests::{expect_fault, expect_unsupported, random_bytes};
 use crate::access::{Elem, FaultKind, Space};
 use crate::isa::harness::TestCore;
@@ -127,7 +129,7 @@ fn load_2d_follows_the_fractal_formula() {
                 model[to + at * 2..][..2].copy_from_slice(&data[from + source * 2..][..2]);
             }
         }
-        assert!(core.get(space, 0, model.len()) == model, "{name} {list:?}");
+        assert_same(&core.get(space, 0, model.len()), &model, &format!("{name} {list:?}"));
     }
 }
 
@@ -172,7 +174,7 @@ fn squares_turn_as_wholes() {
                 }
             }
         }
-        assert!(core.get(space, 0, model.len()) == model, "{name} {elem:?} {list:?}");
+        assert_same(&core.get(space, 0, model.len()), &model, &format!("{name} {elem:?} {list:?}"));
     }
 }
 

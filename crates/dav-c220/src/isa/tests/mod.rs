@@ -19,6 +19,8 @@ mod moves;
 mod reduce;
 mod registers;
 
+use fastattention_tolerance::assert_same;
+
 use super::{vec_binary, vec_cast, vec_compare, vec_move, vec_reduce, vec_scalar, vec_unary};
 use crate::access::{Elem, Space};
 use crate::isa::harness::TestCore;
@@ -84,15 +86,6 @@ impl Mask {
             }
         }
         list
-    }
-}
-
-/// Compares memories, naming the first difference.
-#[track_caller]
-fn assert_same(got: &[u8], want: &[u8], what: &str) {
-    if let Some(i) = got.iter().zip(want).position(|(a, b)| a != b) {
-        let w = i / 4 * 4;
-        panic!("{what}: byte {i:#x}: got {:02x?}, want {:02x?}", &got[w..w + 4], &want[w..w + 4]);
     }
 }
 

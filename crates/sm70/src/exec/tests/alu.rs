@@ -92,12 +92,12 @@ fn bytes_and_fields() {
 #[test]
 fn floats_round_once_and_keep_subnormals() {
     let tiny = f32::from_bits(1);
-    assert!(float(Bin32::AddF, tiny, tiny) == f32::from_bits(2));
-    assert!(float(Bin32::MulF, 1e-30, 1e-10) == 1e-40);
+    assert_eq!(float(Bin32::AddF, tiny, tiny), f32::from_bits(2));
+    assert_eq!(float(Bin32::MulF, 1e-30, 1e-10), 1e-40);
     // 1 - e^2 with e = 2^-23: the product alone would round to 1.
     let (a, b) = (1.0 + f32::EPSILON, 1.0 - f32::EPSILON);
     let fused = f32::from_bits(three(Tri32::Fma, a.to_bits(), b.to_bits(), (-1.0_f32).to_bits()));
-    assert!(fused == -f32::EPSILON * f32::EPSILON);
+    assert_eq!(fused, -f32::EPSILON * f32::EPSILON);
 }
 
 #[test]

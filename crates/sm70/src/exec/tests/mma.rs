@@ -84,10 +84,8 @@ fn products_of_four_quadpairs_are_exact() {
                     let (m, n) = sums(t, v);
                     let product: f32 = (0..4).map(|k| a[quadpair][m][k] * b[quadpair][k][n]).sum();
                     let got = f32::from_bits(d[v][lane(quadpair, t)]);
-                    assert!(
-                        got == c[quadpair][m][n] + product,
-                        "quadpair {quadpair}, row {m}, column {n}: {got}"
-                    );
+                    let want = c[quadpair][m][n] + product;
+                    assert_eq!(got, want, "quadpair {quadpair}, row {m}, column {n}");
                 }
             }
         }
@@ -124,8 +122,8 @@ fn sums_to_nearest_and_cut() {
         (f32::MAX, [f32::from(f16::MAX); 4], f32::MAX, f32::MAX),
         (1.5, [f32::INFINITY, 0.0, 0.0, 1.0], f32::INFINITY, f32::INFINITY),
     ] {
-        assert!(one(c, products, Sums::Nearest) == nearest, "{c} {products:?}");
-        assert!(one(c, products, Sums::Truncated) == truncated, "{c} {products:?}");
+        assert_eq!(one(c, products, Sums::Nearest), nearest, "{c} {products:?}");
+        assert_eq!(one(c, products, Sums::Truncated), truncated, "{c} {products:?}");
     }
     for rounding in [Sums::Nearest, Sums::Truncated] {
         assert!(one(f32::NAN, [0.0; 4], rounding).is_nan());
