@@ -35,14 +35,7 @@ impl HostEngine {
 
 impl Engine for HostEngine {
     fn about(&self) -> About {
-        let soc = self.soc;
-        About {
-            soc: &soc.name,
-            cube_cores: soc.cube_cores,
-            vector_cores: soc.vector_cores,
-            ub_bytes: soc.core.ub_bytes,
-            l2_bytes: soc.l2_bytes,
-        }
+        crate::soc::about(self.soc)
     }
 
     fn capacity(&self) -> u64 {

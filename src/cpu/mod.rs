@@ -121,6 +121,16 @@ pub(crate) fn number_of(device: i32) -> Result<i32> {
     Ok(number)
 }
 
+/// The SoC of `cpu:N` as the environment describes it; `None` where the device is made already. Making it
+/// would start its threads.
+///
+/// # Errors
+/// `InvalidArgument` for a wrong value of a variable.
+pub(crate) fn described(device: i32) -> Option<Result<&'static Soc>> {
+    let is_made = made().contains_key(&device);
+    (!is_made).then(|| config_from(|name| std::env::var_os(name)).map(|config| config.soc))
+}
+
 /// The number in `cpu:N` of the device that the ACL functions know by `number`, if it is one of these.
 pub(crate) fn named(number: i32) -> Option<i32> {
     made().iter().find(|(_, own)| **own == number).map(|(device, _)| *device)
@@ -163,6 +173,14 @@ mod tests {
             "environment variable FASTATTENTION_CPU_THREADS = \"0\" given, a number of threads, at least 1 wanted"
         );
         assert!(text(SOC, "Ascend310").contains("known: Ascend910B1"));
+    }
+
+    #[test]
+    fn a_described_device_is_not_made() {
+        let described = |device| described(device).map(|soc| soc.unwrap().name.as_str());
+        assert_eq!([described(5), described(5)], [Some("Ascend910B2"); 2]);
+        number_of(5).unwrap();
+        assert_eq!(described(5), None);
     }
 
     #[test]

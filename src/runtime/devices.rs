@@ -34,7 +34,7 @@ pub fn devices() -> Vec<DeviceReport> {
         Err(error) => reports.push(no_npu(error)),
     }
     #[cfg(feature = "cpu")]
-    reports.push(report("cpu:0".into()));
+    reports.push(report_of_host());
     reports
 }
 
@@ -47,6 +47,16 @@ fn report(name: String) -> DeviceReport {
     let is_simulated = device.as_ref().is_ok_and(Device::has_model_time);
     let is_host = device.as_ref().is_ok_and(Device::runs_on_host);
     DeviceReport { name, soc: device.map(|device| device.soc()), is_simulated, is_host }
+}
+
+/// Of `cpu:0`, which is not opened to be listed: that would start its threads.
+#[cfg(feature = "cpu")]
+fn report_of_host() -> DeviceReport {
+    let name = "cpu:0".to_owned();
+    match super::kinds::described_host() {
+        Some(soc) => DeviceReport { name, is_simulated: false, is_host: soc.is_ok(), soc },
+        None => report(name),
+    }
 }
 
 fn npu_count() -> Result<u32> {

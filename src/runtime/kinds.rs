@@ -115,6 +115,12 @@ pub(super) static KINDS: &[&Kind] = &[
     &NPU,
 ];
 
+/// The SoC of `cpu:0`, as long as nothing has opened it.
+#[cfg(feature = "cpu")]
+pub(super) fn described_host() -> Option<Result<&'static crate::Soc>> {
+    cpu::described(0)
+}
+
 const SIMULATED: Properties = Properties {
     verifies_kernels: true,
     has_model_time: true,

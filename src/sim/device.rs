@@ -12,7 +12,7 @@ use dav_c220::{DeviceMemory, FaultKind, Stop, Touched};
 
 use super::Config;
 use crate::environment::{text, wrong};
-use crate::soc::Collective;
+use crate::soc::{about, Collective};
 use crate::{Error, Result, Soc};
 
 /// Adds a device to this process and returns its number.
@@ -89,14 +89,7 @@ struct Machine {
 
 impl Engine for Machine {
     fn about(&self) -> About {
-        let soc = self.config.soc;
-        About {
-            soc: &soc.name,
-            cube_cores: soc.cube_cores,
-            vector_cores: soc.vector_cores,
-            ub_bytes: soc.core.ub_bytes,
-            l2_bytes: soc.l2_bytes,
-        }
+        about(self.config.soc)
     }
 
     /// Compatible are the SoCs of one core: the Ascend910B line.

@@ -19,6 +19,10 @@ struct Layout {
     needed: &'static [&'static str],
 }
 
+/// What the twin needs of CANN 9, installed or checked out.
+const NEEDED_9: &[&str] =
+    &["stub_def.h", "stub_fun.h", "kernel_fp16.h", "simt_stub.h", "kernel_tiling/kernel_tiling.h"];
+
 /// CANN 8.x: installed tree of 8.1.RC1. 9.x: install rules and compiler settings of the open AscendC
 /// repository (9.1.0), and its source tree as it is checked out. The last serves any folder that holds the
 /// main header.
@@ -60,13 +64,7 @@ const LAYOUTS: [Layout; 4] = [
             "ascendc/include/highlevel_api",
             "tikcpp/tikcfw",
         ],
-        needed: &[
-            "stub_def.h",
-            "stub_fun.h",
-            "kernel_fp16.h",
-            "simt_stub.h",
-            "kernel_tiling/kernel_tiling.h",
-        ],
+        needed: NEEDED_9,
     },
     Layout {
         name: "source checkout of CANN 9",
@@ -88,13 +86,7 @@ const LAYOUTS: [Layout; 4] = [
             "impl/simt_api",
             "impl/utils",
         ],
-        needed: &[
-            "stub_def.h",
-            "stub_fun.h",
-            "kernel_fp16.h",
-            "simt_stub.h",
-            "kernel_tiling/kernel_tiling.h",
-        ],
+        needed: NEEDED_9,
     },
     Layout {
         name: "a folder of headers",

@@ -1,4 +1,7 @@
 //! Reads `cuda/kernels.csv`, the table of the Volta kernels, which `cuda/make_ptx.py` compiles them from.
+//!
+//! Lines are cut at their commas: the table is this crate's own and quotes nothing, and a parser of CSV would
+//! be one more package to build for every user.
 
 use std::path::Path;
 

@@ -29,20 +29,11 @@ pub(super) const BINARY_AND_MODE_NAMES: &[&str] = &[
 ];
 
 /// Operands of the instructions with one source.
-pub(super) const UNARY_OPERANDS: &VectorOperands = &VectorOperands {
-    names: &[
-        "dst",
-        "src",
-        "repeat",
-        "dstBlockStride",
-        "srcBlockStride",
-        "dstRepeatStride",
-        "srcRepeatStride",
-    ],
-    repeat: Some(2),
-    dst: Some(UNARY[0]),
-    sources: &[UNARY[1]],
-};
+pub(super) const UNARY_OPERANDS: &VectorOperands =
+    &VectorOperands { names: &UNARY_NAMES, repeat: Some(2), dst: Some(UNARY[0]), sources: &[UNARY[1]] };
+
+pub(super) const UNARY_NAMES: [&str; 7] =
+    ["dst", "src", "repeat", "dstBlockStride", "srcBlockStride", "dstRepeatStride", "srcRepeatStride"];
 
 /// dst, src.
 pub(super) const UNARY: [Strided; 2] = [Strided::new(0, 3, 5), Strided::new(1, 4, 6)];
