@@ -138,50 +138,55 @@ impl Workload {
         if self.op.has_mask() {
             return Ok(());
         }
-        ensure!(
-            p.spec.mask == Mask::None,
-            "{}: mask = {} given, none wanted: this operator has no mask",
-            self.op,
-            p.spec.mask
-        );
+        self.check_without_attention()?;
+        if self.op == Op::ReadMask {
+            self.check_read_mask()?;
+        }
+        Ok(())
+    }
+
+    /// What only attention takes is as it is by default.
+    fn check_without_attention(&self) -> Result<()> {
+        let (op, p) = (self.op, &self.problem);
+        let mask = p.spec.mask;
+        ensure!(mask == Mask::None, "{op}: mask = {mask} given, none wanted: this operator has no mask");
         let scores = p.spec.score_dtype;
         ensure!(
             scores == DType::F32,
-            "{}: score_dtype = {scores} given, none wanted: this operator has no scores",
-            self.op
+            "{op}: score_dtype = {scores} given, none wanted: this operator has no scores"
         );
         ensure!(
             p.layout == Layout::Bsnd,
-            "{}: layout = {} given, bsnd wanted: this operator has no other layout",
-            self.op,
+            "{op}: layout = {} given, bsnd wanted: this operator has no other layout",
             p.layout
         );
         if let Some(scale) = p.spec.softmax_scale {
-            bail!("{}: softmax_scale = {scale} given, none wanted: this operator has no scores", self.op);
+            bail!("{op}: softmax_scale = {scale} given, none wanted: this operator has no scores");
         }
         for (name, given, wanted) in [
             ("seqlen_k", p.seqlen_k, p.seqlen_q),
             ("num_heads_k", p.spec.num_heads_k, p.spec.num_heads),
             ("head_dim_v", p.spec.head_dim_v, p.spec.head_dim),
         ] {
-            let is_used = self.op == Op::ReadMask && name == "seqlen_k";
+            let is_used = op == Op::ReadMask && name == "seqlen_k";
             ensure!(
                 given == wanted || is_used,
-                "{}: {name} = {given} given, none wanted: this operator has neither k nor v",
-                self.op
+                "{op}: {name} = {given} given, none wanted: this operator has neither k nor v"
             );
         }
-        if self.op == Op::ReadMask {
-            let (dtype, head_dim) = (p.spec.dtype, p.spec.head_dim);
-            ensure!(
-                dtype == DType::F16,
-                "read-mask: dtype = {dtype} given, none wanted: elements of a mask are bytes"
-            );
-            ensure!(
-                head_dim == HEAD_DIM,
-                "read-mask: head_dim = {head_dim} given, none wanted: a mask has no head_dim"
-            );
-        }
+        Ok(())
+    }
+
+    fn check_read_mask(&self) -> Result<()> {
+        let (dtype, head_dim) = (self.problem.spec.dtype, self.problem.spec.head_dim);
+        ensure!(
+            dtype == DType::F16,
+            "read-mask: dtype = {dtype} given, none wanted: elements of a mask are bytes"
+        );
+        ensure!(
+            head_dim == HEAD_DIM,
+            "read-mask: head_dim = {head_dim} given, none wanted: a mask has no head_dim"
+        );
         Ok(())
     }
 

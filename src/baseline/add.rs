@@ -44,6 +44,36 @@ impl AddTiling {
     /// # Errors
     /// `InvalidArgument` for numbers that make no tiling, `Unsupported` for one that does not fit UB.
     pub fn tiling_data(&self, dtype: DType, n: u64, soc: &Soc) -> Result<AddTilingData> {
+        let bytes = self.tile_bytes(dtype, soc)?;
+        let second = if self.buffers == 2 { 3 * bytes + self.y_gap_bytes } else { 0 };
+        let y = bytes + self.y_gap_bytes;
+        let block = 32 / dtype.size_bytes() as u64;
+        // Parts of whole tiles' blocks, so that no two cores share a block of 32 bytes.
+        let core_elements = n.div_ceil(u64::from(self.num_cores)).checked_next_multiple_of(block);
+        let Some(core_elements) = core_elements.filter(|_| n <= soc.hbm_bytes) else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "add: n = {n} given, at most as many elements wanted as the {} bytes of {} have",
+                    soc.hbm_bytes, soc.name
+                ),
+            ));
+        };
+        Ok(AddTilingData {
+            n,
+            core_elements,
+            tile: self.tile,
+            buffers: self.buffers,
+            x_offset_bytes: [0, second],
+            y_offset_bytes: [y, second + y],
+            z_offset_bytes: [y + bytes, second + y + bytes],
+            past_l2: u32::from(self.past_l2),
+            reserved: 0,
+        })
+    }
+
+    /// Bytes of a tile of one operand, of a tiling that this chip can run.
+    fn tile_bytes(&self, dtype: DType, soc: &Soc) -> Result<u32> {
         let bytes = u64::from(self.tile) * dtype.size_bytes() as u64;
         let wrong = |name: &str, value: u32, wanted: &str| {
             Err(Error::invalid(format!("add: {name} = {value} given, {wanted} wanted")))
@@ -72,31 +102,7 @@ impl AddTiling {
             ));
         }
         // Bounded by UB, see above.
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let second = if self.buffers == 2 { 3 * bytes + self.y_gap_bytes } else { 0 };
-        let y = bytes + self.y_gap_bytes;
-        // Parts of whole tiles' blocks, so that no two cores share a block of 32 bytes.
-        let core_elements = n.div_ceil(u64::from(self.num_cores)).checked_next_multiple_of(block);
-        let Some(core_elements) = core_elements.filter(|_| n <= soc.hbm_bytes) else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "add: n = {n} given, at most as many elements wanted as the {} bytes of {} have",
-                    soc.hbm_bytes, soc.name
-                ),
-            ));
-        };
-        Ok(AddTilingData {
-            n,
-            core_elements,
-            tile: self.tile,
-            buffers: self.buffers,
-            x_offset_bytes: [0, second],
-            y_offset_bytes: [y, second + y],
-            z_offset_bytes: [y + bytes, second + y + bytes],
-            past_l2: u32::from(self.past_l2),
-            reserved: 0,
-        })
+        Ok(u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 }
 

@@ -183,6 +183,7 @@ impl<'a> Args<'a> {
 
     /// Whether every operand is there, in this context, aligned, large enough and apart from those that are
     /// written; one error names all that is wrong.
+    // One list of operands, so that one error can name all that is wrong.
     pub(super) fn check(&self, plan: &Plan, context: &Arc<CudaContext>) -> Result<()> {
         let mut found = Vec::new();
         if self.stream.context() != context {

@@ -85,6 +85,7 @@ impl Tiling {
 
     /// A whole tile, while so many cores work; `together` is the part of them that are at the same place
     /// in it.
+    // The closures name the sizes once that the sums below share.
     fn pipes(&self, problem: &Problem, soc: &Soc, cores: u32, together: f64) -> Pipes {
         let (timing, traffic) = (&soc.timing, Traffic { soc, cores, busy: 0.0 });
         let [m, n] = [self.tile[0].min(problem.m), self.tile[1].min(problem.n)];

@@ -166,6 +166,7 @@ impl TilingAllReduce {
         queued.and(joined)
     }
 
+    // One list of operands; an arm refuses each pair of arguments and problem that does not fit.
     fn check(&self, plan: &Plan, args: &Args<'_>) -> Result<()> {
         let refused = |why: String| Err(Error::invalid(format!("tiling-AllReduce launch: {why}")));
         self.device().require_planned_for(plan.soc(), "tiling-AllReduce launch")?;

@@ -251,6 +251,7 @@ impl Problem {
         [at(row, shape.q_stride), at(key, shape.k_stride), at(key, shape.v_stride), at(row, shape.o_stride)]
     }
 
+    // A list of independent checks.
     fn sharing_refusals(&self) -> Vec<Reason> {
         let mut found = Vec::new();
         let mut invalid = |text: String| found.push(Reason::invalid(text));

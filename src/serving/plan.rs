@@ -89,6 +89,7 @@ impl Plan {
     }
 
     /// What the kernel receives.
+    // One line for each field of the structure.
     pub fn tiling_data(&self) -> FlashDecodeTilingData {
         let (p, s, t) = (&self.problem, &self.problem.spec, &self.tasks);
         let ub = Ub::of(t, s.head_dim_v);

@@ -25,6 +25,7 @@ pub const MAX_SEQLEN: u32 = (1 << 31) - 1;
 pub(super) const SCALES_OF_F16: std::ops::RangeInclusive<f32> = 0.000_488_281_25..=65504.0;
 
 /// Every reason why no plan of `shape` on `soc` is possible; empty when there is none.
+// A list of independent checks.
 pub(super) fn reasons(shape: &Shape, soc: &Soc) -> Vec<Reason> {
     let mut found = Vec::new();
     if !matches!(shape.dtype, DType::F16 | DType::Bf16) {

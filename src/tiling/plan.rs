@@ -311,6 +311,7 @@ impl FlashFwdPlan {
     }
 
     /// What the kernel receives.
+    // One line for each field of the structure.
     pub fn tiling_data(&self) -> FlashFwdTilingData {
         let (s, t, c) = (&self.read, &self.tiling, &self.tiling.candidate);
         let limit = |limit: Option<u32>| limit.and_then(|l| i32::try_from(l).ok()).unwrap_or(-1);

@@ -174,6 +174,7 @@ impl Few {
     }
 
     /// `R` rows of a job meet a tile of keys; `8 / R = K` keys, then `8 / R = W` vectors of V at a time.
+    // Compiled as one for its registers, and read in the order of its steps: scores, softmax, sums of V.
     #[inline(always)]
     fn add_tile<S: Simd, T: Load, const R: usize, const K: usize, const W: usize>(
         &mut self,

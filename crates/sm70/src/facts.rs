@@ -249,6 +249,7 @@ fn facts(instruction: &Instruction) -> Facts {
 }
 
 /// Instructions on registers alone.
+// One arm for each instruction.
 fn computed(op: &Op, reads: &mut Reads) -> (Work, Vec<Register>) {
     let is_number = |source: Src32| matches!(source, Src32::Imm(_));
     let word = |d| vec![Register::Word(d)];
@@ -328,6 +329,7 @@ fn binary(op: Bin32, immediate: bool) -> Work {
 }
 
 /// Instructions that read or write registers of 64 bits.
+// One arm for each instruction.
 fn wide(op: &Op, reads: &mut Reads) -> (Work, Vec<Register>) {
     let is_number = |source: Src64| matches!(source, Src64::Imm(_));
     match *op {

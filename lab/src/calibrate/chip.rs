@@ -59,40 +59,14 @@ pub(super) fn execute(
     let title = title(device, timing);
     print_header(&title, empty, device, is_csv)?;
     for (run, rows) in wanted {
-        let line = |row: &Row, model: Option<f64>, time: Option<f64>| {
-            let is_of_this_chip = Soc::by_name(&run.soc).is_ok_and(|soc| soc.name == device.soc().name);
-            let published = is_of_this_chip.then_some(row.value);
-            let ratio = model.zip(time).map(|(model, time)| model / time);
-            let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"));
-            let [published, model, time, ratio] = [published, model, time, ratio].map(cell);
-            let (metric, soc) = (row.metric.name(), &device.soc().name);
-            if is_csv {
-                let cells = [
-                    &row.id,
-                    metric,
-                    &published,
-                    &model,
-                    &time,
-                    &ratio,
-                    soc,
-                    &title,
-                    &run.what,
-                    table.source(run),
-                ];
-                return print(csv_line(cells).trim_end());
-            }
-            let id = &row.id;
-            print(format_args!(
-                "{id:15} {metric:9} {published:>12} {model:>12} {time:>12} {ratio:>6}  {}",
-                run.what
-            ))
-        };
         match both(&runner, &stream, run, empty, timing) {
             Ok((modelled, times)) => {
                 for row in rows {
                     let time =
                         times.value(row.metric, run.share, modelled.read_bytes(), device.soc().clock_mhz);
-                    line(row, Some(super::model_value(&modelled, run, row)), time)?;
+                    let model = super::model_value(&modelled, run, row);
+                    let of_csv = is_csv.then(|| (title.as_str(), table.source(run)));
+                    print(line(row, run, [Some(model), time], device.soc(), of_csv))?;
                 }
             }
             // Such as a kernel of more cores than this chip has.
@@ -100,6 +74,31 @@ pub(super) fn execute(
         }
     }
     Ok(())
+}
+
+/// A row with its model time and the device's own. A line of CSV has the title and the source, too.
+fn line(
+    row: &Row,
+    run: &PublishedRun,
+    [model, time]: [Option<f64>; 2],
+    soc: &Soc,
+    of_csv: Option<(&str, &str)>,
+) -> String {
+    let is_of_this_chip = Soc::by_name(&run.soc).is_ok_and(|published| published.name == soc.name);
+    let published = is_of_this_chip.then_some(row.value);
+    let ratio = model.zip(time).map(|(model, time)| model / time);
+    let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"));
+    let [published, model, time, ratio] = [published, model, time, ratio].map(cell);
+    let (id, metric, what) = (&row.id, row.metric.name(), &run.what);
+    match of_csv {
+        Some((title, source)) => {
+            let cells = [id, metric, &published, &model, &time, &ratio, &soc.name, title, what, source];
+            csv_line(cells).trim_end().to_owned()
+        }
+        None => {
+            format!("{id:15} {metric:9} {published:>12} {model:>12} {time:>12} {ratio:>6}  {what}")
+        }
+    }
 }
 
 fn print_header(title: &str, empty_us: f64, device: &Device, is_csv: bool) -> Result<()> {

@@ -62,6 +62,7 @@ impl Communicator {
     }
 
     /// Queues an operation on a stream of the current context.
+    // What can be refused comes in the order of genuine calls, before and after the number is given out.
     pub(super) fn queue(
         &self,
         kind: Kind,

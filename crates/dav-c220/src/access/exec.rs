@@ -219,30 +219,10 @@ impl Exec<'_> {
     }
 
     fn check_bounds(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
-        let what = verb(access);
         if addr.space == Space::Gm {
-            let start = addr.offset.cast_unsigned();
-            return match self.gm.find(start) {
-                Some((_, a)) if start.checked_add(len).is_some_and(|e| e <= a.base() + a.len()) => {
-                    self.check_origin(name, addr, len, access)
-                }
-                Some((_, a)) => Err(Stop::fault(
-                    FaultKind::OutOfBounds,
-                    format!(
-                        "{name} {what} {len} bytes at byte {} of an allocation of {} bytes",
-                        start - a.base(),
-                        a.len()
-                    ),
-                )),
-                None => Err(Stop::fault(
-                    FaultKind::OutOfBounds,
-                    format!(
-                        "{name} {what} {len} bytes at GM {start:#x}, where nothing is allocated{}",
-                        self.gm.nearest(start)
-                    ),
-                )),
-            };
+            return self.check_gm_bounds(name, addr, len, access);
         }
+        let what = verb(access);
         let memory = &self.local[addr.space.local_index()];
         let size = memory.len() as u64;
         if size == 0 {
@@ -270,6 +250,26 @@ impl Exec<'_> {
             ));
         }
         Ok(())
+    }
+
+    fn check_gm_bounds(&self, name: &str, addr: Addr, len: u64, access: Access) -> Result<(), Stop> {
+        let what = verb(access);
+        let start = addr.offset.cast_unsigned();
+        let detail = match self.gm.find(start) {
+            Some((_, a)) if start.checked_add(len).is_some_and(|e| e <= a.base() + a.len()) => {
+                return self.check_origin(name, addr, len, access);
+            }
+            Some((_, a)) => format!(
+                "{name} {what} {len} bytes at byte {} of an allocation of {} bytes",
+                start - a.base(),
+                a.len()
+            ),
+            None => format!(
+                "{name} {what} {len} bytes at GM {start:#x}, where nothing is allocated{}",
+                self.gm.nearest(start)
+            ),
+        };
+        Err(Stop::fault(FaultKind::OutOfBounds, detail))
     }
 
     /// Happens-before check of an access.

@@ -133,6 +133,7 @@ impl Form {
 
 impl Load3d {
     /// `None` when the operands say that nothing is to be done.
+    // In the order of the operands; each is checked where it is read.
     fn decode(exec: &Exec<'_>, to: Space, size: usize) -> Result<Option<Load3d>, Stop> {
         let (long, tail) = match exec.instr.num_args {
             17 => (true, 14),

@@ -8,7 +8,7 @@
     reason = "element numbers of a repeat and checked UB offsets fit; GatherMask counts bytes of UB"
 )]
 
-use super::vec_forms::{UNARY, UNARY_OPERANDS};
+use super::vec_forms::{UNARY, UNARY_NAMES, UNARY_OPERANDS};
 use super::vec_lanes::{counted, Lanes};
 use super::vec_operand::{Ints, Operand, BLOCK, LANES};
 use super::vec_overlap::{check_overlap, require_disjoint, Accumulate};
@@ -208,8 +208,8 @@ fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
     let mut out = Vec::new();
     for r in 0..repeat {
         let base = src.addr.plus((r * src0_rep) as i64 * BLOCK);
-        if let Some(bits) = &bits {
-            let at = bits.addr.plus((r * src1_rep) as i64 * BLOCK);
+        let selecting = bits.as_ref().map(|bits| bits.addr.plus((r * src1_rep) as i64 * BLOCK));
+        if let Some(at) = selecting {
             exec.touch("src1", at, per_repeat.div_ceil(8), Access::Read)?;
             exec.require_init("src1", at, per_repeat.div_ceil(8))?;
         }
@@ -227,13 +227,10 @@ fn run_compress(exec: &mut Exec<'_>, instr: &Instr) -> Result<(), Stop> {
                     return store_compressed(exec, &dst, size, &out);
                 }
             }
-            let is_selected = match &bits {
-                Some(bits) => {
-                    let at = bits.addr.plus((r * src1_rep) as i64 * BLOCK + (i / 8) as i64);
-                    exec.bytes(at, 1)[0] >> (i % 8) & 1 == 1
-                }
-                None => is_in_pattern(pattern, i),
-            };
+            let is_selected = selecting.map_or_else(
+                || is_in_pattern(pattern, i),
+                |bits| exec.bytes(bits.plus((i / 8) as i64), 1)[0] >> (i % 8) & 1 == 1,
+            );
             if is_selected {
                 out.extend_from_slice(exec.bytes(at, size));
             }
@@ -287,19 +284,12 @@ const fn op(mnemonic: &'static str, operands: &'static VectorOperands, run: Sema
     OpInfo::vector(mnemonic, operands, "dav-c220.md 3.7, 3.9, 2.2", run)
 }
 
-const DUP: &VectorOperands = &VectorOperands {
-    names: &[
-        "dst",
-        "scalar",
-        "repeat",
-        "dstBlockStride",
-        "srcBlockStride",
-        "dstRepeatStride",
-        "srcRepeatStride",
-    ],
-    repeat: Some(2),
-    dst: Some(UNARY[0]),
-    sources: &[],
+const DUP: &VectorOperands =
+    &VectorOperands { names: &DUP_NAMES, repeat: Some(2), dst: Some(UNARY[0]), sources: &[] };
+const DUP_NAMES: [&str; 7] = {
+    let mut names = UNARY_NAMES;
+    names[1] = "scalar";
+    names
 };
 const COPY: &VectorOperands = &VectorOperands {
     names: &["dst", "src", "repeat", "dstStride", "srcStride", "dstRepeatSize", "srcRepeatSize"],

@@ -147,6 +147,7 @@ impl Operand {
     }
 
     /// Calls `visit(offset, length, stride, count)` so that together exactly the active bytes are visited.
+    // Cases that share what they have computed: whole repeats and the shorter last one, dense or not.
     fn for_accesses(
         &self,
         lanes: &Lanes,

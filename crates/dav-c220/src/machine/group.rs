@@ -105,6 +105,7 @@ impl Group {
         })
     }
 
+    // One arm for each kind of dispatch.
     fn dispatch(&mut self, c: usize, instr: &Instr) -> Result<Issue, Stop> {
         let core = &mut self.cores[c];
         let number = instr.number;
@@ -137,20 +138,13 @@ impl Group {
             }
             Dispatch::PipeBarrier if instr.args[0] == PIPE_ALL => return Ok(Issue::Wait(Wait::Idle)),
             Dispatch::PipeBarrier => {
-                let pipe = pipe_operand(core, "pipe", instr.args[0])?;
-                if pipe == Pipe::S {
-                    let detail = "pipe = S; the scalar unit has no barrier of its own, use PIPE_ALL";
-                    return Err(Stop::fault(FaultKind::Operand, detail));
-                }
-                (pipe, Action::Barrier)
+                let why_not = "the scalar unit has no barrier of its own, use PIPE_ALL";
+                (pipe_but_scalar(core, instr, why_not)?, Action::Barrier)
             }
             Dispatch::CrossCoreSet => {
-                let pipe = pipe_operand(core, "pipe", instr.args[0])?;
+                let why_not = "a cross-core flag is set by V, M, MTE1, MTE2, MTE3 or FIX";
+                let pipe = pipe_but_scalar(core, instr, why_not)?;
                 let (mode, flag) = decode_cross_config(instr.args[1])?;
-                if pipe == Pipe::S {
-                    let detail = "pipe = S; a cross-core flag is set by V, M, MTE1, MTE2, MTE3 or FIX";
-                    return Err(Stop::fault(FaultKind::Operand, detail));
-                }
                 (pipe, Action::CrossSet(mode, flag))
             }
             Dispatch::CrossCoreWait => {
@@ -413,6 +407,14 @@ fn pipe_operand(core: &Core, name: &str, value: u64) -> Result<Pipe, Stop> {
     })?;
     core.require_pipe(name, pipe)?;
     Ok(pipe)
+}
+
+/// The first operand, a pipe; the text says why it cannot be the scalar unit.
+fn pipe_but_scalar(core: &Core, instr: &Instr, why_not: &str) -> Result<Pipe, Stop> {
+    match pipe_operand(core, "pipe", instr.args[0])? {
+        Pipe::S => Err(Stop::fault(FaultKind::Operand, format!("pipe = S; {why_not}"))),
+        pipe => Ok(pipe),
+    }
 }
 
 fn flag_operands(core: &Core, instr: &Instr) -> Result<FlagId, Stop> {

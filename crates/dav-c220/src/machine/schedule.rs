@@ -223,6 +223,7 @@ pub(super) fn run_blocks(launch: &Arc<Launch>, threads: usize) -> Result<LaunchS
 }
 
 /// One host thread.
+// The loop reads as one: start a group, go on with those that wait, give up where none can.
 fn work(launch: &Arc<Launch>, entered: Entered<'_>, outcome: &Mutex<Outcome>) {
     let outcome = || outcome.lock().unwrap_or_else(PoisonError::into_inner);
     let mut parked: Vec<Runner> = Vec::new();

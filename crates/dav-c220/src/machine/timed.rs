@@ -127,6 +127,7 @@ impl Timed {
 
 impl Group {
     /// Executes an instruction and gives it its time.
+    // Borrows of the group and of its clocks alternate, which functions of its own would have to repeat.
     pub(super) fn run_timed(
         &mut self,
         c: usize,

@@ -188,7 +188,8 @@ impl SharedGm {
         }
     }
 
-    /// One request, `at..stop` within a line, sent at `send`; returns when it is answered.
+    /// One request, `at..stop` within a line, sent at `send`; returns when it is answered. The steps stand in
+    /// the order of its way: port, slice of L2, HBM.
     fn request(
         &mut self,
         window: &mut Window,
@@ -202,13 +203,7 @@ impl SharedGm {
         let (first, last) = (at % LINE / SECTOR, (stop - 1) % LINE / SECTOR);
         let sectors = last - first + 1;
         let moved = stop - at;
-        self.traffic.requests += 1;
-        if way.write {
-            self.traffic.written_bytes += moved;
-        } else {
-            self.traffic.read_bytes += moved;
-            self.traffic.read_sectors += sectors;
-        }
+        self.count(way, moved, sectors);
         let half = way.path.latency as f64 / 2.0;
         let mut port_cycles = (sectors * SECTOR) as f64 * self.port_byte;
         let mut conflict = 1.0;
@@ -240,17 +235,28 @@ impl SharedGm {
             answer = answer.max(self.write_back(served, found.write_back, !way.write));
         }
         if found.fill > 0 {
-            self.traffic.missed_sectors += found.fill / SECTOR;
             // ASSUMPTION(unaligned-miss): a miss of a request that ends within a sector takes HBM as long as
             // a whole line.
             let is_whole = at.is_multiple_of(SECTOR) && stop.is_multiple_of(SECTOR);
             let bytes = if is_whole { found.fill } else { LINE } as f64;
             let filled = self.fill.book(0, served, bytes * self.fill_byte);
-            self.traffic.hbm_read_bytes += found.fill;
             let there = self.read_hbm(window, served, bytes, way).max(filled);
             answer = answer.max(there + half);
+            self.traffic.missed_sectors += found.fill / SECTOR;
+            self.traffic.hbm_read_bytes += found.fill;
         }
         answer
+    }
+
+    /// Counts a request of `moved` bytes in so many sectors.
+    fn count(&mut self, way: &GmWay, moved: u64, sectors: u64) {
+        self.traffic.requests += 1;
+        if way.write {
+            self.traffic.written_bytes += moved;
+        } else {
+            self.traffic.read_bytes += moved;
+            self.traffic.read_sectors += sectors;
+        }
     }
 
     /// HBM gives a core `bytes`, asked for at `at`; when they are at L2.

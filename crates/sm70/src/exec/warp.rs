@@ -166,6 +166,7 @@ impl Warp {
     }
 
     /// Instructions on registers of 32 bits and predicates.
+    // One arm for each instruction.
     fn narrow(&mut self, op: &Op, active: Mask) -> Result<(), Box<Trouble>> {
         match *op {
             Op::Un32 { op, d, a } => {

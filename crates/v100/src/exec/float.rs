@@ -15,6 +15,7 @@ fn narrow(x: f64) -> f32 {
 }
 
 impl Warp {
+    // One arm for each instruction.
     pub(super) fn perform_float(&mut self, state: &BlockState<'_>, op: &Op) {
         match op {
             Op::Hmma { .. } => self.hmma(op),

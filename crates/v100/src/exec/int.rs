@@ -96,6 +96,7 @@ impl Warp {
         Ok(0)
     }
 
+    // One arm for each instruction.
     fn arithmetic(&mut self, state: &BlockState<'_>, op: &Op) {
         match op {
             Op::Imad { to, sources: [x, y, z], carry } => {
@@ -197,6 +198,7 @@ impl Warp {
         self.write(to, value);
     }
 
+    // One arm for each instruction.
     fn predicates(&mut self, state: &BlockState<'_>, op: &Op) {
         match op {
             Op::Plop3 { to, sources, tables } => {

@@ -230,6 +230,7 @@ impl Words<'_> {
         table.iter().find(|(word, _)| self.has(word)).map(|(_, combine)| *combine)
     }
 
+    // One arm for each instruction.
     fn int_op(&self) -> Option<Op> {
         match self.name {
             "IMAD" => self.imad(),
