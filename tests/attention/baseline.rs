@@ -27,7 +27,7 @@ fn sums_are_exact_for_any_length_and_tiling() {
         (255, small),
         (5000, small),
         (5000, AddTiling { buffers: 1, ..small }),
-        (5001, AddTiling { y_gap_bytes: 256, num_cores: 48, ..small }),
+        (5001, AddTiling { y_gap_bytes: 256, num_cores: device.soc().vector_cores, ..small }),
         (40_000, AddTiling { tile: 8192, buffers: 2, num_cores: 3, y_gap_bytes: 256, past_l2: false }),
     ] {
         let x: Vec<f32> = (0..n).map(|i| i as f32 * 0.37 - 100.0).collect();

@@ -7,7 +7,7 @@ use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::time::ModelTime;
 use fastattention::{sim, DType, Soc};
 use fastattention_testkit::compare::product_error;
-use fastattention_testkit::device::device;
+use fastattention_testkit::device::{device, simulator};
 use fastrand::Rng;
 use half::{bf16, f16};
 
@@ -226,6 +226,7 @@ fn tiling() -> Tiling {
 #[test]
 fn given_tilings() {
     let matmul = matmul();
+    let all_cores = matmul.device().soc().cube_cores;
     let problem = Problem::new(DType::F16, [208, 176, 150]);
     let t = tiling();
     let cases = [
@@ -238,7 +239,7 @@ fn given_tilings() {
         Tiling { unit_flag: true, l0c_buffers: 1, ..t },
         Tiling { unit_flag: true, ..t },
         Tiling { step_k: [1, 1], swizzle_axis: Axis::N, ..t },
-        Tiling { step_k: [5, 1], swizzle: 3, num_cores: 24, ..t },
+        Tiling { step_k: [5, 1], swizzle: 3, num_cores: all_cores, ..t },
         Tiling { step_k: [1, 4], swizzle: 100, swizzle_axis: Axis::N, num_cores: 5, ..t },
         // Blocks that are no multiple of the tile, nor of a fractal.
         Tiling { block: [70, 59], num_cores: 7, ..t },
@@ -265,7 +266,7 @@ fn results_do_not_depend_on_the_interleaving_or_the_number_of_cores() {
     let problem = Problem::new(DType::F16, [100, 120, 90]);
     for seed in 0..4 {
         let matmul = Matmul::new(&device(|config| config.seed = Some(seed))).unwrap();
-        for num_cores in [1, 2, 24] {
+        for num_cores in [1, 2, matmul.device().soc().cube_cores] {
             check(&matmul, &problem, Some(Tiling { num_cores, ..tiling() }));
         }
         check(
@@ -278,7 +279,7 @@ fn results_do_not_depend_on_the_interleaving_or_the_number_of_cores() {
 
 #[test]
 fn a_launch_refuses_operands_that_do_not_fit() {
-    let matmul = Matmul::new(&Device::open("sim").unwrap()).unwrap();
+    let matmul = Matmul::new(&simulator(|_| ())).unwrap();
     let device = matmul.device();
     let stream = Stream::new(device).unwrap();
     let plan = plan(&Problem::new(DType::F16, [4, 5, 6]), soc()).unwrap();
@@ -296,8 +297,11 @@ fn a_launch_refuses_operands_that_do_not_fit() {
     let error = matmul.launch(&stream, &plan, args).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "matmul launch: a plan for Ascend910B4 with 20 Cube cores given, one for device sim:0 wanted, which is Ascend910B2 with 24 \
-         Cube cores"
+        format!(
+            "matmul launch: a plan for Ascend910B4 with 20 Cube cores given, one for device {} wanted, which is Ascend910B2 with \
+             24 Cube cores",
+            device.name()
+        )
     );
 }
 

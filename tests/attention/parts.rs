@@ -121,17 +121,19 @@ fn parts_give_the_bits_of_the_whole_and_leave_the_rest() {
 fn groups_of_heads_give_the_bits_of_single_items() {
     let operator = attention(|_| {});
     let mask = Mask::Window { left: Some(70), right: Some(9) };
+    let soc = operator.device().soc();
     let case = Case {
         batch: 2,
         num_heads: 3,
         num_heads_k: 3,
-        seqlen_k: 400_000,
+        // K and V of two heads fit L2, those of three do not.
+        seqlen_k: u32::try_from(soc.l2_bytes / 500).unwrap(),
         head_dim: 32,
         ..case(mask, Layout::Bsnd)
     };
     let candidate =
         Candidate { block_m: 16, block_n: 64, chunk_n: 64, num_stages: 3, preload: 2, bundle_steps: 1 };
-    let plan = plan_with(&problem(&case), operator.device().soc(), candidate).unwrap();
+    let plan = plan_with(&problem(&case), soc, candidate).unwrap();
     // The second of three groups has a head of each batch.
     assert_eq!((plan.group_heads(), plan.num_items()), (2, 60), "{plan}");
     let inputs = operands::<f16>(&case).map(|o| Buffer::from_slice(operator.device(), &o.data).unwrap());
