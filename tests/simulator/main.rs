@@ -18,3 +18,4 @@ mod mutation;
 mod shift_keys_mutants;
 mod timeline;
 mod trace;
+mod undefined;
