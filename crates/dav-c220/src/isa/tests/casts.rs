@@ -334,6 +334,25 @@ fn strides_and_masks() {
     }
 }
 
+/// To elements of 64 bits a repeat has 32 lanes: of f32 four blocks, here the last ones of UB.
+#[test]
+fn a_source_of_half_a_repeat_is_read_no_further() {
+    let mut rng = fastrand::Rng::with_seed(6);
+    for name in names(|e| e == Elem::F32).filter(|name| parse(name).1 == Elem::S64) {
+        let mut core = filled(&mut rng, Elem::F32);
+        core.regs.mask = [u64::MAX; 2];
+        let (src, stride) = (UB - 32 * (3 * 16 + 1), 16);
+        let mut want = ub(&core);
+        core.run(name, Elem::None, Elem::None, &[at(0), at(src), 1, 1, stride, 8, 8]).unwrap();
+        for lane in 0..32 {
+            let raw = read(&want, lane_address(src, Elem::F32, 0, lane, stride, 8), Elem::F32);
+            let y = convert(Elem::F32, Elem::S64, parse(name).2, raw, true);
+            write(&mut want, 8 * lane, Elem::S64, y);
+        }
+        assert_same(&ub(&core), &want, name);
+    }
+}
+
 #[test]
 fn deq_multiplies_by_the_scale() {
     let mut rng = fastrand::Rng::with_seed(5);
