@@ -48,7 +48,7 @@ mod tests {
     fn commands_of_the_simulator_name_the_feature_whatever_they_are_given() {
         for command in ["bench", "trace", "tune"] {
             for args in [&[][..], &["--seqlen-q", "64"], &["x", "-o", "y"]] {
-                let line = ["fastattention", command].iter().chain(args);
+                let line = ["fastattention", command].into_iter().chain(args.iter().copied());
                 let Ok(cli) = crate::Cli::try_parse_from(line) else {
                     panic!("{command} {args:?} is refused")
                 };
