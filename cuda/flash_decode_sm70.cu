@@ -408,8 +408,8 @@ FA_DEVICE void flash_decode(const Problem& g) {
 }
 
 // Joins the parts of 64 columns of a row of one head: a block with its four warps, each of which takes every
-// fourth part, in the order of the warps; or each warp by itself those of another head, which is quicker where
-// parts are few, for the grid is a quarter then. `largest` and `total` are a warp's own until the end.
+// fourth part, in the order of the warps; or each warp by itself those of another head, which is quicker
+// where parts are few, for the grid is a quarter then. `largest` and `total` are a warp's own until the end.
 FA_DEVICE void combine(const Problem& g, int splits, int rows_per_block, int warps_of_row) {
     const float infinity = __int_as_float(0x7f800000);
     const int lane = threadIdx.x & 31, all_warps = threadIdx.x >> 5;

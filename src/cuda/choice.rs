@@ -52,8 +52,8 @@ const PARTS_OF_WARP: u32 = 16;
 /// Warps of a block.
 pub(super) const WARPS: u32 = 4;
 /// What a wave costs beside its keys (its blocks start and end together), what joining costs, and what each
-/// part and each block that joins add to that: in bytes that memory gives a multiprocessor meanwhile, modelled
-/// on a V100.
+/// part and each block that joins add to that: in bytes that memory gives a multiprocessor meanwhile,
+/// modelled on a V100.
 const WAVE_BYTES: u64 = 24 << 10;
 const JOIN_BYTES: u64 = 16 << 10;
 const JOIN_BYTES_OF_PART: u64 = 256;
