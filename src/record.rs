@@ -6,7 +6,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
-use serde_json::Value;
+pub(crate) use serde_json::Value;
 
 use crate::{Error, ErrorKind, Result, Soc};
 
@@ -28,7 +28,8 @@ pub(crate) trait Recorded: Sized {
 
     fn chosen(&self) -> Result<Self::Chosen>;
 
-    fn plan(problem: &Self::Problem, soc: &Soc) -> Result<Self>;
+    /// Plans the problem again. `chosen` is that of the text; only what a caller may choose is taken from it.
+    fn plan(problem: &Self::Problem, chosen: Option<&Value>, soc: &Soc) -> Result<Self>;
 }
 
 /// Gives a plan that is [`Recorded`] its two methods. The module has a function `plan`.
@@ -48,7 +49,7 @@ macro_rules! json_of {
             ///
             /// # Errors
             /// `InvalidArgument` for text that is something else, has another version or SoC, lacks a field,
-            /// or has one that is unknown or not what [`plan`] makes of the problem; what [`plan`] refuses.
+            /// or has one that is unknown or not what planning makes of the problem; what planning refuses.
             pub fn from_json(text: &str, soc: &$crate::Soc) -> $crate::Result<Self> {
                 $crate::record::from_json(text, soc)
             }
@@ -85,7 +86,7 @@ pub(crate) fn from_json<P: Recorded>(text: &str, soc: &Soc) -> Result<P> {
     }
     let problem = given.get("problem").cloned().unwrap_or_default();
     let problem = serde_json::from_value(problem).map_err(|e| refusal(format!("problem: {e}")))?;
-    let plan = P::plan(&problem, soc)?;
+    let plan = P::plan(&problem, given.get("chosen"), soc)?;
     // Through the text, as the given one came: numbers are then written alike.
     let own: Value = serde_json::from_str(&to_json(&plan)?).map_err(|e| refusal(e.to_string()))?;
     // What was planned before what was chosen for it.
@@ -111,7 +112,7 @@ fn difference(name: &str, given: Option<&Value>, own: &Value) -> Option<String> 
 mod tests {
     use super::*;
     use crate::serving::{KvLayout, Mask, Plan, Problem};
-    use crate::{append, serving, DType};
+    use crate::{append, attention, serving, DType};
 
     fn soc() -> &'static Soc {
         Soc::by_name("Ascend910B2").unwrap()
@@ -140,6 +141,41 @@ mod tests {
             let text = plan.to_json().unwrap();
             assert!(text.contains(r#""kernel":"fa_kv_append_rotary_"#), "{text}");
             assert_eq!(append::Plan::from_json(&text, soc()).unwrap(), plan);
+        }
+    }
+
+    #[test]
+    fn a_plan_of_attention_comes_back_with_the_tiling_of_its_text() {
+        let problem = attention::Problem::new(DType::F16, [2, 300, 8, 128])
+            .with_num_heads_k(2)
+            .with_mask(Mask::Causal)
+            .with_softmax_scale(0.3)
+            .with_shifted_keys()
+            .with_score_dtype(DType::F16);
+        let planned = attention::plan(&problem, soc()).unwrap();
+        let text = planned.to_json().unwrap();
+        assert_eq!(attention::Plan::from_json(&text, soc()).unwrap(), planned);
+        let other = planned.candidates().iter().map(|estimated| estimated.candidate);
+        let other = other.into_iter().find(|&candidate| candidate != planned.chosen()).unwrap();
+        let planned = attention::plan_with(&problem, soc(), other).unwrap();
+        let again = attention::Plan::from_json(&planned.to_json().unwrap(), soc()).unwrap();
+        assert_eq!((again.chosen(), &again), (other, &planned));
+        let planned = planned.part(1..3).unwrap().with_whole_items();
+        let text = planned.to_json().unwrap();
+        assert_eq!(attention::Plan::from_json(&text, soc()).unwrap(), planned, "{text}");
+        // A tiling that cannot be used, none, and one that is none.
+        let stages = format!("\"num_stages\":{}", planned.chosen().num_stages);
+        for (from, to, why) in [
+            (&*stages, "\"num_stages\":0", "num_stages"),
+            (&*stages, "\"num_stages\":-1", "chosen: invalid value"),
+            ("\"candidate\"", "\"tiling\"", "chosen: missing field `candidate`"),
+            ("\"items\":[1,3]", "\"items\":[1,1]", "items = 1..1 given"),
+            ("\"tail_parts\":1", "\"tail_parts\":3", "chosen.num_cores = 2 given"),
+        ] {
+            let text = planned.to_json().unwrap();
+            let error =
+                attention::Plan::from_json(&text.replacen(from, to, 1), soc()).unwrap_err().to_string();
+            assert!(error.contains(why), "{why:?} in {error}");
         }
     }
 

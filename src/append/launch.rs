@@ -7,7 +7,7 @@ use crate::kernels::{
     self,
     operands::{KvAppendOperands, KvAppendRotaryOperands},
 };
-use crate::runtime::{refuse_with, Device, Kernel, Module, Named, NamedList, PlacedTilingData, Stream};
+use crate::runtime::{refuse_with, tell, Device, Kernel, Module, Named, NamedList, PlacedTilingData, Stream};
 use crate::spec::Tensor;
 use crate::{DType, Result};
 
@@ -224,6 +224,7 @@ impl Append {
         let (tiling, rotary_tiling) = (plan.tiling_data(), plan.rotary_tiling_data());
         let misplaced = args.misplaced(plan, &tiling, rotary_tiling.as_ref());
         refuse_with("append launch", &args.named(plan), misplaced)?;
+        tell("append launch", stream, || plan.to_json(), || args.named(plan));
         let Args { k, v, places, k_cache, v_cache, status, rotary, tiling_data } = args;
         // The kernel touches no status that the plan does not write; the places stand in as an address.
         let status = status.unwrap_or(places);

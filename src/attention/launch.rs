@@ -6,7 +6,7 @@ use crate::kernels::{
     self,
     operands::{FlashFwdOperands, ShiftKeysOperands},
 };
-use crate::runtime::{Buffer, Device, Kernel, Module, Stream};
+use crate::runtime::{tell, Buffer, Device, Kernel, Module, Stream};
 use crate::tiling::mask::{m_mask, MASK_DIM};
 use crate::tiling::FlashFwdTilingData;
 use crate::{DType, Error, Result};
@@ -183,6 +183,7 @@ impl FlashAttention {
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let tiling = plan.tiling_data();
         let operands = self.operands(plan, &args, &tiling)?.args()?;
+        tell("attention launch", stream, || plan.to_json(), || self.places(&args).named(plan));
         if plan.num_items() == 0 {
             return Ok(());
         }

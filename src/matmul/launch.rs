@@ -3,7 +3,7 @@
 use super::{kernel_name, MatmulTilingData, Operand, Plan};
 use crate::kernels;
 use crate::kernels::operands::MatmulOperands;
-use crate::runtime::{refuse, Device, Kernel, Module, Named, Stream};
+use crate::runtime::{refuse, tell, Device, Kernel, Module, Named, Stream};
 use crate::{DType, Error, Result};
 
 /// The operator on one device.
@@ -72,6 +72,7 @@ impl Matmul {
     pub fn launch(&self, stream: &Stream, plan: &Plan, args: Args<'_>) -> Result<()> {
         let tiling = plan.tiling_data();
         let list = self.operands(plan, &args, &tiling)?.args()?;
+        tell("matmul launch", stream, || Ok(plan.to_string()), || named(plan, &args));
         let problem = plan.problem();
         if problem.is_empty() {
             return Ok(());

@@ -3,7 +3,7 @@
 use super::{index_of, Operand, Plan, KERNELS};
 use crate::kernels;
 use crate::kernels::operands::MergeOperands;
-use crate::runtime::{refuse, Device, Kernel, Module, Named, Repeat, Stream};
+use crate::runtime::{refuse, tell, Device, Kernel, Module, Named, Repeat, Stream};
 use crate::{Error, Result};
 
 /// The operator on one device.
@@ -85,6 +85,7 @@ impl Merge {
             }
         }
         refuse("merge launch", &named(plan, &args))?;
+        tell("merge launch", stream, || Ok(plan.to_string()), || named(plan, &args));
         let addresses: Vec<[u64; 2]> = args
             .o_parts
             .iter()

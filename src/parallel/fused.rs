@@ -3,7 +3,7 @@
 use crate::attention::{self, FlashAttention, Variants};
 use crate::kernels::operands::{FlashFwdMatmulOperands, FlashFwdOperands, MatmulOperands};
 use crate::matmul::{self, Matmul};
-use crate::runtime::{refuse, Device, Module, Schedule, Stream};
+use crate::runtime::{refuse, tell, Device, Module, Schedule, Stream};
 use crate::{kernels, DType, Error, ErrorKind, Result};
 
 /// Attention, a matrix product, and both in one launch: the product's cores wait for each other inside the
@@ -129,6 +129,7 @@ impl AttentionMatmul {
             self.attention.launch(stream, attention, attention_args)?;
             return self.matmul.launch(stream, product, product_args);
         }
+        tell("attention and matmul launch", stream, || Ok(format!("{attention}{product}")), || named);
         self.attention.shift_keys(stream, attention, &attention_args)?;
         let groups = attention.num_cores().max(product.num_cores());
         self.kernels.of(attention).launch(stream, groups, &args)

@@ -177,6 +177,18 @@ impl Named {
         Self { name, place, needed_bytes, alignment, is_written, behind: None, row_bytes, steps }
     }
 
+    /// For those who listen to launches.
+    #[cfg(feature = "tracing")]
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let address = format!("{:#x}", u128::from(self.place.address) + u128::from(self.place.offset_bytes));
+        serde_json::json!({
+            "name": self.name,
+            "address": address,
+            "bytes": self.needed_bytes,
+            "is_written": self.is_written,
+        })
+    }
+
     /// An operand that is only read.
     pub(crate) fn read(
         name: &'static str,

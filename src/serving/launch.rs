@@ -5,7 +5,7 @@ use crate::attention::operands::{given, written_given, WORKSPACE_ALIGNMENT};
 use crate::attention::{before_first_launch, Flags, SELF_TEST_KERNEL};
 use crate::kernels::{self, operands::FlashDecodeOperands};
 use crate::runtime::{
-    refuse_with, Device, Kernel, Module, Named, NamedList, PlacedTilingData, Schedule, Stream,
+    refuse_with, tell, Device, Kernel, Module, Named, NamedList, PlacedTilingData, Schedule, Stream,
 };
 use crate::{DType, Result};
 
@@ -205,6 +205,7 @@ impl ServingAttention {
         let tiling = plan.tiling_data();
         refuse_with("serving launch", &args.named(plan), args.misplaced(plan, &tiling))?;
         let list = operands(&args, &tiling).args()?.with_tiling_data_at(args.tiling_data);
+        tell("serving launch", stream, || plan.to_json(), || args.named(plan));
         if plan.problem().slots == 0 {
             return Ok(());
         }

@@ -201,7 +201,7 @@ impl Recorded for Plan {
         })
     }
 
-    fn plan(problem: &Problem, soc: &Soc) -> Result<Self> {
+    fn plan(problem: &Problem, _: Option<&record::Value>, soc: &Soc) -> Result<Self> {
         plan(problem, soc)
     }
 }

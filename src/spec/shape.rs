@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::{DType, Footprint, Mask, Tensor};
 
 /// A problem of forward attention with every default filled in.
@@ -10,7 +12,8 @@ use super::{DType, Footprint, Mask, Tensor};
 /// Strides are elements between batches, rows of the sequence and heads; a row's elements are contiguous.
 /// They may describe any order of the three (BSND, BNSD, ...). GM copies have byte granularity, so no stride
 /// needs an alignment; multiples of 256 elements (512 bytes) are the fastest.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Batch size; 0 is legal.
     pub batch: u32,

@@ -18,6 +18,7 @@ mod memory_map;
 mod order;
 mod plan;
 mod shift;
+mod text;
 mod tiling_data;
 pub(crate) mod traffic;
 mod tuned;
