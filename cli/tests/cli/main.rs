@@ -15,6 +15,7 @@ mod model_time;
 #[cfg(unix)]
 mod outputs;
 mod plan;
+mod replay;
 mod run;
 mod run_refusals;
 

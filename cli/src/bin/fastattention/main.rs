@@ -9,6 +9,7 @@ mod layer;
 #[cfg(not(feature = "sim"))]
 mod no_simulator;
 mod plan;
+mod replay;
 mod run;
 mod self_test;
 mod tensors;
@@ -45,6 +46,8 @@ enum Command {
     Run(run::Run),
     /// Print tiling, buffer maps and workspace for a shape, without a device.
     Plan(plan::Plan),
+    /// Launch again what a program told of its launches with feature `tracing`, on random operands.
+    Replay(replay::Replay),
     /// Run a kernel in model time and write a Chrome trace of every instruction, or a summary.
     Trace(trace::Trace),
     /// Run operators in model time over sweeps of shapes, and print a table.
@@ -76,6 +79,7 @@ fn execute(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(run) => run.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Replay(replay) => replay.execute(),
         Command::Trace(trace) => trace.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Layer(layer) => layer.execute(),
