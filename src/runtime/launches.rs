@@ -4,8 +4,8 @@
 //! `launch` is one line of JSON: `operation`, `stream` (address of the driver's object), `plan` (as `to_json`
 //! of the plan has it; the plan's text where it has none) and `operands`, each with `name`, `address`,
 //! `bytes` (that the launch uses, from the first to one past the last) and `is_written`. Nothing is read from
-//! the device. Where nobody listens, a launch asks for that and does nothing else. Copies, collectives and the
-//! parts of a tensor-parallel layer are not told; its kernels are.
+//! the device. Where nobody listens, a launch asks for that and does nothing else. Copies, collectives and
+//! the parts of a tensor-parallel layer are not told; its kernels are.
 
 use super::{Named, Stream};
 use crate::Result;

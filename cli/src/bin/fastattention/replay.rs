@@ -22,8 +22,8 @@ const MOST_LIST_BYTES: u64 = 1 << 30;
 /// What is launched again.
 #[derive(clap::Args)]
 pub(crate) struct Replay {
-    /// File with launches, one a line: the field `launch` of the events of the library's feature `tracing`, by
-    /// itself or in a line that tracing-subscriber wrote as JSON. Other lines are left out.
+    /// File with launches, one a line: the field `launch` of the events of the library's feature `tracing`,
+    /// by itself or in a line that tracing-subscriber wrote as JSON. Other lines are left out.
     file: PathBuf,
     /// Only the launch of this line, counted from 1.
     #[arg(long)]
@@ -42,8 +42,8 @@ struct Told<'a> {
 }
 
 impl Replay {
-    /// Launches each plan on operands of the told sizes. What was in memory is not told: q, k and v are random,
-    /// slots and pages full.
+    /// Launches each plan on operands of the told sizes. What was in memory is not told: q, k and v are
+    /// random, slots and pages full.
     pub(crate) fn execute(self) -> Result<()> {
         let text =
             fs::read_to_string(&self.file).with_context(|| format!("input {}", self.file.display()))?;
