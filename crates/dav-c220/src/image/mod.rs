@@ -251,6 +251,13 @@ struct MemoryFile {
     _file: std::fs::File,
 }
 
+/// Two numbers, spelt in binary with "/." and "/", which mean nothing in a path.
+#[cfg(target_os = "linux")]
+fn unique(copy: usize, number: u32) -> String {
+    let bits = u128::from(number) << 64 | copy as u128;
+    (0..96).map(|bit| if bits >> bit & 1 == 1 { "/." } else { "/" }).collect()
+}
+
 #[cfg(target_os = "linux")]
 impl MemoryFile {
     fn new(data: &[u8]) -> std::io::Result<Self> {
@@ -267,10 +274,10 @@ impl MemoryFile {
         file.write_all(data)?;
         // The loader takes a path it has seen for the library it loaded then, and a library with unique C++
         // symbols is never unloaded, while file descriptors are used again: so no path may ever come twice.
-        // The number is spelt in binary with "/." and "/", which mean nothing in a path.
+        // A process may have this crate twice, in a program and in the drop-in library that it loads: where
+        // the counter lies tells them apart.
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let unique: String = (0..32).map(|bit| if number >> bit & 1 == 1 { "/." } else { "/" }).collect();
+        let unique = unique((&raw const NEXT).addr(), NEXT.fetch_add(1, Ordering::Relaxed));
         Ok(Self { path: format!("/proc/self/fd{unique}/{}", file.as_raw_fd()).into(), _file: file })
     }
 

@@ -132,6 +132,19 @@ fn a_c_kernel_runs_from_a_file_and_from_memory() {
     assert_fault(run(&[64, 1], 1), FaultKind::OutOfBounds, "nothing is allocated");
 }
 
+/// The loader would take two equal paths for one library.
+#[test]
+#[cfg(target_os = "linux")]
+fn paths_of_two_copies_of_this_crate_in_a_process_differ() {
+    let place = 0x7fff_1234_5678;
+    let paths = [(place, 0), (place, 1), (place + 4, 0), (place + 4, 1), (0, 0), (usize::MAX, u32::MAX)];
+    let paths = paths.map(|(copy, number)| unique(copy, number));
+    for (i, path) in paths.iter().enumerate() {
+        assert!(!paths[..i].contains(path), "{path}");
+        assert_eq!(path.replace('.', "").len(), 96, "only slashes and dots");
+    }
+}
+
 #[test]
 fn the_kernel_type_of_the_image_is_used() {
     let dir = tempfile::tempdir().unwrap();
