@@ -289,8 +289,8 @@ impl Operand {
         }
     }
 
-    /// Is repeat `r` 64 whole f32 lanes, so that [`Operand::load_64`] takes it? It has 32 where elements of 64
-    /// bits are the result.
+    /// Is repeat `r` 64 whole f32 lanes, so that [`Operand::load_64`] takes it? It has 32 where elements of
+    /// 64 bits are the result.
     #[inline(always)]
     pub(super) fn is_whole_f32(&self, lanes: &Lanes, r: u64) -> bool {
         self.elem == Elem::F32 && lanes.per_repeat == 64 && lanes.is_full(lanes.mask(r))
