@@ -45,6 +45,7 @@ pub mod cuda;
 mod environment;
 pub mod hccl;
 pub mod kernels;
+pub mod layer;
 pub mod matmul;
 pub mod merge;
 pub mod parallel;

@@ -31,6 +31,15 @@ namespace fa {
 #define FA_KV_CACHE_TENSORS(X, SEP)                                                                 \
     X(GM_ADDR, k_cache, out) SEP() X(GM_ADDR, v_cache, out) SEP() X(GM_ADDR, status, out)
 
+#define FA_ACTIVATION_CORES AIV_ONLY
+#define FA_ACTIVATION_OPERANDS(X, SEP)                                                              \
+    X(GM_ADDR, x, in) SEP() X(GM_ADDR, up, in) SEP() X(GM_ADDR, y, out) SEP()                       \
+    X(GM_ADDR, tiling, ActivationTilingData)
+#define FA_ACTIVATION(...)
+struct ActivationOperands {
+    FA_ACTIVATION_OPERANDS(FA_FIELD, FA_NOTHING)
+};
+
 #define FA_ADD_CORES AIV_ONLY
 #define FA_ADD_OPERANDS(X, SEP)                                                                     \
     X(GM_ADDR, x, in) SEP() X(GM_ADDR, y, in) SEP() X(GM_ADDR, z, out) SEP()                        \
@@ -40,12 +49,29 @@ struct AddOperands {
     FA_ADD_OPERANDS(FA_FIELD, FA_NOTHING)
 };
 
+#define FA_ARGMAX_CORES AIV_ONLY
+#define FA_ARGMAX_OPERANDS(X, SEP)                                                                  \
+    X(GM_ADDR, x, in) SEP() X(GM_ADDR, index, out) SEP() X(GM_ADDR, tiling, ArgmaxTilingData)
+#define FA_ARGMAX(...)
+struct ArgmaxOperands {
+    FA_ARGMAX_OPERANDS(FA_FIELD, FA_NOTHING)
+};
+
 #define FA_COPY_CORES AIV_ONLY
 #define FA_COPY_OPERANDS(X, SEP)                                                                    \
     X(GM_ADDR, dst, out) SEP() X(GM_ADDR, src, in) SEP() X(uint64_t, bytes, value)
 #define FA_COPY(...)
 struct CopyOperands {
     FA_COPY_OPERANDS(FA_FIELD, FA_NOTHING)
+};
+
+#define FA_EMBEDDING_CORES AIV_ONLY
+#define FA_EMBEDDING_OPERANDS(X, SEP)                                                               \
+    X(GM_ADDR, table, in) SEP() X(GM_ADDR, ids, in) SEP() X(GM_ADDR, y, out) SEP()                  \
+    X(GM_ADDR, status, out) SEP() X(GM_ADDR, tiling, EmbeddingTilingData)
+#define FA_EMBEDDING(...)
+struct EmbeddingOperands {
+    FA_EMBEDDING_OPERANDS(FA_FIELD, FA_NOTHING)
 };
 
 #define FA_FLASH_DECODE_CORES MIX_AIC_1_2
@@ -111,6 +137,16 @@ struct MatmulOperands {
 #define FA_MERGE(...)
 struct MergeOperands {
     FA_MERGE_OPERANDS(FA_FIELD, FA_NOTHING)
+};
+
+#define FA_NORM_CORES AIV_ONLY
+#define FA_NORM_OPERANDS(X, SEP)                                                                    \
+    X(GM_ADDR, x, in) SEP() X(GM_ADDR, r, in) SEP() X(GM_ADDR, weight, in) SEP()                    \
+    X(GM_ADDR, bias, in) SEP() X(GM_ADDR, h, out) SEP() X(GM_ADDR, y, out) SEP()                    \
+    X(GM_ADDR, tiling, NormTilingData)
+#define FA_NORM(...)
+struct NormOperands {
+    FA_NORM_OPERANDS(FA_FIELD, FA_NOTHING)
 };
 
 #define FA_READ_L1_CORES AIC_ONLY

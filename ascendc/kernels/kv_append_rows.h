@@ -5,6 +5,7 @@
 #include "fa/copy.h"
 #include "fa/memory.h"
 #include "fa/sync.h"
+#include "fa/token_numbers.h"
 #include "families.h"
 
 namespace fa {
@@ -45,39 +46,6 @@ __aicore__ inline void store_token_rows(const AscendC::GlobalTensor<T>& dst,
         AscendC::DataCopyPad(dst[uint64_t{token + i} * rows.token_stride], src[i * rows.row], bursts);
     }
 }
-
-// A number of each token in GM, i32 or i64.
-class TokenNumbers {
-  public:
-    __aicore__ inline TokenNumbers(GM_ADDR numbers, uint32_t words) : words_(words) {
-        gm_.SetGlobalBuffer(reinterpret_cast<__gm__ uint32_t*>(numbers));
-    }
-    __aicore__ inline int64_t of(uint32_t token) const {
-        if (words_ == 1) return static_cast<int32_t>(gm_.GetValue(token));
-        const uint64_t low = gm_.GetValue(uint64_t{token} * 2);
-        const uint64_t high = gm_.GetValue(uint64_t{token} * 2 + 1);
-        return static_cast<int64_t>(high << 32 | low);
-    }
-
-  private:
-    uint32_t words_;
-    AscendC::GlobalTensor<uint32_t> gm_;
-};
-
-// How many numbers are wrong, and token and value of the first.
-struct Wrong {
-    uint32_t count = 0;
-    uint32_t token = 0;
-    uint64_t number = 0;
-
-    __aicore__ inline void note(uint32_t wrong_token, int64_t wrong_number) {
-        if (count == 0) {
-            token = wrong_token;
-            number = static_cast<uint64_t>(wrong_number);
-        }
-        ++count;
-    }
-};
 
 template <typename T>
 class KvRows {
@@ -124,35 +92,16 @@ class KvRows {
         }
     }
 
-    // Of the places, and of the positions if there are some: how many are wrong, and token and number (low
-    // and high word) of the first. The rest is 0.
+    // What is wrong with the places, and with the positions if there are some.
     __aicore__ inline void store_status(GM_ADDR status, const Wrong* positions) {
-        AscendC::GlobalTensor<int32_t> status_gm;
-        status_gm.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(status));
         const auto words = memory_.ub[t_.ub_status_offset_bytes].template ReinterpretCast<int32_t>();
-        AscendC::Duplicate(words, 0, static_cast<int32_t>(kBlockF32));
-        AscendC::PipeBarrier<PIPE_V>();
-        set_status(words, wrong_, 0);
-        if (positions != nullptr) set_status(words, *positions, 4);
-        AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(0);
-        AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(0);
-        AscendC::DataCopy(status_gm[uint64_t{block_index()} * kBlockF32], words, kBlockF32);
+        store_wrong(status, words, wrong_, positions);
     }
 
   private:
     static constexpr int64_t kNoPlace = -1;
     static constexpr uint32_t kTensors = 2;
     static constexpr uint32_t kElementBytes = sizeof(T);
-
-    __aicore__ inline void set_status(const AscendC::LocalTensor<int32_t>& words, const Wrong& wrong,
-                                      uint32_t first) {
-        const uint32_t values[4] = {wrong.count, wrong.token, static_cast<uint32_t>(wrong.number),
-                                    static_cast<uint32_t>(wrong.number >> 32)};
-        for (uint32_t i = 0; i < 4; ++i) {
-            uint64_t mask[2] = {uint64_t{1} << (first + i), 0};
-            AscendC::Duplicate(words, static_cast<int32_t>(values[i]), mask, 1, 1, 8);
-        }
-    }
 
     // Tokens from one on whose places follow each other in a page, with one copy of K and one of V where that
     // can be; returns how many.

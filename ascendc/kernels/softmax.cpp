@@ -18,6 +18,7 @@
 // Limits     AIV only; cols up to 24 576; the planner refuses more.
 #include "fa/copy.h"
 #include "fa/memory.h"
+#include "fa/row_copy.h"
 #include "fa/row_ops.h"
 #include "fa/sync.h"
 #include "families.h"
@@ -137,7 +138,7 @@ class SoftmaxKernel {
     __aicore__ inline void load_scores(const Chunk& c, uint64_t at, uint32_t rows) {
         const auto count = static_cast<int32_t>(rows * c.width);
         const uint32_t slot = scores_ring_.acquire();
-        copy_gm_to_ub(scores_ub_[slot], scores_gm_[at + c.first], rows, c, t_.pitch);
+        copy_rows_gm_to_ub(scores_ub_[slot], scores_gm_[at + c.first], rows, c.cols, t_.pitch, c.width);
         scores_ring_.publish(slot);
         scores_ring_.await(slot);
         if constexpr (sizeof(S) == sizeof(float)) {
@@ -153,8 +154,8 @@ class SoftmaxKernel {
 
     __aicore__ inline void add_mask(const Chunk& c, uint32_t row, uint32_t rows) {
         const uint32_t slot = mask_ring_.acquire();
-        copy_gm_to_ub(mask_ub_[slot], mask_gm_[static_cast<uint64_t>(row) * t_.cols + c.first], rows, c,
-                      t_.cols);
+        copy_rows_gm_to_ub(mask_ub_[slot], mask_gm_[static_cast<uint64_t>(row) * t_.cols + c.first], rows,
+                           c.cols, t_.cols, c.width);
         mask_ring_.publish(slot);
         mask_ring_.await(slot);
         AscendC::Cast(tmp_ub_, mask_ub_[slot], AscendC::RoundMode::CAST_NONE, rows * c.width);
@@ -164,37 +165,12 @@ class SoftmaxKernel {
         mask_ring_.release(slot);
     }
 
-    // Rows of c.cols elements with pitch `pitch` in GM and c.width in UB.
-    template <typename U>
-    __aicore__ inline void copy_gm_to_ub(const AscendC::LocalTensor<U>& dst,
-                                         const AscendC::GlobalTensor<U>& src, uint32_t rows, const Chunk& c,
-                                         uint32_t pitch) {
-        const uint32_t bytes = c.cols * static_cast<uint32_t>(sizeof(U));
-        AscendC::DataCopyExtParams params;
-        params.blockCount = static_cast<uint16_t>(rows);
-        params.blockLen = bytes;
-        params.srcStride = (pitch - c.cols) * static_cast<uint32_t>(sizeof(U));
-        params.dstStride =
-            c.width * static_cast<uint32_t>(sizeof(U)) / kBlockBytes - ceil_div(bytes, kBlockBytes);
-        params.rsv = 0;
-        const AscendC::DataCopyPadExtParams<U> no_pad(false, 0, 0, U{});
-        AscendC::DataCopyPad(dst, src, params, no_pad);
-    }
-
     __aicore__ inline void store_probabilities(const Chunk& c, uint64_t at, uint32_t rows) {
         const uint32_t slot = p_ring_.acquire();
         AscendC::Cast(p_ub_[slot], c.x, AscendC::RoundMode::CAST_RINT, rows * c.width);
         p_ring_.publish(slot);
         p_ring_.await(slot);
-        const uint32_t bytes = c.cols * static_cast<uint32_t>(sizeof(T));
-        AscendC::DataCopyExtParams params;
-        params.blockCount = static_cast<uint16_t>(rows);
-        params.blockLen = bytes;
-        params.srcStride =
-            c.width * static_cast<uint32_t>(sizeof(T)) / kBlockBytes - ceil_div(bytes, kBlockBytes);
-        params.dstStride = (t_.pitch - c.cols) * static_cast<uint32_t>(sizeof(T));
-        params.rsv = 0;
-        AscendC::DataCopyPad(p_gm_[at + c.first], p_ub_[slot], params);
+        copy_rows_ub_to_gm(p_gm_[at + c.first], p_ub_[slot], rows, c.cols, t_.pitch, c.width);
         p_ring_.release(slot);
     }
 

@@ -26,7 +26,7 @@ pub enum PlaceType {
 
 impl PlaceType {
     /// 32-bit words of a number.
-    pub(super) fn words(self) -> u32 {
+    pub(crate) fn words(self) -> u32 {
         match self {
             Self::I32 => 1,
             Self::I64 => 2,

@@ -16,9 +16,11 @@ pub enum Number {
     Place,
     /// By what its key and query are rotated.
     Position,
+    /// Which row of an embedding it has.
+    Id,
 }
 
-/// A token whose place the cache does not have, or whose position the table does not.
+/// A token whose place the cache does not have, or whose position or id the table does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The token.
@@ -34,6 +36,7 @@ impl fmt::Display for Mistake {
         let number = match self.number {
             Number::Place => "place",
             Number::Position => "position",
+            Number::Id => "id",
         };
         write!(f, "token {} has {number} {}", self.token, self.given)
     }
@@ -42,7 +45,7 @@ impl fmt::Display for Mistake {
 /// What is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Wrong places and wrong positions.
+    /// Wrong numbers.
     pub num_wrong: u64,
     /// The first of each vector core, by token; of those with both, the place first. Empty when nothing is
     /// wrong.
@@ -55,21 +58,26 @@ impl Report {
     /// # Errors
     /// `InvalidArgument` for words that no launch leaves.
     pub fn from_words(words: &[i32]) -> Result<Self> {
+        Self::read("append report", words, &[Number::Place, Number::Position])
+    }
+
+    /// Reads four words of each core for each kind of numbers; the rest of its words is 0.
+    pub(crate) fn read(what: &str, words: &[i32], numbers: &[Number]) -> Result<Self> {
         let mut report = Self::default();
         let (cores, rest) = words.as_chunks::<STATUS_WORDS>();
-        for (core, &[place @ .., _, _, _, _]) in cores.iter().enumerate() {
-            let [_, _, _, _, position @ ..] = cores[core];
-            let are_good = report.add(Number::Place, place) && report.add(Number::Position, position);
-            if !are_good {
+        for (core, own) in cores.iter().enumerate() {
+            let (kinds, _) = own.as_chunks::<4>();
+            let told = kinds.iter().zip(numbers);
+            let is_good = told.fold(true, |is_good, (words, number)| report.add(*number, *words) && is_good);
+            if !is_good || kinds.iter().skip(numbers.len()).any(|words| *words != [0; 4]) {
                 return Err(Error::invalid(format!(
-                    "append report: core {core} has {:?}, what a launch has left in `status` wanted",
-                    cores[core]
+                    "{what}: core {core} has {own:?}, what a launch has left in `status` wanted"
                 )));
             }
         }
         if !rest.is_empty() {
             return Err(Error::invalid(format!(
-                "append report: {} words given, a multiple of {STATUS_WORDS} wanted",
+                "{what}: {} words given, a multiple of {STATUS_WORDS} wanted",
                 words.len()
             )));
         }

@@ -19,6 +19,7 @@ mod graph;
 mod hostile_plans;
 mod large_strides;
 mod launch;
+mod layer;
 mod matmul;
 mod merge;
 mod parallel;

@@ -16,6 +16,7 @@ use dav_c220::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType,
 use fastattention::append::{KvAppendRotaryTilingData, KvAppendTilingData};
 use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
 use fastattention::kernels::SelfTestTilingData;
+use fastattention::layer::{ActivationTilingData, ArgmaxTilingData, EmbeddingTilingData, NormTilingData};
 use fastattention::matmul::MatmulTilingData;
 use fastattention::merge::MergeTilingData;
 use fastattention::serving::FlashDecodeTilingData;

@@ -20,6 +20,7 @@ const SOURCES: &[&str] = &[
     "include/fa/sync.h",
     "include/fa/copy.h",
     "include/fa/memory.h",
+    "include/fa/token_numbers.h",
     "kernels/kv_append_rows.h",
     "kernels/kv_append.cpp",
 ];

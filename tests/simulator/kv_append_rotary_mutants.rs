@@ -22,6 +22,7 @@ const SOURCES: &[&str] = &[
     "include/fa/memory.h",
     "include/fa/row_ops.h",
     "kernels/kv_append_rotation.h",
+    "include/fa/token_numbers.h",
     "kernels/kv_append_rows.h",
     "kernels/kv_append_rotary.cpp",
 ];

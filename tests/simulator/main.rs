@@ -6,6 +6,9 @@
     reason = "a test that cannot go on fails; its numbers are small"
 )]
 
+mod activation_mutants;
+mod argmax_mutants;
+mod embedding_mutants;
 mod faults;
 mod flash_decode_mutants;
 mod flash_fwd_matmul_mutants;
@@ -15,6 +18,7 @@ mod kv_append_mutants;
 mod kv_append_rotary_mutants;
 mod merge_mutants;
 mod mutation;
+mod norm_mutants;
 mod shift_keys_mutants;
 mod timeline;
 mod trace;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use fastattention::layer::{activation, argmax, embedding, norm};
 use fastattention::DType::{Bf16, F16, F32};
 use fastattention::{append, attention, baseline, matmul, merge, parallel, serving};
 
@@ -69,6 +70,11 @@ fn kernel_variants_are_those_that_the_planner_names() {
     check("MATMUL", products.map(|(d, out)| matmul::kernel_name(d, out)).into());
     let merges = [(F16, F16), (Bf16, Bf16), (F32, F32), (F32, F16), (F32, Bf16)];
     check("MERGE", merges.map(|(d, out)| merge::kernel_name(d, out)).into());
+    let norms = [(F16, F16), (Bf16, Bf16), (F32, F32), (F16, F32), (Bf16, F32)];
+    check("ACTIVATION", [F16, Bf16, F32].map(|d| Ok(activation::kernel_name(d))).into());
+    check("ARGMAX", [F16, Bf16, F32].map(|d| Ok(argmax::kernel_name(d))).into());
+    check("EMBEDDING", [F16, Bf16, F32].map(|d| Ok(embedding::kernel_name(d))).into());
+    check("NORM", norms.map(|(d, weights)| norm::kernel_name(d, weights)).into());
     let appends = |i: usize| [F16, Bf16].map(|d| append::kernel_names(d).map(|names| names[i])).into();
     check("KV_APPEND", appends(0));
     check("KV_APPEND_ROTARY", appends(1));

@@ -42,6 +42,17 @@ __aicore__ inline void combine(const AscendC::LocalTensor<E>& dst, const AscendC
     }
 }
 
+// x = x op y, `count` elements that follow each other.
+template <RowReduce kOp>
+__aicore__ inline void combine_all(const AscendC::LocalTensor<float>& x, const AscendC::LocalTensor<float>& y,
+                                   uint32_t count) {
+    if constexpr (kOp == RowReduce::kMax) {
+        AscendC::Max(x, x, y, static_cast<int32_t>(count));
+    } else {
+        AscendC::Add(x, x, y, static_cast<int32_t>(count));
+    }
+}
+
 // One value of dst for each block of src; strides in blocks.
 template <RowReduce kOp>
 __aicore__ inline void reduce_blocks(const AscendC::LocalTensor<float>& dst,
@@ -60,8 +71,8 @@ __aicore__ inline void reduce_blocks(const AscendC::LocalTensor<float>& dst,
 
 // Reduction of each row of `rows` x `pitch` f32 to one value, level by level. The caller puts a barrier
 // between levels, and other work beside them. A level turns every block of 8 values into one (BlockReduce,
-// one cycle for 64 values), or, where a row does not consist of groups of 8 blocks any more, adds the second
-// half of its blocks to the first.
+// one cycle for 64 values), or, where rows are neither groups of 8 blocks without a gap nor one such group,
+// adds the second half of their blocks to the first.
 template <RowReduce kOp>
 class RowTree {
   public:
@@ -83,9 +94,10 @@ class RowTree {
 
     // Issues one level.
     __aicore__ inline void step() {
+        const bool is_dense = blocks_ == row_blocks_;
         if (blocks_ == 1) {
             finish();
-        } else if (blocks_ % kBlockF32 == 0) {
+        } else if (blocks_ == kBlockF32 || (is_dense && blocks_ % kBlockF32 == 0)) {
             reduce();
         } else {
             fold();
@@ -113,6 +125,11 @@ class RowTree {
 
     __aicore__ inline void fold() {
         const uint32_t half = (blocks_ + 1) / 2;
+        if (rows_ == 1) {
+            combine_all<kOp>(now_, now_[half * kBlockF32], (blocks_ - half) * kBlockF32);
+            blocks_ = half;
+            return;
+        }
         AscendC::BinaryRepeatParams params;
         const auto stride = static_cast<uint8_t>(row_blocks_);
         params.dstBlkStride = stride;
@@ -187,12 +204,14 @@ __aicore__ inline void spread_rows(const SpreadRows& blocks, const AscendC::Loca
     AscendC::Brcb(blocks.copy[1], values, repeats, params);
 }
 
-enum class RowOp { kSub, kMul, kDiv };
+enum class RowOp { kAdd, kSub, kMul, kDiv };
 
 template <RowOp kOp>
 __aicore__ inline void apply(const AscendC::LocalTensor<float>& x, const AscendC::LocalTensor<float>& blocks,
                              uint64_t mask, uint32_t repeats, const AscendC::BinaryRepeatParams& params) {
-    if constexpr (kOp == RowOp::kSub) {
+    if constexpr (kOp == RowOp::kAdd) {
+        AscendC::Add(x, x, blocks, mask, static_cast<uint8_t>(repeats), params);
+    } else if constexpr (kOp == RowOp::kSub) {
         AscendC::Sub(x, x, blocks, mask, static_cast<uint8_t>(repeats), params);
     } else if constexpr (kOp == RowOp::kMul) {
         AscendC::Mul(x, x, blocks, mask, static_cast<uint8_t>(repeats), params);
@@ -222,6 +241,29 @@ __aicore__ inline void apply_rows(const AscendC::LocalTensor<float>& x, const Sp
     for (uint32_t col = 0; col < cols; col += kLanesF32) {
         const auto& blocks = spread.copy[(col / kLanesF32 + phase + 1) % 2];
         apply<kOp>(x[col], blocks, min_u32(kLanesF32, cols - col), rows, params);
+    }
+}
+
+// x[r, c] = x[r, c] op values[c] for c < cols. Along the rows or down the columns, as above.
+template <RowOp kOp>
+__aicore__ inline void apply_columns(const AscendC::LocalTensor<float>& x,
+                                     const AscendC::LocalTensor<float>& values, uint32_t rows, uint32_t cols,
+                                     uint32_t pitch) {
+    AscendC::BinaryRepeatParams params;
+    if (rows <= cols / kLanesF32) {
+        const uint32_t groups = cols / kLanesF32;
+        const uint32_t done = groups * kLanesF32;
+        for (uint32_t row = 0; row < rows; ++row) {
+            apply<kOp>(x[row * pitch], values, kLanesF32, groups, params);
+            if (done < cols) apply<kOp>(x[row * pitch + done], values[done], cols - done, 1, params);
+        }
+        return;
+    }
+    params.dstRepStride = static_cast<uint8_t>(pitch / kBlockF32);
+    params.src0RepStride = params.dstRepStride;
+    params.src1RepStride = 0;
+    for (uint32_t col = 0; col < cols; col += kLanesF32) {
+        apply<kOp>(x[col], values[col], min_u32(kLanesF32, cols - col), rows, params);
     }
 }
 

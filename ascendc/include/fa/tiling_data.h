@@ -518,6 +518,168 @@ struct MergeTilingData {
     uint32_t reserved;
 };
 
+// Tiling data of `activation`.
+struct ActivationTilingData {
+    // Elements between rows of x.
+    uint64_t x_stride;
+    // Of up.
+    uint64_t up_stride;
+    // Of y.
+    uint64_t y_stride;
+    // Rows; 1 where all rows follow each other.
+    uint32_t rows;
+    // Elements of a row.
+    uint32_t dim;
+    // Rows of a tile.
+    uint32_t tile_rows;
+    // Columns of a tile, a multiple of 16.
+    uint32_t chunk;
+    // Vector cores launched.
+    uint32_t num_cores;
+    // 1: the result is multiplied with up.
+    uint32_t is_gated;
+    // Degree of the polynomial of the exponent.
+    uint32_t degree;
+    // Where the square that it takes ends.
+    float square_limit;
+    // Its coefficients, from that of 1 on.
+    float coefficients[8];
+    // UB: two tiles of x.
+    uint32_t ub_x_offset_bytes;
+    // UB: two tiles of up.
+    uint32_t ub_up_offset_bytes;
+    // UB: two tiles of y.
+    uint32_t ub_out_offset_bytes;
+    // UB: x in f32, unless it is.
+    uint32_t ub_wide_offset_bytes;
+    // UB: the exponent, then the result.
+    uint32_t ub_power_offset_bytes;
+    // UB: the square of x, then up in f32.
+    uint32_t ub_square_offset_bytes;
+};
+
+// Tiling data of `argmax`.
+struct ArgmaxTilingData {
+    // Elements between rows of x.
+    uint64_t x_stride;
+    // Rows.
+    uint32_t rows;
+    // Elements of a row.
+    uint32_t dim;
+    // Columns of a chunk, a multiple of 64.
+    uint32_t chunk;
+    // Vector cores launched, no more than there are rows.
+    uint32_t num_cores;
+    // UB: two chunks.
+    uint32_t ub_x_offset_bytes;
+    // UB: the chunk with the largest element.
+    uint32_t ub_found_offset_bytes;
+    // UB: a chunk in f32, unless it is.
+    uint32_t ub_wide_offset_bytes;
+    // UB: scratch of a row tree, an eighth of a chunk in f32 and an eighth of that.
+    uint32_t ub_tree_offset_bytes;
+    // UB: the largest element of each chunk of a row, one in each 32 bytes.
+    uint32_t ub_maxima_offset_bytes;
+    // UB: a bit for each element of a chunk.
+    uint32_t ub_bits_offset_bytes;
+    // UB: two blocks with an index.
+    uint32_t ub_index_offset_bytes;
+    // UB: where all of that ends.
+    uint32_t ub_end_bytes;
+};
+
+// Tiling data of `embedding`.
+struct EmbeddingTilingData {
+    // Elements between rows of the table.
+    uint64_t table_stride;
+    // Of y.
+    uint64_t y_stride;
+    // Tokens.
+    uint32_t tokens;
+    // Rows of the table.
+    uint32_t num_ids;
+    // Elements of a row.
+    uint32_t dim;
+    // 32-bit words of an id.
+    uint32_t id_words;
+    // Tokens of a tile.
+    uint32_t tile_tokens;
+    // Columns of a tile, a multiple of 16.
+    uint32_t chunk;
+    // Tiles in UB, from its start on.
+    uint32_t num_buffers;
+    // Vector cores launched.
+    uint32_t num_cores;
+    // 1: wrong ids are told.
+    uint32_t want_status;
+    // UB: a row of NaN.
+    uint32_t ub_none_offset_bytes;
+    // UB: the status.
+    uint32_t ub_status_offset_bytes;
+    // Keeps the size a multiple of 8.
+    uint32_t reserved;
+};
+
+// Tiling data of `norm`. A slice is some rows in UB, in f32 and chunk by chunk.
+struct NormTilingData {
+    // Elements between rows of x.
+    uint64_t x_stride;
+    // Of the residual.
+    uint64_t r_stride;
+    // Of the sum.
+    uint64_t h_stride;
+    // Of y.
+    uint64_t y_stride;
+    // Rows.
+    uint32_t rows;
+    // Elements of a row.
+    uint32_t dim;
+    // Rows of a slice; 1 where a row has several chunks.
+    uint32_t slice_rows;
+    // Columns of a chunk, a multiple of 64.
+    uint32_t chunk;
+    // Vector cores launched, no more than there are rows.
+    uint32_t num_cores;
+    // 1: a residual is added, and the sum goes out.
+    uint32_t has_residual;
+    // 1: the mean is subtracted (LayerNorm).
+    uint32_t is_centred;
+    // 1: a bias is added.
+    uint32_t has_bias;
+    // Added to the mean square.
+    float eps;
+    // 1 / dim.
+    float inverse_dim;
+    // UB: two chunks of x.
+    uint32_t ub_x_offset_bytes;
+    // UB: two chunks of the residual, behind them.
+    uint32_t ub_r_offset_bytes;
+    // UB: two chunks that go out.
+    uint32_t ub_out_offset_bytes;
+    // UB: the slice.
+    uint32_t ub_slice_offset_bytes;
+    // UB: a chunk in f32.
+    uint32_t ub_tmp_offset_bytes;
+    // UB: scratch of a row tree, an eighth of that.
+    uint32_t ub_wide_offset_bytes;
+    // UB: an eighth of the eighth.
+    uint32_t ub_narrow_offset_bytes;
+    // UB: the weights.
+    uint32_t ub_weight_offset_bytes;
+    // UB: the bias.
+    uint32_t ub_bias_offset_bytes;
+    // UB: a chunk of the weights in f32, unless they are.
+    uint32_t ub_weight_chunk_offset_bytes;
+    // UB: a chunk of the bias, likewise.
+    uint32_t ub_bias_chunk_offset_bytes;
+    // UB: row values spread over blocks, twice (SpreadRows).
+    uint32_t ub_spread_offset_bytes;
+    // UB: four arrays of 64 f32.
+    uint32_t ub_stats_offset_bytes;
+    // Keeps the size a multiple of 8.
+    uint32_t reserved;
+};
+
 // Tiling data of `softmax`.
 struct SoftmaxTilingData {
     // Matrices of scores: batch times heads.

@@ -4,6 +4,7 @@ mod attention;
 mod compare;
 mod declarations;
 mod image;
+mod layer;
 mod operators;
 mod side_by_side;
 

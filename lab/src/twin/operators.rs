@@ -20,6 +20,7 @@ use fastattention_testkit::data;
 use fastrand::Rng;
 use half::{bf16, f16};
 
+use super::layer;
 use super::side_by_side::Twins;
 
 /// (bytes, blocks) of copies: less than a chunk, a chunk, ends inside a 32-byte block, more blocks than
@@ -51,6 +52,7 @@ pub(super) fn run(twins: &mut Twins) -> Result<()> {
     vector_streams(twins)?;
     matmuls(twins)?;
     merges(twins)?;
+    layer::run(twins)?;
     appends(twins)?;
     attention_matmuls(twins)?;
     decodes(twins)?;
@@ -58,7 +60,7 @@ pub(super) fn run(twins: &mut Twins) -> Result<()> {
 }
 
 /// Device memory with normal numbers.
-fn normal(twins: &Twins, dtype: DType, bytes: u64) -> Result<Buffer> {
+pub(super) fn normal(twins: &Twins, dtype: DType, bytes: u64) -> Result<Buffer> {
     let bytes = usize::try_from(bytes)?;
     let mut rng = Rng::with_seed(bytes as u64);
     let mut data = Vec::with_capacity(bytes);
@@ -73,7 +75,7 @@ fn normal(twins: &Twins, dtype: DType, bytes: u64) -> Result<Buffer> {
     Ok(Buffer::from_slice(&twins.device, &data)?)
 }
 
-fn alloc(twins: &Twins, bytes: u64) -> Result<Buffer> {
+pub(super) fn alloc(twins: &Twins, bytes: u64) -> Result<Buffer> {
     Ok(Buffer::alloc(&twins.device, usize::try_from(bytes)?)?)
 }
 

@@ -3,6 +3,7 @@
 
 use ascend_sim::engine::Stopped;
 
+use super::numbers::Numbers;
 use super::Real;
 use crate::append::{KvAppendRotaryTilingData, KvAppendTilingData, STATUS_WORDS};
 use crate::cpu::call::{index, span, Call, Tensor};
@@ -111,51 +112,6 @@ impl Side {
     fn write(&self, place: u64, row: &[u8]) {
         let (page, place) = (place / self.page_size, place % self.page_size);
         self.pieces.write(&self.cache, page * self.page_stride + place * self.place_stride, row);
-    }
-}
-
-/// Numbers of tokens, i32 or i64.
-struct Numbers {
-    words: Tensor<i32>,
-    words_of_one: u64,
-    /// How many of them there are to name.
-    count: u32,
-}
-
-impl Numbers {
-    fn new(
-        call: &Call<'_>,
-        name: &str,
-        address: u64,
-        [tokens, words, count]: [u32; 3],
-    ) -> Result<Self, Stopped> {
-        let words_of_one = u64::from(words);
-        let words = call.tensor(name, address, Some(u64::from(tokens) * words_of_one))?;
-        Ok(Self { words, words_of_one, count })
-    }
-
-    fn given(&self, token: u64) -> i64 {
-        match self.words_of_one {
-            2 => {
-                i64::from(self.words.get(2 * token).cast_unsigned())
-                    | i64::from(self.words.get(2 * token + 1)) << 32
-            }
-            _ => self.words.get(token).into(),
-        }
-    }
-
-    fn of(&self, token: u64) -> Option<u64> {
-        u32::try_from(self.given(token)).ok().filter(|number| *number < self.count).map(u64::from)
-    }
-
-    /// How many tokens of a range have a wrong one, the first of them, and its number in two words. `none`
-    /// is not wrong.
-    fn wrong(&self, tokens: std::ops::Range<u64>, none: Option<i64>) -> [i32; 4] {
-        let mut wrong = tokens.filter(|token| self.of(*token).is_none() && Some(self.given(*token)) != none);
-        let Some(first) = wrong.next() else { return [0; 4] };
-        let [low, high] = bytemuck::cast::<[u8; 8], [i32; 2]>(self.given(first).to_le_bytes());
-        let count = i32::try_from(1 + wrong.count()).unwrap_or(i32::MAX);
-        [count, i32::try_from(first).unwrap_or(i32::MAX), low, high]
     }
 }
 

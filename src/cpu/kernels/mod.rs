@@ -1,11 +1,16 @@
 //! The native kernels. Each takes the arguments and the tiling data of the kernel of the same name in
 //! `ascendc/kernels`, whose header says what it computes.
 
+mod activation;
 mod append;
+mod argmax;
 mod attention;
 mod elementwise;
+mod embedding;
 mod matmul;
 mod merge;
+mod norm;
+mod numbers;
 mod shift_keys;
 mod softmax;
 
@@ -17,8 +22,9 @@ use rayon::prelude::*;
 
 use super::call::{index, Call, Tensor};
 use crate::kernels::operands::{
-    AddArguments, CopyArguments, FlashDecodeArguments, FlashFwdArguments, FlashFwdMatmulArguments,
-    KvAppendArguments, KvAppendRotaryArguments, MatmulArguments, MergeArguments, SelfTestArguments,
+    ActivationArguments, AddArguments, ArgmaxArguments, CopyArguments, EmbeddingArguments,
+    FlashDecodeArguments, FlashFwdArguments, FlashFwdMatmulArguments, KvAppendArguments,
+    KvAppendRotaryArguments, MatmulArguments, MergeArguments, NormArguments, SelfTestArguments,
     ShiftKeysArguments, SoftmaxArguments,
 };
 
@@ -63,6 +69,20 @@ pub(super) static ALL: &[Native] = &[
     native("fa_merge_f32", MergeArguments::COUNT, merge::merge::<f32, f32>),
     native("fa_merge_f32_f16", MergeArguments::COUNT, merge::merge::<f32, f16>),
     native("fa_merge_f32_bf16", MergeArguments::COUNT, merge::merge::<f32, bf16>),
+    native("fa_activation_f16", ActivationArguments::COUNT, activation::activation::<f16>),
+    native("fa_activation_bf16", ActivationArguments::COUNT, activation::activation::<bf16>),
+    native("fa_activation_f32", ActivationArguments::COUNT, activation::activation::<f32>),
+    native("fa_argmax_f16", ArgmaxArguments::COUNT, argmax::argmax::<f16>),
+    native("fa_argmax_bf16", ArgmaxArguments::COUNT, argmax::argmax::<bf16>),
+    native("fa_argmax_f32", ArgmaxArguments::COUNT, argmax::argmax::<f32>),
+    native("fa_embedding_f16", EmbeddingArguments::COUNT, embedding::embedding_16),
+    native("fa_embedding_bf16", EmbeddingArguments::COUNT, embedding::embedding_16),
+    native("fa_embedding_f32", EmbeddingArguments::COUNT, embedding::embedding_32),
+    native("fa_norm_f16", NormArguments::COUNT, norm::norm::<f16, f16>),
+    native("fa_norm_bf16", NormArguments::COUNT, norm::norm::<bf16, bf16>),
+    native("fa_norm_f32", NormArguments::COUNT, norm::norm::<f32, f32>),
+    native("fa_norm_f16_f32", NormArguments::COUNT, norm::norm::<f16, f32>),
+    native("fa_norm_bf16_f32", NormArguments::COUNT, norm::norm::<bf16, f32>),
     native("fa_softmax_f16", SoftmaxArguments::COUNT, softmax::softmax::<f16, f16>),
     native("fa_softmax_bf16", SoftmaxArguments::COUNT, softmax::softmax::<bf16, bf16>),
     native("fa_softmax_f16_f32", SoftmaxArguments::COUNT, softmax::softmax::<f16, f32>),
@@ -119,6 +139,12 @@ struct Row<T> {
 impl<T: Real> Row<T> {
     fn new(len: usize) -> Self {
         Self { raw: vec![T::zeroed(); len], values: vec![0.0; len] }
+    }
+
+    /// The values that are kept are of no use.
+    fn resize(&mut self, len: usize) {
+        self.raw.resize(len, T::zeroed());
+        self.values.resize(len, 0.0);
     }
 
     fn read(&mut self, from: &Tensor<T>, at: u64) -> &[f32] {
