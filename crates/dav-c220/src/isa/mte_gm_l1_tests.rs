@@ -93,11 +93,7 @@ fn nd2nz_follows_the_index_formula() {
                 }
             }
         }
-        assert_same(
-            &core.get(Space::L1, 0, model.len()),
-            &model,
-            &format!("{name}, round {round}, {list:?}"),
-        );
+        assert_same(core.get(Space::L1, 0, model.len()), &model, &format!("{name}, round {round}, {list:?}"));
     }
 }
 
@@ -175,7 +171,7 @@ fn fractals_from_gm() {
                 let to = at as usize + (i * (gap + 1)) as usize * 512;
                 model[to..to + 512].copy_from_slice(&data[from..from + 512]);
             }
-            assert_same(&core.get(space, 0, model.len()), &model, name);
+            assert_same(core.get(space, 0, model.len()), &model, name);
         }
     }
     let mut core = TestCore::new();

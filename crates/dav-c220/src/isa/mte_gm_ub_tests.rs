@@ -56,7 +56,7 @@ fn plain_copies_follow_the_burst_formula() {
                 }
             }
         }
-        assert_same(&core.get(Space::Ub, 0, UB_BYTES), &ub_model, &format!("{name}, round {round}, UB"));
+        assert_same(core.get(Space::Ub, 0, UB_BYTES), &ub_model, &format!("{name}, round {round}, UB"));
         assert_same(&gm_bytes(&core, gm, gm_model.len()), &gm_model, &format!("{name}, round {round}, GM"));
     }
 }
@@ -104,7 +104,7 @@ fn align_loads_pad_each_burst_to_blocks() {
                 };
             }
         }
-        assert_same(&core.get(Space::Ub, 0, UB_BYTES), &model, &format!("round {round}"));
+        assert_same(core.get(Space::Ub, 0, UB_BYTES), &model, &format!("round {round}"));
     }
 }
 

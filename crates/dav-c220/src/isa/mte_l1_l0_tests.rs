@@ -129,7 +129,7 @@ fn load_2d_follows_the_fractal_formula() {
                 model[to + at * 2..][..2].copy_from_slice(&data[from + source * 2..][..2]);
             }
         }
-        assert_same(&core.get(space, 0, model.len()), &model, &format!("{name} {list:?}"));
+        assert_same(core.get(space, 0, model.len()), &model, &format!("{name} {list:?}"));
     }
 }
 
@@ -174,7 +174,7 @@ fn squares_turn_as_wholes() {
                 }
             }
         }
-        assert_same(&core.get(space, 0, model.len()), &model, &format!("{name} {elem:?} {list:?}"));
+        assert_same(core.get(space, 0, model.len()), &model, &format!("{name} {elem:?} {list:?}"));
     }
 }
 
