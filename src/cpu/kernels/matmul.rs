@@ -1,8 +1,12 @@
-//! Matrix products (`matmul.cpp`): the kernel of the crate `matrixmultiply` on blocks in f32.
+//! Matrix products (`matmul.cpp`), on blocks: of B as `[n, k]` by the kernel of the crate
+//! `fastattention-cpu`, which reads rows of B once and in their own type; else by that of the crate
+//! `matrixmultiply`, in f32. Either adds in an order that depends on k alone, so a product can be cut along
+//! its rows.
 
 #![allow(unsafe_code, reason = "the product of `matrixmultiply` takes pointers")]
 
 use ascend_sim::engine::Stopped;
+use fastattention_cpu::{Isa, PackedRows};
 use rayon::prelude::*;
 
 use super::{Real, Row};
@@ -15,6 +19,12 @@ use crate::matmul::MatmulTilingData;
 const ROWS: u64 = 128;
 const COLS: u64 = 256;
 const DEPTH: u64 = 512;
+
+/// Rows of B as `[n, k]` that a thread takes at a time, and elements of them: a copy stays in the cache. Of A
+/// as many rows as have so many elements, too, which matters for a very large k alone.
+const NK_COLS: u64 = 64;
+const NK_ELEMENTS: u64 = 128 * 1024;
+const NK_ELEMENTS_A: u64 = 1 << 22;
 
 /// T: of A and B. C: of the product, rounded once from f32.
 pub(super) fn matmul<T: Real, C: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
@@ -38,27 +48,29 @@ pub(super) fn multiply<T: Real, C: Real>(
     let a = call.tensor::<T>("a", a, len(t.a_batch_stride, m, t.a_stride, k))?;
     let b = call.tensor::<T>("b", b, len(t.b_batch_stride, b_rows, t.b_stride, b_row))?;
     let c = call.tensor::<C>("c", c, len(t.c_batch_stride, m, t.c_stride, n))?;
-    let (blocks_m, blocks_n) = (m.div_ceil(ROWS), n.div_ceil(COLS));
+    let fit = |elements: u64, most: u64| (elements / k.max(1)).clamp(1, most);
+    let block = if is_nk { [fit(NK_ELEMENTS_A, ROWS), fit(NK_ELEMENTS, NK_COLS)] } else { [ROWS, COLS] };
+    let (blocks_m, blocks_n) = (m.div_ceil(block[0]), n.div_ceil(block[1]));
     let all = batch.iter().product::<u64>() * blocks_m * blocks_n;
     call.host.install(|| {
-        (0..all).into_par_iter().for_each_init(Scratch::default, |scratch, i| {
-            let (block, matrix) = (i % (blocks_m * blocks_n), i / (blocks_m * blocks_n));
+        (0..all).into_par_iter().for_each_init(Scratch::<T>::default, |scratch, i| {
+            let (number, matrix) = (i % (blocks_m * blocks_n), i / (blocks_m * blocks_n));
             let at = [matrix / batch[2] / batch[1], matrix / batch[2] % batch[1], matrix % batch[2]];
             let first = |strides: [u64; 3]| (0..3).map(|i| at[i] * strides[i]).sum::<u64>();
-            let (row, col) = (block / blocks_n * ROWS, block % blocks_n * COLS);
-            let (rows, cols) = (ROWS.min(m - row), COLS.min(n - col));
+            let (row, col) = (number / blocks_n * block[0], number % blocks_n * block[1]);
+            let (rows, cols) = (block[0].min(m - row), block[1].min(n - col));
             scratch.clear(rows * cols);
-            for depth in (0..k).step_by(index(DEPTH)) {
-                let part = DEPTH.min(k - depth);
-                let a_at = first(t.a_batch_stride) + row * t.a_stride + depth;
-                load(&a, &mut scratch.a, a_at, t.a_stride, [rows, part]);
-                let b_at = first(t.b_batch_stride);
-                if is_nk {
-                    load(&b, &mut scratch.b, b_at + col * t.b_stride + depth, t.b_stride, [cols, part]);
-                } else {
+            let (a_at, b_at) = (first(t.a_batch_stride) + row * t.a_stride, first(t.b_batch_stride));
+            if is_nk && k > 0 {
+                load(&a, &mut scratch.a, a_at, t.a_stride, [rows, k]);
+                scratch.multiply_rows(call.host.isa(), &b, [b_at + col * t.b_stride, t.b_stride], [k, cols]);
+            } else {
+                for depth in (0..k).step_by(index(DEPTH)) {
+                    let part = DEPTH.min(k - depth);
+                    load(&a, &mut scratch.a, a_at + depth, t.a_stride, [rows, part]);
                     load(&b, &mut scratch.b, b_at + depth * t.b_stride + col, t.b_stride, [part, cols]);
+                    scratch.add_product([rows, part, cols]);
                 }
-                scratch.add_product([rows, part, cols], is_nk);
             }
             let c_at = first(t.c_batch_stride) + row * t.c_stride + col;
             let mut out = Row::<C>::new(index(cols));
@@ -72,25 +84,40 @@ pub(super) fn multiply<T: Real, C: Real>(
 }
 
 /// Blocks of a thread, row by row.
-#[derive(Default)]
-struct Scratch {
+struct Scratch<T> {
     a: Vec<f32>,
     b: Vec<f32>,
     c: Vec<f32>,
+    /// Rows of B in their own type.
+    raw: Vec<T>,
 }
 
-impl Scratch {
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Self { a: Vec::new(), b: Vec::new(), c: Vec::new(), raw: Vec::new() }
+    }
+}
+
+impl<T: Real> Scratch<T> {
     fn clear(&mut self, elements: u64) {
         self.c.clear();
         self.c.resize(index(elements), 0.0);
     }
 
-    /// c += a b, or a b^T.
-    fn add_product(&mut self, [rows, depth, cols]: [u64; 3], is_nk: bool) {
+    /// c = a b^T, with rows of B from `at` on.
+    fn multiply_rows(&mut self, isa: Isa, b: &Tensor<T>, [at, stride]: [u64; 2], [len, cols]: [u64; 2]) {
+        self.raw.resize(index(len * cols), T::zeroed());
+        for (row, raw) in (0..).zip(self.raw.chunks_exact_mut(index(len))) {
+            b.read(at + row * stride, raw);
+        }
+        PackedRows::new(isa, &self.a, index(len)).products(T::elements(&self.raw), &mut self.c);
+    }
+
+    /// c += a b.
+    fn add_product(&mut self, [rows, depth, cols]: [u64; 3]) {
         let [m, k, n] = [rows, depth, cols].map(index);
         assert!(self.a.len() == m * k && self.b.len() == k * n && self.c.len() == m * n);
         let (row, one) = (usize::cast_signed, 1);
-        let b_strides = if is_nk { (one, row(k)) } else { (row(n), one) };
         // SAFETY: the three blocks have the sizes that the extents and strides say, and are apart.
         unsafe {
             matrixmultiply::sgemm(
@@ -102,8 +129,8 @@ impl Scratch {
                 row(k),
                 one,
                 self.b.as_ptr(),
-                b_strides.0,
-                b_strides.1,
+                row(n),
+                one,
                 1.0,
                 self.c.as_mut_ptr(),
                 row(n),

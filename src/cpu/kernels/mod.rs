@@ -16,6 +16,7 @@ mod softmax;
 
 use ascend_sim::engine::Stopped;
 use bytemuck::Pod;
+use fastattention_cpu::Elements;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -98,6 +99,8 @@ trait Real: Pod + Send + Sync {
     fn widen(from: &[Self], to: &mut [f32]);
     /// Rounds to nearest even.
     fn narrow(from: &[f32], to: &mut [Self]);
+    /// The same elements, as products take them.
+    fn elements(values: &[Self]) -> Elements<'_>;
 }
 
 impl Real for f32 {
@@ -107,6 +110,10 @@ impl Real for f32 {
 
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
+    }
+
+    fn elements(values: &[Self]) -> Elements<'_> {
+        Elements::F32(values)
     }
 }
 
@@ -118,6 +125,10 @@ impl Real for f16 {
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(from);
     }
+
+    fn elements(values: &[Self]) -> Elements<'_> {
+        Elements::F16(values)
+    }
 }
 
 impl Real for bf16 {
@@ -127,6 +138,10 @@ impl Real for bf16 {
 
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(from);
+    }
+
+    fn elements(values: &[Self]) -> Elements<'_> {
+        Elements::Bf16(values)
     }
 }
 
