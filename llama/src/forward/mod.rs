@@ -1,0 +1,282 @@
+//! A step of a model on a device: rows of prompts, of chunks of prompts and of decoding, mixed as they come.
+
+mod buffers;
+mod on_host;
+mod plans;
+mod weights;
+
+use fastattention::append::{self, Append, RotaryArgs};
+use fastattention::matmul::{self, Matmul};
+use fastattention::runtime::{Buffer, Device, Operand, Stream};
+use fastattention::serving::{self, ServingAttention};
+use fastattention::{Error, Result};
+use half::f16;
+
+use crate::files::{Config, Model};
+use buffers::{Buffers, Lists};
+use on_host::OnHost;
+use plans::{padded, Plans, RowPlans, StepShape};
+use weights::Weights;
+
+/// How much a device has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Sequences of a step.
+    pub slots: u32,
+    /// Rows of a step: new tokens of all sequences.
+    pub rows: u32,
+    /// Keys of a sequence.
+    pub max_keys: u32,
+    /// Keys of a page of the cache.
+    pub page_size: u32,
+    /// Pages of the cache.
+    pub num_pages: u32,
+    /// Whether the numbers of a sequence depend on nothing but its own tokens
+    /// (`serving::Problem::batch_invariant`).
+    pub is_batch_invariant: bool,
+}
+
+/// What a step computes.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    /// The new tokens, sequence by sequence.
+    pub tokens: Vec<u32>,
+    /// Where each stands in its sequence.
+    pub positions: Vec<u32>,
+    /// Where its key goes: `page * page_size + row`.
+    pub places: Vec<u32>,
+    /// The sequences, in the order of their tokens.
+    pub slots: Vec<Slot>,
+    /// Rows whose logits are wanted.
+    pub logits: Vec<u32>,
+}
+
+/// A sequence in a step.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    /// Its new tokens.
+    pub rows: u32,
+    /// All of its keys, those of the new tokens included.
+    pub keys: u32,
+    /// Its pages.
+    pub pages: Vec<u32>,
+}
+
+/// A model on a device.
+#[derive(Debug)]
+pub struct Forward {
+    stream: Stream,
+    config: Config,
+    limits: Limits,
+    weights: Weights,
+    /// Keys and values of each layer.
+    cache: Vec<[Buffer; 2]>,
+    /// Cosines and sines of the positions.
+    table: Buffer,
+    buffers: Buffers,
+    plans: Plans,
+    matmul: Matmul,
+    append: Append,
+    attention: ServingAttention,
+}
+
+impl Forward {
+    /// Loads the weights as f16, and allocates the cache and what a step needs.
+    ///
+    /// # Errors
+    /// `Io` for tensors that are missing or wrong; `Unsupported` where the operators cannot serve the model
+    /// or the limits; `OutOfMemory`; `Driver`.
+    pub fn new(device: &Device, model: &Model<'_>, limits: Limits) -> Result<Self> {
+        check(&limits, &model.config)?;
+        let config = model.config.clone();
+        let frequencies = append::Rotary::frequencies(config.rope_theta, config.rope_dims);
+        let table = append::Rotary::table(&frequencies, limits.max_keys, 1.0);
+        let cache_bytes =
+            2 * u64::from(limits.num_pages) * u64::from(limits.page_size) * u64::from(config.width_k());
+        let cache = || {
+            let buffer = Buffer::alloc(device, bytes(cache_bytes)?)?;
+            buffer.zero()?;
+            Ok::<_, Error>(buffer)
+        };
+        Ok(Self {
+            stream: Stream::new(device)?,
+            weights: Weights::load(device, model)?,
+            cache: (0..config.layers).map(|_| Ok([cache()?, cache()?])).collect::<Result<_>>()?,
+            table: Buffer::from_slice(device, &table)?,
+            buffers: Buffers::new(device, &config, &limits)?,
+            plans: Plans::new(device.soc(), &config, &limits),
+            matmul: Matmul::new(device)?,
+            append: Append::new(device)?,
+            attention: ServingAttention::new(device)?,
+            config,
+            limits,
+        })
+    }
+
+    /// What the device has room for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Computes a step and waits for it. Logits of the rows that were asked for, `[rows, vocabulary]`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a step that does not fit the limits, and what the operators return.
+    pub fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
+        step.check(&self.limits, self.config.vocabulary)?;
+        let shape = StepShape::of(step, &self.limits);
+        let plans = self.plans.of_rows(shape.rows)?;
+        let attention = self.plans.of_slots(shape)?;
+        self.buffers.reserve_workspace(attention.workspace_bytes())?;
+        let lists = self.buffers.upload(step, shape, &self.limits)?;
+        let on = OnHost { stream: &self.stream, hidden: self.config.hidden };
+        let mut tokens = step.tokens.clone();
+        tokens.resize(shape.rows as usize, 0);
+        on.embed(&self.weights.embedding, &tokens, &self.buffers.residual)?;
+        for layer in 0..self.weights.layers.len() {
+            self.layer(layer, &plans, &attention, &lists)?;
+        }
+        self.logits(step)
+    }
+
+    /// One layer: it takes the residual stream, and what the layer before has left to add to it.
+    fn layer(&self, layer: usize, plans: &RowPlans, attention: &serving::Plan, lists: &Lists) -> Result<()> {
+        let (b, of, rows) = (&self.buffers, &self.weights.layers[layer], plans.rows);
+        let on = OnHost { stream: &self.stream, hidden: self.config.hidden };
+        let epsilon = self.config.norm_epsilon;
+        let delta = (layer > 0).then_some(&b.delta);
+        on.norm(rows, delta, &b.residual, (&of.attention_norm, epsilon), &b.normed)?;
+        self.product(&plans.qkv, [&b.normed, &of.qkv, &b.qkv])?;
+        self.attend(layer, plans, attention, lists)?;
+        self.product(&plans.output, [&b.attended, &of.output, &b.delta])?;
+        on.norm(rows, Some(&b.delta), &b.residual, (&of.feed_forward_norm, epsilon), &b.normed)?;
+        self.product(&plans.gate_up, [&b.normed, &of.gate_up, &b.gate_up])?;
+        on.swiglu(rows, self.config.intermediate, &b.gate_up, &b.activated)?;
+        self.product(&plans.down, [&b.activated, &of.down, &b.delta])
+    }
+
+    /// Rotates q and k, writes K and V of the new tokens to the cache, and attends to it.
+    fn attend(&self, layer: usize, plans: &RowPlans, attention: &serving::Plan, lists: &Lists) -> Result<()> {
+        let (b, [k_cache, v_cache]) = (&self.buffers, &self.cache[layer]);
+        let [k, v] = [self.config.width_q(), self.config.width_q() + self.config.width_k()]
+            .map(|first| Operand::at(&b.qkv, 2 * first as usize));
+        let rotary = RotaryArgs::new(b.list(lists.positions), &self.table).with_q(&b.qkv, &b.q);
+        let args = append::Args::new(k, v, b.list(lists.places), k_cache, v_cache).with_rotary(rotary);
+        self.append.launch(&self.stream, &plans.append, args)?;
+        let args =
+            serving::Args::new(&b.q, k_cache, v_cache, b.list(lists.lengths), &b.attended, &b.workspace)
+                .with_row_starts(b.list(lists.row_starts))
+                .with_block_table(b.list(lists.table));
+        self.attention.launch(&self.stream, attention, args)
+    }
+
+    /// Logits of the rows that are wanted: only these are normed and multiplied.
+    fn logits(&mut self, step: &Step) -> Result<Vec<f32>> {
+        let (count, vocabulary) = (step.logits.len(), self.config.vocabulary as usize);
+        let mut out = Vec::with_capacity(count * vocabulary);
+        for wanted in step.logits.chunks(self.limits.slots as usize) {
+            let rows = padded(wanted.len(), self.limits.slots);
+            let plan = self.plans.of_logits(rows)?;
+            let mut wanted = wanted.to_vec();
+            let wanted_rows = wanted.len();
+            wanted.resize(rows as usize, 0);
+            let b = &self.buffers;
+            let on = OnHost { stream: &self.stream, hidden: self.config.hidden };
+            on.choose::<f32>(&b.residual, &wanted, &b.last_residual)?;
+            on.choose::<f16>(&b.delta, &wanted, &b.last_delta)?;
+            let norm = (&self.weights.last_norm, self.config.norm_epsilon);
+            on.norm(rows, Some(&b.last_delta), &b.last_residual, norm, &b.last_normed)?;
+            self.product(&plan, [&b.last_normed, self.weights.logits(), &b.logits])?;
+            self.stream.synchronize()?;
+            let mut part = vec![0.0f32; wanted_rows * vocabulary];
+            b.logits.copy_to_host(&mut part)?;
+            out.extend(part);
+        }
+        self.stream.synchronize()?;
+        Ok(out)
+    }
+
+    /// `c = a b^T`.
+    fn product(&self, plan: &matmul::Plan, [a, b, c]: [&Buffer; 3]) -> Result<()> {
+        self.matmul.launch(&self.stream, plan, matmul::Args::new(a, b, c))
+    }
+}
+
+/// Refuses limits that cannot be served.
+fn check(limits: &Limits, config: &Config) -> Result<()> {
+    for (name, value, most) in [
+        ("slots", limits.slots, MAX_SLOTS),
+        ("rows", limits.rows, MAX_ROWS),
+        ("max_keys", limits.max_keys, config.context),
+        ("page_size", limits.page_size, MAX_PAGE),
+        ("num_pages", limits.num_pages, i32::MAX.unsigned_abs() / limits.page_size.max(1)),
+    ] {
+        if value == 0 || value > most {
+            return Err(Error::invalid(format!("engine: {name} = {value}, 1 to {most} wanted")));
+        }
+    }
+    Ok(())
+}
+
+/// Bounds of the limits: far more than is of use, and products of them fit their types.
+const MAX_SLOTS: u32 = 4096;
+const MAX_ROWS: u32 = 1 << 16;
+const MAX_PAGE: u32 = 1 << 14;
+
+/// A size of the host.
+fn bytes(bytes: u64) -> Result<usize> {
+    usize::try_from(bytes)
+        .map_err(|_| Error::invalid(format!("engine: {bytes} bytes are too many for this host")))
+}
+
+impl Step {
+    /// Refuses what does not fit: each list is read by kernels.
+    fn check(&self, limits: &Limits, vocabulary: u32) -> Result<()> {
+        let rows = self.tokens.len();
+        let refused = |text: String| Err(Error::invalid(format!("engine step: {text}")));
+        if rows == 0 || rows > limits.rows as usize {
+            return refused(format!("{rows} rows, 1 to {} wanted", limits.rows));
+        }
+        if self.slots.is_empty() || self.slots.len() > limits.slots as usize {
+            return refused(format!("{} slots, 1 to {} wanted", self.slots.len(), limits.slots));
+        }
+        let of_slots: u64 = self.slots.iter().map(|slot| u64::from(slot.rows)).sum();
+        if self.positions.len() != rows || self.places.len() != rows || of_slots != rows as u64 {
+            return refused(format!(
+                "{rows} tokens, {} positions, {} places, {of_slots} rows of slots; the same number wanted",
+                self.positions.len(),
+                self.places.len()
+            ));
+        }
+        let places = limits.num_pages * limits.page_size;
+        for (name, numbers, most) in [
+            ("token", &self.tokens, vocabulary),
+            ("position", &self.positions, limits.max_keys),
+            ("place", &self.places, places),
+            ("row of logits", &self.logits, self.tokens.len().try_into().unwrap_or(u32::MAX)),
+        ] {
+            if let Some(wrong) = numbers.iter().find(|number| **number >= most) {
+                return refused(format!("{name} {wrong}, one below {most} wanted"));
+            }
+        }
+        for (at, slot) in self.slots.iter().enumerate() {
+            let wanted = slot.keys.div_ceil(limits.page_size) as usize;
+            let (few, many) = (slot.rows.max(1), limits.max_keys);
+            if !(few..=many).contains(&slot.keys) || slot.pages.len() < wanted {
+                return refused(format!(
+                    "slot {at} has {} keys in {} pages; {few} to {many} keys, and a page for each {} wanted",
+                    slot.keys,
+                    slot.pages.len(),
+                    limits.page_size
+                ));
+            }
+        }
+        Ok(())
+    }
+}

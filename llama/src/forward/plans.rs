@@ -1,0 +1,159 @@
+//! Plans of the launches of a step. Each is made once for a class of steps: rows and slots are rounded up,
+//! so that there are few classes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fastattention::append::{self, Rotary};
+use fastattention::matmul::{self, BLayout};
+use fastattention::serving::{self, KvLayout, Mask};
+use fastattention::{DType, Result, Soc};
+
+use super::{Limits, Step};
+use crate::files::Config;
+
+/// `count` rounded up, at most `limit`: powers of two up to 16, then multiples of 16.
+pub(super) fn padded(count: usize, limit: u32) -> u32 {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let rounded = if count <= 16 { count.next_power_of_two() } else { count.next_multiple_of(16) };
+    rounded.min(limit).max(count)
+}
+
+/// The class of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StepShape {
+    /// Rows, those of padding included.
+    pub(super) rows: u32,
+    /// Slots, those of padding included.
+    pub(super) slots: u32,
+    /// Most rows of a slot: 1 in a step that only decodes.
+    pub(super) rows_of_slot: u32,
+}
+
+impl StepShape {
+    pub(super) fn of(step: &Step, limits: &Limits) -> Self {
+        let rows = padded(step.tokens.len(), limits.rows);
+        let only_decodes = step.slots.iter().all(|slot| slot.rows <= 1);
+        Self {
+            rows,
+            slots: padded(step.slots.len(), limits.slots),
+            rows_of_slot: if only_decodes { 1 } else { rows },
+        }
+    }
+}
+
+/// What depends on the number of rows alone.
+#[derive(Debug)]
+pub(super) struct RowPlans {
+    pub(super) rows: u32,
+    pub(super) qkv: matmul::Plan,
+    pub(super) append: append::Plan,
+    pub(super) output: matmul::Plan,
+    pub(super) gate_up: matmul::Plan,
+    pub(super) down: matmul::Plan,
+}
+
+/// All plans made so far.
+#[derive(Debug)]
+pub(super) struct Plans {
+    soc: Soc,
+    config: Config,
+    limits: Limits,
+    of_rows: HashMap<u32, Arc<RowPlans>>,
+    of_slots: HashMap<StepShape, Arc<serving::Plan>>,
+    of_logits: HashMap<u32, Arc<matmul::Plan>>,
+}
+
+impl Plans {
+    pub(super) fn new(soc: &Soc, config: &Config, limits: &Limits) -> Self {
+        Self {
+            soc: soc.clone(),
+            config: config.clone(),
+            limits: *limits,
+            of_rows: HashMap::new(),
+            of_slots: HashMap::new(),
+            of_logits: HashMap::new(),
+        }
+    }
+
+    pub(super) fn of_rows(&mut self, rows: u32) -> Result<Arc<RowPlans>> {
+        if let Some(plans) = self.of_rows.get(&rows) {
+            return Ok(plans.clone());
+        }
+        let c = &self.config;
+        let product = |outputs, inputs| self.product([rows, outputs, inputs], DType::F16);
+        let plans = Arc::new(RowPlans {
+            rows,
+            qkv: product(c.width_qkv(), c.hidden)?,
+            append: self.append(rows)?,
+            output: product(c.hidden, c.width_q())?,
+            gate_up: product(2 * c.intermediate, c.hidden)?,
+            down: product(c.hidden, c.intermediate)?,
+        });
+        self.of_rows.insert(rows, plans.clone());
+        Ok(plans)
+    }
+
+    pub(super) fn of_logits(&mut self, rows: u32) -> Result<Arc<matmul::Plan>> {
+        if let Some(plan) = self.of_logits.get(&rows) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(self.product([rows, self.config.vocabulary, self.config.hidden], DType::F32)?);
+        self.of_logits.insert(rows, plan.clone());
+        Ok(plan)
+    }
+
+    pub(super) fn of_slots(&mut self, shape: StepShape) -> Result<Arc<serving::Plan>> {
+        if let Some(plan) = self.of_slots.get(&shape) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(serving::plan(&self.attention(shape), &self.soc)?);
+        self.of_slots.insert(shape, plan.clone());
+        Ok(plan)
+    }
+
+    /// `[rows, inputs]` times the transpose of weights `[outputs, inputs]`.
+    fn product(&self, [rows, outputs, inputs]: [u32; 3], dtype_out: DType) -> Result<matmul::Plan> {
+        let problem = matmul::Problem::new(DType::F16, [rows, outputs, inputs]);
+        matmul::plan(&problem.with_b_layout(BLayout::Nk).with_dtype_out(dtype_out), &self.soc)
+    }
+
+    /// k, v and q lie in the rows of one product; q leaves them.
+    fn append(&self, rows: u32) -> Result<append::Plan> {
+        let c = &self.config;
+        let cache = self.attention(StepShape { rows, slots: 1, rows_of_slot: rows });
+        let [row, dim] = [c.width_qkv(), c.head_dim].map(u64::from);
+        let rotary = Rotary::new(c.rope_pairing, c.rope_dims, self.limits.max_keys)
+            .with_q_strides([row, dim], [c.width_q().into(), dim]);
+        let problem = append::Problem::new(rows, &cache).with_strides([row, dim], [row, dim]);
+        append::plan(&problem.with_rotary(rotary), &self.soc)
+    }
+
+    fn attention(&self, shape: StepShape) -> serving::Problem {
+        let (c, l) = (&self.config, &self.limits);
+        let StepShape { rows, slots, rows_of_slot } = shape;
+        let pages = KvLayout::paged(l.page_size, l.num_pages);
+        let q = [rows, c.num_heads, c.head_dim];
+        let problem = serving::Problem::packed(DType::F16, q, [slots, rows_of_slot], l.max_keys, pages)
+            .with_num_heads_k(c.num_heads_k)
+            .with_mask(Mask::Causal);
+        if l.is_batch_invariant {
+            problem.batch_invariant()
+        } else {
+            problem
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_rounded_up_to_few_classes() {
+        let counts = [1, 2, 3, 5, 16, 17, 33, 500];
+        assert_eq!(counts.map(|count| padded(count, 512)), [1, 2, 4, 8, 16, 32, 48, 512]);
+        assert_eq!(padded(5, 6), 6);
+        assert_eq!(padded(500, 500), 500);
+    }
+}

@@ -1,0 +1,11 @@
+//! A small engine for Llama-like models, on the operators of `fastattention`.
+//!
+//! What is there, how it is used and how it is proved: `docs/llama.md`.
+
+pub mod engine;
+pub mod files;
+pub mod forward;
+pub mod sampling;
+pub mod text;
+
+pub use fastattention::{Error, ErrorKind, Result};

@@ -1,0 +1,9 @@
+//! Text and tokens: tokenizer, chat template, and text that grows token by token.
+
+mod grow;
+mod template;
+mod tokenizer;
+
+pub use grow::{Growing, Stops};
+pub use template::{ChatTemplate, Message};
+pub use tokenizer::Tokenizer;

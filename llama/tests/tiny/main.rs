@@ -1,0 +1,73 @@
+//! A small Llama of random weights, written as safetensors and as GGUF: logits against plain arithmetic in
+//! f64, and files that are wrong.
+
+#![allow(clippy::unwrap_used, reason = "a failure fails the test")]
+
+mod hostile;
+mod model;
+mod reference;
+
+use fastattention::runtime::Device;
+use fastattention_llama::engine::{Engine, Options};
+use fastattention_llama::files::ModelFiles;
+use fastattention_llama::forward::{Slot, Step};
+use model::Tiny;
+
+const TOKENS: [u32; 19] = [72, 101, 3, 250, 0, 256, 257, 9, 9, 9, 31, 32, 33, 100, 200, 201, 202, 17, 5];
+
+/// Logits of two sequences that are computed in several steps: pages in any order, chunks, both decoding.
+fn logits(files: &ModelFiles, device: &str) -> Vec<Vec<f32>> {
+    let options = Options::default().with_slots(3).with_step_rows(16).with_tokens(48, 96);
+    let device = Device::open(device).unwrap();
+    let mut engine = Engine::new(&device, &files.model().unwrap(), options).unwrap();
+    let forward = engine.forward();
+    // The second one has the same tokens backwards.
+    let sequences = [TOKENS.to_vec(), TOKENS.iter().rev().copied().collect()];
+    let pages = [vec![4, 0], vec![5, 2]];
+    let mut out = vec![Vec::new(); 2];
+    for [first, second] in [[0..9, 0..4], [9..17, 4..12], [17..18, 12..13], [18..19, 13..19]] {
+        let mut step = Step::default();
+        for (at, range) in [first, second].into_iter().enumerate() {
+            let (start, end) = (u32::try_from(range.start).unwrap(), u32::try_from(range.end).unwrap());
+            step.tokens.extend(&sequences[at][range.clone()]);
+            step.positions.extend(start..end);
+            step.places.extend((start..end).map(|key| pages[at][key as usize / 16] * 16 + key % 16));
+            step.slots.push(Slot { rows: end - start, keys: end, pages: pages[at].clone() });
+        }
+        let rows: u32 = step.slots.iter().map(|slot| slot.rows).sum();
+        step.logits = (0..rows).collect();
+        let all = forward.step(&step).unwrap();
+        for (row, logits) in all.chunks_exact(model::VOCABULARY).enumerate() {
+            out[usize::from(row >= step.slots[0].rows as usize)].push(logits.to_vec());
+        }
+    }
+    out.concat()
+}
+
+/// Both devices, both formats, against the same plain arithmetic: weights are f16, so only activations are
+/// rounded. Logits are about 1 in size; some 20 roundings of 2^-11 come before each.
+#[test]
+fn logits_are_those_of_plain_arithmetic() {
+    let tiny = Tiny::random(1);
+    let folder = tempfile::tempdir().unwrap();
+    let (tensors, gguf) = (folder.path().join("tensors"), folder.path().join("tiny.gguf"));
+    tiny.write_safetensors(&tensors);
+    std::fs::write(&gguf, tiny.gguf()).unwrap();
+    let backwards: Vec<u32> = TOKENS.iter().rev().copied().collect();
+    let wanted = [reference::logits(&tiny, &TOKENS), reference::logits(&tiny, &backwards)].concat();
+    let spread = wanted.iter().flatten().fold(0f64, |most, logit| most.max(logit.abs()));
+    assert!(spread > 0.5, "{spread}: logits that say nothing");
+    for path in [&tensors, &gguf] {
+        let files = ModelFiles::open(path).unwrap();
+        for device in ["cpu:0", "sim:0"] {
+            let own = logits(&files, device);
+            assert_eq!(own.len(), wanted.len());
+            for (row, (own, wanted)) in own.iter().zip(&wanted).enumerate() {
+                for (own, wanted) in own.iter().zip(wanted) {
+                    let error = (f64::from(*own) - wanted).abs();
+                    assert!(error < 0.01 * spread, "{device}, row {row}: {own}, {wanted} wanted");
+                }
+            }
+        }
+    }
+}
