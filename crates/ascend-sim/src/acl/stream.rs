@@ -17,7 +17,7 @@ use super::device::SimDevice;
 use super::flight::Clock;
 use super::handles::Handled;
 use super::order;
-use super::wait::{ring, seen, wait_until};
+use super::wait::{ended, ring, seen, wait_until};
 use crate::engine::Launcher;
 use crate::timeline::TimedWork;
 
@@ -74,6 +74,8 @@ struct State {
     submitted: u64,
     /// Run or abandoned.
     finished: u64,
+    /// The least number that a thread waits for; when it is finished, the bell rings.
+    awaited: Option<u64>,
     /// Counts aborts; a wait for an event gives up when there was one since it was taken from the queue.
     aborts: u64,
     aborts_at_start: u64,
@@ -89,6 +91,21 @@ pub(crate) enum Waited {
     Ready,
     Aborted,
     TimedOut,
+}
+
+impl State {
+    /// Has work number `number` ended? If not, its end will ring.
+    fn has_finished_or_rings(&mut self, number: u64) -> bool {
+        if self.finished >= number {
+            return true;
+        }
+        self.awaited = Some(self.awaited.map_or(number, |other| other.min(number)));
+        false
+    }
+
+    fn has_nothing_open_or_rings(&mut self) -> bool {
+        self.has_finished_or_rings(self.submitted)
+    }
 }
 
 impl Stream {
@@ -233,8 +250,22 @@ impl Stream {
         if let Err(failure) = &outcome {
             abandoned.into_iter().for_each(|work| work.abandon(failure));
         }
-        self.state().finished += 1 + count;
-        ring();
+        self.count_finished(1 + count);
+    }
+
+    /// Counts pieces of work as finished, and wakes who waits for one of them. Whoever waits for nothing that
+    /// has ended sleeps on: most work is followed by more of its stream, and nobody looks in between.
+    fn count_finished(&self, count: u64) {
+        let mut state = self.state();
+        state.finished += count;
+        let finished = state.finished;
+        let is_awaited = state.awaited.take_if(|number| *number <= finished).is_some();
+        drop(state);
+        if is_awaited {
+            ring();
+        } else {
+            ended();
+        }
     }
 
     /// Abandons what has not started, and what waits for an event.
@@ -246,6 +277,7 @@ impl Stream {
         let count = abandoned.len() as u64;
         abandoned.into_iter().for_each(|work| work.abandon(why));
         self.state().finished += count;
+        // Also for a wait that the abort ends.
         ring();
     }
 
@@ -302,6 +334,11 @@ impl Stream {
         self.state().finished >= number
     }
 
+    /// As [`Self::has_finished`], for a thread that holds the bell and goes to sleep if not.
+    pub(super) fn has_finished_or_rings(&self, number: u64) -> bool {
+        self.state().has_finished_or_rings(number)
+    }
+
     fn failure(&self) -> Outcome {
         self.state().failed.clone().map_or(Ok(()), Err)
     }
@@ -309,7 +346,7 @@ impl Stream {
     /// Waits until work number `number` has ended, one way or another.
     pub(super) fn wait_for(&self, number: u64) -> Outcome {
         self.refuse_own_thread()?;
-        wait_until(None, || self.state().finished >= number);
+        wait_until(None, || self.has_finished_or_rings(number));
         self.failure()
     }
 
@@ -318,7 +355,7 @@ impl Stream {
         self.refuse_captured("waiting for the stream")?;
         self.refuse_own_thread()?;
         let target = self.state().submitted;
-        if !wait_until(timeout, || self.state().finished >= target) {
+        if !wait_until(timeout, || self.has_finished_or_rings(target)) {
             let open = target - self.state().finished;
             return refuse(
                 codes::RT_STREAM_SYNC_TIMEOUT,
@@ -366,7 +403,7 @@ impl Stream {
         self.refuse_captured("aborting the stream")?;
         self.refuse_own_thread()?;
         self.drop_queue(&Refusal { code: codes::RT_STREAM_ABORT, text: "the stream was aborted".into() });
-        wait_until(None, || self.has_nothing_open());
+        wait_until(None, || self.state().has_nothing_open_or_rings());
         Ok(())
     }
 
@@ -388,7 +425,7 @@ impl Stream {
             text: "the stream was destroyed with work in its queue".into(),
         });
         if self.refuse_own_thread().is_ok() {
-            wait_until(None, || self.has_nothing_open());
+            wait_until(None, || self.state().has_nothing_open_or_rings());
         }
         self.let_worker_go();
     }

@@ -19,6 +19,11 @@ pub(crate) fn ring() {
     BELL.1.notify_all();
 }
 
+/// For a piece of work whose end nobody waits for: a thread may see it all the same.
+pub(super) fn ended() {
+    order::release(&BELL);
+}
+
 /// Waits until `ready`; false when `timeout` passed first.
 pub(crate) fn wait_until(timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
     let deadline = timeout.and_then(|t| Instant::now().checked_add(t));

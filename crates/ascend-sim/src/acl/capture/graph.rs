@@ -233,8 +233,8 @@ impl Graph {
             return refuse(codes::RT_MODEL_CAPTURED, "a graph that is captured given, a finished one wanted");
         }
         let running = self.lanes().running.clone();
-        if !wait_until(Some(PATIENCE), || running.iter().all(|(stream, number)| stream.has_finished(*number)))
-        {
+        let is_over = || running.iter().all(|(stream, number)| stream.has_finished_or_rings(*number));
+        if !wait_until(Some(PATIENCE), is_over) {
             return refuse(
                 codes::RT_MODEL_RUNNING,
                 format!(
