@@ -1,7 +1,7 @@
 //! Exact FlashAttention for Huawei Ascend 910B NPUs, from Rust, with a simulator of the chip.
 //!
-//! The crate implements FastAttention (arXiv 2410.16663): two-level tiling ([`attention`]), tiling-mask and
-//! tiling-AllReduce ([`parallel`]).
+//! The crate implements FastAttention (arXiv 2410.16663): two-level tiling ([`attention`]), tiling-mask,
+//! tiling-AllReduce ([`parallel`]) and the strategy by which device and host cooperate ([`cooperative`]).
 //! Kernels are AscendC C++ under `ascendc/`; Rust plans, loads and launches them through the ACL runtime.
 //! Where no NPU is present the same kernel sources run on [`sim`], a model of the dav-c220 core, behind the
 //! same ACL calls.
@@ -38,6 +38,7 @@ pub mod acl;
 pub mod append;
 pub mod attention;
 pub mod baseline;
+pub mod cooperative;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 #[cfg(feature = "cuda")]

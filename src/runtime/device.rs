@@ -362,7 +362,7 @@ impl Device {
     }
 
     /// Refuses an object of another device.
-    pub(super) fn require_same(&self, other: &Device, what: &str) -> Result<()> {
+    pub(crate) fn require_same(&self, other: &Device, what: &str) -> Result<()> {
         if Arc::ptr_eq(&self.inner, &other.inner) {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::graph::Recording;
 use super::handle::Handle;
 use super::keep::Keep;
+use super::stream::host::Latches;
 use super::stream::Taken;
 use super::{Device, Stream};
 use crate::driver::{codes, event_flag, recorded_status};
@@ -23,6 +24,8 @@ struct Inner {
     device: Device,
     handle: Handle,
     newest: Mutex<Newest>,
+    /// Of the stream of the newest record.
+    latches: Mutex<Latches>,
 }
 
 /// Where the newest record is.
@@ -79,7 +82,8 @@ impl Event {
             }
             other => other?,
         }
-        let inner = Inner { device: device.clone(), handle, newest: Mutex::default() };
+        let inner =
+            Inner { device: device.clone(), handle, newest: Mutex::default(), latches: Mutex::default() };
         Ok(Event { inner: Arc::new(inner) })
     }
 
@@ -89,6 +93,7 @@ impl Event {
     /// `InvalidArgument` for a stream of another device, `Driver` when the stream cannot take it.
     pub fn record(&self, stream: &Stream) -> Result<()> {
         self.device().require_same(stream.device(), "a stream")?;
+        *self.lock_latches() = stream.latches();
         let taken =
             stream.submit_to("aclrtRecordEvent", smallvec::smallvec![self.keep()], None, |t, stream| {
                 // SAFETY: `submit_to` keeps the event until the stream is done with it.
@@ -100,6 +105,15 @@ impl Event {
             Taken::Elsewhere => Newest::Elsewhere,
         };
         Ok(())
+    }
+
+    fn lock_latches(&self) -> MutexGuard<'_, Latches> {
+        self.inner.latches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where functions of the host before the newest record leave their errors.
+    pub(super) fn latches(&self) -> Latches {
+        self.lock_latches().clone()
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {

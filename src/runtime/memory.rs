@@ -312,6 +312,113 @@ impl Drop for HostInner {
     }
 }
 
+/// Pinned host memory that queued copies and functions of the host share ([`super::Stream::call_host`]). It
+/// is reached by calls of a driver alone, like device memory: who touches which bytes when is the caller's to
+/// order.
+#[derive(Clone)]
+pub(crate) struct Staging {
+    inner: Arc<HostInner>,
+}
+
+impl Staging {
+    /// Allocates `len` bytes, zeroed.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn alloc(device: &Device, len: usize) -> Result<Staging> {
+        Ok(Staging { inner: HostBuffer::alloc(device, len)?.inner })
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        &self.inner.device
+    }
+
+    pub(super) fn keep(&self) -> Keep {
+        self.inner.clone()
+    }
+
+    /// Address of a byte; it is never dereferenced here.
+    pub(super) fn at(&self, offset: usize) -> *mut c_void {
+        self.inner.address.0.wrapping_byte_add(offset)
+    }
+
+    /// Refuses a range that leaves the memory.
+    pub(super) fn require_room(&self, operation: &str, offset: usize, len: usize) -> Result<()> {
+        if offset.checked_add(len).is_some_and(|end| end <= self.inner.len) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{operation}: {len} bytes at byte {offset} given, a range inside {} bytes of pinned memory wanted",
+            self.inner.len
+        )))
+    }
+
+    /// Copies `data` to byte `offset`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the memory ends before.
+    pub(crate) fn write<T: NoUninit>(&self, offset: usize, data: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        self.require_room("Staging::write", offset, bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (dst, len) = (self.at(offset), bytes.len());
+        self.device().driver().call("aclrtMemcpy", |t| {
+            let src = bytes.as_ptr().cast();
+            // SAFETY: `dst` has `len` bytes, checked above, and `bytes` lives during the call.
+            unsafe { (t.aclrtMemcpy)(dst, len, src, len, memcpy_kind::HOST_TO_HOST) }
+        })
+    }
+}
+
+impl fmt::Debug for Staging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staging").field("len_bytes", &self.inner.len).finish_non_exhaustive()
+    }
+}
+
+impl Buffer {
+    /// Copies `len` bytes of pinned memory, of any device, to byte `offset`, and returns when they are there.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when one of them ends before.
+    pub(crate) fn copy_from_staging(
+        &self,
+        offset: usize,
+        (staging, from): (&Staging, usize),
+        len: usize,
+    ) -> Result<()> {
+        self.require_room("Buffer::copy_from_staging", offset, len)?;
+        staging.require_room("Buffer::copy_from_staging", from, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let (dst, src) = (self.at(offset), staging.at(from).cast_const());
+        self.device().driver().call("aclrtMemcpy", |t| {
+            // SAFETY: both ranges have `len` bytes, checked above, and live during the call.
+            unsafe { (t.aclrtMemcpy)(dst, len, src, len, memcpy_kind::HOST_TO_DEVICE) }
+        })
+    }
+
+    /// Copies the first `len` bytes to pinned memory, of any device, and returns when they are there.
+    ///
+    /// # Errors
+    /// As [`Self::copy_from_staging`].
+    pub(crate) fn copy_to_staging(&self, (staging, to): (&Staging, usize), len: usize) -> Result<()> {
+        self.require_room("Buffer::copy_to_staging", 0, len)?;
+        staging.require_room("Buffer::copy_to_staging", to, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let (dst, src) = (staging.at(to), self.handle().0.cast_const());
+        self.device().driver().call("aclrtMemcpy", |t| {
+            // SAFETY: as in `copy_from_staging`.
+            unsafe { (t.aclrtMemcpy)(dst, len, src, len, memcpy_kind::DEVICE_TO_HOST) }
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

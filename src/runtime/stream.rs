@@ -2,13 +2,14 @@
 
 #![allow(unsafe_code, reason = "calls C functions of the ACL table")]
 
+pub(super) mod host;
 mod pending;
 mod recording;
 
 use std::ffi::c_void;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use smallvec::{smallvec, SmallVec};
@@ -22,6 +23,8 @@ use super::{refuse, Device, Named, Operand};
 use crate::driver::{memcpy_kind, progress_status, recorded_status, AclError, AclTable};
 use crate::Result;
 
+pub(crate) use host::Rows;
+use host::{Latch, Latches};
 pub use pending::PendingCopy;
 use recording::tells_of_captures;
 pub(super) use recording::{RecordedStream, Taken};
@@ -51,6 +54,9 @@ struct Inner {
     /// May somebody capture it with the C functions, and can the driver tell? Its owner, or the owner of a
     /// stream whose captured event it has waited for.
     asks_for_captures: AtomicBool,
+    /// Of functions of the host that this stream comes behind.
+    latches: Mutex<Latches>,
+    own_latch: OnceLock<Latch>,
 }
 
 impl Stream {
@@ -88,6 +94,8 @@ impl Stream {
             is_abandoned: AtomicBool::new(false),
             kept: Mutex::default(),
             asks_for_captures: AtomicBool::new(!is_owned && tells_of_captures(device, handle)),
+            latches: Mutex::default(),
+            own_latch: OnceLock::new(),
         };
         Stream { inner: Arc::new(inner) }
     }
@@ -103,6 +111,11 @@ impl Stream {
     /// the process ends.
     pub fn abandon(self) {
         self.inner.is_abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Those of all functions of the host that it comes behind.
+    pub(super) fn latches(&self) -> Latches {
+        self.inner.latches().clone()
     }
 
     /// The device of the stream.
@@ -140,7 +153,8 @@ impl Stream {
             let done = self.inner.kept().take(submissions);
             drop(done);
         }
-        outcome
+        outcome?;
+        self.inner.host_failure()
     }
 
     /// Is all work done?
@@ -149,6 +163,7 @@ impl Stream {
     /// What stopped the work.
     pub fn query(&self) -> Result<bool> {
         self.refuse_recording("Stream::query")?;
+        self.inner.host_failure()?;
         self.inner.is_idle()
     }
 
@@ -161,6 +176,7 @@ impl Stream {
         if event.is_captured_elsewhere() && tells_of_captures(self.device(), self.inner.handle) {
             self.inner.asks_for_captures.store(true, Ordering::Relaxed);
         }
+        host::add(&mut self.inner.latches(), &event.latches());
         let joins = event.recording();
         self.submit_to("aclrtStreamWaitEvent", smallvec![event.keep()], joins, |t, stream| {
             // SAFETY: `submit_to` keeps the event until the stream is done with it.
@@ -282,6 +298,7 @@ impl Stream {
         joins: Option<Arc<Recording>>,
         f: impl FnOnce(&AclTable, Handle) -> AclError,
     ) -> Result<Taken> {
+        self.inner.host_failure()?;
         let entered = self.device().driver().enter()?;
         // Held over the call, so that submissions are numbered in the order in which they are queued.
         let mut kept = self.inner.kept();
@@ -312,6 +329,25 @@ impl Stream {
 }
 
 impl Inner {
+    pub(super) fn latches(&self) -> MutexGuard<'_, Latches> {
+        self.latches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That of the functions of this stream.
+    fn own_latch(&self) -> Latch {
+        let own = self.own_latch.get_or_init(|| {
+            let latch = Latch::default();
+            self.latches().push(Arc::clone(&latch));
+            latch
+        });
+        Arc::clone(own)
+    }
+
+    /// What went wrong in a function of the host that this stream comes behind.
+    fn host_failure(&self) -> Result<()> {
+        host::failure(&self.latches())
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
