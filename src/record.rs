@@ -58,6 +58,40 @@ macro_rules! json_of {
 }
 pub(crate) use json_of;
 
+/// The same for a plan that its problem alone decides: fields `problem` and `soc`, and a method `to_chosen`.
+macro_rules! json_of_problem {
+    ($plan:ident, $operator:literal, $problem:ty, $chosen:ty) => {
+        $crate::record::json_of!($plan);
+
+        impl $crate::record::Recorded for $plan {
+            const OPERATOR: &'static str = $operator;
+            type Problem = $problem;
+            type Chosen = $chosen;
+
+            fn problem(&self) -> &$problem {
+                &self.problem
+            }
+
+            fn soc(&self) -> &$crate::Soc {
+                &self.soc
+            }
+
+            fn chosen(&self) -> $crate::Result<$chosen> {
+                self.to_chosen()
+            }
+
+            fn plan(
+                problem: &$problem,
+                _: Option<&$crate::record::Value>,
+                soc: &$crate::Soc,
+            ) -> $crate::Result<Self> {
+                plan(problem, soc)
+            }
+        }
+    };
+}
+pub(crate) use json_of_problem;
+
 #[derive(Serialize)]
 struct Text<'a, Problem, Chosen> {
     version: u32,

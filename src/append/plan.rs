@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::pieces::{Side, BLOCK_BYTES};
 use super::rotary::{Scratch, BANK_CYCLE_BYTES};
 use super::{kernel_names, KvAppendRotaryTilingData, KvAppendTilingData, Pairing, Problem, STATUS_WORDS};
-use crate::record::{self, Recorded};
-use crate::spec::{Reason, Tensor};
+use crate::record;
+use crate::spec::Reason;
 use crate::{Result, Soc};
 
 /// Most tiles in UB; the kernel has so many flags.
@@ -112,13 +112,13 @@ impl Plan {
     /// Bytes that the buffers of k, v, `k_cache` and `v_cache` must hold, in this order.
     pub fn operand_bytes(&self) -> [u64; 4] {
         let ([k, v], [k_cache, v_cache]) = (self.problem.rows(), self.problem.caches());
-        [k, v, k_cache, v_cache].map(|tensor| span(&tensor))
+        [k, v, k_cache, v_cache].map(|tensor| tensor.span_bytes())
     }
 
     /// Bytes that the buffers of q and `q_out` must hold; 0 without them.
     pub fn query_bytes(&self) -> [u64; 2] {
         let queries = self.problem.rotary.and_then(|rotary| rotary.queries(&self.problem));
-        queries.map_or([0; 2], |tensors| tensors.map(|tensor| span(&tensor)))
+        queries.map_or([0; 2], |tensors| tensors.map(|tensor| tensor.span_bytes()))
     }
 
     /// Bytes of `positions`; 0 without rotation.
@@ -239,7 +239,7 @@ impl Plan {
     }
 }
 
-record::json_of!(Plan);
+record::json_of_problem!(Plan, "append", Problem, Chosen);
 
 /// What the planner chose.
 #[derive(Serialize)]
@@ -251,20 +251,9 @@ pub(crate) struct Chosen {
     num_buffers: u32,
 }
 
-impl Recorded for Plan {
-    const OPERATOR: &'static str = "append";
-    type Problem = Problem;
-    type Chosen = Chosen;
-
-    fn problem(&self) -> &Problem {
-        &self.problem
-    }
-
-    fn soc(&self) -> &Soc {
-        &self.soc
-    }
-
-    fn chosen(&self) -> Result<Chosen> {
+impl Plan {
+    /// For readers of the plan's text.
+    fn to_chosen(&self) -> Result<Chosen> {
         Ok(Chosen {
             kernel: kernel_names(self.problem.cache.spec.dtype)?[usize::from(self.problem.rotary.is_some())],
             num_cores: self.num_cores,
@@ -273,15 +262,6 @@ impl Recorded for Plan {
             num_buffers: self.num_buffers,
         })
     }
-
-    fn plan(problem: &Problem, _: Option<&record::Value>, soc: &Soc) -> Result<Self> {
-        plan(problem, soc)
-    }
-}
-
-/// Bytes of an operand; `refusals` has found each to fit the device.
-fn span(tensor: &Tensor) -> u64 {
-    u64::try_from(tensor.footprint().span).unwrap_or(u64::MAX)
 }
 
 impl fmt::Display for Plan {

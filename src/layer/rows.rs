@@ -71,11 +71,6 @@ pub(super) fn index_of(dtype: DType) -> usize {
     }
 }
 
-/// Bytes of an operand; refusals have found each to fit the device.
-pub(super) fn span(tensor: &Tensor) -> u64 {
-    u64::try_from(tensor.footprint().span).unwrap_or(u64::MAX)
-}
-
 /// Names an operand that is read, and where its result goes: one operand that is written where that is in
 /// place.
 pub(super) fn push_pair(
@@ -85,8 +80,8 @@ pub(super) fn push_pair(
     result: Option<Operand<'_>>,
 ) {
     let from = Tensor { is_output: result.is_none(), ..from };
-    named.push(Named::tensor(&from, source, span(&from)));
-    named.extend(result.map(|place| Named::tensor(&to, place, span(&to))));
+    named.push(Named::tensor(&from, source, from.span_bytes()));
+    named.extend(result.map(|place| Named::tensor(&to, place, to.span_bytes())));
 }
 
 /// Why a result cannot take the place of what is read: each row has to be written where it was.

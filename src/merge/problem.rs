@@ -189,7 +189,7 @@ impl Problem {
 
     /// Bytes that the buffers of o and lse must hold.
     pub fn operand_bytes(&self) -> [u64; 2] {
-        self.tensors().map(|tensor| narrow(tensor.footprint().span))
+        self.tensors().map(|tensor| tensor.span_bytes())
     }
 
     /// Every reason why `soc` cannot merge these; empty when it can.

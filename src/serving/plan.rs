@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::layout::{Tasks, Ub, Workspace, L1, MAX_SCORES, PRELOAD, TILE, UNIT_KEYS};
 use super::{kernel_name, FlashDecodeTilingData, Problem};
-use crate::record::{self, Recorded};
+use crate::record;
 use crate::spec::Reason;
 use crate::{Result, Soc};
 
@@ -65,7 +65,7 @@ impl Plan {
     /// Bytes that the buffers of q, k, v and o must hold, in this order.
     pub fn operand_bytes(&self) -> [u64; 4] {
         // `reasons` has found each to fit the device.
-        self.problem.tensors().map(|tensor| u64::try_from(tensor.footprint().span).unwrap_or(u64::MAX))
+        self.problem.tensors().map(|tensor| tensor.span_bytes())
     }
 
     /// Bytes of `lse`: f32 `[slots, num_heads, rows]`, of packed q `[num_heads, total_rows]`.
@@ -166,7 +166,7 @@ impl Plan {
     }
 }
 
-record::json_of!(Plan);
+record::json_of_problem!(Plan, "serving", Problem, Chosen);
 
 /// What the planner chose.
 #[derive(Serialize)]
@@ -178,20 +178,9 @@ pub(crate) struct Chosen {
     tasks: Tasks,
 }
 
-impl Recorded for Plan {
-    const OPERATOR: &'static str = "serving";
-    type Problem = Problem;
-    type Chosen = Chosen;
-
-    fn problem(&self) -> &Problem {
-        &self.problem
-    }
-
-    fn soc(&self) -> &Soc {
-        &self.soc
-    }
-
-    fn chosen(&self) -> Result<Chosen> {
+impl Plan {
+    /// For readers of the plan's text.
+    fn to_chosen(&self) -> Result<Chosen> {
         Ok(Chosen {
             kernel: kernel_name(self.problem.spec.dtype)?,
             num_cores: self.num_cores(),
@@ -199,10 +188,6 @@ impl Recorded for Plan {
             tiling_data_bytes: self.tiling_data_bytes(),
             tasks: self.tasks,
         })
-    }
-
-    fn plan(problem: &Problem, _: Option<&record::Value>, soc: &Soc) -> Result<Self> {
-        plan(problem, soc)
     }
 }
 

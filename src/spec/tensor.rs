@@ -123,6 +123,11 @@ impl Tensor {
         None
     }
 
+    /// Bytes from the first element to behind the last one, of a tensor that was found to fit a device.
+    pub(crate) fn span_bytes(&self) -> u64 {
+        u64::try_from(self.footprint().span).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn footprint(&self) -> Footprint {
         if self.is_empty() {
             return Footprint { span: 0, used: 0 };

@@ -1,6 +1,6 @@
 //! Launching a plan.
 
-use super::super::rows::{in_place, index_of, push_pair, span};
+use super::super::rows::{in_place, index_of, push_pair};
 use super::{Plan, KERNELS};
 use crate::attention::operands::given;
 use crate::kernels;
@@ -73,7 +73,7 @@ impl<'a> Args<'a> {
         match self.y {
             Place::To(place) => push_pair(&mut named, [x, y], self.x, Some(place)),
             Place::X => push_pair(&mut named, [x, y], self.x, None),
-            Place::Up => named.push(Named::tensor(&x, self.x, span(&x))),
+            Place::Up => named.push(Named::tensor(&x, self.x, x.span_bytes())),
         }
         if let Some((mut tensor, up)) = problem.up().zip(self.up) {
             tensor.is_output = matches!(self.y, Place::Up);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::rows::{span, tensor, wrong_sizes, wrong_tensors};
+use super::super::rows::{tensor, wrong_sizes, wrong_tensors};
 use super::Function;
 use crate::spec::{Reason, Tensor};
 use crate::{DType, Soc};
@@ -81,12 +81,12 @@ impl Problem {
 
     /// Bytes that the buffers of x and y must hold.
     pub fn operand_bytes(&self) -> [u64; 2] {
-        self.in_and_out().map(|tensor| span(&tensor))
+        self.in_and_out().map(|tensor| tensor.span_bytes())
     }
 
     /// Bytes that the buffer of up must hold; 0 without it.
     pub fn up_bytes(&self) -> u64 {
-        self.up().map_or(0, |tensor| span(&tensor))
+        self.up().map_or(0, |tensor| tensor.span_bytes())
     }
 
     /// Every reason why `soc` cannot compute these; empty when it can.

@@ -8,7 +8,7 @@ use super::super::cost::{Vector, Work};
 use super::super::rows::{Places, LANES};
 use super::super::ArgmaxTilingData;
 use super::{kernel_name, Problem};
-use crate::record::{self, Recorded};
+use crate::record;
 use crate::spec::Reason;
 use crate::tiling::traffic::Rows;
 use crate::{DType, Result, Soc};
@@ -118,7 +118,7 @@ impl Plan {
     }
 }
 
-record::json_of!(Plan);
+record::json_of_problem!(Plan, "argmax", Problem, Chosen);
 
 /// What the planner chose.
 #[derive(Serialize)]
@@ -128,26 +128,11 @@ pub(crate) struct Chosen {
     chunk: u32,
 }
 
-impl Recorded for Plan {
-    const OPERATOR: &'static str = "argmax";
-    type Problem = Problem;
-    type Chosen = Chosen;
-
-    fn problem(&self) -> &Problem {
-        &self.problem
-    }
-
-    fn soc(&self) -> &Soc {
-        &self.soc
-    }
-
-    fn chosen(&self) -> Result<Chosen> {
+impl Plan {
+    /// For readers of the plan's text.
+    fn to_chosen(&self) -> Result<Chosen> {
         let Self { num_cores, chunk, .. } = *self;
         Ok(Chosen { kernel: kernel_name(self.problem.dtype), num_cores, chunk })
-    }
-
-    fn plan(problem: &Problem, _: Option<&record::Value>, soc: &Soc) -> Result<Self> {
-        plan(problem, soc)
     }
 }
 

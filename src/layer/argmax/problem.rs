@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::rows::{span, tensor, wrong_sizes, wrong_tensors};
+use super::super::rows::{tensor, wrong_sizes, wrong_tensors};
 use crate::spec::{Reason, Tensor};
 use crate::{DType, Soc};
 
@@ -39,7 +39,7 @@ impl Problem {
 
     /// Bytes that the buffer of x must hold.
     pub fn x_bytes(&self) -> u64 {
-        span(&self.x())
+        self.x().span_bytes()
     }
 
     /// Bytes of `index`.

@@ -8,7 +8,7 @@ use super::super::cost::{Vector, Work};
 use super::super::rows::Places;
 use super::super::EmbeddingTilingData;
 use super::{kernel_name, Problem, STATUS_WORDS};
-use crate::record::{self, Recorded};
+use crate::record;
 use crate::spec::Reason;
 use crate::tiling::traffic::Rows;
 use crate::{Result, Soc};
@@ -135,7 +135,7 @@ impl Plan {
     }
 }
 
-record::json_of!(Plan);
+record::json_of_problem!(Plan, "embedding", Problem, Chosen);
 
 /// What the planner chose.
 #[derive(Serialize)]
@@ -146,26 +146,11 @@ pub(crate) struct Chosen {
     chunk: u32,
 }
 
-impl Recorded for Plan {
-    const OPERATOR: &'static str = "embedding";
-    type Problem = Problem;
-    type Chosen = Chosen;
-
-    fn problem(&self) -> &Problem {
-        &self.problem
-    }
-
-    fn soc(&self) -> &Soc {
-        &self.soc
-    }
-
-    fn chosen(&self) -> Result<Chosen> {
+impl Plan {
+    /// For readers of the plan's text.
+    fn to_chosen(&self) -> Result<Chosen> {
         let Self { tile_tokens, chunk, num_cores, .. } = *self;
         Ok(Chosen { kernel: kernel_name(self.problem.dtype), num_cores, tile_tokens, chunk })
-    }
-
-    fn plan(problem: &Problem, _: Option<&record::Value>, soc: &Soc) -> Result<Self> {
-        plan(problem, soc)
     }
 }
 

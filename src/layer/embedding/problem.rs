@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::rows::{span, tensor, wrong_sizes, wrong_tensors};
+use super::super::rows::{tensor, wrong_sizes, wrong_tensors};
 use super::IdType;
 use crate::spec::{Reason, Tensor};
 use crate::{DType, Soc};
@@ -73,7 +73,7 @@ impl Problem {
 
     /// Bytes that the buffers of the table and y must hold.
     pub fn operand_bytes(&self) -> [u64; 2] {
-        self.tensors().map(|tensor| span(&tensor))
+        self.tensors().map(|tensor| tensor.span_bytes())
     }
 
     /// Bytes of `ids`.

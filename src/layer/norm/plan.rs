@@ -8,7 +8,7 @@ use super::super::cost::{Vector, Work};
 use super::super::rows::{Places, LANES};
 use super::super::NormTilingData;
 use super::{kernel_name, Kind, Problem};
-use crate::record::{self, Recorded};
+use crate::record;
 use crate::spec::Reason;
 use crate::tiling::traffic::Rows;
 use crate::{DType, Result, Soc};
@@ -274,7 +274,7 @@ impl Plan {
     }
 }
 
-record::json_of!(Plan);
+record::json_of_problem!(Plan, "norm", Problem, Chosen);
 
 /// What the planner chose.
 #[derive(Serialize)]
@@ -285,30 +285,15 @@ pub(crate) struct Chosen {
     chunk: u32,
 }
 
-impl Recorded for Plan {
-    const OPERATOR: &'static str = "norm";
-    type Problem = Problem;
-    type Chosen = Chosen;
-
-    fn problem(&self) -> &Problem {
-        &self.problem
-    }
-
-    fn soc(&self) -> &Soc {
-        &self.soc
-    }
-
-    fn chosen(&self) -> Result<Chosen> {
+impl Plan {
+    /// For readers of the plan's text.
+    fn to_chosen(&self) -> Result<Chosen> {
         Ok(Chosen {
             kernel: kernel_name(self.problem.dtype, self.problem.weight_dtype)?,
             num_cores: self.num_cores,
             slice_rows: self.cut.slice_rows,
             chunk: self.cut.chunk,
         })
-    }
-
-    fn plan(problem: &Problem, _: Option<&record::Value>, soc: &Soc) -> Result<Self> {
-        plan(problem, soc)
     }
 }
 

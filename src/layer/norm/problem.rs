@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::rows::{span, tensor, wrong_sizes, wrong_tensors};
+use super::super::rows::{tensor, wrong_sizes, wrong_tensors};
 use crate::spec::{Reason, Tensor};
 use crate::{DType, Soc};
 
@@ -130,12 +130,12 @@ impl Problem {
 
     /// Bytes that the buffers of x and y must hold.
     pub fn operand_bytes(&self) -> [u64; 2] {
-        self.in_and_out().map(|tensor| span(&tensor))
+        self.in_and_out().map(|tensor| tensor.span_bytes())
     }
 
     /// Bytes that the buffers of r and h must hold; 0 without a residual.
     pub fn residual_bytes(&self) -> [u64; 2] {
-        self.residuals().map_or([0; 2], |both| both.map(|tensor| span(&tensor)))
+        self.residuals().map_or([0; 2], |both| both.map(|tensor| tensor.span_bytes()))
     }
 
     /// Bytes of the weight, and of the bias if there is one.
