@@ -71,9 +71,9 @@ def made(name, **changes):
         wild=False,
         least=None,
         groups=1,
-    )  # splits: the decode kernel with so many; warps_of_row: that join its parts; page: keys a page of K and V, without splits for many rows;
-    # least: keys of a part, in place of an even share of the most keys; lost: the table names a page that
-    # the cache does not have; wild: the lengths in device memory are below 0 for 0, and far above the most
+    )  # splits: the decode kernel with so many; warps_of_row: that join its parts; page: keys a page of K and
+    # V, without splits for many rows; least: keys of a part, in place of an even share of the most keys; lost:
+    # the table names a page that the cache does not have; wild: the lengths in device memory are below 0 for 0, and far above the most
     # for the most; groups: of warps, for the keys
     unknown = set(changes) - set(p)
     assert not unknown, unknown
