@@ -3,12 +3,14 @@
 //
 // Maths      h = x + r, or x where there is no residual;  m = mean h for LayerNorm, 0 for RMSNorm
 //            y = (h - m) / sqrt(mean (h - m)^2 + eps) * weight + bias
-//            All of it in f32 on the sum before it is rounded; h and y are rounded once. The mean comes
-//            before the squares, so that a mean far from 0 costs no digits.
+//            All of it in f32 on the sum before it is rounded; h and y are rounded once. r and h may be f32
+//            where x and y are not. The mean comes before the squares, so that a mean far from 0 costs no
+//            digits.
 // Tiling     Core c of C has the rows from N c / C to N (c + 1) / C, slice_rows at a time. A slice stays in
 //            UB as f32: some short rows, or one row in chunks. Weights and bias stay in UB, too.
 // UB         (bytes; chunk = slice_rows * chunk columns, dim in whole chunks; the planner proves the sum of
-//            at most 188 160)  2 x chunk * size | r the same | 2 x out chunk * size | slice * 4
+//            at most 188 160)  2 x chunk * size | 2 r chunk * size of r | 2 out chunk * the larger size
+//            | slice * 4
 //            | tmp chunk * 4 | row tree chunk / 2 + chunk / 16 | weight, bias dim * size each, and a row of a
 //            chunk * 4 unless they are f32 | spread 2 * (slice_rows rounded up to 16) * 32 + 256
 //            | stats 4 * 256
@@ -27,23 +29,23 @@
 
 namespace fa {
 
-// T: element type of rows. W: of weight and bias, float or T.
-template <typename T, typename W>
+// T: element type of x and y. W: of weight and bias, R: of r and h; each float or T.
+template <typename T, typename W, typename R>
 class NormKernel {
   public:
     __aicore__ inline NormKernel(const NormTilingData& t, const NormOperands& gm) : t_(t) {
         x_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.x));
-        r_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.r));
+        r_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ R*>(gm.r));
         weight_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ W*>(gm.weight));
         bias_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ W*>(gm.bias));
-        h_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.h));
+        h_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ R*>(gm.h));
         y_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.y));
         const auto ub = memory_.ub;
         const uint32_t elements = t.slice_rows * t.chunk;
         for (uint32_t i = 0; i < 2; ++i) {
             x_ub_[i] = ub[t.ub_x_offset_bytes].template ReinterpretCast<T>()[i * elements];
-            r_ub_[i] = ub[t.ub_r_offset_bytes].template ReinterpretCast<T>()[i * elements];
-            out_ub_[i] = ub[t.ub_out_offset_bytes].template ReinterpretCast<T>()[i * elements];
+            r_ub_[i] = ub[t.ub_r_offset_bytes].template ReinterpretCast<R>()[i * elements];
+            out_ub_[i] = ub[t.ub_out_offset_bytes].template ReinterpretCast<R>()[i * elements];
         }
         slice_ub_ = ub[t.ub_slice_offset_bytes].template ReinterpretCast<float>();
         tmp_ub_ = ub[t.ub_tmp_offset_bytes].template ReinterpretCast<float>();
@@ -73,6 +75,7 @@ class NormKernel {
 
   private:
     static constexpr bool kIsF32 = sizeof(T) == sizeof(float);
+    static_assert(sizeof(R) >= sizeof(T), "a chunk that goes out has the size of one of r");
     static constexpr int32_t kClearedId = 2;  // behind the ids of the rings
     static constexpr int32_t kWeightsId = 2;
 
@@ -172,14 +175,23 @@ class NormKernel {
         } else {
             AscendC::Cast(c.x, x_ub_[slot], AscendC::RoundMode::CAST_NONE, rows * c.width);
             if (t_.has_residual != 0) {
-                AscendC::Cast(tmp_ub_, r_ub_[slot], AscendC::RoundMode::CAST_NONE, rows * c.width);
+                const auto r = widened_residual(slot, rows * c.width);
                 AscendC::PipeBarrier<PIPE_V>();
-                AscendC::Add(c.x, c.x, tmp_ub_, count);
+                AscendC::Add(c.x, c.x, r, count);
             }
         }
         in_ring_.release(slot);
         load_next();
         AscendC::PipeBarrier<PIPE_V>();
+    }
+
+    __aicore__ inline AscendC::LocalTensor<float> widened_residual(uint32_t slot, uint32_t count) {
+        if constexpr (sizeof(R) == sizeof(float)) {
+            return r_ub_[slot];
+        } else {
+            AscendC::Cast(tmp_ub_, r_ub_[slot], AscendC::RoundMode::CAST_NONE, count);
+            return tmp_ub_;
+        }
     }
 
     // Columns behind the end of a row count for nothing.
@@ -260,31 +272,33 @@ class NormKernel {
     }
 
     // Rounds a chunk and writes it.
-    __aicore__ inline void store(const AscendC::GlobalTensor<T>& to, uint64_t stride, const Chunk& c,
+    template <typename O>
+    __aicore__ inline void store(const AscendC::GlobalTensor<O>& to, uint64_t stride, const Chunk& c,
                                  uint32_t row, uint32_t rows) {
-        const uint32_t out = out_ring_.acquire();
-        if constexpr (kIsF32) {
-            AscendC::Muls(out_ub_[out], c.x, 1.0f, static_cast<int32_t>(rows * c.width));
+        const uint32_t slot = out_ring_.acquire();
+        const auto out = out_ub_[slot].template ReinterpretCast<O>();
+        if constexpr (sizeof(O) == sizeof(float)) {
+            AscendC::Muls(out, c.x, 1.0f, static_cast<int32_t>(rows * c.width));
         } else {
-            AscendC::Cast(out_ub_[out], c.x, AscendC::RoundMode::CAST_RINT, rows * c.width);
+            AscendC::Cast(out, c.x, AscendC::RoundMode::CAST_RINT, rows * c.width);
         }
-        out_ring_.publish(out);
-        out_ring_.await(out);
-        copy_rows_ub_to_gm(to[row * stride + c.first], out_ub_[out], rows, c.cols, stride, c.width);
-        out_ring_.release(out);
+        out_ring_.publish(slot);
+        out_ring_.await(slot);
+        copy_rows_ub_to_gm(to[row * stride + c.first], out, rows, c.cols, stride, c.width);
+        out_ring_.release(slot);
     }
 
     const NormTilingData& t_;
     VectorMemory memory_;  // before the rings, see fa/memory.h
     AscendC::GlobalTensor<T> x_gm_;
-    AscendC::GlobalTensor<T> r_gm_;
+    AscendC::GlobalTensor<R> r_gm_;
     AscendC::GlobalTensor<W> weight_gm_;
     AscendC::GlobalTensor<W> bias_gm_;
-    AscendC::GlobalTensor<T> h_gm_;
+    AscendC::GlobalTensor<R> h_gm_;
     AscendC::GlobalTensor<T> y_gm_;
     AscendC::LocalTensor<T> x_ub_[2];
-    AscendC::LocalTensor<T> r_ub_[2];
-    AscendC::LocalTensor<T> out_ub_[2];
+    AscendC::LocalTensor<R> r_ub_[2];
+    AscendC::LocalTensor<R> out_ub_[2];
     AscendC::LocalTensor<float> slice_ub_;
     AscendC::LocalTensor<float> tmp_ub_;
     AscendC::LocalTensor<float> wide_ub_;
@@ -304,15 +318,15 @@ class NormKernel {
     Ring<AscendC::HardEvent::V_MTE3, AscendC::HardEvent::MTE3_V, 0, 2> out_ring_;
 };
 
-template <typename T, typename W>
+template <typename T, typename W, typename R>
 __aicore__ inline void norm(const NormOperands& gm) {
     const auto data = load_tiling<NormTilingData>(gm.tiling);
-    NormKernel<T, W> kernel(data, gm);
+    NormKernel<T, W, R> kernel(data, gm);
     kernel.run();
 }
 
 }  // namespace fa
 
 #undef FA_NORM
-#define FA_NORM(name, T, W) FA_ENTRY(NORM, name, fa::norm<T, W>)
+#define FA_NORM(name, T, W, R) FA_ENTRY(NORM, name, fa::norm<T, W, R>)
 #include "variants.def"

@@ -1,7 +1,8 @@
-//! Problems of `serving`, `append` and `merge` with fields of any value: each is planned or refused by the
-//! name of an argument, and what is planned and small is launched with lists of any value.
+//! Problems of `serving`, `append`, `merge` and `layer` with fields of any value: each is planned or refused by
+//! the name of an argument, and what is planned and small is launched with lists of any value.
 
 mod append;
+mod layer;
 mod merge;
 mod serving;
 

@@ -25,15 +25,20 @@ const SOURCES: &[&str] = &[
 
 const RINGS: &[&str] = &["in_ring_", "out_ring_"];
 
-const FAMILY: Family =
-    Family { name: "NORM", kernel_type: "kAivOnly", functions: &["norm<half, half>", "norm<float, float>"] };
+const FAMILY: Family = Family {
+    name: "NORM",
+    kernel_type: "kAivOnly",
+    functions: &["norm<half, half, half>", "norm<float, float, float>", "norm<half, float, float>"],
+};
 
-/// With tails and a residual, in one slice after the other; and a bias on rows in chunks.
-fn problems() -> [(usize, Problem); 3] {
+/// With tails and a residual, in one slice after the other, of f16 and of f32; and a bias on rows in chunks.
+fn problems() -> [(usize, Problem); 4] {
+    let wide = |problem: Problem| problem.with_weight_dtype(DType::F32).with_residual_dtype(DType::F32);
     [
         (0, Problem::rms(DType::F16, [40, 100], 1e-5).with_residual()),
         (1, Problem::layer(DType::F32, [20, 200], 1e-5).with_bias()),
         (0, Problem::layer(DType::F16, [3, 9000], 1e-5).with_bias().with_residual()),
+        (2, wide(Problem::rms(DType::F16, [40, 100], 1e-5))),
     ]
 }
 
@@ -44,7 +49,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
         let plan = plan(&problem, device.soc()).unwrap();
         let written = |bytes: u64| Buffer::from_slice(&device, &vec![0u8; bytes as usize]).unwrap();
         let [x, y] = problem.operand_bytes().map(written);
-        let [r, h] = problem.operand_bytes().map(written);
+        let [r, h] = problem.residual_bytes().map(|bytes| written(bytes.max(4)));
         let weight = written(problem.weight_bytes());
         let mut tiling = plan.tiling_data();
         (tiling.num_cores, tiling.slice_rows) = (1, tiling.slice_rows.min(9));

@@ -70,11 +70,14 @@ fn kernel_variants_are_those_that_the_planner_names() {
     check("MATMUL", products.map(|(d, out)| matmul::kernel_name(d, out)).into());
     let merges = [(F16, F16), (Bf16, Bf16), (F32, F32), (F32, F16), (F32, Bf16)];
     check("MERGE", merges.map(|(d, out)| merge::kernel_name(d, out)).into());
-    let norms = [(F16, F16), (Bf16, Bf16), (F32, F32), (F16, F32), (Bf16, F32)];
+    let narrow = [F16, Bf16].into_iter();
+    let mut norms = vec![[F16; 3], [Bf16; 3], [F32; 3]];
+    norms.extend(narrow.flat_map(|d| [[d, F32, d], [d, d, F32], [d, F32, F32]]));
     check("ACTIVATION", [F16, Bf16, F32].map(|d| Ok(activation::kernel_name(d))).into());
     check("ARGMAX", [F16, Bf16, F32].map(|d| Ok(argmax::kernel_name(d))).into());
     check("EMBEDDING", [F16, Bf16, F32].map(|d| Ok(embedding::kernel_name(d))).into());
-    check("NORM", norms.map(|(d, weights)| norm::kernel_name(d, weights)).into());
+    let norms = norms.into_iter().map(|[d, weights, residual]| norm::kernel_name(d, weights, residual));
+    check("NORM", norms.collect());
     let appends = |i: usize| [F16, Bf16].map(|d| append::kernel_names(d).map(|names| names[i])).into();
     check("KV_APPEND", appends(0));
     check("KV_APPEND_ROTARY", appends(1));

@@ -23,17 +23,27 @@ pub(super) fn run(twins: &mut Twins) -> Result<()> {
 /// Slices of several rows and tails of them, rows in chunks, with and without what a norm may have.
 fn norms(twins: &mut Twins) -> Result<()> {
     let operators = twins.both(Norm::from_module)?;
-    let types = TYPES.map(|dtype| (dtype, dtype));
-    for (dtype, weights) in types.into_iter().chain([(DType::F16, DType::F32), (DType::Bf16, DType::F32)]) {
+    let mut types: Vec<[DType; 3]> = TYPES.map(|dtype| [dtype; 3]).into();
+    for d in [DType::F16, DType::Bf16] {
+        types.extend([[d, DType::F32, d], [d, d, DType::F32], [d, DType::F32, DType::F32]]);
+    }
+    for [dtype, weights, residual] in types {
         let rms = |shape| norm::Problem::rms(dtype, shape, 1e-5).with_weight_dtype(weights);
         let layer = |shape| norm::Problem::layer(dtype, shape, 1e-5).with_weight_dtype(weights);
-        let cases = [rms([300, 200]).with_residual(), layer([2, 5000]).with_bias(), rms([1, 64])];
-        twins.cases(norm::kernel_name(dtype, weights)?, cases, |twins, problem| {
+        let all = [
+            rms([300, 200]).with_residual_dtype(residual),
+            layer([2, 5000]).with_bias().with_residual_dtype(residual),
+            layer([2, 5000]).with_bias(),
+            rms([1, 64]),
+        ];
+        // Without a residual its type is that of x.
+        let cases: Vec<_> = all.into_iter().filter(|p| p.residual_dtype == residual).collect();
+        twins.cases(norm::kernel_name(dtype, weights, residual)?, cases, |twins, problem| {
             let plan = norm::plan(problem, twins.device.soc())?;
             let [x_bytes, y_bytes] = problem.operand_bytes();
             let [r_bytes, h_bytes] = problem.residual_bytes();
             let (x, y) = (normal(twins, dtype, x_bytes)?, alloc(twins, y_bytes)?);
-            let (r, h) = (normal(twins, dtype, r_bytes.max(4))?, alloc(twins, h_bytes.max(4))?);
+            let (r, h) = (normal(twins, residual, r_bytes.max(4))?, alloc(twins, h_bytes.max(4))?);
             let weight = normal(twins, weights, problem.weight_bytes())?;
             let mut args = norm::Args::new(&x, &weight, &y);
             if problem.has_residual {

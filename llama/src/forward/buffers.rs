@@ -3,7 +3,7 @@
 use fastattention::runtime::{Buffer, Device, Operand};
 use fastattention::{Error, Result};
 
-use super::plans::StepShape;
+use super::plans::{padded, StepShape};
 use super::{bytes, Limits, Step};
 use crate::files::Config;
 
@@ -13,7 +13,9 @@ pub(super) struct Buffers {
     /// The residual stream, f32, `hidden`: the first tokens of a text have elements of some 10,000 in it,
     /// which the last layers take out again. In f16 what is left of them would be wrong.
     pub(super) residual: Buffer,
-    /// What is to be added to it, `hidden`.
+    /// f32 `hidden`, zeros: what the first layer adds the embedding to.
+    pub(super) zeros: Buffer,
+    /// What is to be added to the residual stream, `hidden`.
     pub(super) delta: Buffer,
     /// `hidden`.
     pub(super) normed: Buffer,
@@ -40,13 +42,26 @@ pub(super) struct Buffers {
 }
 
 /// Where each list of a step lies, in bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lists {
     pub(super) positions: usize,
     pub(super) places: usize,
     pub(super) row_starts: usize,
     pub(super) lengths: usize,
     pub(super) table: usize,
+    pub(super) tokens: usize,
+    /// Of the rows whose logits are wanted, as many at a time as there are slots.
+    pub(super) logits: Vec<WantedRows>,
+}
+
+/// Rows whose logits are computed together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WantedRows {
+    /// Of their numbers.
+    pub(super) at: usize,
+    pub(super) count: usize,
+    /// With those of padding, which are computed and not looked at.
+    pub(super) padded: u32,
 }
 
 impl Buffers {
@@ -59,9 +74,12 @@ impl Buffers {
         };
         let rows = |width| of(limits.rows, width, 2);
         let last = |size| of(limits.slots, config.hidden, size);
-        let words = 2 * u64::from(limits.rows) + 2 * u64::from(limits.slots) + 1 + table_words(limits);
+        // Positions, places and tokens; starts, lengths, pages; the rows whose logits are wanted.
+        let [rows_wide, slots_wide] = [limits.rows, limits.slots].map(u64::from);
+        let words = 4 * rows_wide + 3 * slots_wide + 1 + table_words(limits);
         Ok(Self {
             residual: of(limits.rows, config.hidden, 4)?,
+            zeros: of(limits.rows, config.hidden, 4)?,
             delta: rows(config.hidden)?,
             normed: rows(config.hidden)?,
             qkv: rows(config.width_qkv())?,
@@ -119,8 +137,15 @@ impl Buffers {
             let pages = step.slots.get(at).map_or(&[][..], |slot| &slot.pages);
             list(&pages[..pages.len().min(width)], width, NONE);
         }
+        let tokens = list(&step.tokens, rows, 0);
+        let chunks = step.logits.chunks(limits.slots as usize);
+        let logits = chunks.map(|wanted| {
+            let padded = padded(wanted.len(), limits.slots);
+            WantedRows { at: list(wanted, padded as usize, 0), count: wanted.len(), padded }
+        });
+        let logits = logits.collect();
         self.lists.copy_from_host(&words)?;
-        Ok(Lists { positions, places, row_starts, lengths, table })
+        Ok(Lists { positions, places, row_starts, lengths, table, tokens, logits })
     }
 }
 

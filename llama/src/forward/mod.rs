@@ -1,21 +1,20 @@
 //! A step of a model on a device: rows of prompts, of chunks of prompts and of decoding, mixed as they come.
 
 mod buffers;
-mod on_host;
+mod operators;
 mod plans;
 mod weights;
 
-use fastattention::append::{self, Append, RotaryArgs};
-use fastattention::matmul::{self, Matmul};
+use fastattention::append::{self, RotaryArgs};
+use fastattention::layer::{activation, embedding, norm};
 use fastattention::runtime::{Buffer, Device, Operand, Stream};
-use fastattention::serving::{self, ServingAttention};
+use fastattention::{matmul, serving};
 use fastattention::{Error, Result};
-use half::f16;
 
 use crate::files::{Config, Model};
-use buffers::{Buffers, Lists};
-use on_host::OnHost;
-use plans::{padded, Plans, RowPlans, StepShape};
+use buffers::{Buffers, Lists, WantedRows};
+use operators::Operators;
+use plans::{Plans, RowPlans, StepShape};
 use weights::Weights;
 
 /// How much a device has room for.
@@ -76,9 +75,7 @@ pub struct Forward {
     table: Buffer,
     buffers: Buffers,
     plans: Plans,
-    matmul: Matmul,
-    append: Append,
-    attention: ServingAttention,
+    operators: Operators,
 }
 
 impl Forward {
@@ -106,9 +103,7 @@ impl Forward {
             table: Buffer::from_slice(device, &table)?,
             buffers: Buffers::new(device, &config, &limits)?,
             plans: Plans::new(device.soc(), &config, &limits),
-            matmul: Matmul::new(device)?,
-            append: Append::new(device)?,
-            attention: ServingAttention::new(device)?,
+            operators: Operators::new(device)?,
             config,
             limits,
         })
@@ -135,29 +130,39 @@ impl Forward {
         let attention = self.plans.of_slots(shape)?;
         self.buffers.reserve_workspace(attention.workspace_bytes())?;
         let lists = self.buffers.upload(step, shape, &self.limits)?;
-        let on = OnHost { stream: &self.stream, hidden: self.config.hidden };
-        let mut tokens = step.tokens.clone();
-        tokens.resize(shape.rows as usize, 0);
-        on.embed(&self.weights.embedding, &tokens, &self.buffers.residual)?;
+        let b = &self.buffers;
+        let args = embedding::Args::new(&self.weights.embedding, b.list(lists.tokens), &b.delta);
+        self.operators.embedding.launch(&self.stream, &plans.embedding, args)?;
         for layer in 0..self.weights.layers.len() {
             self.layer(layer, &plans, &attention, &lists)?;
         }
-        self.logits(step)
+        let mut logits = vec![0.0; step.logits.len() * self.config.vocabulary as usize];
+        let mut rest = logits.as_mut_slice();
+        for wanted in &lists.logits {
+            let out = rest.split_off_mut(..wanted.count * self.config.vocabulary as usize);
+            self.logits(wanted, out.unwrap_or_default())?;
+        }
+        self.stream.synchronize()?;
+        Ok(logits)
     }
 
     /// One layer: it takes the residual stream, and what the layer before has left to add to it.
     fn layer(&self, layer: usize, plans: &RowPlans, attention: &serving::Plan, lists: &Lists) -> Result<()> {
-        let (b, of, rows) = (&self.buffers, &self.weights.layers[layer], plans.rows);
-        let on = OnHost { stream: &self.stream, hidden: self.config.hidden };
-        let epsilon = self.config.norm_epsilon;
-        let delta = (layer > 0).then_some(&b.delta);
-        on.norm(rows, delta, &b.residual, (&of.attention_norm, epsilon), &b.normed)?;
+        let (b, of) = (&self.buffers, &self.weights.layers[layer]);
+        let norm = norm::Args::new(&b.delta, &of.attention_norm, &b.normed);
+        let norm = match layer {
+            0 => norm.with_residual(&b.zeros, &b.residual),
+            _ => norm.with_residual_in_place(&b.residual),
+        };
+        self.operators.norm.launch(&self.stream, &plans.norm, norm)?;
         self.product(&plans.qkv, [&b.normed, &of.qkv, &b.qkv])?;
         self.attend(layer, plans, attention, lists)?;
         self.product(&plans.output, [&b.attended, &of.output, &b.delta])?;
-        on.norm(rows, Some(&b.delta), &b.residual, (&of.feed_forward_norm, epsilon), &b.normed)?;
+        let norm = norm::Args::new(&b.delta, &of.feed_forward_norm, &b.normed);
+        self.operators.norm.launch(&self.stream, &plans.norm, norm.with_residual_in_place(&b.residual))?;
         self.product(&plans.gate_up, [&b.normed, &of.gate_up, &b.gate_up])?;
-        on.swiglu(rows, self.config.intermediate, &b.gate_up, &b.activated)?;
+        let args = activation::Args::of_halves(&plans.activation, &b.gate_up, &b.activated);
+        self.operators.activation.launch(&self.stream, &plans.activation, args)?;
         self.product(&plans.down, [&b.activated, &of.down, &b.delta])
     }
 
@@ -168,43 +173,33 @@ impl Forward {
             .map(|first| Operand::at(&b.qkv, 2 * first as usize));
         let rotary = RotaryArgs::new(b.list(lists.positions), &self.table).with_q(&b.qkv, &b.q);
         let args = append::Args::new(k, v, b.list(lists.places), k_cache, v_cache).with_rotary(rotary);
-        self.append.launch(&self.stream, &plans.append, args)?;
+        self.operators.append.launch(&self.stream, &plans.append, args)?;
         let args =
             serving::Args::new(&b.q, k_cache, v_cache, b.list(lists.lengths), &b.attended, &b.workspace)
                 .with_row_starts(b.list(lists.row_starts))
                 .with_block_table(b.list(lists.table));
-        self.attention.launch(&self.stream, attention, args)
+        self.operators.attention.launch(&self.stream, attention, args)
     }
 
-    /// Logits of the rows that are wanted: only these are normed and multiplied.
-    fn logits(&mut self, step: &Step) -> Result<Vec<f32>> {
-        let (count, vocabulary) = (step.logits.len(), self.config.vocabulary as usize);
-        let mut out = Vec::with_capacity(count * vocabulary);
-        for wanted in step.logits.chunks(self.limits.slots as usize) {
-            let rows = padded(wanted.len(), self.limits.slots);
-            let plan = self.plans.of_logits(rows)?;
-            let mut wanted = wanted.to_vec();
-            let wanted_rows = wanted.len();
-            wanted.resize(rows as usize, 0);
-            let b = &self.buffers;
-            let on = OnHost { stream: &self.stream, hidden: self.config.hidden };
-            on.choose::<f32>(&b.residual, &wanted, &b.last_residual)?;
-            on.choose::<f16>(&b.delta, &wanted, &b.last_delta)?;
-            let norm = (&self.weights.last_norm, self.config.norm_epsilon);
-            on.norm(rows, Some(&b.last_delta), &b.last_residual, norm, &b.last_normed)?;
-            self.product(&plan, [&b.last_normed, self.weights.logits(), &b.logits])?;
-            self.stream.synchronize()?;
-            let mut part = vec![0.0f32; wanted_rows * vocabulary];
-            b.logits.copy_to_host(&mut part)?;
-            out.extend(part);
-        }
+    /// Logits of the rows that are wanted: only these are normed and multiplied. Waits for them.
+    fn logits(&mut self, wanted: &WantedRows, out: &mut [f32]) -> Result<()> {
+        let plans = self.plans.of_logits(wanted.padded)?;
+        let (b, on) = (&self.buffers, &self.operators);
+        let choose = |plan, from, to| {
+            on.embedding.launch(&self.stream, plan, embedding::Args::new(from, b.list(wanted.at), to))
+        };
+        choose(&plans.residual, &b.residual, &b.last_residual)?;
+        choose(&plans.delta, &b.delta, &b.last_delta)?;
+        let norm = norm::Args::new(&b.last_delta, &self.weights.last_norm, &b.last_normed);
+        on.norm.launch(&self.stream, &plans.norm, norm.with_residual_in_place(&b.last_residual))?;
+        self.product(&plans.product, [&b.last_normed, self.weights.logits(), &b.logits])?;
         self.stream.synchronize()?;
-        Ok(out)
+        b.logits.copy_to_host(out)
     }
 
     /// `c = a b^T`.
     fn product(&self, plan: &matmul::Plan, [a, b, c]: [&Buffer; 3]) -> Result<()> {
-        self.matmul.launch(&self.stream, plan, matmul::Args::new(a, b, c))
+        self.operators.matmul.launch(&self.stream, plan, matmul::Args::new(a, b, c))
     }
 }
 
@@ -253,6 +248,9 @@ impl Step {
                 self.positions.len(),
                 self.places.len()
             ));
+        }
+        if self.logits.len() > rows {
+            return refused(format!("logits of {} rows, at most {rows} wanted", self.logits.len()));
         }
         let places = limits.num_pages * limits.page_size;
         for (name, numbers, most) in [

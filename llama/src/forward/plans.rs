@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fastattention::append::{self, Rotary};
+use fastattention::layer::activation::{self, Function};
+use fastattention::layer::{embedding, norm};
 use fastattention::matmul::{self, BLayout};
 use fastattention::serving::{self, KvLayout, Mask};
 use fastattention::{DType, Result, Soc};
@@ -45,12 +47,25 @@ impl StepShape {
 /// What depends on the number of rows alone.
 #[derive(Debug)]
 pub(super) struct RowPlans {
-    pub(super) rows: u32,
+    pub(super) embedding: embedding::Plan,
+    pub(super) norm: norm::Plan,
     pub(super) qkv: matmul::Plan,
     pub(super) append: append::Plan,
     pub(super) output: matmul::Plan,
     pub(super) gate_up: matmul::Plan,
+    pub(super) activation: activation::Plan,
     pub(super) down: matmul::Plan,
+}
+
+/// What depends on the number of rows whose logits are wanted.
+#[derive(Debug)]
+pub(super) struct LogitsPlans {
+    /// Their rows of the residual stream.
+    pub(super) residual: embedding::Plan,
+    /// Their rows of what is to be added to it.
+    pub(super) delta: embedding::Plan,
+    pub(super) norm: norm::Plan,
+    pub(super) product: matmul::Plan,
 }
 
 /// All plans made so far.
@@ -61,7 +76,7 @@ pub(super) struct Plans {
     limits: Limits,
     of_rows: HashMap<u32, Arc<RowPlans>>,
     of_slots: HashMap<StepShape, Arc<serving::Plan>>,
-    of_logits: HashMap<u32, Arc<matmul::Plan>>,
+    of_logits: HashMap<u32, Arc<LogitsPlans>>,
 }
 
 impl Plans {
@@ -83,24 +98,31 @@ impl Plans {
         let c = &self.config;
         let product = |outputs, inputs| self.product([rows, outputs, inputs], DType::F16);
         let plans = Arc::new(RowPlans {
-            rows,
+            embedding: self.rows_of(DType::F16, c.vocabulary, rows)?,
+            norm: self.norm(rows)?,
             qkv: product(c.width_qkv(), c.hidden)?,
             append: self.append(rows)?,
             output: product(c.hidden, c.width_q())?,
             gate_up: product(2 * c.intermediate, c.hidden)?,
+            activation: self.activation(rows)?,
             down: product(c.hidden, c.intermediate)?,
         });
         self.of_rows.insert(rows, plans.clone());
         Ok(plans)
     }
 
-    pub(super) fn of_logits(&mut self, rows: u32) -> Result<Arc<matmul::Plan>> {
-        if let Some(plan) = self.of_logits.get(&rows) {
-            return Ok(plan.clone());
+    pub(super) fn of_logits(&mut self, rows: u32) -> Result<Arc<LogitsPlans>> {
+        if let Some(plans) = self.of_logits.get(&rows) {
+            return Ok(plans.clone());
         }
-        let plan = Arc::new(self.product([rows, self.config.vocabulary, self.config.hidden], DType::F32)?);
-        self.of_logits.insert(rows, plan.clone());
-        Ok(plan)
+        let plans = Arc::new(LogitsPlans {
+            residual: self.rows_of(DType::F32, self.limits.rows, rows)?,
+            delta: self.rows_of(DType::F16, self.limits.rows, rows)?,
+            norm: self.norm(rows)?,
+            product: self.product([rows, self.config.vocabulary, self.config.hidden], DType::F32)?,
+        });
+        self.of_logits.insert(rows, plans.clone());
+        Ok(plans)
     }
 
     pub(super) fn of_slots(&mut self, shape: StepShape) -> Result<Arc<serving::Plan>> {
@@ -116,6 +138,24 @@ impl Plans {
     fn product(&self, [rows, outputs, inputs]: [u32; 3], dtype_out: DType) -> Result<matmul::Plan> {
         let problem = matmul::Problem::new(DType::F16, [rows, outputs, inputs]);
         matmul::plan(&problem.with_b_layout(BLayout::Nk).with_dtype_out(dtype_out), &self.soc)
+    }
+
+    /// `rows` rows of a table of `num_ids`, by their numbers.
+    fn rows_of(&self, dtype: DType, num_ids: u32, rows: u32) -> Result<embedding::Plan> {
+        embedding::plan(&embedding::Problem::new(dtype, rows, [num_ids, self.config.hidden]), &self.soc)
+    }
+
+    /// The residual stream takes what a layer has left, and its norm is what the next product reads.
+    fn norm(&self, rows: u32) -> Result<norm::Plan> {
+        let problem = norm::Problem::rms(DType::F16, [rows, self.config.hidden], self.config.norm_epsilon);
+        norm::plan(&problem.with_weight_dtype(DType::F32).with_residual_dtype(DType::F32), &self.soc)
+    }
+
+    /// `silu(gate) * up`.
+    fn activation(&self, rows: u32) -> Result<activation::Plan> {
+        let shape = [rows, self.config.intermediate];
+        let problem = activation::Problem::new(Function::Silu, DType::F16, shape);
+        activation::plan(&problem.gated().with_halves(), &self.soc)
     }
 
     /// k, v and q lie in the rows of one product; q leaves them.

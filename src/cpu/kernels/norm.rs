@@ -20,16 +20,20 @@ fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum::<f32>() + rest.iter().map(|x| of(*x)).sum::<f32>()
 }
 
-/// T: of rows. W: of weight and bias.
-pub(super) fn norm<T: Real, W: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
+/// T: of x and y. W: of weight and bias. R: of r and h.
+pub(super) fn norm<T: Real, W: Real, R: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
     let gm = call.arguments(list, NormArguments::of)?;
     let t: NormTilingData = call.tiling(gm.tiling)?;
     let (rows, dim) = (u64::from(t.rows), u64::from(t.dim));
-    let rows_at = |name, address, stride| call.tensor::<T>(name, address, span(&[(rows, stride)], dim));
-    let (x, y) = (rows_at("x", gm.x, t.x_stride)?, rows_at("y", gm.y, t.y_stride)?);
+    let span = |stride| span(&[(rows, stride)], dim);
+    let x = call.tensor::<T>("x", gm.x, span(t.x_stride))?;
+    let y = call.tensor::<T>("y", gm.y, span(t.y_stride))?;
     let residual = match t.has_residual {
         0 => None,
-        _ => Some((rows_at("r", gm.r, t.r_stride)?, rows_at("h", gm.h, t.h_stride)?)),
+        _ => Some((
+            call.tensor::<R>("r", gm.r, span(t.r_stride))?,
+            call.tensor::<R>("h", gm.h, span(t.h_stride))?,
+        )),
     };
     let column = |name, address| -> Result<Vec<f32>, Stopped> {
         let mut row = Row::<W>::new(index(dim));
@@ -40,13 +44,14 @@ pub(super) fn norm<T: Real, W: Real>(call: &Call<'_>, list: &[u64]) -> Result<()
     let bias = (t.has_bias != 0).then(|| column("bias", gm.bias)).transpose()?;
     call.host.install(|| {
         rows_of(rows).for_each_init(
-            || (Row::<T>::new(index(dim)), Row::<T>::new(index(dim))),
+            || (Row::<T>::new(index(dim)), Row::<R>::new(index(dim))),
             |(own, other), row| {
                 own.read(&x, row * t.x_stride);
                 if let Some((r, h)) = &residual {
-                    let other = other.read(r, row * t.r_stride);
-                    own.values.iter_mut().zip(other).for_each(|(own, other)| *own += other);
-                    own.write(h, row * t.h_stride);
+                    other.read(r, row * t.r_stride);
+                    other.values.iter_mut().zip(&own.values).for_each(|(sum, x)| *sum += x);
+                    other.write(h, row * t.h_stride);
+                    std::mem::swap(&mut own.values, &mut other.values);
                 }
                 if t.is_centred != 0 {
                     let mean = sum_of(&own.values, |x| x) * t.inverse_dim;

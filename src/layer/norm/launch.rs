@@ -116,7 +116,7 @@ impl Norm {
     /// # Errors
     /// `Driver` when the image lacks a kernel.
     pub fn from_module(module: &Module) -> Result<Self> {
-        let kernels = KERNELS.iter().map(|(.., name)| module.kernel(name)).collect::<Result<_>>()?;
+        let kernels = KERNELS.iter().map(|(_, name)| module.kernel(name)).collect::<Result<_>>()?;
         Ok(Self { device: module.device().clone(), kernels })
     }
 
@@ -144,7 +144,6 @@ impl Norm {
         if plan.num_cores() == 0 {
             return Ok(());
         }
-        let problem = plan.problem();
-        self.kernels[index_of(problem.dtype, problem.weight_dtype)?].launch(stream, plan.num_cores(), &list)
+        self.kernels[index_of(plan.problem().types())?].launch(stream, plan.num_cores(), &list)
     }
 }

@@ -11,7 +11,7 @@
 //! | operand | shape | type |
 //! | --- | --- | --- |
 //! | `x`, `y` | `[rows, dim]` | f16, bf16 or f32 |
-//! | `r`, `h` | `[rows, dim]`, where there is a residual | that of `x` |
+//! | `r`, `h` | `[rows, dim]`, where there is a residual | that of `x`, or f32 |
 //! | `weight` | `[dim]` | that of `x`, or f32 |
 //! | `bias` | `[dim]`, if wanted | that of `weight` |
 //!
@@ -51,32 +51,41 @@ pub use problem::{Kind, Problem};
 
 use crate::{DType, Error, ErrorKind, Result};
 
-/// Types of rows and of weights, and the kernel's name.
-const KERNELS: [(DType, DType, &str); 5] = [
-    (DType::F16, DType::F16, "fa_norm_f16"),
-    (DType::Bf16, DType::Bf16, "fa_norm_bf16"),
-    (DType::F32, DType::F32, "fa_norm_f32"),
-    (DType::F16, DType::F32, "fa_norm_f16_f32"),
-    (DType::Bf16, DType::F32, "fa_norm_bf16_f32"),
+/// Types of rows, of weights and of the residual stream, and the kernel's name.
+const KERNELS: [(Types, &str); 9] = [
+    ([DType::F16, DType::F16, DType::F16], "fa_norm_f16"),
+    ([DType::Bf16, DType::Bf16, DType::Bf16], "fa_norm_bf16"),
+    ([DType::F32, DType::F32, DType::F32], "fa_norm_f32"),
+    ([DType::F16, DType::F32, DType::F16], "fa_norm_f16_f32"),
+    ([DType::Bf16, DType::F32, DType::Bf16], "fa_norm_bf16_f32"),
+    ([DType::F16, DType::F16, DType::F32], "fa_norm_f16_f16_f32"),
+    ([DType::Bf16, DType::Bf16, DType::F32], "fa_norm_bf16_bf16_f32"),
+    ([DType::F16, DType::F32, DType::F32], "fa_norm_f16_f32_f32"),
+    ([DType::Bf16, DType::F32, DType::F32], "fa_norm_bf16_f32_f32"),
 ];
 
+/// Of x and y, of weight and bias, of r and h.
+type Types = [DType; 3];
+
 /// The place in [`KERNELS`] of the kernel for these types.
-fn index_of(dtype: DType, weight_dtype: DType) -> Result<usize> {
-    KERNELS.iter().position(|(own, weight, _)| (*own, *weight) == (dtype, weight_dtype)).ok_or_else(|| {
+fn index_of(types: Types) -> Result<usize> {
+    KERNELS.iter().position(|(own, _)| *own == types).ok_or_else(|| {
+        let [dtype, weight_dtype, residual_dtype] = types;
         Error::new(
             ErrorKind::Unsupported,
             format!(
-                "norm: dtype = {dtype} with weight_dtype = {weight_dtype} has no kernel; supported: the same type, or f32 \
-                 weights"
+                "norm: dtype = {dtype} with weight_dtype = {weight_dtype} and residual_dtype = {residual_dtype} has no \
+                 kernel; supported: the same type, or f32, for weights and residual"
             ),
         )
     })
 }
 
-/// Name of the kernel for rows of type `dtype` and weights of type `weight_dtype`.
+/// Name of the kernel for x of type `dtype`, weights of type `weight_dtype` and a residual stream of type
+/// `residual_dtype`.
 ///
 /// # Errors
 /// `Unsupported` when there is none.
-pub fn kernel_name(dtype: DType, weight_dtype: DType) -> Result<&'static str> {
-    Ok(KERNELS[index_of(dtype, weight_dtype)?].2)
+pub fn kernel_name(dtype: DType, weight_dtype: DType, residual_dtype: DType) -> Result<&'static str> {
+    Ok(KERNELS[index_of([dtype, weight_dtype, residual_dtype])?].1)
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::cost::{Vector, Work};
 use super::super::rows::{Places, LANES};
 use super::super::NormTilingData;
-use super::{kernel_name, Kind, Problem};
+use super::{index_of, Kind, Problem, KERNELS};
 use crate::record;
 use crate::spec::Reason;
 use crate::tiling::traffic::Rows;
@@ -75,6 +75,14 @@ pub(super) fn too_long(problem: &Problem, soc: &Soc) -> Option<Reason> {
     })
 }
 
+fn size(dtype: DType) -> u32 {
+    if dtype == DType::F32 {
+        4
+    } else {
+        2
+    }
+}
+
 fn width(problem: &Problem) -> u32 {
     problem.dim.next_multiple_of(LANES)
 }
@@ -120,7 +128,7 @@ impl Buffers {
     /// Of rows that UB holds in f32, so that no size is beyond 32 bits.
     fn new(problem: &Problem, Cut { slice_rows, chunk }: Cut) -> Self {
         let elements = slice_rows * chunk;
-        let of = |dtype: DType, count: u32| count * if dtype == DType::F32 { 4 } else { 2 };
+        let of = |dtype: DType, count: u32| count * size(dtype);
         let only = |is_there: bool, bytes: u32| if is_there { bytes } else { 0 };
         let is_wide = problem.weight_dtype == DType::F32;
         let weight = of(problem.weight_dtype, width(problem));
@@ -128,8 +136,9 @@ impl Buffers {
         let mut places = Places::default();
         Self {
             x: places.next(2 * of(problem.dtype, elements)),
-            r: places.next(only(problem.has_residual, 2 * of(problem.dtype, elements))),
-            out: places.next(2 * of(problem.dtype, elements)),
+            r: places.next(only(problem.has_residual, 2 * of(problem.residual_dtype, elements))),
+            // A chunk of h or of y: that of h is the larger one.
+            out: places.next(2 * of(problem.residual_dtype, elements)),
             slice: places.next(4 * slice_rows * width(problem)),
             tmp: places.next_apart(4 * elements),
             wide: places.next((elements / 2).max(row_values)),
@@ -155,23 +164,21 @@ fn core_rows(problem: &Problem, num_cores: u32) -> u32 {
 fn work_cycles(problem: &Problem, cut: Cut, num_cores: u32, soc: &Soc) -> f64 {
     let rows = cut.slice_rows.min(core_rows(problem, num_cores)).max(1);
     let chunk = cut.chunk.min(problem.dim);
-    let size = if problem.dtype == DType::F32 { 4 } else { 2 };
-    let of = |stride: Option<u64>| Rows {
+    let of = |dtype: DType, stride: Option<u64>| Rows {
         rows,
-        bytes: chunk * size,
-        pitch: stride.unwrap_or(problem.dim.into()).saturating_mul(size.into()),
+        bytes: chunk * size(dtype),
+        pitch: stride.unwrap_or(problem.dim.into()).saturating_mul(size(dtype).into()),
     };
-    let (mut reads, mut writes) = (vec![of(problem.x_stride)], vec![of(problem.y_stride)]);
+    let mut reads = vec![of(problem.dtype, problem.x_stride)];
+    let mut writes = vec![of(problem.dtype, problem.y_stride)];
     if problem.has_residual {
-        reads.push(of(problem.r_stride));
-        writes.push(of(problem.h_stride));
+        reads.push(of(problem.residual_dtype, problem.r_stride));
+        writes.push(of(problem.residual_dtype, problem.h_stride));
     }
     let slices = f64::from(core_rows(problem, num_cores).div_ceil(rows));
     let chunks = f64::from(problem.dim.div_ceil(cut.chunk));
-    let all = |tensors: &[Rows]| {
-        let row = u64::from(problem.dim) * u64::from(size);
-        tensors.len() as u64 * row.saturating_mul(problem.rows.into())
-    };
+    // Of what is read and of what is written.
+    let all = problem.bytes_of_rows() / 2;
     let work = Work {
         tiling_bytes: size_of::<NormTilingData>(),
         num_cores,
@@ -179,7 +186,7 @@ fn work_cycles(problem: &Problem, cut: Cut, num_cores: u32, soc: &Soc) -> f64 {
         vector: vector(problem, f64::from(rows) * f64::from(chunk), chunks),
         reads: &reads,
         writes: &writes,
-        bytes: [all(&reads), all(&writes)],
+        bytes: [all, all],
     };
     work.cycles(soc)
 }
@@ -187,7 +194,7 @@ fn work_cycles(problem: &Problem, cut: Cut, num_cores: u32, soc: &Soc) -> f64 {
 /// Instructions of a chunk, of which a row has `chunks`.
 fn vector(problem: &Problem, elements: f64, chunks: f64) -> Vector {
     let repeats = elements / f64::from(LANES);
-    let is_wide = problem.dtype == DType::F32;
+    let is_wide = problem.residual_dtype == DType::F32;
     let tree =
         |v: Vector| v.step(repeats, 1.0).step(repeats / 8.0, 1.0).step(repeats / 64.0, 1.0).step(1.0, 1.0);
     // Widened, squared and added up; scaled, weighted and rounded.
@@ -224,9 +231,7 @@ impl Plan {
 
     /// Bytes that a launch reads and writes, without the weights.
     pub fn bytes(&self) -> u64 {
-        let p = &self.problem;
-        let tensors = if p.has_residual { 4 } else { 2 };
-        tensors * u64::from(p.rows) * u64::from(p.dim) * p.dtype.size_bytes() as u64
+        self.problem.bytes_of_rows()
     }
 
     /// Predicted model time of a launch in microseconds, from the start of a core to its last result.
@@ -289,7 +294,7 @@ impl Plan {
     /// For readers of the plan's text.
     fn to_chosen(&self) -> Result<Chosen> {
         Ok(Chosen {
-            kernel: kernel_name(self.problem.dtype, self.problem.weight_dtype)?,
+            kernel: KERNELS[index_of(self.problem.types())?].1,
             num_cores: self.num_cores,
             slice_rows: self.cut.slice_rows,
             chunk: self.cut.chunk,
@@ -302,7 +307,7 @@ impl fmt::Display for Plan {
         let p = &self.problem;
         write!(
             f,
-            "{} norm {} on {}: rows {}, dim {}{}{}, weights {}; slices of {} rows in chunks of {} columns, on {} cores",
+            "{} norm {} on {}: rows {}, dim {}{}{}{}, weights {}; slices of {} rows in chunks of {} columns, on {} cores",
             match p.kind {
                 Kind::Rms => "rms",
                 Kind::Layer => "layer",
@@ -312,6 +317,7 @@ impl fmt::Display for Plan {
             p.rows,
             p.dim,
             if p.has_residual { ", residual" } else { "" },
+            if p.residual_dtype == p.dtype { "" } else { " f32" },
             if p.has_bias { ", bias" } else { "" },
             p.weight_dtype,
             self.cut.slice_rows,
@@ -334,9 +340,13 @@ mod tests {
             for dim in
                 (1..19_000).step_by(61).chain([576, 768, 896, 4096, 5120, 8192, 11_008, 14_336, 18_944])
             {
-                for (dtype, weights) in [(DType::F16, DType::F16), (DType::Bf16, DType::F32)] {
+                for (dtype, weights, residual) in [
+                    (DType::F16, DType::F16, DType::F16),
+                    (DType::Bf16, DType::F32, DType::Bf16),
+                    (DType::F16, DType::F32, DType::F32),
+                ] {
                     for rows in [1, 7, 4096] {
-                        let problem = Problem::rms(dtype, [rows, dim], 1e-5).with_residual();
+                        let problem = Problem::rms(dtype, [rows, dim], 1e-5).with_residual_dtype(residual);
                         let plan = plan(&problem.with_weight_dtype(weights), soc).unwrap();
                         let Cut { slice_rows, chunk } = plan.cut;
                         let ub = Buffers::new(&plan.problem, plan.cut);

@@ -24,10 +24,12 @@ pub enum Kind {
 pub struct Problem {
     /// Which norm.
     pub kind: Kind,
-    /// Type of x, r, h and y.
+    /// Type of x and y.
     pub dtype: DType,
-    /// Type of weight and bias: that of the rows, or f32.
+    /// Type of weight and bias: that of x, or f32.
     pub weight_dtype: DType,
+    /// Type of r and h: that of x, or f32.
+    pub residual_dtype: DType,
     /// Rows.
     pub rows: u32,
     /// Elements of each.
@@ -55,6 +57,7 @@ impl Problem {
             kind: Kind::Rms,
             dtype,
             weight_dtype: dtype,
+            residual_dtype: dtype,
             rows,
             dim,
             eps,
@@ -84,6 +87,13 @@ impl Problem {
         Self { has_residual: true, ..self }
     }
 
+    /// As [`Self::with_residual`], with r and h of this type: a residual stream in f32 loses nothing from
+    /// layer to layer.
+    #[must_use]
+    pub fn with_residual_dtype(self, residual_dtype: DType) -> Self {
+        Self { has_residual: true, residual_dtype, ..self }
+    }
+
     /// Adds a bias.
     #[must_use]
     pub fn with_bias(self) -> Self {
@@ -102,19 +112,26 @@ impl Problem {
         Self { r_stride: Some(r), h_stride: Some(h), ..self }
     }
 
-    fn rows_of(&self, name: &'static str, stride: Option<u64>, is_output: bool) -> Tensor {
-        tensor(name, self.dtype, [self.rows, self.dim], stride, is_output)
+    /// Types of x and y, of weight and bias, of r and h.
+    pub(super) fn types(&self) -> [DType; 3] {
+        [self.dtype, self.weight_dtype, self.residual_dtype]
+    }
+
+    /// What is read, and what is written where.
+    fn pair(&self, dtype: DType, names: [&'static str; 2], strides: [Option<u64>; 2]) -> [Tensor; 2] {
+        let of = |at: usize| tensor(names[at], dtype, [self.rows, self.dim], strides[at], at == 1);
+        [of(0), of(1)]
     }
 
     /// x and y.
     pub(super) fn in_and_out(&self) -> [Tensor; 2] {
-        [self.rows_of("x", self.x_stride, false), self.rows_of("y", self.y_stride, true)]
+        self.pair(self.dtype, ["x", "y"], [self.x_stride, self.y_stride])
     }
 
     /// r and h, if there are any.
     pub(super) fn residuals(&self) -> Option<[Tensor; 2]> {
-        let both = [self.rows_of("r", self.r_stride, false), self.rows_of("h", self.h_stride, true)];
-        self.has_residual.then_some(both)
+        let strides = [self.r_stride, self.h_stride];
+        self.has_residual.then(|| self.pair(self.residual_dtype, ["r", "h"], strides))
     }
 
     /// weight, and bias if there is one.
@@ -126,6 +143,13 @@ impl Problem {
     pub(super) fn tensors(&self) -> Vec<Tensor> {
         let residuals = self.residuals().into_iter().flatten();
         self.in_and_out().into_iter().chain(residuals).chain(self.weights()).collect()
+    }
+
+    /// Bytes of the elements of x, y, r and h.
+    pub(super) fn bytes_of_rows(&self) -> u64 {
+        let residual = if self.has_residual { self.residual_dtype.size_bytes() } else { 0 };
+        let pair = 2 * (self.dtype.size_bytes() + residual) as u64;
+        (pair * u64::from(self.dim)).saturating_mul(self.rows.into())
     }
 
     /// Bytes that the buffers of x and y must hold.
@@ -146,7 +170,7 @@ impl Problem {
     /// Every reason why `soc` cannot normalise these; empty when it can.
     pub fn refusals(&self, soc: &Soc) -> Vec<Reason> {
         let mut found = wrong_sizes(&[("rows", self.rows), ("dim", self.dim)]);
-        if let Err(error) = super::kernel_name(self.dtype, self.weight_dtype) {
+        if let Err(error) = super::index_of(self.types()) {
             found.push(Reason::unsupported(error.to_string().trim_start_matches("norm: ").to_owned()));
         }
         if !self.eps.is_finite() || self.eps < 0.0 {
@@ -154,6 +178,12 @@ impl Problem {
         }
         if !self.has_residual && (self.r_stride.is_some() || self.h_stride.is_some()) {
             found.push(Reason::invalid("r_stride or h_stride given without a residual"));
+        }
+        if !self.has_residual && self.residual_dtype != self.dtype {
+            found.push(Reason::invalid(format!(
+                "residual_dtype = {} given without a residual",
+                self.residual_dtype
+            )));
         }
         if found.is_empty() {
             found = wrong_tensors(&self.tensors(), soc);

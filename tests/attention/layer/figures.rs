@@ -134,6 +134,7 @@ fn of(clock: &Clock, tokens: &[u32], dims: [u32; 2], vocabulary: u32) -> Vec<Tim
         let (dtype, shape) = (DType::F16, [tokens, dim]);
         all.push(clock.norm(norm::Problem::rms(dtype, shape, 1e-5)));
         all.push(clock.norm(norm::Problem::rms(dtype, shape, 1e-5).with_residual()));
+        all.push(clock.norm(norm::Problem::rms(dtype, shape, 1e-5).with_residual_dtype(DType::F32)));
         all.push(clock.norm(norm::Problem::layer(dtype, shape, 1e-5).with_residual().with_bias()));
         let swiglu = activation::Problem::new(activation::Function::Silu, dtype, [tokens, wide]).gated();
         all.push(clock.activation(swiglu));
@@ -167,6 +168,9 @@ fn all_predictions_are_near_model_time() {
     let mut all = of(&clock, &[1, 16, 256, 4096], [4096, 11_008], 32_000);
     all.push(clock.norm(norm::Problem::rms(DType::F16, [16_384, 4096], 1e-5).with_residual()));
     all.push(clock.norm(norm::Problem::rms(DType::Bf16, [4096, 18_944], 1e-5).with_residual()));
+    all.push(
+        clock.norm(norm::Problem::rms(DType::F16, [16_384, 4096], 1e-5).with_residual_dtype(DType::F32)),
+    );
     all.push(clock.norm(norm::Problem::layer(DType::F16, [65_536, 768], 1e-5).with_residual().with_bias()));
     let swiglu = activation::Problem::new(activation::Function::Silu, DType::Bf16, [8192, 18_944]).gated();
     all.push(clock.activation(swiglu));

@@ -59,14 +59,14 @@ impl Case {
 }
 
 /// Operands of a case on the host.
-struct Host<T, W> {
+struct Host<T, W, R> {
     x: Vec<T>,
-    r: Vec<T>,
+    r: Vec<R>,
     weight: Vec<W>,
     bias: Vec<W>,
 }
 
-impl<T: Bytes, W: Bytes> Host<T, W> {
+impl<T: Bytes, W: Bytes, R: Bytes> Host<T, W, R> {
     fn new(case: &Case) -> Self {
         let mut rng = Rng::with_seed(5);
         let [x, _, r, _] = case.rows();
@@ -81,7 +81,7 @@ impl<T: Bytes, W: Bytes> Host<T, W> {
 }
 
 /// h and y of every row, computed in f64.
-fn exact<T: Bytes, W: Bytes>(case: &Case, host: &Host<T, W>) -> [Vec<f64>; 2] {
+fn exact<T: Bytes, W: Bytes, R: Bytes>(case: &Case, host: &Host<T, W, R>) -> [Vec<f64>; 2] {
     let p = &case.problem;
     let [x, _, r, _] = case.rows();
     let mut h = x.dense(&host.x);
@@ -103,13 +103,13 @@ fn exact<T: Bytes, W: Bytes>(case: &Case, host: &Host<T, W>) -> [Vec<f64>; 2] {
     [h, y]
 }
 
-/// As a framework computes them: each step is rounded to the type of the rows, with sums in f32.
-fn plain<T: Bytes, W: Bytes>(case: &Case, host: &Host<T, W>) -> [Vec<f64>; 2] {
+/// As a framework computes them: each step is rounded to the type of its result, with sums in f32.
+fn plain<T: Bytes, W: Bytes, R: Bytes>(case: &Case, host: &Host<T, W, R>) -> [Vec<f64>; 2] {
     let p = &case.problem;
     let [x, _, r, _] = case.rows();
     let mut h: Vec<f32> = x.dense(&host.x).iter().map(|x| *x as f32).collect();
     if p.has_residual {
-        h.iter_mut().zip(r.dense(&host.r)).for_each(|(h, r)| *h = rounded::<T>(*h + r as f32));
+        h.iter_mut().zip(r.dense(&host.r)).for_each(|(h, r)| *h = rounded::<R>(*h + r as f32));
     }
     let dim = p.dim as usize;
     let mut y = h.clone();
@@ -144,13 +144,18 @@ impl Runner {
     }
 
     /// h and y as they lie, with their gaps; h is empty without a residual.
-    fn run<T: Bytes, W: Bytes>(&self, case: &Case, plan: &Plan, host: &Host<T, W>) -> [Vec<T>; 2] {
+    fn run<T: Bytes, W: Bytes, R: Bytes>(
+        &self,
+        case: &Case,
+        plan: &Plan,
+        host: &Host<T, W, R>,
+    ) -> (Vec<R>, Vec<T>) {
         let device = self.device();
         let [_, y_rows, _, h_rows] = case.rows();
         let (x, r) = (upload(device, &host.x), upload(device, &host.r));
         let (weight, bias) = (upload(device, &host.weight), upload(device, &host.bias));
-        let of = |rows: Rows| upload(device, &vec![T::round(7.0); rows.len()]);
-        let (y, h) = (of(y_rows), of(h_rows));
+        let (y_own, h_own) = (vec![T::round(7.0); y_rows.len()], vec![R::round(7.0); h_rows.len()]);
+        let (y, h) = (upload(device, &y_own), upload(device, &h_own));
         let is_own = case.place == Place::Own;
         let mut args = if is_own { Args::new(&x, &weight, &y) } else { Args::in_place(&x, &weight) };
         if case.problem.has_residual {
@@ -162,30 +167,26 @@ impl Runner {
         self.norm.launch(&self.stream, plan, args).unwrap();
         self.stream.synchronize().unwrap();
         let [y_at, h_at] = if is_own { [&y, &h] } else { [&x, &r] };
-        let (y_before, h_before) = if is_own {
-            (vec![T::round(7.0); y_rows.len()], vec![T::round(7.0); h_rows.len()])
-        } else {
-            (host.x.clone(), host.r.clone())
-        };
-        let (y, h): (Vec<T>, Vec<T>) = (y_at.to_vec().unwrap(), h_at.to_vec().unwrap());
-        y_rows.check_gaps(&y, &y_before);
-        h_rows.check_gaps(&h, &h_before);
-        [if case.problem.has_residual { h } else { Vec::new() }, y]
+        let (y_before, h_before) = if is_own { (&y_own, &h_own) } else { (&host.x, &host.r) };
+        let (y, h): (Vec<T>, Vec<R>) = (y_at.to_vec().unwrap(), h_at.to_vec().unwrap());
+        y_rows.check_gaps(&y, y_before);
+        h_rows.check_gaps(&h, h_before);
+        (if case.problem.has_residual { h } else { Vec::new() }, y)
     }
 
-    fn check<T: Bytes, W: Bytes>(&self, case: &Case) {
-        let host = Host::<T, W>::new(case);
+    fn check<T: Bytes, W: Bytes, R: Bytes>(&self, case: &Case) {
+        let host = Host::<T, W, R>::new(case);
         let plan = plan(&case.problem, self.device().soc()).unwrap_or_else(|e| panic!("{case:?}: {e}"));
-        let [h, y] = self.run(case, &plan, &host);
+        let (h, y) = self.run(case, &plan, &host);
         let ([exact_h, exact_y], [plain_h, plain_y]) = (exact(case, &host), plain(case, &host));
         let [_, y_rows, _, h_rows] = case.rows();
         let shape = [1, 1, case.problem.rows as usize, case.problem.dim as usize];
-        let unit = unit(case.problem.dtype);
-        check_o(&y_rows.dense(&y), &exact_y, &plain_y, unit, shape)
+        let [y_unit, h_unit] = [case.problem.dtype, case.problem.residual_dtype].map(unit);
+        check_o(&y_rows.dense(&y), &exact_y, &plain_y, y_unit, shape)
             .unwrap_or_else(|e| panic!("y, {plan}: {e}"));
         if case.problem.has_residual {
             let got = h_rows.dense(&h);
-            check_o(&got, &exact_h, &plain_h, unit, shape).unwrap_or_else(|e| panic!("h, {plan}: {e}"));
+            check_o(&got, &exact_h, &plain_h, h_unit, shape).unwrap_or_else(|e| panic!("h, {plan}: {e}"));
         }
     }
 }
@@ -216,7 +217,7 @@ fn every_length_is_within_twice_the_error_of_a_plain_norm() {
         (1, 14_336),
         (1, 18_944),
     ] {
-        runner.check::<f16, f16>(&case(rms(DType::F16, rows, dim).with_residual()));
+        runner.check::<f16, f16, f16>(&case(rms(DType::F16, rows, dim).with_residual()));
     }
 }
 
@@ -231,12 +232,18 @@ fn every_kind_and_type_is_within_twice_the_error_of_a_plain_norm() {
                 problem: change(case.problem),
                 ..case
             };
-            runner.check::<f16, f16>(&of(DType::F16));
-            runner.check::<bf16, bf16>(&with(of(DType::Bf16), &|p| p.with_bias().with_residual()));
-            runner.check::<f32, f32>(&with(of(DType::F32), &|p| p.with_bias().with_residual()));
+            runner.check::<f16, f16, f16>(&of(DType::F16));
+            runner.check::<bf16, bf16, bf16>(&with(of(DType::Bf16), &|p| p.with_bias().with_residual()));
+            runner.check::<f32, f32, f32>(&with(of(DType::F32), &|p| p.with_bias().with_residual()));
             let wide = |p: Problem| p.with_weight_dtype(DType::F32);
-            runner.check::<f16, f32>(&with(of(DType::F16), &|p| wide(p).with_bias()));
-            runner.check::<bf16, f32>(&with(of(DType::Bf16), &|p| wide(p).with_residual()));
+            runner.check::<f16, f32, f16>(&with(of(DType::F16), &|p| wide(p).with_bias()));
+            runner.check::<bf16, f32, bf16>(&with(of(DType::Bf16), &|p| wide(p).with_residual()));
+            // A residual stream in f32, as a model of f16 or bf16 wants it.
+            let stream = |p: Problem| p.with_residual_dtype(DType::F32);
+            runner.check::<f16, f16, f32>(&with(of(DType::F16), &|p| stream(p).with_bias()));
+            runner.check::<bf16, bf16, f32>(&with(of(DType::Bf16), &stream));
+            runner.check::<f16, f32, f32>(&with(of(DType::F16), &|p| stream(wide(p))).in_place());
+            runner.check::<bf16, f32, f32>(&with(of(DType::Bf16), &|p| stream(wide(p)).with_bias()));
         }
     }
 }
@@ -246,11 +253,14 @@ fn rows_may_lie_apart_and_results_in_the_place_of_what_is_read() {
     let runner = Runner::new(|_| ());
     for (rows, dim) in [(130, 128), (60, 100), (3, 2100)] {
         let all = case(rms(DType::F16, rows, dim).with_residual());
-        runner.check::<f16, f16>(&all.gaps([3, 5, 16, 1]));
-        runner.check::<f16, f16>(&all.gaps([32, 32, 7, 7]).in_place());
-        runner.check::<f16, f16>(&all.in_place());
+        runner.check::<f16, f16, f16>(&all.gaps([3, 5, 16, 1]));
+        runner.check::<f16, f16, f16>(&all.gaps([32, 32, 7, 7]).in_place());
+        runner.check::<f16, f16, f16>(&all.in_place());
+        let wide = case(rms(DType::F16, rows, dim).with_residual_dtype(DType::F32));
+        runner.check::<f16, f16, f32>(&wide.gaps([3, 5, 16, 1]));
+        runner.check::<f16, f16, f32>(&wide.gaps([32, 32, 7, 7]).in_place());
         let layer = case(Problem::layer(DType::F32, [rows, dim], EPS).with_bias());
-        runner.check::<f32, f32>(&layer.gaps([4, 4, 0, 0]).in_place());
+        runner.check::<f32, f32, f32>(&layer.gaps([4, 4, 0, 0]).in_place());
     }
 }
 
@@ -259,13 +269,13 @@ fn rows_may_lie_apart_and_results_in_the_place_of_what_is_read() {
 fn a_row_has_the_same_bits_alone_among_others_and_in_every_interleaving() {
     for dim in [900, 5120] {
         let all = case(rms(DType::Bf16, 130, dim).with_residual());
-        let host = Host::<bf16, bf16>::new(&all);
-        let run = |case: &Case, host: &Host<bf16, bf16>, seed| {
+        let host = Host::<bf16, bf16, bf16>::new(&all);
+        let run = |case: &Case, host: &Host<bf16, bf16, bf16>, seed| {
             let runner = Runner::new(|config| config.seed = seed);
             runner.run(case, &plan(&case.problem, runner.device().soc()).unwrap(), host)
         };
-        let [h, y] = run(&all, &host, None);
-        let [other_h, other_y] = run(&all, &host, Some(3));
+        let (h, y) = run(&all, &host, None);
+        let (other_h, other_y) = run(&all, &host, Some(3));
         assert_same(&other_h, &h, "h");
         assert_same(&other_y, &y, "y");
         let row = 77 * dim as usize..78 * dim as usize;
@@ -275,7 +285,7 @@ fn a_row_has_the_same_bits_alone_among_others_and_in_every_interleaving() {
             weight: host.weight.clone(),
             bias: host.bias.clone(),
         };
-        let [_, alone] = run(&case(rms(DType::Bf16, 1, dim).with_residual()), &one, None);
+        let (_, alone) = run(&case(rms(DType::Bf16, 1, dim).with_residual()), &one, None);
         assert_same(&alone, &y[row], "a row");
     }
 }
@@ -285,18 +295,18 @@ fn rows_of_zeros_and_without_a_number_are_as_documented() {
     let runner = Runner::new(|_| ());
     let problem = Problem::layer(DType::F32, [4, 70], EPS).with_bias();
     let case = case(problem);
-    let mut host = Host::<f32, f32>::new(&case);
+    let mut host = Host::<f32, f32, f32>::new(&case);
     host.x[..70].fill(0.0);
     host.x[70..140].fill(5.0);
     host.x[150] = f32::NAN;
     host.x[220] = f32::INFINITY;
-    let [_, y] = runner.run(&case, &plan(&problem, runner.device().soc()).unwrap(), &host);
+    let (_, y) = runner.run(&case, &plan(&problem, runner.device().soc()).unwrap(), &host);
     assert_same(&y[..70], &host.bias, "a row of zeros");
     let is_near = |(y, bias): (&f32, &f32)| (y - bias).abs() < 1e-3;
     assert!(y[70..140].iter().zip(&host.bias).all(is_near), "equal elements have no variance");
     assert!(y[140..].iter().all(|x| x.is_nan()));
     let problem = with(problem, |p| p.kind = Kind::Rms);
-    let [_, y] =
+    let (_, y) =
         runner.run(&super::norm::case(problem), &plan(&problem, runner.device().soc()).unwrap(), &host);
     assert!(y[140..210].iter().all(|x| x.is_nan()));
     assert!(y[220].is_nan(), "infinity times 0");
@@ -311,8 +321,8 @@ fn norms_that_cannot_be_done_are_refused_with_all_reasons() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert_eq!(
         error.to_string(),
-        "norm on Ascend910B2: dim = 0, wanted at least 1; dtype = f16 with weight_dtype = bf16 has no kernel; supported: \
-         the same type, or f32 weights; eps = NaN, a finite number from 0 wanted"
+        "norm on Ascend910B2: dim = 0, wanted at least 1; dtype = f16 with weight_dtype = bf16 and residual_dtype = f16 \
+         has no kernel; supported: the same type, or f32, for weights and residual; eps = NaN, a finite number from 0 wanted"
     );
     let good = rms(DType::F16, 9, 64);
     for (problem, wanted) in [
@@ -327,14 +337,19 @@ fn norms_that_cannot_be_done_are_refused_with_all_reasons() {
         (good.with_strides(u64::MAX, 64), "x_stride: row stride of at least"),
         (good.with_strides(1 << 40, 64), "leaves more than 2147483647 bytes between two rows of 64 elements"),
         (good.with_residual_strides(64, 64), "r_stride or h_stride given without a residual"),
+        (with(good, |p| p.residual_dtype = DType::F32), "residual_dtype = f32 given without a residual"),
+        (good.with_residual_dtype(DType::Bf16), "residual_dtype = bf16 has no kernel"),
+        (rms(DType::F32, 9, 64).with_residual_dtype(DType::F16), "residual_dtype = f16 has no kernel"),
     ] {
         let text = refused(problem).to_string();
         assert!(text.contains(wanted), "{problem:?}: {text}");
     }
     // The longest that is told is planned, and nothing longer.
-    for weights in [DType::F16, DType::F32] {
+    for (weights, residual) in [(DType::F16, DType::F16), (DType::F32, DType::F16), (DType::F32, DType::F32)]
+    {
         let of = |dim| {
-            Problem::layer(DType::F16, [1, dim], EPS).with_bias().with_residual().with_weight_dtype(weights)
+            let problem = Problem::layer(DType::F16, [1, dim], EPS).with_bias().with_weight_dtype(weights);
+            problem.with_residual_dtype(residual)
         };
         let text = refused(of(40_000)).to_string();
         let most: u32 = text.split("at most ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
