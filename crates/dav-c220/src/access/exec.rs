@@ -294,6 +294,11 @@ impl Exec<'_> {
         }
     }
 
+    /// Was every byte of the range written? Where it was not, no text is made of that.
+    pub(crate) fn is_init(&self, addr: Addr, len: u64) -> bool {
+        self.is_dry() || self.first_unwritten(addr, len).is_none()
+    }
+
     /// Offset of the first byte of a checked range that was never written; for GM from the start of the
     /// allocation.
     pub(crate) fn first_unwritten(&self, addr: Addr, len: u64) -> Option<i64> {

@@ -308,7 +308,7 @@ impl Load3d {
                     image[self.place(row, chunk * c0 + i, c0)..][..SIZE].copy_from_slice(piece);
                 }
                 written += c0;
-                if from.is_some_and(|from| exec.require_init("src", from, CHUNK as u64).is_err()) {
+                if from.is_some_and(|from| !exec.is_init(from, CHUNK as u64)) {
                     unknown.push((row, chunk));
                 }
             }
@@ -329,7 +329,7 @@ impl Load3d {
             let Chunk::At(offset) = self.chunk(row, chunk) else { continue };
             for i in 0..c0 {
                 let from = self.src.plus(distance((offset + i * SIZE) as u64));
-                let known = exec.require_init("src", from, SIZE as u64).is_ok();
+                let known = exec.is_init(from, SIZE as u64);
                 let to = self.dst.plus(distance(self.place(row, chunk * c0 + i, c0) as u64));
                 exec.mark(to, SIZE, known);
             }

@@ -314,20 +314,18 @@ fn prepare_c(exec: &mut Exec<'_>, mad: &Mad) {
     }
 }
 
-/// Which elements of the result are specified: rows of A, columns of B and starting values that were written.
+/// Which elements of the result are specified: those of rows of A and columns of B that were written, and
+/// whose starting value was. What C accumulates on keeps what was known of it.
 struct Known {
     /// `None`: all.
     rows: Option<Vec<bool>>,
     cols: Option<Vec<bool>>,
-    starts: Option<Vec<bool>>,
 }
 
 impl Known {
     fn of(exec: &Exec<'_>, mad: &Mad) -> Known {
         let size = mad.elem.bytes() as u64;
-        let is_set = |base: Addr, at: usize, len: u64| {
-            exec.require_init("operand", base.plus(distance(at as u64)), len).is_ok()
-        };
+        let is_set = |base: Addr, at: usize, len: u64| exec.is_init(base.plus(distance(at as u64)), len);
         // A whole k-run of a row lies in one 32-byte line of a fractal.
         let c0 = 32 / mad.elem.bytes();
         let runs = || (0..mad.k).step_by(c0).map(|kk| (kk, (mad.k - kk).min(c0) as u64 * size));
@@ -345,31 +343,32 @@ impl Known {
                 }
             }
         }
-        let accumulates = mad.start == Start::Accumulate;
-        let starts = (accumulates && !is_set(mad.c, 0, mad.c_bytes() as u64)).then(|| {
-            let place = |at: usize| mad.c_at(at / mad.n, at % mad.n);
-            (0..mad.m * mad.n).map(|at| is_set(mad.c, place(at), 4)).collect()
-        });
-        Known { rows, cols, starts }
+        Known { rows, cols }
     }
 
     /// Marks C: specified inside m x n as far as known, unspecified in the rest of the fractals touched.
     fn mark(&self, exec: &mut Exec<'_>, mad: &Mad) {
-        if self.rows.is_none() && self.cols.is_none() && self.starts.is_none() {
+        if mad.start != Start::Accumulate {
             exec.mark(mad.c, mad.c_bytes(), true);
-            if mad.m.is_multiple_of(16) && mad.n.is_multiple_of(16) {
-                return;
-            }
-            return self.unmark_padding(exec, mad);
         }
-        exec.mark(mad.c, mad.c_bytes(), false);
-        let known = |list: &Option<Vec<bool>>, i: usize| list.as_ref().is_none_or(|l| l[i]);
-        for i in 0..mad.m {
-            for j in 0..mad.n {
-                if known(&self.rows, i) && known(&self.cols, j) && known(&self.starts, i * mad.n + j) {
-                    exec.mark(mad.c.plus(distance(mad.c_at(i, j) as u64)), 4, true);
-                }
+        let at = |i: usize, j: usize| mad.c.plus(distance(mad.c_at(i, j) as u64));
+        let unknown = |list: &Option<Vec<bool>>| -> Vec<usize> {
+            let list = list.iter().flatten().enumerate();
+            list.filter(|(_, known)| !**known).map(|(i, _)| i).collect()
+        };
+        // Rows of one fractal of C follow each other.
+        for run in unknown(&self.rows).chunk_by(|a, b| a + 1 == *b && b % 16 != 0) {
+            for nb in 0..mad.n1 {
+                exec.mark(at(run[0], nb * 16), run.len() * 64, false);
             }
+        }
+        for j in unknown(&self.cols) {
+            for i in 0..mad.m {
+                exec.mark(at(i, j), 4, false);
+            }
+        }
+        if !(mad.m.is_multiple_of(16) && mad.n.is_multiple_of(16)) {
+            self.unmark_padding(exec, mad);
         }
     }
 

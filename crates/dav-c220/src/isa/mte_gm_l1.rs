@@ -192,12 +192,12 @@ impl Nd2Nz {
             }
         }
         let dense = self.src_row == self.row_bytes;
-        if dense && exec.require_init("src", src, self.rows * self.row_bytes).is_ok() {
+        if dense && exec.is_init(src, self.rows * self.row_bytes) {
             return;
         }
         for n in 0..self.rows {
             let row = src.plus(distance(n * self.src_row));
-            if exec.require_init("src", row, self.row_bytes).is_ok() {
+            if exec.is_init(row, self.row_bytes) {
                 continue;
             }
             for d in 0..self.row_bytes {

@@ -139,7 +139,7 @@ fn repeat_first<const SIZE: u64>(exec: &mut Exec<'_>, data: Addr, len: u64, tail
     let size = length(SIZE.min(len));
     let mut first = [0; 4];
     first[..size].copy_from_slice(exec.bytes(data, size));
-    let known = exec.require_init("src", data, size as u64).is_ok();
+    let known = exec.is_init(data, size as u64);
     for (i, byte) in exec.bytes_mut(tail, tail_len).iter_mut().enumerate() {
         *byte = first[i % size];
     }

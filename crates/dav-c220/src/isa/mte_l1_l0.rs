@@ -186,7 +186,7 @@ impl Square {
         let len = side * side * size;
         let mut bytes = [0; 1024];
         bytes[..len].copy_from_slice(exec.bytes(src, len));
-        let known = exec.require_init("src", src, len as u64).is_ok();
+        let known = exec.is_init(src, len as u64);
         let written = (!known).then(|| {
             let map = &exec.local[src.space.local_index()].init;
             let start = length(src.offset.cast_unsigned());
@@ -334,7 +334,7 @@ fn widen_f16(exec: &mut Exec<'_>, dst: Addr, src: Addr, len: usize) {
         let value = half::f16::from_le_bytes([pair[0], pair[1]]).to_f32();
         let to = dst.plus(4 * i as i64);
         exec.bytes_mut(to, 4).copy_from_slice(&value.to_le_bytes());
-        let known = exec.require_init("src", src.plus(2 * i as i64), 2).is_ok();
+        let known = exec.is_init(src.plus(2 * i as i64), 2);
         exec.mark(to, 4, known);
     }
 }
