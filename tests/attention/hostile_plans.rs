@@ -1,5 +1,5 @@
-//! Problems of `serving`, `append`, `merge` and `layer` with fields of any value: each is planned or refused by
-//! the name of an argument, and what is planned and small is launched with lists of any value.
+//! Problems of `serving`, `append`, `merge` and `layer` with fields of any value: each is planned or refused
+//! by the name of an argument, and what is planned and small is launched with lists of any value.
 
 mod append;
 mod layer;

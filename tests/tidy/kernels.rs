@@ -70,9 +70,10 @@ fn kernel_variants_are_those_that_the_planner_names() {
     check("MATMUL", products.map(|(d, out)| matmul::kernel_name(d, out)).into());
     let merges = [(F16, F16), (Bf16, Bf16), (F32, F32), (F32, F16), (F32, Bf16)];
     check("MERGE", merges.map(|(d, out)| merge::kernel_name(d, out)).into());
-    let narrow = [F16, Bf16].into_iter();
     let mut norms = vec![[F16; 3], [Bf16; 3], [F32; 3]];
-    norms.extend(narrow.flat_map(|d| [[d, F32, d], [d, d, F32], [d, F32, F32]]));
+    norms.extend([F16, Bf16].map(|d| [d, F32, d]));
+    norms.extend([F16, Bf16].map(|d| [d, d, F32]));
+    norms.extend([F16, Bf16].map(|d| [d, F32, F32]));
     check("ACTIVATION", [F16, Bf16, F32].map(|d| Ok(activation::kernel_name(d))).into());
     check("ARGMAX", [F16, Bf16, F32].map(|d| Ok(argmax::kernel_name(d))).into());
     check("EMBEDDING", [F16, Bf16, F32].map(|d| Ok(embedding::kernel_name(d))).into());

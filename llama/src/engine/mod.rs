@@ -33,6 +33,9 @@ pub struct Options {
     pub cache_tokens: u32,
     /// Whether the numbers of a sequence depend on nothing but its own tokens.
     pub is_batch_invariant: bool,
+    /// Whether steps that only decode are captured once for each class of them, and then launched as one:
+    /// an NPU takes a graph faster than its launches one by one.
+    pub is_captured: bool,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             page_size: 16,
             cache_tokens: 0,
             is_batch_invariant: false,
+            is_captured: false,
         }
     }
 }
@@ -73,6 +77,12 @@ impl Options {
         Self { is_batch_invariant: true, ..self }
     }
 
+    /// Captures steps that only decode.
+    #[must_use]
+    pub fn captured(self) -> Self {
+        Self { is_captured: true, ..self }
+    }
+
     fn limits(&self, config: &Config) -> Limits {
         let max_keys = if self.max_tokens == 0 { config.context.min(4096) } else { self.max_tokens };
         let of_cache = if self.cache_tokens == 0 { max_keys.saturating_mul(2) } else { self.cache_tokens };
@@ -83,6 +93,7 @@ impl Options {
             page_size: self.page_size,
             num_pages: of_cache.div_ceil(self.page_size.max(1)),
             is_batch_invariant: self.is_batch_invariant,
+            is_captured: self.is_captured,
         }
     }
 }

@@ -97,12 +97,13 @@ impl Buffers {
     }
 
     /// Makes the workspace as large as a plan wants it. Few plans have the largest: powers of two let it grow
-    /// few times.
-    pub(super) fn reserve_workspace(&mut self, wanted: u64) -> Result<()> {
-        if wanted > self.workspace.len_bytes() as u64 {
+    /// few times. True where it is another one now.
+    pub(super) fn reserve_workspace(&mut self, wanted: u64) -> Result<bool> {
+        let is_short = wanted > self.workspace.len_bytes() as u64;
+        if is_short {
             self.workspace = Buffer::alloc(self.workspace.device(), bytes(wanted.next_power_of_two())?)?;
         }
-        Ok(())
+        Ok(is_short)
     }
 
     /// The list at byte `at`.

@@ -5,9 +5,11 @@ mod operators;
 mod plans;
 mod weights;
 
+use std::collections::HashMap;
+
 use fastattention::append::{self, RotaryArgs};
 use fastattention::layer::{activation, embedding, norm};
-use fastattention::runtime::{Buffer, Device, Operand, Stream};
+use fastattention::runtime::{Buffer, CaptureMode, Device, Graph, Operand, Stream};
 use fastattention::{matmul, serving};
 use fastattention::{Error, Result};
 
@@ -34,6 +36,8 @@ pub struct Limits {
     /// Whether the numbers of a sequence depend on nothing but its own tokens
     /// (`serving::Problem::batch_invariant`).
     pub is_batch_invariant: bool,
+    /// Whether steps that only decode are captured once for each class of them, and then launched as one.
+    pub is_captured: bool,
 }
 
 /// What a step computes.
@@ -76,7 +80,11 @@ pub struct Forward {
     buffers: Buffers,
     plans: Plans,
     operators: Operators,
+    graphs: HashMap<Captured, Graph>,
 }
+
+/// What the launches of a step that only decodes depend on: its class, and the rows whose logits are wanted.
+type Captured = (StepShape, Option<u32>);
 
 impl Forward {
     /// Loads the weights as f16, and allocates the cache and what a step needs.
@@ -104,6 +112,7 @@ impl Forward {
             buffers: Buffers::new(device, &config, &limits)?,
             plans: Plans::new(device.soc(), &config, &limits),
             operators: Operators::new(device)?,
+            graphs: HashMap::new(),
             config,
             limits,
         })
@@ -126,24 +135,52 @@ impl Forward {
     pub fn step(&mut self, step: &Step) -> Result<Vec<f32>> {
         step.check(&self.limits, self.config.vocabulary)?;
         let shape = StepShape::of(step, &self.limits);
-        let plans = self.plans.of_rows(shape.rows)?;
         let attention = self.plans.of_slots(shape)?;
-        self.buffers.reserve_workspace(attention.workspace_bytes())?;
+        if self.buffers.reserve_workspace(attention.workspace_bytes())? {
+            // They have the address of the workspace before.
+            self.graphs.clear();
+        }
         let lists = self.buffers.upload(step, shape, &self.limits)?;
+        let only_decodes = shape.rows_of_slot == 1 && lists.logits.len() <= 1;
+        match self.limits.is_captured && only_decodes {
+            true => self.replay(shape, &attention, &lists)?,
+            false => self.queue(shape, &attention, &lists)?,
+        }
+        let mut logits = vec![0.0; step.logits.len() * self.config.vocabulary as usize];
+        let mut rest = logits.as_mut_slice();
+        for (at, wanted) in lists.logits.iter().enumerate() {
+            if at > 0 {
+                self.logits(wanted)?;
+            }
+            self.stream.synchronize()?;
+            let out = rest.split_off_mut(..wanted.count * self.config.vocabulary as usize);
+            self.buffers.logits.copy_to_host(out.unwrap_or_default())?;
+        }
+        self.stream.synchronize()?;
+        Ok(logits)
+    }
+
+    /// Queues a step that only decodes as one graph: lists of steps of one class lie at the same places.
+    fn replay(&mut self, shape: StepShape, attention: &serving::Plan, lists: &Lists) -> Result<()> {
+        let class = (shape, lists.logits.first().map(|wanted| wanted.padded));
+        if !self.graphs.contains_key(&class) {
+            let capture = self.stream.begin_capture(CaptureMode::ThreadLocal)?;
+            self.queue(shape, attention, lists)?;
+            self.graphs.insert(class, capture.end()?);
+        }
+        self.graphs.get(&class).map_or(Ok(()), |graph| graph.launch(&self.stream))
+    }
+
+    /// Queues a step, up to the first logits.
+    fn queue(&mut self, shape: StepShape, attention: &serving::Plan, lists: &Lists) -> Result<()> {
+        let plans = self.plans.of_rows(shape.rows)?;
         let b = &self.buffers;
         let args = embedding::Args::new(&self.weights.embedding, b.list(lists.tokens), &b.delta);
         self.operators.embedding.launch(&self.stream, &plans.embedding, args)?;
         for layer in 0..self.weights.layers.len() {
-            self.layer(layer, &plans, &attention, &lists)?;
+            self.layer(layer, &plans, attention, lists)?;
         }
-        let mut logits = vec![0.0; step.logits.len() * self.config.vocabulary as usize];
-        let mut rest = logits.as_mut_slice();
-        for wanted in &lists.logits {
-            let out = rest.split_off_mut(..wanted.count * self.config.vocabulary as usize);
-            self.logits(wanted, out.unwrap_or_default())?;
-        }
-        self.stream.synchronize()?;
-        Ok(logits)
+        lists.logits.first().map_or(Ok(()), |wanted| self.logits(wanted))
     }
 
     /// One layer: it takes the residual stream, and what the layer before has left to add to it.
@@ -181,8 +218,8 @@ impl Forward {
         self.operators.attention.launch(&self.stream, attention, args)
     }
 
-    /// Logits of the rows that are wanted: only these are normed and multiplied. Waits for them.
-    fn logits(&mut self, wanted: &WantedRows, out: &mut [f32]) -> Result<()> {
+    /// Logits of the rows that are wanted: only these are normed and multiplied.
+    fn logits(&mut self, wanted: &WantedRows) -> Result<()> {
         let plans = self.plans.of_logits(wanted.padded)?;
         let (b, on) = (&self.buffers, &self.operators);
         let choose = |plan, from, to| {
@@ -192,9 +229,7 @@ impl Forward {
         choose(&plans.delta, &b.delta, &b.last_delta)?;
         let norm = norm::Args::new(&b.last_delta, &self.weights.last_norm, &b.last_normed);
         on.norm.launch(&self.stream, &plans.norm, norm.with_residual_in_place(&b.last_residual))?;
-        self.product(&plans.product, [&b.last_normed, self.weights.logits(), &b.logits])?;
-        self.stream.synchronize()?;
-        b.logits.copy_to_host(out)
+        self.product(&plans.product, [&b.last_normed, self.weights.logits(), &b.logits])
     }
 
     /// `c = a b^T`.

@@ -7,6 +7,8 @@ mod hostile;
 mod model;
 mod reference;
 
+use std::ops::Range;
+
 use fastattention::runtime::Device;
 use fastattention_llama::engine::{Engine, Options};
 use fastattention_llama::files::ModelFiles;
@@ -15,9 +17,18 @@ use model::Tiny;
 
 const TOKENS: [u32; 19] = [72, 101, 3, 250, 0, 256, 257, 9, 9, 9, 31, 32, 33, 100, 200, 201, 202, 17, 5];
 
-/// Logits of two sequences that are computed in several steps: pages in any order, chunks, both decoding.
-fn logits(files: &ModelFiles, device: &str) -> Vec<Vec<f32>> {
-    let options = Options::default().with_slots(3).with_step_rows(16).with_tokens(48, 96);
+/// Tokens of two sequences that a step takes.
+type Ranges = [Range<usize>; 2];
+
+/// Chunks, and both decoding.
+const CHUNKS: [Ranges; 4] = [[0..9, 0..4], [9..17, 4..12], [17..18, 12..13], [18..19, 13..19]];
+
+fn options() -> Options {
+    Options::default().with_slots(3).with_step_rows(16).with_tokens(48, 96)
+}
+
+/// Logits of two sequences that are computed in several steps: pages in any order.
+fn logits(files: &ModelFiles, device: &str, options: Options, steps: &[Ranges]) -> Vec<Vec<f32>> {
     let device = Device::open(device).unwrap();
     let mut engine = Engine::new(&device, &files.model().unwrap(), options).unwrap();
     let forward = engine.forward();
@@ -25,9 +36,9 @@ fn logits(files: &ModelFiles, device: &str) -> Vec<Vec<f32>> {
     let sequences = [TOKENS.to_vec(), TOKENS.iter().rev().copied().collect()];
     let pages = [vec![4, 0], vec![5, 2]];
     let mut out = vec![Vec::new(); 2];
-    for [first, second] in [[0..9, 0..4], [9..17, 4..12], [17..18, 12..13], [18..19, 13..19]] {
+    for ranges in steps {
         let mut step = Step::default();
-        for (at, range) in [first, second].into_iter().enumerate() {
+        for (at, range) in ranges.iter().enumerate() {
             let (start, end) = (u32::try_from(range.start).unwrap(), u32::try_from(range.end).unwrap());
             step.tokens.extend(&sequences[at][range.clone()]);
             step.positions.extend(start..end);
@@ -60,7 +71,7 @@ fn logits_are_those_of_plain_arithmetic() {
     for path in [&tensors, &gguf] {
         let files = ModelFiles::open(path).unwrap();
         for device in ["cpu:0", "sim:0"] {
-            let own = logits(&files, device);
+            let own = logits(&files, device, options(), &CHUNKS);
             assert_eq!(own.len(), wanted.len());
             for (row, (own, wanted)) in own.iter().zip(&wanted).enumerate() {
                 for (own, wanted) in own.iter().zip(wanted) {
@@ -69,5 +80,26 @@ fn logits_are_those_of_plain_arithmetic() {
                 }
             }
         }
+    }
+}
+
+/// A graph that was captured in the first step of its class serves the others, behind other steps and for
+/// other lists.
+#[test]
+fn captured_steps_give_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let gguf = folder.path().join("tiny.gguf");
+    std::fs::write(&gguf, Tiny::random(1).gguf()).unwrap();
+    let files = ModelFiles::open(&gguf).unwrap();
+    let decode = |at: usize| [at..at + 1, at - 4..at - 3];
+    let mut steps = vec![[0..9, 0..5]];
+    steps.extend((9..14).map(decode));
+    // A prompt's chunk among them, which is not captured.
+    steps.push([14..17, 10..12]);
+    steps.extend([[17..18, 12..13], [18..19, 13..14]]);
+    for device in ["cpu:0", "sim:0"] {
+        let wanted = logits(&files, device, options(), &steps);
+        let captured = logits(&files, device, options().captured(), &steps);
+        assert!(captured == wanted, "{device}");
     }
 }

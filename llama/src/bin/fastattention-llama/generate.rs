@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// Goes on where the model would end its answer.
     #[arg(long)]
     ignore_end: bool,
+    /// Captures the launches of a decode step, and runs each later one as one graph.
+    #[arg(long)]
+    capture: bool,
     /// Prints how long prompt and answer took, measured on this machine, to the standard error.
     #[arg(long)]
     timing: bool,
@@ -64,7 +67,9 @@ impl Options {
     pub(crate) fn run(self) -> Result<()> {
         let device = Device::open(&self.device)?;
         let files = ModelFiles::open(&self.model)?;
-        let mut engine = Engine::new(&device, &files.model()?, engine::Options::default().with_slots(1))
+        let options = engine::Options::default().with_slots(1);
+        let options = if self.capture { options.captured() } else { options };
+        let mut engine = Engine::new(&device, &files.model()?, options)
             .with_context(|| self.model.display().to_string())?;
         let prompt = self.tokens(&engine)?;
         let started = Instant::now();
