@@ -1,5 +1,7 @@
 //! What an instruction sees while it executes: the memories of its core, GM, and the checks on every access.
 
+use smallvec::SmallVec;
+
 use super::gm::Gm;
 use super::race::{OrderHandle, Pieces};
 use crate::access::{range_text, Addr, Allocation, FaultKind, Instr, LocalMem, Pipe, Space, Stop};
@@ -322,6 +324,21 @@ impl Exec<'_> {
         &mut self.local[addr.space.local_index()].bytes[offset(addr)..offset(addr) + len]
     }
 
+    /// What is known of `len` bytes of one on-chip memory is known of those of another one.
+    fn copy_init(&mut self, [d, s]: [usize; 2], [to, from]: [usize; 2], len: usize) {
+        if self.local[s].init.first_unset(from, len).is_none() {
+            return self.local[d].init.set(to, len, true);
+        }
+        if let Some(blocks) = self.local[s].init.blocks(from, len).filter(|_| to.is_multiple_of(32)) {
+            let blocks: SmallVec<[u32; 32]> = SmallVec::from_slice(blocks);
+            return self.local[d].init.set_blocks(to, &blocks);
+        }
+        let bits: Vec<bool> = (0..len).map(|i| self.local[s].init.get(from + i)).collect();
+        for (i, bit) in bits.into_iter().enumerate() {
+            self.local[d].init.set(to + i, 1, bit);
+        }
+    }
+
     /// Marks an on-chip range as written, or as holding unspecified data.
     pub(crate) fn mark(&mut self, addr: Addr, len: usize, written: bool) {
         self.local[addr.space.local_index()].init.set(offset(addr), len, written);
@@ -383,15 +400,7 @@ impl Exec<'_> {
                     to.bytes[offset(dst)..offset(dst) + len]
                         .copy_from_slice(&from.bytes[offset(src)..offset(src) + len]);
                 }
-                let complete = self.local[s].init.first_unset(offset(src), len).is_none();
-                if complete {
-                    self.mark(dst, len, true);
-                } else {
-                    let bits: Vec<bool> = (0..len).map(|i| self.local[s].init.get(offset(src) + i)).collect();
-                    for (i, bit) in bits.into_iter().enumerate() {
-                        self.mark(dst.plus(i as i64), 1, bit);
-                    }
-                }
+                self.copy_init([d, s], [offset(dst), offset(src)], len);
             }
         }
     }

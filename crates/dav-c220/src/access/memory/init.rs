@@ -70,6 +70,17 @@ impl InitMap {
         found
     }
 
+    /// The state of a range of whole 32-byte blocks, a word for each.
+    pub(crate) fn blocks(&self, start: usize, len: usize) -> Option<&[u32]> {
+        (start.is_multiple_of(32) && len.is_multiple_of(32))
+            .then(|| &self.words[start / 32..(start + len) / 32])
+    }
+
+    /// Sets the state of the blocks from byte `start`, a multiple of 32, on.
+    pub(crate) fn set_blocks(&mut self, start: usize, blocks: &[u32]) {
+        self.words[start / 32..][..blocks.len()].copy_from_slice(blocks);
+    }
+
     /// Is this byte written?
     pub(crate) fn get(&self, at: usize) -> bool {
         self.words[at / 32] >> (at % 32) & 1 == 1
@@ -90,5 +101,11 @@ mod tests {
         map.set(40, 2, false);
         assert_eq!(map.first_unset(30, 40), Some(40));
         assert!(map.get(39) && !map.get(41));
+        assert_eq!(map.blocks(32, 32).map(<[u32]>::len), Some(1));
+        assert_eq!((map.blocks(31, 32), map.blocks(32, 31)), (None, None));
+        let blocks = map.blocks(32, 64).unwrap().to_vec();
+        map.set_blocks(64, &blocks);
+        assert_eq!(map.first_unset(64, 64), Some(72), "the hole at 40");
+        assert!(map.get(74) && map.get(101) && !map.get(102));
     }
 }
