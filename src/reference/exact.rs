@@ -1,6 +1,6 @@
 //! Attention in f64.
 
-use super::{rows, Output, Params, Tensor};
+use super::{Head, Output, Params, Tensor};
 
 /// Attention in f64 from operands of any float type; see the [module](super) for the formula and the special
 /// rows.
@@ -15,33 +15,23 @@ pub fn attention<T: Copy + Into<f64>>(
 ) -> Output {
     p.check(&q, &k, &v);
     let mut out = Output::new(p);
-    for [batch, head, i] in rows(p) {
-        let head_k = p.head_k(head);
-        let q_row = q.row(batch, i, head, p.head_dim);
-        let visible: Vec<usize> = (0..p.seqlen_k).filter(|&j| p.sees(i, j)).collect();
-        let scores: Vec<f64> = visible
-            .iter()
-            .map(|&j| p.softmax_scale * dot(q_row, k.row(batch, j, head_k, p.head_dim)))
-            .collect();
-        // f64::max drops NaN; the NaN comes back through exp below.
-        let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        if scores.iter().all(|&s| s == f64::NEG_INFINITY) {
-            continue;
-        }
-        let weights: Vec<f64> = scores.iter().map(|&s| (s - max).exp()).collect();
-        let sum: f64 = weights.iter().sum();
-        let mut o = vec![0.0; p.head_dim_v];
-        for (&j, &weight) in visible.iter().zip(&weights) {
-            for (o, &v) in o.iter_mut().zip(v.row(batch, j, head_k, p.head_dim_v)) {
-                *o += weight * v.into();
+    for (batch, head_k, heads) in p.groups() {
+        let own = Head::new(p, [&k, &v], [batch, head_k], [&T::into, &T::into]);
+        for (head, i) in heads.flat_map(|head| (0..p.seqlen_q).map(move |i| (head, i))) {
+            let q_row = q.row(batch, i, head, p.head_dim).iter().map(|&q| q.into());
+            let products = own.products(q_row, p.visible(i));
+            let scores: Vec<f64> = products.iter().map(|product| p.softmax_scale * product).collect();
+            if scores.iter().all(|&s| s == f64::NEG_INFINITY) {
+                continue;
             }
+            // f64::max drops NaN; the NaN comes back through exp below.
+            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = scores.iter().map(|&s| (s - max).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            let mut o = own.weighted(&weights, p.visible(i));
+            o.iter_mut().for_each(|o| *o /= sum);
+            out.set_row(p, [batch, head, i], &o, max + sum.ln());
         }
-        o.iter_mut().for_each(|o| *o /= sum);
-        out.set_row(p, [batch, head, i], &o, max + sum.ln());
     }
     out
-}
-
-fn dot<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| a.into() * b.into()).sum()
 }

@@ -1,6 +1,6 @@
 //! The plain implementation in the dtype of the operands, whose error sets the tolerance of the kernels.
 
-use super::{rows, Output, Params, Tensor};
+use super::{Head, Output, Params, Tensor};
 
 /// An element type that a kernel takes.
 pub trait Element: Copy + Into<f32> {
@@ -50,30 +50,23 @@ pub fn same_precision<T: Element>(
     let rounded = |value: f32| -> f32 { T::round(value).into() };
     let scale = p.softmax_scale as f32;
     let mut out = Output::new(p);
-    for [batch, head, i] in rows(p) {
-        let head_k = p.head_k(head);
-        let q_row = q.row(batch, i, head, p.head_dim);
-        let score = |j: usize| {
-            let k_row = k.row(batch, j, head_k, p.head_dim);
-            let sum: f32 = q_row.iter().zip(k_row).map(|(&q, &k)| q.into() * rounded(k.into() * scale)).sum();
-            rounded(sum)
-        };
-        let visible: Vec<usize> = (0..p.seqlen_k).filter(|&j| p.sees(i, j)).collect();
-        let scores: Vec<f32> = visible.iter().map(|&j| score(j)).collect();
-        if scores.iter().all(|&s| s == f32::NEG_INFINITY) {
-            continue;
-        }
-        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f32 = scores.iter().map(|&s| (s - max).exp()).sum();
-        let mut o = vec![0.0f32; p.head_dim_v];
-        for (&j, &s) in visible.iter().zip(&scores) {
-            let weight = rounded((s - max).exp() / sum);
-            for (o, &v) in o.iter_mut().zip(v.row(batch, j, head_k, p.head_dim_v)) {
-                *o += weight * v.into();
+    for (batch, head_k, heads) in p.groups() {
+        let own = Head::new(p, [&k, &v], [batch, head_k], [&|k: T| rounded(k.into() * scale), &T::into]);
+        for (head, i) in heads.flat_map(|head| (0..p.seqlen_q).map(move |i| (head, i))) {
+            let q_row = q.row(batch, i, head, p.head_dim).iter().map(|&q| q.into());
+            let products = own.products(q_row, p.visible(i));
+            let scores: Vec<f32> = products.into_iter().map(rounded).collect();
+            if scores.iter().all(|&s| s == f32::NEG_INFINITY) {
+                continue;
             }
+            let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let powers: Vec<f32> = scores.iter().map(|&s| (s - max).exp()).collect();
+            let sum: f32 = powers.iter().sum();
+            let weights: Vec<f32> = powers.iter().map(|power| rounded(power / sum)).collect();
+            let o = own.weighted(&weights, p.visible(i));
+            let o: Vec<f64> = o.iter().map(|&o| rounded(o).into()).collect();
+            out.set_row(p, [batch, head, i], &o, (max + sum.ln()).into());
         }
-        let o: Vec<f64> = o.iter().map(|&o| rounded(o).into()).collect();
-        out.set_row(p, [batch, head, i], &o, (max + sum.ln()).into());
     }
     out
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context, Result};
 use kernel_build::variants::Kernel;
 
-use crate::print;
+use crate::progress::Progress;
+use crate::{pool, print};
 pub use sources::{names, write_all};
 pub use twin_mode::{shortened, TwinMode};
 
@@ -76,10 +77,17 @@ impl Check {
         print(format_args!("headers: {} ({})", cann.display(), twin_mode.layout()))?;
 
         let kernels = sources::kernels()?;
-        let mut num_failed = 0;
-        for kernel in &kernels {
-            let outcome = compile(kernel, &twin_mode, &scratch.path().join(&kernel.name))?;
-            num_failed += usize::from(outcome.is_err());
+        let progress = Progress::of("compiling kernels", kernels.len() as u64);
+        let compile = |kernel: &Kernel| {
+            let outcome = compile(kernel, &twin_mode, &scratch.path().join(&kernel.name));
+            progress.add(1);
+            outcome
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let outcomes = pool::run(&kernels, threads, |_| 1.0, compile, |_| {})?;
+        drop(progress);
+        let num_failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        for (kernel, outcome) in kernels.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => print(format_args!("{}: ok", kernel.name))?,
                 Err(why) => print(format_args!("{}: failed\n{}", kernel.name, shortened(&why)))?,

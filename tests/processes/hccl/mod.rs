@@ -128,16 +128,14 @@ fn ranks_that_disagree_are_told_of_both_values() {
 }
 
 #[test]
-fn a_rank_that_does_not_issue_is_waited_for_so_long() {
-    let outputs = Job::with("silent", 3, &[("EXEC_MS", "10000")]).finish();
-    for output in outputs.iter().filter(|output| output.rank != 1) {
+fn ranks_that_do_not_issue_or_never_start_are_waited_for_so_long_and_named() {
+    // Both jobs wait at the same time.
+    let silent = Job::with("silent", 3, &[("EXEC_MS", "10000")]);
+    let joining = Job::some_of("joining", 0..2, 3, &[("CONNECT_MS", "10000")]);
+    for output in silent.finish().iter().filter(|output| output.rank != 1) {
         assert_texts(output, &["stream: ", "waited 10s for rank 1 (device 2 of process ", "not issued"]);
     }
-}
-
-#[test]
-fn a_rank_that_never_starts_is_named() {
-    let outputs = Job::some_of("joining", 0..2, 3, &[("CONNECT_MS", "10000")]).finish();
+    let outputs = joining.finish();
     for output in &outputs {
         assert_texts(output, &["HCCL code 9", "waited 10s for rank 2 of 3"]);
     }

@@ -126,11 +126,11 @@ fn a_port_in_use_is_told() {
 #[test]
 fn missing_ranks_are_named() {
     let (device, port) = (device(), free_port());
-    let first = tcp(0, 4, port).with_timeout(Duration::from_secs(10));
+    let first = tcp(0, 4, port).with_timeout(Duration::from_secs(5));
     let start = Instant::now();
     let outcomes = exchange(vec![first, tcp(2, 4, port)], &device);
     let [first, second] = outcomes.try_into().unwrap();
-    assert_error(first, ErrorKind::Timeout, &["rank 0 of 4", "waited 10s for rank 1, 3"]);
+    assert_error(first, ErrorKind::Timeout, &["rank 0 of 4", "waited 5s for rank 1, 3"]);
     second.unwrap();
     assert_error(
         hasty(tcp(1, 4, port)).exchange(&device),
@@ -180,7 +180,7 @@ fn ranks_that_contradict_rank_0_are_refused_and_change_nothing() {
     });
     // Rank 0 tells its own user what it refused.
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| tcp(0, 3, port).with_timeout(Duration::from_secs(10)).exchange(&device));
+        let first = scope.spawn(|| tcp(0, 3, port).with_timeout(Duration::from_secs(5)).exchange(&device));
         // A rank may come again until rank 0 has its receipt.
         let mut again = tcp(1, 3, port).exchange(&device);
         while again.is_ok() {
