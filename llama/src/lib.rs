@@ -2,6 +2,8 @@
 //!
 //! What is there, how it is used and how it is proved: `docs/llama.md`.
 
+#[cfg(feature = "sim")]
+pub mod bench;
 pub mod engine;
 pub mod files;
 pub mod forward;

