@@ -7,9 +7,11 @@
 //! use fastattention::Soc;
 //! use fastattention_llama::bench::{Run, Shape};
 //!
-//! let run = Run::new(Shape::named("llama-2-7b")?, Soc::by_name("Ascend910B2")?, 1).with_prompt(32).with_generate(4);
+//! let (model, soc) = (Shape::named("llama-2-7b")?, Soc::by_name("Ascend910B2")?);
+//! let run = Run::new(model, soc, 1).with_prompt(32).with_generate(2);
 //! let outcome = run.time()?;
-//! assert!(outcome.decode.iter().all(|step| step.us > 8000.0), "the weights alone take that long");
+//! // Its 13 GB take longer than 8 ms from any HBM of 1.6 TB/s.
+//! assert!(outcome.decode[0].us > 8000.0);
 //! println!("{outcome}");
 //! # Ok::<(), fastattention::Error>(())
 //! ```
@@ -21,6 +23,8 @@ mod parts;
 mod plans;
 mod rank;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use models::{Experts, Shape, MODELS};
 pub use outcome::{Launch, Outcome, PartTime, StepTime};

@@ -108,21 +108,21 @@ pub struct Outcome {
     pub model: Shape,
     /// Name of the device.
     pub soc: String,
-    /// As the run says, and so for the others.
+    /// Devices that share each layer.
     pub tp: u32,
-    #[allow(missing_docs, reason = "see tp")]
+    /// Sequences.
     pub batch: u32,
-    #[allow(missing_docs, reason = "see tp")]
+    /// Tokens of each prompt.
     pub prompt: u32,
-    #[allow(missing_docs, reason = "see tp")]
+    /// Tokens generated for each.
     pub generate: u32,
-    #[allow(missing_docs, reason = "see tp")]
+    /// How attention is computed.
     pub attention: super::Attention,
-    #[allow(missing_docs, reason = "see tp")]
+    /// How launches come to the device.
     pub launches: Launches,
-    #[allow(missing_docs, reason = "see tp")]
+    /// Host time of an eager launch, and of a captured step.
     pub launch_host_us: f64,
-    #[allow(missing_docs, reason = "see tp")]
+    /// How products are added up over the devices.
     pub all_reduce: super::AllReduce,
     /// Of one device.
     pub memory: Memory,

@@ -22,7 +22,7 @@ const EPSILON: f32 = 1e-5;
 pub(super) enum AttentionPlan {
     Flash(attention::Plan),
     Serving(serving::Plan),
-    Standard(StandardPlan),
+    Standard(Box<StandardPlan>),
     /// In blocks with the output product.
     WithOutput,
 }
@@ -150,7 +150,9 @@ impl Planner<'_> {
         let attention = match run.attention {
             Attention::Flash if is_prompt => AttentionPlan::Flash(attention::plan(&problem, run.soc)?),
             Attention::Flash => AttentionPlan::Serving(serving::plan(&self.cache(), run.soc)?),
-            Attention::Standard => AttentionPlan::Standard(baseline::plan(&problem, self.dtype, run.soc)?),
+            Attention::Standard => {
+                AttentionPlan::Standard(Box::new(baseline::plan(&problem, self.dtype, run.soc)?))
+            }
         };
         Ok((attention, self.summed(self.rank.width_q())?))
     }
