@@ -20,8 +20,8 @@ const EPSILON: f32 = 1e-5;
 
 /// Attention of a step.
 pub(super) enum AttentionPlan {
-    Flash(attention::Plan),
-    Serving(serving::Plan),
+    Flash(Box<attention::Plan>),
+    Serving(Box<serving::Plan>),
     Standard(Box<StandardPlan>),
     /// In blocks with the output product.
     WithOutput,
@@ -148,8 +148,10 @@ impl Planner<'_> {
         }
         let problem = self.rank.attention(self.dtype, run.batch, shape.rows, shape.keys);
         let attention = match run.attention {
-            Attention::Flash if is_prompt => AttentionPlan::Flash(attention::plan(&problem, run.soc)?),
-            Attention::Flash => AttentionPlan::Serving(serving::plan(&self.cache(), run.soc)?),
+            Attention::Flash if is_prompt => {
+                AttentionPlan::Flash(Box::new(attention::plan(&problem, run.soc)?))
+            }
+            Attention::Flash => AttentionPlan::Serving(Box::new(serving::plan(&self.cache(), run.soc)?)),
             Attention::Standard => {
                 AttentionPlan::Standard(Box::new(baseline::plan(&problem, self.dtype, run.soc)?))
             }
