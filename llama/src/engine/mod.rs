@@ -11,7 +11,7 @@ use fastattention::{Error, Result};
 
 use crate::files::{Config, Model};
 use crate::forward::{Forward, Limits, Slot, Step};
-use crate::text::{ChatTemplate, Message, Tokenizer};
+use crate::text::{self, ChatTemplate, Message, Tokenizer};
 use pages::Pages;
 use sequence::Sequence;
 pub use sequence::{Ends, Finish, Output, Request};
@@ -168,18 +168,28 @@ impl Engine {
         (self.pages.free(), self.pages.all())
     }
 
+    /// The chat template of the model, if it has one.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
+    }
+
+    /// Sequences that run, and requests that wait.
+    pub fn sequences(&self) -> (usize, usize) {
+        (self.running.len(), self.waiting.len())
+    }
+
+    /// Most tokens of a sequence, those of its prompt included.
+    pub fn room(&self) -> usize {
+        let limits = self.forward.limits();
+        (limits.max_keys as usize).min(self.pages.all() * limits.page_size as usize)
+    }
+
     /// Tokens of a chat, up to where the answer begins.
     ///
     /// # Errors
-    /// `Unsupported` for a model without chat template, `InvalidArgument` for messages that it refuses.
+    /// Those of [`text::chat`].
     pub fn chat(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let Some(template) = &self.chat_template else {
-            return Err(Error::new(
-                fastattention::ErrorKind::Unsupported,
-                "engine: this model has no chat template",
-            ));
-        };
-        self.tokenizer.encode(&template.render(messages)?)
+        text::chat(&self.tokenizer, self.chat_template(), messages)
     }
 
     /// Adds a request, and returns the number that its outputs have. It is taken up in a later step.
@@ -188,10 +198,9 @@ impl Engine {
     /// `InvalidArgument` for a prompt without tokens or with more than the engine has room for, for tokens
     /// that the model does not have, and for wrong numbers.
     pub fn add(&mut self, request: Request) -> Result<u64> {
-        let (limits, config) = (self.forward.limits(), self.forward.config());
-        let tokens = request.prompt.len();
+        let config = self.forward.config();
         // One more has to fit. Whatever else runs, one sequence of full length always finds its pages.
-        let room = (limits.max_keys as usize).min(self.pages.all() * limits.page_size as usize);
+        let (tokens, room) = (request.prompt.len(), self.room());
         if tokens == 0 || tokens >= room {
             let most = room.saturating_sub(1);
             return Err(Error::invalid(format!("request: a prompt of {tokens} tokens, 1 to {most} wanted")));
@@ -226,8 +235,7 @@ impl Engine {
     /// Computes one step: at most one token of each sequence.
     ///
     /// # Errors
-    /// What the device returns, and `InvalidArgument` for logits that are no numbers. The engine is of no
-    /// more use then.
+    /// What the device returns. The engine is of no more use then.
     pub fn step(&mut self) -> Result<Vec<Output>> {
         self.admit();
         let rows = self.share_rows();
@@ -331,7 +339,7 @@ impl Engine {
         let mut outputs = Vec::new();
         for (at, row) in ready.iter().zip(logits.chunks_exact_mut(vocabulary)) {
             let output = self.running[*at].advance(row, &self.tokenizer)?;
-            self.counts.tokens += 1;
+            self.counts.tokens += u64::from(output.finish != Some(Finish::NoNumbers));
             outputs.push(output);
         }
         for at in ready.iter().rev() {

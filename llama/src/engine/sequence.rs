@@ -66,6 +66,8 @@ pub enum Finish {
     Stop,
     /// It has as many tokens as were asked for, or as there is room for.
     Length,
+    /// Its logits are no numbers: those of the model have left their range. Other sequences go on.
+    NoNumbers,
 }
 
 /// One token of an answer.
@@ -74,7 +76,7 @@ pub enum Finish {
 pub struct Output {
     /// The request.
     pub id: u64,
-    /// The token.
+    /// The token; no part of the answer where `finish` is [`Finish::NoNumbers`].
     pub token: u32,
     /// What the answer's text has become longer by: nothing where characters are not whole yet, or may be the
     /// start of a stop string.
@@ -122,6 +124,11 @@ impl Sequence {
 
     /// Takes the next token from its logits.
     pub(super) fn advance(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<Output> {
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            self.is_finished = true;
+            let finish = Some(Finish::NoNumbers);
+            return Ok(Output { id: self.id, token: 0, text: String::new(), finish });
+        }
         let token = self.sampler.next(logits, &self.tokens)?;
         self.tokens.push(token);
         let is_end = self.ends == Ends::OfModel && tokenizer.ends().contains(&token);

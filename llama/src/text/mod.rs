@@ -5,5 +5,5 @@ mod template;
 mod tokenizer;
 
 pub use grow::{Growing, Stops};
-pub use template::{ChatTemplate, Message};
+pub use template::{chat, ChatTemplate, Message};
 pub use tokenizer::Tokenizer;

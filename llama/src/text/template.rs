@@ -30,6 +30,19 @@ impl Message {
     }
 }
 
+/// Tokens of a chat, up to where the answer begins.
+///
+/// # Errors
+/// `Unsupported` without a template, `InvalidArgument` for messages that it refuses.
+pub fn chat(
+    tokenizer: &Tokenizer,
+    template: Option<&ChatTemplate>,
+    messages: &[Message],
+) -> Result<Vec<u32>> {
+    let missing = || Error::new(fastattention::ErrorKind::Unsupported, "chat: this model has no template");
+    tokenizer.encode(&template.ok_or_else(missing)?.render(messages)?)
+}
+
 /// How messages become a prompt.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {

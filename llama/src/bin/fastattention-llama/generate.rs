@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{bail, Context, Result};
 use clap::Args;
 use fastattention::runtime::Device;
-use fastattention_llama::engine::{self, Ends, Engine, Request};
+use fastattention_llama::engine::{self, Ends, Engine, Finish, Request};
 use fastattention_llama::files::ModelFiles;
 use fastattention_llama::sampling::Sampling;
 use fastattention_llama::text::Message;
@@ -79,6 +79,9 @@ impl Options {
             for output in engine.step()? {
                 first.get_or_insert_with(|| started.elapsed());
                 tokens += 1;
+                if output.finish == Some(Finish::NoNumbers) {
+                    bail!("logits are no numbers: those of the model have left their range");
+                }
                 write!(out, "{}", output.text)?;
                 out.flush()?;
             }
