@@ -8,6 +8,7 @@ pub mod engine;
 pub mod files;
 pub mod forward;
 pub mod sampling;
+pub mod serve;
 pub mod text;
 
 pub use fastattention::{Error, ErrorKind, Result};

@@ -5,6 +5,7 @@
 #[cfg(feature = "sim")]
 mod bench;
 mod generate;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,8 @@ struct Program {
 enum Command {
     /// Continues a text, or answers a message, and prints the answer as it grows.
     Generate(generate::Options),
+    /// Answers requests over HTTP, by the interface of OpenAI.
+    Serve(serve::Options),
     /// Times a whole model in model time: every launch of a layer on the simulator's clock.
     #[cfg(feature = "sim")]
     Bench(bench::Options),
@@ -38,6 +41,7 @@ enum Command {
 fn main() -> Result<()> {
     match Program::parse().command {
         Command::Generate(options) => options.run(),
+        Command::Serve(options) => options.run(),
         #[cfg(feature = "sim")]
         Command::Bench(options) => options.run(),
         Command::Fetch { folder } => {
