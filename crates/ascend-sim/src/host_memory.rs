@@ -2,20 +2,16 @@
 
 #![allow(unsafe_code, reason = "device memory of these engines is host memory that kernels use natively")]
 
-use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::engine::{Allocation, NoRoom};
+use crate::host_pages::{Chunks, Pages};
 
-/// Alignment of every allocation, in bytes: a line of the host's caches.
-const ALIGNMENT: usize = 64;
-
-/// Allocations whose device addresses are those of the host. What was written is not tracked. Pages of the
-/// host are taken when they are touched first, so what nobody uses costs addresses only.
+/// Allocations whose device addresses are those of the host. What was written is not tracked. Pages of large
+/// ones are taken when they are touched first, so what nobody uses of them costs addresses only.
 #[derive(Debug, Default)]
 pub struct HostMemory {
     capacity: u64,
@@ -27,12 +23,12 @@ pub struct HostMemory {
 struct Live {
     blocks: BTreeMap<u64, Arc<HostBlock>>,
     used: u64,
+    chunks: Chunks,
 }
 
 /// An allocation of [`HostMemory`].
 pub struct HostBlock {
-    start: NonNull<u8>,
-    layout: Layout,
+    pages: Pages,
     size: u64,
     number: u64,
 }
@@ -49,19 +45,12 @@ impl fmt::Debug for HostBlock {
     }
 }
 
-impl Drop for HostBlock {
-    fn drop(&mut self) {
-        // SAFETY: `HostMemory::alloc` got the memory with this layout, and it is freed once.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
-    }
-}
-
 impl HostBlock {
     /// The place of an address, and how many bytes lie from there to the end.
     pub fn at(&self, address: u64) -> Option<(*mut u8, usize)> {
         let offset = address.checked_sub(self.base()).filter(|offset| *offset <= self.size)?;
         let left = usize::try_from(self.size - offset).ok()?;
-        Some((self.start.as_ptr().wrapping_add(usize::try_from(offset).ok()?), left))
+        Some((self.pages.start().wrapping_add(usize::try_from(offset).ok()?), left))
     }
 
     fn range(&self, address: u64, len: usize) -> *mut u8 {
@@ -74,7 +63,7 @@ impl HostBlock {
 
 impl Allocation for HostBlock {
     fn base(&self) -> u64 {
-        self.start.as_ptr().expose_provenance() as u64
+        self.pages.start().expose_provenance() as u64
     }
 
     fn size(&self) -> u64 {
@@ -127,11 +116,9 @@ impl HostMemory {
             return Err(NoRoom::OnDevice { free });
         }
         let size = usize::try_from(len.max(1)).map_err(|_| NoRoom::OnHost)?;
-        let layout = Layout::from_size_align(size, ALIGNMENT).map_err(|_| NoRoom::OnHost)?;
-        // SAFETY: the layout has at least one byte.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(NoRoom::OnHost)?;
+        let pages = live.chunks.alloc(size).ok_or(NoRoom::OnHost)?;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let block = Arc::new(HostBlock { start, layout, size: len, number });
+        let block = Arc::new(HostBlock { pages, size: len, number });
         let base = block.base();
         live.used += len;
         live.blocks.insert(base, block);

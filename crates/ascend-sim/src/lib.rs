@@ -16,6 +16,7 @@ mod config;
 pub mod engine;
 mod hccl;
 mod host_memory;
+mod host_pages;
 #[cfg(test)]
 mod plain;
 mod reduce;
