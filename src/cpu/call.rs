@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "tensors lie in memory that is reached by address")]
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -18,15 +19,13 @@ pub(super) struct Call<'a> {
     /// Of an NPU. Only the self-test counts them.
     pub(super) blocks: u32,
     pub(super) memory: &'a HostMemory,
-    /// Kernels with parallel iterators use its threads by `install`. Attention goes to them by itself, and
-    /// with one thread stays on that of the stream: a change of threads costs more than a short launch.
     pub(super) host: &'a Host,
 }
 
 /// Elements of an operand, which lie in one allocation.
 ///
-/// Elements are copied in and out, never borrowed: operands may overlap, and their addresses may be
-/// unaligned. Who may use which bytes when is the contract of a launch (module `runtime`).
+/// Elements are copied in and out: operands may overlap, and their addresses may be unaligned. Who may use
+/// which bytes when is the contract of a launch (module `runtime`).
 pub(super) struct Tensor<T> {
     start: *mut u8,
     /// Elements.
@@ -55,6 +54,21 @@ pub(super) fn index(value: u64) -> usize {
 }
 
 impl Call<'_> {
+    /// Calls `work` for each number below `count`, on the threads of the device. A thread takes `grain` of
+    /// them at a time, and has a state of its own. One grain stays on the thread of the stream.
+    pub(super) fn each<S>(
+        &self,
+        count: u64,
+        grain: u64,
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, u64) + Sync,
+    ) {
+        self.host.share(index(count.div_ceil(grain)), state, |state, i| {
+            let first = i as u64 * grain;
+            (first..count.min(first + grain)).for_each(|number| work(state, number));
+        });
+    }
+
     /// A mistake of the arguments.
     pub(super) fn wrong(&self, text: impl std::fmt::Display) -> Stopped {
         Stopped::Exception(format!("kernel {}: {text}", self.name))
@@ -132,6 +146,21 @@ impl<T: Pod> Tensor<T> {
         let data: &[u8] = bytemuck::cast_slice(data);
         // SAFETY: `place` has checked the range, which lies in the block; `data` is this thread's.
         unsafe { place.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+    }
+
+    /// All elements: where they lie, or a copy if they lie at an address that is none of `T`.
+    ///
+    /// # Safety
+    /// Nobody writes them while they are borrowed.
+    pub(super) unsafe fn elements(&self) -> Cow<'_, [T]> {
+        let len = index(self.len);
+        if self.start().is_aligned() {
+            // SAFETY: the elements lie in the block, initialised and aligned; the caller sees to writes.
+            return Cow::Borrowed(unsafe { std::slice::from_raw_parts(self.start(), len) });
+        }
+        let mut copy = vec![T::zeroed(); len];
+        self.read(0, &mut copy);
+        Cow::Owned(copy)
     }
 
     /// One element.

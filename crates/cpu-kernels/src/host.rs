@@ -1,19 +1,19 @@
-//! The operator: a pool of threads, an instruction set, and the launch.
+//! The operator: threads, an instruction set, and the launch.
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::{bf16, f16};
 
 use crate::element::{DType, Load};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::few::{self, Few};
 use crate::isa::Isa;
 use crate::memory::{Memory, Operands};
 use crate::panel::{self, Panels};
 use crate::problem::Problem;
 use crate::simd::{Op, Simd};
+use crate::threads::Threads;
 use crate::work::{cut, Job, Part, Task};
 
 /// How many threads, where, and with which instructions.
@@ -32,7 +32,7 @@ pub struct Config {
 /// Attention on the host's cores.
 pub struct Host {
     isa: Isa,
-    pool: rayon::ThreadPool,
+    threads: Threads,
 }
 
 impl fmt::Debug for Host {
@@ -51,31 +51,9 @@ impl Host {
     /// An instruction set that is unknown or not available; threads that cannot be started or pinned.
     pub fn new(config: &Config) -> Result<Self> {
         let isa = config.isa.map_or_else(Isa::from_environment, Isa::checked)?;
-        let available = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = config.threads.map_or_else(available, NonZeroUsize::get);
-        let processors = &config.processors;
-        if !processors.is_empty() && processors.len() < threads {
-            return Err(Error::new(format!(
-                "processors = {processors:?}, one for each of {threads} threads wanted"
-            )));
-        }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("attention-{i}"))
-            .build()
-            .map_err(|e| Error::new(format!("threads = {threads}: {e}")))?;
-        if !processors.is_empty() {
-            let pinned = pool.broadcast(|thread| {
-                core_affinity::set_for_current(core_affinity::CoreId { id: processors[thread.index()] })
-            });
-            if let Some(failed) = pinned.iter().position(|pinned| !pinned) {
-                let processor = processors[failed];
-                return Err(Error::new(format!(
-                    "processors[{failed}] = {processor}, one of this process wanted"
-                )));
-            }
-        }
-        Ok(Self { isa, pool })
+        let available = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = config.threads.unwrap_or_else(available);
+        Ok(Self { isa, threads: Threads::new(threads, &config.processors)? })
     }
 
     /// The instruction set in use.
@@ -87,12 +65,13 @@ impl Host {
     /// Threads that work.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.threads.count()
     }
 
-    /// Runs `work` where parallel iterators of rayon use the threads of this host.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+    /// Calls `work` once for each number below `count`. Each thread takes the next number until there is
+    /// none, and has a state of its own. A panic of `work` is one of this function.
+    pub fn share<S>(&self, count: usize, state: impl Fn() -> S + Sync, work: impl Fn(&mut S, usize) + Sync) {
+        self.threads.share(count, state, work);
     }
 
     /// Attention of `problem`, and returns when it is done. The result does not depend on the number of
@@ -136,13 +115,9 @@ impl Host {
 
     fn launch<T: Load>(&self, memory: &Memory<'_, T>) {
         let (jobs, tasks) = cut(memory, self.isa.dispatch(PanelRows));
-        let next = AtomicUsize::new(0);
-        let worker = || Worker { memory, jobs: &jobs, tasks: &tasks, next: &next };
-        if tasks.len() > 1 && self.threads() > 1 {
-            self.pool.broadcast(|_| self.isa.dispatch(worker()));
-        } else {
-            self.isa.dispatch(worker());
-        }
+        self.share(tasks.len(), Scratch::default, |scratch, number| {
+            self.isa.dispatch(OneTask { memory, jobs: &jobs, task: &tasks[number], scratch });
+        });
     }
 }
 
@@ -158,32 +133,37 @@ impl Op for PanelRows {
     }
 }
 
-/// What each thread does: the next task, until there is none.
-struct Worker<'a, 'b, T> {
-    memory: &'a Memory<'b, T>,
-    jobs: &'a [Job],
-    tasks: &'a [Task],
-    next: &'a AtomicUsize,
+/// Buffers of a thread.
+#[derive(Default)]
+struct Scratch {
+    few: Few,
+    panels: Panels,
+    part: Part,
 }
 
-impl<T: Load> Op for Worker<'_, '_, T> {
+struct OneTask<'a, 'b, T> {
+    memory: &'a Memory<'b, T>,
+    jobs: &'a [Job],
+    task: &'a Task,
+    scratch: &'a mut Scratch,
+}
+
+impl<T: Load> Op for OneTask<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn call<S: Simd>(self, s: S) {
-        let (mut few, mut panels, mut part) = (Few::default(), Panels::default(), Part::default());
-        while let Some(task) = self.tasks.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let jobs = &self.jobs[task.jobs.clone()];
-            if jobs[0].has_few_rows(self.memory.problem) {
-                few::run(s, self.memory, jobs, task.keys.clone(), &mut few);
-                for (i, job) in jobs.iter().enumerate() {
-                    few.finish::<S>(i, self.memory.problem.head_dim_v, &mut part);
-                    job.take(s, self.memory, task, &mut part);
-                }
-            } else {
-                panel::run(s, self.memory, &jobs[0], task.keys.clone(), (&mut panels, &mut part));
-                jobs[0].take(s, self.memory, task, &mut part);
+        let Self { memory, task, scratch: Scratch { few, panels, part }, .. } = self;
+        let jobs = &self.jobs[task.jobs.clone()];
+        if jobs[0].has_few_rows(memory.problem) {
+            few::run(s, memory, jobs, task.keys.clone(), few);
+            for (i, job) in jobs.iter().enumerate() {
+                few.finish::<S>(i, memory.problem.head_dim_v, part);
+                job.take(s, memory, task, part);
             }
+        } else {
+            panel::run(s, memory, &jobs[0], task.keys.clone(), (panels, part));
+            jobs[0].take(s, memory, task, part);
         }
     }
 }

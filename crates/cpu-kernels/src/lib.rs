@@ -36,6 +36,7 @@ mod problem;
 mod products;
 mod simd;
 mod slices;
+mod threads;
 mod work;
 
 pub use element::{DType, Element};
@@ -44,5 +45,5 @@ pub use host::{Config, Host};
 pub use isa::{Isa, ISA_VARIABLE};
 pub use memory::Operands;
 pub use problem::{Pages, Problem, MAX_HEAD_DIM, MAX_LENGTH};
-pub use products::{Elements, PackedRows};
+pub use products::{Elements, PackedRows, Rows};
 pub use slices::Slices;

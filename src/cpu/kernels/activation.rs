@@ -1,7 +1,6 @@
 //! SiLU and GELU, gated or not (`activation.cpp`).
 
 use ascend_sim::engine::Stopped;
-use rayon::prelude::*;
 
 use super::{Real, Row};
 use crate::cpu::call::{index, span, Call};
@@ -20,27 +19,27 @@ pub(super) fn activation<T: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), S
     let up = (t.is_gated != 0).then(|| rows_at("up", gm.up, t.up_stride)).transpose()?;
     let coefficients = t.coefficients.get(..=index(t.degree.into())).unwrap_or(&t.coefficients);
     let chunks = dim.div_ceil(CHUNK);
-    call.host.install(|| {
-        (0..rows * chunks).into_par_iter().for_each_init(
-            || (Row::<T>::new(index(CHUNK.min(dim))), Row::<T>::new(index(CHUNK.min(dim)))),
-            |(own, other), item| {
-                let (row, first) = (item / chunks, item % chunks * CHUNK);
-                let cols = index(CHUNK.min(dim - first));
-                own.resize(cols);
-                other.resize(cols);
-                own.read(&x, row * t.x_stride + first);
-                for x in &mut own.values {
-                    let square = (*x * *x).min(t.square_limit);
-                    let polynomial = coefficients.iter().rev().fold(0.0, |sum, c| sum * square + c);
-                    *x /= 1.0 + (*x * polynomial).exp();
-                }
-                if let Some(up) = &up {
-                    let up = other.read(up, row * t.up_stride + first);
-                    own.values.iter_mut().zip(up).for_each(|(x, up)| *x *= up);
-                }
-                own.write(&y, row * t.y_stride + first);
-            },
-        );
-    });
+    call.each(
+        rows * chunks,
+        1,
+        || (Row::<T>::new(index(CHUNK.min(dim))), Row::<T>::new(index(CHUNK.min(dim)))),
+        |(own, other), item| {
+            let (row, first) = (item / chunks, item % chunks * CHUNK);
+            let cols = index(CHUNK.min(dim - first));
+            own.resize(cols);
+            other.resize(cols);
+            own.read(&x, row * t.x_stride + first);
+            for x in &mut own.values {
+                let square = (*x * *x).min(t.square_limit);
+                let polynomial = coefficients.iter().rev().fold(0.0, |sum, c| sum * square + c);
+                *x /= 1.0 + (*x * polynomial).exp();
+            }
+            if let Some(up) = &up {
+                let up = other.read(up, row * t.up_stride + first);
+                own.values.iter_mut().zip(up).for_each(|(x, up)| *x *= up);
+            }
+            own.write(&y, row * t.y_stride + first);
+        },
+    );
     Ok(())
 }

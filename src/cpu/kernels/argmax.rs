@@ -1,7 +1,6 @@
 //! Index of the largest element of each row (`argmax.cpp`).
 
 use ascend_sim::engine::Stopped;
-use rayon::prelude::*;
 
 use super::{Real, Row};
 use crate::cpu::call::{index, span, Call};
@@ -14,15 +13,15 @@ pub(super) fn argmax<T: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopp
     let (rows, dim) = (u64::from(t.rows), u64::from(t.dim));
     let x = call.tensor::<T>("x", gm.x, span(&[(rows, t.x_stride)], dim))?;
     let indices = call.tensor::<i32>("index", gm.index, Some(rows))?;
-    call.host.install(|| {
-        (0..rows).into_par_iter().for_each_init(
-            || Row::<T>::new(index(dim)),
-            |own, row| {
-                let first = first_largest(own.read(&x, row * t.x_stride));
-                indices.write(row, &[i32::try_from(first).unwrap_or(i32::MAX)]);
-            },
-        );
-    });
+    call.each(
+        rows,
+        1,
+        || Row::<T>::new(index(dim)),
+        |own, row| {
+            let first = first_largest(own.read(&x, row * t.x_stride));
+            indices.write(row, &[i32::try_from(first).unwrap_or(i32::MAX)]);
+        },
+    );
     Ok(())
 }
 

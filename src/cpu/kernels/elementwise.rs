@@ -1,7 +1,6 @@
 //! Copies, sums, and the self-test.
 
 use ascend_sim::engine::Stopped;
-use rayon::prelude::*;
 
 use super::{Real, Row};
 use crate::baseline::AddTilingData;
@@ -12,10 +11,10 @@ use crate::kernels::SelfTestTilingData;
 /// Elements that a thread takes at a time.
 const CHUNK: u64 = 1 << 14;
 
-/// The chunks of `len` elements: first element and count.
-fn chunks(len: u64) -> impl ParallelIterator<Item = (u64, usize)> {
-    let count = len.div_ceil(CHUNK);
-    (0..count).into_par_iter().map(move |i| (i * CHUNK, index(CHUNK.min(len - i * CHUNK))))
+/// Calls `work` for each chunk of `len` elements: first element and count.
+fn chunks(call: &Call<'_>, len: u64, work: impl Fn(u64, usize) + Sync) {
+    let one = |(): &mut (), i: u64| work(i * CHUNK, index(CHUNK.min(len - i * CHUNK)));
+    call.each(len.div_ceil(CHUNK), 1, || (), one);
 }
 
 /// `copy.cpp`.
@@ -23,12 +22,10 @@ pub(super) fn copy(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
     let gm = call.arguments(list, CopyArguments::of)?;
     let from = call.tensor::<u8>("src", gm.src, Some(gm.bytes))?;
     let to = call.tensor::<u8>("dst", gm.dst, Some(gm.bytes))?;
-    call.host.install(|| {
-        chunks(gm.bytes).for_each(|(at, count)| {
-            let mut bytes = vec![0; count];
-            from.read(at, &mut bytes);
-            to.write(at, &bytes);
-        });
+    chunks(call, gm.bytes, |at, count| {
+        let mut bytes = vec![0; count];
+        from.read(at, &mut bytes);
+        to.write(at, &bytes);
     });
     Ok(())
 }
@@ -39,14 +36,12 @@ pub(super) fn add<T: Real>(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped>
     let t: AddTilingData = call.tiling(gm.tiling)?;
     let tensor = |name, address| call.tensor::<T>(name, address, Some(t.n));
     let (x, y, z) = (tensor("x", gm.x)?, tensor("y", gm.y)?, tensor("z", gm.z)?);
-    call.host.install(|| {
-        chunks(t.n).for_each(|(at, count)| {
-            let (mut sum, mut other) = (Row::new(count), Row::new(count));
-            sum.read(&x, at);
-            let other = other.read(&y, at);
-            sum.values.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-            sum.write(&z, at);
-        });
+    chunks(call, t.n, |at, count| {
+        let (mut sum, mut other) = (Row::new(count), Row::new(count));
+        sum.read(&x, at);
+        let other = other.read(&y, at);
+        sum.values.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+        sum.write(&z, at);
     });
     Ok(())
 }

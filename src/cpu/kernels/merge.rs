@@ -1,9 +1,8 @@
 //! Merge of partial results by lse (`merge.cpp`).
 
 use ascend_sim::engine::Stopped;
-use rayon::prelude::*;
 
-use super::{rows_of, Real, Row};
+use super::{Real, Row, ROW_GRAIN};
 use crate::cpu::call::{index, span, Call, Tensor};
 use crate::kernels::operands::MergeArguments;
 use crate::merge::MergeTilingData;
@@ -50,32 +49,31 @@ pub(super) fn merge<T: Real, O: Real>(call: &Call<'_>, list: &[u64]) -> Result<(
     let parts = index(t.num_parts.into());
     let dim = index(t.dim.into());
     let rows = outer0 * outer1 * inner;
-    call.host.install(|| {
-        rows_of(rows).for_each_init(
-            || (Row::<T>::new(dim), Row::<O>::new(dim), vec![0.0_f32; parts]),
-            |(part, sum, weights), row| {
-                let at = [row / inner / outer1, row / inner % outer1, row % inner];
-                let places = || sources.iter().flat_map(|s| (0..s.parts).map(move |i| (s, i)));
-                for (weight, (s, i)) in weights.iter_mut().zip(places()) {
-                    let stride = s.stride.1;
-                    *weight = s.lse.get(i * stride[0] + at[0] * stride[1] + at[1] * stride[2] + at[2]);
-                }
-                let max =
-                    weights.iter().fold(f32::MIN, |max, x| if *x > max || x.is_nan() { *x } else { max });
-                weights.iter_mut().for_each(|x| *x = (*x - max).exp());
-                let total: f32 = weights.iter().sum();
-                sum.values.fill(0.0);
-                for (weight, (s, i)) in weights.iter().zip(places()) {
-                    let stride = s.stride.0;
-                    let place = i * stride[0] + at[0] * stride[1] + at[1] * stride[2] + at[2] * stride[3];
-                    let weight = weight / total.max(1.0);
-                    let part = part.read(&s.o, place);
-                    sum.values.iter_mut().zip(part).for_each(|(sum, x)| *sum += weight * x);
-                }
-                sum.write(&o, at[0] * os[0] + at[1] * os[1] + at[2] * os[2]);
-                lse.write(at[0] * ls[0] + at[1] * ls[1] + at[2], &[max + total.ln()]);
-            },
-        );
-    });
+    call.each(
+        rows,
+        ROW_GRAIN,
+        || (Row::<T>::new(dim), Row::<O>::new(dim), vec![0.0_f32; parts]),
+        |(part, sum, weights), row| {
+            let at = [row / inner / outer1, row / inner % outer1, row % inner];
+            let places = || sources.iter().flat_map(|s| (0..s.parts).map(move |i| (s, i)));
+            for (weight, (s, i)) in weights.iter_mut().zip(places()) {
+                let stride = s.stride.1;
+                *weight = s.lse.get(i * stride[0] + at[0] * stride[1] + at[1] * stride[2] + at[2]);
+            }
+            let max = weights.iter().fold(f32::MIN, |max, x| if *x > max || x.is_nan() { *x } else { max });
+            weights.iter_mut().for_each(|x| *x = (*x - max).exp());
+            let total: f32 = weights.iter().sum();
+            sum.values.fill(0.0);
+            for (weight, (s, i)) in weights.iter().zip(places()) {
+                let stride = s.stride.0;
+                let place = i * stride[0] + at[0] * stride[1] + at[1] * stride[2] + at[2] * stride[3];
+                let weight = weight / total.max(1.0);
+                let part = part.read(&s.o, place);
+                sum.values.iter_mut().zip(part).for_each(|(sum, x)| *sum += weight * x);
+            }
+            sum.write(&o, at[0] * os[0] + at[1] * os[1] + at[2] * os[2]);
+            lse.write(at[0] * ls[0] + at[1] * ls[1] + at[2], &[max + total.ln()]);
+        },
+    );
     Ok(())
 }

@@ -19,9 +19,8 @@ use bytemuck::Pod;
 use fastattention_cpu::Elements;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
-use super::call::{index, Call, Tensor};
+use super::call::{Call, Tensor};
 use crate::kernels::operands::{
     ActivationArguments, AddArguments, ArgmaxArguments, CopyArguments, EmbeddingArguments,
     FlashDecodeArguments, FlashFwdArguments, FlashFwdMatmulArguments, KvAppendArguments,
@@ -177,9 +176,13 @@ impl<T: Real> Row<T> {
         T::narrow(&self.values, &mut self.raw);
         to.write(at, &self.raw);
     }
+
+    /// Rounds others, as many, and writes them.
+    fn write_from(&mut self, values: &[f32], to: &Tensor<T>, at: u64) {
+        T::narrow(values, &mut self.raw);
+        to.write(at, &self.raw);
+    }
 }
 
-/// Rows of a tensor, some of them for a thread at a time.
-fn rows_of(count: u64) -> impl IndexedParallelIterator<Item = u64> {
-    (0..index(count)).into_par_iter().map(|row| row as u64).with_min_len(16)
-}
+/// Rows that a thread takes at a time: few are not worth waking another one.
+const ROW_GRAIN: u64 = 16;

@@ -1,9 +1,8 @@
 //! RMSNorm and LayerNorm (`norm.cpp`).
 
 use ascend_sim::engine::Stopped;
-use rayon::prelude::*;
 
-use super::{rows_of, Real, Row};
+use super::{Real, Row, ROW_GRAIN};
 use crate::cpu::call::{index, span, Call};
 use crate::kernels::operands::NormArguments;
 use crate::layer::NormTilingData;
@@ -42,30 +41,30 @@ pub(super) fn norm<T: Real, W: Real, R: Real>(call: &Call<'_>, list: &[u64]) -> 
     };
     let weight = column("weight", gm.weight)?;
     let bias = (t.has_bias != 0).then(|| column("bias", gm.bias)).transpose()?;
-    call.host.install(|| {
-        rows_of(rows).for_each_init(
-            || (Row::<T>::new(index(dim)), Row::<R>::new(index(dim))),
-            |(own, other), row| {
-                own.read(&x, row * t.x_stride);
-                if let Some((r, h)) = &residual {
-                    other.read(r, row * t.r_stride);
-                    other.values.iter_mut().zip(&own.values).for_each(|(sum, x)| *sum += x);
-                    other.write(h, row * t.h_stride);
-                    std::mem::swap(&mut own.values, &mut other.values);
-                }
-                if t.is_centred != 0 {
-                    let mean = sum_of(&own.values, |x| x) * t.inverse_dim;
-                    own.values.iter_mut().for_each(|x| *x -= mean);
-                }
-                let square = sum_of(&own.values, |x| x * x) * t.inverse_dim;
-                let scale = 1.0 / (square + t.eps).sqrt();
-                own.values.iter_mut().zip(&weight).for_each(|(x, weight)| *x = *x * scale * weight);
-                if let Some(bias) = &bias {
-                    own.values.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
-                }
-                own.write(&y, row * t.y_stride);
-            },
-        );
-    });
+    call.each(
+        rows,
+        ROW_GRAIN,
+        || (Row::<T>::new(index(dim)), Row::<R>::new(index(dim))),
+        |(own, other), row| {
+            own.read(&x, row * t.x_stride);
+            if let Some((r, h)) = &residual {
+                other.read(r, row * t.r_stride);
+                other.values.iter_mut().zip(&own.values).for_each(|(sum, x)| *sum += x);
+                other.write(h, row * t.h_stride);
+                std::mem::swap(&mut own.values, &mut other.values);
+            }
+            if t.is_centred != 0 {
+                let mean = sum_of(&own.values, |x| x) * t.inverse_dim;
+                own.values.iter_mut().for_each(|x| *x -= mean);
+            }
+            let square = sum_of(&own.values, |x| x * x) * t.inverse_dim;
+            let scale = 1.0 / (square + t.eps).sqrt();
+            own.values.iter_mut().zip(&weight).for_each(|(x, weight)| *x = *x * scale * weight);
+            if let Some(bias) = &bias {
+                own.values.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+            }
+            own.write(&y, row * t.y_stride);
+        },
+    );
     Ok(())
 }

@@ -2,9 +2,8 @@
 
 use ascend_sim::engine::Stopped;
 use half::f16;
-use rayon::prelude::*;
 
-use super::rows_of;
+use super::ROW_GRAIN;
 use crate::cpu::call::{index, span, Call};
 use crate::kernels::operands::ShiftKeysArguments;
 use crate::tiling::ShiftKeysTilingData;
@@ -30,18 +29,18 @@ pub(super) fn shift_keys(call: &Call<'_>, list: &[u64]) -> Result<(), Stopped> {
     let shifted =
         call.tensor::<f16>("shifted", gm.shifted, span(&[(heads, t.head_stride)], written * dim))?;
     let width = index(t.head_dim.into());
-    call.host.install(|| {
-        rows_of(heads * written).for_each_init(
-            || vec![f16::ZERO; width],
-            |keys, i| {
-                let (head, row) = (i / written, i % written);
-                keys.fill(f16::ZERO);
-                if row < rows {
-                    k.read(head / heads_k * stride[0] + row * stride[1] + head % heads_k * stride[2], keys);
-                }
-                shifted.write(head * t.head_stride + row * dim, keys);
-            },
-        );
-    });
+    call.each(
+        heads * written,
+        ROW_GRAIN,
+        || vec![f16::ZERO; width],
+        |keys, i| {
+            let (head, row) = (i / written, i % written);
+            keys.fill(f16::ZERO);
+            if row < rows {
+                k.read(head / heads_k * stride[0] + row * stride[1] + head % heads_k * stride[2], keys);
+            }
+            shifted.write(head * t.head_stride + row * dim, keys);
+        },
+    );
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! Softmax of whole rows of scores (`softmax.cpp`).
 
 use ascend_sim::engine::Stopped;
-use rayon::prelude::*;
 
-use super::{rows_of, Real, Row};
+use super::{Real, Row, ROW_GRAIN};
 use crate::baseline::SoftmaxTilingData;
 use crate::cpu::call::{index, span, Call};
 use crate::kernels::operands::SoftmaxArguments;
@@ -20,31 +19,31 @@ pub(super) fn softmax<T: Real, S: Real>(call: &Call<'_>, list: &[u64]) -> Result
     let has_mask = t.has_mask != 0;
     let mask =
         has_mask.then(|| call.tensor::<T>("mask", gm.mask, span(&[(rows, cols)], cols))).transpose()?;
-    call.host.install(|| {
-        rows_of(all).for_each_init(
-            || (Row::<S>::new(width), Row::<T>::new(width)),
-            |(x, out), row| {
-                x.read(&scores, row * pitch);
-                out.values.fill(0.0);
-                if let Some(mask) = &mask {
-                    out.read(mask, row % rows * cols);
+    call.each(
+        all,
+        ROW_GRAIN,
+        || (Row::<S>::new(width), Row::<T>::new(width)),
+        |(x, out), row| {
+            x.read(&scores, row * pitch);
+            out.values.fill(0.0);
+            if let Some(mask) = &mask {
+                out.read(mask, row % rows * cols);
+            }
+            let masked = x.values.iter().zip(&mut out.values);
+            let max = masked.fold(f32::MIN, |max, (x, out)| {
+                *out += t.softmax_scale * x;
+                // As the chip's: NaN stays.
+                if *out > max || out.is_nan() {
+                    *out
+                } else {
+                    max
                 }
-                let masked = x.values.iter().zip(&mut out.values);
-                let max = masked.fold(f32::MIN, |max, (x, out)| {
-                    *out += t.softmax_scale * x;
-                    // As the chip's: NaN stays.
-                    if *out > max || out.is_nan() {
-                        *out
-                    } else {
-                        max
-                    }
-                });
-                out.values.iter_mut().for_each(|x| *x = (*x - max).exp());
-                let sum = out.values.iter().sum::<f32>().max(1.0);
-                out.values.iter_mut().for_each(|x| *x /= sum);
-                out.write(&p, row * pitch);
-            },
-        );
-    });
+            });
+            out.values.iter_mut().for_each(|x| *x = (*x - max).exp());
+            let sum = out.values.iter().sum::<f32>().max(1.0);
+            out.values.iter_mut().for_each(|x| *x /= sum);
+            out.write(&p, row * pitch);
+        },
+    );
     Ok(())
 }

@@ -72,50 +72,64 @@ pub(super) fn finish<S: Simd, const M: usize, const N: usize>(s: S, sums: &[[S::
 /// Products of `K` rows of `T` with `R` rows of `q`, `K * R = 8`: that of row `k` and row `r` is at `k * R +
 /// r`. `q` has vector by vector one vector of each row, padded with zeros.
 #[inline(always)]
-#[allow(unsafe_code, reason = "checks would take as long as the products")]
 pub(crate) fn dots<S: Simd, T: Load, const R: usize, const K: usize>(
     s: S,
     q: &[f32],
     rows: [&[T]; K],
 ) -> [f32; 8] {
+    let mut flat = [s.splat(0.0); 8];
+    dots_in_lanes::<S, T, R, K>(s, q, rows, &mut flat, |_| {});
+    s.sums(flat)
+}
+
+/// The products in the lanes of vectors, whose sums they are: those of row `k` from `k * R` on. `before` is
+/// called before each whole vector of the rows, with its number.
+#[inline(always)]
+#[allow(unsafe_code, reason = "checks would take as long as the products")]
+pub(crate) fn dots_in_lanes<S: Simd, T: Load, const R: usize, const K: usize>(
+    s: S,
+    q: &[f32],
+    rows: [&[T]; K],
+    to: &mut [S::V],
+    before: impl Fn(usize),
+) {
     let mut sums = [[s.splat(0.0); R]; K];
     let len = rows[0].len();
     assert!(rows.iter().all(|row| row.len() == len), "rows of one length");
     let whole = len / S::LANES;
     let mut vectors = q.chunks_exact(R * S::LANES);
     for (i, q) in vectors.by_ref().take(whole).enumerate() {
-        let mut k = [s.splat(0.0); K];
-        for (k, row) in k.iter_mut().zip(rows) {
+        before(i);
+        add_products(s, q, &mut sums, |k| {
             // SAFETY: all rows have `whole` vectors, and `i` is less.
-            *k = T::load(s, unsafe { row.get_unchecked(i * S::LANES..i * S::LANES + S::LANES) });
-        }
-        add_products(s, q, k, &mut sums);
+            T::load(s, unsafe { rows[k].get_unchecked(i * S::LANES..i * S::LANES + S::LANES) })
+        });
     }
     for q in vectors {
-        let mut k = [s.splat(0.0); K];
-        for (k, row) in k.iter_mut().zip(rows) {
-            *k = T::load_tail(s, &row[whole * S::LANES..]);
-        }
-        add_products(s, q, k, &mut sums);
+        add_products(s, q, &mut sums, |k| T::load_tail(s, &rows[k][whole * S::LANES..]));
     }
-    let mut flat = [s.splat(0.0); 8];
-    for (i, sums) in sums.iter().enumerate() {
-        flat[i * R..][..R].copy_from_slice(sums);
+    for (to, sums) in to.chunks_exact_mut(R).zip(&sums) {
+        to.copy_from_slice(sums);
     }
-    s.sums(flat)
 }
 
+/// One vector of each row, loaded as late as it is used: all of them and the sums are more than there are
+/// registers.
 #[inline(always)]
 fn add_products<S: Simd, const R: usize, const K: usize>(
     s: S,
     q: &[f32],
-    k: [S::V; K],
     sums: &mut [[S::V; R]; K],
+    load: impl Fn(usize) -> S::V,
 ) {
-    for r in 0..R {
-        let q = s.load(&q[r * S::LANES..]);
-        for (k, sums) in k.iter().zip(sums.iter_mut()) {
-            sums[r] = s.fma(*k, q, sums[r]);
+    let mut own = [s.splat(0.0); R];
+    for (r, own) in own.iter_mut().enumerate() {
+        *own = s.load(&q[r * S::LANES..]);
+    }
+    for (k, sums) in sums.iter_mut().enumerate() {
+        let k = load(k);
+        for (q, sum) in own.iter().zip(sums) {
+            *sum = s.fma(k, *q, *sum);
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use avx512::Avx512;
 pub(crate) use neon::Neon;
 
 pub(crate) use exp::exp2;
-pub(crate) use micro::{accumulate, dots};
+pub(crate) use micro::{accumulate, dots, dots_in_lanes};
 pub(crate) use portable::Portable;
 
 /// Most lanes of a vector.
