@@ -95,6 +95,8 @@ mod share;
 mod sizes;
 mod step;
 mod store;
+#[cfg(all(test, feature = "cpu"))]
+mod tests;
 
 pub use lane::Lane;
 pub use plan::{plan, Budget, Placement, SideBytes};
