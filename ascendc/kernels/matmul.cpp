@@ -4,7 +4,8 @@
 //
 // Maths      C[i, j] = sum over k of A[i, k] B[k, j], for every batch. A and B half or bfloat16_t, products
 //            summed in f32 along increasing k, the sum rounded once to the type of C (half, bfloat16_t or
-//            float). B lies as [k, n] or, as weights often do, as [n, k].
+//            float). B lies as [k, n] or, as weights often do, as [n, k]. With `accumulates` C is float, and
+//            the sum is added to what it holds: one addition for each element, by the fixpipe on its way.
 // Tiling     A core takes blocks of block_m x block_n (matmul_tiles.h), cut into tiles of tile_m x tile_n
 //            that stay in L0C while k runs. k runs in steps of tile_k (one Mmad); step_k_a (step_k_b) steps
 //            of A (B) come to L1 by one copy. All sizes come from the planner (src/matmul/plan.rs).
@@ -17,6 +18,8 @@
 //   MTE2 -> MTE1 [A l1_buffers, B l1_buffers]   MTE1 -> M [L0 l0_buffers]   M -> FIX [L0C l0c_buffers]
 //   A copy to L1 is issued l1_buffers - 1 chunks before its use, also across tiles. With unit_flag M and FIX
 //   need no flag: the Cube starts a tile while FIX still drains the one before from the same place.
+// Few rows   Then B is read once, and HBM bounds the kernel: a chunk of B in L1 is more than MTE2 has under way.
+//            With b_past_l2 B leaves L2 out.
 // Limits     AIC only. tile_* multiples of 16; unit_flag needs whole fractals (m, n, blocks multiples of 16),
 //            because M fills whole fractals and FIX has to drain as much. The planner refuses the rest.
 #include "families.h"

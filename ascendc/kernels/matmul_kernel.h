@@ -19,6 +19,9 @@ class MatmulOperand {
                                     const AscendC::LocalTensor<uint8_t>& l1)
         : t_(t), chunks_(t, block_index(), t.tile_k * steps()), ring_(t.l1_buffers) {
         gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(operand));
+        if (kSide == MatmulSide::kB && t.b_past_l2 != 0) {
+            gm_.SetL2CacheHint(AscendC::CacheMode::CACHE_MODE_DISABLE);
+        }
         const auto& offset_bytes = kSide == MatmulSide::kA ? t.l1_a_offset_bytes : t.l1_b_offset_bytes;
         for (uint32_t i = 0; i < 2; ++i) l1_[i] = l1[offset_bytes[i]].template ReinterpretCast<T>();
     }
@@ -107,10 +110,14 @@ class MatmulKernel {
     // All tiles of this core, behind start_b().
     __aicore__ inline void run() {
         a_.start();
+        if constexpr (sizeof(Out) == sizeof(float)) {
+            if (t_.accumulates != 0) AscendC::SetAtomicAdd<float>();
+        }
         MatmulTileCursor tiles(t_, block_index());
         while (tiles.next()) {
             multiply(tiles.tile());
         }
+        if constexpr (sizeof(Out) == sizeof(float)) AscendC::SetAtomicNone();
     }
 
   private:

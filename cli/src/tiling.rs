@@ -96,6 +96,10 @@ impl Fields {
                     chosen.unit_flag = one_of(name, value, [("on", true), ("off", false)])?;
                     continue;
                 }
+                "b_past_l2" => {
+                    chosen.b_past_l2 = one_of(name, value, [("on", true), ("off", false)])?;
+                    continue;
+                }
                 "l1_halves" => {
                     let known = [("buffers", L1Halves::Buffers), ("operands", L1Halves::Operands)];
                     chosen.l1_halves = one_of(name, value, known)?;
@@ -108,7 +112,7 @@ impl Fields {
                 _ => bail!(
                     "matmul: its tiling has no {name}; wanted block_m, block_n, tile_m, tile_n, tile_k, \
                      step_k_a, step_k_b, l1_buffers, l1_halves, l0_buffers, l0c_buffers, unit_flag, \
-                     swizzle, swizzle_axis or num_cores"
+                     swizzle, swizzle_axis, num_cores or b_past_l2"
                 ),
             };
             *field = number(name, value)?;
@@ -165,7 +169,7 @@ mod tests {
         let chosen = matmul::plan(&matmul::Problem::new(DType::F16, [512; 3]), soc).unwrap().tiling();
         let text =
             "block_m=1,block_n=2,tile_m=3,tile_n=4,tile_k=5,step_k_a=6,step_k_b=7,l1_buffers=8,\
-                    l1_halves=operands,l0_buffers=9,l0c_buffers=10,unit_flag=on,swizzle=11,swizzle_axis=n,num_cores=12";
+                    l1_halves=operands,l0_buffers=9,l0c_buffers=10,unit_flag=on,swizzle=11,swizzle_axis=n,num_cores=12,b_past_l2=on";
         let wanted = matmul::Tiling {
             block: [1, 2],
             tile: [3, 4, 5],
@@ -178,6 +182,7 @@ mod tests {
             swizzle: 11,
             swizzle_axis: Axis::N,
             num_cores: 12,
+            b_past_l2: true,
         };
         assert_eq!(parse_fields(text).unwrap().of_matmul(chosen).unwrap(), wanted);
         let error = parse_fields("unit_flag=yes").unwrap().of_matmul(chosen).unwrap_err().to_string();

@@ -2,7 +2,7 @@
 //! [`Timing`](crate::soc::Timing) alone.
 
 use super::{BLayout, MatmulTilingData, Problem, Tiling};
-use crate::tiling::traffic::{overlapped, same_lines, Rows, Traffic};
+use crate::tiling::traffic::{overlapped, same_lines, Rows, Traffic, LINE};
 use crate::{DType, Soc};
 
 /// How fast cores that wait for their own pipes stop to meet at lines of L2: the power of the part of the
@@ -76,7 +76,36 @@ impl Tiling {
         let own = (apart.m + turn).max(apart.mte1).max(apart.fix);
         let together = (apart.mte2.max(apart.port) / own).min(1.0).powf(DRIFT);
         let pipes = self.pipes(problem, soc, cores, together);
-        overlapped(own, pipes.mte2.max(pipes.port)).max(pipes.buffers)
+        let from_l2 = overlapped(own, pipes.mte2.max(pipes.port)).max(pipes.buffers);
+        overlapped(from_l2, self.hbm_cycles(problem, soc, cores))
+    }
+
+    /// Cycles of HBM for the columns of B of a tile, while so many cores work. Past L2 each tile reads them from
+    /// there, else the first of those that need them does, if L2 does not have them from before.
+    fn hbm_cycles(&self, problem: &Problem, soc: &Soc, cores: u32) -> f64 {
+        let [a, b, c] = problem.operand_bytes();
+        let is_beyond_l2 = a.saturating_add(b).saturating_add(c) > soc.l2_bytes;
+        if !self.b_past_l2 && !problem.is_b_cold && !is_beyond_l2 {
+            return 0.0;
+        }
+        let rows = self.rows_of_b(problem, problem.k);
+        // Two cores read the line in which a tile's rows of B end.
+        let is_cut = problem.b_layout == BLayout::Kn && !u64::from(rows.bytes).is_multiple_of(LINE);
+        let traffic = Traffic { soc, cores, busy: 0.0 };
+        let same_lines = same_lines(if is_cut { 2.0 } else { 1.0 });
+        let cycles = traffic.read_nd2nz_from_hbm(rows, self.b_past_l2, same_lines);
+        let readers = if self.b_past_l2 { 1 } else { problem.m.div_ceil(self.tile[0]).max(1) };
+        cycles / f64::from(readers)
+    }
+
+    /// What a tile reads of B, `depth` deep.
+    fn rows_of_b(&self, problem: &Problem, depth: u32) -> Rows {
+        let n = self.tile[1].min(problem.n);
+        let [_, b, _] = problem.matrices();
+        match problem.b_layout {
+            BLayout::Kn => part(depth, n, b.strides.row, problem.dtype),
+            BLayout::Nk => part(n, depth, b.strides.row, problem.dtype),
+        }
     }
 
     fn mmads(&self, problem: &Problem) -> f64 {
@@ -89,17 +118,9 @@ impl Tiling {
     fn pipes(&self, problem: &Problem, soc: &Soc, cores: u32, together: f64) -> Pipes {
         let (timing, traffic) = (&soc.timing, Traffic { soc, cores, busy: 0.0 });
         let [m, n] = [self.tile[0].min(problem.m), self.tile[1].min(problem.n)];
-        let [a, b, c] = problem.matrices().map(|matrix| matrix.strides.row);
-        let part = |rows: u32, cols: u32, stride: u64, dtype: DType| {
-            let size = dtype.size_bytes() as u64;
-            let bytes = u32::try_from(u64::from(cols) * size).unwrap_or(u32::MAX);
-            Rows { rows, bytes, pitch: stride.saturating_mul(size) }
-        };
+        let [a, _, c] = problem.matrices().map(|matrix| matrix.strides.row);
         let of_a = |depth: u32| part(m, depth, a, problem.dtype);
-        let of_b = |depth: u32| match problem.b_layout {
-            BLayout::Kn => part(depth, n, b, problem.dtype),
-            BLayout::Nk => part(n, depth, b, problem.dtype),
-        };
+        let of_b = |depth: u32| self.rows_of_b(problem, depth);
         // Blocks that are made at the same time: a band's rows, and columns for the other cores.
         let rows_at_once = f64::from(self.swizzle.min(problem.m.div_ceil(self.block[0])).max(1));
         let cols_at_once =
@@ -155,4 +176,11 @@ impl Tiling {
         let l1 = pipes.mte2 + mmads * pace + chunks * (turn + mte1 - pace);
         (l1 / f64::from(self.l1_buffers)).max(mmads * l0)
     }
+}
+
+/// Rows of elements, `stride` elements apart.
+fn part(rows: u32, cols: u32, stride: u64, dtype: DType) -> Rows {
+    let size = dtype.size_bytes() as u64;
+    let bytes = u32::try_from(u64::from(cols) * size).unwrap_or(u32::MAX);
+    Rows { rows, bytes, pitch: stride.saturating_mul(size) }
 }

@@ -63,7 +63,7 @@ impl Matmul {
 
     /// Queues the product and returns at once; nothing is allocated, copied or waited for. A product without
     /// elements queues nothing. With `k = 0` C is filled with zeros, by one call of the driver for each part
-    /// of C without gaps.
+    /// of C without gaps; if the product is added to C, it stays as it is.
     ///
     /// # Errors
     /// `InvalidArgument` for a plan of another SoC, and for operands that are misaligned, too small, of
@@ -75,6 +75,9 @@ impl Matmul {
         tell("matmul launch", stream, || Ok(plan.to_string()), || named(plan, &args));
         let problem = plan.problem();
         if problem.is_empty() {
+            return Ok(());
+        }
+        if problem.k == 0 && problem.accumulates {
             return Ok(());
         }
         if problem.k == 0 {

@@ -9,7 +9,8 @@
 //! | `b` | `[batch.., k, n]`, or `[batch.., n, k]` with [`BLayout::Nk`] | the same |
 //! | `c` | `[batch.., m, n]` | the same, or f32 |
 //!
-//! Rows are contiguous; the distances of rows and batches are free ([`Strides`]).
+//! Rows are contiguous; the distances of rows and batches are free ([`Strides`]). With
+//! [`Problem::with_accumulation`] the sum is added to what C holds, in f32.
 //!
 //! ```
 //! use fastattention::matmul::{plan, Args, Matmul, Problem};

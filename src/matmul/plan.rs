@@ -9,6 +9,10 @@ use crate::{Error, ErrorKind, Result, Soc};
 /// Rows or columns of a tile that are tried.
 const TILES: [u32; 5] = [16, 32, 64, 128, 256];
 
+/// Most rows for which tiles of other sizes are tried, and most columns of those.
+const FEW_ROWS: u32 = 64;
+const MAX_COLUMNS: u32 = 256;
+
 /// A problem with its tiling; prints itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -26,7 +30,8 @@ pub struct Plan {
 pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
     check(problem, soc)?;
     let mut best: Option<(f64, Tiling)> = None;
-    for tile in TILES.into_iter().flat_map(|m| TILES.map(|n| [m, n])) {
+    let columns: Vec<u32> = TILES.into_iter().chain(even_columns(problem, soc)).collect();
+    for tile in TILES.into_iter().flat_map(|m| columns.iter().map(move |&n| [m, n])) {
         // A tile twice as long as its axis is only padding.
         let is_padding = |size: u32, extent: u32| size > 16 && size / 2 >= extent;
         if is_padding(tile[0], problem.m) || is_padding(tile[1], problem.n) {
@@ -36,15 +41,29 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
         if tiling.refusal(problem, soc).is_some() {
             continue;
         }
-        let cycles = tiling.cycles(problem, soc);
-        if best.is_none_or(|(least, _)| cycles < least) {
-            best = Some((cycles, tiling));
+        let ways = [false, true].map(|b_past_l2| Tiling { b_past_l2, ..tiling });
+        for tiling in ways.into_iter().filter(|way| problem.is_b_cold || !way.b_past_l2) {
+            let cycles = tiling.cycles(problem, soc);
+            if best.is_none_or(|(least, _)| cycles < least) {
+                best = Some((cycles, tiling));
+            }
         }
     }
     match best {
         Some((_, tiling)) => Ok(Plan { problem: *problem, soc: soc.clone(), tiling }),
         None => Err(Error::new(ErrorKind::Unsupported, format!("matmul on {}: no tiling fits", soc.name))),
     }
+}
+
+/// Columns of tiles that give each core as many, or nearly: for few rows, whose time is that of reading B.
+/// Cores that have no tile left in the last round leave HBM to too few. Tiles of B as `[k, n]` are not cut within
+/// a line of L2.
+fn even_columns(problem: &Problem, soc: &Soc) -> impl Iterator<Item = u32> {
+    let [n, cores] = [problem.n, soc.cube_cores];
+    let is_tried = problem.m <= FEW_ROWS && problem.b_layout == BLayout::Nk;
+    let rounds = if is_tried { n.div_ceil(MAX_COLUMNS).div_ceil(cores) } else { 0 };
+    let share = move |rounds: u32| n.div_ceil(cores.saturating_mul(rounds)).next_multiple_of(16);
+    [rounds, rounds.saturating_mul(2)].into_iter().filter(|&rounds| rounds > 0).map(share)
 }
 
 /// Plans a problem with this tiling instead of the planner's choice.
@@ -122,6 +141,8 @@ impl Plan {
             swizzle_along_n: u32::from(t.swizzle_axis == Axis::N),
             l1_a_offset_bytes: l1.a,
             l1_b_offset_bytes: l1.b,
+            b_past_l2: u32::from(t.b_past_l2),
+            accumulates: u32::from(p.accumulates),
             reserved: 0,
             a_stride: a.row,
             b_stride: b.row,
@@ -138,8 +159,17 @@ impl fmt::Display for Plan {
         let p = &self.problem;
         writeln!(
             f,
-            "matmul {} -> {} on {}: batch {:?}, m {}, n {}, k {}, b as {}",
-            p.dtype, p.dtype_out, self.soc.name, p.batch, p.m, p.n, p.k, p.b_layout
+            "matmul {} -> {} on {}: batch {:?}, m {}, n {}, k {}, b as {}{}{}",
+            p.dtype,
+            p.dtype_out,
+            self.soc.name,
+            p.batch,
+            p.m,
+            p.n,
+            p.k,
+            p.b_layout,
+            if p.is_b_cold { " from HBM" } else { "" },
+            if p.accumulates { ", added to c" } else { "" }
         )?;
         writeln!(f, "{}; launches {}", self.tiling, self.num_cores())?;
         write!(f, "estimate {:.0} cycles", self.tiling.cycles(p, &self.soc))

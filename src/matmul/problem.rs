@@ -58,6 +58,11 @@ pub struct Problem {
     pub b_strides: Option<Strides>,
     /// Strides of C, unless dense.
     pub c_strides: Option<Strides>,
+    /// B is not in L2 when the product starts, and need not be there afterwards, as weights of a model with more of
+    /// them than L2 holds. The planner then counts the time of HBM, and may have B read past L2.
+    pub is_b_cold: bool,
+    /// The product is added to what C holds, as to a residual stream. C is f32 then.
+    pub accumulates: bool,
 }
 
 /// Largest extent, of a matrix and of a block: positions in a matrix are 32-bit numbers, rounded up to tiles
@@ -93,6 +98,8 @@ impl Problem {
             a_strides: None,
             b_strides: None,
             c_strides: None,
+            is_b_cold: false,
+            accumulates: false,
         }
     }
 
@@ -112,6 +119,18 @@ impl Problem {
     #[must_use]
     pub fn with_batch(self, batch: [u32; 3]) -> Self {
         Self { batch, ..self }
+    }
+
+    /// Says that B comes from HBM; see [`Self::is_b_cold`].
+    #[must_use]
+    pub fn with_cold_b(self) -> Self {
+        Self { is_b_cold: true, ..self }
+    }
+
+    /// Adds the product to what C holds; see [`Self::accumulates`].
+    #[must_use]
+    pub fn with_accumulation(self) -> Self {
+        Self { accumulates: true, ..self }
     }
 
     /// Floating-point operations: a multiplication and an addition for each product.
@@ -153,6 +172,12 @@ impl Problem {
         let mut found = Vec::new();
         if let Err(error) = super::kernel_name(self.dtype, self.dtype_out) {
             found.push(Reason::unsupported(error.to_string().trim_start_matches("matmul: ").to_owned()));
+        }
+        if self.accumulates && self.dtype_out != DType::F32 {
+            found.push(Reason::unsupported(format!(
+                "accumulates = true with dtype_out = {}; wanted with it: f32, as a sum in 16 bits is rounded twice",
+                self.dtype_out
+            )));
         }
         let [b0, b1, b2] = self.batch;
         for (name, value) in [

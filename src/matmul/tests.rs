@@ -63,6 +63,17 @@ fn strides() {
 }
 
 #[test]
+fn sums_are_added_in_f32_alone() {
+    let product = Problem::new(DType::Bf16, [4, 4, 4]).with_accumulation();
+    refuses(
+        product,
+        Unsupported,
+        "accumulates = true with dtype_out = bf16; wanted with it: f32, as a sum in 16 bits is rounded twice",
+    );
+    assert!(plan(&product.with_dtype_out(DType::F32), soc()).is_ok());
+}
+
+#[test]
 fn operands_larger_than_the_memory() {
     refuses(
         Problem::new(DType::F16, [1 << 20, 1 << 20, 16]),
@@ -157,6 +168,7 @@ fn published_tilings_can_be_described() {
         swizzle: 1,
         swizzle_axis: Axis::M,
         num_cores: 1,
+        b_past_l2: false,
     };
     let base = Tiling { tile: [128, 256, 64], ..single };
     let cores = Tiling { num_cores: 24, swizzle: 4, ..base };

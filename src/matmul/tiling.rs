@@ -52,6 +52,8 @@ pub struct Tiling {
     pub swizzle_axis: Axis,
     /// Most cores to use.
     pub num_cores: u32,
+    /// Whether B is read past L2.
+    pub b_past_l2: bool,
 }
 
 /// L1 has two halves; each bank takes one access a cycle (dav-c220.md §1.5).
@@ -185,7 +187,9 @@ impl Tiling {
     pub(super) fn with_tile([tile_m, tile_n]: [u32; 2], problem: &Problem, soc: &Soc) -> Self {
         let depth = |most: u32| most.min(problem.k.div_ceil(16) * 16).max(16) / 16 * 16;
         let l0_half = soc.core.l0a_bytes.min(soc.core.l0b_bytes) / 2;
-        let tile_k = depth((l0_half / 2 / tile_m.max(tile_n)).min(CHUNK_K));
+        // A power of two, so that whole steps make a chunk.
+        let fits = (l0_half / 2 / tile_m.max(tile_n)).max(1);
+        let tile_k = depth((1 << fits.ilog2()).min(CHUNK_K));
         let usable = soc.core.usable_l1_bytes() - L1_HALF_BYTES;
         let most_steps = usable / (2 * (tile_m + tile_n) * tile_k);
         let step_k = (CHUNK_K / tile_k).min(most_steps).max(1);
@@ -203,6 +207,7 @@ impl Tiling {
             swizzle: smallest_band([tile_m, tile_n], problem, soc.cube_cores),
             swizzle_axis: Axis::M,
             num_cores: soc.cube_cores,
+            b_past_l2: false,
         }
     }
 }
@@ -221,7 +226,7 @@ impl fmt::Display for Tiling {
         write!(
             f,
             "block {block_m} x {block_n}, tile {m} x {n} x {k}, step_k {a} and {b}, buffers L1 {}{} L0 {} L0C {}, \
-             unit_flag {}, bands of {} along {:?}, {} cores",
+             unit_flag {}, bands of {} along {:?}, {} cores{}",
             self.l1_buffers,
             match (self.l1_buffers, self.l1_halves) {
                 (2, L1Halves::Operands) => ", a half for each operand,",
@@ -232,7 +237,8 @@ impl fmt::Display for Tiling {
             if self.unit_flag { "on" } else { "off" },
             self.swizzle,
             self.swizzle_axis,
-            self.num_cores
+            self.num_cores,
+            if self.b_past_l2 { ", B past L2" } else { "" }
         )
     }
 }

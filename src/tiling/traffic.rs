@@ -4,7 +4,7 @@ use crate::soc::GmPath;
 use crate::Soc;
 
 /// Bytes of a line of L2: a request asks for one line at most (dav-c220.md 1.2).
-pub(super) const LINE: u64 = 512;
+pub(crate) const LINE: u64 = 512;
 
 /// Bytes of a sector of a line.
 const SECTOR: u64 = 128;
@@ -80,6 +80,20 @@ impl Rows {
     fn requests(self) -> f64 {
         let (runs, bytes) = self.runs();
         runs as f64 * (bytes.div_ceil(LINE) as f64 + self.straddled()).max(0.0)
+    }
+
+    /// Requests of the layout change from ND to NZ, all of one size, and that size (docs/timing.md); none for
+    /// rows off a block.
+    fn nd2nz_requests(self) -> Option<(f64, u64)> {
+        let (runs, bytes) = self.runs();
+        let is_apart = runs > 1;
+        if is_apart && !self.pitch.is_multiple_of(BLOCK) {
+            return None;
+        }
+        let fits =
+            |size: &u64| bytes.is_multiple_of(*size) && (!is_apart || self.pitch.is_multiple_of(*size));
+        let size = [LINE, LINE / 2].into_iter().find(fits).unwrap_or(SECTOR);
+        Some((runs as f64 * bytes.div_ceil(size) as f64, size))
     }
 
     /// Cycles of their requests on a path of its own.
@@ -187,21 +201,34 @@ impl Traffic<'_> {
     pub(crate) fn read_nd2nz(&self, rows: Rows, same_lines: f64) -> f64 {
         let gm = &self.soc.timing.gm;
         let path = gm.to_l1_nd2nz;
-        let (runs, bytes) = rows.runs();
-        let is_apart = runs > 1;
         let port = self.port_read(rows, same_lines);
-        if is_apart && !rows.pitch.is_multiple_of(BLOCK) {
+        let Some((requests, size)) = rows.nd2nz_requests() else {
             let bytes_per_cycle = path.bytes_per_cycle.min(gm.unaligned_nd2nz_bytes_per_cycle);
             let path = GmPath { bytes_per_cycle, ..path };
             return self.pipe(&path, rows.requests(), rows.pipe_cycles(&path), [port, self.slices(rows)]);
-        }
-        let fits =
-            |size: &u64| bytes.is_multiple_of(*size) && (!is_apart || rows.pitch.is_multiple_of(*size));
-        let size = [LINE, LINE / 2].into_iter().find(fits).unwrap_or(SECTOR);
-        let requests = runs as f64 * bytes.div_ceil(size) as f64;
+        };
         let cycles = requests * (size as f64 / path.bytes_per_cycle).max(path.request);
         let part = part_of_line(size, self.soc.timing.l2.request_share);
         self.pipe(&path, requests, cycles, [port, requests * part * self.slice_line()])
+    }
+
+    /// Cycles that such a read takes if all comes from HBM, by L2 or past it: those of HBM for all cores, of
+    /// the core's part of it, and of its requests under way. `same_lines` as in [`Self::same_line`].
+    pub(crate) fn read_nd2nz_from_hbm(&self, rows: Rows, is_past_l2: bool, same_lines: f64) -> f64 {
+        let timing = &self.soc.timing;
+        let (memory, gm) = (&timing.memory, &timing.gm);
+        let (requests, size) = rows.nd2nz_requests().unwrap_or((rows.requests(), LINE));
+        let (gbps, request, further) = match is_past_l2 {
+            true => {
+                let bytes = (size as f64).max(timing.hbm.past_l2_bytes) * self.same_line(same_lines);
+                (memory.hbm_gbps, bytes, timing.hbm.past_l2_latency)
+            }
+            false => (memory.hbm_fill_gbps, size as f64, 0),
+        };
+        let bytes = requests * request;
+        let all = bytes * f64::from(self.cores) * f64::from(self.soc.clock_mhz) / (gbps * 1000.0);
+        let latency = (gm.to_l1_nd2nz.latency + memory.miss_latency + further) as f64;
+        all.max(bytes / gm.aic_hbm_bytes_per_cycle).max(requests * latency / gm.outstanding.max(1) as f64)
     }
 
     /// Cycles of a pipe that needs `cycles` by itself, while ports and slices need those of `shared` for all

@@ -15,6 +15,7 @@ mod bundles;
 mod cover;
 mod cpu;
 mod determinism;
+mod few_rows;
 mod graph;
 mod hostile_plans;
 mod large_strides;

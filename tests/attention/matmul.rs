@@ -60,6 +60,25 @@ fn at(s: Strides, batch: [u32; 3], row: u32, col: u32) -> usize {
     usize::try_from(batches + u64::from(row) * s.row + u64::from(col)).unwrap()
 }
 
+/// The first element of each row of C.
+fn rows_of(p: &Problem) -> impl Iterator<Item = usize> + '_ {
+    let c_at = strides(p.c_strides, p.batch, p.m, p.n);
+    let [b0, b1, b2] = p.batch;
+    let batches = (0..b0).flat_map(move |x| (0..b1).flat_map(move |y| (0..b2).map(move |z| [x, y, z])));
+    batches.flat_map(move |batch| (0..p.m).map(move |row| at(c_at, batch, row, 0)))
+}
+
+/// C before a product: values where the product is added to them, and nothing that may be touched elsewhere.
+fn before(p: &Problem, rng: &mut Rng, c_bytes: usize) -> Vec<u8> {
+    let mut bytes = vec![UNTOUCHED; c_bytes];
+    for row in rows_of(p).filter(|_| p.accumulates) {
+        for place in bytes[row * 4..].chunks_exact_mut(4).take(p.n as usize) {
+            place.copy_from_slice(&(rng.f32() * 20.0 - 10.0).to_le_bytes());
+        }
+    }
+    bytes
+}
+
 /// Runs a product and compares every element of C, and the gaps between its rows.
 #[track_caller]
 fn check(matmul: &Matmul, problem: &Problem, tiling: Option<Tiling>) {
@@ -76,7 +95,8 @@ fn check(matmul: &Matmul, problem: &Problem, tiling: Option<Tiling>) {
     let (b, b_data) = random(&mut rng, p.dtype, b_bytes / 2);
     let a_gm = Buffer::from_slice(device, &a_data).unwrap();
     let b_gm = Buffer::from_slice(device, &b_data).unwrap();
-    let c_gm = Buffer::from_slice(device, &vec![UNTOUCHED; c_bytes]).unwrap();
+    let c_before = before(p, &mut rng, c_bytes);
+    let c_gm = Buffer::from_slice(device, &c_before).unwrap();
     let stream = Stream::new(device).unwrap();
     let args = Args::new(&a_gm, &b_gm, &c_gm);
     matmul.launch(&stream, &plan, args).unwrap();
@@ -102,6 +122,11 @@ fn check(matmul: &Matmul, problem: &Problem, tiling: Option<Tiling>) {
                     magnitude += product.abs();
                 }
                 let place = at(c_at, batch, i, j);
+                if p.accumulates {
+                    let held = element(p.dtype_out, &c_before[place * size..][..size]);
+                    want += held;
+                    magnitude += held.abs();
+                }
                 is_written[place] = true;
                 let value = element(p.dtype_out, &got[place * size..][..size]);
                 let tolerance = product_error(p.dtype_out, p.k, want, magnitude);
@@ -148,6 +173,45 @@ fn larger_sizes_with_tails() {
             check(&matmul, &problem, None);
         }
     }
+}
+
+/// As many rows as decode steps have, with B as weights are read and the sums where a residual stream is.
+#[test]
+fn few_rows() {
+    let matmul = matmul();
+    for (i, [m, n, k]) in [
+        [1, 512, 300],
+        [1, 1000, 72],
+        [3, 40, 700],
+        [8, 777, 130],
+        [16, 384, 512],
+        [33, 250, 90],
+        [64, 520, 200],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for b_layout in [BLayout::Kn, BLayout::Nk] {
+            let problem = Problem::new([DType::F16, DType::Bf16][i % 2], [m, n, k]).with_b_layout(b_layout);
+            check(&matmul, &problem.with_cold_b(), None);
+            let added = problem.with_dtype_out(DType::F32).with_accumulation();
+            check(&matmul, &added, None);
+            let rows = |row| Some(Strides { batch: [0; 3], row });
+            let strided =
+                Problem { a_strides: rows(711), b_strides: rows(1111), c_strides: rows(1003), ..added };
+            check(&matmul, &strided.with_cold_b(), None);
+        }
+    }
+}
+
+/// A product of its own for each batch is added to it, whatever sums there are.
+#[test]
+fn sums_are_added_to_what_c_holds() {
+    let matmul = matmul();
+    let added = |shape| Problem::new(DType::F16, shape).with_dtype_out(DType::F32).with_accumulation();
+    check(&matmul, &added([20, 18, 30]).with_batch([2, 1, 3]), None);
+    check(&matmul, &added([5, 7, 0]).with_batch([2, 1, 1]), None);
+    check(&matmul, &added([160, 176, 150]), Some(Tiling { unit_flag: true, ..tiling() }));
 }
 
 #[test]
@@ -220,6 +284,7 @@ fn tiling() -> Tiling {
         swizzle: 2,
         swizzle_axis: Axis::M,
         num_cores: 3,
+        b_past_l2: false,
     }
 }
 
@@ -244,7 +309,7 @@ fn given_tilings() {
         // Blocks that are no multiple of the tile, nor of a fractal.
         Tiling { block: [70, 59], num_cores: 7, ..t },
         Tiling { block: [1000, 45], tile: [64, 128, 32], num_cores: 2, ..t },
-        Tiling { block: [(1 << 31) - 1; 2], ..t },
+        Tiling { block: [(1 << 31) - 1; 2], b_past_l2: true, ..t },
         Tiling { block: [128, 256], tile: [128, 256, 64], step_k: [4, 4], l0c_buffers: 1, ..t },
         Tiling {
             block: [256, 128],

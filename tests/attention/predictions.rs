@@ -75,6 +75,13 @@ impl Case {
         self
     }
 
+    fn cold(mut self) -> Self {
+        if let Problem::Product(problem) = &mut self.problem {
+            *problem = problem.with_cold_b();
+        }
+        self
+    }
+
     fn is_in_sample(&self) -> bool {
         match self.problem {
             Problem::Attention(p) => {
@@ -251,6 +258,14 @@ fn held_out() -> Vec<Case> {
         product("large", "B2", [3072, 5120, 2048]),
         product("large, Nk", "B1", [2048, 5120, 4096]).nk(),
         product("odd", "B2", [1000, 1111, 500]),
+        product("1 row, cold B", "B2", [1, 4096, 4096]).nk().cold(),
+        product("1 row, cold B", "B4", [1, 4096, 11_008]).nk().cold(),
+        product("8 rows, cold B", "B1", [8, 22_016, 4096]).nk().cold(),
+        product("16 rows, cold B", "B2", [16, 32_000, 4096]).cold(),
+        product("64 rows, cold B", "B1", [64, 12_288, 4096]).nk().cold(),
+        product("1 row, cold B", "B4", [1, 12_288, 4096]).cold(),
+        product("1 row, beyond L2", "B2", [1, 32_000, 4096]).nk(),
+        product("64 rows, beyond L2", "B4", [64, 22_016, 4096]).nk(),
     ]
 }
 

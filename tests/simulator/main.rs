@@ -16,6 +16,7 @@ mod flash_fwd_mutants;
 mod headers;
 mod kv_append_mutants;
 mod kv_append_rotary_mutants;
+mod matmul_mutants;
 mod merge_mutants;
 mod mutation;
 mod norm_mutants;

@@ -450,6 +450,10 @@ struct MatmulTilingData {
     uint32_t l1_a_offset_bytes[2];
     // L1: the buffers of B.
     uint32_t l1_b_offset_bytes[2];
+    // 1 when B is read past L2.
+    uint32_t b_past_l2;
+    // 1 when the product is added to what C holds; C is then f32.
+    uint32_t accumulates;
     // 0; the next field is aligned to 8 bytes.
     uint32_t reserved;
     // A: elements between rows.

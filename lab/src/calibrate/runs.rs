@@ -182,6 +182,7 @@ impl Runner<'_> {
             swizzle: band,
             swizzle_axis: Axis::M,
             num_cores: cores,
+            b_past_l2: false,
         };
         let plan = matmul::plan_with(&problem, self.device.soc(), tiling)?;
         let [a, b, c] = problem.operand_bytes();

@@ -191,12 +191,15 @@ fn matmuls(twins: &mut Twins) -> Result<()> {
             problem([129, 257, 200]).with_b_layout(BLayout::Nk),
             problem([300, 40, 700]),
             matmul::Problem { b_strides: Some(repeated), ..problem([17, 31, 33]).with_batch([2, 2, 3]) },
+            problem([3, 900, 700]).with_b_layout(BLayout::Nk),
+            matmul::Problem { accumulates: dtype_out == DType::F32, ..problem([3, 900, 100]) },
         ];
         twins.cases(matmul::kernel_name(dtype, dtype_out)?, cases, |twins, problem| {
             let plan = matmul::plan(problem, twins.device.soc())?;
             let [a, b, c] = problem.operand_bytes();
             let (a, b, c) = (normal(twins, dtype, a)?, normal(twins, dtype, b)?, alloc(twins, c)?);
             let args = matmul::Args::new(&a, &b, &c);
+            // Where it is added to C, that holds what results are filled with.
             twins.side_by_side(&[&c], |stream, side| operators[side].launch(stream, &plan, args))
         })?;
     }

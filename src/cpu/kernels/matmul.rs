@@ -104,7 +104,14 @@ impl<T: Real, C: Real> Product<'_, T, C> {
         let first = self.first(block.matrix, self.t.c_batch_stride) + block.cols.start;
         out.resize(cols);
         for (row, sums) in block.rows.clone().zip(sums.chunks_exact(cols)) {
-            out.write_from(sums, &self.c, first + row * self.t.c_stride);
+            let at = first + row * self.t.c_stride;
+            if self.t.accumulates == 0 {
+                out.write_from(sums, &self.c, at);
+            } else {
+                out.read(&self.c, at);
+                out.values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
+                out.write(&self.c, at);
+            }
         }
     }
 
