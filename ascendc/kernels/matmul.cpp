@@ -18,8 +18,8 @@
 //   MTE2 -> MTE1 [A l1_buffers, B l1_buffers]   MTE1 -> M [L0 l0_buffers]   M -> FIX [L0C l0c_buffers]
 //   A copy to L1 is issued l1_buffers - 1 chunks before its use, also across tiles. With unit_flag M and FIX
 //   need no flag: the Cube starts a tile while FIX still drains the one before from the same place.
-// Few rows   Then B is read once, and HBM bounds the kernel: a chunk of B in L1 is more than MTE2 has under way.
-//            With b_past_l2 B leaves L2 out.
+// Few rows   Then B is read once, and HBM bounds the kernel: a chunk of B in L1 is more than MTE2 has under
+//            way. With b_past_l2 B leaves L2 out.
 // Limits     AIC only. tile_* multiples of 16; unit_flag needs whole fractals (m, n, blocks multiples of 16),
 //            because M fills whole fractals and FIX has to drain as much. The planner refuses the rest.
 #include "families.h"

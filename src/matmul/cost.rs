@@ -80,8 +80,8 @@ impl Tiling {
         overlapped(from_l2, self.hbm_cycles(problem, soc, cores))
     }
 
-    /// Cycles of HBM for the columns of B of a tile, while so many cores work. Past L2 each tile reads them from
-    /// there, else the first of those that need them does, if L2 does not have them from before.
+    /// Cycles of HBM for the columns of B of a tile, while so many cores work. Past L2 each tile reads
+    /// them from there, else the first of those that need them does, if L2 does not have them from before.
     fn hbm_cycles(&self, problem: &Problem, soc: &Soc, cores: u32) -> f64 {
         let [a, b, c] = problem.operand_bytes();
         let is_beyond_l2 = a.saturating_add(b).saturating_add(c) > soc.l2_bytes;

@@ -56,8 +56,8 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
 }
 
 /// Columns of tiles that give each core as many, or nearly: for few rows, whose time is that of reading B.
-/// Cores that have no tile left in the last round leave HBM to too few. Tiles of B as `[k, n]` are not cut within
-/// a line of L2.
+/// Cores that have no tile left in the last round leave HBM to too few. Tiles of B as `[k, n]` are not cut
+/// within a line of L2.
 fn even_columns(problem: &Problem, soc: &Soc) -> impl Iterator<Item = u32> {
     let [n, cores] = [problem.n, soc.cube_cores];
     let is_tried = problem.m <= FEW_ROWS && problem.b_layout == BLayout::Nk;

@@ -58,8 +58,8 @@ pub struct Problem {
     pub b_strides: Option<Strides>,
     /// Strides of C, unless dense.
     pub c_strides: Option<Strides>,
-    /// B is not in L2 when the product starts, and need not be there afterwards, as weights of a model with more of
-    /// them than L2 holds. The planner then counts the time of HBM, and may have B read past L2.
+    /// B is not in L2 when the product starts, and need not be there afterwards, as weights of a model with
+    /// more of them than L2 holds. The planner then counts the time of HBM, and may have B read past L2.
     pub is_b_cold: bool,
     /// The product is added to what C holds, as to a residual stream. C is f32 then.
     pub accumulates: bool,
