@@ -1,5 +1,7 @@
 //! Model time of products of few rows: what share of a plain read of B they reach.
 
+#![allow(clippy::print_stdout, reason = "the table of docs/matmul.md is what this test prints")]
+
 use fastattention::baseline::{Read, ReadFrom, ReadTo};
 use fastattention::matmul::{plan, Args, BLayout, Matmul, Problem};
 use fastattention::runtime::{Buffer, Device, Stream};
