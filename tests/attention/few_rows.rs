@@ -64,16 +64,19 @@ impl Clock {
 #[ignore = "a minute: cargo test --test attention few_rows::weights -- --ignored --nocapture"]
 fn weights_are_read_nearly_as_fast_as_by_a_plain_read() {
     println!("| SoC | n x k | plain read | 1 row | 64 rows | 1 row, [k, n] | cold B: 1 row | 8 | 16 | 64 | 1 row, [k, n] |");
+    let mut slower = Vec::new();
     for soc in ["Ascend910B1", "Ascend910B2", "Ascend910B4"] {
         let clock = Clock::new(soc);
         for [n, k] in WEIGHTS {
             let b = Buffer::alloc(&clock.device, 2 * n as usize * k as usize).unwrap();
             let reads = [ReadTo::Ub, ReadTo::L1].map(|to| clock.task_us(|| clock.read(&b, [n, k], to)));
             let read = reads[0].min(reads[1]);
-            let product = |rows: u32, b_layout: BLayout, is_cold: bool| {
+            let mut product = |rows: u32, b_layout: BLayout, is_cold: bool| {
                 let problem = Problem::new(DType::F16, [rows, n, k]).with_b_layout(b_layout);
                 let us = clock.product_us(&if is_cold { problem.with_cold_b() } else { problem });
-                assert!(read / us > LEAST, "{soc}, {n} x {k}, {rows} rows: {us:.1} us, a read {read:.1}");
+                if read / us <= LEAST {
+                    slower.push(format!("{soc}, {n} x {k}, {rows} rows: {us:.1} us, a read {read:.1}"));
+                }
                 format!("{us:.1} ({:.0})", 100.0 * read / us)
             };
             let (nk, kn) = (BLayout::Nk, BLayout::Kn);
@@ -83,4 +86,5 @@ fn weights_are_read_nearly_as_fast_as_by_a_plain_read() {
             println!("| {soc} | {n} x {k} | {read:.1} | {through} | {past} | {last} |");
         }
     }
+    assert!(slower.is_empty(), "below {LEAST} of the rate of a read:\n{}", slower.join("\n"));
 }

@@ -160,8 +160,8 @@ impl<T: Load> Op for Products<'_, T> {
     }
 }
 
-/// A group of `R` rows with `8 / R` rows of B, of which `K` are read side by side: more come slower from
-/// memory. Where fewer are left the last one comes several times.
+/// A group of `R` rows with `8 / R` rows of B, of which `K` are read side by side. Where fewer are left the
+/// last one comes several times.
 #[inline(always)]
 fn run<S: Simd, T: Load, const R: usize, const K: usize>(
     s: S,
