@@ -24,6 +24,7 @@
 //! # Ok::<(), fastattention_cpu::Error>(())
 //! ```
 
+mod board;
 mod buffer;
 mod element;
 mod error;
