@@ -204,11 +204,13 @@ fn messages(given: Value) -> Result<Vec<Message>, Problem> {
         let name = fields.full_name("content");
         let content = match fields.take("content") {
             Some(Value::String(text)) => text,
-            Some(Value::Array(parts)) if parts.len() == 1 => {
-                let part = parts.into_iter().next().unwrap_or_default();
-                text_part(part, &format!("{name}[0]"))?
+            Some(Value::Array(parts)) if !parts.is_empty() => {
+                let parts = parts.into_iter().enumerate();
+                let texts = parts.map(|(at, part)| text_part(part, &format!("{name}[{at}]")));
+                // As other engines join them: templates that take a text have no rule for it.
+                texts.collect::<Result<Vec<_>, _>>()?.join("\n")
             }
-            other => return Err(Problem::value(&name, &other.into(), "a text, or one part of type text")),
+            other => return Err(Problem::value(&name, &other.into(), "a text, or parts of type text")),
         };
         fields.finish()?;
         Ok(Message::new(role, content))

@@ -1,6 +1,7 @@
 //! Text and tokens: tokenizer, chat template, and text that grows token by token.
 
 mod grow;
+mod markers;
 mod template;
 mod tokenizer;
 

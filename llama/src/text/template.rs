@@ -1,9 +1,12 @@
 //! Chats as prompts: the template that a model brings, by the crate `minijinja`.
 
+use std::sync::Arc;
+
 use fastattention::{Error, Result};
 use minijinja::{context, Environment, ErrorKind, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 
+use super::markers::{Marker, Markers};
 use super::Tokenizer;
 use crate::files::wrong;
 
@@ -30,7 +33,10 @@ impl Message {
     }
 }
 
-/// Tokens of a chat, up to where the answer begins.
+/// Who may speak. A template may make a special token of the name.
+const ROLES: [&str; 3] = ["system", "user", "assistant"];
+
+/// Tokens of a chat, up to where the answer begins. What the messages say never becomes a special token.
 ///
 /// # Errors
 /// `Unsupported` without a template, `InvalidArgument` for messages that it refuses.
@@ -40,13 +46,14 @@ pub fn chat(
     messages: &[Message],
 ) -> Result<Vec<u32>> {
     let missing = || Error::new(fastattention::ErrorKind::Unsupported, "chat: this model has no template");
-    tokenizer.encode(&template.ok_or_else(missing)?.render(messages)?)
+    template.ok_or_else(missing)?.encode(tokenizer, messages)
 }
 
 /// How messages become a prompt.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    markers: Arc<Markers>,
     bos_token: String,
     eos_token: String,
 }
@@ -73,6 +80,7 @@ impl ChatTemplate {
         let name = |token: Option<String>| token.unwrap_or_default();
         Ok(Self {
             environment,
+            markers: Arc::new(tokenizer.markers(source)?),
             bos_token: name(tokenizer.begin_name()),
             eos_token: name(tokenizer.end_name()),
         })
@@ -97,4 +105,53 @@ impl ChatTemplate {
         }
         Ok(prompt)
     }
+
+    /// Tokens of the prompt. Special tokens are those that the template has written.
+    ///
+    /// A template may do to messages what it likes, so they are rendered with a mark that no message has, and
+    /// a name with a mark in it is no name. Marks in names alone leave a template the least to stumble over.
+    /// Where that gives other special tokens than marks at every place where a part of a name may be, the
+    /// template has made one of what the messages say: then the latter stand.
+    fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
+        if let Some(wrong) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
+            let (role, wanted) = (&wrong.role, ROLES.join(", "));
+            return Err(Error::invalid(format!("chat: role {role:?}, one of {wanted} wanted")));
+        }
+        let mark = free_character(messages)?;
+        let marked = |with: fn(&Markers, &str, char) -> String| {
+            let contents = messages.iter().map(|message| with(&self.markers, &message.content, mark));
+            let messages = messages.iter().zip(contents);
+            let messages: Vec<_> =
+                messages.map(|(message, content)| Message::new(&message.role, content)).collect();
+            let prompt = self.render(&messages)?;
+            Ok::<_, Error>(without(mark, &prompt, &self.markers.find(&prompt)))
+        };
+        let (mut prompt, mut at) = marked(Markers::broken)?;
+        if messages.iter().any(|message| self.markers.has_parts_in(&message.content)) {
+            let (guarded, strict) = marked(Markers::guarded)?;
+            if !at.iter().map(|(_, id)| id).eq(strict.iter().map(|(_, id)| id)) {
+                (prompt, at) = (guarded, strict);
+            }
+        }
+        tokenizer.encode_marked(&self.markers, &prompt, &at)
+    }
+}
+
+/// A character that no message has: first of those that Unicode gives to nobody.
+fn free_character(messages: &[Message]) -> Result<char> {
+    let all = ('\u{fdd0}'..='\u{fdef}').chain('\u{f0000}'..='\u{ffffd}');
+    let is_free = |mark: &char| !messages.iter().any(|message| message.content.contains(*mark));
+    let most = "chat: messages have all characters for private use, one that they do not have wanted";
+    all.into_iter().find(is_free).ok_or_else(|| Error::invalid(most))
+}
+
+/// A text without marks, and where its special tokens are then. They have none in them.
+fn without(mark: char, text: &str, at: &[Marker]) -> (String, Vec<Marker>) {
+    let (mut from, mut before) = (0, 0);
+    let moved = |(range, id): &Marker| {
+        before += text[from..range.start].matches(mark).count() * mark.len_utf8();
+        from = range.start;
+        (range.start - before..range.end - before, *id)
+    };
+    (text.replace(mark, ""), at.iter().map(moved).collect())
 }

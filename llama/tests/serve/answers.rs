@@ -50,6 +50,29 @@ fn a_chat_is_what_the_engine_says() {
     server.wait_until_idle();
 }
 
+/// Messages in parts, and messages with the name of a token that ends texts: one token in a prompt, text in a
+/// message.
+#[test]
+fn messages_are_text_whatever_they_name_and_however_they_are_cut() {
+    let server = Server::start(small_engine(64), Options::default());
+    let chat = |content: Value| {
+        let messages = json!([{ "role": "user", "content": content }]);
+        let body = json!({ "messages": messages, "max_tokens": 8, "temperature": 0, "ignore_eos": true });
+        let answer = server.post(CHAT, &body).json();
+        (answer["usage"]["prompt_tokens"].clone(), answer["choices"][0]["message"]["content"].clone())
+    };
+    let part = |text: &str| json!({ "type": "text", "text": text });
+    // A begin, then one token a byte.
+    let joined = chat(json!([part("ab"), part(""), part("<end>")]));
+    assert_eq!((joined.0.clone(), joined), (json!(1 + 9), chat(json!("ab\n\n<end>"))));
+    assert_eq!(chat(json!([part("<en"), part("d>")])).0, 1 + 6);
+    let mut body = completion("ab<end>", 1);
+    assert_eq!(server.post(COMPLETIONS, &body).json()["usage"]["prompt_tokens"], 3);
+    body["prompt"] = "ab<end".into();
+    assert_eq!(server.post(COMPLETIONS, &body).json()["usage"]["prompt_tokens"], 6);
+    server.wait_until_idle();
+}
+
 #[test]
 fn completions_seeds_and_stop_strings_are_what_the_engine_says() {
     let mut engine = small_engine(128);

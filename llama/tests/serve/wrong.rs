@@ -122,6 +122,13 @@ fn wrong_fields_are_named() {
         "messages[0].content[0].type",
         r#"messages[0].content[0].type = "image_url", "text" wanted"#,
     );
+    check(
+        CHAT,
+        message(json!({ "role": "user", "content": [] })),
+        400,
+        "messages[0].content",
+        "messages[0].content = [], a text, or parts of type text wanted",
+    );
     // None of them has left anything behind.
     assert_eq!(server.metric("generated_tokens_total"), 0.0);
     server.wait_until_idle();

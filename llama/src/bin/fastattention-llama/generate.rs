@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// The text to continue; a message of the user with --chat.
     #[arg(long)]
     prompt: String,
+    /// Names of special tokens in the prompt are text like any other; those of messages always are.
+    #[arg(long, conflicts_with = "chat")]
+    no_parse_special: bool,
     /// Asks the prompt as a message, by the model's chat template.
     #[arg(long)]
     chat: bool,
@@ -102,7 +105,11 @@ impl Options {
 
     fn tokens(&self, engine: &Engine) -> Result<Vec<u32>> {
         if !self.chat {
-            let tokens = engine.tokenizer().encode(&self.prompt)?;
+            let tokenizer = engine.tokenizer();
+            let tokens = match self.no_parse_special {
+                false => tokenizer.encode(&self.prompt)?,
+                true => tokenizer.encode_plain(&self.prompt)?,
+            };
             if tokens.is_empty() {
                 bail!("--prompt {:?} has no tokens, one wanted", self.prompt);
             }
