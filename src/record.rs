@@ -11,7 +11,7 @@ pub(crate) use serde_json::Value;
 use crate::{Error, ErrorKind, Result, Soc};
 
 /// Of the text. It changes when a field comes, goes or gets another meaning.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A plan that can be written.
 pub(crate) trait Recorded: Sized {
@@ -217,7 +217,7 @@ mod tests {
     fn the_text_begins_with_version_operator_and_soc() {
         let text = serving::plan(&problem(), soc()).unwrap().to_json().unwrap();
         let start =
-            r#"{"version":1,"operator":"serving","soc":"Ascend910B2","problem":{"spec":{"dtype":"bf16","#;
+            r#"{"version":2,"operator":"serving","soc":"Ascend910B2","problem":{"spec":{"dtype":"bf16","#;
         assert!(text.starts_with(start), "{text}");
         assert!(
             text.contains(r#""mask":{"window":{"left":100,"right":null}},"softmax_scale":0.1}"#),
@@ -229,8 +229,8 @@ mod tests {
     fn a_text_that_is_not_that_of_its_plan_is_refused() {
         let text = serving::plan(&problem(), soc()).unwrap().to_json().unwrap();
         for (from, to, why) in [
-            ("{\"version\":1,", "{\"version\":2,", "version = 2 given, 1 wanted"),
-            ("{\"version\":1,", "{", "version is missing, 1 wanted"),
+            ("{\"version\":2,", "{\"version\":1,", "version = 1 given, 2 wanted"),
+            ("{\"version\":2,", "{", "version is missing, 2 wanted"),
             ("\"serving\"", "\"append\"", "operator = \"append\" given, \"serving\" wanted"),
             ("910B2", "910B4", "soc = \"Ascend910B4\" given, \"Ascend910B2\" wanted"),
             ("\"rows\":100", "\"rows\":100,\"sinks\":1", "problem: unknown field `sinks`"),

@@ -78,8 +78,8 @@ struct EmbeddingOperands {
 #define FA_FLASH_DECODE_OPERANDS(X, SEP)                                                            \
     X(GM_ADDR, q, in) SEP() X(GM_ADDR, k, in) SEP() X(GM_ADDR, v, in) SEP()                         \
     X(GM_ADDR, row_starts, in) SEP() X(GM_ADDR, lengths, in) SEP()                                  \
-    X(GM_ADDR, block_table, in) SEP() X(GM_ADDR, o, out) SEP() X(GM_ADDR, lse, out) SEP()           \
-    X(GM_ADDR, status, out) SEP() X(GM_ADDR, workspace, workspace) SEP()                            \
+    X(GM_ADDR, block_table, in) SEP() X(GM_ADDR, page_starts, in) SEP() X(GM_ADDR, o, out) SEP()    \
+    X(GM_ADDR, lse, out) SEP() X(GM_ADDR, status, out) SEP() X(GM_ADDR, workspace, workspace) SEP() \
     X(GM_ADDR, tiling, FlashDecodeTilingData)
 #define FA_FLASH_DECODE(...)
 struct FlashDecodeOperands {

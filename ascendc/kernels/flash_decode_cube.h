@@ -17,7 +17,7 @@ class FlashDecodeCube {
         : t_(t),
           work_(t, gm),
           ring_(t, gm.workspace, block_index()),
-          table_(gm.block_table, t.table_width, t.page_size, t.num_pages) {
+          table_(t, gm.block_table, gm.page_starts) {
         q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.q));
         k_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.k));
         v_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.v));

@@ -11,6 +11,7 @@ namespace fa {
 constexpr int32_t kStatusLength = 1;
 constexpr int32_t kStatusPage = 2;
 constexpr int32_t kStatusRows = 3;
+constexpr int32_t kStatusPageStarts = 4;
 
 template <typename T>
 class FlashDecodeRest {
@@ -20,7 +21,7 @@ class FlashDecodeRest {
         : t_(t),
           work_(work),
           ring_(t, gm.workspace, 0),
-          table_(gm.block_table, t.table_width, t.page_size, t.num_pages),
+          table_(t, gm.block_table, gm.page_starts),
           output_(t, gm) {
         status_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(gm.status));
         acc_ub_ = memory_.ub.template ReinterpretCast<float>();
@@ -115,9 +116,14 @@ class FlashDecodeRest {
     }
 
     __aicore__ inline void check_pages(uint32_t slot, uint32_t keys) {
+        const SlotPages pages = table_.is_paged() ? table_.pages_of(slot) : SlotPages{};
         const uint32_t blocks = table_.is_paged() ? ceil_div(keys, table_.page_size()) : 0;
+        if (blocks > pages.count) {
+            store_status(slot, kStatusPageStarts, pages.given_begin, pages.given_end);
+            return;
+        }
         for (uint32_t block = 0; block < blocks; ++block) {
-            const int32_t id = table_.entry(slot, block);
+            const int32_t id = table_.entry(pages, block);
             if (!table_.has(id)) {
                 store_status(slot, kStatusPage, static_cast<int32_t>(block), id);
                 return;

@@ -15,7 +15,7 @@ class FlashDecodeVector {
           work_(work),
           core_(block_index() / 2),
           ring_(t, gm.workspace, core_),
-          table_(gm.block_table, t.table_width, t.page_size, t.num_pages),
+          table_(t, gm.block_table, gm.page_starts),
           output_(t, gm),
           stats_pitch_(round_up(t.rows_v, kLanesF32)) {
         const auto ub = memory_.ub;

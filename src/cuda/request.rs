@@ -121,6 +121,11 @@ pub(super) fn reasons(problem: &serving::Problem, found: &mut Vec<Reason>) {
         found.push(Reason::unsupported("status has no kernel; supported: problems that are not checked"));
     }
     problem.page_reasons(found);
+    if problem.kv.csr_entries().is_some() {
+        found.push(Reason::unsupported(
+            "a block table that is one list has no kernel; supported: rows of a table",
+        ));
+    }
     let Some(Pages { page_size, .. }) = problem.kv.pages else { return };
     if page_size > 0 && (page_size < MIN_PAGE_SIZE || !page_size.is_power_of_two()) {
         let above = page_size.checked_next_power_of_two().map(|above| above.max(MIN_PAGE_SIZE));

@@ -24,8 +24,8 @@ pub struct ServingAttention {
 /// `o`, `lse`, `status` and `workspace` share no byte with each other or with an input. Inputs may overlap: k
 /// and v may be parts of one allocation.
 ///
-/// `lengths` and `row_starts` are best parts of one allocation: scalar units read both, slot by slot, and two
-/// allocations may share places of their caches.
+/// `lengths`, `row_starts` and `page_starts` are best parts of one allocation: scalar units read them, slot by
+/// slot, and two allocations may share places of their caches.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Queries.
@@ -39,9 +39,12 @@ pub struct Args<'a> {
     pub row_starts: Option<Operand<'a>>,
     /// Keys of each slot, i32 `[slots]`, in device memory.
     pub lengths: Operand<'a>,
-    /// Pages of each slot, i32 or u32 `[slots, width]`, in device memory; given exactly when K and V are
-    /// paged.
+    /// Pages of each slot, i32 or u32 `[slots, width]` or one list, in device memory; given exactly when K and
+    /// V are paged.
     pub block_table: Option<Operand<'a>>,
+    /// First entry of each slot in the list of pages and the one behind the last one's, i32 `[slots + 1]`, in
+    /// device memory; given exactly when the block table is one list.
+    pub page_starts: Option<Operand<'a>>,
     /// Output.
     pub o: Operand<'a>,
     /// Log-sum-exp, f32 `[slots, num_heads, rows]`, of packed q `[num_heads, total_rows]`; given exactly when
@@ -74,6 +77,7 @@ impl<'a> Args<'a> {
             row_starts: None,
             lengths: lengths.into(),
             block_table: None,
+            page_starts: None,
             o: o.into(),
             lse: None,
             status: None,
@@ -92,6 +96,12 @@ impl<'a> Args<'a> {
     #[must_use]
     pub fn with_block_table(self, block_table: impl Into<Operand<'a>>) -> Self {
         Self { block_table: Some(block_table.into()), ..self }
+    }
+
+    /// Adds the first entries of the slots in a block table that is one list.
+    #[must_use]
+    pub fn with_page_starts(self, page_starts: impl Into<Operand<'a>>) -> Self {
+        Self { page_starts: Some(page_starts.into()), ..self }
     }
 
     /// Adds the log-sum-exp.
@@ -124,6 +134,8 @@ impl<'a> Args<'a> {
         named.extend(self.row_starts.map(|s| Named::read("row_starts", s, plan.row_starts_bytes(), 4)));
         named.push(Named::read("lengths", self.lengths, 4 * slots, 4));
         named.extend(self.block_table.map(|t| Named::read("block_table", t, plan.table_bytes(), 4)));
+        let starts = plan.page_starts_bytes();
+        named.extend(self.page_starts.map(|s| Named::read("page_starts", s, starts, 4)));
         named.extend(self.lse.map(|lse| Named::written("lse", lse, plan.lse_bytes(), 4)));
         let status = 4 * STATUS_WORDS as u64 * slots;
         named.extend(self.status.map(|place| Named::written("status", place, status, 32)));
@@ -139,9 +151,11 @@ impl<'a> Args<'a> {
         let is_paged = problem.kv.pages.is_some();
         let packed = ["q is packed", "q is not packed"];
         let paged = ["K and V are paged", "K and V are not paged"];
+        let listed = ["the block table is one list", "the block table is not one list"];
         let found = [
             given("row_starts", self.row_starts.is_some(), problem.total_rows.is_some(), packed),
             given("block_table", self.block_table.is_some(), is_paged, paged),
+            given("page_starts", self.page_starts.is_some(), plan.page_starts_bytes() > 0, listed),
             written_given("lse", self.lse.is_some(), problem.want_lse),
             written_given("status", self.status.is_some(), problem.is_checked),
             self.tiling_data.and_then(|placed| placed.wrong(tiling.as_bytes())),
@@ -217,8 +231,22 @@ impl ServingAttention {
 /// What the kernel takes. It touches no operand that the plan has no use for; the workspace stands in as a
 /// valid address.
 fn operands<'a>(args: &Args<'a>, tiling: &'a FlashDecodeTilingData) -> FlashDecodeOperands<'a> {
-    let Args { q, k, v, row_starts, lengths, block_table, o, lse, status, workspace, tiling_data: _ } = *args;
-    let [row_starts, block_table, lse, status] =
-        [row_starts, block_table, lse, status].map(|place| place.unwrap_or(workspace));
-    FlashDecodeOperands { q, k, v, row_starts, lengths, block_table, o, lse, status, workspace, tiling }
+    let Args { q, k, v, lengths, o, workspace, .. } = *args;
+    let [row_starts, block_table, page_starts, lse, status] =
+        [args.row_starts, args.block_table, args.page_starts, args.lse, args.status]
+            .map(|place| place.unwrap_or(workspace));
+    FlashDecodeOperands {
+        q,
+        k,
+        v,
+        row_starts,
+        lengths,
+        block_table,
+        page_starts,
+        o,
+        lse,
+        status,
+        workspace,
+        tiling,
+    }
 }

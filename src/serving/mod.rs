@@ -12,7 +12,8 @@
 //! | `k`, `v` | [`KvLayout`] | the same |
 //! | `row_starts` | `[slots + 1]`, of packed q: first row of each slot, and the one behind the last | i32 |
 //! | `lengths` | `[slots]`: keys of each slot, those of its query rows included | i32 |
-//! | `block_table` | `[slots, width]`, with pages; entries behind the last key are never read | i32 or u32 |
+//! | `block_table` | `[slots, width]`, or one list for all slots; with pages; entries behind the last key are never read | i32 or u32 |
+//! | `page_starts` | `[slots + 1]`, of such a list: first entry of each slot, and the one behind the last | i32 |
 //! | `lse` | `[slots, num_heads, rows]`, packed `[num_heads, total_rows]` | f32 |
 //! | `status` | `[slots, 8]`, of a checked problem: [`Report`] | i32 |
 //!
@@ -24,7 +25,8 @@
 //! - *Wrong numbers in device memory* never lead to a read outside the operands. A length below 0 counts as
 //!   0, one above `max_keys` as `max_keys`. A page that the cache does not have makes the rows that see its
 //!   keys NaN. Wrong `row_starts` count as the nearest that are right, and what their slots are left with
-//!   becomes NaN. A checked problem ([`Problem::checked`]) tells of all.
+//!   becomes NaN. Wrong `page_starts` count as a slot without pages, and a page that the slot does not have
+//!   as one that the cache does not have. A checked problem ([`Problem::checked`]) tells of all.
 //! - *Bits* depend on the lengths of all slots and on the number of cores, because keys are split where that
 //!   balances best, unless [`Problem::batch_invariant`] is asked for; they do not depend on where pages lie,
 //!   nor on the time of anything.
@@ -79,7 +81,7 @@ pub use report::{Mistake, Report, STATUS_WORDS};
 pub use tiling_data::FlashDecodeTilingData;
 
 pub use crate::runtime::Operand;
-pub use crate::spec::{AttentionSpec, KvLayout, KvOrder, Mask, Pages, Reason};
+pub use crate::spec::{AttentionSpec, BlockTable, KvLayout, KvOrder, Mask, Pages, Reason};
 
 use crate::{DType, Error, ErrorKind, Result};
 

@@ -78,9 +78,14 @@ impl Plan {
         self.problem.total_rows.map_or(0, |_| 4 * (u64::from(self.problem.slots) + 1))
     }
 
-    /// Bytes of `block_table`: 32-bit `[slots, table_width]`.
+    /// Bytes of `block_table`: 32-bit `[slots, table_width]`, or those of the list.
     pub fn table_bytes(&self) -> u64 {
-        4 * u64::from(self.problem.slots) * u64::from(self.problem.table_width())
+        4 * self.problem.table_entries()
+    }
+
+    /// Bytes of `page_starts`: i32 `[slots + 1]`; 0 unless the block table is one list.
+    pub fn page_starts_bytes(&self) -> u64 {
+        self.problem.kv.csr_entries().map_or(0, |_| 4 * (u64::from(self.problem.slots) + 1))
     }
 
     /// Bytes of the tiling data.
@@ -118,6 +123,8 @@ impl Plan {
             page_size: p.kv.pages.map_or(1, |pages| pages.page_size),
             num_pages: p.kv.pages.map_or(0, |pages| pages.num_pages),
             table_width: p.table_width(),
+            is_csr: u32::from(p.kv.csr_entries().is_some()),
+            table_entries: p.kv.csr_entries().unwrap_or(0),
             task_heads: t.heads,
             task_rows: t.rows,
             block_rows: t.block_rows,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KvLayout, KvOrder};
+use super::{BlockTable, KvLayout, KvOrder};
 use crate::spec::{dense_strides, spec_builders, AttentionSpec, Mask, Tensor};
 use crate::tiling::MAX_HEAD_DIM;
 use crate::DType;
@@ -144,10 +144,21 @@ impl Problem {
         }
     }
 
-    /// Entries of a row of the block table; 0 without pages.
+    /// Entries of a row of the block table; 0 without pages, and where the table is one list.
     pub fn table_width(&self) -> u32 {
-        let needed = |page_size: u32| self.max_keys.div_ceil(page_size.max(1));
-        self.kv.pages.map_or(0, |pages| pages.table_width.unwrap_or(needed(pages.page_size)))
+        let Some(pages) = self.kv.pages else { return 0 };
+        match pages.table {
+            BlockTable::Rows { width } => {
+                width.unwrap_or_else(|| self.max_keys.div_ceil(pages.page_size.max(1)))
+            }
+            BlockTable::Csr { .. } => 0,
+        }
+    }
+
+    /// Entries of the block table: of all its rows, or of the list.
+    pub(super) fn table_entries(&self) -> u64 {
+        let rows = u64::from(self.slots) * u64::from(self.table_width());
+        self.kv.csr_entries().map_or(rows, u64::from)
     }
 
     pub(super) fn strides(&self) -> Strides {

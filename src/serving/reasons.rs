@@ -100,15 +100,22 @@ impl Problem {
             let text = format!("num_pages = 0 with max_keys = {}, wanted at least 1", self.max_keys);
             found.push(Reason::invalid(text));
         }
-        let room = u64::from(self.table_width()) * u64::from(pages.page_size);
+        let (name, entries, wanted) = match self.kv.csr_entries() {
+            Some(entries) => ("table entries", entries, "a list"),
+            None => ("table_width", self.table_width(), "a width"),
+        };
+        let room = u64::from(entries) * u64::from(pages.page_size);
         if pages.page_size > 0 && room < u64::from(self.max_keys) {
             found.push(Reason::invalid(format!(
-                "table_width = {} with page_size = {} is room for {room} keys, max_keys = {} wants a width of at least {}",
-                self.table_width(),
+                "{name} = {entries} with page_size = {} is room for {room} keys, max_keys = {} wants {wanted} of at least {}",
                 pages.page_size,
                 self.max_keys,
                 self.max_keys.div_ceil(pages.page_size)
             )));
+        }
+        // Numbers of entries are i32 in `page_starts`.
+        if let Some(entries) = self.kv.csr_entries().filter(|entries| *entries > MAX_SEQLEN) {
+            found.push(Reason::unsupported(format!("table entries = {entries} is more than {MAX_SEQLEN}")));
         }
     }
 
@@ -127,15 +134,18 @@ impl Problem {
     fn size_reasons(&self, soc: &Soc) -> Option<Reason> {
         let tensors = self.tensors();
         let [q, k, v, o] = tensors.map(|tensor| tensor.footprint());
-        let (slots, width) = (u128::from(self.slots), u128::from(self.table_width()));
+        let (slots, table) = (u128::from(self.slots), u128::from(self.table_entries()));
         let lse = u128::from(self.all_rows()) * u128::from(self.spec.num_heads);
         let starts = self.total_rows.map_or(0, |_| slots + 1);
         let of_status = if self.is_checked { STATUS_WORDS as u128 } else { 0 };
-        let words = [if self.want_lse { lse } else { 0 }, starts, slots, slots * width, slots * of_status];
-        let [lse, starts, lengths, table, status] =
+        let page_starts = self.kv.csr_entries().map_or(0, |_| slots + 1);
+        let lse = if self.want_lse { lse } else { 0 };
+        let words = [lse, starts, slots, table, page_starts, slots * of_status];
+        let [lse, starts, lengths, table, page_starts, status] =
             words.map(|words| Footprint { span: 4 * words, used: 4 * words });
-        let names = ["q", "k", "v", "o", "lse", "row_starts", "lengths", "block_table", "status"];
-        let footprints = [q, k, v, o, lse, starts, lengths, table, status];
+        let names =
+            ["q", "k", "v", "o", "lse", "row_starts", "lengths", "block_table", "page_starts", "status"];
+        let footprints = [q, k, v, o, lse, starts, lengths, table, page_starts, status];
         Reason::of_operands(names, footprints, &soc.name, soc.hbm_bytes)
     }
 }

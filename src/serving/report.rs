@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{Error, Result};
 
 /// 32-bit words of `status` for each slot: code, two numbers (entry of the block table and value given, or
-/// two entries of `row_starts`), five zeros.
+/// two entries of `row_starts` or of `page_starts`), five zeros.
 pub const STATUS_WORDS: usize = 8;
 
 /// The first thing that is wrong with a slot.
@@ -29,6 +29,16 @@ pub enum Mistake {
         /// Its length.
         given: i32,
     },
+    /// Entries of `page_starts` that no slot can have (the first is negative, or greater than the second, or
+    /// the second is behind the list), or that leave the slot fewer pages than its keys need.
+    PageStarts {
+        /// The slot.
+        slot: usize,
+        /// The first of its entries.
+        start: i32,
+        /// The one behind its last.
+        end: i32,
+    },
     /// An entry of the block table that keys of the slot need and that names no page of the cache.
     Page {
         /// The slot.
@@ -47,6 +57,9 @@ impl fmt::Display for Mistake {
                 write!(f, "slot {slot} has row_starts {start} and {end}")
             }
             Self::Length { slot, given } => write!(f, "slot {slot} has length {given}"),
+            Self::PageStarts { slot, start, end } => {
+                write!(f, "slot {slot} has page_starts {start} and {end}, not entries for all of its keys")
+            }
             Self::Page { slot, entry, given } => {
                 write!(f, "slot {slot} has page {given} in entry {entry} of its block table")
             }
@@ -75,9 +88,10 @@ impl Report {
                 (1, _) => mistakes.push(Mistake::Length { slot, given }),
                 (2, Ok(entry)) => mistakes.push(Mistake::Page { slot, entry, given }),
                 (3, _) => mistakes.push(Mistake::Rows { slot, start: entry, end: given }),
+                (4, _) => mistakes.push(Mistake::PageStarts { slot, start: entry, end: given }),
                 _ => {
                     return Err(Error::invalid(format!(
-                    "serving report: slot {slot} has code {code} and entry {entry}, a code of 0 to 3 wanted"
+                    "serving report: slot {slot} has code {code} and entry {entry}, a code of 0 to 4 wanted"
                 )))
                 }
             }

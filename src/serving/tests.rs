@@ -70,6 +70,20 @@ fn a_table_that_has_no_room_for_the_keys_is_refused() {
 }
 
 #[test]
+fn a_list_of_pages_that_has_no_room_for_the_keys_is_refused() {
+    let listed = |entries| Problem { kv: KvLayout::paged(16, 100).with_csr_table(entries), ..problem() };
+    assert_eq!(
+        refusal(&listed(255)),
+        "serving on Ascend910B2: table entries = 255 with page_size = 16 is room for 4080 keys, max_keys = 4096 wants a \
+         list of at least 256"
+    );
+    assert!(refusal(&listed(1 << 31)).contains("table entries = 2147483648 is more than 2147483647"));
+    // Rows of a table would take 1024 entries.
+    let plan = plan(&listed(256), soc()).unwrap();
+    assert_eq!([plan.table_bytes(), plan.page_starts_bytes()], [1024, 20]);
+}
+
+#[test]
 fn what_cannot_be_counted_is_refused() {
     let most = i32::MAX.unsigned_abs();
     let text = refusal(&Problem { slots: u32::MAX, max_keys: most, ..problem() });
@@ -119,9 +133,11 @@ fn reports_are_read_and_others_refused() {
     );
     assert_eq!(report.mistakes[1].to_string(), "slot 2 has page 99 in entry 3 of its block table");
     assert!(Report::from_words(&words[1..]).is_err());
-    assert!(Report::from_words(&[4, 0, 0, 0, 0, 0, 0, 0]).is_err());
+    assert!(Report::from_words(&[5, 0, 0, 0, 0, 0, 0, 0]).is_err());
     let rows = Report::from_words(&[3, 20, -7, 0, 0, 0, 0, 0]).unwrap();
     assert_eq!(rows.mistakes, [Mistake::Rows { slot: 0, start: 20, end: -7 }]);
+    let starts = Report::from_words(&[4, -1, 9, 0, 0, 0, 0, 0]).unwrap();
+    assert_eq!(starts.mistakes, [Mistake::PageStarts { slot: 0, start: -1, end: 9 }]);
     assert_eq!(rows.mistakes[0].to_string(), "slot 0 has row_starts 20 and -7");
 }
 

@@ -16,6 +16,24 @@ pub enum KvOrder {
     HeadsFirst,
 }
 
+/// How the block table, 32-bit numbers of pages in device memory, lists the pages of the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum BlockTable {
+    /// `[slots, width]`: a row for each slot.
+    Rows {
+        /// Entries of a row; `None` is what the longest sequence needs.
+        width: Option<u32>,
+    },
+    /// `[entries]`: the pages of all slots in one list. A second list, `page_starts` of `slots + 1` numbers,
+    /// says which are those of a slot.
+    Csr {
+        /// Entries that the list has room for.
+        entries: u32,
+    },
+}
+
 /// The pages of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,8 +43,8 @@ pub struct Pages {
     pub page_size: u32,
     /// Pages of the cache. A block table names each by its number, from 0 on.
     pub num_pages: u32,
-    /// Entries of a row of the block table; `None` is what the longest sequence needs.
-    pub table_width: Option<u32>,
+    /// What names the pages of a slot.
+    pub table: BlockTable,
 }
 
 /// Where keys and values lie. K and V are two operands; they may be two parts of one allocation.
@@ -38,6 +56,8 @@ pub struct Pages {
 /// let paged = KvLayout::paged(16, 1024);
 /// // A block table with 64 entries for each slot, of which a sequence may need fewer.
 /// let wide = KvLayout::paged(16, 1024).with_table_width(64);
+/// // One list of at most 500 pages for all slots, and where the pages of each slot start.
+/// let listed = KvLayout::paged(16, 1024).with_csr_table(500);
 /// // [num_pages, heads, page_size, dim].
 /// let by_head = KvLayout::paged(16, 1024).with_heads_first();
 /// // [slots, max_keys, heads, dim], without a block table.
@@ -62,7 +82,7 @@ impl KvLayout {
 
     /// `[num_pages, page_size, heads, dim]`, found through a block table `[slots, width]` of 32-bit numbers.
     pub fn paged(page_size: u32, num_pages: u32) -> Self {
-        let pages = Pages { page_size, num_pages, table_width: None };
+        let pages = Pages { page_size, num_pages, table: BlockTable::Rows { width: None } };
         Self { pages: Some(pages), order: KvOrder::KeysFirst }
     }
 
@@ -72,11 +92,29 @@ impl KvLayout {
         Self { order: KvOrder::HeadsFirst, ..self }
     }
 
-    /// Sets the entries of a row of the block table. Says nothing where there are no pages.
+    /// A block table with rows of so many entries. Says nothing where there are no pages.
     #[must_use]
     pub fn with_table_width(self, width: u32) -> Self {
-        let pages = self.pages.map(|pages| Pages { table_width: Some(width), ..pages });
-        Self { pages, ..self }
+        self.with_table(BlockTable::Rows { width: Some(width) })
+    }
+
+    /// A block table that is one list of at most `entries` pages for all slots, beside `page_starts` (elsewhere
+    /// `kv_indices` and `kv_indptr`). Says nothing where there are no pages.
+    #[must_use]
+    pub fn with_csr_table(self, entries: u32) -> Self {
+        self.with_table(BlockTable::Csr { entries })
+    }
+
+    fn with_table(self, table: BlockTable) -> Self {
+        Self { pages: self.pages.map(|pages| Pages { table, ..pages }), ..self }
+    }
+
+    /// Entries of the block table, if it is one list.
+    pub(crate) fn csr_entries(&self) -> Option<u32> {
+        self.pages.and_then(|pages| match pages.table {
+            BlockTable::Rows { .. } => None,
+            BlockTable::Csr { entries } => Some(entries),
+        })
     }
 }
 
@@ -85,6 +123,9 @@ impl fmt::Display for KvLayout {
         match self.pages {
             None => f.write_str("padded")?,
             Some(pages) => write!(f, "{} pages of {} keys", pages.num_pages, pages.page_size)?,
+        }
+        if let Some(entries) = self.csr_entries() {
+            write!(f, ", in a list of {entries}")?;
         }
         match self.order {
             KvOrder::KeysFirst => Ok(()),

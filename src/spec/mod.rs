@@ -18,7 +18,7 @@ pub use attention::AttentionSpec;
 pub use dtype::DType;
 pub use error::{DriverCode, Error, ErrorKind, Result};
 pub(crate) use footprint::{too_many_bytes, Footprint};
-pub use kv::{KvLayout, KvOrder, Pages};
+pub use kv::{BlockTable, KvLayout, KvOrder, Pages};
 pub use mask::Mask;
 pub use reason::Reason;
 pub use shape::{dense_strides, Shape};

@@ -114,9 +114,15 @@ fn mask() -> impl Strategy<Value = Mask> {
 
 fn layout() -> impl Strategy<Value = KvLayout> {
     let width = prop_oneof![3 => Just(None), 1 => (1u32..40).prop_map(Some), 1 => wild().prop_map(Some)];
-    let paged = (size(1..=40), size(1..=20), width).prop_map(|(page_size, num_pages, width)| {
+    let table = (width, prop::bool::weighted(0.3));
+    let paged = (size(1..=40), size(1..=20), table).prop_map(|(page_size, num_pages, (width, is_list))| {
         let kv = KvLayout::paged(page_size, num_pages);
-        width.map_or(kv, |width| kv.with_table_width(width))
+        match width {
+            Some(entries) if is_list => kv.with_csr_table(entries),
+            None if is_list => kv.with_csr_table(200),
+            Some(width) => kv.with_table_width(width),
+            None => kv,
+        }
     });
     let layout = prop_oneof![1 => Just(KvLayout::padded()), 3 => paged];
     (layout, any::<bool>()).prop_map(|(kv, is_by_head)| if is_by_head { kv.with_heads_first() } else { kv })

@@ -81,6 +81,12 @@ fn cases() -> Vec<(Problem, Vec<i32>, u32, Vec<i32>)> {
         (problem([1, 16, 8, 128], 700, KvLayout::paged(128, 6)), vec![700], 2, vec![]),
         (problem([26, 1, 2, 32], 77, KvLayout::paged(64, 30)).checked(), short, 2, vec![]),
         (problem([1, 1, 2, 32], 77, KvLayout::padded()), vec![77], 2, vec![]),
+        (
+            problem([4, 1, 2, 32], 100, KvLayout::paged(16, 30).with_csr_table(27)).checked(),
+            vec![100, 77, 0, 90],
+            2,
+            vec![],
+        ),
         (packed, vec![400, 33, 90, 10], 3, vec![0, 150, 150, 190, 170]),
     ]
 }
@@ -105,6 +111,9 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
         // Pages one after the other, and some that there are not.
         let table: Vec<i32> = (-2..).take(usize::try_from(plan.table_bytes() / 4).unwrap().max(1)).collect();
         let table = Buffer::from_slice(&device, &table).unwrap();
+        // Of a list: so many for each slot, the last beyond it.
+        let page_starts: Vec<i32> = (0..).step_by(7).take(problem.slots as usize + 1).collect();
+        let page_starts = Buffer::from_slice(&device, &page_starts).unwrap();
         let lengths = Buffer::from_slice(&device, &lengths).unwrap();
         let row_starts =
             if row_starts.is_empty() { alloc(0) } else { Buffer::from_slice(&device, &row_starts).unwrap() };
@@ -116,6 +125,7 @@ fn first_fault(image: &[u8], index: usize) -> Option<String> {
             row_starts: (&row_starts).into(),
             lengths: (&lengths).into(),
             block_table: (&table).into(),
+            page_starts: (&page_starts).into(),
             o: (&o).into(),
             lse: (&lse).into(),
             status: (&status).into(),

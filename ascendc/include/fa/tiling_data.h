@@ -211,8 +211,12 @@ struct FlashDecodeTilingData {
     uint32_t page_size;
     // Pages of the cache; 0 when K and V lie slot by slot.
     uint32_t num_pages;
-    // Entries of the block table from one slot to the next.
+    // Entries of the block table from one slot to the next; 0 of a list.
     uint32_t table_width;
+    // 1 when the block table is one list for all slots, and `page_starts` says which entries are a slot's.
+    uint32_t is_csr;
+    // Entries of that list.
+    uint32_t table_entries;
     // K/V heads of a task; divides `num_heads_k`, and is 1 unless their rows lie side by side.
     uint32_t task_heads;
     // Packed query rows of one K/V head in a task: row `r` is query row `r / G` of the `r % G`-th of the `G`

@@ -15,7 +15,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Instant;
 
-use fastattention_cpu::{Config, DType, Host, Pages, Problem, Slices};
+use fastattention_cpu::{BlockTable, Config, DType, Host, Pages, Problem, Slices};
 use half::f16;
 
 struct Case {
@@ -29,7 +29,11 @@ fn cases() -> Vec<Case> {
     let mut heads_first = decode.clone();
     heads_first.k_stride = [8 * 32768 * 128, 128, 32768 * 128];
     heads_first.v_stride = heads_first.k_stride;
-    let paged = decode.clone().with_pages(Pages { page_size: 128, num_pages: 256, table_width: 256 });
+    let paged = decode.clone().with_pages(Pages {
+        page_size: 128,
+        num_pages: 256,
+        table: BlockTable::Rows { width: 256 },
+    });
     vec![
         Case { name: "prefill", problem: prefill.clone() },
         Case { name: "prefill causal", problem: prefill.causal() },

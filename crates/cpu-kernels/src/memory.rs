@@ -6,14 +6,14 @@ use std::slice;
 
 use crate::element::Load;
 use crate::error::{Error, Result};
-use crate::problem::Problem;
+use crate::problem::{BlockTable, Problem};
 use crate::simd::Simd;
 
 /// Addresses of the operands of a launch.
 ///
 /// Null stands for what is not there: `lse` that is not wanted, `lengths` when all slots have `max_keys`
-/// keys, `row_starts` when q is not packed, `block_table` without pages; q, k, v or o when they have no
-/// elements.
+/// keys, `row_starts` when q is not packed, `block_table` without pages, `page_starts` unless that is one
+/// list; q, k, v or o when they have no elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
     /// Query rows, elements of the problem's type.
@@ -30,8 +30,11 @@ pub struct Operands {
     pub lengths: *const i32,
     /// `[slots + 1]`: first row of each slot, and the one behind the last.
     pub row_starts: *const i32,
-    /// `[slots, table_width]`: pages of each slot.
+    /// Pages of each slot: `[slots, width]`, or one list.
     pub block_table: *const i32,
+    /// `[slots + 1]`: first entry of each slot in that list, and the one behind the last. A range that falls or
+    /// leaves the list has no entry.
+    pub page_starts: *const i32,
 }
 
 impl Operands {
@@ -53,6 +56,7 @@ impl Operands {
                 4,
                 is_paged && problem.slots > 0 && problem.max_keys > 0,
             ),
+            ("page_starts", self.page_starts.addr(), 4, problem.pages.is_some_and(|pages| pages.is_csr())),
         ];
         for (name, address, align, is_used) in checks {
             if is_used && (address == 0 || !address.is_multiple_of(align)) {
@@ -73,6 +77,8 @@ pub(crate) struct Slot {
     pub(crate) first_row: usize,
     pub(crate) rows: usize,
     pub(crate) keys: usize,
+    /// Its entries of the block table: the first, and how many.
+    entries: (usize, usize),
     /// Whether its rows are those that `row_starts` gives.
     pub(crate) are_rows_known: bool,
 }
@@ -136,9 +142,25 @@ impl<'a, T: Load> Memory<'a, T> {
                     last = end;
                     (begin, end - begin, given == [Some(begin), Some(end)])
                 });
-                Slot { index, first_row, rows, keys, are_rows_known }
+                Slot { index, first_row, rows, keys, entries: self.entries(index), are_rows_known }
             })
             .collect()
+    }
+
+    /// First entry of a slot in the block table, and how many it has there.
+    fn entries(&self, index: usize) -> (usize, usize) {
+        let Some(pages) = self.problem.pages else { return (0, 0) };
+        let entries = match pages.table {
+            BlockTable::Rows { width } => return (index * width, width),
+            BlockTable::Csr { entries } => entries,
+        };
+        // SAFETY: `page_starts` of a list has one entry more than there are slots.
+        let starts = unsafe { slice::from_raw_parts(self.operands.page_starts, self.problem.slots + 1) };
+        let [begin, end] = [starts[index], starts[index + 1]].map(|entry| usize::try_from(entry).ok());
+        match begin.zip(end) {
+            Some((begin, end)) if begin <= end && end <= entries => (begin, end - begin),
+            _ => (0, 0),
+        }
     }
 
     /// A row of q.
@@ -183,8 +205,12 @@ impl<'a, T: Load> Memory<'a, T> {
     #[inline(always)]
     fn page(&self, slot: &Slot, entry: usize) -> Option<usize> {
         let Some(pages) = self.problem.pages else { return Some(slot.index) };
-        let at = slot.index * pages.table_width + entry;
-        // SAFETY: the entry belongs to a key of the slot, and the table is wide enough for `max_keys`.
+        let (first, count) = slot.entries;
+        if entry >= count {
+            return None;
+        }
+        let at = first + entry;
+        // SAFETY: `entries` gives a slot entries that the table has.
         let page = unsafe { self.operands.block_table.wrapping_add(at).read() };
         usize::try_from(page).ok().filter(|page| *page < pages.num_pages)
     }

@@ -9,6 +9,21 @@ pub const MAX_HEAD_DIM: usize = 1024;
 /// Most keys of a slot, and most rows.
 pub const MAX_LENGTH: usize = i32::MAX as usize;
 
+/// How a block table lists the pages of the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockTable {
+    /// A row for each slot.
+    Rows {
+        /// Entries from one slot to the next.
+        width: usize,
+    },
+    /// One list for all slots; `page_starts` says which entries are those of a slot.
+    Csr {
+        /// Entries of the list.
+        entries: usize,
+    },
+}
+
 /// K and V in pages, which a block table names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pages {
@@ -16,8 +31,23 @@ pub struct Pages {
     pub page_size: usize,
     /// Pages of the cache.
     pub num_pages: usize,
-    /// Entries of the block table from one slot to the next.
-    pub table_width: usize,
+    /// What names the pages of a slot.
+    pub table: BlockTable,
+}
+
+impl Pages {
+    /// Entries of the block table.
+    pub(crate) fn table_entries(&self, slots: usize) -> Option<usize> {
+        match self.table {
+            BlockTable::Rows { width } => slots.checked_mul(width),
+            BlockTable::Csr { entries } => Some(entries),
+        }
+    }
+
+    /// Whether the block table is one list.
+    pub(crate) fn is_csr(&self) -> bool {
+        matches!(self.table, BlockTable::Csr { .. })
+    }
 }
 
 /// Attention of some slots, each with its query rows and its keys.
@@ -220,16 +250,14 @@ impl Problem {
             in_range("page_size", pages.page_size, 1, MAX_LENGTH)?;
             in_range("num_pages", pages.num_pages, 0, MAX_LENGTH)?;
             let least = self.max_keys.div_ceil(pages.page_size);
-            in_range("table_width", pages.table_width, least, MAX_LENGTH)?;
-            if self
-                .slots
-                .checked_mul(pages.table_width)
-                .is_none_or(|entries| entries > isize::MAX as usize / 4)
-            {
-                let width = pages.table_width;
+            match pages.table {
+                BlockTable::Rows { width } => in_range("table_width", width, least, MAX_LENGTH)?,
+                BlockTable::Csr { entries } => in_range("table_entries", entries, least, MAX_LENGTH)?,
+            }
+            if pages.table_entries(self.slots).is_none_or(|entries| entries > isize::MAX as usize / 4) {
                 return Err(Error::new(format!(
-                    "table_width = {width}, a table of {} slots in memory wanted",
-                    self.slots
+                    "{:?}, a table of {} slots in memory wanted",
+                    pages.table, self.slots
                 )));
             }
         }

@@ -4,7 +4,7 @@ use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::memory::Operands;
-use crate::problem::Problem;
+use crate::problem::{Pages, Problem};
 
 /// Operands as slices: see [`Operands`]. They may be longer than the problem needs.
 #[derive(Debug)]
@@ -23,14 +23,16 @@ pub struct Slices<'a, T> {
     pub lengths: Option<&'a [i32]>,
     /// `[slots + 1]`, exactly when q is packed.
     pub row_starts: Option<&'a [i32]>,
-    /// `[slots, table_width]`, exactly when there are pages.
+    /// `[slots, width]`, or the list, exactly when there are pages.
     pub block_table: Option<&'a [i32]>,
+    /// `[slots + 1]`, exactly when the block table is one list.
+    pub page_starts: Option<&'a [i32]>,
 }
 
 impl<'a, T> Slices<'a, T> {
     /// q, k, v and o, and nothing else.
     pub fn new(q: &'a [T], k: &'a [T], v: &'a [T], o: &'a mut [T]) -> Self {
-        Self { q, k, v, o, lse: None, lengths: None, row_starts: None, block_table: None }
+        Self { q, k, v, o, lse: None, lengths: None, row_starts: None, block_table: None, page_starts: None }
     }
 }
 
@@ -60,6 +62,7 @@ impl Host {
             lengths: list(slices.lengths),
             row_starts: list(slices.row_starts),
             block_table: list(slices.block_table),
+            page_starts: list(slices.page_starts),
         };
         // SAFETY: `check_sizes` compared every slice with what the problem needs, and borrows keep them
         // alive, unshared where they are written.
@@ -73,7 +76,9 @@ impl Host {
 fn check_sizes<T>(problem: &Problem, slices: &Slices<'_, T>) -> Result<()> {
     let [q, k, v, o, lse] = problem.elements()?;
     let slots = problem.slots;
-    let table = problem.pages.map(|pages| slots * pages.table_width);
+    // `check` has found it to fit memory.
+    let table = problem.pages.map(|pages| pages.table_entries(slots).unwrap_or(usize::MAX));
+    let page_starts = problem.pages.filter(Pages::is_csr).map(|_| slots + 1);
     for (name, given, wanted) in [
         ("q", Some(slices.q.len()), Some(q)),
         ("k", Some(slices.k.len()), Some(k)),
@@ -83,6 +88,7 @@ fn check_sizes<T>(problem: &Problem, slices: &Slices<'_, T>) -> Result<()> {
         ("lengths", slices.lengths.map(<[i32]>::len), slices.lengths.map(|_| slots)),
         ("row_starts", slices.row_starts.map(<[i32]>::len), problem.total_rows.map(|_| slots + 1)),
         ("block_table", slices.block_table.map(<[i32]>::len), table),
+        ("page_starts", slices.page_starts.map(<[i32]>::len), page_starts),
     ] {
         match (given, wanted) {
             (Some(given), Some(wanted)) if given < wanted => {

@@ -4,7 +4,7 @@ use fastattention::attention::host;
 use fastattention::reference::Element;
 use fastattention::runtime::{Buffer, Stream};
 use fastattention::serving::{
-    plan, Args, KvLayout, KvOrder, Problem, Report, ServingAttention, STATUS_WORDS,
+    plan, Args, BlockTable, KvLayout, KvOrder, Problem, Report, ServingAttention, STATUS_WORDS,
 };
 use fastattention::DType;
 use fastrand::Rng;
@@ -44,8 +44,10 @@ pub struct Tensors<T> {
     pub v: Vec<T>,
     /// Of each slot.
     pub lengths: Vec<i32>,
-    /// `[slots, width]`, -1 where no page is needed.
+    /// `[slots, width]`, -1 where no page is needed; or the list, -1 behind the pages of the last slot.
     pub table: Vec<i32>,
+    /// First entry of each slot in that list, and the one behind the last; empty unless there is a list.
+    pub page_starts: Vec<i32>,
     /// Of each slot: the logical sequence.
     pub slots: Vec<(Case, [Operand<T>; 3])>,
 }
@@ -109,16 +111,47 @@ impl ServingCase {
         })
     }
 
+    /// The pages of each slot, in a random order.
+    fn pages(&self, rng: &mut Rng) -> Vec<Vec<usize>> {
+        let Some(pages) = self.kv.pages else { return vec![Vec::new(); self.lengths.len()] };
+        let mut free: Vec<usize> = (0..pages.num_pages as usize).collect();
+        rng.shuffle(&mut free);
+        let of_slot = |keys: &u32| {
+            let needed = keys.div_ceil(pages.page_size) as usize;
+            free.split_off(free.len().checked_sub(needed).expect("enough pages"))
+        };
+        self.lengths.iter().map(of_slot).collect()
+    }
+
+    /// Block table and `page_starts` of these pages.
+    fn lists(&self, pages: &[Vec<usize>]) -> [Vec<i32>; 2] {
+        let number = |page: &usize| i32::try_from(*page).expect("few pages");
+        let (mut table, mut starts) = (Vec::new(), Vec::new());
+        let listed = self.kv.pages.map(|pages| pages.table);
+        let width = self.problem().table_width() as usize;
+        for own in pages {
+            starts.push(number(&table.len()));
+            table.extend(own.iter().map(number));
+            if !matches!(listed, Some(BlockTable::Csr { .. })) {
+                table.extend(std::iter::repeat_n(-1, width - own.len()));
+            }
+        }
+        let Some(BlockTable::Csr { entries }) = listed else { return [table, Vec::new()] };
+        starts.push(number(&table.len()));
+        assert!(table.len() <= entries as usize, "a list with room for all pages");
+        table.resize(entries as usize, -1);
+        [table, starts]
+    }
+
     fn filled<T: Element>(&self, operands: impl Fn(usize, &Case) -> [Operand<T>; 3]) -> Tensors<T> {
         let c = &self.base;
         let mut rng = Rng::with_seed(c.seed);
-        let width = self.problem().table_width() as usize;
+        let pages = self.pages(&mut rng);
+        let [table, page_starts] = self.lists(&pages);
         let (places, keys) = match self.kv.pages {
             Some(pages) => (pages.num_pages as usize, pages.page_size as usize),
             None => (self.lengths.len(), c.seqlen_k as usize),
         };
-        let mut free: Vec<usize> = (0..places).collect();
-        rng.shuffle(&mut free);
         let heads = c.num_heads_k as usize;
         let cache = |dim: u32| vec![T::round(f32::NAN); places * keys * heads * dim as usize];
         let mut all = Tensors {
@@ -127,7 +160,8 @@ impl ServingCase {
             k: cache(c.head_dim),
             v: cache(c.head_dim_v),
             lengths: Vec::new(),
-            table: vec![-1; width * self.lengths.len()],
+            table,
+            page_starts,
             slots: Vec::new(),
         };
         for (slot, &length) in self.lengths.iter().enumerate() {
@@ -141,14 +175,7 @@ impl ServingCase {
             }
             all.lengths.push(i32::try_from(length).expect("short"));
             for key in 0..length as usize {
-                let mut place = slot;
-                if self.kv.pages.is_some() {
-                    let entry = &mut all.table[slot * width + key / keys];
-                    if key % keys == 0 {
-                        *entry = i32::try_from(free.pop().expect("enough pages")).expect("few pages");
-                    }
-                    place = usize::try_from(*entry).expect("a page");
-                }
+                let place = pages[slot].get(key / keys).copied().unwrap_or(slot);
                 for head in 0..heads {
                     let at = match self.kv.order {
                         KvOrder::HeadsFirst => (place * heads + head) * keys + key % keys,
@@ -196,6 +223,9 @@ pub fn launch<T: Element + host::Element>(
     let starts =
         if case.rows.is_some() { Some(Buffer::from_slice(device, &tensors.row_starts)?) } else { None };
     let args = starts.iter().fold(args, Args::with_row_starts);
+    let listed = !tensors.page_starts.is_empty();
+    let starts = listed.then(|| Buffer::from_slice(device, &tensors.page_starts)).transpose()?;
+    let args = starts.iter().fold(args, Args::with_page_starts);
     let stream = Stream::new(device)?;
     operator.launch(&stream, &plan, args)?;
     stream.synchronize()?;

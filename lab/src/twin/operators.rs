@@ -363,6 +363,11 @@ fn decodes(twins: &mut Twins) -> Result<()> {
             (problem([2, 3, 4, 128], KvLayout::paged(128, 9).with_heads_first()), vec![256, 699], vec![]),
             (problem([1, 16, 8, 256], KvLayout::padded()), vec![530], vec![]),
             (
+                problem([3, 1, 8, 64], KvLayout::paged(32, 50).with_csr_table(44)).checked(),
+                vec![700, 0, 200],
+                vec![],
+            ),
+            (
                 packed(Mask::Window { left: Some(90), right: Some(20) }).checked(),
                 vec![700, 33, 90, 10],
                 vec![0, 250, 250, 290, 270],
@@ -384,6 +389,13 @@ fn decodes(twins: &mut Twins) -> Result<()> {
                 if table.is_empty() { None } else { Some(Buffer::from_slice(&twins.device, &table)?) };
             let args = table.iter().fold(args, serving::Args::with_block_table);
             let args = if problem.is_checked { args.with_status(&status) } else { args };
+            // Of a list: the last slot has fewer than its keys need.
+            let page_starts = if plan.page_starts_bytes() > 0 {
+                Some(Buffer::from_slice(&twins.device, &[0, 30, 30, 33])?)
+            } else {
+                None
+            };
+            let args = page_starts.iter().fold(args, serving::Args::with_page_starts);
             let row_starts = if row_starts.is_empty() {
                 None
             } else {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use ascend_sim::engine::Stopped;
-use fastattention_cpu::{DType, Operands, Pages, Problem};
+use fastattention_cpu::{BlockTable, DType, Operands, Pages, Problem};
 
 use super::{matmul, Real};
 use crate::cpu::call::{index, Call, Tensor};
@@ -36,6 +36,7 @@ struct Lists {
     lengths: Option<Tensor<i32>>,
     row_starts: Option<Tensor<i32>>,
     block_table: Option<Tensor<i32>>,
+    page_starts: Option<Tensor<i32>>,
 }
 
 fn strides(of: [u64; 3]) -> [usize; 3] {
@@ -72,6 +73,7 @@ fn run(
         lengths: list(&lists.lengths),
         row_starts: list(&lists.row_starts),
         block_table: list(&lists.block_table),
+        page_starts: list(&lists.page_starts),
     };
     // SAFETY: every operand has been found with all its elements in an allocation, which the tensors keep.
     // Device memory is initialised from the start. That nobody else uses it meanwhile, and that outputs share
@@ -179,7 +181,10 @@ pub(super) fn flash_decode<T: Attended>(call: &Call<'_>, list: &[u64]) -> Result
     let pages = (t.num_pages > 0).then(|| Pages {
         page_size: index(t.page_size.into()),
         num_pages: index(t.num_pages.into()),
-        table_width: index(t.table_width.into()),
+        table: match t.is_csr {
+            0 => BlockTable::Rows { width: index(t.table_width.into()) },
+            _ => BlockTable::Csr { entries: index(t.table_entries.into()) },
+        },
     });
     let problem = Problem {
         total_rows: (t.is_packed != 0).then(|| index(t.total_rows.into())),
@@ -198,7 +203,7 @@ pub(super) fn flash_decode<T: Attended>(call: &Call<'_>, list: &[u64]) -> Result
         ..Problem::new(T::DTYPE, [slots, rows, heads, dim], index(t.max_keys.into()))
     };
     let slots = u64::from(t.slots);
-    let table = slots * u64::from(t.table_width);
+    let table = if t.is_csr == 0 { slots * u64::from(t.table_width) } else { t.table_entries.into() };
     let list = |name, address, len, is_there: bool| {
         is_there.then(|| call.tensor::<i32>(name, address, Some(len))).transpose()
     };
@@ -206,6 +211,7 @@ pub(super) fn flash_decode<T: Attended>(call: &Call<'_>, list: &[u64]) -> Result
         lengths: list("lengths", gm.lengths, slots, true)?,
         row_starts: list("row_starts", gm.row_starts, slots + 1, t.is_packed != 0)?,
         block_table: list("block_table", gm.block_table, table, t.num_pages > 0)?,
+        page_starts: list("page_starts", gm.page_starts, slots + 1, t.is_csr != 0)?,
     };
     let lse = if t.want_lse == 0 { 0 } else { gm.lse };
     run(call, &problem, [gm.q, gm.k, gm.v, gm.o, lse], &lists)?;
@@ -237,14 +243,28 @@ fn write_status(t: &FlashDecodeTilingData, lists: &Lists, status: &Tensor<i32>) 
             words[..3].copy_from_slice(&[1, 0, length]);
         } else if let Some(table) = &lists.block_table {
             let entries = length.cast_unsigned().div_ceil(t.page_size);
-            let first = slot * u64::from(t.table_width);
+            let [begin, end] = [0, 1].map(|i| entry(&lists.page_starts, slot + i));
+            let own = (t.is_csr != 0).then(|| entries_of(begin, end, t.table_entries));
+            let (first, count) = own.unwrap_or((slot * u64::from(t.table_width), t.table_width));
             let page = |entry: u32| table.get(first + u64::from(entry));
             let has = |page: i32| u32::try_from(page).is_ok_and(|page| page < t.num_pages);
-            if let Some(entry) = (0..entries).find(|entry| !has(page(*entry))) {
+            if entries > count {
+                words[..3].copy_from_slice(&[4, begin, end]);
+            } else if let Some(entry) = (0..entries).find(|entry| !has(page(*entry))) {
                 words[..3].copy_from_slice(&[2, entry.cast_signed(), page(entry)]);
             }
         }
         status.write(slot * STATUS_WORDS, &words);
+    }
+}
+
+/// The entries of a slot in a list: the first, and how many; none of a range that no slot can have.
+fn entries_of(begin: i32, end: i32, entries: u32) -> (u64, u32) {
+    match u64::try_from(begin).ok().zip(u32::try_from(end).ok()) {
+        Some((first, end)) if end <= entries && first <= u64::from(end) => {
+            (first, end - begin.cast_unsigned())
+        }
+        _ => (0, 0),
     }
 }
 

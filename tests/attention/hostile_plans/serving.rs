@@ -1,7 +1,7 @@
 //! Attention over a paged cache.
 
 use fastattention::runtime::{Buffer, Stream};
-use fastattention::serving::{plan, Args, Plan, Problem, Report, ServingAttention, STATUS_WORDS};
+use fastattention::serving::{plan, Args, BlockTable, Plan, Problem, Report, ServingAttention, STATUS_WORDS};
 use fastattention::Soc;
 use fastattention_testkit::device::device;
 use proptest::prelude::*;
@@ -22,6 +22,7 @@ const NAMES: &[&str] = &[
     "page_size",
     "num_pages",
     "table_width",
+    "table entries",
     "q_stride",
     "k_stride",
     "v_stride",
@@ -37,6 +38,7 @@ fn ask(plan: &Plan, _: &Soc) {
     let (used, bytes) = (u64::from(data.num_cores) * data.workspace_core_bytes, plan.workspace_bytes());
     assert!(used <= bytes, "{used} bytes of a workspace of {bytes}: {plan}");
     let _ = (plan.lse_bytes(), plan.row_starts_bytes(), plan.table_bytes(), plan.operand_bytes());
+    let _ = plan.page_starts_bytes();
 }
 
 #[test]
@@ -60,14 +62,14 @@ fn upload(operator: &ServingAttention, bytes: u64, list: &[i32], is_sorted: bool
 }
 
 fn is_small(plan: &Plan) -> bool {
-    let others = [plan.lse_bytes(), plan.row_starts_bytes(), plan.table_bytes()];
+    let others = [plan.lse_bytes(), plan.row_starts_bytes(), plan.table_bytes(), plan.page_starts_bytes()];
     let slots = 4 * STATUS_WORDS as u64 * u64::from(plan.problem().slots);
     plan.operand_bytes().into_iter().chain(others).chain([slots]).all(|bytes| bytes <= SMALL)
 }
 
 /// Operands of exactly the bytes that the plan needs, values of one number: an element of o is that number,
 /// 0, NaN, or untouched.
-fn launch(plan: &Plan, lists: &[Vec<i32>; 3], is_sorted: bool) {
+fn launch(plan: &Plan, lists: &[Vec<i32>; 4], is_sorted: bool) {
     let operator = ServingAttention::new(&device(|config| config.threads = 1)).unwrap();
     let device = operator.device();
     let problem = plan.problem();
@@ -78,11 +80,16 @@ fn launch(plan: &Plan, lists: &[Vec<i32>; 3], is_sorted: bool) {
     let lengths = upload(&operator, 4 * slots, &lists[0], false);
     let starts = upload(&operator, plan.row_starts_bytes(), &lists[1], is_sorted);
     let table = upload(&operator, plan.table_bytes(), &lists[2], false);
+    let page_starts = upload(&operator, plan.page_starts_bytes(), &lists[3], is_sorted);
     let status = filled(device, 4 * STATUS_WORDS as u64 * slots.max(1), 0);
     let workspace = Buffer::alloc(device, plan.workspace_bytes() as usize).unwrap();
     let mut args = Args::new(&q, &k, &v, &lengths, &o, &workspace);
     args.row_starts = problem.total_rows.map(|_| (&starts).into());
     args.block_table = problem.kv.pages.map(|_| (&table).into());
+    args.page_starts = problem.kv.pages.and_then(|pages| match pages.table {
+        BlockTable::Csr { .. } => Some((&page_starts).into()),
+        _ => None,
+    });
     args.lse = problem.want_lse.then_some((&lse).into());
     args.status = problem.is_checked.then_some((&status).into());
     let stream = Stream::new(device).unwrap();
@@ -99,7 +106,7 @@ fn launch(plan: &Plan, lists: &[Vec<i32>; 3], is_sorted: bool) {
 
 #[test]
 fn every_small_plan_takes_any_list() {
-    let lists = ([list(), list(), list()], any::<bool>());
+    let lists = ([list(), list(), list(), list()], any::<bool>());
     launch_small(400, 100, (problem(), lists), plan, is_small, |plan, (lists, is_sorted)| {
         launch(plan, lists, *is_sorted);
     });

@@ -125,6 +125,55 @@ fn a_page_that_the_cache_does_not_have_is_reported_and_never_a_number() {
 }
 
 #[test]
+fn entries_that_a_slot_does_not_have_are_reported_and_never_a_number() {
+    let operator = serving(|config| config.threads = 1);
+    let case = ServingCase { kv: KvLayout::paged(16, 150).with_csr_table(145), ..speculative() };
+    let good = case.tensors::<f16>().page_starts;
+    assert_eq!(good, [0, 44, 44, 47, 141]);
+    let spoilt_by = |others: &[usize], at: usize, given: i32| {
+        let out = spoilt(&operator, &case, others, |tensors| tensors.page_starts[at] = given);
+        let wrong = (0..4).filter(|slot| !others.contains(slot));
+        for slot in wrong {
+            assert!(rows(&case, &out, slot).iter().all(|x| x.is_nan()), "{given} at {at}, slot {slot}");
+        }
+        out.report.mistakes
+    };
+    // Behind the list, negative, falling, and too few for the keys.
+    for given in [146, i32::MAX, -1, i32::MIN, 46, 140] {
+        let wanted = [Mistake::PageStarts { slot: 3, start: 47, end: given }];
+        assert_eq!(spoilt_by(&[0, 1, 2], 4, given), wanted);
+    }
+    // One number is the end of a slot and the start of the next, which then has other pages.
+    assert_eq!(spoilt_by(&[1, 2, 3], 0, -5), [Mistake::PageStarts { slot: 0, start: -5, end: 44 }]);
+    let both = [(2, 44, 48), (3, 48, 141)];
+    let both = both.map(|(slot, start, end)| Mistake::PageStarts { slot, start, end });
+    let out = spoilt(&operator, &case, &[0, 1, 2], |tensors| tensors.page_starts[3] = 48);
+    assert_eq!(out.report.mistakes, both[1..], "slot 2 has a page more than it needs");
+    assert!(rows(&case, &out, 3).iter().all(|x| x.is_nan()));
+    // An entry of the list that names no page, and one that nobody has.
+    let out = spoilt(&operator, &case, &[0, 1, 2], |tensors| tensors.table[47 + 40] = 150);
+    assert_eq!(out.report.mistakes, [Mistake::Page { slot: 3, entry: 40, given: 150 }]);
+    let out = spoilt(&operator, &case, &[0, 1, 2, 3], |tensors| tensors.table[141] = i32::MIN);
+    assert_eq!(out.report.mistakes, []);
+}
+
+/// The same pages by rows and by a list, also where sequences share their first pages.
+#[test]
+fn a_list_has_the_bits_of_rows() {
+    let operator = serving(|config| config.threads = 1);
+    let by_rows = speculative();
+    let mut tensors = by_rows.tensors::<f16>();
+    let width = by_rows.problem().table_width() as usize;
+    let shared: Vec<i32> = tensors.table[..3].to_vec();
+    tensors.table[3 * width..][..3].copy_from_slice(&shared);
+    let wanted = launch(&operator, &by_rows, &tensors).unwrap();
+    let listed = ServingCase { kv: KvLayout::paged(16, 150).with_csr_table(141), ..by_rows };
+    tensors.table.retain(|page| *page >= 0);
+    tensors.page_starts = vec![0, 44, 44, 47, 141];
+    assert_same(&bits(&launch(&operator, &listed, &tensors).unwrap()), &bits(&wanted), "a list");
+}
+
+#[test]
 fn a_length_that_no_slot_can_have_is_reported_and_reads_nothing_else() {
     let operator = serving(|config| config.threads = 1);
     let case = case(&[64, 10, 200], KvLayout::padded());

@@ -27,7 +27,7 @@ fn spoilt() -> impl Strategy<Value = Spoilt> {
         1 => Just(i32::MIN),
         1 => Just(i32::MAX),
     ];
-    (0..3usize, any::<usize>(), value).prop_map(|(list, at, value)| Spoilt { list, at, value })
+    (0..4usize, any::<usize>(), value).prop_map(|(list, at, value)| Spoilt { list, at, value })
 }
 
 fn cases() -> impl Strategy<Value = ServingCase> {
@@ -38,16 +38,19 @@ fn cases() -> impl Strategy<Value = ServingCase> {
         Just(Mask::Causal),
         (limit(), limit()).prop_map(|(left, right)| Mask::Window { left, right }),
     ];
-    (slots, prop::option::of(1u32..5), mask, 0..4usize, any::<u64>()).prop_map(
-        |(slots, same_rows, mask, kv, seed)| {
+    (slots, prop::option::of(1u32..5), mask, (0..4usize, any::<bool>()), any::<u64>()).prop_map(
+        |(slots, same_rows, mask, (kv, is_listed), seed)| {
             let (rows, lengths): (Vec<u32>, Vec<u32>) = slots.into_iter().unzip();
             let page_size = [0, 8, 16, 64][kv];
+            let pages = |keys: &u32| keys.div_ceil(page_size);
             let kv = match page_size {
                 0 => KvLayout::padded(),
-                _ => KvLayout::paged(
-                    page_size,
-                    lengths.iter().map(|keys| keys.div_ceil(page_size)).sum::<u32>() + 2,
-                ),
+                _ => KvLayout::paged(page_size, lengths.iter().map(pages).sum::<u32>() + 2),
+            };
+            // There is room for the longest sequence that the class may have.
+            let kv = match kv.pages {
+                Some(pages) if is_listed => kv.with_csr_table(pages.num_pages + 20),
+                _ => kv,
             };
             let kv = if seed & 1 == 0 { kv } else { kv.with_heads_first() };
             let mut case = case(&lengths, kv);
@@ -85,7 +88,18 @@ fn mistakes(case: &ServingCase, tensors: &Tensors<f16>) -> Vec<Mistake> {
             continue;
         };
         let Some(pages) = case.kv.pages else { continue };
-        let needed = &tensors.table[slot * width..][..keys.div_ceil(pages.page_size) as usize];
+        let num_needed = keys.div_ceil(pages.page_size) as usize;
+        let mut first = slot * width;
+        if let Some(&[start, end]) = tensors.page_starts.get(slot..slot + 2) {
+            let own = start..end;
+            let is_range = start >= 0 && end >= start && end as usize <= tensors.table.len();
+            if num_needed > if is_range { own.len() } else { 0 } {
+                found.push(Mistake::PageStarts { slot, start, end });
+                continue;
+            }
+            first = if is_range { start as usize } else { 0 };
+        }
+        let needed = &tensors.table[first..][..num_needed];
         let wrong = |page: &i32| u32::try_from(*page).map_or(true, |page| page >= pages.num_pages);
         if let Some(entry) = needed.iter().position(wrong) {
             found.push(Mistake::Page { slot, entry, given: needed[entry] });
@@ -96,7 +110,10 @@ fn mistakes(case: &ServingCase, tensors: &Tensors<f16>) -> Vec<Mistake> {
 
 fn slot_of(mistake: &Mistake) -> usize {
     match *mistake {
-        Mistake::Rows { slot, .. } | Mistake::Length { slot, .. } | Mistake::Page { slot, .. } => slot,
+        Mistake::Rows { slot, .. }
+        | Mistake::Length { slot, .. }
+        | Mistake::PageStarts { slot, .. }
+        | Mistake::Page { slot, .. } => slot,
         _ => unreachable!("there is no other mistake"),
     }
 }
@@ -107,7 +124,10 @@ fn is_untouched(case: &ServingCase, slot: usize, [now, good]: [&Tensors<f16>; 2]
     let needed = case.kv.pages.map_or(0, |pages| case.lengths[slot].div_ceil(pages.page_size) as usize);
     let of = |tensors: &Tensors<f16>| {
         let starts = tensors.row_starts.get(slot..slot + 2).map(<[i32]>::to_vec);
-        (starts, tensors.lengths[slot], tensors.table[slot * width..][..needed].to_vec())
+        let listed = tensors.page_starts.get(slot..slot + 2).map(<[i32]>::to_vec);
+        // Where those that were right are.
+        let first = good.page_starts.get(slot).map_or(slot * width, |start| *start as usize);
+        (starts, listed, tensors.lengths[slot], tensors.table[first..][..needed].to_vec())
     };
     of(now) == of(good)
 }
@@ -120,8 +140,13 @@ fn right_slots_stay_right_and_the_others_are_reported() {
             let good = case.tensors::<f16>();
             let mut tensors = good.clone();
             for Spoilt { list, at, value } in all_spoilt {
-                let list =
-                    [&mut tensors.row_starts, &mut tensors.lengths, &mut tensors.table].into_iter().nth(list);
+                let lists = [
+                    &mut tensors.row_starts,
+                    &mut tensors.lengths,
+                    &mut tensors.table,
+                    &mut tensors.page_starts,
+                ];
+                let list = lists.into_iter().nth(list);
                 let Some(list) = list.filter(|list| !list.is_empty()) else { continue };
                 let at = at % list.len();
                 list[at] = value;

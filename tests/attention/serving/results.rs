@@ -52,6 +52,8 @@ fn layout(page_size: u32, lengths: &[u32], i: usize) -> KvLayout {
         // Captured tables are wider than any sequence.
         if i.is_multiple_of(4) {
             kv.with_table_width(lengths.iter().max().unwrap().div_ceil(page_size) + 5)
+        } else if i % 5 == 1 {
+            kv.with_csr_table(needed + 4)
         } else {
             kv
         }

@@ -124,7 +124,7 @@ impl<'a> Told<'a> {
     fn serving(&self, device: &Device) -> Result<Duration> {
         let plan = serving::Plan::from_json(&self.plan, device.soc())?;
         let problem = plan.problem();
-        require_list(4 * u64::from(problem.slots) + plan.table_bytes())?;
+        require_list(4 * u64::from(problem.slots) + plan.table_bytes() + plan.page_starts_bytes())?;
         let memory = Memory::new(device, self, problem.spec.dtype, |name| {
             let (slots, rows) = (problem.slots, problem.rows);
             Ok(Some(match name {
@@ -137,6 +137,11 @@ impl<'a> Told<'a> {
                         u32::try_from(share).unwrap_or(all).min(rows.saturating_mul(slot))
                     }))
                 }
+                "page_starts" => {
+                    let entries = plan.table_bytes() / 4;
+                    let share = |slot| entries * u64::from(slot) / u64::from(slots.max(1));
+                    ints((0..=slots).map(|slot| u32::try_from(share(slot)).unwrap_or(u32::MAX)))
+                }
                 "block_table" => {
                     let pages = problem.kv.pages.map_or(1, |pages| pages.num_pages.max(1));
                     ints((0..pages).cycle().take(usize::try_from(plan.table_bytes() / 4)?))
@@ -147,6 +152,7 @@ impl<'a> Told<'a> {
         let [q, k, v, lengths] = ["q", "k", "v", "lengths"].map(|name| memory.get(name));
         let mut args = serving::Args::new(q?, k?, v?, lengths?, memory.get("o")?, memory.get("workspace")?);
         [args.row_starts, args.block_table] = ["row_starts", "block_table"].map(|name| memory.find(name));
+        args.page_starts = memory.find("page_starts");
         [args.lse, args.status] = ["lse", "status"].map(|name| memory.find(name));
         let operator = ServingAttention::new(device)?;
         timed(device, |stream| operator.launch(stream, &plan, args))

@@ -1,6 +1,6 @@
 //! A case: sequences, scattered over operands whose other elements are NaN.
 
-use fastattention_cpu::{DType, Element, Host, Pages, Problem, Slices};
+use fastattention_cpu::{BlockTable, DType, Element, Host, Pages, Problem, Slices};
 use fastattention_tolerance::{check_against_plain, check_o, UNIT_F32};
 use fastrand::Rng;
 use half::{bf16, f16};
@@ -18,6 +18,8 @@ pub(crate) enum Layout {
     Gaps,
     /// Pages of so many keys, in random order.
     Paged(usize),
+    /// The same, listed one slot behind the other.
+    Listed(usize),
     /// The same with heads first, and gaps between pages.
     PagedHeadsFirst(usize),
 }
@@ -81,6 +83,8 @@ pub(crate) struct Built<T> {
     pub(crate) lengths: Vec<i32>,
     pub(crate) starts: Vec<i32>,
     pub(crate) table: Vec<i32>,
+    /// Of each slot, and behind the last; empty unless the table is one list.
+    pub(crate) page_starts: Vec<i32>,
 }
 
 /// o and lse as they lie.
@@ -106,17 +110,22 @@ impl Case {
             // Some rows that no slot has.
             problem.total_rows = Some(self.slots.iter().map(|s| s.0).sum::<usize>() + 3);
         }
-        if let Layout::Paged(page_size) | Layout::PagedHeadsFirst(page_size) = self.layout {
+        if let Layout::Paged(page_size) | Layout::Listed(page_size) | Layout::PagedHeadsFirst(page_size) =
+            self.layout
+        {
             let needed: usize = self.slots.iter().map(|s| s.1.div_ceil(page_size)).sum();
-            let table_width = keys.div_ceil(page_size) + 1;
-            problem.pages = Some(Pages { page_size, num_pages: needed + 2, table_width });
+            let table = match self.layout {
+                Layout::Listed(_) => BlockTable::Csr { entries: needed + 1 },
+                _ => BlockTable::Rows { width: keys.div_ceil(page_size) + 1 },
+            };
+            problem.pages = Some(Pages { page_size, num_pages: needed + 2, table });
         }
         problem = problem.with_dense_strides();
         let page_keys = problem.pages.map_or(keys, |p| p.page_size);
         let heads_first =
             |dim: usize, gap: usize| [self.heads_k * page_keys * dim + gap, dim, page_keys * dim];
         match self.layout {
-            Layout::Dense | Layout::Paged(_) => {}
+            Layout::Dense | Layout::Paged(_) | Layout::Listed(_) => {}
             Layout::HeadsFirst => {
                 (problem.k_stride, problem.v_stride) = (heads_first(self.dim, 0), heads_first(self.dim_v, 0));
             }
@@ -157,6 +166,7 @@ impl Case {
                 }))
                 .collect(),
             table: Vec::new(),
+            page_starts: Vec::new(),
             problem,
         };
         built.deal_pages(&mut rng);
@@ -191,8 +201,16 @@ impl<T: Value> Built<T> {
         rng.shuffle(&mut free);
         for (_, keys) in &self.case.slots {
             let used = keys.div_ceil(pages.page_size);
-            self.table
-                .extend((0..pages.table_width).map(|i| if i < used { free.pop().unwrap() } else { -1 }));
+            let BlockTable::Rows { width } = pages.table else {
+                self.page_starts.push(int(self.table.len()));
+                self.table.extend((0..used).map(|_| free.pop().unwrap()));
+                continue;
+            };
+            self.table.extend((0..width).map(|i| if i < used { free.pop().unwrap() } else { -1 }));
+        }
+        if let BlockTable::Csr { entries } = pages.table {
+            self.page_starts.push(int(self.table.len()));
+            self.table.resize(entries, -1);
         }
     }
 
@@ -210,7 +228,11 @@ impl<T: Value> Built<T> {
         let (page, row) = match self.problem.pages {
             None => (slot, key),
             Some(pages) => {
-                let page = self.table[slot * pages.table_width + key / pages.page_size];
+                let first = match pages.table {
+                    BlockTable::Rows { width } => slot * width,
+                    BlockTable::Csr { .. } => usize::try_from(self.page_starts[slot]).unwrap(),
+                };
+                let page = self.table[first + key / pages.page_size];
                 (usize::try_from(page).unwrap(), key % pages.page_size)
             }
         };
@@ -236,6 +258,7 @@ impl<T: Value> Built<T> {
         slices.lengths = Some(&self.lengths);
         slices.row_starts = self.case.packed.then_some(&self.starts);
         slices.block_table = self.problem.pages.is_some().then_some(&self.table);
+        slices.page_starts = (!self.page_starts.is_empty()).then_some(&self.page_starts);
         host.attention_slices(&self.problem, slices).unwrap();
         results.o = written.into_iter().map(Value::f32).collect();
         results

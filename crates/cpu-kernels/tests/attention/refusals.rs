@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::process::Command;
 
-use fastattention_cpu::{Config, DType, Host, Isa, Pages, Problem, Slices, ISA_VARIABLE};
+use fastattention_cpu::{BlockTable, Config, DType, Host, Isa, Pages, Problem, Slices, ISA_VARIABLE};
 
 fn refused(change: impl FnOnce(&mut Problem)) -> String {
     let mut problem = Problem::new(DType::F32, [2, 3, 4, 8], 5);
@@ -13,8 +13,8 @@ fn refused(change: impl FnOnce(&mut Problem)) -> String {
 
 #[test]
 fn sizes_and_strides() {
-    let pages = Pages { page_size: 2, num_pages: 9, table_width: 3 };
-    let all: [(String, &str); 17] = [
+    let pages = Pages { page_size: 2, num_pages: 9, table: BlockTable::Rows { width: 3 } };
+    let all: [(String, &str); 18] = [
         (refused(|p| p.num_heads = 0), "num_heads = 0, 1 to 2147483647 wanted"),
         (refused(|p| p.num_heads_k = 0), "num_heads_k = 0, 1 to 4 wanted"),
         (refused(|p| p.num_heads_k = 3), "num_heads_k = 3, a divisor of num_heads = 4 wanted"),
@@ -30,8 +30,12 @@ fn sizes_and_strides() {
             "page_size = 0, 1 to 2147483647 wanted",
         ),
         (
-            refused(|p| p.pages = Some(Pages { table_width: 2, ..pages })),
+            refused(|p| p.pages = Some(Pages { table: BlockTable::Rows { width: 2 }, ..pages })),
             "table_width = 2, 3 to 2147483647 wanted",
+        ),
+        (
+            refused(|p| p.pages = Some(Pages { table: BlockTable::Csr { entries: 2 }, ..pages })),
+            "table_entries = 2, 3 to 2147483647 wanted",
         ),
         (refused(|p| p.q_stride[0] = usize::MAX), "q_stride = [18446744073709551615, 32, 8], at most"),
         (refused(|p| p.k_stride[1] = usize::MAX / 2), "k_stride = [160, 9223372036854775807, 8], at most"),
@@ -56,7 +60,10 @@ fn slices_that_are_too_short_or_not_of_the_problem() {
         host.attention_slices(problem, slices).unwrap_err().to_string()
     };
     let packed = problem.clone().with_total_rows(2);
-    let paged = problem.clone().with_pages(Pages { page_size: 3, num_pages: 1, table_width: 1 });
+    let rows = BlockTable::Rows { width: 1 };
+    let paged = problem.clone().with_pages(Pages { page_size: 3, num_pages: 1, table: rows });
+    let list = BlockTable::Csr { entries: 4 };
+    let listed = problem.clone().with_pages(Pages { page_size: 3, num_pages: 1, table: list });
     for (got, want) in [
         (run(&problem, |s| s.q = &s.q[1..]), "q has 31 elements, 32 wanted"),
         (run(&problem, |s| s.v = &[]), "v has 0 elements, 48 wanted"),
@@ -68,6 +75,15 @@ fn slices_that_are_too_short_or_not_of_the_problem() {
         (run(&packed, |_| {}), "row_starts is missing, 2 elements wanted"),
         (run(&packed, |s| s.row_starts = Some(&[0])), "row_starts has 1 elements, 2 wanted"),
         (run(&paged, |_| {}), "block_table is missing, 1 elements wanted"),
+        (run(&listed, |_| {}), "block_table is missing, 4 elements wanted"),
+        (run(&listed, |s| s.block_table = Some(&[0; 4])), "page_starts is missing, 2 elements wanted"),
+        (
+            run(&paged, |s| {
+                s.block_table = Some(&[0]);
+                s.page_starts = Some(&[0]);
+            }),
+            "page_starts has 1 elements, none wanted for this problem",
+        ),
         (
             run(&Problem { dtype: DType::F16, ..problem.clone() }, |_| {}),
             "dtype = f16, slices of it wanted, given f32",

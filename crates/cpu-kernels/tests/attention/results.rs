@@ -93,8 +93,8 @@ fn a_page_that_is_not_there_makes_nan_of_the_rows_that_see_it() {
             let mut built: Built<f16> = case.build(9);
             let right = built.run(&host(2, isa));
             // Keys 80 to 95 of the second slot.
-            let width = built.problem.pages.unwrap().table_width;
-            built.table[width + 5] = wrong;
+            // A row of the table has an entry more than 100 keys need.
+            built.table[8 + 5] = wrong;
             let got = built.run(&host(2, isa));
             for (slot, row, head) in places(&case) {
                 let at = built.row(slot, row, head, built.problem.o_stride);
@@ -108,6 +108,34 @@ fn a_page_that_is_not_there_makes_nan_of_the_rows_that_see_it() {
                     );
                 } else {
                     assert_eq!(o, want, "{isa}: row {row} of slot {slot}");
+                }
+            }
+        }
+    }
+}
+
+/// A slot whose entries fall or leave the list has none; one with too few lacks the keys behind.
+#[test]
+fn page_starts_that_cannot_be_make_nan_of_the_rows_that_see_what_is_missing() {
+    // Of the list of 14 pages and one more the first slot has entries 0 to 7, the second 7 to 14.
+    for (wrong, first_missing) in
+        [([-1, 14], 0), ([7, 6], 0), ([7, 16], 0), ([7, i32::MAX], 0), ([7, 12], 80)]
+    {
+        for rows in [1, 40] {
+            let mut case = cases().into_iter().find(|c| matches!(c.layout, Layout::Listed(16))).unwrap();
+            case.slots = vec![(rows, 100), (rows, 100)];
+            let mut built: Built<f16> = case.build(9);
+            let right = built.run(&host(2, Isa::best()));
+            assert_eq!(built.page_starts, [0, 7, 14]);
+            built.page_starts[1..].copy_from_slice(&wrong);
+            let got = built.run(&host(2, Isa::best()));
+            for (slot, row, head) in places(&case).into_iter().filter(|place| place.0 == 1) {
+                let at = built.row(slot, row, head, built.problem.o_stride);
+                let (o, want) = (&got.o[at..at + case.dim_v], &right.o[at..at + case.dim_v]);
+                if row + 100 - rows >= first_missing {
+                    assert!(o.iter().all(|o| o.is_nan()), "{wrong:?}: row {row} gives {o:?}");
+                } else {
+                    assert_eq!(o, want, "{wrong:?}: row {row}");
                 }
             }
         }

@@ -3,7 +3,7 @@
 use fastattention_cpu::DType::{self, Bf16, F16, F32};
 
 use crate::case::Case;
-use crate::case::Layout::{self, Dense, Gaps, HeadsFirst, Paged, PagedHeadsFirst};
+use crate::case::Layout::{self, Dense, Gaps, HeadsFirst, Listed, Paged, PagedHeadsFirst};
 
 const NONE: (Option<usize>, Option<usize>) = (None, None);
 const CAUSAL: (Option<usize>, Option<usize>) = (None, Some(0));
@@ -74,6 +74,13 @@ pub(crate) fn cases() -> Vec<Case> {
             .causal(),
         case("lengths of every kind, prefill", F32, &[(33, 0), (33, 1), (33, 129), (33, 33)], [2, 1, 16, 16])
             .causal(),
+        case("pages in one list, ragged", F16, &[(3, 90), (3, 0), (3, 17), (3, 130)], [4, 2, 32, 32])
+            .causal()
+            .layout(Listed(16)),
+        case("pages in one list, packed", Bf16, &[(30, 90), (0, 5), (1, 300)], [2, 1, 16, 24])
+            .causal()
+            .layout(Listed(7))
+            .packed(),
         case(
             "packed, every kind",
             F16,

@@ -153,7 +153,7 @@ fn launch<T: Element + host::Element>(combination: &Combination, tensors: &Tenso
     let bits = inputs(combination, &plan, tensors).map(|data| bytemuck::cast_vec::<T, u16>(data));
     let own = Parts::new(device, &[&bits[0]], Allocations::Own)?;
     let cache = Parts::new(device, &[&bits[1], &bits[2]], combination.allocations)?;
-    let lists: [&[i32]; 3] = [&tensors.row_starts, &tensors.lengths, &tensors.table];
+    let lists: [&[i32]; 4] = [&tensors.row_starts, &tensors.lengths, &tensors.table, &tensors.page_starts];
     let lists = Parts::new(device, &lists, combination.allocations)?;
     let [.., o_bytes] = plan.operand_bytes();
     let filled = |bytes: u64| Buffer::from_slice(device, &vec![UNTOUCHED; (bytes as usize / 2).max(2)]);
@@ -164,6 +164,7 @@ fn launch<T: Element + host::Element>(combination: &Combination, tensors: &Tenso
     let mut args = Args::new(own.at(0), cache.at(0), cache.at(1), lists.at(1), &o, &workspace);
     args.row_starts = problem.total_rows.map(|_| lists.at(0));
     args.block_table = problem.kv.pages.map(|_| lists.at(2));
+    args.page_starts = (!tensors.page_starts.is_empty()).then(|| lists.at(3));
     args.lse = combination.want_lse.then_some((&lse).into());
     args.status = combination.is_checked.then_some((&status).into());
     let stream = Stream::new(device).map_err(text)?;

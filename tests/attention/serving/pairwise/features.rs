@@ -82,6 +82,16 @@ const MASKS: [Mask; 7] = [
 const HEADS: [(u32, u32); 7] = [(1, 1), (4, 4), (4, 2), (8, 2), (6, 1), (6, 3), (8, 1)];
 const DIMS: [(u32, u32); 8] =
     [(16, 16), (32, 64), (64, 32), (80, 48), (128, 128), (192, 128), (256, 256), (48, 240)];
+/// Room in the block table, and whether it is one list.
+#[derive(Clone, Copy, Debug)]
+enum Table {
+    Needed,
+    Wide,
+    List,
+    WideList,
+}
+
+const TABLES: [Table; 4] = [Table::Needed, Table::Wide, Table::List, Table::WideList];
 const Q_ROWS: [QRows; 3] = [QRows::Dense, QRows::Gaps, QRows::Repeated];
 const GAPS: [Gap; 3] = [Gap::None, Gap::Odd, Gap::Aligned];
 const SCALES: [Option<f32>; 3] = [None, Some(0.3), Some(-0.05)];
@@ -95,7 +105,7 @@ pub(super) const LEVELS: [usize; 19] = [
     LENGTHS.len(),
     PAGE_SIZES.len(),
     2, // heads first
-    2, // a wider table
+    TABLES.len(),
     Q_ROWS.len(),
     GAPS.len(), // of K and V
     GAPS.len(), // of o
@@ -127,7 +137,7 @@ pub(super) struct Combination {
 
 impl Combination {
     pub(super) fn new(levels: &[usize], seed: u64) -> Self {
-        let &[dtype, rows, lengths, page, order, width, q, kv_gap, o_gap, mask, heads, dims, lse, own, checked, place, scale, values, turn] =
+        let &[dtype, rows, lengths, page, order, table, q, kv_gap, o_gap, mask, heads, dims, lse, own, checked, place, scale, values, turn] =
             levels
         else {
             unreachable!("a level of each feature")
@@ -137,7 +147,7 @@ impl Combination {
         let lengths = lengths_of(LENGTHS[lengths], page_size, &mut rng);
         let (rows, most_rows) = rows_of(ROWS[rows], &lengths, &mut rng);
         let max_keys = lengths.iter().max().unwrap() + 7 * rng.u32(..2);
-        let kv = layout_of(page_size, [order, width].map(|level| level == 1), &lengths, max_keys);
+        let kv = layout_of(page_size, order == 1, TABLES[table], &lengths, max_keys);
         let ((num_heads, num_heads_k), (head_dim, head_dim_v)) = (HEADS[heads], DIMS[dims]);
         let base = Case {
             dtype: DTYPES[dtype],
@@ -230,14 +240,18 @@ fn rows_of(kind: Rows, lengths: &[u32], rng: &mut Rng) -> (Option<Vec<u32>>, u32
     }
 }
 
-fn layout_of(page_size: u32, [is_by_head, is_wide]: [bool; 2], lengths: &[u32], max_keys: u32) -> KvLayout {
+fn layout_of(page_size: u32, is_by_head: bool, table: Table, lengths: &[u32], max_keys: u32) -> KvLayout {
     let mut kv = KvLayout::padded();
     if page_size > 0 {
         let needed: u32 = lengths.iter().map(|keys| keys.div_ceil(page_size)).sum();
         kv = KvLayout::paged(page_size, needed + 2);
-        if is_wide {
-            kv = kv.with_table_width(max_keys.div_ceil(page_size) + 3);
-        }
+        let longest = max_keys.div_ceil(page_size);
+        kv = match table {
+            Table::Needed => kv,
+            Table::Wide => kv.with_table_width(longest + 3),
+            Table::List => kv.with_csr_table(needed.max(longest)),
+            Table::WideList => kv.with_csr_table(needed + longest + 5),
+        };
     }
     if is_by_head {
         kv.with_heads_first()

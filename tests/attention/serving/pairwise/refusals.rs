@@ -71,6 +71,14 @@ const UNSUPPORTED: &[Unsupported] = &[
         p.kv = KvLayout::paged(16, 9).with_table_width(0);
         p.max_keys > 0
     }),
+    unsupported("kv", "table entries = 0 with page_size = 16 is room for 0 keys", |p| {
+        p.kv = KvLayout::paged(16, 9).with_csr_table(0);
+        p.max_keys > 0
+    }),
+    unsupported("kv", "table entries = 2147483648 is more than 2147483647", |p| {
+        p.kv = KvLayout::paged(16, 9).with_csr_table(1 << 31);
+        true
+    }),
 ];
 
 #[test]
