@@ -94,7 +94,7 @@ fn what_cannot_be_counted_is_refused() {
     let kv = KvLayout::paged(1, 1).with_table_width(u32::MAX);
     let lists = Problem { slots: most, total_rows: Some(0), kv, max_keys: 1, ..problem() };
     let text = refusal(&lists.checked());
-    assert!(text.contains("block_table 36893488121649299460, status 68719476704)"), "{text}");
+    assert!(text.contains("block_table 36893488121649299460, page_starts 0, status 68719476704)"), "{text}");
     let far = Problem { o_stride: Some([1 << 40, 1 << 40, 1 << 31]), ..problem() };
     assert!(refusal(&far).contains("o_stride: head stride = 2147483648 leaves more than 2147483647 bytes"));
 }
