@@ -1,7 +1,7 @@
 //! Model time of an append to a paged cache, with or without rotation, beside a plain copy of the same rows
 //! by all vector cores.
 //!
-//! `cargo run --release --example append -- --tokens 4096 --page 128 [--consecutive] [--heads-first]
+//! `cargo run --release --example append -- --tokens 4096 --page 128 [--consecutive] [--order nz]
 //! [--rotary halves [--heads 32]] [--pipes]`
 
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
@@ -16,7 +16,7 @@ use fastattention::runtime::{Buffer, Operand};
 use fastattention::serving::{self, KvLayout};
 use fastattention::sim::time::LaunchReport;
 use fastattention::DType;
-use model_time::{print_pipes, Timed};
+use model_time::{print_pipes, Order, Timed};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Rotation {
@@ -38,9 +38,8 @@ struct Options {
     /// Tokens fill one page after the other, as those of a prompt; else each has a place anywhere.
     #[arg(long)]
     consecutive: bool,
-    /// Pages have heads before rows.
-    #[arg(long)]
-    heads_first: bool,
+    #[arg(long, value_enum, default_value_t = Order::KeysFirst)]
+    order: Order,
     #[arg(long, default_value_t = 8)]
     heads_k: u32,
     #[arg(long, default_value_t = 128)]
@@ -104,8 +103,7 @@ fn rotary(o: &Options) -> Option<Rotary> {
 
 fn append(o: &Options) -> Result<LaunchReport> {
     let pages = o.room * o.tokens.div_ceil(o.page);
-    let kv = KvLayout::paged(o.page, pages);
-    let kv = if o.heads_first { kv.with_heads_first() } else { kv };
+    let kv = o.order.of(KvLayout::paged(o.page, pages));
     let heads = o.heads.max(o.heads_k);
     let cache = serving::Problem::new(DType::F16, [1, 1, heads, o.head_dim], 1, kv);
     let cache = cache.with_num_heads_k(o.heads_k);

@@ -1,6 +1,7 @@
 //! Model time of a decode step over a paged cache, beside a plain read of the same K and V by all Cube cores.
 //!
-//! `cargo run --release --example decode -- --slots 16 --keys 4096 --page 128 [--launches 2] [--pipes]`
+//! `cargo run --release --example decode -- --slots 16 --keys 4096 --page 128 [--order nz] [--list]
+//! [--launches 2] [--pipes]`
 //!
 //! `--prompts 4 --prompt-rows 512` adds prompts to the batch, and shows one launch of all beside one of the
 //! prompts and one of the decode steps.
@@ -16,7 +17,7 @@ use fastattention::runtime::{Buffer, Operand};
 use fastattention::serving::{plan, Args, KvLayout, Mask, Problem, ServingAttention};
 use fastattention::sim::time::LaunchReport;
 use fastattention::DType;
-use model_time::{print_pipes, Timed};
+use model_time::{print_pipes, Order, Timed};
 
 #[derive(Parser)]
 struct Options {
@@ -41,6 +42,11 @@ struct Options {
     /// Keys of a page; 0: K and V lie slot by slot.
     #[arg(long, default_value_t = 128)]
     page: u32,
+    #[arg(long, value_enum, default_value_t = Order::KeysFirst)]
+    order: Order,
+    /// The block table is one list.
+    #[arg(long)]
+    list: bool,
     #[arg(long, default_value_t = 32)]
     heads: u32,
     #[arg(long, default_value_t = 8)]
@@ -122,7 +128,11 @@ fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
     let num_slots = u32::try_from(slots.len())?;
     let kv = match o.page {
         0 => KvLayout::padded(),
-        page => KvLayout::paged(page, num_slots * max_keys.div_ceil(page)),
+        page => {
+            let pages = num_slots * max_keys.div_ceil(page);
+            let kv = KvLayout::paged(page, pages);
+            o.order.of(if o.list { kv.with_csr_table(pages) } else { kv })
+        }
     };
     let shape = [rows.iter().sum(), o.heads, o.head_dim];
     let problem = if rows.iter().all(|of_slot| *of_slot == rows[0]) {
@@ -135,20 +145,25 @@ fn step(o: &Options, slots: &[(u32, u32)]) -> Result<LaunchReport> {
     let [q, k, v, out] = plan.operand_bytes();
     let (q, k, v, out) = (on.alloc(q)?, on.alloc(k)?, on.alloc(v)?, on.alloc(out)?);
     let workspace = on.alloc(plan.workspace_bytes())?;
-    // Lengths and first rows lie in one buffer: the caches of scalar units keep both.
+    // Lengths, first rows and first pages lie in one buffer: the caches of scalar units keep all.
+    let entries = u32::try_from(plan.table_bytes() / 4)?;
+    let page_starts = (0..=num_slots).map(|slot| entries / num_slots.max(1) * slot);
     let mut lists = keys;
     lists.push(0);
     for rows in rows {
         lists.push(lists[lists.len() - 1] + rows);
     }
+    lists.extend(page_starts);
     let lists = Buffer::from_slice(device, &lists)?;
     let starts = Operand::at(&lists, 4 * slots.len());
+    let page_starts = Operand::at(&lists, 4 * (2 * slots.len() + 1));
     // Pages in an order without runs.
-    let mut pages: Vec<u32> = (0..num_slots * problem.table_width()).collect();
+    let mut pages: Vec<u32> = (0..entries).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut pages);
     let table = if pages.is_empty() { None } else { Some(Buffer::from_slice(device, &pages)?) };
     let args = Args::new(&q, &k, &v, &lists, &out, &workspace);
     let args = table.iter().fold(args, Args::with_block_table);
+    let args = if plan.page_starts_bytes() > 0 { args.with_page_starts(page_starts) } else { args };
     let args = if problem.total_rows.is_some() { args.with_row_starts(starts) } else { args };
     on.last(o.launches, |stream| attention.launch(stream, &plan, args))
 }

@@ -59,8 +59,8 @@ class FlashDecodeCube {
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
             const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
             const uint32_t slot = kv_ring_.acquire();
-            copy_cache_to_l1_nz(kv_l1(slot), k_gm_, table_, t_.k_stride, s.task.slot.index, s.task.head,
-                                s.n0 + n, keys, t_.task_heads * t_.head_dim);
+            copy_cache_to_l1_nz(kv_l1(slot), k_gm_, table_, t_.k_format, t_.k_stride, s.task.slot.index,
+                                s.task.head, s.n0 + n, keys, t_.task_heads, t_.head_dim);
             kv_ring_.publish(slot);
             kv_ring_.await(slot);
             for (uint32_t tile = 0; tile < keys; tile += t_.tile) {
@@ -77,7 +77,7 @@ class FlashDecodeCube {
         const uint32_t group = t_.num_heads / t_.num_heads_k;
         const uint32_t rows16 = round_up(task.rows, kFractal);
         for (uint32_t h = 0; h < t_.task_heads; ++h) {
-            const auto q = q_l1(q_slot_)[h * rows16 * t_.head_dim];
+            const auto q = q_l1(q_slot_)[h * rows16 * t_.score_depth];
             for (uint32_t r = 0; r < task.rows;) {
                 const uint32_t g = (task.row + r) % group;
                 const uint32_t run = min_u32(group - g, task.rows - r);
@@ -85,8 +85,13 @@ class FlashDecodeCube {
                 const uint64_t row = task.slot.first_row + (task.row + r) / group;
                 const uint64_t offset =
                     task.slot.index * t_.q_stride[0] + row * t_.q_stride[1] + head * t_.q_stride[2];
-                copy_gm_to_l1_nz_rows(q[r * kFractal], q_gm_[offset], run, t_.head_dim, t_.q_stride[2],
-                                      rows16);
+                if (t_.k_format == kKvHalfRows) {
+                    copy_half_rows_to_l1(q[r * kFractal], q_gm_[offset], run, rows16, t_.head_dim / kHalfRow,
+                                         t_.q_stride[2], kHalfRow);
+                } else {
+                    copy_gm_to_l1_nz_rows(q[r * kFractal], q_gm_[offset], run, t_.head_dim, t_.q_stride[2],
+                                          rows16);
+                }
                 r += run;
             }
         }
@@ -98,13 +103,13 @@ class FlashDecodeCube {
         const uint32_t rows16 = round_up(s.task.rows, kFractal);
         const uint32_t keys16 = round_up(keys, kFractal);
         const uint32_t cols = min_u32(t_.tile, keys - tile);
-        const auto q = q_l1(q_slot_)[h * rows16 * t_.head_dim];
-        const auto k = kv_l1(k_slot)[h * keys16 * t_.head_dim];
+        const auto q = q_l1(q_slot_)[h * rows16 * t_.score_depth];
+        const auto k = kv_l1(k_slot)[h * keys16 * t_.score_depth];
         const uint32_t c = l0c_ring_.acquire();
-        for (uint32_t d = 0; d < t_.head_dim; d += t_.tile) {
-            const uint32_t depth = min_u32(t_.tile, t_.head_dim - d);
+        for (uint32_t d = 0; d < t_.score_depth; d += t_.tile) {
+            const uint32_t depth = min_u32(t_.tile, t_.score_depth - d);
             const uint32_t slot = l0_ring_.acquire();
-            load_l0a(memory_.l0a[slot], q, rows16, t_.head_dim, d, depth);
+            load_l0a(memory_.l0a[slot], q, rows16, t_.score_depth, d, depth);
             copy_l1_to_l0b_transposed(memory_.l0b[slot], k, keys16, tile, d, cols, depth);
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
@@ -133,8 +138,8 @@ class FlashDecodeCube {
         for (uint32_t n = 0; n < s.n_valid; n += t_.chunk_n) {
             const uint32_t keys = min_u32(t_.chunk_n, s.n_valid - n);
             const uint32_t slot = kv_ring_.acquire();
-            copy_cache_to_l1_nz(kv_l1(slot), v_gm_, table_, t_.v_stride, s.task.slot.index, s.task.head,
-                                s.n0 + n, keys, t_.task_heads * t_.head_dim_v);
+            copy_cache_to_l1_nz(kv_l1(slot), v_gm_, table_, t_.v_format, t_.v_stride, s.task.slot.index,
+                                s.task.head, s.n0 + n, keys, t_.task_heads, t_.head_dim_v);
             kv_ring_.publish(slot);
             kv_ring_.await(slot);
             for (uint32_t tile = 0; tile < keys; tile += t_.tile) {
@@ -167,8 +172,12 @@ class FlashDecodeCube {
             const uint32_t slot = l0_ring_.acquire();
             load_l0a(memory_.l0a[slot], p_l1(p_slot)[h * rows16 * all_keys16], rows16, all_keys16, n + tile,
                      depth16);
-            load_l0b_window(memory_.l0b[slot], kv_l1(v_slot)[h * keys16 * t_.head_dim_v], keys16,
-                            t_.head_dim_v, tile, d, depth16, cols);
+            const auto v = kv_l1(v_slot)[h * keys16 * t_.head_dim_v];
+            if (t_.v_format == kKvColumns) {
+                copy_l1_to_l0b_transposed(memory_.l0b[slot], v, t_.head_dim_v, d, tile, cols, depth16);
+            } else {
+                load_l0b_window(memory_.l0b[slot], v, keys16, t_.head_dim_v, tile, d, depth16, cols);
+            }
             l0_ring_.publish(slot);
             l0_ring_.await(slot);
             mmad(memory_.l0c[c][(h * t_.head_dim_v + d) * rows16], memory_.l0a[slot], memory_.l0b[slot],

@@ -267,7 +267,7 @@ class DecodeTasks {
         task.row = block * t.block_rows * group + part * t.task_rows;
         task.rows = min_u32(t.task_rows, rows_end - task.row);
         task.first_key = blocks.begin(block);
-        if (t.is_invariant != 0) task.first_key -= task.first_key % t.unit_keys;
+        task.first_key -= task.first_key % t.key_align;
         task.keys = blocks.end(block);
         task.begin = head_begin + blocks.units_before(block);
         task.end = task.begin + blocks.units(block);

@@ -3,9 +3,31 @@
 #![allow(clippy::print_stdout, reason = "an example prints what it shows")]
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use fastattention::runtime::{Buffer, Device, Stream};
 use fastattention::sim::{time::LaunchReport, time::ModelTime, Config};
+use fastattention::spec::KvLayout;
 use fastattention::Soc;
+
+/// How keys and values lie in a page.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Order {
+    KeysFirst,
+    HeadsFirst,
+    Nz,
+    Vllm,
+}
+
+impl Order {
+    pub(crate) fn of(self, kv: KvLayout) -> KvLayout {
+        match self {
+            Self::KeysFirst => kv,
+            Self::HeadsFirst => kv.with_heads_first(),
+            Self::Nz => kv.with_nz(),
+            Self::Vllm => kv.with_vllm(),
+        }
+    }
+}
 
 /// A simulated device that keeps model time, and computes nothing.
 pub(crate) struct Timed {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::pieces::Pieces;
 use super::Rotary;
 use crate::serving;
-use crate::spec::{Footprint, Reason, Tensor};
+use crate::spec::{Footprint, KvOrder, Reason, Tensor};
 use crate::tiling::{MAX_BURSTS, MAX_GM_GAP_BYTES, MAX_SEQLEN};
 use crate::Soc;
 
@@ -109,9 +109,12 @@ impl Problem {
     /// k and v.
     pub(super) fn rows(&self) -> [Tensor; 2] {
         let [k_cache, v_cache] = self.caches();
+        let is_whole = self.cache.kv.order.piece_elements().is_none();
         let of = |name, cache: Tensor, stride: Option<[u64; 2]>| {
             let heads = cache.extent[2];
             let [token, head] = stride.unwrap_or([heads * cache.dim, cache.dim]);
+            // Of pieces, heads lie side by side (`wrong_pieces`), and so do the pieces of all.
+            let head = if is_whole { head } else { cache.dim };
             let extent = [1, self.tokens.into(), heads];
             Tensor { name, extent, stride: [0, token, head], is_output: false, ..cache }
         };
@@ -176,6 +179,52 @@ impl Problem {
             )));
         }
         found.extend(self.rotary.iter().flat_map(|rotary| rotary.wrong_sizes(self)));
+        found.extend(self.wrong_pieces());
+        found
+    }
+
+    /// Rows of caches whose heads lie in pieces, each of which is a burst of a copy.
+    fn wrong_pieces(&self) -> Vec<Reason> {
+        let (mut found, s) = (Vec::new(), &self.cache.spec);
+        let Some(pieces) = self.cache.kv.order.piece_elements() else { return found };
+        if self.cache.kv.pages.is_none() {
+            found.push(Reason::unsupported(format!(
+                "kv = {} has no kernel without pages; supported: pages, or keys first, or heads first",
+                self.cache.kv
+            )));
+        }
+        let given = [self.k_stride, self.v_stride];
+        let dims = [("head_dim", s.head_dim), ("head_dim_v", s.head_dim_v)];
+        for (i, (name, dim)) in dims.into_iter().enumerate() {
+            let piece = pieces[i];
+            if !dim.is_multiple_of(piece) {
+                found.push(Reason::unsupported(format!(
+                    "{name} = {dim} is not a multiple of the {piece} elements of a piece"
+                )));
+            }
+            let all = u64::from(s.num_heads_k) * u64::from(dim / piece);
+            if all > u64::from(MAX_HEADS) {
+                found.push(Reason::unsupported(format!(
+                    "num_heads_k = {} with {name} = {dim} is {all} pieces of {piece} elements; at most {MAX_HEADS} \
+                     supported",
+                    s.num_heads_k
+                )));
+            }
+            if let Some([_, head]) =
+                given[i].filter(|stride| s.num_heads_k > 1 && stride[1] != u64::from(dim))
+            {
+                found.push(Reason::unsupported(format!(
+                    "{}_stride: head stride = {head} for pages in pieces; supported: {dim}",
+                    ["k", "v"][i]
+                )));
+            }
+        }
+        if self.rotary.is_some() && self.cache.kv.order == KvOrder::Vllm {
+            found.push(Reason::unsupported(format!(
+                "rotary with kv = {} has no kernel; supported: keys first, heads first or NZ",
+                self.cache.kv
+            )));
+        }
         found
     }
 

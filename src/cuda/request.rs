@@ -126,6 +126,12 @@ pub(super) fn reasons(problem: &serving::Problem, found: &mut Vec<Reason>) {
             "a block table that is one list has no kernel; supported: rows of a table",
         ));
     }
+    if problem.kv.order.piece_elements().is_some() {
+        found.push(Reason::unsupported(format!(
+            "kv = {} has no kernel; supported: keys first or heads first",
+            problem.kv
+        )));
+    }
     let Some(Pages { page_size, .. }) = problem.kv.pages else { return };
     if page_size > 0 && (page_size < MIN_PAGE_SIZE || !page_size.is_power_of_two()) {
         let above = page_size.checked_next_power_of_two().map(|above| above.max(MIN_PAGE_SIZE));

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Problem;
+use super::{KvOrder, Problem};
 use crate::Soc;
 
 /// Keys of a unit, what is dealt to cores. A unit of one task takes a core some 0.3 us from HBM.
@@ -65,8 +65,12 @@ impl Tasks {
         let most = if is_long { LONG_TASK_ROWS } else { SHORT_TASK_ROWS };
         // Of one head; long tasks have two, or one with as many rows as two: K and V serve at least 64.
         let mut cut = row_blocks(problem.rows, group, SHORT_TASK_ROWS);
-        let are_side_by_side =
-            strides.k[2] == u64::from(s.head_dim) && strides.v[2] == u64::from(s.head_dim_v);
+        let are_side_by_side = match problem.kv.order {
+            KvOrder::Nz => true,
+            KvOrder::Vllm => false,
+            _ => strides.k[2] == u64::from(s.head_dim) && strides.v[2] == u64::from(s.head_dim_v),
+        };
+        let widest = problem.score_depth().max(s.head_dim_v);
         let rows16 = cut.rows.next_multiple_of(16);
         let fits = |heads: &u32| s.num_heads_k.is_multiple_of(*heads) && heads * rows16 <= most;
         let columns = if are_side_by_side { MAX_TASK_COLS / dim } else { 1 };
@@ -78,7 +82,7 @@ impl Tasks {
         let rows_v = (heads * rows).div_ceil(2);
         let block_n = if problem.is_batch_invariant { UNIT_KEYS } else { MAX_BLOCK_N };
         let steps = (1..=rows).map(|rows| (rows, keys_of_step((heads * rows).div_ceil(2), block_n)));
-        let chunk_n = (0..3).map(|i| block_n >> i).find(|n| n * heads * dim * 2 <= CHUNK_BYTES);
+        let chunk_n = (0..3).map(|i| block_n >> i).find(|n| n * heads * widest * 2 <= CHUNK_BYTES);
         let blocks = problem.all_rows().div_ceil(u64::from(block_rows)) + u64::from(problem.slots);
         let tasks = blocks.saturating_mul(u64::from(row_parts * (s.num_heads_k / heads)));
         let units = tasks.saturating_mul(u64::from(problem.max_keys.div_ceil(UNIT_KEYS)));
@@ -208,12 +212,12 @@ pub(super) struct L1 {
 }
 
 impl L1 {
-    pub(super) fn of(tasks: &Tasks, head_dim: u32, head_dim_v: u32) -> Self {
+    pub(super) fn of(tasks: &Tasks, score_depth: u32, head_dim_v: u32) -> Self {
         let rows = tasks.heads * tasks.rows.next_multiple_of(16);
         Self {
-            q: rows * head_dim * 2,
+            q: rows * score_depth * 2,
             p: tasks.l1_scores * 2,
-            kv: tasks.chunk_n * tasks.heads * head_dim.max(head_dim_v) * 2,
+            kv: tasks.chunk_n * tasks.heads * score_depth.max(head_dim_v) * 2,
         }
     }
 

@@ -5,10 +5,16 @@ use std::fmt;
 use serde::Serialize;
 
 use super::layout::{Tasks, Ub, Workspace, L1, MAX_SCORES, PRELOAD, TILE, UNIT_KEYS};
-use super::{kernel_name, FlashDecodeTilingData, Problem};
+use super::{kernel_name, FlashDecodeTilingData, KvOrder, Problem};
 use crate::record;
 use crate::spec::Reason;
 use crate::{Result, Soc};
+
+/// How a key lies in the cache, as the kernel takes it (`fa/kv_cache.h`).
+const FORMAT_ROWS: u32 = 0;
+const FORMAT_NZ: u32 = 1;
+const FORMAT_HALF_ROWS: u32 = 2;
+const FORMAT_COLUMNS: u32 = 3;
 
 /// A planned class of shapes; prints itself. It serves every launch of the class, whatever the lengths.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +40,7 @@ pub(super) fn memory_reasons(problem: &Problem, soc: &Soc) -> impl Iterator<Item
     let (s, tasks) = (&problem.spec, Tasks::of(problem, soc));
     let used = [
         ("UB", Ub::of(&tasks, s.head_dim_v).used, soc.core.usable_ub_bytes()),
-        ("L1", L1::of(&tasks, s.head_dim, s.head_dim_v).used(), soc.core.usable_l1_bytes()),
+        ("L1", L1::of(&tasks, problem.score_depth(), s.head_dim_v).used(), soc.core.usable_l1_bytes()),
     ];
     used.into_iter().filter(|(_, used, capacity)| used > capacity).map(|(memory, used, capacity)| {
         Reason::unsupported(format!("the buffers take {used} bytes of {memory}, which has {capacity}"))
@@ -98,9 +104,20 @@ impl Plan {
     pub fn tiling_data(&self) -> FlashDecodeTilingData {
         let (p, s, t) = (&self.problem, &self.problem.spec, &self.tasks);
         let ub = Ub::of(t, s.head_dim_v);
-        let l1 = L1::of(t, s.head_dim, s.head_dim_v);
+        let l1 = L1::of(t, p.score_depth(), s.head_dim_v);
         let workspace = Workspace::of(t, s.head_dim_v);
         let strides = p.strides();
+        let formats = match p.kv.order {
+            KvOrder::Nz => [FORMAT_NZ; 2],
+            KvOrder::Vllm => [FORMAT_HALF_ROWS, FORMAT_COLUMNS],
+            _ => [FORMAT_ROWS; 2],
+        };
+        // Values by columns come in whole fractals.
+        let key_align = match (p.is_batch_invariant, formats[1]) {
+            (true, _) => UNIT_KEYS,
+            (false, FORMAT_COLUMNS) => 16,
+            (false, _) => 1,
+        };
         let (window_left, window_right) = s.mask.limits(p.rows, p.max_keys);
         // Keys and rows are at most `MAX_SEQLEN`.
         let limit = |keys: Option<u32>| keys.map_or(-1, u32::cast_signed);
@@ -125,6 +142,10 @@ impl Plan {
             table_width: p.table_width(),
             is_csr: u32::from(p.kv.csr_entries().is_some()),
             table_entries: p.kv.csr_entries().unwrap_or(0),
+            k_format: formats[0],
+            v_format: formats[1],
+            score_depth: p.score_depth(),
+            key_align,
             task_heads: t.heads,
             task_rows: t.rows,
             block_rows: t.block_rows,

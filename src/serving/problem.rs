@@ -17,7 +17,7 @@ use crate::DType;
 /// | `max_keys` | | most keys of a slot |
 /// | `kv` | | where K and V lie |
 /// | `q_stride`, `o_stride` | dense | elements between slots, query rows, heads |
-/// | `k_stride`, `v_stride` | by `kv` | elements between pages (or slots), keys, heads |
+/// | `k_stride`, `v_stride` | by `kv` | elements between pages (or slots), keys, heads; of [`KvOrder::Nz`] and [`KvOrder::Vllm`] between pages, keys, and pieces of a head |
 /// | `want_lse` | `false` | also write `lse`, f32 `[slots, num_heads, rows]`, packed `[num_heads, total_rows]`, natural logarithm |
 /// | `is_batch_invariant` | `false` | bits of a row depend on its own sequence alone |
 /// | `is_checked` | `false` | also write `status`, what is wrong with lengths, rows and pages |
@@ -164,23 +164,44 @@ impl Problem {
     pub(super) fn strides(&self) -> Strides {
         let s = &self.spec;
         let keys = self.kv.pages.map_or(self.max_keys, |pages| pages.page_size);
-        let cache = |dim| match self.kv.order {
-            KvOrder::KeysFirst => dense_strides(keys, s.num_heads_k, dim),
-            KvOrder::HeadsFirst => {
-                let [page, head, row] = dense_strides(s.num_heads_k, keys, dim);
-                [page, row, head]
-            }
+        let by_head = |heads, dim| {
+            let [page, head, row] = dense_strides(heads, keys, dim);
+            [page, row, head]
+        };
+        let [pieces_k, pieces_v] = self.pieces();
+        let cache = |[heads, dim]: [u32; 2]| match self.kv.order {
+            KvOrder::KeysFirst => dense_strides(keys, heads, dim),
+            _ => by_head(heads, dim),
         };
         let dense = |dim| dense_strides(self.total_rows.unwrap_or(self.rows), s.num_heads, dim);
         Strides {
             q: self.q_stride.unwrap_or_else(|| dense(s.head_dim)),
-            k: self.k_stride.unwrap_or_else(|| cache(s.head_dim)),
-            v: self.v_stride.unwrap_or_else(|| cache(s.head_dim_v)),
+            k: self.k_stride.unwrap_or_else(|| cache(pieces_k)),
+            v: self.v_stride.unwrap_or_else(|| cache(pieces_v)),
             o: self.o_stride.unwrap_or_else(|| dense(s.head_dim_v)),
         }
     }
 
-    /// q, k, v and o.
+    /// Of k and v: runs of elements that lie side by side for each key, and elements of one. A run is a head,
+    /// or a part of one.
+    pub(crate) fn pieces(&self) -> [[u32; 2]; 2] {
+        let s = &self.spec;
+        let pieces = self.kv.order.piece_elements().unwrap_or([s.head_dim, s.head_dim_v]);
+        [(s.head_dim, pieces[0]), (s.head_dim_v, pieces[1])].map(|(dim, piece)| {
+            // `layout_reasons` refuses what 32 bits do not hold, and heads that are no whole pieces.
+            [s.num_heads_k.saturating_mul(dim.checked_div(piece).unwrap_or(0)), piece]
+        })
+    }
+
+    /// Columns of q and k on the Cube. Pieces of 8 elements fill half a row of a fractal each.
+    pub(super) fn score_depth(&self) -> u32 {
+        match self.kv.order {
+            KvOrder::Vllm => 2 * self.spec.head_dim,
+            _ => self.spec.head_dim,
+        }
+    }
+
+    /// q, k, v and o. Heads of k and v are their pieces.
     pub(crate) fn tensors(&self) -> [Tensor; 4] {
         let (s, strides) = (&self.spec, self.strides());
         let (places, keys) = match self.kv.pages {
@@ -199,11 +220,14 @@ impl Problem {
             Some(rows) => [1, rows, s.num_heads],
             None => [self.slots, self.rows, s.num_heads],
         };
-        let cache = [places, keys, s.num_heads_k];
+        let cache = |name, [pieces, elements]: [u32; 2], stride| {
+            tensor(name, [places, keys, pieces], elements, stride, false)
+        };
+        let [pieces_k, pieces_v] = self.pieces();
         [
             tensor("q", own, s.head_dim, strides.q, false),
-            tensor("k", cache, s.head_dim, strides.k, false),
-            tensor("v", cache, s.head_dim_v, strides.v, false),
+            cache("k", pieces_k, strides.k),
+            cache("v", pieces_v, strides.v),
             tensor("o", own, s.head_dim_v, strides.o, true),
         ]
     }

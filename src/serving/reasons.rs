@@ -1,13 +1,18 @@
 //! What the kernel can do: every reason why a problem is refused.
 
 use super::plan::memory_reasons;
-use super::{Problem, STATUS_WORDS};
+use super::{KvOrder, Problem, STATUS_WORDS};
 use crate::spec::{Footprint, Reason, Tensor};
 use crate::tiling::{MAX_GM_GAP_BYTES, MAX_HEAD_DIM, MAX_SEQLEN};
 use crate::{DType, Soc};
 
 /// Head dimensions are multiples of this: a fractal of f16 has 16 columns.
 const HEAD_DIM_STEP: u32 = 16;
+
+/// Values by columns lie in fractals of so many keys.
+const VLLM_PAGE_STEP: u32 = 16;
+/// q and k have twice the columns on the Cube, and L1 as much room as before.
+const MAX_VLLM_HEAD_DIM: u32 = 128;
 
 impl Problem {
     /// Every reason why `soc` cannot run this problem, before anything is allocated; empty exactly when
@@ -76,6 +81,62 @@ impl Problem {
             )));
         }
         self.page_reasons(found);
+        self.order_reasons(found);
+    }
+
+    /// What the kernel cannot do with keys and values in pieces.
+    fn order_reasons(&self, found: &mut Vec<Reason>) {
+        let Some(pieces) = self.kv.order.piece_elements() else { return };
+        let (s, strides) = (&self.spec, self.strides());
+        if self.kv.pages.is_none() {
+            found.push(Reason::unsupported(format!(
+                "kv = {} has no kernel without pages; supported: pages, or keys first, or heads first",
+                self.kv
+            )));
+        }
+        for (name, stride, piece) in [("k", strides.k, pieces[0]), ("v", strides.v, pieces[1])] {
+            if stride[1] != u64::from(piece) {
+                found.push(Reason::unsupported(format!(
+                    "{name}_stride: row stride = {} of pages with pieces of {piece} elements; supported: {piece}",
+                    stride[1]
+                )));
+            }
+        }
+        for (name, dim, piece) in
+            [("head_dim", s.head_dim, pieces[0]), ("head_dim_v", s.head_dim_v, pieces[1])]
+        {
+            if s.num_heads_k.checked_mul(dim / piece).is_none() {
+                found.push(Reason::unsupported(format!(
+                    "num_heads_k = {} with {name} = {dim} is more than 2^32 pieces of {piece} elements",
+                    s.num_heads_k
+                )));
+            }
+        }
+        if self.kv.order == KvOrder::Vllm {
+            self.vllm_reasons(found);
+        }
+    }
+
+    fn vllm_reasons(&self, found: &mut Vec<Reason>) {
+        let page_size = self.kv.pages.map_or(0, |pages| pages.page_size);
+        if !page_size.is_multiple_of(VLLM_PAGE_STEP) {
+            let below = page_size / VLLM_PAGE_STEP * VLLM_PAGE_STEP;
+            let nearest = match below {
+                0 => format!("{VLLM_PAGE_STEP}"),
+                _ => format!("{below} or {}", below.saturating_add(VLLM_PAGE_STEP)),
+            };
+            found.push(Reason::unsupported(format!(
+                "page_size = {page_size} of pages as vLLM has them is not a multiple of {VLLM_PAGE_STEP}; nearest \
+                 supported: {nearest}"
+            )));
+        }
+        if self.spec.head_dim > MAX_VLLM_HEAD_DIM {
+            found.push(Reason::unsupported(format!(
+                "head_dim = {} of pages as vLLM has them is more than {MAX_VLLM_HEAD_DIM}; nearest supported: \
+                 {MAX_VLLM_HEAD_DIM}",
+                self.spec.head_dim
+            )));
+        }
     }
 
     /// Rows that no slot has, whatever the kernel.

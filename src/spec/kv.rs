@@ -14,6 +14,22 @@ pub enum KvOrder {
     KeysFirst,
     /// `[heads, keys, dim]`.
     HeadsFirst,
+    /// `[heads * dim / 16, keys, 16]`, pages only: the fractals that the Cube of an NPU takes.
+    Nz,
+    /// vLLM's order for its own kernels, pages only: keys `[heads, dim / 8, keys, 8]`, values `[heads, dim,
+    /// keys]`.
+    Vllm,
+}
+
+impl KvOrder {
+    /// Elements of a head of k and of v that lie side by side, where these are not all.
+    pub(crate) fn piece_elements(self) -> Option<[u32; 2]> {
+        match self {
+            Self::KeysFirst | Self::HeadsFirst => None,
+            Self::Nz => Some([16, 16]),
+            Self::Vllm => Some([8, 1]),
+        }
+    }
 }
 
 /// How the block table, 32-bit numbers of pages in device memory, lists the pages of the slots.
@@ -62,6 +78,8 @@ pub struct Pages {
 /// let by_head = KvLayout::paged(16, 1024).with_heads_first();
 /// // [slots, max_keys, heads, dim], without a block table.
 /// let padded = KvLayout::padded();
+/// // [num_pages, heads * dim / 16, page_size, 16].
+/// let nz = KvLayout::paged(128, 1024).with_nz();
 /// # assert_ne!(paged, by_head);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,6 +108,20 @@ impl KvLayout {
     #[must_use]
     pub fn with_heads_first(self) -> Self {
         Self { order: KvOrder::HeadsFirst, ..self }
+    }
+
+    /// The same in pieces of 16 elements, `[num_pages, heads * dim / 16, page_size, 16]`, as caches in NZ format
+    /// have it.
+    #[must_use]
+    pub fn with_nz(self) -> Self {
+        Self { order: KvOrder::Nz, ..self }
+    }
+
+    /// The same in the order of vLLM's own kernels: keys `[num_pages, heads, dim / 8, page_size, 8]`, values
+    /// `[num_pages, heads, dim, page_size]`.
+    #[must_use]
+    pub fn with_vllm(self) -> Self {
+        Self { order: KvOrder::Vllm, ..self }
     }
 
     /// A block table with rows of so many entries. Says nothing where there are no pages.
@@ -130,6 +162,8 @@ impl fmt::Display for KvLayout {
         match self.order {
             KvOrder::KeysFirst => Ok(()),
             KvOrder::HeadsFirst => f.write_str(", heads first"),
+            KvOrder::Nz => f.write_str(", NZ"),
+            KvOrder::Vllm => f.write_str(", as vLLM has them"),
         }
     }
 }

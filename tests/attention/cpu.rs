@@ -7,10 +7,14 @@ use std::num::NonZeroUsize;
 use fastattention::attention::FlashAttention;
 use fastattention::parallel::AttentionMatmul;
 use fastattention::runtime::{Buffer, Device, KernelArgs, Module, Stream};
+use fastattention::serving::ServingAttention;
 use fastattention::{cpu, ErrorKind, Soc};
 use fastattention_testkit::cases::{self, Case};
 use fastattention_testkit::compare::assert_same;
 use fastattention_testkit::run::{check_all, run};
+use fastattention_testkit::serving::check as check_slots;
+
+use crate::serving::orders;
 
 /// A device of so many threads.
 fn host(threads: usize) -> Device {
@@ -24,6 +28,12 @@ fn every_seventh_case_is_within_twice_the_error_of_a_plain_implementation() {
     let cases: Vec<_> = cases::all().into_iter().step_by(7).collect();
     let check = |operator: &FlashAttention, case: &Case| run(operator, case, None)?.check();
     check_all(&cases, || FlashAttention::new(&host(1)).unwrap(), check);
+}
+
+/// Lists of pages, NZ pages, and pages as vLLM has them.
+#[test]
+fn keys_and_values_in_pieces_are_within_twice_the_error_of_a_plain_implementation() {
+    check_all(&orders::table(), || ServingAttention::new(&host(1)).unwrap(), check_slots);
 }
 
 #[test]

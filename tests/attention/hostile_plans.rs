@@ -125,7 +125,12 @@ fn layout() -> impl Strategy<Value = KvLayout> {
         }
     });
     let layout = prop_oneof![1 => Just(KvLayout::padded()), 3 => paged];
-    (layout, any::<bool>()).prop_map(|(kv, is_by_head)| if is_by_head { kv.with_heads_first() } else { kv })
+    (layout, 0..6u8).prop_map(|(kv, order)| match order {
+        0 | 1 => kv,
+        2 | 3 => kv.with_heads_first(),
+        4 => kv.with_nz(),
+        _ => kv.with_vllm(),
+    })
 }
 
 fn scale() -> impl Strategy<Value = Option<f32>> {

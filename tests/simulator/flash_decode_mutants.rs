@@ -87,6 +87,8 @@ fn cases() -> Vec<(Problem, Vec<i32>, u32, Vec<i32>)> {
             2,
             vec![],
         ),
+        (problem([2, 2, 4, 128], 300, KvLayout::paged(64, 9).with_nz()), vec![300, 129], 2, vec![]),
+        (problem([2, 1, 8, 128], 700, KvLayout::paged(32, 40).with_vllm()), vec![700, 129], 2, vec![]),
         (packed, vec![400, 33, 90, 10], 3, vec![0, 150, 150, 190, 170]),
     ]
 }

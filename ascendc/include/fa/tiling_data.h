@@ -217,6 +217,14 @@ struct FlashDecodeTilingData {
     uint32_t is_csr;
     // Entries of that list.
     uint32_t table_entries;
+    // How a key lies in its page (fa/kv_cache.h).
+    uint32_t k_format;
+    // How a value lies in its page.
+    uint32_t v_format;
+    // Columns of q and k in L1: `head_dim`, or twice as many where pieces of 8 elements fill half a row each.
+    uint32_t score_depth;
+    // Keys that are read begin at a multiple of this; divides `unit_keys`.
+    uint32_t key_align;
     // K/V heads of a task; divides `num_heads_k`, and is 1 unless their rows lie side by side.
     uint32_t task_heads;
     // Packed query rows of one K/V head in a task: row `r` is query row `r / G` of the `r % G`-th of the `G`
@@ -293,9 +301,9 @@ struct FlashDecodeTilingData {
     uint64_t workspace_sum_offset_bytes;
     // q: elements between slots (0 when packed), rows, heads.
     uint64_t q_stride[3];
-    // k: elements between pages (or slots), rows, heads.
+    // k: elements between pages (or slots), rows, heads, or pieces of heads.
     uint64_t k_stride[3];
-    // v: elements between pages (or slots), rows, heads.
+    // v: likewise.
     uint64_t v_stride[3];
     // o: elements between slots (0 when packed), rows, heads.
     uint64_t o_stride[3];

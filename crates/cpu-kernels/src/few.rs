@@ -78,6 +78,28 @@ impl Tile {
     fn rows<'a, T>(&self, missing: &'a [T], row: impl Fn(Key) -> &'a [T]) -> [&'a [T]; TILE] {
         self.places.map(|key| key.map_or(missing, &row))
     }
+
+    /// The same of rows that lie in pieces: `gathered` takes them, as many elements each as `missing` has.
+    fn gathered_rows<'a, T>(
+        &self,
+        missing: &'a [T],
+        gathered: &'a mut Vec<T>,
+        gather: impl Fn(Key, &mut [T]),
+    ) -> [&'a [T]; TILE]
+    where
+        T: Copy,
+    {
+        gathered.clear();
+        for key in &self.places {
+            gathered.extend_from_slice(missing);
+            let start = gathered.len() - missing.len();
+            if let Some(key) = key {
+                gather(*key, &mut gathered[start..]);
+            }
+        }
+        let gathered = &*gathered;
+        std::array::from_fn(|i| &gathered[i * missing.len()..][..missing.len()])
+    }
 }
 
 /// What is fetched while others compute: K or V of a tile for all heads of a task, in the order of memory.
@@ -119,6 +141,7 @@ pub(crate) fn run<S: Simd, T: Load>(
 ) {
     few.start(s, memory, jobs);
     let zeros = vec![T::ZERO; memory.problem.head_dim.max(memory.problem.head_dim_v)];
+    let (mut gathered_k, mut gathered_v) = (Vec::new(), Vec::new());
     let heads = jobs[0].head..jobs[0].head + jobs.len();
     let mut next = Tile::read(memory, &jobs[0], keys.start, keys.end);
     while !next.keys.is_empty() {
@@ -126,8 +149,21 @@ pub(crate) fn run<S: Simd, T: Load>(
         next = Tile::read(memory, &jobs[0], tile.keys.end, keys.end);
         let mut ahead = [Ahead::new(&next, &heads), Ahead::new(&next, &heads)];
         for (i, job) in jobs.iter().enumerate() {
-            let k = tile.rows(&zeros[..memory.problem.head_dim], |key| memory.k(key, job.head));
-            let v = tile.rows(&zeros[..memory.problem.head_dim_v], |key| memory.v(key, job.head));
+            let (k_zeros, v_zeros) = (&zeros[..memory.problem.head_dim], &zeros[..memory.problem.head_dim_v]);
+            let k = match memory.problem.pieces[0] {
+                None => tile.rows(k_zeros, |key| memory.k(key, job.head)),
+                Some(_) => {
+                    let gather = |key, row: &mut [T]| memory.gather_k(key, job.head, row);
+                    tile.gathered_rows(k_zeros, &mut gathered_k, gather)
+                }
+            };
+            let v = match memory.problem.pieces[1] {
+                None => tile.rows(v_zeros, |key| memory.v(key, job.head)),
+                Some(_) => {
+                    let gather = |key, row: &mut [T]| memory.gather_v(key, job.head, row);
+                    tile.gathered_rows(v_zeros, &mut gathered_v, gather)
+                }
+            };
             let tile = (&tile, &k, &v);
             for set in sets(job.rows.len()) {
                 match set.rows {

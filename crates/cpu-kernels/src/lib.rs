@@ -45,6 +45,6 @@ pub use error::{Error, Result};
 pub use host::{Config, Host};
 pub use isa::{Isa, ISA_VARIABLE};
 pub use memory::Operands;
-pub use problem::{BlockTable, Pages, Problem, MAX_HEAD_DIM, MAX_LENGTH};
+pub use problem::{BlockTable, Pages, Pieces, Problem, MAX_HEAD_DIM, MAX_LENGTH};
 pub use products::{Elements, PackedRows, Rows};
 pub use slices::Slices;

@@ -6,7 +6,7 @@ use std::slice;
 
 use crate::element::Load;
 use crate::error::{Error, Result};
-use crate::problem::{BlockTable, Problem};
+use crate::problem::{BlockTable, Pieces, Problem};
 use crate::simd::Simd;
 
 /// Addresses of the operands of a launch.
@@ -215,23 +215,58 @@ impl<'a, T: Load> Memory<'a, T> {
         usize::try_from(page).ok().filter(|page| *page < pages.num_pages)
     }
 
-    /// K of a key.
+    /// K of a key; the first piece where rows lie in pieces.
     #[inline(always)]
     pub(crate) fn k(&self, key: Key, head: usize) -> &'a [T] {
-        assert!(head < self.problem.num_heads_k, "a head of k");
-        let at = key.k + head * self.problem.k_stride[2];
-        // SAFETY: page, row and head are less than the extents of k.
-        unsafe { slice::from_raw_parts(self.operands.k.cast::<T>().wrapping_add(at), self.problem.head_dim) }
+        self.piece_of_k(key, head, 0)
     }
 
-    /// V of a key.
+    /// V of a key, likewise.
     #[inline(always)]
     pub(crate) fn v(&self, key: Key, head: usize) -> &'a [T] {
+        self.piece_of_v(key, head, 0)
+    }
+
+    #[inline(always)]
+    fn piece_of_k(&self, key: Key, head: usize, piece: usize) -> &'a [T] {
+        assert!(head < self.problem.num_heads_k, "a head of k");
+        let (len, offset) = self.piece(0, piece);
+        let at = key.k + head * self.problem.k_stride[2] + offset;
+        // SAFETY: page, row, head and piece are less than the extents of k.
+        unsafe { slice::from_raw_parts(self.operands.k.cast::<T>().wrapping_add(at), len) }
+    }
+
+    #[inline(always)]
+    fn piece_of_v(&self, key: Key, head: usize, piece: usize) -> &'a [T] {
         assert!(head < self.problem.num_heads_k, "a head of v");
-        let at = key.v + head * self.problem.v_stride[2];
-        // SAFETY: page, row and head are less than the extents of v.
-        unsafe {
-            slice::from_raw_parts(self.operands.v.cast::<T>().wrapping_add(at), self.problem.head_dim_v)
+        let (len, offset) = self.piece(1, piece);
+        let at = key.v + head * self.problem.v_stride[2] + offset;
+        // SAFETY: page, row, head and piece are less than the extents of v.
+        unsafe { slice::from_raw_parts(self.operands.v.cast::<T>().wrapping_add(at), len) }
+    }
+
+    /// Elements of a piece of a row of k or v, and where it starts in the row.
+    #[inline(always)]
+    fn piece(&self, tensor: usize, piece: usize) -> (usize, usize) {
+        let dim = [self.problem.head_dim, self.problem.head_dim_v][tensor];
+        let Some(Pieces { elements, stride }) = self.problem.pieces[tensor] else { return (dim, 0) };
+        assert!((piece + 1) * elements <= dim, "a piece of a row");
+        (elements, piece * stride)
+    }
+
+    /// K of a key, whose row lies in pieces or not.
+    pub(crate) fn gather_k(&self, key: Key, head: usize, row: &mut [T]) {
+        let (len, _) = self.piece(0, 0);
+        for (i, to) in row.chunks_exact_mut(len).enumerate() {
+            to.copy_from_slice(self.piece_of_k(key, head, i));
+        }
+    }
+
+    /// V of a key, likewise.
+    pub(crate) fn gather_v(&self, key: Key, head: usize, row: &mut [T]) {
+        let (len, _) = self.piece(1, 0);
+        for (i, to) in row.chunks_exact_mut(len).enumerate() {
+            to.copy_from_slice(self.piece_of_v(key, head, i));
         }
     }
 

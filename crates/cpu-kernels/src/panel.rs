@@ -135,12 +135,26 @@ impl Panels {
         memory.keys(&job.slot, block.start, &mut rows[block.start - first..block.end - first]);
         let mut are_sound = [false; BLOCK_KEYS];
         let to = self.k.chunks_exact_mut(self.k_row).zip(self.v.chunks_exact_mut(self.v_row));
+        let [in_pieces_k, in_pieces_v] = memory.problem.pieces.map(|pieces| pieces.is_some());
+        let whole = |len: usize, is_used: bool| vec![T::ZERO; if is_used { len } else { 0 }];
+        let mut k_row = whole(memory.problem.head_dim, in_pieces_k);
+        let mut v_row = whole(memory.problem.head_dim_v, in_pieces_v);
         for ((row, is_sound), (k, v)) in rows.iter().zip(&mut are_sound).zip(to).take(block.end - first) {
             *is_sound = row.is_some();
             match row {
                 Some(key) => {
-                    T::widen(s, memory.k(*key, job.head), k);
-                    T::widen(s, memory.v(*key, job.head), v);
+                    if in_pieces_k {
+                        memory.gather_k(*key, job.head, &mut k_row);
+                        T::widen(s, &k_row, k);
+                    } else {
+                        T::widen(s, memory.k(*key, job.head), k);
+                    }
+                    if in_pieces_v {
+                        memory.gather_v(*key, job.head, &mut v_row);
+                        T::widen(s, &v_row, v);
+                    } else {
+                        T::widen(s, memory.v(*key, job.head), v);
+                    }
                 }
                 // Its score becomes NaN or -inf.
                 None => v.fill(0.0),

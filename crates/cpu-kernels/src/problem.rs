@@ -50,6 +50,15 @@ impl Pages {
     }
 }
 
+/// Rows of K or V that lie in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces {
+    /// Elements of a piece, which lie side by side.
+    pub elements: usize,
+    /// From a piece of a row to the next.
+    pub stride: usize,
+}
+
 /// Attention of some slots, each with its query rows and its keys.
 ///
 /// With `G = num_heads / num_heads_k`, head `h` of q meets head `h / G` of k and v. Row `i` of a slot with
@@ -98,6 +107,8 @@ pub struct Problem {
     pub k_stride: [usize; 3],
     /// v: between pages (or slots), rows, heads.
     pub v_stride: [usize; 3],
+    /// How rows of k and of v lie; `None` is one piece.
+    pub pieces: [Option<Pieces>; 2],
     /// o: between slots, rows, heads.
     pub o_stride: [usize; 3],
     /// lse: between slots and heads; rows lie side by side.
@@ -130,6 +141,7 @@ impl Problem {
             q_stride: [0; 3],
             k_stride: [0; 3],
             v_stride: [0; 3],
+            pieces: [None; 2],
             o_stride: [0; 3],
             lse_stride: [0; 2],
         }
@@ -267,6 +279,22 @@ impl Problem {
         no_overlap("lse_stride", &[slots, heads], &self.lse_stride, rows)
     }
 
+    /// Elements from the first to the last of a row of k or v.
+    fn reach(&self, tensor: usize) -> Result<usize> {
+        let dim = [self.head_dim, self.head_dim_v][tensor];
+        let Some(Pieces { elements, stride }) = self.pieces[tensor] else { return Ok(dim) };
+        let wrong = || {
+            let name = ["k", "v"][tensor];
+            Error::new(format!(
+                "pieces of {name} = {elements} elements every {stride}, rows of {dim} in memory wanted"
+            ))
+        };
+        if elements == 0 || !dim.is_multiple_of(elements) {
+            return Err(wrong());
+        }
+        (dim / elements - 1).checked_mul(stride).and_then(|last| last.checked_add(elements)).ok_or_else(wrong)
+    }
+
     /// Elements of q, k, v, o and lse, from the first to the last, gaps included.
     ///
     /// # Errors
@@ -278,8 +306,8 @@ impl Problem {
         let [slot, head] = self.lse_stride;
         Ok([
             span("q_stride", q, self.q_stride, self.head_dim, size)?,
-            span("k_stride", k, self.k_stride, self.head_dim, size)?,
-            span("v_stride", k, self.v_stride, self.head_dim_v, size)?,
+            span("k_stride", k, self.k_stride, self.reach(0)?, size)?,
+            span("v_stride", k, self.v_stride, self.reach(1)?, size)?,
             span("o_stride", q, self.o_stride, self.head_dim_v, size)?,
             span("lse_stride", [slots, heads, 1], [slot, head, 0], rows, 4)?,
         ])

@@ -176,17 +176,25 @@ impl ServingCase {
             all.lengths.push(i32::try_from(length).expect("short"));
             for key in 0..length as usize {
                 let place = pages[slot].get(key / keys).copied().unwrap_or(slot);
-                for head in 0..heads {
-                    let at = match self.kv.order {
-                        KvOrder::HeadsFirst => (place * heads + head) * keys + key % keys,
-                        _ => (place * keys + key % keys) * heads + head,
-                    };
-                    let from = key * heads + head;
-                    for (cache, own, dim) in [
-                        (&mut all.k, &tensors[1].data, c.head_dim as usize),
-                        (&mut all.v, &tensors[2].data, c.head_dim_v as usize),
-                    ] {
-                        cache[at * dim..][..dim].copy_from_slice(&own[from * dim..][..dim]);
+                let caches = [
+                    (&mut all.k, &tensors[1].data, c.head_dim as usize, 8),
+                    (&mut all.v, &tensors[2].data, c.head_dim_v as usize, 1),
+                ];
+                for (cache, own, dim, vllm_piece) in caches {
+                    let (page, row) = (place, key % keys);
+                    for (i, &element) in own[key * heads * dim..][..heads * dim].iter().enumerate() {
+                        let (head, d) = (i / dim, i % dim);
+                        let in_pieces = |x: usize| {
+                            ((page * heads * dim / x + (head * dim + d) / x) * keys + row) * x + d % x
+                        };
+                        let at = match self.kv.order {
+                            KvOrder::KeysFirst => ((page * keys + row) * heads + head) * dim + d,
+                            KvOrder::HeadsFirst => ((page * heads + head) * keys + row) * dim + d,
+                            KvOrder::Nz => in_pieces(16),
+                            KvOrder::Vllm => in_pieces(vllm_piece),
+                            other => unreachable!("no test of order {other:?}"),
+                        };
+                        cache[at] = element;
                     }
                 }
             }

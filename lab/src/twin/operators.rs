@@ -285,6 +285,8 @@ fn appends(twins: &mut Twins) -> Result<()> {
                 .with_place_type(PlaceType::I64),
             append::Problem::new(5, &cache([2, 1, 2, 80], KvLayout::padded()))
                 .with_strides([80, 400], [400, 80]),
+            append::Problem::new(70, &cache([1, 1, 2, 64], KvLayout::paged(16, 9).with_vllm())).checked(),
+            append::Problem::new(70, &cache([1, 1, 2, 64], KvLayout::paged(16, 9).with_nz())),
         ];
         twins.cases(copies, cases, |twins, problem| append(twins, &operators, problem))?;
         let of_pages = |heads| cache([1, 1, heads, 128], KvLayout::paged(16, 9)).with_num_heads_k(2);
@@ -298,6 +300,8 @@ fn appends(twins: &mut Twins) -> Result<()> {
                 .checked(),
             append::Problem::new(700, &cache([8, 1, 3, 80], KvLayout::padded().with_heads_first()))
                 .with_rotary(Rotary::new(Pairing::Halves, 80, 700)),
+            append::Problem::new(70, &cache([1, 1, 2, 64], KvLayout::paged(16, 9).with_nz()))
+                .with_rotary(Rotary::new(Pairing::Halves, 64, 70)),
         ];
         twins.cases(rotates, cases, |twins, problem| append(twins, &operators, problem))?;
     }
@@ -362,6 +366,9 @@ fn decodes(twins: &mut Twins) -> Result<()> {
             (problem([4, 1, 8, 64], KvLayout::paged(16, 120)).checked(), vec![700, 0, 33, 128], vec![]),
             (problem([2, 3, 4, 128], KvLayout::paged(128, 9).with_heads_first()), vec![256, 699], vec![]),
             (problem([1, 16, 8, 256], KvLayout::padded()), vec![530], vec![]),
+            (problem([2, 2, 4, 64], KvLayout::paged(32, 50).with_nz()), vec![530, 33], vec![]),
+            (problem([2, 1, 4, 64], KvLayout::paged(16, 80).with_vllm()), vec![530, 33], vec![]),
+            (problem([1, 1, 4, 128], KvLayout::paged(64, 20).with_vllm()), vec![530], vec![]),
             (
                 problem([3, 1, 8, 64], KvLayout::paged(32, 50).with_csr_table(44)).checked(),
                 vec![700, 0, 200],

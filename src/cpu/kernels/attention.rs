@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use ascend_sim::engine::Stopped;
-use fastattention_cpu::{BlockTable, DType, Operands, Pages, Problem};
+use fastattention_cpu::{BlockTable, DType, Operands, Pages, Pieces, Problem};
 
 use super::{matmul, Real};
 use crate::cpu::call::{index, Call, Tensor};
@@ -186,6 +186,8 @@ pub(super) fn flash_decode<T: Attended>(call: &Call<'_>, list: &[u64]) -> Result
             _ => BlockTable::Csr { entries: index(t.table_entries.into()) },
         },
     });
+    let (pieces_k, k_stride) = in_pieces(t.k_format, t.k_stride, t.head_dim);
+    let (pieces_v, v_stride) = in_pieces(t.v_format, t.v_stride, t.head_dim_v);
     let problem = Problem {
         total_rows: (t.is_packed != 0).then(|| index(t.total_rows.into())),
         num_heads_k: index(t.num_heads_k.into()),
@@ -196,8 +198,9 @@ pub(super) fn flash_decode<T: Attended>(call: &Call<'_>, list: &[u64]) -> Result
         softmax_scale: t.softmax_scale,
         is_row_invariant: t.is_invariant != 0,
         q_stride: strides(t.q_stride),
-        k_stride: strides(t.k_stride),
-        v_stride: strides(t.v_stride),
+        k_stride,
+        v_stride,
+        pieces: [pieces_k, pieces_v],
         o_stride: strides(t.o_stride),
         lse_stride: t.lse_stride.map(index),
         ..Problem::new(T::DTYPE, [slots, rows, heads, dim], index(t.max_keys.into()))
@@ -220,6 +223,19 @@ pub(super) fn flash_decode<T: Attended>(call: &Call<'_>, list: &[u64]) -> Result
         write_status(&t, &lists, &status);
     }
     Ok(())
+}
+
+/// How rows of K or V lie, and the strides of pages, rows and heads, by the formats of `fa/kv_cache.h`.
+fn in_pieces(format: u32, stride: [u64; 3], dim: u32) -> (Option<Pieces>, [usize; 3]) {
+    let [page, row, piece] = strides(stride);
+    let elements = match format {
+        1 => 16,
+        2 => 8,
+        3 => 1,
+        _ => return (None, [page, row, piece]),
+    };
+    let of_head = index(dim.into()) / elements;
+    (Some(Pieces { elements, stride: piece }), [page, row, of_head.saturating_mul(piece)])
 }
 
 const STATUS_WORDS: u64 = crate::serving::STATUS_WORDS as u64;

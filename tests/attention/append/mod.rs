@@ -25,14 +25,22 @@ enum Cache {
     PaddedHeadsFirst { slots: usize, keys: usize },
     /// Pages, rows and heads apart from each other.
     Gaps { pages: usize, size: usize },
+    /// `[pages, heads * dim / 16, size, 16]`.
+    Nz { pages: usize, size: usize },
+    /// k `[pages, heads, dim / 8, size, 8]`, v `[pages, heads, dim, size]`.
+    Vllm { pages: usize, size: usize },
 }
 
-use Cache::{Gaps, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
+use Cache::{Gaps, Nz, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst, Vllm};
 
 impl Cache {
     fn num_places(self) -> usize {
         match self {
-            Paged { pages, size } | PagedHeadsFirst { pages, size } | Gaps { pages, size } => pages * size,
+            Paged { pages, size }
+            | PagedHeadsFirst { pages, size }
+            | Gaps { pages, size }
+            | Nz { pages, size }
+            | Vllm { pages, size } => pages * size,
             Padded { slots, keys } | PaddedHeadsFirst { slots, keys } => slots * keys,
         }
     }
@@ -45,22 +53,28 @@ impl Cache {
         Some([size * row + 1, row, head].map(|stride| stride as u64))
     }
 
-    /// The element at which the row of a place and a head starts.
-    fn at(self, place: usize, head: usize, heads: usize, dim: usize) -> usize {
+    /// Where element `d` of a place and a head lies in the cache of K (0) or V (1).
+    fn at(self, which: usize, place: usize, [head, d]: [usize; 2], [heads, dim]: [usize; 2]) -> usize {
+        let in_pieces = |x: usize, keys: usize| {
+            let piece = (head * dim + d) / x;
+            ((place / keys * (heads * dim / x) + piece) * keys + place % keys) * x + d % x
+        };
         match self {
-            Paged { .. } | Padded { .. } => (place * heads + head) * dim,
+            Paged { .. } | Padded { .. } => (place * heads + head) * dim + d,
             PagedHeadsFirst { size: keys, .. } | PaddedHeadsFirst { keys, .. } => {
-                (place / keys * heads * keys + head * keys + place % keys) * dim
+                (place / keys * heads * keys + head * keys + place % keys) * dim + d
             }
             Gaps { size, .. } => {
                 let row = heads * (dim + 3) + 7;
-                place / size * (size * row + 1) + place % size * row + head * (dim + 3)
+                place / size * (size * row + 1) + place % size * row + head * (dim + 3) + d
             }
+            Nz { size, .. } => in_pieces(16, size),
+            Vllm { size, .. } => in_pieces([8, 1][which], size),
         }
     }
 
-    fn len(self, heads: usize, dim: usize) -> usize {
-        self.at(self.num_places() - 1, heads - 1, heads, dim) + dim
+    fn len(self, which: usize, heads: usize, dim: usize) -> usize {
+        self.at(which, self.num_places() - 1, [heads - 1, dim - 1], [heads, dim]) + 1
     }
 
     fn layout(self) -> KvLayout {
@@ -70,6 +84,8 @@ impl Cache {
             PagedHeadsFirst { pages, size } => paged(pages, size).with_heads_first(),
             Padded { .. } => KvLayout::padded(),
             PaddedHeadsFirst { .. } => KvLayout::padded().with_heads_first(),
+            Nz { pages, size } => paged(pages, size).with_nz(),
+            Vllm { pages, size } => paged(pages, size).with_vllm(),
         }
     }
 }
@@ -205,7 +221,7 @@ fn run(operator: &Append, case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> 
     let plan = plan(&case.problem(), operator.device().soc()).unwrap_or_else(|e| panic!("{case:?}: {e}"));
     let [k, v] = [&rows[0], &rows[1]].map(|data| upload(operator, data));
     let places = upload_places(operator, case.place_type, places);
-    let caches = case.dims.map(|dim| upload(operator, &vec![OLD; case.cache.len(case.heads, dim)]));
+    let caches = old_caches(operator, case);
     let status = status_of(operator, &plan);
     let stream = Stream::new(operator.device()).unwrap();
     let mut args = Args::new(&k, &v, &places, &caches[0], &caches[1]);
@@ -214,6 +230,11 @@ fn run(operator: &Append, case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> 
     stream.synchronize().unwrap_or_else(|e| panic!("{case:?}\n{plan}: {e}"));
     let report = report_of(status.as_ref());
     Left { caches: caches.map(|cache| cache.to_vec().unwrap()), report }
+}
+
+/// Caches of which each element is `OLD`.
+fn old_caches(operator: &Append, case: &Case) -> [Buffer; 2] {
+    [0, 1].map(|which| upload(operator, &vec![OLD; case.cache.len(which, case.heads, case.dims[which])]))
 }
 
 /// The caches as the host fills them.
@@ -225,13 +246,14 @@ fn wanted(case: &Case, rows: &[Vec<u16>; 2], places: &[i64]) -> [Vec<u16>; 2] {
 fn filled<T: Copy>(case: &Case, which: usize, from: &[T], places: &[i64], old: T) -> Vec<T> {
     let dim = case.dims[which];
     let [token_stride, head_stride] = case.rows.strides(case.tokens, case.heads, dim);
-    let mut cache = vec![old; case.cache.len(case.heads, dim)];
+    let mut cache = vec![old; case.cache.len(which, case.heads, dim)];
     for (token, &place) in places.iter().enumerate() {
         let Ok(place) = usize::try_from(place) else { continue };
         for head in (0..case.heads).filter(|_| place < case.cache.num_places()) {
-            let (at, row) =
-                (case.cache.at(place, head, case.heads, dim), token * token_stride + head * head_stride);
-            cache[at..at + dim].copy_from_slice(&from[row..row + dim]);
+            let row = &from[token * token_stride + head * head_stride..][..dim];
+            for (d, element) in row.iter().enumerate() {
+                cache[case.cache.at(which, place, [head, d], [case.heads, dim])] = *element;
+            }
         }
     }
     cache

@@ -7,7 +7,7 @@ use fastattention_testkit::compare::assert_same;
 use fastrand::Rng;
 
 use super::rotary::{inputs, launch, Queries, Turned, POSITIONS};
-use super::Cache::{self, Gaps, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
+use super::Cache::{self, Gaps, Nz, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst, Vllm};
 use super::{append, run, wanted, Case, Rows};
 use crate::cover::cover;
 
@@ -45,7 +45,7 @@ const LEVELS: [usize; 19] = [
     TOKENS.len(),
     HEADS.len(),
     DIMS.len(),
-    5, // layouts of the cache
+    7, // layouts of the cache
     PAGES.len(),
     ROWS.len(), // of k and v
     PAIRINGS.len(),
@@ -92,6 +92,7 @@ impl Combination {
             rows: ROWS[rows],
             is_checked: checked == 1,
         };
+        let case = supported(case, PAIRINGS[pairing].is_some());
         let to = (own == 0).then_some(ROWS[to]);
         let q = (GROUPS[group] > 0).then(|| Queries { heads: GROUPS[group] * heads, from: ROWS[from], to });
         let turned = Turned {
@@ -152,7 +153,23 @@ fn cache_of(layout: usize, pages: usize, size: usize) -> Cache {
         1 => PagedHeadsFirst { pages, size },
         2 => Padded { slots: pages, keys: size },
         3 => PaddedHeadsFirst { slots: pages, keys: size },
+        4 => Nz { pages, size },
+        5 => Vllm { pages, size },
         _ => Gaps { pages, size },
+    }
+}
+
+/// The nearest case that is not refused; refusals have tests of their own.
+fn supported(case: Case, is_rotated: bool) -> Case {
+    let is_whole = case.dims.iter().all(|dim| dim.is_multiple_of(16));
+    match case.cache {
+        Vllm { pages, size } if is_rotated => Case { cache: PagedHeadsFirst { pages, size }, ..case },
+        Nz { pages, size } if !is_whole => Case { cache: PagedHeadsFirst { pages, size }, ..case },
+        // Heads side by side, whatever lies between tokens.
+        Nz { .. } | Vllm { .. } if !matches!(case.rows, Rows::Dense | Rows::Fused) => {
+            Case { rows: Rows::Fused, ..case }
+        }
+        _ => case,
     }
 }
 

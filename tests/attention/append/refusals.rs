@@ -33,6 +33,10 @@ fn what_cannot_be_appended_is_refused_with_all_reasons() {
         Problem::new(5, &cache)
     };
     let many = serving::Problem::new(DType::F16, [1, 1, 2, 64], 1, KvLayout::paged(1 << 16, 1 << 16));
+    let paged = KvLayout::paged(16, 10);
+    let pieces = |kv, [dim, dim_v]: [u32; 2]| {
+        Problem::new(5, &serving::Problem::new(DType::F16, [1, 1, 2, dim], 1, kv).with_head_dim_v(dim_v))
+    };
     let long = serving::Problem::new(DType::F16, [1, 1, 1, 40_000], 1, KvLayout::paged(16, 10));
     for (problem, wanted) in [
         (
@@ -55,6 +59,20 @@ fn what_cannot_be_appended_is_refused_with_all_reasons() {
         ),
         (good.with_strides([128, 1 << 31], [128, 64]), "k_stride: head stride = 2147483648 leaves more than"),
         (Problem::new(1 << 30, &cache), "operands take"),
+        (pieces(KvLayout::padded().with_nz(), [64, 64]), "kv = padded, NZ has no kernel without pages"),
+        (
+            pieces(paged.with_nz(), [64, 40]),
+            "head_dim_v = 40 is not a multiple of the 16 elements of a piece",
+        ),
+        (pieces(paged.with_vllm(), [20, 64]), "head_dim = 20 is not a multiple of the 8 elements of a piece"),
+        (
+            pieces(paged.with_vllm(), [64, 2048]),
+            "num_heads_k = 2 with head_dim_v = 2048 is 4096 pieces of 1 elements; at most 4095 supported",
+        ),
+        (
+            pieces(paged.with_nz(), [64, 64]).with_strides([160, 80], [128, 64]),
+            "k_stride: head stride = 80 for pages in pieces; supported: 64",
+        ),
     ] {
         let text = refused(&problem).to_string();
         assert!(text.contains(wanted), "{wanted:?} is not in {text}");

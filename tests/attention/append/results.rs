@@ -11,8 +11,8 @@ use fastattention_testkit::serving::launch;
 use fastrand::Rng;
 use half::f16;
 
-use super::Cache::{Gaps, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
-use super::{append, case_of, run, upload, upload_places, wanted, Case, Rows, OLD};
+use super::Cache::{Gaps, Nz, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst, Vllm};
+use super::{append, case_of, old_caches, run, upload, upload_places, wanted, Case, Rows, OLD};
 use crate::serving::case;
 
 #[test]
@@ -37,6 +37,11 @@ fn every_layout_and_type_is_what_the_host_copies() {
         // Long rows: one token a tile, with two and with three of them in UB.
         case_of(100, 128, [192, 128], Paged { pages: 1, size: 110 }, Rows::Dense),
         case_of(60, 1, [24000, 5000], PagedHeadsFirst { pages: 61, size: 1 }, Rows::HeadsFirst),
+        // Pieces of heads.
+        case_of(150, 8, [128, 64], Nz { pages: 40, size: 16 }, Rows::Fused),
+        case_of(200, 1, [16, 80], Nz { pages: 2, size: 130 }, Rows::HeadsFirst),
+        case_of(120, 8, [128, 128], Vllm { pages: 9, size: 16 }, Rows::Dense),
+        case_of(33, 3, [40, 7], Vllm { pages: 12, size: 3 }, Rows::Fused),
         // Many heads, each a piece.
         case_of(97, 700, [16, 16], PagedHeadsFirst { pages: 25, size: 4 }, Rows::Gaps),
     ];
@@ -161,7 +166,7 @@ fn a_captured_launch_reads_the_places_of_each_replay() {
     let first = case.rows(&mut rng);
     let [k, v] = [&first[0], &first[1]].map(|data| upload(&operator, data));
     let places = upload_places(&operator, case.place_type, &[-1; 20]);
-    let caches = case.dims.map(|dim| upload(&operator, &vec![OLD; case.cache.len(case.heads, dim)]));
+    let caches = old_caches(&operator, &case);
     let capture = stream.begin_capture(CaptureMode::Relaxed).unwrap();
     operator.launch(&stream, &plan, Args::new(&k, &v, &places, &caches[0], &caches[1])).unwrap();
     let graph = capture.end().unwrap();
@@ -181,12 +186,13 @@ fn a_captured_launch_reads_the_places_of_each_replay() {
     }
 }
 
-/// The serving operator on a cache that was appended to, in both orders: the same bits as on one that the
+/// The serving operator on a cache that was appended to, in each order: the same bits as on one that the
 /// host has filled.
 #[test]
 fn what_is_appended_is_what_attention_reads() {
     let paged = KvLayout::paged(16, 40);
-    for kv in [paged, paged.with_heads_first(), KvLayout::padded()] {
+    let orders = [paged.with_heads_first(), paged.with_nz(), paged.with_vllm()];
+    for kv in [paged, KvLayout::padded()].into_iter().chain(orders) {
         let attention = serving::ServingAttention::new(&device(|_| ())).unwrap();
         let operator = Append::new(attention.device()).unwrap();
         let case = case(&[150, 0, 33], kv);

@@ -10,8 +10,10 @@ use fastattention_testkit::data::normal;
 use fastrand::Rng;
 use half::{bf16, f16};
 
-use super::Cache::{self, Gaps, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
-use super::{append, case_of, filled, report_of, status_of, upload, upload_places, Case, Rows, OLD};
+use super::Cache::{self, Gaps, Nz, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
+use super::{
+    append, case_of, filled, old_caches, report_of, status_of, upload, upload_places, Case, Rows, OLD,
+};
 use Pairing::{Adjacent, Halves};
 
 /// Where the queries of an append come from and go.
@@ -155,7 +157,7 @@ pub(super) fn launch(operator: &Append, turned: &Turned, inputs: &Inputs) -> Rep
     let positions = upload_places(operator, turned.position_type, &inputs.positions);
     let table = Rotary::table(&Rotary::frequencies(BASE, turned.dims as u32), POSITIONS as u32, 1.0);
     let table = Buffer::from_slice(operator.device(), &table).unwrap();
-    let caches = case.dims.map(|dim| upload(operator, &vec![OLD; case.cache.len(case.heads, dim)]));
+    let caches = old_caches(operator, case);
     let status = status_of(operator, &plan);
     let stream = Stream::new(operator.device()).unwrap();
     let q = inputs.q.as_ref().map(|q| upload(operator, q));
@@ -253,6 +255,14 @@ fn every_pairing_layout_and_type_is_a_rotation() {
             160,
             Some((5, Rows::HeadsFirst, dense)),
         ),
+        // Pieces of heads.
+        of(
+            case(90, 4, [128, 64], Nz { pages: 20, size: 16 }, Rows::Fused),
+            Halves,
+            96,
+            Some((8, Rows::Fused, None)),
+        ),
+        of(case(60, 2, [64, 16], Nz { pages: 9, size: 16 }, Rows::Dense), Adjacent, 64, None),
         // One head of many elements, of which few are rotated.
         of(case(700, 1, [576, 512], Paged { pages: 90, size: 8 }, Rows::Dense), Adjacent, 64, None),
         // More tokens a tile than an instruction has repeats, and as many as fit one.

@@ -15,6 +15,7 @@ const NAMES: &[&str] = &[
     "num_heads_k",
     "head_dim",
     "tokens",
+    "kv = ",
     "pages or slots of",
     "page_size",
     "k_stride",

@@ -20,6 +20,7 @@ const NAMES: &[&str] = &[
     "total_rows",
     "max_keys",
     "page_size",
+    "kv = ",
     "num_pages",
     "table_width",
     "table entries",

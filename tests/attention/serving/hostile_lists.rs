@@ -52,7 +52,12 @@ fn cases() -> impl Strategy<Value = ServingCase> {
                 Some(pages) if is_listed => kv.with_csr_table(pages.num_pages + 20),
                 _ => kv,
             };
-            let kv = if seed & 1 == 0 { kv } else { kv.with_heads_first() };
+            let kv = match seed % 4 {
+                1 => kv.with_heads_first(),
+                2 if page_size > 0 => kv.with_nz(),
+                3 if page_size.is_multiple_of(16) && page_size > 0 => kv.with_vllm(),
+                _ => kv,
+            };
             let mut case = case(&lengths, kv);
             (case.base.num_heads, case.base.head_dim, case.base.head_dim_v) = (4, 32, 16);
             (case.base.mask, case.base.seed) = (mask, seed >> 32);

@@ -4,6 +4,7 @@ mod device_data;
 mod hostile_lists;
 mod invariant;
 mod model_time;
+pub(crate) mod orders;
 mod packed;
 mod pairwise;
 mod results;

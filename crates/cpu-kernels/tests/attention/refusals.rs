@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::process::Command;
 
-use fastattention_cpu::{BlockTable, Config, DType, Host, Isa, Pages, Problem, Slices, ISA_VARIABLE};
+use fastattention_cpu::{BlockTable, Config, DType, Host, Isa, Pages, Pieces, Problem, Slices, ISA_VARIABLE};
 
 fn refused(change: impl FnOnce(&mut Problem)) -> String {
     let mut problem = Problem::new(DType::F32, [2, 3, 4, 8], 5);
@@ -14,7 +14,7 @@ fn refused(change: impl FnOnce(&mut Problem)) -> String {
 #[test]
 fn sizes_and_strides() {
     let pages = Pages { page_size: 2, num_pages: 9, table: BlockTable::Rows { width: 3 } };
-    let all: [(String, &str); 18] = [
+    let all: [(String, &str); 20] = [
         (refused(|p| p.num_heads = 0), "num_heads = 0, 1 to 2147483647 wanted"),
         (refused(|p| p.num_heads_k = 0), "num_heads_k = 0, 1 to 4 wanted"),
         (refused(|p| p.num_heads_k = 3), "num_heads_k = 3, a divisor of num_heads = 4 wanted"),
@@ -36,6 +36,14 @@ fn sizes_and_strides() {
         (
             refused(|p| p.pages = Some(Pages { table: BlockTable::Csr { entries: 2 }, ..pages })),
             "table_entries = 2, 3 to 2147483647 wanted",
+        ),
+        (
+            refused(|p| p.pieces[0] = Some(Pieces { elements: 3, stride: 3 })),
+            "pieces of k = 3 elements every 3, rows of 8 in memory wanted",
+        ),
+        (
+            refused(|p| p.pieces[1] = Some(Pieces { elements: 1, stride: usize::MAX })),
+            "pieces of v = 1 elements every 18446744073709551615, rows of 8 in memory wanted",
         ),
         (refused(|p| p.q_stride[0] = usize::MAX), "q_stride = [18446744073709551615, 32, 8], at most"),
         (refused(|p| p.k_stride[1] = usize::MAX / 2), "k_stride = [160, 9223372036854775807, 8], at most"),

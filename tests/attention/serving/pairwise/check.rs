@@ -3,15 +3,13 @@
 use fastattention::attention::host;
 use fastattention::reference::Element;
 use fastattention::runtime::{Buffer, Device, Stream};
-use fastattention::serving::{
-    plan, Args, KvOrder, Operand, Plan, Problem, Report, ServingAttention, STATUS_WORDS,
-};
+use fastattention::serving::{plan, Args, Operand, Plan, Problem, Report, ServingAttention, STATUS_WORDS};
 use fastattention::DType;
 use fastattention_testkit::serving::{results, Output, Tensors};
 use half::{bf16, f16};
 
 use super::super::serving;
-use super::features::{Allocations, Combination, QRows};
+use super::features::{cache_shapes, order_and_gap, Allocations, Combination, QRows};
 use super::strides::{both_starts, of_cache, of_rows, Gap};
 
 type Result<T> = std::result::Result<T, String>;
@@ -96,14 +94,15 @@ fn inputs<T: Element>(combination: &Combination, plan: &Plan, tensors: &Tensors<
         .kv
         .pages
         .map_or((problem.slots, problem.max_keys), |pages| (pages.num_pages, pages.page_size));
-    let extent = [places, keys, c.num_heads_k].map(u64::from);
-    let is_by_head = problem.kv.order == KvOrder::HeadsFirst;
-    let cache = |data: &[T], dim, given: Option<[u64; 3]>, bytes| {
-        let dense = of_cache([keys, c.num_heads_k, dim], is_by_head, Gap::None);
+    let (is_by_head, gap) = order_and_gap(problem.kv.order, Gap::None);
+    let cache = |data: &[T], [heads, dim]: [u32; 2], given: Option<[u64; 3]>, bytes| {
+        let dense = of_cache([keys, heads, dim], is_by_head, gap);
+        let extent = [places, keys, heads].map(u64::from);
         laid_out(data, extent, dim, [dense, given.unwrap_or(dense)], bytes)
     };
-    let k = cache(&tensors.k, c.head_dim, problem.k_stride, k_bytes);
-    [q, k, cache(&tensors.v, c.head_dim_v, problem.v_stride, v_bytes)]
+    let [of_k, of_v] = cache_shapes(&combination.case);
+    let k = cache(&tensors.k, of_k, problem.k_stride, k_bytes);
+    [q, k, cache(&tensors.v, of_v, problem.v_stride, v_bytes)]
 }
 
 /// Slots and rows of q, as strides take them.

@@ -91,6 +91,7 @@ enum Table {
     WideList,
 }
 
+const ORDERS: [KvOrder; 4] = [KvOrder::KeysFirst, KvOrder::HeadsFirst, KvOrder::Nz, KvOrder::Vllm];
 const TABLES: [Table; 4] = [Table::Needed, Table::Wide, Table::List, Table::WideList];
 const Q_ROWS: [QRows; 3] = [QRows::Dense, QRows::Gaps, QRows::Repeated];
 const GAPS: [Gap; 3] = [Gap::None, Gap::Odd, Gap::Aligned];
@@ -104,7 +105,7 @@ pub(super) const LEVELS: [usize; 19] = [
     ROWS.len(),
     LENGTHS.len(),
     PAGE_SIZES.len(),
-    2, // heads first
+    ORDERS.len(),
     TABLES.len(),
     Q_ROWS.len(),
     GAPS.len(), // of K and V
@@ -147,8 +148,9 @@ impl Combination {
         let lengths = lengths_of(LENGTHS[lengths], page_size, &mut rng);
         let (rows, most_rows) = rows_of(ROWS[rows], &lengths, &mut rng);
         let max_keys = lengths.iter().max().unwrap() + 7 * rng.u32(..2);
-        let kv = layout_of(page_size, order == 1, TABLES[table], &lengths, max_keys);
         let ((num_heads, num_heads_k), (head_dim, head_dim_v)) = (HEADS[heads], DIMS[dims]);
+        let order = order_of(ORDERS[order], page_size, head_dim);
+        let kv = layout_of(page_size, order, TABLES[table], &lengths, max_keys);
         let base = Case {
             dtype: DTYPES[dtype],
             score_dtype: DType::F32,
@@ -191,15 +193,38 @@ impl Combination {
             }
         };
         let keys = self.case.kv.pages.map_or(c.seqlen_k, |pages| pages.page_size);
-        let is_by_head = self.case.kv.order == KvOrder::HeadsFirst;
-        let cache = |dim| of_cache([keys, c.num_heads_k, dim], is_by_head, self.kv_gap);
         if self.kv_gap != Gap::None {
-            (problem.k_stride, problem.v_stride) = (Some(cache(c.head_dim)), Some(cache(c.head_dim_v)));
+            let strides = cache_shapes(&self.case).map(|shape| {
+                let (is_by_head, gap) = order_and_gap(self.case.kv.order, self.kv_gap);
+                let [heads, dim] = shape;
+                of_cache([keys, heads, dim], is_by_head, gap)
+            });
+            (problem.k_stride, problem.v_stride) = (Some(strides[0]), Some(strides[1]));
         }
         if self.o_gap != Gap::None {
             problem.o_stride = Some(own(c.head_dim_v, self.o_gap));
         }
         problem
+    }
+}
+
+/// Runs of elements of each key and elements of one, of k and v: heads, or their pieces.
+pub(super) fn cache_shapes(case: &ServingCase) -> [[u32; 2]; 2] {
+    let c = &case.base;
+    let pieces = match case.kv.order {
+        KvOrder::Nz => [16, 16],
+        KvOrder::Vllm => [8, 1],
+        _ => [c.head_dim, c.head_dim_v],
+    };
+    [(c.head_dim, pieces[0]), (c.head_dim_v, pieces[1])].map(|(dim, x)| [c.num_heads_k * dim / x, x])
+}
+
+/// Keys of a piece lie side by side.
+pub(super) fn order_and_gap(order: KvOrder, gap: Gap) -> (bool, Gap) {
+    match order {
+        KvOrder::KeysFirst => (false, gap),
+        KvOrder::HeadsFirst => (true, gap),
+        _ => (true, gap.without_inner()),
     }
 }
 
@@ -240,7 +265,7 @@ fn rows_of(kind: Rows, lengths: &[u32], rng: &mut Rng) -> (Option<Vec<u32>>, u32
     }
 }
 
-fn layout_of(page_size: u32, is_by_head: bool, table: Table, lengths: &[u32], max_keys: u32) -> KvLayout {
+fn layout_of(page_size: u32, order: KvOrder, table: Table, lengths: &[u32], max_keys: u32) -> KvLayout {
     let mut kv = KvLayout::padded();
     if page_size > 0 {
         let needed: u32 = lengths.iter().map(|keys| keys.div_ceil(page_size)).sum();
@@ -253,9 +278,19 @@ fn layout_of(page_size: u32, is_by_head: bool, table: Table, lengths: &[u32], ma
             Table::WideList => kv.with_csr_table(needed + longest + 5),
         };
     }
-    if is_by_head {
-        kv.with_heads_first()
-    } else {
-        kv
+    match order {
+        KvOrder::HeadsFirst => kv.with_heads_first(),
+        KvOrder::Nz => kv.with_nz(),
+        KvOrder::Vllm => kv.with_vllm(),
+        _ => kv,
+    }
+}
+
+/// The order of pages, or that by heads where the kernel does not have it; refusals have tests of their own.
+fn order_of(order: KvOrder, page_size: u32, head_dim: u32) -> KvOrder {
+    match order {
+        KvOrder::Nz if page_size == 0 => KvOrder::HeadsFirst,
+        KvOrder::Vllm if page_size < 16 || head_dim > 128 => KvOrder::HeadsFirst,
+        other => other,
     }
 }

@@ -7,6 +7,9 @@ pub(super) enum Gap {
     /// Nothing stays aligned.
     Odd,
     Aligned,
+    /// As `Odd` and `Aligned`, but nothing behind each row of a head.
+    OddOuter,
+    AlignedOuter,
 }
 
 impl Gap {
@@ -15,6 +18,16 @@ impl Gap {
             Gap::None => [0; 3],
             Gap::Odd => [3, 5, 7],
             Gap::Aligned => [0, 16, 64],
+            Gap::OddOuter => [0, 5, 7],
+            Gap::AlignedOuter => [0, 16, 64],
+        }
+    }
+
+    pub(super) fn without_inner(self) -> Self {
+        match self {
+            Gap::Odd => Gap::OddOuter,
+            Gap::Aligned => Gap::AlignedOuter,
+            other => other,
         }
     }
 }
