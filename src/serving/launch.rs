@@ -24,8 +24,8 @@ pub struct ServingAttention {
 /// `o`, `lse`, `status` and `workspace` share no byte with each other or with an input. Inputs may overlap: k
 /// and v may be parts of one allocation.
 ///
-/// `lengths`, `row_starts` and `page_starts` are best parts of one allocation: scalar units read them, slot by
-/// slot, and two allocations may share places of their caches.
+/// `lengths`, `row_starts` and `page_starts` are best parts of one allocation: scalar units read them, slot
+/// by slot, and two allocations may share places of their caches.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
     /// Queries.
@@ -39,8 +39,8 @@ pub struct Args<'a> {
     pub row_starts: Option<Operand<'a>>,
     /// Keys of each slot, i32 `[slots]`, in device memory.
     pub lengths: Operand<'a>,
-    /// Pages of each slot, i32 or u32 `[slots, width]` or one list, in device memory; given exactly when K and
-    /// V are paged.
+    /// Pages of each slot, i32 or u32 `[slots, width]` or one list, in device memory; given exactly when K
+    /// and V are paged.
     pub block_table: Option<Operand<'a>>,
     /// First entry of each slot in the list of pages and the one behind the last one's, i32 `[slots + 1]`, in
     /// device memory; given exactly when the block table is one list.

@@ -110,8 +110,8 @@ impl KvLayout {
         Self { order: KvOrder::HeadsFirst, ..self }
     }
 
-    /// The same in pieces of 16 elements, `[num_pages, heads * dim / 16, page_size, 16]`, as caches in NZ format
-    /// have it.
+    /// The same in pieces of 16 elements, `[num_pages, heads * dim / 16, page_size, 16]`, as caches in NZ
+    /// format have it.
     #[must_use]
     pub fn with_nz(self) -> Self {
         Self { order: KvOrder::Nz, ..self }
@@ -130,8 +130,8 @@ impl KvLayout {
         self.with_table(BlockTable::Rows { width: Some(width) })
     }
 
-    /// A block table that is one list of at most `entries` pages for all slots, beside `page_starts` (elsewhere
-    /// `kv_indices` and `kv_indptr`). Says nothing where there are no pages.
+    /// A block table that is one list of at most `entries` pages for all slots, beside `page_starts`
+    /// (elsewhere `kv_indices` and `kv_indptr`). Says nothing where there are no pages.
     #[must_use]
     pub fn with_csr_table(self, entries: u32) -> Self {
         self.with_table(BlockTable::Csr { entries })

@@ -32,6 +32,7 @@ mod serving;
 mod shift_keys;
 mod special;
 mod standard;
+mod support;
 mod sweep;
 mod tiling_order;
 mod tiling_props;

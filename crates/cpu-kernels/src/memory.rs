@@ -32,8 +32,8 @@ pub struct Operands {
     pub row_starts: *const i32,
     /// Pages of each slot: `[slots, width]`, or one list.
     pub block_table: *const i32,
-    /// `[slots + 1]`: first entry of each slot in that list, and the one behind the last. A range that falls or
-    /// leaves the list has no entry.
+    /// `[slots + 1]`: first entry of each slot in that list, and the one behind the last. A range that falls
+    /// or leaves the list has no entry.
     pub page_starts: *const i32,
 }
 

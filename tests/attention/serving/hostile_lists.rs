@@ -97,12 +97,14 @@ fn mistakes(case: &ServingCase, tensors: &Tensors<f16>) -> Vec<Mistake> {
         let mut first = slot * width;
         if let Some(&[start, end]) = tensors.page_starts.get(slot..slot + 2) {
             let own = start..end;
-            let is_range = start >= 0 && end >= start && end as usize <= tensors.table.len();
-            if num_needed > if is_range { own.len() } else { 0 } {
+            let inside = usize::try_from(start)
+                .ok()
+                .filter(|_| end >= start && usize::try_from(end).is_ok_and(|end| end <= tensors.table.len()));
+            if num_needed > inside.map_or(0, |_| own.len()) {
                 found.push(Mistake::PageStarts { slot, start, end });
                 continue;
             }
-            first = if is_range { start as usize } else { 0 };
+            first = inside.unwrap_or(0);
         }
         let needed = &tensors.table[first..][..num_needed];
         let wrong = |page: &i32| u32::try_from(*page).map_or(true, |page| page >= pages.num_pages);
@@ -131,7 +133,7 @@ fn is_untouched(case: &ServingCase, slot: usize, [now, good]: [&Tensors<f16>; 2]
         let starts = tensors.row_starts.get(slot..slot + 2).map(<[i32]>::to_vec);
         let listed = tensors.page_starts.get(slot..slot + 2).map(<[i32]>::to_vec);
         // Where those that were right are.
-        let first = good.page_starts.get(slot).map_or(slot * width, |start| *start as usize);
+        let first = good.page_starts.get(slot).map_or(slot * width, |start| usize::try_from(*start).unwrap());
         (starts, listed, tensors.lengths[slot], tensors.table[first..][..needed].to_vec())
     };
     of(now) == of(good)
