@@ -1,5 +1,5 @@
-//! What the operators take, as `refusals` answer it: docs/support.md is made of that, and the types that README
-//! names are compared with it. `FA_BLESS=1` rewrites the page.
+//! What the operators take, as `refusals` answer it: docs/support.md is made of that, and the types that
+//! README names are compared with it. `FA_BLESS=1` rewrites the page.
 
 use std::fmt::Write;
 use std::fs;
@@ -28,8 +28,12 @@ fn paged() -> KvLayout {
     KvLayout::paged(128, 100)
 }
 
+fn rotary_of(dims: u32) -> append::Rotary {
+    append::Rotary::new(append::Pairing::Halves, dims, 1024).with_q()
+}
+
 fn rotary() -> append::Rotary {
-    append::Rotary::new(append::Pairing::Halves, 128, 1024).with_q()
+    rotary_of(128)
 }
 
 /// The name in README's table or this page's, and what the operator says of elements of a type.
@@ -136,7 +140,7 @@ fn page() -> String {
     text.push_str("## Head dimensions\n\nMultiples of 8 were asked for, of f16.\n\n");
     let rotated = |dim| {
         let cache = serving::Problem::new(DType::F16, [1, 1, 1, dim], 1, paged()).with_head_dim_v(16);
-        append::Problem::new(9, &cache).with_rotary(append::Rotary { dims: 16, ..rotary() }).refusals(soc())
+        append::Problem::new(9, &cache).with_rotary(rotary_of(16)).refusals(soc())
     };
     let vllm = |dim| {
         let problem = serving::Problem::new(DType::F16, [1, 1, 1, dim], 99, paged().with_vllm());
