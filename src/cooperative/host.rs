@@ -102,7 +102,7 @@ impl HostLane {
         let places = numbers(part.at.places);
         let args = append::Args::new(&own.k, &own.v, places, &cache.k, &cache.v);
         operators.append.launch(&own.stream, &part.append, args)?;
-        if part.attends {
+        if part.attends() {
             own.q.copy_from_staging(0, (&self.rows, at.q), bytes(rows * row.q))?;
             let lengths = numbers(part.at.lengths);
             let mut args = serving::Args::new(&own.q, &cache.k, &cache.v, lengths, &own.o, &own.workspace)
@@ -114,7 +114,7 @@ impl HostLane {
             operators.attention.launch(&own.stream, &part.attention, args)?;
         }
         own.stream.synchronize()?;
-        if part.attends {
+        if part.attends() {
             own.o.copy_to_staging((&self.rows, at.o), bytes(rows * row.o))?;
             own.lse.copy_to_staging((&self.rows, at.lse), bytes(rows * row.lse))?;
         }

@@ -86,7 +86,7 @@ fn link(device: &Device, len: usize) -> Result<[f64; 2]> {
 /// Seconds of a function of the host that does nothing.
 fn call(device: &Device) -> Result<f64> {
     let stream = Stream::new(device)?;
-    fastest(&stream, || stream.call_host(|| Ok(())))
+    fastest(&stream, || stream.call_host(0.0, || Ok(())))
 }
 
 /// Bytes of K and V that a side attends to in a second, one row of one sequence.

@@ -160,7 +160,7 @@ impl Store {
         let has_result = match &of_host {
             Some(((part, share), link)) => {
                 self.step_on_host(lane, link, layer, (share, part), args)?;
-                part.attends
+                part.attends()
             }
             None => false,
         };
@@ -207,18 +207,19 @@ impl Store {
         let (k, v) = (first * width.k + head_k(dims[0]), first * width.v + head_k(dims[1]));
         link.copies.copy_down(further(args.k, k), rows(row.k, width.k), (&host.rows, at.k))?;
         link.copies.copy_down(further(args.v, v), rows(row.v, width.v), (&host.rows, at.v))?;
-        if part.attends {
+        if part.attends() {
             let q = first * width.q + head(dims[0]);
             link.copies.copy_down(further(args.q, q), rows(row.q, width.q), (&host.rows, at.q))?;
         }
         let (own, operators) = (Arc::clone(host), Arc::clone(self.host_operators()));
         let (numbers, cache) = (Arc::clone(part), cache.clone());
-        link.copies.call_host(move || own.step(&operators, &numbers, &cache))?;
-        if part.attends && share.is_merged {
+        let model_s = self.placement().rates().host_step(part.keys * (row.k + row.v));
+        link.copies.call_host(model_s, move || own.step(&operators, &numbers, &cache))?;
+        if part.attends() && share.is_merged {
             let [_, o, _, lse, _] = &lane.parts;
             link.copies.copy_up((&host.rows, at.o), rows(row.o, row.o), o.into())?;
             link.copies.copy_up((&host.rows, at.lse), rows(row.lse, row.lse), lse.into())?;
-        } else if part.attends {
+        } else if part.attends() {
             let o = first * width.o + head(dims[1]);
             link.copies.copy_up((&host.rows, at.o), rows(row.o, width.o), further(args.o, o))?;
         }
@@ -324,7 +325,8 @@ impl Store {
             link.filled[place].record(&link.copies)?;
             link.takes.wait_event(&link.filled[place])?;
             let (own, operators) = (Arc::clone(host), Arc::clone(self.host_operators()));
-            link.takes.call_host(move || own.take(&operators, &chunk))?;
+            let model_s = self.placement().rates().host_take(u64::from(rows) * (row.k + row.v));
+            link.takes.call_host(model_s, move || own.take(&operators, &chunk))?;
             link.taken[place].record(&link.takes)?;
         }
         let sent = self.event()?;

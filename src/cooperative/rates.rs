@@ -120,6 +120,19 @@ impl Rates {
         }
     }
 
+    /// Seconds of the host's function in a step with so many bytes of K and V, the latency of the whole way among
+    /// them: what a timeline takes it for.
+    pub(super) fn host_step(&self, bytes: u64) -> f64 {
+        self.latency_s + seconds(bytes.into(), self.host_bytes_per_s)
+    }
+
+    /// Seconds in which the host takes so many bytes of a prompt's K and V into its cache.
+    ///
+    /// ASSUMPTION(host-take): at the rate at which it attends.
+    pub(super) fn host_take(&self, bytes: u64) -> f64 {
+        seconds(bytes.into(), self.host_bytes_per_s)
+    }
+
     pub(super) fn prefill(&self, flops: u128, down_bytes: u128) -> PrefillTimes {
         let device_s = seconds(flops, self.device_flops_per_s);
         let link_s = seconds(down_bytes, self.down_bytes_per_s);

@@ -43,11 +43,16 @@ pub(super) struct Part {
     pub(super) numbers: Vec<i32>,
     pub(super) attention: serving::Plan,
     pub(super) append: append::Plan,
-    /// Has it any key to attend to?
-    pub(super) attends: bool,
+    /// Keys of all its sequences.
+    pub(super) keys: u64,
 }
 
 impl Part {
+    /// Has it any key to attend to?
+    pub(super) fn attends(&self) -> bool {
+        self.keys > 0
+    }
+
     /// `None` when the side has nothing of these rows. Entries are in the order of their slots.
     pub(super) fn of(
         problem: &Problem,
@@ -68,7 +73,7 @@ impl Part {
         let count = u32::try_from(slots).unwrap_or(u32::MAX);
         let attention = serving::plan(&share.attention(problem, side, [count, rows]), soc)?;
         let append = append::plan(&share.append(problem, side, rows), soc)?;
-        let mut part = Self { first_row, rows, at, numbers: Vec::new(), attention, append, attends: false };
+        let mut part = Self { first_row, rows, at, numbers: Vec::new(), attention, append, keys: 0 };
         part.fill(problem, side, share, &own);
         Ok(Some(part))
     }
@@ -95,7 +100,7 @@ impl Part {
             table.extend((0..share.pages_per_slot).map(|i| share.page(entry.slot, first_key / page + i)));
             places.extend((entry.keys..entry.len()).map(|key| share.place(problem, entry.slot, key)));
         }
-        self.attends = lengths.iter().any(|&length| length > 0);
+        self.keys = lengths.iter().map(|&length| u64::from(length)).sum();
         let end = usize::try_from(self.at.end / 4).unwrap_or(usize::MAX);
         self.numbers = vec![0; end];
         let parts = [

@@ -43,7 +43,7 @@ fn a_panic_of_the_host_ends_the_lane_and_not_the_store() -> Result<()> {
         let lane = store.lane(&Stream::new(&device)?)?;
         assert!(step(&mut store, &lane, 1.0, |_| Ok(()))?.iter().all(|x| *x == f16::ONE));
         let spoil = |layer| match layer {
-            0 => lane.inner.link.as_ref().unwrap().copies.call_host(|| panic!("out of order")),
+            0 => lane.inner.link.as_ref().unwrap().copies.call_host(0.0, || panic!("out of order")),
             _ => Ok(()),
         };
         let text = "a function of the host panicked: out of order";

@@ -85,6 +85,7 @@ fn make(config: Config) -> Result<i32> {
         check_races: false,
         hccl: ascend_sim::HcclConfig::default(),
         timeline: None,
+        host_link: None,
         engine: Box::new(HostEngine::new(config)?),
     }))
 }

@@ -288,6 +288,11 @@ impl Device {
         self.inner.properties.has_model_time
     }
 
+    /// What tells the clock of a device with model time how long a function of the host takes.
+    pub(super) fn tell_host_time(&self) -> Option<fn(f64)> {
+        self.inner.properties.tell_host_time
+    }
+
     /// Are its kernels for the host's own cores, as on `cpu:N`? Then they cut the work in their own way, and
     /// the time that passes is that of the host.
     pub fn runs_on_host(&self) -> bool {

@@ -32,12 +32,15 @@ pub(super) struct Kind {
 }
 
 /// What callers ask about a kind of device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Properties {
     /// Are kernels checked while they run, and is a wrong one told in words?
     pub(super) verifies_kernels: bool,
     /// Is a launch timed by a model, and not by a clock?
     pub(super) has_model_time: bool,
+    /// Tells the device's clock how many microseconds the function of the host takes that it is called in; `None`
+    /// for a device whose time is that of the world.
+    pub(super) tell_host_time: Option<fn(f64)>,
     /// Were kernels and runtime made apart, so that the first launch has to show whether they agree?
     pub(super) needs_self_test: bool,
     /// Which kernels it runs.
@@ -62,7 +65,7 @@ pub(super) static SIMULATOR: Kind = Kind {
     table: || Ok(sim::acl_table()),
     hccl_table: || Ok(sim::hccl_table()),
     check_environment: sim::check_environment,
-    properties: || SIMULATED,
+    properties: || Properties { tell_host_time: Some(sim::time::host_function_takes), ..SIMULATED },
     number_of: simulated_number,
     named: simulated_name,
 };
@@ -80,6 +83,7 @@ pub(super) static CPU: Kind = Kind {
     properties: || Properties {
         verifies_kernels: false,
         has_model_time: false,
+        tell_host_time: None,
         needs_self_test: false,
         kernels: Kernels::Native,
     },
@@ -98,6 +102,7 @@ pub(super) static NPU: Kind = Kind {
         _ => Properties {
             verifies_kernels: false,
             has_model_time: false,
+            tell_host_time: None,
             needs_self_test: true,
             kernels: Kernels::Npu,
         },
@@ -124,6 +129,8 @@ pub(super) fn described_host() -> Option<Result<&'static crate::Soc>> {
 const SIMULATED: Properties = Properties {
     verifies_kernels: true,
     has_model_time: true,
+    // The drop-in library has a clock of its own.
+    tell_host_time: None,
     needs_self_test: false,
     kernels: Kernels::Simulator,
 };

@@ -1,6 +1,6 @@
 //! What can be chosen about a simulated device.
 
-use ascend_sim::timeline::Timeline;
+use ascend_sim::timeline::{HostLink, Timeline};
 use ascend_sim::HcclConfig;
 use dav_c220::time::ModelTime;
 use dav_c220::{CubeAccumulate, Recorder};
@@ -32,6 +32,8 @@ pub struct Config {
     /// Keep the times of streams, events and ranks on one clock: the same timeline in all devices that work
     /// together. Needs `model_time`, without which the device cannot be opened.
     pub timeline: Option<Timeline>,
+    /// What queued copies from and to the host take on the timeline; `None`: no time.
+    pub host_link: Option<HostLink>,
     /// Where what the cores issue is written down; `None`: nowhere.
     pub recorder: Option<Recorder>,
 }
@@ -59,6 +61,7 @@ impl Config {
             inf_nan,
             model_time,
             timeline: None,
+            host_link: None,
             recorder,
         }
     }

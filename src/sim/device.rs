@@ -76,6 +76,7 @@ fn split(config: Config) -> ascend_sim::Config {
         check_races: config.check_races,
         hccl: config.hccl.clone(),
         timeline: config.timeline.clone(),
+        host_link: config.host_link,
         engine: Box::new(Machine { memory: Arc::new(DeviceMemory::new(config.soc.hbm_bytes)), config }),
     }
 }

@@ -41,7 +41,8 @@ mod device;
 /// ```
 pub mod time {
     pub use ascend_sim::timeline::{
-        DeviceTime, Edge, Point, Schedule, SolveError, SolveErrorKind, Span, SpanKind, Timeline,
+        host_function_takes, DeviceTime, Edge, HostLink, Point, Schedule, SolveError, SolveErrorKind, Span,
+        SpanKind, Timeline,
     };
 
     pub use dav_c220::time::*;

@@ -14,3 +14,4 @@ mod plan;
 mod random;
 mod results;
 mod run;
+mod timeline;

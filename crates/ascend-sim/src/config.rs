@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
 use super::reduce::ReduceRounding;
-use super::timeline::Timeline;
+use super::timeline::{HostLink, Timeline};
 
 /// A device to be.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Config {
     /// Keeps the times of streams, events and ranks on one clock. The engine must know how long kernels
     /// take.
     pub timeline: Option<Timeline>,
+    /// What queued copies from and to the host take on the timeline; `None`: no time.
+    pub host_link: Option<HostLink>,
 }
 
 /// In which order the values of the ranks are reduced.

@@ -37,6 +37,8 @@ pub(in crate::runtime) fn failure(latches: &Latches) -> Result<()> {
 struct Call {
     function: Box<dyn Fn() -> Result<()> + Send + Sync>,
     latch: Latch,
+    /// Says to a device with model time what it takes there.
+    tell_time: Option<(fn(f64), f64)>,
 }
 
 /// Calls it, unless one of the same stream has failed before.
@@ -45,6 +47,9 @@ extern "C" fn run(call: *mut c_void) {
     let call = unsafe { &*call.cast::<Call>() };
     if call.latch.get().is_some() {
         return;
+    }
+    if let Some((tell, us)) = call.tell_time {
+        tell(us);
     }
     // What the function has left in disorder by a panic is its own: the latch ends its use.
     let outcome = catch_unwind(AssertUnwindSafe(|| (call.function)())).unwrap_or_else(|panic| {
@@ -102,17 +107,24 @@ impl Stream {
     /// has waited since the call was queued. Functions behind it are not called. Other work runs, on data
     /// that are not defined.
     ///
+    /// `model_s`: seconds that it takes on the timeline of a device with model time, where nothing measures it.
+    ///
     /// # Errors
     /// `Unsupported` when the library has no such calls (CANN before 8.3), and in a capture; `Driver` when
     /// the stream cannot take it.
-    pub(crate) fn call_host(&self, function: impl Fn() -> Result<()> + Send + Sync + 'static) -> Result<()> {
+    pub(crate) fn call_host(
+        &self,
+        model_s: f64,
+        function: impl Fn() -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
         self.refuse_recording("Stream::call_host")?;
         let launch = self.device().driver().acl.table.aclrtLaunchHostFunc.ok_or_else(|| {
             let text = "Stream::call_host: the ACL library has no aclrtLaunchHostFunc, that of CANN 8.3 or later wanted";
             Error::new(ErrorKind::Unsupported, text)
         })?;
         let latch = self.inner.own_latch();
-        let call = Arc::new(Call { function: Box::new(function), latch });
+        let tell_time = self.device().tell_host_time().map(|tell| (tell, model_s * 1e6));
+        let call = Arc::new(Call { function: Box::new(function), latch, tell_time });
         let address = Arc::as_ptr(&call).cast_mut().cast();
         self.submit("aclrtLaunchHostFunc", SmallVec::from_iter([call as _]), |_, stream| {
             // SAFETY: `run` takes the address of a `Call`, which `submit` keeps until the stream is done.
@@ -202,7 +214,7 @@ mod tests {
         let rows = Rows { count: 3, bytes: 4, pitch: 16 };
         stream.copy_down(Operand::at(&buffer, 8), rows, (&staging, 4)).unwrap();
         let (read, write) = (staging.clone(), other.clone());
-        stream.call_host(move || write.copy_from_staging(0, (&read, 4), 12)).unwrap();
+        stream.call_host(0.0, move || write.copy_from_staging(0, (&read, 4), 12)).unwrap();
         stream.copy_up((&staging, 8), Rows { count: 2, ..rows }, Operand::at(&buffer, 100)).unwrap();
         stream.synchronize().unwrap();
         assert_eq!(other.to_vec::<u8>().unwrap()[..12], [8, 9, 10, 11, 24, 25, 26, 27, 40, 41, 42, 43]);
@@ -221,12 +233,12 @@ mod tests {
         let [own, behind, apart] = std::array::from_fn(|_| Stream::new(&device).unwrap());
         let event = Event::new(&device).unwrap();
         let calls = Arc::new(AtomicU32::new(0));
-        own.call_host(|| panic!("it is {}", "broken")).unwrap();
+        own.call_host(0.0, || panic!("it is {}", "broken")).unwrap();
         event.record(&own).unwrap();
         behind.wait_event(&event).unwrap();
         let counter = Arc::clone(&calls);
         // May be refused, when the first one has failed by now.
-        let _ = own.call_host(move || {
+        let _ = own.call_host(0.0, move || {
             counter.fetch_add(1, Ordering::Relaxed);
             Err(Error::invalid("second"))
         });
@@ -243,7 +255,7 @@ mod tests {
     fn a_library_that_cannot_call_functions_says_so() {
         let config = crate::sim::Config::new(crate::Soc::by_name("Ascend910B2").unwrap());
         let device = Device::simulated_as_cann81(config).unwrap();
-        let error = Stream::new(&device).unwrap().call_host(|| Ok(())).unwrap_err();
+        let error = Stream::new(&device).unwrap().call_host(0.0, || Ok(())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("that of CANN 8.3 or later wanted"), "{error}");
     }

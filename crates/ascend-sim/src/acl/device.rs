@@ -13,6 +13,7 @@ use super::peers::Peers;
 use super::stream::Stream;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::timeline::HostLink;
 
 /// A simulated device. It lives as long as the process: device numbers are not used twice.
 pub(crate) struct SimDevice {
@@ -101,6 +102,22 @@ impl SimDevice {
     }
 }
 
+/// Refuses rates that nothing can have, and those that nothing would use.
+fn check_host_link(id: i32, link: &HostLink, has_timeline: bool) -> Outcome {
+    if !has_timeline {
+        let text =
+            format!("device {id}: host_link given without timeline, on which its rates count; both wanted");
+        return refuse(codes::RT_PARAM_INVALID, text);
+    }
+    for (name, rate) in [("up", link.up_bytes_per_s), ("down", link.down_bytes_per_s)] {
+        if !(1.0..=1e15).contains(&rate) {
+            let text = format!("device {id}: host_link.{name}_bytes_per_s = {rate} given, 1 to 1e15 wanted");
+            return refuse(codes::RT_PARAM_INVALID, text);
+        }
+    }
+    Ok(())
+}
+
 impl Context {
     fn open(device: Arc<SimDevice>, is_primary: bool) -> Outcome<(Arc<Context>, usize)> {
         if device.config.timeline.is_some() && !device.engine().keeps_time() {
@@ -108,6 +125,9 @@ impl Context {
                 codes::RT_PARAM_INVALID,
                 format!("device {}: timeline given without model_time, which tells how long kernels take; both wanted", device.id),
             );
+        }
+        if let Some(link) = &device.config.host_link {
+            check_host_link(device.id, link, device.config.timeline.is_some())?;
         }
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);

@@ -21,6 +21,7 @@ fn set_plain_device() -> i32 {
         check_races: true,
         hccl: HcclConfig::default(),
         timeline: None,
+        host_link: None,
     });
     // SAFETY: takes no pointer.
     assert_eq!(unsafe { (table().aclrtSetDevice)(id) }, codes::SUCCESS);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::host::HostPart;
 use crate::engine::TransferTime;
 
 /// A record of an event; numbers of events are not used twice in a process, records of an event count from 1.
@@ -43,6 +44,11 @@ pub(crate) enum TimedWork {
     Transfer(Transfer),
     Copy {
         name: &'static str,
+        bytes: u64,
+        us: f64,
+    },
+    Host {
+        part: HostPart,
         bytes: u64,
         us: f64,
     },

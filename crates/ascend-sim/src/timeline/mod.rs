@@ -4,6 +4,7 @@
 //! given times (`solve`). Nothing of it depends on when host threads ran.
 
 mod error;
+mod host;
 mod log;
 mod schedule;
 mod solve;
@@ -16,6 +17,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::{SolveError, SolveErrorKind};
+pub use host::{host_function_takes, HostLink};
+pub(crate) use host::{time_of, HostPart};
 pub(crate) use log::{RecordId, TimedWork, Transfer};
 pub use schedule::{DeviceTime, Edge, Point, Schedule, Span, SpanKind};
 

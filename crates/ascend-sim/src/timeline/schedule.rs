@@ -15,7 +15,10 @@ pub enum SpanKind {
     Transfer,
     /// A copy or a fill of memory.
     Copy,
-    /// It waits: for an `event`, for the `cores`, for the other `ranks` of a collective, or for the `links`.
+    /// A function of the program runs on the host.
+    Host,
+    /// It waits: for an `event`, for the `cores`, for the other `ranks` of a collective, for the `links` between
+    /// devices, or for the `host`: its part of another stream, or the link to it.
     Wait,
 }
 

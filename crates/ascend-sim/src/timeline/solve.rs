@@ -143,6 +143,10 @@ impl<'a> Solver<'a> {
                 self.enter(track, Activity::AwaitsCores)
             }
             (Activity::Copying { until }, _) if until <= self.now => self.finish(track),
+            (Activity::OnHost { until }, Some(TimedWork::Host { part, .. })) if until <= self.now => {
+                self.devices[t.device()].host[*part as usize] = None;
+                self.finish(track);
+            }
             (Activity::AwaitsEvent, Some(TimedWork::Wait(id))) => return self.pass(track, *id),
             (Activity::AwaitsRanks, Some(TimedWork::Transfer(transfer))) => {
                 let meeting = &self.meetings[self.meeting_index[&transfer.meeting]];
@@ -164,6 +168,7 @@ impl<'a> Solver<'a> {
             TimedWork::Copy { us, .. } => {
                 self.enter(track, Activity::Copying { until: self.now.saturating_add(ps(*us)) });
             }
+            TimedWork::Host { .. } => self.enter(track, Activity::AwaitsHost),
             TimedWork::Record(id) => {
                 let point = self.point(track);
                 self.records.insert(*id, Some(point));
@@ -243,7 +248,7 @@ impl<'a> Solver<'a> {
     /// ASSUMPTION(timeline-cores): a kernel takes all cores; those of other streams wait.
     /// ASSUMPTION(timeline-links): a device takes part in one collective or transfer at a time.
     fn grant(&mut self) -> bool {
-        let mut moved = false;
+        let mut moved = self.grant_hosts();
         for device in 0..self.devices.len() {
             if self.devices[device].kernel.is_some() {
                 continue;
@@ -266,6 +271,24 @@ impl<'a> Solver<'a> {
                 self.enter(track, Activity::Transferring);
             }
             moved = true;
+        }
+        moved
+    }
+
+    /// Gives the parts of hosts that are free.
+    fn grant_hosts(&mut self) -> bool {
+        let waiting = self.tracks.iter().enumerate().filter(|(_, t)| t.state == Activity::AwaitsHost);
+        let mut waiting: Vec<_> = waiting.map(|(track, t)| (t.since, track)).collect();
+        waiting.sort_unstable();
+        let mut moved = false;
+        for (_, track) in waiting {
+            let Some(TimedWork::Host { part, us, .. }) = self.tracks[track].step() else { continue };
+            let place = &mut self.devices[self.tracks[track].device()].host[*part as usize];
+            if place.is_none() {
+                *place = Some(track);
+                self.enter(track, Activity::OnHost { until: self.now.saturating_add(ps(*us)) });
+                moved = true;
+            }
         }
         moved
     }
@@ -312,7 +335,9 @@ impl<'a> Solver<'a> {
     /// When something ends; `None` when nothing is on its way.
     fn next_time(&self) -> Option<Ps> {
         let fixed = self.tracks.iter().filter_map(|t| match t.state {
-            Activity::Launching { until } | Activity::Copying { until } => Some(until),
+            Activity::Launching { until } | Activity::Copying { until } | Activity::OnHost { until } => {
+                Some(until)
+            }
             _ => None,
         });
         let end = |left: Left, speed: u128| {

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::error::SolveError;
+use super::host::HostPart;
 use super::log::{Lane, TimedWork, Transfer};
 use super::schedule::SpanKind;
 
@@ -49,6 +50,10 @@ pub(super) enum Activity {
         until: Ps,
     },
     AwaitsEvent,
+    AwaitsHost,
+    OnHost {
+        until: Ps,
+    },
     AwaitsCores,
     Computing,
     AwaitsRanks,
@@ -90,6 +95,13 @@ impl<'a> Track<'a> {
             (Activity::Copying { .. }, TimedWork::Copy { name, bytes, .. }) => {
                 Some((SpanKind::Copy, name, *bytes))
             }
+            (Activity::OnHost { .. }, TimedWork::Host { part: HostPart::Function, .. }) => {
+                Some((SpanKind::Host, "function", 0))
+            }
+            (Activity::OnHost { .. }, TimedWork::Host { bytes, .. }) => {
+                Some((SpanKind::Copy, "copy", *bytes))
+            }
+            (Activity::AwaitsHost, _) => wait("host"),
             (Activity::Transferring, TimedWork::Transfer(x)) => Some((SpanKind::Transfer, x.name, x.bytes)),
             (Activity::AwaitsEvent, _) => wait("event"),
             (Activity::AwaitsCores, _) => wait("cores"),
@@ -104,6 +116,8 @@ impl<'a> Track<'a> {
 pub(super) struct Device {
     /// The track whose kernel has the cores, and what is left of the kernel.
     pub(super) kernel: Option<(usize, Left)>,
+    /// The tracks that have the parts of its host, by [`HostPart`].
+    pub(super) host: [Option<usize>; HostPart::COUNT],
     /// The meeting that has the links.
     pub(super) meeting: Option<usize>,
     /// It, and those whose ranks have all arrived.

@@ -54,6 +54,28 @@ fn an_event_holds_back_the_stream_that_waits_for_it() {
 }
 
 #[test]
+fn each_part_of_the_host_serves_one_stream_at_a_time() {
+    let host = |part, us| TimedWork::Host { part, bytes: 8, us };
+    let t = timeline(2);
+    // q goes down, the host works, o comes up: two streams of one device, and one of another.
+    for (device, stream) in [(0, 0), (0, 1), (1, 2)] {
+        t.add_step(device, stream, host(HostPart::Down, 3.0));
+        t.add_step(device, stream, host(HostPart::Function, 10.0));
+        t.add_step(device, stream, host(HostPart::Up, 2.0));
+    }
+    // A second copy in each direction beside the function of the first stream.
+    t.add_step(0, 3, host(HostPart::Up, 5.0));
+    let got = t.solve().unwrap();
+    assert_eq!(spans(&got, 0, 0), ["Copy copy 0..3", "Host function 3..13", "Copy copy 13..15"]);
+    let second =
+        ["Wait host 0..3", "Copy copy 3..6", "Wait host 6..13", "Host function 13..23", "Copy copy 23..25"];
+    assert_eq!(spans(&got, 0, 1), second);
+    assert_eq!(spans(&got, 0, 2), ["Copy copy 0..5"]);
+    assert_eq!(spans(&got, 1, 0), ["Copy copy 0..3", "Host function 3..13", "Copy copy 13..15"]);
+    assert_eq!((got.makespan_us, got.devices[0].idle_us), (25.0, 25.0));
+}
+
+#[test]
 fn a_collective_starts_with_its_last_rank() {
     let t = timeline(2);
     for (rank, [before, after]) in [(0u32, [10.0, 10.0]), (1, [16.0, 1.0])] {

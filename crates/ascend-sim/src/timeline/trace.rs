@@ -35,6 +35,7 @@ fn colour(kind: SpanKind) -> &'static str {
         SpanKind::Kernel => "thread_state_running",
         SpanKind::Transfer => "rail_response",
         SpanKind::Copy => "thread_state_iowait",
+        SpanKind::Host => "thread_state_runnable",
         SpanKind::Wait => "grey",
     }
 }
@@ -63,6 +64,7 @@ impl Schedule {
                 SpanKind::Kernel => (span.name.clone(), "kernel"),
                 SpanKind::Transfer => (span.name.clone(), "transfer"),
                 SpanKind::Copy => (span.name.clone(), "copy"),
+                SpanKind::Host => ("host function".to_owned(), "host"),
             };
             let time = (span.start_us, span.end_us);
             let bar = Bar::new(&title, colour(span.kind), time, track(span.device, span.stream));

@@ -13,6 +13,7 @@ use crate::acl::event::{Event, Origin};
 use crate::acl::stream::{self, Settings, Stream};
 use crate::acl::wait::timeout_of;
 use crate::acl::{device, handles};
+use crate::timeline::{time_of, HostPart, TimedWork};
 
 /// Stream flags of the 8.1 header; none changes what a simulated stream does.
 const KNOWN_STREAM_FLAGS: u32 = 0x3f;
@@ -125,7 +126,10 @@ pub(in crate::acl) unsafe extern "C" fn aclrtLaunchHostFunc(
         // SAFETY: the caller passes a function with the argument it takes, for another thread.
         let callback = unsafe { Callback::new(func, args) };
         let work = move |stream: &Stream| {
-            let outcome = callback.run();
+            let (outcome, us) = time_of(|| callback.run());
+            if us > 0.0 {
+                stream.log(|| TimedWork::Host { part: HostPart::Function, bytes: 0, us });
+            }
             stream.knows_what_has_ended();
             outcome
         };

@@ -10,11 +10,12 @@ use super::end::{end, wants, End};
 use super::CHUNK;
 use crate::acl::border::{refuse, Outcome};
 use crate::acl::capture::Issued;
+use crate::acl::device::SimDevice;
 use crate::acl::flight::{Flight, Part};
 use crate::acl::stream::Stream;
 use crate::acl::{order, peers};
-use crate::engine::{Allocation, Collective, Engine, Uses};
-use crate::timeline::TimedWork;
+use crate::engine::{Allocation, Collective, Uses};
+use crate::timeline::{HostPart, TimedWork};
 
 /// Rows of a copy: `height` of `width` bytes, a pitch apart on each side.
 #[derive(Clone, Copy)]
@@ -176,9 +177,19 @@ fn copy_on_device(to: &dyn Allocation, dst: u64, from: &dyn Allocation, src: u64
 /// A copy on a timeline.
 ///
 /// ASSUMPTION(copy-time): a copy within a device reads and writes HBM at its full rate, one between devices
-/// is a transfer over their link, one from or to the host takes no time.
-fn copy_step(copy: &Copy, engine: &dyn Engine) -> TimedWork {
+/// is a transfer over their link, one from or to the host takes what the rates of that link say, if there are
+/// any, and no time else.
+fn copy_step(copy: &Copy, device: &SimDevice) -> TimedWork {
+    let engine = device.engine();
     let bytes = copy.rows.width as u64 * copy.rows.height as u64;
+    if let Some(link) = device.config().host_link {
+        let on_host = |part, rate: f64| TimedWork::Host { part, bytes, us: bytes as f64 / rate * 1e6 };
+        match (&copy.dst, &copy.src) {
+            (End::Host { .. }, End::Device { .. }) => return on_host(HostPart::Down, link.down_bytes_per_s),
+            (End::Device { .. }, End::Host { .. }) => return on_host(HostPart::Up, link.up_bytes_per_s),
+            _ => {}
+        }
+    }
     let us = match (&copy.dst, &copy.src) {
         (End::Device { device: to, .. }, End::Device { device: from, .. }) if to.id() == from.id() => {
             engine.memory_us(2 * bytes)
@@ -215,7 +226,7 @@ pub(in crate::acl) unsafe fn copy_async(copy: Copy, stream: &Arc<Stream>) -> Out
         // `copy`.
         unsafe { copy.perform() }?;
         flight.end_of("a copy", || copy.parts().collect())?;
-        stream.log(|| copy_step(&copy, stream.device.engine()));
+        stream.log(|| copy_step(&copy, &stream.device));
         Ok(())
     };
     if !is_pageable {
