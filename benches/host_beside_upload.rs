@@ -1,15 +1,17 @@
 //! Attention on the host beside an upload to a GPU: what the CPU-device cooperative strategy rests on.
 //!
-//! `cargo bench --bench host_beside_upload --features cuda -- [THREADS]`, on a machine with an NVIDIA GPU. One layer's
-//! share of K and V (5 heads of 128, 262144 keys, f16, 671 MB) lies in pinned memory. A round measures
+//! `cargo bench --bench host_beside_upload --features cuda -- [THREADS]`, on a machine with an NVIDIA GPU.
+//! One layer's share of K and V (5 heads of 128, 262144 keys, f16, 671 MB) lies in pinned memory. A round
+//! measures
 //!
 //! - the upload of one layer;
 //! - attention of a decode step to one layer, on the host's threads;
-//! - both at once, of two layers: what a step with one layer on each side takes, if the device's own attention
-//!   hides behind the next upload.
+//! - both at once, of two layers: what a step with one layer on each side takes, if the device's own
+//!   attention hides behind the next upload.
 //!
-//! A step that uploads both layers takes two uploads. Rounds take turns; the least and the middle of each are shown.
-//! Uploaded bytes are read back, and the attention is compared with f64. All times are **measured** on this host.
+//! A step that uploads both layers takes two uploads. Rounds take turns; the least and the middle of each are
+//! shown. Uploaded bytes are read back, and the attention is compared with f64. All times are **measured** on
+//! this host.
 #![allow(clippy::print_stdout, reason = "the report")]
 #![allow(unsafe_code, reason = "pinned memory comes uninitialised")]
 #![allow(clippy::cast_precision_loss, reason = "counts for rates")]

@@ -18,7 +18,8 @@ use crate::DType;
 /// | `page_size` | 128 | keys of a page of both caches |
 /// | `lanes` | 2 | micro-batches that may be under way at the same time |
 /// | `chunk_bytes` | 32 MiB | K and V that go down in one copy |
-/// | `is_batch_invariant` | `false` | as in [`serving::Problem::batch_invariant`](crate::serving::Problem::batch_invariant) |
+/// | `is_batch_invariant` | `false` | as in
+/// [`serving::Problem::batch_invariant`](crate::serving::Problem::batch_invariant) |
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! One layer of a step on its streams.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::host::Chunk;
 use super::lane::{bytes, Lane, LaneInner, Link};
@@ -30,7 +30,8 @@ pub(super) enum Rows {
     /// Of a prompt, which is one sequence.
     Prompt {
         slot: u32,
-        attention: Box<attention::Plan>,
+        /// `None`: it was attended to elsewhere.
+        attention: Option<Box<attention::Plan>>,
         device: Option<Part>,
         /// Of each layer, once its K and V have gone down.
         sent: Vec<Option<Event>>,
@@ -62,6 +63,17 @@ impl<'a> Args<'a> {
     }
 }
 
+/// The turn of a lane, which is that of a step.
+fn require_turn<'a>(what: &str, lane: &'a LaneInner, step: &Step) -> Result<MutexGuard<'a, u64>> {
+    let turn = lane.turn();
+    if *turn != step.number {
+        return Err(Error::invalid(format!(
+            "cooperative Store::{what}: a step given whose lane has begun another one since, that one wanted"
+        )));
+    }
+    Ok(turn)
+}
+
 /// An operand from `len` bytes further on.
 fn further(operand: Operand<'_>, len: u64) -> Operand<'_> {
     operand.with_offset_bytes(operand.offset_bytes().saturating_add(bytes(len)))
@@ -89,38 +101,75 @@ impl Store {
     /// functions of the host (before 8.3), and in a capture; `Driver`. What goes wrong later, on the device
     /// or on the host, is told when the lane's stream is synchronised.
     pub fn attend(&self, step: &mut Step, layer: u32, args: Args<'_>) -> Result<()> {
+        let lane = self.require_layer("attend", step, layer)?;
+        let _turn = require_turn("attend", &lane, step)?;
+        match &step.rows {
+            Rows::New { device, host } => {
+                self.attend_new(&lane, layer, step.count, (device.as_ref(), host.as_ref()), &args)
+            }
+            Rows::Prompt { attention: Some(attention), .. } => {
+                let own = attention::Args::new(args.q, args.k, args.v, args.o, &lane.prefill_workspace);
+                self.operators().prefill.launch(&lane.stream, attention, own)?;
+                self.keep(&lane, step, layer, [args.k, args.v])
+            }
+            Rows::Prompt { attention: None, .. } => Err(Error::invalid(
+                "cooperative Store::attend: a step of Store::import given, one of Store::step or Store::prefill wanted",
+            )),
+        }
+    }
+
+    /// Queues one layer of what [`Self::import`] has begun: k and v, as [`Args`] has them, go to the cache of
+    /// their side. They may be overwritten behind [`Self::wait_sent`].
+    ///
+    /// # Errors
+    /// As [`Self::attend`]; `InvalidArgument` for another kind of step.
+    pub fn import_layer<'a>(
+        &self,
+        step: &mut Step,
+        layer: u32,
+        k: impl Into<Operand<'a>>,
+        v: impl Into<Operand<'a>>,
+    ) -> Result<()> {
+        let lane = self.require_layer("import_layer", step, layer)?;
+        let _turn = require_turn("import_layer", &lane, step)?;
+        let Rows::Prompt { attention: None, .. } = &step.rows else {
+            let text =
+                "cooperative Store::import_layer: a step with attention given, one of Store::import wanted";
+            return Err(Error::invalid(text));
+        };
+        let (k, v) = (k.into(), v.into());
+        let width = self.widths();
+        for (name, operand, width) in [("k", k, width.k), ("v", v, width.v)] {
+            self.device().require_same(operand.device(), name)?;
+            operand.require_room("cooperative Store::import_layer", bytes(u64::from(step.count) * width))?;
+        }
+        self.keep(&lane, step, layer, [k, v])
+    }
+
+    /// The lane of a step, if it has the layer.
+    fn require_layer(&self, what: &str, step: &Step, layer: u32) -> Result<Arc<LaneInner>> {
         self.require_current(step)?;
         let layers = self.placement().problem().layers;
         if layer >= layers {
             return Err(Error::invalid(format!(
-                "cooperative Store::attend: layer = {layer} given, one below {layers} wanted"
+                "cooperative Store::{what}: layer = {layer} given, one below {layers} wanted"
             )));
         }
-        let lane = step.lane.inner.clone();
-        let turn = lane.turn();
-        if *turn != step.number {
-            let text = "cooperative Store::attend: a step given whose lane has begun another one since, that one wanted";
-            return Err(Error::invalid(text));
+        Ok(step.lane.inner.clone())
+    }
+
+    /// Puts k and v of a prompt where their layer lies.
+    fn keep(&self, lane: &Arc<LaneInner>, step: &mut Step, layer: u32, kv: [Operand<'_>; 2]) -> Result<()> {
+        let Rows::Prompt { slot, device, sent, .. } = &mut step.rows else { return Ok(()) };
+        if let (Some(part), Some(share)) = (device, self.share(Side::Device, layer)) {
+            self.append_on_device(lane, layer, &share, part, kv)?;
         }
-        match &mut step.rows {
-            Rows::New { device, host } => {
-                self.attend_new(&lane, layer, step.count, (device.as_ref(), host.as_ref()), &args)
-            }
-            Rows::Prompt { slot, attention, device, sent } => {
-                let own = attention::Args::new(args.q, args.k, args.v, args.o, &lane.prefill_workspace);
-                self.operators().prefill.launch(&lane.stream, attention, own)?;
-                if let (Some(part), Some(share)) = (device, self.share(Side::Device, layer)) {
-                    self.append_on_device(&lane, layer, &share, part, &args)?;
-                }
-                if let (Some(share), Some(link)) = (self.share(Side::Host, layer), &lane.link) {
-                    if share.slots.contains(slot) {
-                        sent[layer as usize] =
-                            Some(self.send(&lane, link, layer, (&share, *slot), step.count, &args)?);
-                    }
-                }
-                Ok(())
+        if let (Some(share), Some(link)) = (self.share(Side::Host, layer), &lane.link) {
+            if share.slots.contains(slot) {
+                sent[layer as usize] = Some(self.send(lane, link, layer, (&share, *slot), step.count, kv)?);
             }
         }
+        Ok(())
     }
 
     /// Makes work that is queued on the lane's stream from now on wait until k and v of a layer of a prompt
@@ -167,7 +216,7 @@ impl Store {
         let of_device = device.zip(self.share(Side::Device, layer));
         let merges = has_result && of_device.as_ref().is_some_and(|(_, share)| share.is_merged);
         if let Some((part, share)) = of_device {
-            self.append_on_device(lane, layer, &share, part, args)?;
+            self.append_on_device(lane, layer, &share, part, [args.k, args.v])?;
             self.attend_on_device(lane, layer, (&share, part), args, merges)?;
         }
         if let Some((_, link)) = of_host {
@@ -232,13 +281,13 @@ impl Store {
         layer: u32,
         share: &Share,
         part: &Part,
-        args: &Args<'_>,
+        [k, v]: [Operand<'_>; 2],
     ) -> Result<()> {
         let Some(cache) = self.cache(Side::Device, layer) else { return Ok(()) };
         let (s, width) = (&self.placement().problem().spec, self.widths());
         let (row, head) = (u64::from(part.first_row), u64::from(share.heads_k.start));
-        let k = further(args.k, row * width.k + head * 2 * u64::from(s.head_dim));
-        let v = further(args.v, row * width.v + head * 2 * u64::from(s.head_dim_v));
+        let k = further(k, row * width.k + head * 2 * u64::from(s.head_dim));
+        let v = further(v, row * width.v + head * 2 * u64::from(s.head_dim_v));
         let own = append::Args::new(k, v, lane.numbers(part.at.places), &cache.k, &cache.v);
         self.operators().append.launch(&lane.stream, &part.append, own)
     }
@@ -288,7 +337,7 @@ impl Store {
         layer: u32,
         (share, slot): (&Share, u32),
         count: u32,
-        args: &Args<'_>,
+        kv: [Operand<'_>; 2],
     ) -> Result<Event> {
         let (problem, width, host) = (self.placement().problem(), self.widths(), &link.host);
         link.forked.record(&lane.stream)?;
@@ -312,8 +361,7 @@ impl Store {
             let at = |width: u64, dim: u32| {
                 u64::from(first) * width + u64::from(share.heads_k.start) * 2 * u64::from(dim)
             };
-            let (k, v) =
-                (further(args.k, at(width.k, s.head_dim)), further(args.v, at(width.v, s.head_dim_v)));
+            let (k, v) = (further(kv[0], at(width.k, s.head_dim)), further(kv[1], at(width.v, s.head_dim_v)));
             let of = |len: u64, pitch: u64| runtime::Rows {
                 count: rows as usize,
                 bytes: bytes(len),

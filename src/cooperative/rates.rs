@@ -120,8 +120,8 @@ impl Rates {
         }
     }
 
-    /// Seconds of the host's function in a step with so many bytes of K and V, the latency of the whole way among
-    /// them: what a timeline takes it for.
+    /// Seconds of the host's function in a step with so many bytes of K and V, the latency of the whole way
+    /// among them: what a timeline takes it for.
     pub(super) fn host_step(&self, bytes: u64) -> f64 {
         self.latency_s + seconds(bytes.into(), self.host_bytes_per_s)
     }

@@ -196,15 +196,41 @@ impl Store {
     /// As [`Self::step`]; `InvalidArgument` for a slot that has keys.
     pub fn prefill(&mut self, lane: &Lane, slot: u32, rows: u32) -> Result<Step> {
         let problem = *self.placement.problem();
-        let entries = self.entries("Store::prefill", &[(slot, rows)], problem.prefill_rows)?;
-        let entry = entries[0];
+        let entry = self.prompt("Store::prefill", (slot, rows))?;
+        let attention = attention::plan(&super::sizes::prefill(&problem, rows), self.device.soc())?;
+        self.begin_prompt(lane, entry, Some(Box::new(attention)))
+    }
+
+    /// Begins to take over `rows` keys that were computed elsewhere, by another machine or before, for a slot
+    /// without keys. [`Self::import_layer`] then takes k and v, layer by layer. There may be as many as a
+    /// prompt may have rows.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    pub fn import(&mut self, lane: &Lane, slot: u32, rows: u32) -> Result<Step> {
+        let entry = self.prompt("Store::import", (slot, rows))?;
+        self.begin_prompt(lane, entry, None)
+    }
+
+    /// The rows of a prompt.
+    fn prompt(&self, what: &str, (slot, rows): (u32, u32)) -> Result<Entry> {
+        let entry = self.entries(what, &[(slot, rows)], self.placement.problem().prefill_rows)?[0];
         if entry.keys > 0 {
             return Err(Error::invalid(format!(
-                "cooperative Store::prefill: slot {slot} with {} keys given, one without keys wanted",
+                "cooperative {what}: slot {slot} with {} keys given, one without keys wanted",
                 entry.keys
             )));
         }
-        let attention = attention::plan(&super::sizes::prefill(&problem, rows), self.device.soc())?;
+        Ok(entry)
+    }
+
+    fn begin_prompt(
+        &mut self,
+        lane: &Lane,
+        entry: Entry,
+        attention: Option<Box<attention::Plan>>,
+    ) -> Result<Step> {
+        let (entries, problem) = ([entry], *self.placement.problem());
         let [device, _] = self.shares();
         let device = device.map(|share| self.prompt_part(&share, entry)).transpose()?.flatten();
         self.order(&lane.inner, &entries)?;
@@ -213,8 +239,8 @@ impl Store {
         }
         let number = self.grow(&lane.inner, &entries);
         let sent = (0..problem.layers).map(|_| None).collect();
-        let rows_of = Rows::Prompt { slot, attention: Box::new(attention), device, sent };
-        Ok(Step { lane: lane.clone(), count: rows, generation: self.generation, number, rows: rows_of })
+        let rows_of = Rows::Prompt { slot: entry.slot, attention, device, sent };
+        Ok(Step { lane: lane.clone(), count: entry.rows, generation: self.generation, number, rows: rows_of })
     }
 
     /// The rows of a prompt that the device keeps.

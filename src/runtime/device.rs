@@ -12,6 +12,7 @@ use super::kinds::CPU;
 #[cfg(feature = "sim")]
 use super::kinds::SIMULATOR;
 use super::kinds::{Kernels, Kind, Properties, KINDS};
+use super::stream::TellTime;
 #[cfg(feature = "cpu")]
 use crate::cpu;
 #[cfg(feature = "sim")]
@@ -289,7 +290,7 @@ impl Device {
     }
 
     /// What tells the clock of a device with model time how long a function of the host takes.
-    pub(super) fn tell_host_time(&self) -> Option<fn(f64)> {
+    pub(super) fn tell_host_time(&self) -> Option<TellTime> {
         self.inner.properties.tell_host_time
     }
 

@@ -1,6 +1,7 @@
 //! The kinds of devices: the one file that knows the ACL library, the simulator and the host's kernels.
 
 use super::handle::Acl;
+use super::stream::TellTime;
 use crate::acl;
 #[cfg(feature = "cpu")]
 use crate::cpu;
@@ -38,9 +39,9 @@ pub(super) struct Properties {
     pub(super) verifies_kernels: bool,
     /// Is a launch timed by a model, and not by a clock?
     pub(super) has_model_time: bool,
-    /// Tells the device's clock how many microseconds the function of the host takes that it is called in; `None`
-    /// for a device whose time is that of the world.
-    pub(super) tell_host_time: Option<fn(f64)>,
+    /// Tells the device's clock how many microseconds a function of the host takes; `None` for a device whose
+    /// time is that of the world.
+    pub(super) tell_host_time: Option<TellTime>,
     /// Were kernels and runtime made apart, so that the first launch has to show whether they agree?
     pub(super) needs_self_test: bool,
     /// Which kernels it runs.

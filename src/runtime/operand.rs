@@ -106,7 +106,7 @@ impl<'a> Operand<'a> {
     }
 
     /// Refuses `len` bytes that leave the memory.
-    pub(super) fn require_room(&self, operation: &str, len: usize) -> Result<()> {
+    pub(crate) fn require_room(&self, operation: &str, len: usize) -> Result<()> {
         let (offset, all) = (self.offset_bytes, self.len_bytes());
         if offset.checked_add(len).is_some_and(|end| end <= all) {
             return Ok(());

@@ -24,6 +24,7 @@ use crate::driver::{memcpy_kind, progress_status, recorded_status, AclError, Acl
 use crate::Result;
 
 pub(crate) use host::Rows;
+pub(super) use host::TellTime;
 use host::{Latch, Latches};
 pub use pending::PendingCopy;
 use recording::tells_of_captures;

@@ -87,6 +87,46 @@ fn a_simulated_device_and_the_host_agree_with_f64() {
 }
 
 #[test]
+fn a_prompt_that_was_computed_elsewhere_is_taken_over() {
+    let mut first: Option<Vec<u16>> = None;
+    for division in divisions() {
+        let mut run = Run::new(&host(), &host(), &placed(&problem(division))).unwrap();
+        run.import(0, 1, 47).unwrap();
+        let own = run.run(0, &[(1, 2)], false).unwrap();
+        own.check(&problem(division));
+        let bits = own.bits();
+        assert!(*first.get_or_insert_with(|| bits.clone()) == bits, "{division:?}");
+    }
+    let windows = problem(Division::Positions { window: Some(32) });
+    let mut run = Run::new(&host(), &host(), &placed(&windows)).unwrap();
+    run.import(0, 1, 50).unwrap();
+    run.run(0, &[(1, 3)], false).unwrap().check(&windows);
+}
+
+#[test]
+fn attention_and_taking_over_are_not_mixed_up() {
+    use fastattention::cooperative::Args;
+    let problem = problem(Division::Heads { device: Some(1) });
+    let mut run = Run::new(&host(), &host(), &placed(&problem)).unwrap();
+    let rows = |count: usize| Buffer::alloc(&run.device, 2 * count * 8 * 32).unwrap();
+    let (few, many) = (rows(1), rows(20));
+    let mut own = run.store.import(&run.lanes[0].1, 0, 20).unwrap();
+    let text = run.store.attend(&mut own, 0, Args::new(&many, &many, &many, &many)).unwrap_err().to_string();
+    assert!(text.contains("a step of Store::import given"), "{text}");
+    let text = run.store.import_layer(&mut own, 0, &many, &few).unwrap_err().to_string();
+    assert!(text.contains("Store::import_layer: 2560 bytes at byte 0 given"), "{text}");
+    let text = run.store.import_layer(&mut own, 4, &many, &many).unwrap_err().to_string();
+    assert!(text.contains("layer = 4 given, one below 4 wanted"), "{text}");
+    run.store.import_layer(&mut own, 0, &many, &many).unwrap();
+    drop(own);
+    let mut other = run.store.prefill(&run.lanes[0].1, 1, 20).unwrap();
+    let text = run.store.import_layer(&mut other, 0, &many, &many).unwrap_err().to_string();
+    assert!(text.contains("a step with attention given, one of Store::import wanted"), "{text}");
+    let text = run.store.import(&run.lanes[0].1, 0, 1).unwrap_err().to_string();
+    assert!(text.contains("slot 0 with 20 keys given, one without keys wanted"), "{text}");
+}
+
+#[test]
 fn a_fault_of_the_device_ends_the_lane_and_not_the_store() {
     use fastattention::cooperative::Args;
     let problem = Problem::new(

@@ -117,6 +117,20 @@ impl Run {
         }
     }
 
+    /// Takes over so many keys of a slot.
+    pub(crate) fn import(&mut self, lane: usize, slot: u32, rows: u32) -> Result<()> {
+        let mut step = self.store.import(&self.lanes[lane].1, slot, rows)?;
+        for layer in 0..self.problem.layers {
+            let [k, v] = [Row::K, Row::V].map(|what| {
+                let data: Vec<f16> =
+                    (0..rows).flat_map(|p| row(what, &self.problem, layer, slot, p)).collect();
+                Buffer::from_slice(&self.device, &data)
+            });
+            self.store.import_layer(&mut step, layer, &k?, &v?)?;
+        }
+        self.lanes[lane].0.synchronize()
+    }
+
     /// Queues all layers of a step.
     pub(crate) fn queue(&mut self, lane: usize, rows: &[(u32, u32)], is_prompt: bool) -> Result<Pending> {
         let with_keys = rows.iter().map(|&(slot, n)| [slot, self.store.keys(slot).unwrap_or(0), n]);

@@ -30,6 +30,8 @@ fn run(timeline: &Timeline) -> Run {
     // A sequence that changed its lane would come behind all of the other one.
     for (lane, slot) in [(0, 0), (1, 1)] {
         run.run(lane, &[(slot, 40)], true).unwrap().check(&problem());
+        // A step comes behind everything that the host has to take over.
+        run.run(lane, &[(slot, 1)], false).unwrap().check(&problem());
     }
     run
 }
@@ -59,7 +61,7 @@ fn a_step_takes_what_the_rates_of_the_host_and_of_its_link_say() {
     let schedule = timeline.solve().unwrap();
     let functions = spans(&schedule, SpanKind::Host);
     assert_eq!(functions.len(), 1, "{schedule:?}");
-    assert_close(functions[0].duration_us(), function_us(41.0), "the host's function");
+    assert_close(functions[0].duration_us(), function_us(42.0), "the host's function");
     // The numbers of the device's part go up, k, v and q go down, o comes up.
     let copies = spans(&schedule, SpanKind::Copy);
     let (before, behind): (Vec<&Span>, Vec<&Span>) = copies

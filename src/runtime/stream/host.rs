@@ -33,12 +33,15 @@ pub(in crate::runtime) fn failure(latches: &Latches) -> Result<()> {
     latches.iter().find_map(|latch| latch.get()).map_or(Ok(()), |error| Err(error.clone()))
 }
 
+/// Tells a device's clock how many microseconds a function takes, and is told whether it has to do its work.
+pub(in crate::runtime) type TellTime = fn(f64) -> bool;
+
 /// A function that a stream calls once.
 struct Call {
     function: Box<dyn Fn() -> Result<()> + Send + Sync>,
     latch: Latch,
     /// Says to a device with model time what it takes there.
-    tell_time: Option<(fn(f64), f64)>,
+    tell_time: Option<(TellTime, f64)>,
 }
 
 /// Calls it, unless one of the same stream has failed before.
@@ -48,8 +51,8 @@ extern "C" fn run(call: *mut c_void) {
     if call.latch.get().is_some() {
         return;
     }
-    if let Some((tell, us)) = call.tell_time {
-        tell(us);
+    if call.tell_time.is_some_and(|(tell, us)| !tell(us)) {
+        return;
     }
     // What the function has left in disorder by a panic is its own: the latch ends its use.
     let outcome = catch_unwind(AssertUnwindSafe(|| (call.function)())).unwrap_or_else(|panic| {
@@ -107,7 +110,8 @@ impl Stream {
     /// has waited since the call was queued. Functions behind it are not called. Other work runs, on data
     /// that are not defined.
     ///
-    /// `model_s`: seconds that it takes on the timeline of a device with model time, where nothing measures it.
+    /// `model_s`: seconds that it takes on the timeline of a device with model time, where nothing measures
+    /// it. A device that computes nothing does not call it.
     ///
     /// # Errors
     /// `Unsupported` when the library has no such calls (CANN before 8.3), and in a capture; `Driver` when

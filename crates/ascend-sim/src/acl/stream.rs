@@ -147,6 +147,11 @@ impl Stream {
         }
     }
 
+    /// Does its device compute, or only keep time?
+    pub(super) fn has_results(&self) -> bool {
+        self.device.engine().has_results()
+    }
+
     /// Refuses a function that orders streams in a way that a timeline does not follow.
     pub(super) fn refuse_on_timeline(&self, what: &str) -> Outcome {
         match &self.device.config().timeline {

@@ -16,8 +16,8 @@ pub struct HostLink {
 
 /// What a device and its host share, each by one at a time.
 ///
-/// ASSUMPTION(timeline-host): both directions of the link, and the threads of the host that work for a device,
-/// do not slow each other down.
+/// ASSUMPTION(timeline-host): both directions of the link, and the threads of the host that work for a
+/// device, do not slow each other down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostPart {
     Up,
@@ -32,17 +32,23 @@ impl HostPart {
 
 thread_local! {
     static TOOK_US: Cell<f64> = const { Cell::new(0.0) };
+    static HAS_RESULTS: Cell<bool> = const { Cell::new(true) };
 }
 
-/// Called by a function of the program that a stream calls (`aclrtLaunchHostFunc`): on the device's timeline, if it
-/// has one, the function takes so many microseconds, of what it knows about its work. One that does not say so
-/// takes no time.
-pub fn host_function_takes(us: f64) {
+/// Called by a function of the program that a stream calls (`aclrtLaunchHostFunc`): on the device's timeline,
+/// if it has one, the function takes so many microseconds, of what it knows about its work. One that does not
+/// say so takes no time. Returns whether the device computes at all: where it only keeps time, the function
+/// may leave its work undone.
+pub fn host_function_takes(us: f64) -> bool {
     TOOK_US.set(us);
+    HAS_RESULTS.get()
 }
 
 /// Calls such a function, and returns what it has said that it takes.
-pub(crate) fn time_of<R>(function: impl FnOnce() -> R) -> (R, f64) {
+pub(crate) fn time_of<R>(has_results: bool, function: impl FnOnce() -> R) -> (R, f64) {
+    HAS_RESULTS.set(has_results);
     TOOK_US.set(0.0);
-    (function(), TOOK_US.take())
+    let result = function();
+    HAS_RESULTS.set(true);
+    (result, TOOK_US.take())
 }

@@ -17,8 +17,8 @@ pub enum SpanKind {
     Copy,
     /// A function of the program runs on the host.
     Host,
-    /// It waits: for an `event`, for the `cores`, for the other `ranks` of a collective, for the `links` between
-    /// devices, or for the `host`: its part of another stream, or the link to it.
+    /// It waits: for an `event`, for the `cores`, for the other `ranks` of a collective, for the `links`
+    /// between devices, or for the `host`: its part of another stream, or the link to it.
     Wait,
 }
 

@@ -126,7 +126,7 @@ pub(in crate::acl) unsafe extern "C" fn aclrtLaunchHostFunc(
         // SAFETY: the caller passes a function with the argument it takes, for another thread.
         let callback = unsafe { Callback::new(func, args) };
         let work = move |stream: &Stream| {
-            let (outcome, us) = time_of(|| callback.run());
+            let (outcome, us) = time_of(stream.has_results(), || callback.run());
             if us > 0.0 {
                 stream.log(|| TimedWork::Host { part: HostPart::Function, bytes: 0, us });
             }
