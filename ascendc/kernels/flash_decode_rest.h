@@ -69,7 +69,7 @@ class FlashDecodeRest {
             } else if (slot.given_length < 0 || static_cast<uint32_t>(slot.given_length) > t_.max_keys) {
                 store_status(slot.index, kStatusLength, 0, slot.given_length);
             } else {
-                check_pages(slot.index, slot.keys);
+                check_pages(slot);
             }
         }
     }
@@ -115,21 +115,23 @@ class FlashDecodeRest {
         }
     }
 
-    __aicore__ inline void check_pages(uint32_t slot, uint32_t keys) {
-        const SlotPages pages = table_.is_paged() ? table_.pages_of(slot) : SlotPages{};
-        const uint32_t blocks = table_.is_paged() ? ceil_div(keys, table_.page_size()) : 0;
+    // From the first key that is read: pages left of a window may have been given back.
+    __aicore__ inline void check_pages(const DecodeSlot& slot) {
+        const SlotPages pages = table_.is_paged() ? table_.pages_of(slot.index) : SlotPages{};
+        const uint32_t blocks = table_.is_paged() ? ceil_div(slot.keys, table_.page_size()) : 0;
         if (blocks > pages.count) {
-            store_status(slot, kStatusPageStarts, pages.given_begin, pages.given_end);
+            store_status(slot.index, kStatusPageStarts, pages.given_begin, pages.given_end);
             return;
         }
-        for (uint32_t block = 0; block < blocks; ++block) {
+        const uint32_t seen = DecodeRowBlocks(t_, slot).begin(0);
+        for (uint32_t block = (seen - seen % t_.key_align) / t_.page_size; block < blocks; ++block) {
             const int32_t id = table_.entry(pages, block);
             if (!table_.has(id)) {
-                store_status(slot, kStatusPage, static_cast<int32_t>(block), id);
+                store_status(slot.index, kStatusPage, static_cast<int32_t>(block), id);
                 return;
             }
         }
-        store_status(slot, 0, 0, 0);
+        store_status(slot.index, 0, 0, 0);
     }
 
     __aicore__ inline void store_status(uint32_t slot, int32_t code, int32_t first, int32_t second) {

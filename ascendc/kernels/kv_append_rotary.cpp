@@ -6,7 +6,8 @@
 //            with cosine and sine from row positions[i] of the table, f32 [max_positions, 2, dims / 2]. A
 //            position that the table does not have makes the rotated elements NaN.
 // Tiling     Core c of C has the tokens from N c / C to N (c + 1) / C, tile_tokens at a time.
-// UB         num_buffers x (K rows | V rows | q rows | table rows) of tile_tokens | status 32 |
+// UB         num_buffers x (K rows | V rows | q rows | table rows | of K in pieces of 8: K rows with the
+//            halves of blocks exchanged) of tile_tokens | status 32 | of such K: offsets of a row |
 //            x, y: chunk_rows * dims * 4 each | of adjacent pairs: spread dims * 8,
 //            factors tile_tokens * dims * 8
 // Pipeline   MTE2 -> V -> MTE3 [4]   reads run num_buffers - 1 tiles ahead of writes
@@ -34,6 +35,8 @@ class KvAppendRotaryKernel {
         q_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.q));
         q_out_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ T*>(gm.q_out));
         table_gm_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gm.table));
+        halves_ = rows_.ub()[r.ub_halves_offset_bytes].template ReinterpretCast<int32_t>();
+        if (rows_.has_odd_rows()) fill_halves();
     }
 
     __aicore__ inline void run() {
@@ -103,8 +106,40 @@ class KvAppendRotaryKernel {
     __aicore__ inline void rotate(uint32_t buffer, uint32_t tokens) {
         rotation_.take(table_of(buffer), tokens);
         rotation_.rotate(rows_.rows_of(buffer, 0, 0), tokens, r_.num_heads_k);
+        if (rows_.has_odd_rows()) exchange_halves(buffer, tokens);
         if (r_.num_heads > 0) rotation_.rotate(q_of(buffer), tokens, r_.num_heads);
         AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(static_cast<int32_t>(buffer));
+    }
+
+    __aicore__ inline uint32_t row_words() const {
+        return t_.row_bytes[0] / static_cast<uint32_t>(sizeof(uint32_t));
+    }
+
+    // The second half of each block, for both halves: 16, 20, 24, 28, 16, 20, ... and 32 bytes more for each
+    // block. What the second halves get is never read.
+    __aicore__ inline void fill_halves() {
+        constexpr uint32_t kHalf = kBlockF32 / 2;
+        constexpr auto kWord = static_cast<uint32_t>(sizeof(uint32_t));
+        for (uint32_t i = 0; i < kHalf; ++i) {
+            uint64_t mask[2] = {uint64_t{1} << i | uint64_t{1} << (i + kHalf), 0};
+            AscendC::Duplicate(halves_, static_cast<int32_t>((kHalf + i) * kWord), mask, 1, 1, 8);
+        }
+        AscendC::PipeBarrier<PIPE_V>();
+        for (uint32_t done = kBlockF32; done < row_words(); done *= 2) {
+            AscendC::Adds(halves_[done], halves_, static_cast<int32_t>(done * kWord),
+                          static_cast<int32_t>(min_u32(done, row_words() - done)));
+            AscendC::PipeBarrier<PIPE_V>();
+        }
+    }
+
+    __aicore__ inline void exchange_halves(uint32_t buffer, uint32_t tokens) {
+        AscendC::PipeBarrier<PIPE_V>();
+        const auto offsets = halves_.template ReinterpretCast<uint32_t>();
+        for (uint32_t i = 0; i < tokens; ++i) {
+            AscendC::Gather(rows_.odd_rows_of(buffer, i).template ReinterpretCast<float>(),
+                            rows_.rows_of(buffer, 0, i).template ReinterpretCast<float>(), offsets, 0,
+                            row_words());
+        }
     }
 
     __aicore__ inline void store(uint32_t buffer, uint32_t token, uint32_t tokens) {
@@ -124,6 +159,7 @@ class KvAppendRotaryKernel {
     AscendC::GlobalTensor<T> q_gm_;
     AscendC::GlobalTensor<T> q_out_gm_;
     AscendC::GlobalTensor<float> table_gm_;
+    AscendC::LocalTensor<int32_t> halves_;
     Wrong wrong_;
 };
 

@@ -70,6 +70,13 @@ class KvRows {
         return memory_.ub[buffer * t_.buffer_bytes + offset].template ReinterpretCast<T>();
     }
 
+    // Whether K leaves as two copies, and the image that the second one is of.
+    __aicore__ inline bool has_odd_rows() const { return t_.ub_odd_offset_bytes != 0; }
+    __aicore__ inline AscendC::LocalTensor<T> odd_rows_of(uint32_t buffer, uint32_t i) const {
+        const uint32_t offset = t_.ub_odd_offset_bytes + i * t_.row_bytes[0];
+        return memory_.ub[buffer * t_.buffer_bytes + offset].template ReinterpretCast<T>();
+    }
+
     __aicore__ inline void load(uint32_t buffer, uint32_t token, uint32_t tokens) {
         for (uint32_t tensor = 0; tensor < kTensors; ++tensor) {
             const TokenRows rows{t_.token_stride[tensor],   t_.in_bursts[tensor],
@@ -118,6 +125,11 @@ class KvRows {
                                                     0);
             const uint64_t at = page * t_.page_stride[tensor] + row * t_.place_stride[tensor];
             AscendC::DataCopyPad(cache_gm_[tensor][at], rows_of(buffer, tensor, i), bursts);
+            if (tensor == 0 && has_odd_rows()) {
+                const uint32_t pitch = t_.out_burst_bytes[0] + t_.out_gap_bytes[0];
+                AscendC::DataCopyPad(cache_gm_[0][at + pitch / (2 * kElementBytes)], odd_rows_of(buffer, i),
+                                     bursts);
+            }
         }
         return run;
     }

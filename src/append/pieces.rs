@@ -60,6 +60,16 @@ impl Pieces {
         Self { from: side(own), to: side(cache), row_bytes }
     }
 
+    /// Of a row whose pieces in `cache` are half blocks of UB, which has them side by side: one copy takes
+    /// those of even number, another the rest, from an image of the row with the halves of blocks exchanged.
+    pub(super) fn halved(cache: &Tensor) -> Self {
+        let (pieces, bytes) = (cache.extent[2], cache.dim * cache.size);
+        let row_bytes = pieces * bytes;
+        let pitch = cache.stride[2].saturating_mul(2 * cache.size);
+        let to = Side { count: pieces / 2, bytes, gap_bytes: pitch.saturating_sub(bytes) };
+        Self { from: Side { count: 1, bytes: row_bytes, gap_bytes: 0 }, to, row_bytes }
+    }
+
     /// Bytes between rows of a page that one copy writes; `None` where they need a copy each.
     pub(super) fn page_gap_bytes(&self, cache: &Tensor) -> Option<u64> {
         (self.to.count == 1).then(|| gap_between(cache.stride[1], cache.size, self.to.bytes))?

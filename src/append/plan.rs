@@ -67,7 +67,7 @@ fn factor_bytes(problem: &Problem) -> u64 {
 /// UB without the block of the status and what a rotation always needs.
 fn tiles_bytes(problem: &Problem, soc: &Soc) -> u64 {
     let scratch = problem.rotary.map_or(0, |rotary| Scratch::of(&rotary).fixed_bytes());
-    u64::from(soc.core.usable_ub_bytes()).saturating_sub(BLOCK_BYTES + scratch)
+    u64::from(soc.core.usable_ub_bytes()).saturating_sub(BLOCK_BYTES + problem.odd_row_bytes() + scratch)
 }
 
 /// Bytes that the rows of one token may have in UB.
@@ -158,7 +158,8 @@ impl Plan {
         let (rows, caches, pieces) = (p.rows(), p.caches(), p.pieces());
         let gaps = [0, 1].map(|i| pieces[i].from.joined_gap_bytes(&rows[i], self.tile_tokens));
         let [run_k, run_v] = [0, 1].map(|i| pieces[i].page_gap_bytes(&caches[i]));
-        let runs = run_k.zip(run_v);
+        // Between the two copies of K lies half of what is left out between its pieces.
+        let runs = run_k.zip(run_v).filter(|_| !p.splits_k());
         let out_gaps = runs.map_or(pieces.map(|p| p.to.gap_bytes), |(k, v)| [k, v]);
         let tile = |i: usize| u64::from(self.tile_tokens) * pieces[i].row_bytes;
         let buffer = self.buffer_bytes();
@@ -186,13 +187,18 @@ impl Plan {
             num_cores: self.num_cores,
             want_status: p.is_checked.into(),
             joins_rows: runs.is_some().into(),
-            reserved: 0,
+            ub_odd_offset_bytes: if p.splits_k() { narrow(buffer - self.odd_bytes()) } else { 0 },
         }
     }
 
     /// Of K, V, q and the table of a tile.
     fn buffer_bytes(&self) -> u64 {
         u64::from(self.tile_tokens) * self.problem.token_bytes()
+    }
+
+    /// Of K with exchanged halves, at the end of a buffer.
+    fn odd_bytes(&self) -> u64 {
+        u64::from(self.tile_tokens) * self.problem.odd_row_bytes()
     }
 
     /// What the kernel receives besides; `None` without rotation.
@@ -209,8 +215,8 @@ impl Plan {
                 .map(|(side, own)| side.joined_gap_bytes(&own, self.tile_tokens))
         });
         let kv_bytes: u64 = p.pieces().iter().map(|pieces| tokens * pieces.row_bytes).sum();
-        let x = (u64::from(self.num_buffers) * self.buffer_bytes() + BLOCK_BYTES)
-            .next_multiple_of(BANK_CYCLE_BYTES);
+        let halves = u64::from(self.num_buffers) * self.buffer_bytes() + BLOCK_BYTES;
+        let x = (halves + p.odd_row_bytes()).next_multiple_of(BANK_CYCLE_BYTES);
         let spread = x + scratch.xy_bytes;
         Some(KvAppendRotaryTilingData {
             q_token_stride: strides[0],
@@ -234,7 +240,7 @@ impl Plan {
             ub_y_offset_bytes: narrow(x + scratch.y_bytes),
             ub_spread_offset_bytes: narrow(spread),
             ub_factors_offset_bytes: narrow(spread + scratch.spread_bytes),
-            reserved: 0,
+            ub_halves_offset_bytes: narrow(halves),
         })
     }
 }

@@ -130,7 +130,22 @@ impl Problem {
     /// How K and V are copied.
     pub(super) fn pieces(&self) -> [Pieces; 2] {
         let ([k, v], [k_cache, v_cache]) = (self.rows(), self.caches());
-        [Pieces::of(&k, &k_cache), Pieces::of(&v, &v_cache)]
+        let of_k = if self.splits_k() { Pieces::halved(&k_cache) } else { Pieces::of(&k, &k_cache) };
+        [of_k, Pieces::of(&v, &v_cache)]
+    }
+
+    /// Whether K is rotated and then leaves as half blocks of UB.
+    pub(super) fn splits_k(&self) -> bool {
+        self.rotary.is_some() && self.cache.kv.order == KvOrder::Vllm
+    }
+
+    /// Of the image of a row of K with exchanged halves; 0 where there is none.
+    pub(super) fn odd_row_bytes(&self) -> u64 {
+        if self.splits_k() {
+            self.pieces()[0].row_bytes
+        } else {
+            0
+        }
     }
 
     /// k, v, `k_cache`, `v_cache`, and q and `q_out` if there are any.
@@ -144,6 +159,10 @@ impl Problem {
         let mut found = self.wrong_sizes();
         if found.is_empty() {
             self.tensors().iter().for_each(|t| found.extend(wrong_strides(t)));
+        }
+        if found.is_empty() && self.splits_k() {
+            // A copy takes every other piece.
+            found.extend(self.caches()[0].wide_gap(2, MAX_GM_GAP_BYTES / 2));
         }
         if found.is_empty() {
             found.extend(self.too_long(soc));
@@ -219,20 +238,14 @@ impl Problem {
                 )));
             }
         }
-        if self.rotary.is_some() && self.cache.kv.order == KvOrder::Vllm {
-            found.push(Reason::unsupported(format!(
-                "rotary with kv = {} has no kernel; supported: keys first, heads first or NZ",
-                self.cache.kv
-            )));
-        }
         found
     }
 
-    /// Of K and V of a token in UB, its query, and its row of the table.
+    /// Of K and V of a token in UB, its query, its row of the table, and what K has besides.
     pub(super) fn token_bytes(&self) -> u64 {
         let q = self.rotary.and_then(|rotary| rotary.pieces(self));
         let rows: u64 = self.pieces().iter().chain(&q).map(|pieces| pieces.row_bytes).sum();
-        rows + self.rotary.map_or(0, |rotary| rotary.table_row_bytes())
+        rows + self.rotary.map_or(0, |rotary| rotary.table_row_bytes()) + self.odd_row_bytes()
     }
 
     /// All rows of a token lie in UB, and those of the next one.

@@ -115,7 +115,7 @@ impl Problem {
     }
 
     /// Asks for `status`: a launch also looks at every length, at the rows of every slot, and at every entry
-    /// of the block table that it uses.
+    /// of the block table that it uses. Entries left of a window are not among them.
     #[must_use]
     pub fn checked(self) -> Self {
         Self { is_checked: true, ..self }

@@ -35,8 +35,18 @@ const POSITIONS: u32 = 50;
 
 /// The fault that a mutant meets on one core, which uses each buffer several times.
 fn fault(image: &[u8], index: usize, pairing: Pairing, positions: &[i32]) -> Option<String> {
+    fault_with(image, index, (KvLayout::paged(16, 10), pairing), positions)
+}
+
+/// The same of pages that lie so.
+fn fault_with(
+    image: &[u8],
+    index: usize,
+    (kv, pairing): (KvLayout, Pairing),
+    positions: &[i32],
+) -> Option<String> {
     let (device, module) = load(image);
-    let cache = serving::Problem::new(DType::F16, [1, 1, 4, 64], 1, KvLayout::paged(16, 10));
+    let cache = serving::Problem::new(DType::F16, [1, 1, 4, 64], 1, kv);
     let cache = cache.with_num_heads_k(2);
     let rotary = Rotary::new(pairing, 48, POSITIONS).with_q();
     let plan = plan(&Problem::new(TOKENS, &cache).with_rotary(rotary).checked(), device.soc()).unwrap();
@@ -94,7 +104,10 @@ fn every_flag_and_barrier_is_needed_and_its_absence_reported() {
     positions[0] = -5;
     let outcomes = outcomes(&mutants, &FAMILY, |image, index| {
         let by = |pairing| fault(image, index, pairing, &positions);
-        by(Pairing::Halves).or_else(|| by(Pairing::Adjacent))
+        let in_pieces = (KvLayout::paged(16, 10).with_vllm(), Pairing::Halves);
+        by(Pairing::Halves)
+            .or_else(|| by(Pairing::Adjacent))
+            .or_else(|| fault_with(image, index, in_pieces, &positions))
     });
     assert_eq!(outcomes[0].1, None, "the kernel itself");
     check(&outcomes[1..], &[("if (!is_done())", "of RowTree, which this kernel does not use")]);

@@ -361,8 +361,10 @@ struct KvAppendTilingData {
     uint32_t want_status;
     // 1 when rows that follow each other in a page are one copy.
     uint32_t joins_rows;
-    // Keeps the size a multiple of 8.
-    uint32_t reserved;
+    // Where a buffer has K once more, with the halves of each block of 32 bytes exchanged: pieces of half a
+    // block are written as two copies, those of even number as they lie and the others from there. 0: K has
+    // no such pieces.
+    uint32_t ub_odd_offset_bytes;
 };
 
 // What `kv_append_rotary` is told besides `KvAppendTilingData`. Strides are elements.
@@ -412,8 +414,8 @@ struct KvAppendRotaryTilingData {
     uint32_t ub_spread_offset_bytes;
     // Adjacent pairs: f32 `[tile_tokens, 2, dims]`.
     uint32_t ub_factors_offset_bytes;
-    // Keeps the size a multiple of 8.
-    uint32_t reserved;
+    // With `ub_odd_offset_bytes`: u32 for each word of a row of K, the byte of the row that it gets.
+    uint32_t ub_halves_offset_bytes;
 };
 
 // Tiling data of `matmul`. Offsets and sizes are bytes where the name says so, else elements.

@@ -302,6 +302,8 @@ fn appends(twins: &mut Twins) -> Result<()> {
                 .with_rotary(Rotary::new(Pairing::Halves, 80, 700)),
             append::Problem::new(70, &cache([1, 1, 2, 64], KvLayout::paged(16, 9).with_nz()))
                 .with_rotary(Rotary::new(Pairing::Halves, 64, 70)),
+            append::Problem::new(70, &cache([1, 1, 4, 64], KvLayout::paged(16, 9).with_vllm()))
+                .with_rotary(Rotary::new(Pairing::Adjacent, 32, 70).with_q()),
         ];
         twins.cases(rotates, cases, |twins, problem| append(twins, &operators, problem))?;
     }

@@ -97,7 +97,11 @@ struct Side {
 impl Side {
     fn new(call: &Call<'_>, t: &KvAppendTilingData, i: usize, [from, to]: [u64; 2]) -> Result<Self, Stopped> {
         let read = Pieces::new([t.in_bursts[i], t.in_burst_bytes[i], t.in_gap_bytes[i]]);
-        let pieces = Pieces::new([t.out_bursts[i], t.out_burst_bytes[i], t.out_gap_bytes[i]]);
+        let mut pieces = Pieces::new([t.out_bursts[i], t.out_burst_bytes[i], t.out_gap_bytes[i]]);
+        if i == 0 && t.ub_odd_offset_bytes != 0 {
+            // Two copies there, of every other piece each.
+            (pieces.count, pieces.pitch) = (2 * pieces.count, pieces.pitch / 2);
+        }
         let page_size = u64::from(t.page_size);
         let pages = u64::from(t.num_places).checked_div(page_size).unwrap_or(0);
         let page_stride = in_bytes(call, pages, t.page_stride[i])?;

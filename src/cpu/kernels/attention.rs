@@ -259,6 +259,8 @@ fn write_status(t: &FlashDecodeTilingData, lists: &Lists, status: &Tensor<i32>) 
             words[..3].copy_from_slice(&[1, 0, length]);
         } else if let Some(table) = &lists.block_table {
             let entries = length.cast_unsigned().div_ceil(t.page_size);
+            let rows = if t.is_packed == 0 { i64::from(t.rows) } else { own_end - own_begin };
+            let first_entry = first_key(t, i64::from(length) - rows) / t.page_size;
             let [begin, end] = [0, 1].map(|i| entry(&lists.page_starts, slot + i));
             let own = (t.is_csr != 0).then(|| entries_of(begin, end, t.table_entries));
             let (first, count) = own.unwrap_or((slot * u64::from(t.table_width), t.table_width));
@@ -266,12 +268,21 @@ fn write_status(t: &FlashDecodeTilingData, lists: &Lists, status: &Tensor<i32>) 
             let has = |page: i32| u32::try_from(page).is_ok_and(|page| page < t.num_pages);
             if entries > count {
                 words[..3].copy_from_slice(&[4, begin, end]);
-            } else if let Some(entry) = (0..entries).find(|entry| !has(page(*entry))) {
+            } else if let Some(entry) = (first_entry..entries).find(|entry| !has(page(*entry))) {
                 words[..3].copy_from_slice(&[2, entry.cast_signed(), page(entry)]);
             }
         }
         status.write(slot * STATUS_WORDS, &words);
     }
+}
+
+/// The first key that is read of a slot whose first row has the diagonal `off`: keys left of a window are
+/// not.
+fn first_key(t: &FlashDecodeTilingData, off: i64) -> u32 {
+    let left = limit(t.window_left).map_or(off, |left| i64::try_from(left).unwrap_or(off));
+    // No more than a key of the slot.
+    let seen = u32::try_from(off - left).unwrap_or(0);
+    seen - seen % t.key_align.max(1)
 }
 
 /// The entries of a slot in a list: the first, and how many; none of a range that no slot can have.

@@ -92,7 +92,7 @@ impl Combination {
             rows: ROWS[rows],
             is_checked: checked == 1,
         };
-        let case = supported(case, PAIRINGS[pairing].is_some());
+        let case = supported(case);
         let to = (own == 0).then_some(ROWS[to]);
         let q = (GROUPS[group] > 0).then(|| Queries { heads: GROUPS[group] * heads, from: ROWS[from], to });
         let turned = Turned {
@@ -160,10 +160,9 @@ fn cache_of(layout: usize, pages: usize, size: usize) -> Cache {
 }
 
 /// The nearest case that is not refused; refusals have tests of their own.
-fn supported(case: Case, is_rotated: bool) -> Case {
+fn supported(case: Case) -> Case {
     let is_whole = case.dims.iter().all(|dim| dim.is_multiple_of(16));
     match case.cache {
-        Vllm { pages, size } if is_rotated => Case { cache: PagedHeadsFirst { pages, size }, ..case },
         Nz { pages, size } if !is_whole => Case { cache: PagedHeadsFirst { pages, size }, ..case },
         // Heads side by side, whatever lies between tokens.
         Nz { .. } | Vllm { .. } if !matches!(case.rows, Rows::Dense | Rows::Fused) => {

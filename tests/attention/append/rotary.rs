@@ -10,7 +10,7 @@ use fastattention_testkit::data::normal;
 use fastrand::Rng;
 use half::{bf16, f16};
 
-use super::Cache::{self, Gaps, Nz, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst};
+use super::Cache::{self, Gaps, Nz, Padded, PaddedHeadsFirst, Paged, PagedHeadsFirst, Vllm};
 use super::{
     append, case_of, filled, old_caches, report_of, status_of, upload, upload_places, Case, Rows, OLD,
 };
@@ -263,6 +263,14 @@ fn every_pairing_layout_and_type_is_a_rotation() {
             Some((8, Rows::Fused, None)),
         ),
         of(case(60, 2, [64, 16], Nz { pages: 9, size: 16 }, Rows::Dense), Adjacent, 64, None),
+        of(
+            case(90, 8, [128, 128], Vllm { pages: 20, size: 16 }, Rows::Fused),
+            Halves,
+            128,
+            Some((16, Rows::Fused, dense)),
+        ),
+        of(case(61, 3, [80, 20], Vllm { pages: 9, size: 16 }, Rows::Dense), Adjacent, 48, None),
+        of(case(200, 1, [16, 1], Vllm { pages: 9, size: 32 }, Rows::Dense), Halves, 16, None),
         // One head of many elements, of which few are rotated.
         of(case(700, 1, [576, 512], Paged { pages: 90, size: 8 }, Rows::Dense), Adjacent, 64, None),
         // More tokens a tile than an instruction has repeats, and as many as fit one.

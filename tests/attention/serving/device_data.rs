@@ -173,6 +173,24 @@ fn a_list_has_the_bits_of_rows() {
     assert_same(&bits(&launch(&operator, &listed, &tensors).unwrap()), &bits(&wanted), "a list");
 }
 
+/// An engine gives pages back that no row will see again.
+#[test]
+fn entries_left_of_a_window_may_hold_anything() {
+    let operator = serving(|config| config.threads = 1);
+    let mut case = speculative();
+    case.base.mask = Mask::Window { left: Some(100), right: Some(0) };
+    let width = case.problem().table_width() as usize;
+    // The first of the three rows of slot 3 sees keys from 1397 on, which are those of entry 87.
+    for given in [-1, 150, i32::MIN] {
+        let all = |tensors: &mut Tensors<f16>| tensors.table[3 * width..][..87].fill(given);
+        let out = spoilt(&operator, &case, &[0, 1, 2, 3], all);
+        assert_eq!(out.report.mistakes, []);
+        let out = spoilt(&operator, &case, &[0, 1, 2], |tensors| tensors.table[3 * width + 87] = given);
+        assert_eq!(out.report.mistakes, [Mistake::Page { slot: 3, entry: 87, given }]);
+        assert!(rows(&case, &out, 3).iter().all(|x| x.is_nan()), "page {given}");
+    }
+}
+
 #[test]
 fn a_length_that_no_slot_can_have_is_reported_and_reads_nothing_else() {
     let operator = serving(|config| config.threads = 1);

@@ -78,7 +78,9 @@ fn mistakes(case: &ServingCase, tensors: &Tensors<f16>) -> Vec<Mistake> {
     let mut last = 0;
     let mut found = Vec::new();
     for (slot, &given) in tensors.lengths.iter().enumerate() {
+        let mut now_rows = None;
         if let Some(&[start, end]) = tensors.row_starts.get(slot..slot + 2) {
+            now_rows = Some(i64::from(end) - i64::from(start));
             let (from, to) = (i64::from(start), i64::from(end));
             let are_right = last <= from && from <= to && to <= total && to - from <= most;
             let first = from.clamp(last, total);
@@ -107,12 +109,24 @@ fn mistakes(case: &ServingCase, tensors: &Tensors<f16>) -> Vec<Mistake> {
             first = inside.unwrap_or(0);
         }
         let needed = &tensors.table[first..][..num_needed];
+        let rows = now_rows.unwrap_or(i64::from(case.base.seqlen_q));
+        let unseen = first_seen(case.base.mask, i64::from(keys) - rows) / pages.page_size as usize;
         let wrong = |page: &i32| u32::try_from(*page).map_or(true, |page| page >= pages.num_pages);
-        if let Some(entry) = needed.iter().position(wrong) {
+        let found_at = needed.iter().skip(unseen).position(wrong);
+        if let Some(entry) = found_at.map(|entry| entry + unseen) {
             found.push(Mistake::Page { slot, entry, given: needed[entry] });
         }
     }
     found
+}
+
+/// The first key that a row sees which has so many keys before it. What else a fractal of vLLM's order has is
+/// of the same page.
+fn first_seen(mask: Mask, before: i64) -> usize {
+    match mask {
+        Mask::Window { left: Some(left), .. } => usize::try_from(before - i64::from(left)).unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn slot_of(mistake: &Mistake) -> usize {
