@@ -165,6 +165,15 @@ struct ReadUbOperands {
     FA_READ_UB_OPERANDS(FA_FIELD, FA_NOTHING)
 };
 
+#define FA_SCORE_PASS_CORES AIV_ONLY
+#define FA_SCORE_PASS_OPERANDS(X, SEP)                                                              \
+    X(GM_ADDR, x, in) SEP() X(GM_ADDR, mask, in) SEP() X(GM_ADDR, y, out) SEP()                     \
+    X(GM_ADDR, tiling, ScorePassTilingData)
+#define FA_SCORE_PASS(...)
+struct ScorePassOperands {
+    FA_SCORE_PASS_OPERANDS(FA_FIELD, FA_NOTHING)
+};
+
 #define FA_SELF_TEST_CORES MIX_AIC_1_2
 #define FA_SELF_TEST_OPERANDS(X, SEP)                                                               \
     X(GM_ADDR, out, out) SEP() X(GM_ADDR, workspace, workspace) SEP()                               \

@@ -10,7 +10,8 @@
 //            multiple of 64, at most 1024, so that row strides fit 8 bits of blocks). Slices are dealt to the
 //            vector cores in turn.
 // UB         (bytes; chunk_bytes = slice_rows * chunk * 4; the planner proves the sum of at most 188 160)
-//            2 x scores chunk_bytes (f32) or half of it | 2 x mask chunk_bytes/2 | 2 x P chunk_bytes/2
+//            2 x scores chunk_bytes (f32) or half of it | 2 x mask, likewise, where there is one or P is not f32
+//            | 2 x P, likewise
 //            | x ceil(cols/chunk) * chunk_bytes | tmp chunk_bytes
 //            | 2 x row values slice_rows rounded up to 8 * 32 | stats 3 * 256
 // Pipeline   MTE2 -> V [scores 2, mask 2]   V -> MTE3 [P 2]
@@ -57,6 +58,7 @@ class SoftmaxKernel {
     }
 
   private:
+    static constexpr bool kIsF32 = sizeof(T) == sizeof(float);
     static constexpr int32_t kClearedId = 4;  // behind the ids of the rings
 
     // Lanes behind the end of a row are computed and then overwritten, so they have to hold something.
@@ -158,16 +160,25 @@ class SoftmaxKernel {
                            c.cols, t_.cols, c.width);
         mask_ring_.publish(slot);
         mask_ring_.await(slot);
-        AscendC::Cast(tmp_ub_, mask_ub_[slot], AscendC::RoundMode::CAST_NONE, rows * c.width);
-        AscendC::PipeBarrier<PIPE_V>();
-        AscendC::Add(c.x, c.x, tmp_ub_, static_cast<int32_t>(rows * c.width));
+        AscendC::LocalTensor<float> mask = tmp_ub_;
+        if constexpr (kIsF32) {
+            mask = mask_ub_[slot];
+        } else {
+            AscendC::Cast(mask, mask_ub_[slot], AscendC::RoundMode::CAST_NONE, rows * c.width);
+            AscendC::PipeBarrier<PIPE_V>();
+        }
+        AscendC::Add(c.x, c.x, mask, static_cast<int32_t>(rows * c.width));
         AscendC::PipeBarrier<PIPE_V>();
         mask_ring_.release(slot);
     }
 
     __aicore__ inline void store_probabilities(const Chunk& c, uint64_t at, uint32_t rows) {
         const uint32_t slot = p_ring_.acquire();
-        AscendC::Cast(p_ub_[slot], c.x, AscendC::RoundMode::CAST_RINT, rows * c.width);
+        if constexpr (kIsF32) {
+            AscendC::Muls(p_ub_[slot], c.x, 1.0f, static_cast<int32_t>(rows * c.width));
+        } else {
+            AscendC::Cast(p_ub_[slot], c.x, AscendC::RoundMode::CAST_RINT, rows * c.width);
+        }
         p_ring_.publish(slot);
         p_ring_.await(slot);
         copy_rows_ub_to_gm(p_gm_[at + c.first], p_ub_[slot], rows, c.cols, t_.pitch, c.width);

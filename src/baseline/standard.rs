@@ -1,5 +1,6 @@
 //! Unfused attention: the scores go through device memory, and so does a mask of every pair of query and key.
 
+use super::passes::{PassKernels, Passes, Places};
 use super::softmax::{self, softmax_kernel_name, Scores, MAX_SEQLEN_K};
 use super::SoftmaxTilingData;
 use crate::attention::operands::tensors;
@@ -21,16 +22,31 @@ pub struct StandardPlan {
     /// `None` for a problem without rows.
     launches: Option<Launches>,
     mask_bytes: u64,
-    scores_bytes: u64,
-    p_bytes: u64,
+    /// Parts of the workspace: scores, then P; or scores and P, scores in f32, and what else passes write.
+    parts_bytes: [u64; 3],
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Launches {
     /// `None` without keys: P has no columns then.
-    scores: Option<(matmul::Plan, SoftmaxTilingData)>,
-    scores_dtype: DType,
+    scores: Option<(matmul::Plan, Middle)>,
     output: matmul::Plan,
+}
+
+/// From scores to P.
+#[derive(Clone, Debug, PartialEq)]
+enum Middle {
+    /// In one launch, of scores of this type.
+    Fused(SoftmaxTilingData, DType),
+    Passes(Passes),
+}
+
+/// How scores become P.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Softmax {
+    /// In one launch, of scores of this type.
+    Fused(DType),
+    InPasses,
 }
 
 /// Operands of a launch. The caller owns all of them; `o` and `workspace` overlap with nothing.
@@ -71,25 +87,45 @@ impl<'a> StandardArgs<'a> {
     }
 }
 
-/// Unfused attention on one device: `S = q k^T`, `P = softmax(softmax_scale * S + mask)`, `o = P v`, a launch
-/// each.
+/// Unfused attention on one device: `S = q k^T`, `P = softmax(softmax_scale * S + mask)`, `o = P v`.
 ///
-/// Scores are f32 or of the operands' type, P is of the operands' type, sums are f32. A row that sees no key
-/// gives 0.
+/// By [`plan`] it is a launch each. By [`plan_in_passes`] softmax is what eager frameworks make of it: scale,
+/// mask, cast to f32, softmax, and cast back are a launch each. A row that sees no key gives 0.
 #[derive(Clone, Debug)]
 pub struct StandardAttention {
     matmul: Matmul,
     /// Of f16 and bf16, each with scores of the same type and of f32.
     softmax: [[Kernel; 2]; 2],
+    /// Of f16 and bf16.
+    passes: [PassKernels; 2],
 }
 
-/// Plans a problem; `scores` is the type in which the scores are stored, f32 or that of the operands.
+/// Plans a problem; `scores` is the type in which the scores are stored, f32 or that of the operands. P is of
+/// the operands' type, and sums are f32.
 ///
 /// # Errors
 /// What [`Problem::refusals`] finds; `Unsupported` for a window, for lse, and for more than [`MAX_SEQLEN_K`]
 /// keys.
 pub fn plan(problem: &Problem, scores: DType, soc: &Soc) -> Result<StandardPlan> {
     check(problem, scores, soc)?;
+    planned(problem, Softmax::Fused(scores), soc)
+}
+
+/// Plans a problem in the passes over all scores that an eager framework makes.
+///
+/// The scores are stored, scaled and masked in the operands' type. Then they are cast to f32, softmax reads
+/// and writes f32, and P is cast back. As there, scores that the operands' type cannot hold are lost before
+/// they are scaled. The passes move 32 bytes a score: 2 of the product, 4 (scale), 4 (mask), 6 (cast),
+/// 8 (softmax), 6 (cast) and 2 of the second product; to this comes a mask, 2 bytes a score, that all heads share.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_in_passes(problem: &Problem, soc: &Soc) -> Result<StandardPlan> {
+    check(problem, problem.spec.dtype, soc)?;
+    planned(problem, Softmax::InPasses, soc)
+}
+
+fn planned(problem: &Problem, softmax: Softmax, soc: &Soc) -> Result<StandardPlan> {
     let s = problem.shape();
     let element = s.dtype.size_bytes() as u64;
     let heads = u64::from(s.batch) * u64::from(s.num_heads);
@@ -99,13 +135,16 @@ pub fn plan(problem: &Problem, scores: DType, soc: &Soc) -> Result<StandardPlan>
     let is_empty = heads == 0 || s.seqlen_q == 0;
     let masked =
         if s.mask == Mask::Causal { u64::from(s.seqlen_q) * u64::from(s.seqlen_k) * element } else { 0 };
+    let parts = match softmax {
+        Softmax::Fused(scores) => [scores.size_bytes() as u64, element, 0],
+        Softmax::InPasses => [element, 4, 4],
+    };
     Ok(StandardPlan {
         problem: *problem,
         soc: soc.clone(),
-        launches: if is_empty { None } else { Some(launches(problem, scores, pitch, soc)?) },
+        launches: if is_empty { None } else { Some(launches(problem, softmax, pitch, soc)?) },
         mask_bytes: masked,
-        scores_bytes: (elements * scores.size_bytes() as u64).next_multiple_of(LINE_BYTES),
-        p_bytes: (elements * element).next_multiple_of(LINE_BYTES),
+        parts_bytes: parts.map(|bytes| (elements * bytes).next_multiple_of(LINE_BYTES)),
     })
 }
 
@@ -132,8 +171,9 @@ fn check(problem: &Problem, scores: DType, soc: &Soc) -> Result<()> {
 
 /// The heads are two batch dimensions, k heads and the q heads that share one; along the second k and v do
 /// not move.
-fn launches(problem: &Problem, scores_dtype: DType, pitch: u32, soc: &Soc) -> Result<Launches> {
+fn launches(problem: &Problem, softmax: Softmax, pitch: u32, soc: &Soc) -> Result<Launches> {
     let s = problem.shape();
+    let scores_dtype = if let Softmax::Fused(dtype) = softmax { dtype } else { s.dtype };
     let group = s.num_heads / s.num_heads_k;
     let batch = [s.batch, s.num_heads_k, group];
     // Attention's strides are of batches, rows and heads.
@@ -162,15 +202,20 @@ fn launches(problem: &Problem, scores_dtype: DType, pitch: u32, soc: &Soc) -> Re
         cols: s.seqlen_k,
         pitch,
         dtype: scores_dtype,
+        dtype_p: s.dtype,
+    };
+    let has_mask = s.mask == Mask::Causal;
+    let middle = || match softmax {
+        Softmax::Fused(dtype) => {
+            Middle::Fused(softmax::tiling(matrices, has_mask, s.softmax_scale, soc), dtype)
+        }
+        Softmax::InPasses => Middle::Passes(Passes::plan(matrices, has_mask, s.softmax_scale, soc)),
     };
     let scores = match s.seqlen_k {
         0 => None,
-        _ => {
-            let softmax = softmax::tiling(matrices, s.mask == Mask::Causal, s.softmax_scale, soc);
-            Some((matmul::plan(&scores, soc)?, softmax))
-        }
+        _ => Some((matmul::plan(&scores, soc)?, middle())),
     };
-    Ok(Launches { scores, scores_dtype, output: matmul::plan(&output, soc)? })
+    Ok(Launches { scores, output: matmul::plan(&output, soc)? })
 }
 
 impl StandardPlan {
@@ -179,9 +224,9 @@ impl StandardPlan {
         &self.problem
     }
 
-    /// Bytes of the workspace: scores and P.
+    /// Bytes of the workspace: scores and P; in passes also the scores in f32, twice.
     pub fn workspace_bytes(&self) -> u64 {
-        self.scores_bytes + self.p_bytes
+        self.parts_bytes.iter().sum()
     }
 
     /// Bytes of the dense mask; 0 without a mask.
@@ -227,7 +272,12 @@ impl StandardAttention {
     pub fn from_module(module: &Module) -> Result<Self> {
         let kernel = |dtype, scores| module.kernel(softmax_kernel_name(dtype, scores)?);
         let pair = |dtype| Ok::<_, Error>([kernel(dtype, dtype)?, kernel(dtype, DType::F32)?]);
-        Ok(Self { matmul: Matmul::from_module(module)?, softmax: [pair(DType::F16)?, pair(DType::Bf16)?] })
+        let passes = |dtype| PassKernels::load(module, dtype);
+        Ok(Self {
+            matmul: Matmul::from_module(module)?,
+            softmax: [pair(DType::F16)?, pair(DType::Bf16)?],
+            passes: [passes(DType::F16)?, passes(DType::Bf16)?],
+        })
     }
 
     /// The device.
@@ -235,7 +285,7 @@ impl StandardAttention {
         self.matmul.device()
     }
 
-    /// Queues the three launches on a stream and returns at once.
+    /// Queues the launches on a stream and returns at once.
     ///
     /// # Errors
     /// `InvalidArgument` for a plan of another SoC, and for operands that are missing, misaligned, too small,
@@ -245,18 +295,32 @@ impl StandardAttention {
         self.device().require_planned_for(&plan.soc, "unfused attention launch")?;
         plan.check(&args)?;
         let Some(launches) = &plan.launches else { return Ok(()) };
-        let scores = args.workspace;
-        // `check` has found the workspace to hold both parts, so the offset fits.
-        let p_offset = usize::try_from(plan.scores_bytes).unwrap_or(usize::MAX);
-        let p = scores.with_offset_bytes(scores.offset_bytes().saturating_add(p_offset));
-        if let Some((product, tiling)) = &launches.scores {
+        // `check` has found the workspace to hold all parts, so the offsets fit.
+        let part = |bytes: u64| {
+            let offset = usize::try_from(bytes).unwrap_or(usize::MAX);
+            args.workspace.with_offset_bytes(args.workspace.offset_bytes().saturating_add(offset))
+        };
+        let [first, second, _] = plan.parts_bytes;
+        let [scores, next, last] = [part(0), part(first), part(first + second)];
+        let mut p = next;
+        if let Some((product, middle)) = &launches.scores {
             self.matmul.launch(stream, product, matmul::Args::new(args.q, args.k, scores))?;
-            let softmax = &self.softmax[usize::from(plan.problem.spec.dtype == DType::Bf16)]
-                [usize::from(launches.scores_dtype == DType::F32)];
-            // The kernel touches no mask that the plan does not read; the scores stand in as a valid address.
-            let mask = args.mask.unwrap_or(scores);
-            let operands = SoftmaxOperands { scores, mask, p, tiling };
-            softmax.launch(stream, tiling.num_cores, &operands.args()?)?;
+            let is_bf16 = usize::from(plan.problem.spec.dtype == DType::Bf16);
+            match middle {
+                Middle::Fused(tiling, dtype) => {
+                    let softmax = &self.softmax[is_bf16][usize::from(*dtype == DType::F32)];
+                    // The kernel touches no mask that the plan does not read; the scores stand in as a valid
+                    // address.
+                    let mask = args.mask.unwrap_or(scores);
+                    let operands = SoftmaxOperands { scores, mask, p, tiling };
+                    softmax.launch(stream, tiling.num_cores, &operands.args()?)?;
+                }
+                Middle::Passes(passes) => {
+                    p = scores;
+                    let at = Places { scores, wide: next, other: last, mask: args.mask };
+                    self.passes[is_bf16].launch(stream, passes, at)?;
+                }
+            }
         }
         self.matmul.launch(stream, &launches.output, matmul::Args::new(p, args.v, args.o))
     }

@@ -2,5 +2,6 @@
 
 include!(concat!(env!("OUT_DIR"), "/AddTilingData.rs"));
 include!(concat!(env!("OUT_DIR"), "/ReadTilingData.rs"));
+include!(concat!(env!("OUT_DIR"), "/ScorePassTilingData.rs"));
 include!(concat!(env!("OUT_DIR"), "/SoftmaxTilingData.rs"));
 include!(concat!(env!("OUT_DIR"), "/VectorStreamTilingData.rs"));

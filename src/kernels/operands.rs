@@ -4,7 +4,9 @@
 
 use super::SelfTestTilingData;
 use crate::append::{KvAppendRotaryTilingData, KvAppendTilingData};
-use crate::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
+use crate::baseline::{
+    AddTilingData, ReadTilingData, ScorePassTilingData, SoftmaxTilingData, VectorStreamTilingData,
+};
 use crate::layer::{ActivationTilingData, ArgmaxTilingData, EmbeddingTilingData, NormTilingData};
 use crate::matmul::MatmulTilingData;
 use crate::merge::MergeTilingData;

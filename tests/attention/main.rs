@@ -16,6 +16,7 @@ mod cover;
 mod cpu;
 mod determinism;
 mod few_rows;
+mod framework;
 mod graph;
 mod hostile_plans;
 mod large_strides;

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use dav_c220::abi::{FasimHooks, FasimImage, FasimInstr, FasimKernel, KernelType, ABI_VERSION};
 use fastattention::append::{KvAppendRotaryTilingData, KvAppendTilingData};
-use fastattention::baseline::{AddTilingData, ReadTilingData, SoftmaxTilingData, VectorStreamTilingData};
+use fastattention::baseline::{
+    AddTilingData, ReadTilingData, ScorePassTilingData, SoftmaxTilingData, VectorStreamTilingData,
+};
 use fastattention::kernels::SelfTestTilingData;
 use fastattention::layer::{ActivationTilingData, ArgmaxTilingData, EmbeddingTilingData, NormTilingData};
 use fastattention::matmul::MatmulTilingData;

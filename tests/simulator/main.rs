@@ -20,6 +20,7 @@ mod matmul_mutants;
 mod merge_mutants;
 mod mutation;
 mod norm_mutants;
+mod score_pass_mutants;
 mod shift_keys_mutants;
 mod timeline;
 mod trace;

@@ -82,7 +82,10 @@ fn kernel_variants_are_those_that_the_planner_names() {
     let appends = |i: usize| [F16, Bf16].map(|d| append::kernel_names(d).map(|names| names[i])).into();
     check("KV_APPEND", appends(0));
     check("KV_APPEND_ROTARY", appends(1));
-    check("SOFTMAX", products.map(|(d, scores)| baseline::softmax_kernel_name(d, scores)).into());
+    let softmaxes = products.into_iter().chain([(F32, F32)]);
+    check("SOFTMAX", softmaxes.map(|(d, scores)| baseline::softmax_kernel_name(d, scores)).collect());
+    let passes = products.into_iter().chain([(F32, F16), (F32, Bf16)]);
+    check("SCORE_PASS", passes.map(|(d, out)| baseline::score_pass_kernel_name(d, out)).collect());
     check("ADD", [F16, F32].map(baseline::add_kernel_name).into());
     // Those of one name, or of two, are named where they are loaded: the test below finds them there.
     let rest: Vec<&str> = variants.keys().map(String::as_str).collect();

@@ -698,6 +698,38 @@ struct NormTilingData {
     uint32_t reserved;
 };
 
+// Tiling data of `score_pass`.
+struct ScorePassTilingData {
+    // Matrices of scores: batch times heads.
+    uint32_t num_heads;
+    // Rows of one matrix.
+    uint32_t rows;
+    // Columns.
+    uint32_t cols;
+    // Elements between rows, of x and of y.
+    uint32_t pitch;
+    // Columns of a tile, a multiple of 16.
+    uint32_t chunk;
+    // Rows of a tile.
+    uint32_t tile_rows;
+    // Vector cores launched.
+    uint32_t num_cores;
+    // 1 when a mask is added.
+    uint32_t has_mask;
+    // Factor of the scores, where no mask is added and no type changes.
+    float scale;
+    // UB: two tiles of x.
+    uint32_t ub_x_offset_bytes;
+    // UB: two tiles of the mask, behind x.
+    uint32_t ub_mask_offset_bytes;
+    // UB: two tiles of y, behind the mask.
+    uint32_t ub_y_offset_bytes;
+    // UB: a tile of x in f32.
+    uint32_t ub_wide_offset_bytes;
+    // UB: a tile of the mask in f32.
+    uint32_t ub_wide_mask_offset_bytes;
+};
+
 // Tiling data of `softmax`.
 struct SoftmaxTilingData {
     // Matrices of scores: batch times heads.

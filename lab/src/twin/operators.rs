@@ -4,9 +4,9 @@ use anyhow::Result;
 use fastattention::append::{self, Append, Pairing, PlaceType, Rotary};
 use fastattention::attention::{self, Mask, Problem};
 use fastattention::baseline::{
-    self, add_kernel_name, dense_causal_mask, softmax_kernel_name, Add, AddTiling, MemoryCopy, Read,
-    ReadFrom, ReadOrder, ReadTo, StandardArgs, StandardAttention, VectorOp, VectorOperand, VectorStream,
-    VectorStreamTiling,
+    self, add_kernel_name, dense_causal_mask, score_pass_kernel_name, softmax_kernel_name, Add, AddTiling,
+    MemoryCopy, Read, ReadFrom, ReadOrder, ReadTo, StandardArgs, StandardAttention, StandardPlan, VectorOp,
+    VectorOperand, VectorStream, VectorStreamTiling,
 };
 use fastattention::kernels::operands::SelfTestOperands;
 use fastattention::kernels::SelfTestTilingData;
@@ -15,7 +15,7 @@ use fastattention::merge::{self, Merge, Source};
 use fastattention::parallel::{self, AttentionMatmul};
 use fastattention::runtime::Buffer;
 use fastattention::serving::{self, KvLayout, ServingAttention};
-use fastattention::DType;
+use fastattention::{DType, Soc};
 use fastattention_testkit::data;
 use fastrand::Rng;
 use half::{bf16, f16};
@@ -417,35 +417,45 @@ fn decodes(twins: &mut Twins) -> Result<()> {
     Ok(())
 }
 
-/// Softmax as unfused attention launches it, between two products.
+/// Softmax as unfused attention launches it between two products, and the passes that stand for it.
 fn softmaxes(twins: &mut Twins) -> Result<()> {
     let operators = twins.both(StandardAttention::from_module)?;
     for (dtype, scores) in TYPES {
-        twins.cases(
-            softmax_kernel_name(dtype, scores)?,
-            SOFTMAXES,
-            |twins, &(seqlen_q, seqlen_k, mask)| {
-                let problem = Problem::new(dtype, [1, seqlen_q, 2, 32]).with_num_heads_k(1);
-                let problem = problem.with_seqlen_k(seqlen_k).with_mask(mask);
-                let plan = baseline::plan(&problem, scores, twins.device.soc())?;
-                let [q, k, v, o, _] = problem.shape().operand_bytes();
-                let (q, k, v) =
-                    (normal(twins, dtype, q)?, normal(twins, dtype, k)?, normal(twins, dtype, v)?);
-                let (o, workspace) = (alloc(twins, o)?, alloc(twins, plan.workspace_bytes())?);
-                let hidden = if dtype == DType::F16 {
-                    f16::NEG_INFINITY.to_bits()
-                } else {
-                    bf16::NEG_INFINITY.to_bits()
-                };
-                let dense =
-                    Buffer::from_slice(&twins.device, &dense_causal_mask([seqlen_q, seqlen_k], &0, &hidden))?;
-                let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
-                let args = if mask == Mask::Causal { args.with_mask(&dense) } else { args };
-                twins.side_by_side(&[&o, &workspace], |stream, side| {
-                    operators[side].launch(stream, &plan, args)
-                })
-            },
-        )?;
+        twins.cases(softmax_kernel_name(dtype, scores)?, SOFTMAXES, |twins, case| {
+            unfused(twins, &operators, dtype, *case, |problem, soc| baseline::plan(problem, scores, soc))
+        })?;
+    }
+    for dtype in [DType::F16, DType::Bf16] {
+        let pass = |from, to| score_pass_kernel_name(from, to);
+        let passes = [pass(dtype, dtype)?, pass(dtype, DType::F32)?, pass(DType::F32, dtype)?];
+        let softmax =
+            (dtype == DType::F16).then(|| softmax_kernel_name(DType::F32, DType::F32)).transpose()?;
+        // Each case launches them all.
+        for kernel in passes.into_iter().chain(softmax) {
+            twins.cases(kernel, SOFTMAXES, |twins, case| {
+                unfused(twins, &operators, dtype, *case, baseline::plan_in_passes)
+            })?;
+        }
     }
     Ok(())
+}
+
+/// A case of unfused attention.
+fn unfused(
+    twins: &mut Twins,
+    operators: &[StandardAttention; 2],
+    dtype: DType,
+    (seqlen_q, seqlen_k, mask): (u32, u32, Mask),
+    plan: impl Fn(&Problem, &Soc) -> fastattention::Result<StandardPlan>,
+) -> Result<()> {
+    let problem = Problem::new(dtype, [1, seqlen_q, 2, 32]).with_num_heads_k(1);
+    let plan = plan(&problem.with_seqlen_k(seqlen_k).with_mask(mask), twins.device.soc())?;
+    let [q, k, v, o, _] = plan.problem().shape().operand_bytes();
+    let (q, k, v) = (normal(twins, dtype, q)?, normal(twins, dtype, k)?, normal(twins, dtype, v)?);
+    let (o, workspace) = (alloc(twins, o)?, alloc(twins, plan.workspace_bytes())?);
+    let hidden = if dtype == DType::F16 { f16::NEG_INFINITY.to_bits() } else { bf16::NEG_INFINITY.to_bits() };
+    let dense = Buffer::from_slice(&twins.device, &dense_causal_mask([seqlen_q, seqlen_k], &0, &hidden))?;
+    let args = StandardArgs::new(&q, &k, &v, &o, &workspace);
+    let args = if mask == Mask::Causal { args.with_mask(&dense) } else { args };
+    twins.side_by_side(&[&o, &workspace], |stream, side| operators[side].launch(stream, &plan, args))
 }

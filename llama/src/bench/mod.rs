@@ -48,6 +48,9 @@ pub enum Attention {
     Flash,
     /// Unfused in three launches: scores, softmax with scale and mask, output. Scores in device memory.
     Standard,
+    /// Unfused in the passes of an eager framework: scores, scale, mask, cast to f32, softmax, cast back,
+    /// output. Each moves all scores through device memory.
+    Framework,
 }
 
 /// How launches come to the device.

@@ -22,6 +22,7 @@ const EPSILON: f32 = 1e-5;
 pub(super) enum AttentionPlan {
     Flash(Box<attention::Plan>),
     Serving(Box<serving::Plan>),
+    /// In three launches, or in the passes of a framework.
     Standard(Box<StandardPlan>),
     /// In blocks with the output product.
     WithOutput,
@@ -147,13 +148,16 @@ impl Planner<'_> {
             return Ok((AttentionPlan::WithOutput, Summed::Reduced(parallel::plan(&problem, run.soc)?)));
         }
         let problem = self.rank.attention(self.dtype, run.batch, shape.rows, shape.keys);
+        let boxed = |plan| AttentionPlan::Standard(Box::new(plan));
         let attention = match run.attention {
             Attention::Flash if is_prompt => {
                 AttentionPlan::Flash(Box::new(attention::plan(&problem, run.soc)?))
             }
             Attention::Flash => AttentionPlan::Serving(Box::new(serving::plan(&self.cache(), run.soc)?)),
-            Attention::Standard => {
-                AttentionPlan::Standard(Box::new(baseline::plan(&problem, self.dtype, run.soc)?))
+            Attention::Standard => boxed(baseline::plan(&problem, self.dtype, run.soc)?),
+            // A framework adds a mask to the row of a decode step, too.
+            Attention::Framework => {
+                boxed(baseline::plan_in_passes(&problem.with_mask(Mask::Causal), run.soc)?)
             }
         };
         Ok((attention, self.summed(self.rank.width_q())?))

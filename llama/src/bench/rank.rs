@@ -171,13 +171,12 @@ impl fmt::Display for Memory {
 /// What the attention of the prompts needs; that of a decode step needs less.
 fn attention_bytes(run: &Run, rank: &Rank) -> Result<u64> {
     let problem = rank.attention(run.model.dtype, run.batch, run.prompt, run.prompt);
-    Ok(match run.attention {
-        Attention::Flash => attention::plan(&problem, run.soc)?.workspace_bytes(),
-        Attention::Standard => {
-            let plan = baseline::plan(&problem, run.model.dtype, run.soc)?;
-            plan.workspace_bytes() + plan.mask_bytes()
-        }
-    })
+    let plan = match run.attention {
+        Attention::Flash => return Ok(attention::plan(&problem, run.soc)?.workspace_bytes()),
+        Attention::Standard => baseline::plan(&problem, run.model.dtype, run.soc)?,
+        Attention::Framework => baseline::plan_in_passes(&problem.with_mask(Mask::Causal), run.soc)?,
+    };
+    Ok(plan.workspace_bytes() + plan.mask_bytes())
 }
 
 /// The largest batch of a run that fits; 0 for none.

@@ -37,10 +37,12 @@ fn kernels<'a>(step: &'a StepTime, name: &str) -> Vec<&'a str> {
     part.launches.iter().map(|launch| launch.kernel.as_str()).collect()
 }
 
-/// Parts of a layer and around all layers; a kernel each, but for unfused attention with three.
+/// Parts of a layer and around all layers; a kernel each, but for unfused attention with three, or seven.
 #[test]
 fn a_step_has_every_launch_and_takes_their_sum() {
-    for (model, attention) in [(&TINY, Attention::Flash), (&TINY_PLAIN, Attention::Standard)] {
+    for (model, attention) in
+        [(&TINY, Attention::Flash), (&TINY_PLAIN, Attention::Standard), (&TINY_PLAIN, Attention::Framework)]
+    {
         let outcome = run(model, 1).with_attention(attention).time().unwrap();
         for step in outcome.decode.iter().chain([&outcome.prefill]) {
             let of_layer =
@@ -51,7 +53,11 @@ fn a_step_has_every_launch_and_takes_their_sum() {
             assert_eq!(names(step), all);
             let counts: Vec<u32> = step.parts.iter().map(|part| part.count).collect();
             assert_eq!(counts, [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1]);
-            let of_attention = if attention == Attention::Flash { 1 } else { 3 };
+            let of_attention = match attention {
+                Attention::Flash => 1,
+                Attention::Standard => 3,
+                Attention::Framework => 7,
+            };
             assert_eq!(step.num_launches, 4 + 2 * (8 + of_attention));
             let mut us = 0.0;
             for part in &step.parts {
@@ -72,6 +78,12 @@ fn a_step_has_every_launch_and_takes_their_sum() {
             Attention::Standard => {
                 assert_eq!(prefill, ["fa_matmul_bf16", "fa_softmax_bf16", "fa_matmul_bf16"]);
                 assert_eq!(prefill, decode);
+            }
+            Attention::Framework => {
+                let [scale_or_mask, to_f32] = ["fa_score_pass_bf16", "fa_score_pass_bf16_f32"];
+                let mut wanted = vec!["fa_matmul_bf16", scale_or_mask, scale_or_mask, to_f32];
+                wanted.extend(["fa_softmax_f32", "fa_score_pass_f32_bf16", "fa_matmul_bf16"]);
+                assert_eq!((&prefill, &decode), (&wanted, &wanted));
             }
         }
     }
@@ -140,6 +152,9 @@ fn memory_is_that_of_weights_cache_activations_and_scores() {
     // Scores and probabilities of 4 x 32 heads, and one mask.
     assert_eq!(standard.attention, (2 * 2 * 4 * 32 + 2) * 1024 * 1024);
     assert_eq!(standard.total - standard.attention, flash.total - flash.attention);
+    let framework = Memory::of(&run.with_attention(Attention::Framework)).unwrap();
+    // Scores in f16 and twice in f32.
+    assert_eq!(framework.attention, ((2 + 4 + 4) * 4 * 32 + 2) * 1024 * 1024);
     // Half of everything but the embedding and the norms.
     let half = Memory::of(&Run { tp: 2, ..run }).unwrap();
     let (whole, vectors) = (32000 * 4096, 65 * 4096);

@@ -24,8 +24,8 @@ use super::call::{Call, Tensor};
 use crate::kernels::operands::{
     ActivationArguments, AddArguments, ArgmaxArguments, CopyArguments, EmbeddingArguments,
     FlashDecodeArguments, FlashFwdArguments, FlashFwdMatmulArguments, KvAppendArguments,
-    KvAppendRotaryArguments, MatmulArguments, MergeArguments, NormArguments, SelfTestArguments,
-    ShiftKeysArguments, SoftmaxArguments,
+    KvAppendRotaryArguments, MatmulArguments, MergeArguments, NormArguments, ScorePassArguments,
+    SelfTestArguments, ShiftKeysArguments, SoftmaxArguments,
 };
 
 type Run = fn(&Call<'_>, &[u64]) -> Result<(), Stopped>;
@@ -91,6 +91,13 @@ pub(super) static ALL: &[Native] = &[
     native("fa_softmax_bf16", SoftmaxArguments::COUNT, softmax::softmax::<bf16, bf16>),
     native("fa_softmax_f16_f32", SoftmaxArguments::COUNT, softmax::softmax::<f16, f32>),
     native("fa_softmax_bf16_f32", SoftmaxArguments::COUNT, softmax::softmax::<bf16, f32>),
+    native("fa_softmax_f32", SoftmaxArguments::COUNT, softmax::softmax::<f32, f32>),
+    native("fa_score_pass_f16", ScorePassArguments::COUNT, softmax::score_pass::<f16, f16>),
+    native("fa_score_pass_bf16", ScorePassArguments::COUNT, softmax::score_pass::<bf16, bf16>),
+    native("fa_score_pass_f16_f32", ScorePassArguments::COUNT, softmax::score_pass::<f16, f32>),
+    native("fa_score_pass_bf16_f32", ScorePassArguments::COUNT, softmax::score_pass::<bf16, f32>),
+    native("fa_score_pass_f32_f16", ScorePassArguments::COUNT, softmax::score_pass::<f32, f16>),
+    native("fa_score_pass_f32_bf16", ScorePassArguments::COUNT, softmax::score_pass::<f32, bf16>),
     native("fa_matmul_f16", MatmulArguments::COUNT, matmul::matmul::<f16, f16>),
     native("fa_matmul_bf16", MatmulArguments::COUNT, matmul::matmul::<bf16, bf16>),
     native("fa_matmul_f16_f32", MatmulArguments::COUNT, matmul::matmul::<f16, f32>),
