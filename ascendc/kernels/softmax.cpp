@@ -10,13 +10,13 @@
 //            multiple of 64, at most 1024, so that row strides fit 8 bits of blocks). Slices are dealt to the
 //            vector cores in turn.
 // UB         (bytes; chunk_bytes = slice_rows * chunk * 4; the planner proves the sum of at most 188 160)
-//            2 x scores chunk_bytes (f32) or half of it | 2 x mask, likewise, where there is one or P is not f32
-//            | 2 x P, likewise
+//            2 x scores chunk_bytes (f32) or half of it | 2 x mask chunk_bytes/2, nothing where P is f32
+//            | 2 x P chunk_bytes (f32) or half of it
 //            | x ceil(cols/chunk) * chunk_bytes | tmp chunk_bytes
 //            | 2 x row values slice_rows rounded up to 8 * 32 | stats 3 * 256
 // Pipeline   MTE2 -> V [scores 2, mask 2]   V -> MTE3 [P 2]
 //            Loads of the next chunk, and of the next slice, run beside the arithmetic.
-// Limits     AIV only; cols up to 24 576; the planner refuses more.
+// Limits     AIV only; cols up to 24 576; the planner refuses more, and has no room for a mask where P is f32.
 #include "fa/copy.h"
 #include "fa/memory.h"
 #include "fa/row_copy.h"

@@ -1,5 +1,5 @@
-//! Softmax of scores as an eager framework computes it: each thing that is done to the scores is a kernel that
-//! reads all of them from device memory and writes them back.
+//! Softmax of scores as an eager framework computes it: each thing that is done to the scores is a kernel
+//! that reads all of them from device memory and writes them back.
 
 use super::score_pass::{self, score_pass_kernel_name, Pass};
 use super::softmax::{self, softmax_kernel_name, Scores};

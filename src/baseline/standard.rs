@@ -38,7 +38,7 @@ struct Launches {
 enum Middle {
     /// In one launch, of scores of this type.
     Fused(SoftmaxTilingData, DType),
-    Passes(Passes),
+    Passes(Box<Passes>),
 }
 
 /// How scores become P.
@@ -116,7 +116,8 @@ pub fn plan(problem: &Problem, scores: DType, soc: &Soc) -> Result<StandardPlan>
 /// The scores are stored, scaled and masked in the operands' type. Then they are cast to f32, softmax reads
 /// and writes f32, and P is cast back. As there, scores that the operands' type cannot hold are lost before
 /// they are scaled. The passes move 32 bytes a score: 2 of the product, 4 (scale), 4 (mask), 6 (cast),
-/// 8 (softmax), 6 (cast) and 2 of the second product; to this comes a mask, 2 bytes a score, that all heads share.
+/// 8 (softmax), 6 (cast) and 2 of the second product; to this comes a mask, 2 bytes a score, that all heads
+/// share.
 ///
 /// # Errors
 /// As [`plan`].
@@ -209,7 +210,7 @@ fn launches(problem: &Problem, softmax: Softmax, pitch: u32, soc: &Soc) -> Resul
         Softmax::Fused(dtype) => {
             Middle::Fused(softmax::tiling(matrices, has_mask, s.softmax_scale, soc), dtype)
         }
-        Softmax::InPasses => Middle::Passes(Passes::plan(matrices, has_mask, s.softmax_scale, soc)),
+        Softmax::InPasses => Middle::Passes(Box::new(Passes::plan(matrices, has_mask, s.softmax_scale, soc))),
     };
     let scores = match s.seqlen_k {
         0 => None,

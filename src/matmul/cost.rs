@@ -93,7 +93,9 @@ impl Tiling {
         let is_cut = problem.b_layout == BLayout::Kn && !u64::from(rows.bytes).is_multiple_of(LINE);
         let traffic = Traffic { soc, cores, busy: 0.0 };
         let same_lines = same_lines(if is_cut { 2.0 } else { 1.0 });
-        let cycles = traffic.read_nd2nz_from_hbm(rows, self.b_past_l2, same_lines);
+        let chunk = self.rows_of_b(problem, self.step_k[1].saturating_mul(self.tile[2]).min(problem.k));
+        let room = Rows { rows: chunk.rows.saturating_mul(self.l1_buffers), ..chunk };
+        let cycles = traffic.read_nd2nz_from_hbm(rows, room, self.b_past_l2, same_lines);
         let readers = if self.b_past_l2 { 1 } else { problem.m.div_ceil(self.tile[0]).max(1) };
         cycles / f64::from(readers)
     }

@@ -225,3 +225,23 @@ fn numbers_beyond_64_bits_are_told_as_such() {
     let error = plan_with(good.problem(), soc(), deep).unwrap_err().to_string();
     assert!(error.contains("tile and step_k take"), "{error}");
 }
+
+/// HBM waits for nothing where a core may have as many requests under way as it can: two chunks of B hold
+/// them, each row of a chunk a line or more.
+#[test]
+fn tiles_of_cold_weights_have_enough_requests_under_way() {
+    for soc in ["Ascend910B1", "Ascend910B2", "Ascend910B4"].map(|name| Soc::by_name(name).unwrap()) {
+        for [n, k] in [[12_288, 4096], [4096, 4096], [22_016, 4096], [4096, 11_008], [32_000, 4096]] {
+            for rows in [1, 8, 16, 64] {
+                let problem = Problem::new(DType::F16, [rows, n, k]).with_b_layout(BLayout::Nk).with_cold_b();
+                let t = plan(&problem, soc).unwrap().tiling();
+                let lines = t.tile[1] * (2 * t.tile[2] * t.step_k[1]).div_ceil(512);
+                assert!(
+                    u64::from(2 * lines) >= soc.timing.gm.outstanding as u64,
+                    "{}: {problem:?}: {t}",
+                    soc.name
+                );
+            }
+        }
+    }
+}

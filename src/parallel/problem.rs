@@ -52,6 +52,7 @@ impl fmt::Display for Linear {
 /// | `ranks` | | devices that share the layer; 1 is attention and projection alone |
 /// | `linear` | [`Linear::Weight`] `[in_features, hidden]` | the projection |
 /// | `has_attention` | `true` | `false`: the attention's output exists, only projection and AllReduce remain |
+/// | `weight_is_cold` | `false` | `true`: the weight is read from HBM in each block |
 /// | `q_stride`, `k_stride`, `v_stride` | dense `[rows, heads, dim]` | elements between rows, heads of this rank's tensors |
 ///
 /// The attention's output o (`[rows, heads of this rank, head_dim_v]`) and y (`[rows, hidden]`) are dense.
@@ -70,6 +71,10 @@ pub struct Problem {
     pub linear: Linear,
     /// Whether the attention is computed here.
     pub has_attention: bool,
+    /// The weight is not in L2 when a block starts, and need not be there afterwards
+    /// ([`matmul::Problem::is_b_cold`]): one block with few rows of a model that has more weights than L2
+    /// holds.
+    pub weight_is_cold: bool,
     /// Row and head stride of q, unless dense.
     pub q_stride: Option<[u64; 2]>,
     /// Row and head stride of k, unless dense.
@@ -110,6 +115,7 @@ impl Problem {
             ranks,
             linear: Linear::Weight(BLayout::Kn),
             has_attention: true,
+            weight_is_cold: false,
             q_stride: None,
             k_stride: None,
             v_stride: None,
@@ -134,6 +140,12 @@ impl Problem {
     #[must_use]
     pub fn without_attention(self) -> Self {
         Self { has_attention: false, ..self }
+    }
+
+    /// Says that the weight comes from HBM; see [`Self::weight_is_cold`].
+    #[must_use]
+    pub fn with_cold_weight(self) -> Self {
+        Self { weight_is_cold: true, ..self }
     }
 
     /// Heads of q on each rank.
@@ -356,7 +368,8 @@ impl Problem {
         match self.linear {
             Linear::Weight(layout) => {
                 let extents = [rows, self.hidden, self.in_features()];
-                Some(matmul::Problem::new(self.spec.dtype, extents).with_b_layout(layout))
+                let product = matmul::Problem::new(self.spec.dtype, extents).with_b_layout(layout);
+                Some(if self.weight_is_cold { product.with_cold_b() } else { product })
             }
             Linear::Caller { .. } => None,
         }
@@ -366,4 +379,17 @@ impl Problem {
 /// Row and head stride without gaps.
 fn dense(heads: u32, dim: u32) -> [u64; 2] {
     [u64::from(heads) * u64::from(dim), u64::from(dim)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cold_weight_is_that_of_the_product() {
+        let problem = Problem::new(DType::F16, [1, 64, 8, 64], 256, 2);
+        for (problem, is_cold) in [(problem.clone(), false), (problem.with_cold_weight(), true)] {
+            assert_eq!(problem.product(16).map(|product| product.is_b_cold), Some(is_cold));
+        }
+    }
 }

@@ -163,10 +163,9 @@ impl<'a> Parts<'a> {
     pub(super) fn last(&self) -> [Part; 3] {
         let last_norm = self.part("last norm", |stream, of, plans, t| {
             let plan = &plans.last_norm;
-            let [x, _] = plan.problem().operand_bytes();
             // The last row of each sequence: what lies behind the last of them is its end.
-            let skipped = t.delta.len_bytes().saturating_sub(usize::try_from(x).unwrap_or(usize::MAX));
-            let [delta, residual] = [&t.delta, &t.residual].map(|rows| Operand::at(rows, skipped));
+            let delta = end_of(&t.delta, plan.problem().operand_bytes()[0]);
+            let residual = end_of(&t.residual, plan.problem().residual_bytes()[0]);
             let args = norm::Args::new(delta, &t.last_norm, &t.last_normed);
             of.norm.launch(stream, plan, args.with_residual_in_place(residual))
         });
@@ -269,6 +268,12 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The last `bytes` bytes.
+fn end_of(buffer: &Buffer, bytes: u64) -> Operand<'_> {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Operand::at(buffer, buffer.len_bytes().saturating_sub(bytes))
+}
+
 impl Tensors {
     fn new(clock: &Clock, run: &Run, rank: &Rank, shape: StepShape, plans: &Plans) -> Result<Self> {
         let (batch, rows) = (run.batch, shape.all_rows(run.batch));
@@ -285,7 +290,7 @@ impl Tensors {
         logits.zero()?;
         Ok(Self {
             embedding: of(run.model.vocabulary, rank.hidden, 2)?,
-            last_norm: of(1, rank.hidden, 2)?,
+            last_norm: of(1, rank.hidden, 4)?,
             logits_weight: of(rank.vocabulary, rank.hidden, 2)?,
             ids: list(&|slot, row| {
                 slot.wrapping_mul(7919).wrapping_add(row.wrapping_mul(104_729)) % run.model.vocabulary
@@ -294,7 +299,7 @@ impl Tensors {
             places: list(&|slot, row| slot * shape.keys + first + row)?,
             lengths: Buffer::from_slice(&clock.device, &vec![shape.keys; batch as usize])?,
             rotary_table: clock.alloc(plans.append.table_bytes())?,
-            residual: all(rank.hidden)?,
+            residual: of(rows, rank.hidden, 4)?,
             delta: all(rank.hidden)?,
             normed: all(rank.hidden)?,
             qkv: all(rank.width_qkv())?,
@@ -321,7 +326,7 @@ impl Layer {
         let weight = |plan: &matmul::Plan| clock.alloc(plan.problem().operand_bytes()[1]);
         let [_, _, k, v] = plans.append.operand_bytes();
         Ok(Self {
-            norm: clock.alloc(2 * u64::from(rank.hidden))?,
+            norm: clock.alloc(4 * u64::from(rank.hidden))?,
             qkv: weight(&plans.qkv)?,
             output: clock.alloc(plans.output.weight_bytes())?,
             up: weight(&plans.up)?,

@@ -79,13 +79,15 @@ impl Planner<'_> {
     fn plans(&self) -> Result<Plans> {
         let (run, rank, rows, dtype, soc) = (self.run, self.rank, self.rows, self.dtype, self.run.soc);
         let (model, hidden) = (run.model, rank.hidden);
-        let norm = norm::Problem::rms(dtype, [rows, hidden], EPSILON).with_residual();
+        // As the engine has them: a residual stream and weights of norms in f32.
+        let norm = |rows| {
+            let problem = norm::Problem::rms(dtype, [rows, hidden], EPSILON);
+            problem.with_weight_dtype(DType::F32).with_residual_dtype(DType::F32)
+        };
         // Rows of the residual stream are those of all tokens; of each sequence the last one is taken.
         let apart = u64::from(self.shape.rows) * u64::from(hidden);
-        let last_norm = norm::Problem::rms(dtype, [run.batch, hidden], EPSILON)
-            .with_residual()
-            .with_strides(apart, hidden.into())
-            .with_residual_strides(apart, apart);
+        let last_norm =
+            norm(run.batch).with_strides(apart, hidden.into()).with_residual_strides(apart, apart);
         let function =
             if model.is_gated { activation::Function::Silu } else { activation::Function::GeluTanh };
         let activation = activation::Problem::new(function, dtype, [rows, rank.intermediate]);
@@ -96,7 +98,7 @@ impl Planner<'_> {
                 &embedding::Problem::new(dtype, rows, [model.vocabulary, hidden]),
                 soc,
             )?,
-            norm: norm::plan(&norm, soc)?,
+            norm: norm::plan(&norm(rows), soc)?,
             qkv: self.product([rows, rank.width_qkv(), hidden], dtype)?,
             append: self.append()?,
             attention,
@@ -112,8 +114,17 @@ impl Planner<'_> {
 
     /// With weights `[outputs, inputs]`.
     fn product(&self, [rows, outputs, inputs]: [u32; 3], dtype_out: DType) -> Result<matmul::Plan> {
-        let problem = matmul::Problem::new(self.dtype, [rows, outputs, inputs]);
-        matmul::plan(&problem.with_b_layout(BLayout::Nk).with_dtype_out(dtype_out), self.run.soc)
+        let problem = matmul::Problem::new(self.dtype, [rows, outputs, inputs])
+            .with_b_layout(BLayout::Nk)
+            .with_dtype_out(dtype_out);
+        let problem = if self.weights_are_cold() { problem.with_cold_b() } else { problem };
+        matmul::plan(&problem, self.run.soc)
+    }
+
+    /// By the engine's rule: a step reads each weight once, and where all of them are more than L2 holds,
+    /// none is there when its turn comes.
+    fn weights_are_cold(&self) -> bool {
+        self.rank.matrix_bytes(self.run) > self.run.soc.l2_bytes
     }
 
     /// Keys and values of each sequence in one piece, with room for those of this step.
@@ -173,6 +184,9 @@ impl Planner<'_> {
         let problem = parallel::Problem::new(self.dtype, [1, rows, run.tp, inputs], hidden, run.tp)
             .without_attention()
             .with_linear(Linear::Weight(BLayout::Nk));
+        // Blocks of a prompt read the weight again and again.
+        let is_cold = self.shape.rows == 1 && self.weights_are_cold();
+        let problem = if is_cold { problem.with_cold_weight() } else { problem };
         Ok(Summed::Reduced(match run.all_reduce {
             AllReduce::Tiling => parallel::plan(&problem, run.soc)?,
             AllReduce::Serial => parallel::plan_with(&problem, run.soc, &[rows])?,

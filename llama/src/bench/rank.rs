@@ -69,6 +69,12 @@ impl Rank {
         self.width_q() + 2 * self.width_k()
     }
 
+    /// Bytes of the matrices that a step reads.
+    pub(super) fn matrix_bytes(&self, run: &Run) -> u64 {
+        let all = run.model.layer_matrices() + run.model.embedding();
+        all / u64::from(run.tp) * run.model.dtype.size_bytes() as u64
+    }
+
     /// Attention of prompts, or of one row of each sequence with all of its keys.
     pub(super) fn attention(&self, dtype: DType, batch: u32, rows: u32, keys: u32) -> attention::Problem {
         let mask = if rows > 1 { Mask::Causal } else { Mask::None };
@@ -81,8 +87,9 @@ impl Rank {
     /// Bytes of the activations of a step with so many rows, of which `last` have logits. One buffer for
     /// each, which all layers use.
     pub(super) fn activations(&self, dtype: DType, rows: u64, last: u64, vocabulary: u32) -> u64 {
+        // The residual stream, which has f32; what is added to it; its norm.
         let width =
-            3 * self.hidden + self.width_qkv() + 2 * self.width_q() + self.width_up + self.intermediate;
+            4 * self.hidden + self.width_qkv() + 2 * self.width_q() + self.width_up + self.intermediate;
         let of_last = u64::from(self.hidden) * dtype.size_bytes() as u64 + 4 * u64::from(vocabulary);
         rows * u64::from(width) * dtype.size_bytes() as u64 + last * of_last
     }
@@ -114,9 +121,8 @@ impl Memory {
     pub fn of(run: &Run) -> Result<Self> {
         let (model, rank) = (run.model, Rank::of(run.model, run.tp, run.soc)?);
         let size = model.dtype.size_bytes() as u64;
-        let tp = u64::from(run.tp);
-        let shared = (model.layer_matrices() + model.embedding()) / tp;
-        let weights = size * (model.embedding() + shared + model.vectors());
+        // Norms have f32.
+        let weights = size * model.embedding() + rank.matrix_bytes(run) + 4 * model.vectors();
         let rows = u64::from(run.batch) * u64::from(run.prompt);
         let tokens = rows + u64::from(run.batch) * u64::from(run.generate);
         let cache = 2 * size * tokens * u64::from(rank.width_k()) * u64::from(model.layers);

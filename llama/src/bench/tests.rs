@@ -142,11 +142,13 @@ fn ranks_add_their_products_up() {
 fn memory_is_that_of_weights_cache_activations_and_scores() {
     let run = Run::new(Shape::named("llama-2-7b").unwrap(), soc(), 1).with_batch(4).with_generate(24);
     let flash = Memory::of(&run).unwrap();
-    assert_eq!(flash.weights, 2 * 6_738_415_616);
+    // Two bytes each, and two more of the 65 norms.
+    assert_eq!(flash.weights, 2 * (6_738_415_616 + 65 * 4096));
     // K and V of 1048 tokens of 4 sequences in 32 layers of 4096 elements.
     assert_eq!(flash.cache, 2 * 2 * 4 * 1048 * 32 * 4096);
-    // Residual, what is added to it, its norm, q, k and v, q rotated, attended, gate and up, their product.
-    let row = 3 * 4096 + 3 * 4096 + 2 * 4096 + 2 * 11008 + 11008;
+    // Residual in f32, what is added to it, its norm, q, k and v, q rotated, attended, gate and up, their
+    // product.
+    let row = 4 * 4096 + 3 * 4096 + 2 * 4096 + 2 * 11008 + 11008;
     assert_eq!(flash.activations, 2 * 4 * 1024 * row + 4 * (2 * 4096 + 4 * 32000));
     let standard = Memory::of(&run.with_attention(Attention::Standard)).unwrap();
     // Scores and probabilities of 4 x 32 heads, and one mask.
@@ -158,7 +160,7 @@ fn memory_is_that_of_weights_cache_activations_and_scores() {
     // Half of everything but the embedding and the norms.
     let half = Memory::of(&Run { tp: 2, ..run }).unwrap();
     let (whole, vectors) = (32000 * 4096, 65 * 4096);
-    assert_eq!(half.weights, 2 * (whole + vectors + (6_738_415_616 - whole - vectors) / 2));
+    assert_eq!(half.weights, 2 * (whole + 2 * vectors + (6_738_415_616 - whole - vectors) / 2));
 }
 
 #[test]

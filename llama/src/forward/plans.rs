@@ -44,6 +44,14 @@ impl StepShape {
     }
 }
 
+/// Of the matrices that a step reads.
+fn matrix_bytes(c: &Config) -> u64 {
+    let [hidden, qkv, q, feed_forward] =
+        [c.hidden, c.width_qkv(), c.width_q(), c.intermediate].map(u64::from);
+    let of_layer = hidden * (qkv + q + 3 * feed_forward);
+    2 * (u64::from(c.layers) * of_layer + u64::from(c.vocabulary) * hidden)
+}
+
 /// What depends on the number of rows alone.
 #[derive(Debug)]
 pub(super) struct RowPlans {
@@ -74,6 +82,9 @@ pub(super) struct Plans {
     soc: Soc,
     config: Config,
     limits: Limits,
+    /// A step reads each weight once. Where all of them are more than L2 holds, none is there when its turn
+    /// comes, and none need stay.
+    weights_are_cold: bool,
     of_rows: HashMap<u32, Arc<RowPlans>>,
     of_slots: HashMap<StepShape, Arc<serving::Plan>>,
     of_logits: HashMap<u32, Arc<LogitsPlans>>,
@@ -85,6 +96,7 @@ impl Plans {
             soc: soc.clone(),
             config: config.clone(),
             limits: *limits,
+            weights_are_cold: matrix_bytes(config) > soc.l2_bytes,
             of_rows: HashMap::new(),
             of_slots: HashMap::new(),
             of_logits: HashMap::new(),
@@ -136,8 +148,10 @@ impl Plans {
 
     /// `[rows, inputs]` times the transpose of weights `[outputs, inputs]`.
     fn product(&self, [rows, outputs, inputs]: [u32; 3], dtype_out: DType) -> Result<matmul::Plan> {
-        let problem = matmul::Problem::new(DType::F16, [rows, outputs, inputs]);
-        matmul::plan(&problem.with_b_layout(BLayout::Nk).with_dtype_out(dtype_out), &self.soc)
+        let problem = matmul::Problem::new(DType::F16, [rows, outputs, inputs])
+            .with_b_layout(BLayout::Nk)
+            .with_dtype_out(dtype_out);
+        matmul::plan(&if self.weights_are_cold { problem.with_cold_b() } else { problem }, &self.soc)
     }
 
     /// `rows` rows of a table of `num_ids`, by their numbers.
