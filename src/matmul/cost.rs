@@ -80,6 +80,14 @@ impl Tiling {
         overlapped(from_l2, self.hbm_cycles(problem, soc, cores))
     }
 
+    /// Whether the buffers of B in L1 take as many requests as a core may have under way: with fewer, a core
+    /// does not get its part of HBM past L2, where answers take longest.
+    pub(super) fn has_room_for_requests(&self, problem: &Problem, soc: &Soc) -> bool {
+        let depth = self.step_k[1].saturating_mul(self.tile[2]).min(problem.k);
+        let requests = self.rows_of_b(problem, depth).nd2nz_requests().map_or(0.0, |(requests, _)| requests);
+        requests * f64::from(self.l1_buffers) >= soc.timing.gm.outstanding as f64
+    }
+
     /// Cycles of HBM for the columns of B of a tile, while so many cores work. Past L2 each tile reads
     /// them from there, else the first of those that need them does, if L2 does not have them from before.
     fn hbm_cycles(&self, problem: &Problem, soc: &Soc, cores: u32) -> f64 {
@@ -93,9 +101,7 @@ impl Tiling {
         let is_cut = problem.b_layout == BLayout::Kn && !u64::from(rows.bytes).is_multiple_of(LINE);
         let traffic = Traffic { soc, cores, busy: 0.0 };
         let same_lines = same_lines(if is_cut { 2.0 } else { 1.0 });
-        let chunk = self.rows_of_b(problem, self.step_k[1].saturating_mul(self.tile[2]).min(problem.k));
-        let room = Rows { rows: chunk.rows.saturating_mul(self.l1_buffers), ..chunk };
-        let cycles = traffic.read_nd2nz_from_hbm(rows, room, self.b_past_l2, same_lines);
+        let cycles = traffic.read_nd2nz_from_hbm(rows, self.b_past_l2, same_lines);
         let readers = if self.b_past_l2 { 1 } else { problem.m.div_ceil(self.tile[0]).max(1) };
         cycles / f64::from(readers)
     }

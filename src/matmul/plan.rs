@@ -42,7 +42,8 @@ pub fn plan(problem: &Problem, soc: &Soc) -> Result<Plan> {
             continue;
         }
         let ways = [false, true].map(|b_past_l2| Tiling { b_past_l2, ..tiling });
-        for tiling in ways.into_iter().filter(|way| problem.is_b_cold || !way.b_past_l2) {
+        let may_pass_l2 = problem.is_b_cold && tiling.has_room_for_requests(problem, soc);
+        for tiling in ways.into_iter().filter(|way| may_pass_l2 || !way.b_past_l2) {
             let cycles = tiling.cycles(problem, soc);
             if best.is_none_or(|(least, _)| cycles < least) {
                 best = Some((cycles, tiling));

@@ -84,7 +84,7 @@ impl Rows {
 
     /// Requests of the layout change from ND to NZ, all of one size, and that size (docs/timing.md); none for
     /// rows off a block.
-    fn nd2nz_requests(self) -> Option<(f64, u64)> {
+    pub(crate) fn nd2nz_requests(self) -> Option<(f64, u64)> {
         let (runs, bytes) = self.runs();
         let is_apart = runs > 1;
         if is_apart && !self.pitch.is_multiple_of(BLOCK) {
@@ -213,15 +213,8 @@ impl Traffic<'_> {
     }
 
     /// Cycles that such a read takes if all comes from HBM, by L2 or past it: those of HBM for all cores, of
-    /// the core's part of it, and of its requests under way, of which there are no more than those for
-    /// `room`, the rows that L1 has buffers for. `same_lines` as in [`Self::same_line`].
-    pub(crate) fn read_nd2nz_from_hbm(
-        &self,
-        rows: Rows,
-        room: Rows,
-        is_past_l2: bool,
-        same_lines: f64,
-    ) -> f64 {
+    /// the core's part of it, and of its requests under way. `same_lines` as in [`Self::same_line`].
+    pub(crate) fn read_nd2nz_from_hbm(&self, rows: Rows, is_past_l2: bool, same_lines: f64) -> f64 {
         let timing = &self.soc.timing;
         let (memory, gm) = (&timing.memory, &timing.gm);
         let (requests, size) = rows.nd2nz_requests().unwrap_or((rows.requests(), LINE));
@@ -235,9 +228,7 @@ impl Traffic<'_> {
         let bytes = requests * request;
         let all = bytes * f64::from(self.cores) * f64::from(self.soc.clock_mhz) / (gbps * 1000.0);
         let latency = (gm.to_l1_nd2nz.latency + memory.miss_latency + further) as f64;
-        let in_room = room.nd2nz_requests().map_or(room.requests(), |(requests, _)| requests);
-        let under_way = (gm.outstanding as f64).min(in_room).max(1.0);
-        all.max(bytes / gm.aic_hbm_bytes_per_cycle).max(requests * latency / under_way)
+        all.max(bytes / gm.aic_hbm_bytes_per_cycle).max(requests * latency / gm.outstanding.max(1) as f64)
     }
 
     /// Cycles of a pipe that needs `cycles` by itself, while ports and slices need those of `shared` for all
