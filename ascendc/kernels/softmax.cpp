@@ -16,7 +16,7 @@
 //            | 2 x row values slice_rows rounded up to 8 * 32 | stats 3 * 256
 // Pipeline   MTE2 -> V [scores 2, mask 2]   V -> MTE3 [P 2]
 //            Loads of the next chunk, and of the next slice, run beside the arithmetic.
-// Limits     AIV only; cols up to 24 576; the planner refuses more. Where P is f32, UB has no room for a mask.
+// Limits     AIV only; cols up to 24 576; the planner refuses more. Where P is f32, there is no mask.
 #include "fa/copy.h"
 #include "fa/memory.h"
 #include "fa/row_copy.h"
