@@ -6,17 +6,17 @@ use fastattention::{Error, ErrorKind, Result};
 use super::wrong;
 use crate::text::Tokenizer;
 
-/// Families of models. All are a Llama with something of its own; only what is proved runs.
+/// Families of models. All are a Llama with something of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Family {
     /// RMSNorm, rotary embedding, grouped queries, SwiGLU; no biases.
     Llama,
-    /// Biases of q, k and v. Not run.
+    /// Biases of q, k and v.
     Qwen2,
-    /// Norms of q and k. Not run.
+    /// RMSNorm of each head of q and k, in front of the rotary embedding.
     Qwen3,
-    /// A sliding window in some versions. Not run.
+    /// A sliding window in some versions.
     Mistral,
 }
 
@@ -24,7 +24,7 @@ impl Family {
     /// The family of this name, as `general.architecture` and `model_type` spell it.
     ///
     /// # Errors
-    /// `Unsupported` for the families that the engine does not run, and for other names.
+    /// `Unsupported` for other names.
     pub fn named(name: &str) -> Result<Self> {
         let known = [
             ("llama", Self::Llama),
@@ -33,17 +33,21 @@ impl Family {
             ("mistral", Self::Mistral),
         ];
         let family = known.into_iter().find(|(own, _)| *own == name).map(|(_, family)| family);
-        match family {
-            Some(Self::Llama) => Ok(Self::Llama),
-            Some(other) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("model family {other:?}: its files are recognised, but no model of it was proved; supported: llama"),
-            )),
-            None => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("model family {name:?} is not known; supported: llama"),
-            )),
-        }
+        family.ok_or_else(|| {
+            let supported = known.map(|(own, _)| own).join(", ");
+            let message = format!("model family {name:?} is not known; supported: {supported}");
+            Error::new(ErrorKind::Unsupported, message)
+        })
+    }
+
+    /// Are biases added to q, k and v?
+    pub fn has_biases(self) -> bool {
+        self == Self::Qwen2
+    }
+
+    /// Are heads of q and k normed?
+    pub fn has_head_norms(self) -> bool {
+        self == Self::Qwen3
     }
 }
 
@@ -77,6 +81,8 @@ pub struct Config {
     pub rope_pairing: Pairing,
     /// Added to the mean square before its root is taken.
     pub norm_epsilon: f32,
+    /// Keys that a token sees, its own included; all before it unless given.
+    pub window: Option<u32>,
 }
 
 /// Bounds of sizes, far above any model: products of them stay below 2^63.
@@ -105,6 +111,9 @@ impl Config {
             if value == 0 || value > most {
                 return Err(wrong(format!("{name} = {value}, 1 to {most} wanted")));
             }
+        }
+        if self.window == Some(0) {
+            return Err(wrong("sliding_window = 0, at least 1 wanted"));
         }
         if !self.num_heads.is_multiple_of(self.num_heads_k) {
             return Err(wrong(format!(

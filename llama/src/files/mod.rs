@@ -110,7 +110,9 @@ impl<'a> Model<'a> {
         let tokenizer = of_gguf::tokenizer(&gguf)?;
         config.check_tokens(&tokenizer)?;
         let chat_template = of_gguf::chat_template(&gguf, &tokenizer)?;
-        Ok(Self { tensors: Tensors::of_gguf(gguf), config, tokenizer, chat_template })
+        let tensors = Tensors::of_gguf(gguf);
+        tensors.refuse_unread(&config)?;
+        Ok(Self { tensors, config, tokenizer, chat_template })
     }
 
     fn of_folder(folder: &Path, files: &'a [(PathBuf, Mmap)]) -> Result<Self> {
@@ -122,6 +124,7 @@ impl<'a> Model<'a> {
             SafeTensors::deserialize(bytes).map_err(|e| wrong(format!("{}: {e}", path.display())))
         });
         let tensors = Tensors::of_safetensors(parsed.collect::<Result<_>>()?)?;
+        tensors.refuse_unread(&config)?;
         Ok(Self { config, tensors, tokenizer, chat_template })
     }
 }

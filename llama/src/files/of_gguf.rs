@@ -47,7 +47,9 @@ pub(super) fn config(gguf: &Gguf<'_>) -> Result<Config> {
         vocabulary: embedding.ok_or_else(|| wrong("GGUF: there is no tensor \"token_embd.weight\""))?,
         rope_theta: float(gguf, &key("rope.freq_base"), Some(10_000.0))?,
         rope_dims: optional("rope.dimension_count")?.unwrap_or(head_dim),
-        rope_pairing: Pairing::Adjacent,
+        // Those who make files of Llama put pairs side by side; others stay as they are.
+        rope_pairing: if family == Family::Llama { Pairing::Adjacent } else { Pairing::Halves },
+        window: optional("attention.sliding_window")?.filter(|window| *window > 0),
         #[allow(clippy::cast_possible_truncation, reason = "the file has an f32")]
         norm_epsilon: epsilon as f32,
     }
@@ -59,7 +61,6 @@ fn refuse_unread(gguf: &Gguf<'_>, name: &str) -> Result<()> {
     for last in [
         "rope.scaling.type",
         "rope.scale_linear",
-        "attention.sliding_window",
         "expert_count",
         "attention.clamp_kqv",
         "attention.max_alibi_bias",
@@ -139,13 +140,25 @@ const UNUSED: u64 = 5;
 fn pre_tokenizer(name: &str) -> Result<Json> {
     match name {
         "gpt-2" => Ok(byte_level()),
+        "qwen2" => Ok(json!({
+            "type": "Sequence",
+            "pretokenizers": [
+                { "type": "Split", "pattern": { "Regex": QWEN2 }, "behavior": "Isolated", "invert": false },
+                { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
+            ],
+        })),
         "smollm" => Ok(json!({
             "type": "Sequence",
             "pretokenizers": [{ "type": "Digits", "individual_digits": true }, byte_level()],
         })),
-        _ => Err(unsupported(format!("tokenizer.ggml.pre = {name:?}; supported: \"gpt-2\", \"smollm\""))),
+        _ => Err(unsupported(format!(
+            "tokenizer.ggml.pre = {name:?}; supported: \"gpt-2\", \"qwen2\", \"smollm\""
+        ))),
     }
 }
+
+/// Endings of English, words with what stands in front of them, digits, signs, and spaces.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 fn byte_level() -> Json {
     json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true })

@@ -25,8 +25,12 @@ struct ConfigJson {
     vocab_size: u32,
     rms_norm_eps: f32,
     rope_theta: Option<f64>,
+    rope_parameters: Option<RopeJson>,
+    layer_types: Option<Vec<String>>,
+    #[serde(default)]
+    use_sliding_window: bool,
     rope_scaling: Option<serde_json::Value>,
-    sliding_window: Option<u64>,
+    sliding_window: Option<u32>,
     quantization_config: Option<serde_json::Value>,
     #[serde(default = "silu")]
     hidden_act: String,
@@ -36,6 +40,13 @@ struct ConfigJson {
     mlp_bias: bool,
     eos_token_id: Option<Ids>,
     bos_token_id: Option<u32>,
+}
+
+/// Where newer files have the base of the rotary embedding.
+#[derive(Deserialize)]
+struct RopeJson {
+    rope_theta: Option<f64>,
+    rope_type: Option<String>,
 }
 
 fn silu() -> String {
@@ -90,7 +101,8 @@ fn read_optional<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> Re
 pub(super) fn config(folder: &Path) -> Result<Config> {
     let json: ConfigJson = read(folder, "config.json")?;
     let family = Family::named(&json.model_type)?;
-    refuse_unread(&json)?;
+    refuse_unread(&json, family)?;
+    let rope_theta = json.rope_parameters.as_ref().and_then(|rope| rope.rope_theta).or(json.rope_theta);
     let per_head = json.hidden_size.checked_div(json.num_attention_heads).unwrap_or(0);
     let head_dim = json.head_dim.unwrap_or(per_head);
     Config {
@@ -103,19 +115,27 @@ pub(super) fn config(folder: &Path) -> Result<Config> {
         head_dim,
         context: json.max_position_embeddings,
         vocabulary: json.vocab_size,
-        rope_theta: json.rope_theta.unwrap_or(10_000.0),
+        rope_theta: rope_theta.unwrap_or(10_000.0),
         rope_dims: head_dim,
         rope_pairing: Pairing::Halves,
         norm_epsilon: json.rms_norm_eps,
+        // Files of Qwen have a size for it, and say apart whether there is one.
+        window: json.sliding_window.filter(|_| family == Family::Mistral),
     }
     .checked()
 }
 
 /// What would change the numbers, and nothing here computes.
-fn refuse_unread(json: &ConfigJson) -> Result<()> {
+fn refuse_unread(json: &ConfigJson, family: Family) -> Result<()> {
+    let window = json.sliding_window.filter(|_| family == Family::Llama);
+    let rope_type = json.rope_parameters.as_ref().and_then(|rope| rope.rope_type.clone());
+    let mut layer_types = json.layer_types.iter().flatten();
     let found = [
         ("rope_scaling", json.rope_scaling.as_ref().map(ToString::to_string)),
-        ("sliding_window", json.sliding_window.map(|window| window.to_string())),
+        ("rope_parameters.rope_type", rope_type.filter(|kind| kind != "default")),
+        ("layer_types", layer_types.find(|kind| *kind != "full_attention").cloned()),
+        ("sliding_window", window.map(|window| window.to_string())),
+        ("use_sliding_window", json.use_sliding_window.then(|| "true".to_owned())),
         ("quantization_config", json.quantization_config.as_ref().map(ToString::to_string)),
         ("hidden_act", (json.hidden_act != "silu").then(|| json.hidden_act.clone())),
         ("attention_bias", json.attention_bias.then(|| "true".to_owned())),

@@ -1,5 +1,6 @@
 //! The tensors that a Llama has, by what they are for, whatever a file calls them.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use fastattention::{Error, ErrorKind, Result};
@@ -27,6 +28,16 @@ pub enum Part {
     Key(u32),
     /// `[num_heads_k head_dim, hidden]`.
     Value(u32),
+    /// `[num_heads head_dim]`.
+    QueryBias(u32),
+    /// `[num_heads_k head_dim]`.
+    KeyBias(u32),
+    /// `[num_heads_k head_dim]`.
+    ValueBias(u32),
+    /// `[head_dim]`, of each head of q.
+    QueryNorm(u32),
+    /// `[head_dim]`, of each head of k.
+    KeyNorm(u32),
     /// `[hidden, num_heads head_dim]`.
     Output(u32),
     /// `[hidden]`, in front of the feed-forward part.
@@ -50,13 +61,18 @@ impl Part {
             Self::Query(layer) => (layer, "attn_q"),
             Self::Key(layer) => (layer, "attn_k"),
             Self::Value(layer) => (layer, "attn_v"),
+            Self::QueryBias(layer) => (layer, "attn_q"),
+            Self::KeyBias(layer) => (layer, "attn_k"),
+            Self::ValueBias(layer) => (layer, "attn_v"),
+            Self::QueryNorm(layer) => (layer, "attn_q_norm"),
+            Self::KeyNorm(layer) => (layer, "attn_k_norm"),
             Self::Output(layer) => (layer, "attn_output"),
             Self::FeedForwardNorm(layer) => (layer, "ffn_norm"),
             Self::Gate(layer) => (layer, "ffn_gate"),
             Self::Up(layer) => (layer, "ffn_up"),
             Self::Down(layer) => (layer, "ffn_down"),
         };
-        format!("blk.{layer}.{name}.weight")
+        format!("blk.{layer}.{name}.{}", self.kind())
     }
 
     /// Its name in safetensors, as the library transformers writes them.
@@ -69,13 +85,43 @@ impl Part {
             Self::Query(layer) => (layer, "self_attn.q_proj"),
             Self::Key(layer) => (layer, "self_attn.k_proj"),
             Self::Value(layer) => (layer, "self_attn.v_proj"),
+            Self::QueryBias(layer) => (layer, "self_attn.q_proj"),
+            Self::KeyBias(layer) => (layer, "self_attn.k_proj"),
+            Self::ValueBias(layer) => (layer, "self_attn.v_proj"),
+            Self::QueryNorm(layer) => (layer, "self_attn.q_norm"),
+            Self::KeyNorm(layer) => (layer, "self_attn.k_norm"),
             Self::Output(layer) => (layer, "self_attn.o_proj"),
             Self::FeedForwardNorm(layer) => (layer, "post_attention_layernorm"),
             Self::Gate(layer) => (layer, "mlp.gate_proj"),
             Self::Up(layer) => (layer, "mlp.up_proj"),
             Self::Down(layer) => (layer, "mlp.down_proj"),
         };
-        format!("model.layers.{layer}.{name}.weight")
+        format!("model.layers.{layer}.{name}.{}", self.kind())
+    }
+
+    /// How its name ends.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::QueryBias(_) | Self::KeyBias(_) | Self::ValueBias(_) => "bias",
+            _ => "weight",
+        }
+    }
+
+    /// All that a model of this configuration may have.
+    fn all(config: &Config) -> Vec<Self> {
+        let mut all = vec![Self::Embedding, Self::LastNorm, Self::Logits];
+        for layer in 0..config.layers {
+            all.extend([Self::AttentionNorm(layer), Self::FeedForwardNorm(layer)]);
+            all.extend([Self::Query(layer), Self::Key(layer), Self::Value(layer), Self::Output(layer)]);
+            all.extend([Self::Gate(layer), Self::Up(layer), Self::Down(layer)]);
+            if config.family.has_biases() {
+                all.extend([Self::QueryBias(layer), Self::KeyBias(layer), Self::ValueBias(layer)]);
+            }
+            if config.family.has_head_norms() {
+                all.extend([Self::QueryNorm(layer), Self::KeyNorm(layer)]);
+            }
+        }
+        all
     }
 
     /// The shape that it has in a model.
@@ -86,6 +132,9 @@ impl Part {
             Self::LastNorm | Self::AttentionNorm(_) | Self::FeedForwardNorm(_) => vec![c.hidden],
             Self::Query(_) => vec![c.width_q(), c.hidden],
             Self::Key(_) | Self::Value(_) => vec![c.width_k(), c.hidden],
+            Self::QueryBias(_) => vec![c.width_q()],
+            Self::KeyBias(_) | Self::ValueBias(_) => vec![c.width_k()],
+            Self::QueryNorm(_) | Self::KeyNorm(_) => vec![c.head_dim],
             Self::Output(_) => vec![c.hidden, c.width_q()],
             Self::Gate(_) | Self::Up(_) => vec![c.intermediate, c.hidden],
             Self::Down(_) => vec![c.hidden, c.intermediate],
@@ -126,6 +175,30 @@ impl<'a> Tensors<'a> {
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(wrong(format!("two files *.safetensors have a tensor {:?}", pair[0]))),
             None => Ok(Self { source: Source::Safetensors(files) }),
+        }
+    }
+
+    /// Refuses tensors that nothing here computes with: a model without them is another one.
+    pub(super) fn refuse_unread(&self, config: &Config) -> Result<()> {
+        let all = Part::all(config);
+        let (known, names): (HashSet<String>, Vec<&str>) = match &self.source {
+            Source::Gguf(gguf) => (all.into_iter().map(Part::in_gguf).collect(), gguf.names().collect()),
+            Source::Safetensors(files) => (
+                all.into_iter().map(Part::in_safetensors).collect(),
+                files.iter().flat_map(SafeTensors::names).collect(),
+            ),
+        };
+        // Frequencies that the configuration gives, too.
+        let is_read = |name: &str| known.contains(name) || name.ends_with(".rotary_emb.inv_freq");
+        match names.into_iter().filter(|name| !is_read(name)).min() {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "tensor {name:?} is none of a model of family {:?}; supported: models without it",
+                    config.family
+                ),
+            )),
         }
     }
 

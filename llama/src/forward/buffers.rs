@@ -1,9 +1,13 @@
 //! What a step needs on the device beside weights and cache. All is allocated once.
 
+use std::iter;
+
 use fastattention::runtime::{Buffer, Device, Operand};
 use fastattention::{Error, Result};
+use half::f16;
 
 use super::plans::{padded, StepShape};
+use super::weights::bias_ones;
 use super::{bytes, Limits, Step};
 use crate::files::Config;
 
@@ -19,7 +23,9 @@ pub(super) struct Buffers {
     pub(super) delta: Buffer,
     /// `hidden`.
     pub(super) normed: Buffer,
-    /// `width_qkv`.
+    /// What q, k and v are made of, with ones behind each row, where these have biases; else it is `normed`.
+    biased: Option<Buffer>,
+    /// `width_qkv`; where heads are normed, all rows of q, then all of k, then all of v.
     pub(super) qkv: Buffer,
     /// Rotated, `width_q`.
     pub(super) q: Buffer,
@@ -82,6 +88,7 @@ impl Buffers {
             zeros: of(limits.rows, config.hidden, 4)?,
             delta: rows(config.hidden)?,
             normed: rows(config.hidden)?,
+            biased: if config.family.has_biases() { Some(with_ones(device, config, limits)?) } else { None },
             qkv: rows(config.width_qkv())?,
             q: rows(config.width_q())?,
             attended: rows(config.width_q())?,
@@ -94,6 +101,11 @@ impl Buffers {
             workspace: Buffer::alloc(device, 0)?,
             lists: Buffer::alloc(device, bytes(4 * words)?)?,
         })
+    }
+
+    /// What q, k and v are made of.
+    pub(super) fn of_qkv(&self) -> &Buffer {
+        self.biased.as_ref().unwrap_or(&self.normed)
     }
 
     /// Makes the workspace as large as a plan wants it. Few plans have the largest: powers of two let it grow
@@ -148,6 +160,12 @@ impl Buffers {
         self.lists.copy_from_host(&words)?;
         Ok(Lists { positions, places, row_starts, lengths, table, tokens, logits })
     }
+}
+
+/// Rows of `hidden`, each with ones behind it that nothing writes again.
+fn with_ones(device: &Device, config: &Config, limits: &Limits) -> Result<Buffer> {
+    let row: Vec<f16> = iter::repeat_n(f16::ZERO, config.hidden as usize).chain(bias_ones()).collect();
+    Buffer::from_slice(device, &row.repeat(limits.rows as usize))
 }
 
 /// -1.

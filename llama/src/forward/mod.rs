@@ -15,8 +15,9 @@ use fastattention::{Error, Result};
 
 use crate::files::{Config, Model};
 use buffers::{Buffers, Lists, WantedRows};
+use half::f16;
 use operators::Operators;
-use plans::{Plans, RowPlans, StepShape};
+use plans::{Plans, Projection, RowPlans, StepShape};
 use weights::Weights;
 
 /// How much a device has room for.
@@ -186,28 +187,56 @@ impl Forward {
     /// One layer: it takes the residual stream, and what the layer before has left to add to it.
     fn layer(&self, layer: usize, plans: &RowPlans, attention: &serving::Plan, lists: &Lists) -> Result<()> {
         let (b, of) = (&self.buffers, &self.weights.layers[layer]);
-        let norm = norm::Args::new(&b.delta, &of.attention_norm, &b.normed);
+        let norm = norm::Args::new(&b.delta, &of.attention_norm, b.of_qkv());
         let norm = match layer {
             0 => norm.with_residual(&b.zeros, &b.residual),
             _ => norm.with_residual_in_place(&b.residual),
         };
         self.operators.norm.launch(&self.stream, &plans.norm, norm)?;
-        self.product(&plans.qkv, [&b.normed, &of.qkv, &b.qkv])?;
+        self.project(of, &plans.qkv)?;
         self.attend(layer, plans, attention, lists)?;
         self.product(&plans.output, [&b.attended, &of.output, &b.delta])?;
         let norm = norm::Args::new(&b.delta, &of.feed_forward_norm, &b.normed);
-        self.operators.norm.launch(&self.stream, &plans.norm, norm.with_residual_in_place(&b.residual))?;
+        let norm = norm.with_residual_in_place(&b.residual);
+        self.operators.norm.launch(&self.stream, &plans.feed_forward_norm, norm)?;
         self.product(&plans.gate_up, [&b.normed, &of.gate_up, &b.gate_up])?;
         let args = activation::Args::of_halves(&plans.activation, &b.gate_up, &b.activated);
         self.operators.activation.launch(&self.stream, &plans.activation, args)?;
         self.product(&plans.down, [&b.activated, &of.down, &b.delta])
     }
 
+    /// Makes q, k and v.
+    fn project(&self, of: &weights::Layer, how: &Projection) -> Result<()> {
+        let (b, on) = (&self.buffers, &self.operators);
+        let row_bytes = size_of::<f16>() * self.config.hidden as usize;
+        let (weights, places) = (self.firsts().map(|first| first * row_bytes), self.places_of_qkv());
+        for ((plan, weight), place) in how.products.iter().zip(weights).zip(places) {
+            let (weight, out) = (Operand::at(&of.qkv, weight), Operand::at(&b.qkv, place));
+            on.matmul.launch(&self.stream, plan, matmul::Args::new(b.of_qkv(), weight, out))?;
+        }
+        for ((plan, weight), place) in how.norms.iter().zip(of.head_norms.iter().flatten()).zip(places) {
+            let args = norm::Args::in_place(Operand::at(&b.qkv, place), weight);
+            on.norm.launch(&self.stream, plan, args)?;
+        }
+        Ok(())
+    }
+
+    /// Elements of a row in front of q, k and v.
+    fn firsts(&self) -> [usize; 3] {
+        [0, self.config.width_q(), self.config.width_q() + self.config.width_k()].map(|first| first as usize)
+    }
+
+    /// Where q, k and v of a step begin, in bytes.
+    fn places_of_qkv(&self) -> [usize; 3] {
+        // Side by side in each row, or one below the other.
+        let rows = if self.config.family.has_head_norms() { self.limits.rows as usize } else { 1 };
+        self.firsts().map(|first| size_of::<f16>() * first * rows)
+    }
+
     /// Rotates q and k, writes K and V of the new tokens to the cache, and attends to it.
     fn attend(&self, layer: usize, plans: &RowPlans, attention: &serving::Plan, lists: &Lists) -> Result<()> {
         let (b, [k_cache, v_cache]) = (&self.buffers, &self.cache[layer]);
-        let [k, v] = [self.config.width_q(), self.config.width_q() + self.config.width_k()]
-            .map(|first| Operand::at(&b.qkv, 2 * first as usize));
+        let [_, k, v] = self.places_of_qkv().map(|place| Operand::at(&b.qkv, place));
         let rotary = RotaryArgs::new(b.list(lists.positions), &self.table).with_q(&b.qkv, &b.q);
         let args = append::Args::new(k, v, b.list(lists.places), k_cache, v_cache).with_rotary(rotary);
         self.operators.append.launch(&self.stream, &plans.append, args)?;

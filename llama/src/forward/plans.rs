@@ -11,6 +11,7 @@ use fastattention::matmul::{self, BLayout};
 use fastattention::serving::{self, KvLayout, Mask};
 use fastattention::{DType, Result, Soc};
 
+use super::weights::BIAS_COLUMNS;
 use super::{Limits, Step};
 use crate::files::Config;
 
@@ -56,13 +57,24 @@ fn matrix_bytes(c: &Config) -> u64 {
 #[derive(Debug)]
 pub(super) struct RowPlans {
     pub(super) embedding: embedding::Plan,
+    /// In front of attention.
     pub(super) norm: norm::Plan,
-    pub(super) qkv: matmul::Plan,
+    pub(super) qkv: Projection,
     pub(super) append: append::Plan,
     pub(super) output: matmul::Plan,
+    /// In front of the feed-forward part.
+    pub(super) feed_forward_norm: norm::Plan,
     pub(super) gate_up: matmul::Plan,
     pub(super) activation: activation::Plan,
     pub(super) down: matmul::Plan,
+}
+
+/// How q, k and v are made: by one product; or each by its own where heads of q and of k are rows of a norm.
+#[derive(Debug)]
+pub(super) struct Projection {
+    pub(super) products: Vec<matmul::Plan>,
+    /// Of q and of k, or none.
+    pub(super) norms: Vec<norm::Plan>,
 }
 
 /// What depends on the number of rows whose logits are wanted.
@@ -111,10 +123,11 @@ impl Plans {
         let product = |outputs, inputs| self.product([rows, outputs, inputs], DType::F16);
         let plans = Arc::new(RowPlans {
             embedding: self.rows_of(DType::F16, c.vocabulary, rows)?,
-            norm: self.norm(rows)?,
-            qkv: product(c.width_qkv(), c.hidden)?,
+            norm: self.norm(rows, c.hidden + self.bias_columns())?,
+            qkv: self.projection(rows)?,
             append: self.append(rows)?,
             output: product(c.hidden, c.width_q())?,
+            feed_forward_norm: self.norm(rows, c.hidden)?,
             gate_up: product(2 * c.intermediate, c.hidden)?,
             activation: self.activation(rows)?,
             down: product(c.hidden, c.intermediate)?,
@@ -130,7 +143,7 @@ impl Plans {
         let plans = Arc::new(LogitsPlans {
             residual: self.rows_of(DType::F32, self.limits.rows, rows)?,
             delta: self.rows_of(DType::F16, self.limits.rows, rows)?,
-            norm: self.norm(rows)?,
+            norm: self.norm(rows, self.config.hidden)?,
             product: self.product([rows, self.config.vocabulary, self.config.hidden], DType::F32)?,
         });
         self.of_logits.insert(rows, plans.clone());
@@ -160,9 +173,35 @@ impl Plans {
     }
 
     /// The residual stream takes what a layer has left, and its norm is what the next product reads.
-    fn norm(&self, rows: u32) -> Result<norm::Plan> {
-        let problem = norm::Problem::rms(DType::F16, [rows, self.config.hidden], self.config.norm_epsilon);
+    /// Rows of the result are `stride` elements apart.
+    fn norm(&self, rows: u32, stride: u32) -> Result<norm::Plan> {
+        let hidden = self.config.hidden;
+        let problem = norm::Problem::rms(DType::F16, [rows, hidden], self.config.norm_epsilon)
+            .with_strides(hidden.into(), stride.into());
         norm::plan(&problem.with_weight_dtype(DType::F32).with_residual_dtype(DType::F32), &self.soc)
+    }
+
+    /// Columns behind what q, k and v are made of.
+    fn bias_columns(&self) -> u32 {
+        if self.config.family.has_biases() {
+            BIAS_COLUMNS
+        } else {
+            0
+        }
+    }
+
+    fn projection(&self, rows: u32) -> Result<Projection> {
+        let c = &self.config;
+        let product = |outputs| self.product([rows, outputs, c.hidden + self.bias_columns()], DType::F16);
+        if !c.family.has_head_norms() {
+            return Ok(Projection { products: vec![product(c.width_qkv())?], norms: Vec::new() });
+        }
+        let norm = |heads: u32| {
+            let problem = norm::Problem::rms(DType::F16, [rows * heads, c.head_dim], c.norm_epsilon);
+            norm::plan(&problem.with_weight_dtype(DType::F32), &self.soc)
+        };
+        let products = vec![product(c.width_q())?, product(c.width_k())?, product(c.width_k())?];
+        Ok(Projection { products, norms: vec![norm(c.num_heads)?, norm(c.num_heads_k)?] })
     }
 
     /// `silu(gate) * up`.
@@ -172,25 +211,32 @@ impl Plans {
         activation::plan(&problem.gated().with_halves(), &self.soc)
     }
 
-    /// k, v and q lie in the rows of one product; q leaves them.
+    /// k, v and q lie in the rows of one product, or each in its own; q leaves them.
     fn append(&self, rows: u32) -> Result<append::Plan> {
         let c = &self.config;
         let cache = self.attention(StepShape { rows, slots: 1, rows_of_slot: rows });
-        let [row, dim] = [c.width_qkv(), c.head_dim].map(u64::from);
+        let dim = u64::from(c.head_dim);
+        let [row_q, row_k] = match c.family.has_head_norms() {
+            true => [c.width_q(), c.width_k()],
+            false => [c.width_qkv(); 2],
+        };
+        let [row_q, row_k] = [row_q, row_k].map(u64::from);
         let rotary = Rotary::new(c.rope_pairing, c.rope_dims, self.limits.max_keys)
-            .with_q_strides([row, dim], [c.width_q().into(), dim]);
-        let problem = append::Problem::new(rows, &cache).with_strides([row, dim], [row, dim]);
+            .with_q_strides([row_q, dim], [c.width_q().into(), dim]);
+        let problem = append::Problem::new(rows, &cache).with_strides([row_k, dim], [row_k, dim]);
         append::plan(&problem.with_rotary(rotary), &self.soc)
     }
 
     fn attention(&self, shape: StepShape) -> serving::Problem {
         let (c, l) = (&self.config, &self.limits);
         let StepShape { rows, slots, rows_of_slot } = shape;
+        let mask =
+            c.window.map_or(Mask::Causal, |keys| Mask::Window { left: Some(keys - 1), right: Some(0) });
         let pages = KvLayout::paged(l.page_size, l.num_pages);
         let q = [rows, c.num_heads, c.head_dim];
         let problem = serving::Problem::packed(DType::F16, q, [slots, rows_of_slot], l.max_keys, pages)
             .with_num_heads_k(c.num_heads_k)
-            .with_mask(Mask::Causal);
+            .with_mask(mask);
         if l.is_batch_invariant {
             problem.batch_invariant()
         } else {

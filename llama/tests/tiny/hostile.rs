@@ -127,10 +127,17 @@ fn what_is_refused_is_named() {
         read(folder.path()).unwrap_err().to_string().replace(&place, "F")
     };
     assert_eq!(
-        with("model_type", json!("qwen2")),
-        "F: model family Qwen2: its files are recognised, but no model of it was proved; supported: llama"
+        with("model_type", json!("x")),
+        "F: model family \"x\" is not known; supported: llama, qwen2, qwen3, mistral"
     );
-    assert_eq!(with("model_type", json!("x")), "F: model family \"x\" is not known; supported: llama");
+    for (field, value, told) in [
+        ("use_sliding_window", json!(true), "true"),
+        ("layer_types", json!(["full_attention", "sliding_attention"]), "sliding_attention"),
+        ("rope_parameters", json!({ "rope_type": "yarn" }), "yarn"),
+    ] {
+        let said = with(field, value);
+        assert!(said.contains(field) && said.contains(told), "{said}");
+    }
     assert_eq!(
         with("rope_scaling", json!({ "factor": 8.0 })),
         "F: config.json: rope_scaling = {\"factor\":8.0}; supported: models without it, with hidden_act = silu"

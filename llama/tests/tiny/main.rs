@@ -13,7 +13,7 @@ use fastattention::runtime::Device;
 use fastattention_llama::engine::{Engine, Options};
 use fastattention_llama::files::ModelFiles;
 use fastattention_llama::forward::{Slot, Step};
-use model::Tiny;
+use model::{Kind, Tiny};
 
 const TOKENS: [u32; 19] = [72, 101, 3, 250, 0, 256, 257, 9, 9, 9, 31, 32, 33, 100, 200, 201, 202, 17, 5];
 
@@ -59,7 +59,11 @@ fn logits(files: &ModelFiles, device: &str, options: Options, steps: &[Ranges]) 
 /// rounded. Logits are about 1 in size; some 20 roundings of 2^-11 come before each.
 #[test]
 fn logits_are_those_of_plain_arithmetic() {
-    let tiny = Tiny::random(1);
+    Kind::ALL.into_iter().for_each(logits_of_kind_are_right);
+}
+
+fn logits_of_kind_are_right(kind: Kind) {
+    let tiny = Tiny::of(kind, 1);
     let folder = tempfile::tempdir().unwrap();
     let (tensors, gguf) = (folder.path().join("tensors"), folder.path().join("tiny.gguf"));
     tiny.write_safetensors(&tensors);
@@ -76,7 +80,7 @@ fn logits_are_those_of_plain_arithmetic() {
             for (row, (own, wanted)) in own.iter().zip(&wanted).enumerate() {
                 for (own, wanted) in own.iter().zip(wanted) {
                     let error = (f64::from(*own) - wanted).abs();
-                    assert!(error < 0.01 * spread, "{device}, row {row}: {own}, {wanted} wanted");
+                    assert!(error < 0.01 * spread, "{kind:?} on {device}, row {row}: {own}, {wanted} wanted");
                 }
             }
         }
@@ -87,9 +91,13 @@ fn logits_are_those_of_plain_arithmetic() {
 /// other lists.
 #[test]
 fn captured_steps_give_the_same_bits() {
+    Kind::ALL.into_iter().for_each(captured_steps_of_kind_are_right);
+}
+
+fn captured_steps_of_kind_are_right(kind: Kind) {
     let folder = tempfile::tempdir().unwrap();
     let gguf = folder.path().join("tiny.gguf");
-    std::fs::write(&gguf, Tiny::random(1).gguf()).unwrap();
+    std::fs::write(&gguf, Tiny::of(kind, 1).gguf()).unwrap();
     let files = ModelFiles::open(&gguf).unwrap();
     let decode = |at: usize| [at..at + 1, at - 4..at - 3];
     let mut steps = vec![[0..9, 0..5]];
@@ -100,6 +108,6 @@ fn captured_steps_give_the_same_bits() {
     for device in ["cpu:0", "sim:0"] {
         let wanted = logits(&files, device, options(), &steps);
         let captured = logits(&files, device, options().captured(), &steps);
-        assert!(captured == wanted, "{device}");
+        assert!(captured == wanted, "{kind:?} on {device}");
     }
 }

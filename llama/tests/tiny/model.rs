@@ -24,13 +24,47 @@ pub(crate) const TEMPLATE: &str =
     "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}{# ------------------------ #}";
 pub(crate) const EPSILON: f64 = 1e-5;
 
+/// Keys that a token of the Mistral sees.
+pub(crate) const WINDOW: usize = 5;
+
+/// What the families have of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Llama,
+    /// Biases of q, k and v.
+    Qwen2,
+    /// Norms of heads.
+    Qwen3,
+    /// A window.
+    Mistral,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Llama, Self::Qwen2, Self::Qwen3, Self::Mistral];
+
+    /// As files spell it: those who make GGUF files of a Mistral call it a Llama.
+    fn name(self, is_gguf: bool) -> &'static str {
+        match self {
+            Self::Mistral if !is_gguf => "mistral",
+            Self::Llama | Self::Mistral => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+        }
+    }
+}
+
 /// Tensors by their names in safetensors: shape, and values that are f16.
 pub(crate) struct Tiny {
+    pub(crate) kind: Kind,
     pub(crate) tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
 impl Tiny {
     pub(crate) fn random(seed: u64) -> Self {
+        Self::of(Kind::Llama, seed)
+    }
+
+    pub(crate) fn of(kind: Kind, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut tensors = BTreeMap::new();
         let mut add = |name: String, shape: &[usize], middle: f32, scale: f32| {
@@ -54,7 +88,20 @@ impl Tiny {
         add("model.embed_tokens.weight".into(), &[VOCABULARY, HIDDEN], 0.0, 2.0);
         add("model.norm.weight".into(), &[HIDDEN], 1.0, 0.5);
         add("lm_head.weight".into(), &[VOCABULARY, HIDDEN], 0.0, 0.5);
-        Self { tensors }
+        for layer in 0..LAYERS {
+            let own = |last: &str| format!("model.layers.{layer}.self_attn.{last}");
+            if kind == Kind::Qwen2 {
+                // f32, as the norms are: f16 does not hold them.
+                add(own("q_proj.bias"), &[q], 1.0 / 3.0, 3.0);
+                add(own("k_proj.bias"), &[k], 1.0 / 3.0, 3.0);
+                add(own("v_proj.bias"), &[k], 1.0 / 3.0, 1.0);
+            }
+            if kind == Kind::Qwen3 {
+                add(own("q_norm.weight"), &[DIM], 1.5, 1.0);
+                add(own("k_norm.weight"), &[DIM], 1.0, 1.0);
+            }
+        }
+        Self { kind, tensors }
     }
 
     pub(crate) fn values(&self, name: &str) -> &[f32] {
@@ -64,7 +111,7 @@ impl Tiny {
     /// `config.json`, `tokenizer.json`, and two files of tensors, one of them f32.
     pub(crate) fn write_safetensors(&self, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
-        fs::write(folder.join("config.json"), config().to_string()).unwrap();
+        fs::write(folder.join("config.json"), config_of(self.kind).to_string()).unwrap();
         fs::write(folder.join("tokenizer.json"), tokenizer().to_string()).unwrap();
         let wide = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
         let narrow = |values: &[f32]| values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
@@ -89,7 +136,7 @@ impl Tiny {
         let mut head = b"GGUF".to_vec();
         head.extend(3u32.to_le_bytes());
         head.extend((self.tensors.len() as u64).to_le_bytes());
-        let entries = entries();
+        let entries = entries(self.kind);
         head.extend((entries.len() as u64).to_le_bytes());
         entries.into_iter().for_each(|entry| head.extend(entry));
         let mut data: Vec<u8> = Vec::new();
@@ -100,7 +147,8 @@ impl Tiny {
             let is_norm = shape.len() == 1;
             head.extend(u32::from(!is_norm).to_le_bytes());
             head.extend((data.len() as u64).to_le_bytes());
-            let values = match name.contains("q_proj") || name.contains("k_proj") {
+            let is_turned = name.contains("q_proj") || name.contains("k_proj");
+            let values = match is_turned && self.kind.name(true) == "llama" {
                 true => adjacent(values),
                 false => values.clone(),
             };
@@ -129,6 +177,8 @@ fn adjacent(values: &[f32]) -> Vec<f32> {
 fn gguf_name(name: &str) -> String {
     let last = [
         ("input_layernorm", "attn_norm"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
@@ -150,7 +200,8 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 /// The metadata.
-fn entries() -> Vec<Vec<u8>> {
+fn entries(kind: Kind) -> Vec<Vec<u8>> {
+    let of = |last: &str| format!("{}.{last}", kind.name(true));
     let entry = |key: &str, kind: u32, value: &[u8]| [&text(key), &kind.to_le_bytes()[..], value].concat();
     let size = |key: &str, value: usize| entry(key, 4, &u32::try_from(value).unwrap().to_le_bytes());
     let string = |key: &str, value: &str| entry(key, 8, &text(value));
@@ -162,26 +213,51 @@ fn entries() -> Vec<Vec<u8>> {
     };
     let names: Vec<String> = names();
     let kinds = (0..VOCABULARY).map(|id| if id < 256 { 1i32 } else { 3 });
-    vec![
-        string("general.architecture", "llama"),
-        size("llama.block_count", LAYERS),
-        size("llama.context_length", 64),
-        size("llama.embedding_length", HIDDEN),
-        size("llama.feed_forward_length", INTERMEDIATE),
-        size("llama.attention.head_count", HEADS),
-        size("llama.attention.head_count_kv", HEADS_K),
-        size("llama.attention.key_length", DIM),
-        float("llama.attention.layer_norm_rms_epsilon", EPSILON),
-        float("llama.rope.freq_base", THETA),
+    let mut all = vec![
+        string("general.architecture", kind.name(true)),
+        size(&of("block_count"), LAYERS),
+        size(&of("context_length"), 64),
+        size(&of("embedding_length"), HIDDEN),
+        size(&of("feed_forward_length"), INTERMEDIATE),
+        size(&of("attention.head_count"), HEADS),
+        size(&of("attention.head_count_kv"), HEADS_K),
+        size(&of("attention.key_length"), DIM),
+        float(&of("attention.layer_norm_rms_epsilon"), EPSILON),
+        float(&of("rope.freq_base"), THETA),
         string("tokenizer.ggml.model", "gpt2"),
-        string("tokenizer.ggml.pre", "smollm"),
+        string("tokenizer.ggml.pre", if kind.name(true) == "llama" { "smollm" } else { "qwen2" }),
         array("tokenizer.ggml.tokens", 8, names.iter().map(|name| text(name)).collect()),
         array("tokenizer.ggml.token_type", 5, kinds.map(|kind| kind.to_le_bytes().to_vec()).collect()),
         array("tokenizer.ggml.merges", 8, vec![]),
         size("tokenizer.ggml.bos_token_id", 256),
         size("tokenizer.ggml.eos_token_id", 257),
         string("tokenizer.chat_template", TEMPLATE),
-    ]
+    ];
+    if kind == Kind::Mistral {
+        all.push(size(&of("attention.sliding_window"), WINDOW));
+    }
+    all
+}
+
+pub(crate) fn config_of(kind: Kind) -> serde_json::Value {
+    let mut config = config();
+    config["model_type"] = kind.name(false).into();
+    match kind {
+        Kind::Llama => {}
+        Kind::Mistral => config["sliding_window"] = WINDOW.into(),
+        // A size, and that there is none.
+        Kind::Qwen2 => {
+            config["sliding_window"] = 7.into();
+            config["use_sliding_window"] = false.into();
+        }
+        // As newer files have it.
+        Kind::Qwen3 => {
+            config["rope_parameters"] = json!({ "rope_theta": THETA, "rope_type": "default" });
+            config["layer_types"] = json!(["full_attention", "full_attention"]);
+            config["rope_theta"] = serde_json::Value::Null;
+        }
+    }
+    config
 }
 
 pub(crate) fn config() -> serde_json::Value {

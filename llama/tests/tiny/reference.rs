@@ -1,7 +1,10 @@
 //! A Llama in f64, written from Touvron et al., LLaMA (arXiv 2302.13971), section 2.2, and what it refers to:
-//! no code of the engine or of the operators.
+//! no code of the engine or of the operators. What other families have of their own: Qwen2 (arXiv 2407.10671),
+//! Qwen3 (arXiv 2505.09388) and Mistral 7B (arXiv 2310.06825), section 2 of each.
 
-use crate::model::{Tiny, DIM, EPSILON, HEADS, HEADS_K, HIDDEN, INTERMEDIATE, LAYERS, THETA, VOCABULARY};
+use crate::model::{
+    Kind, Tiny, DIM, EPSILON, HEADS, HEADS_K, HIDDEN, INTERMEDIATE, LAYERS, THETA, VOCABULARY, WINDOW,
+};
 
 type Row = Vec<f64>;
 
@@ -15,16 +18,33 @@ pub(crate) fn logits(tiny: &Tiny, tokens: &[u32]) -> Vec<Row> {
         let weight = |name: &str| wide(tiny.values(&format!("model.layers.{layer}.{name}.weight")));
         let normed: Vec<Row> = rows.iter().map(|row| norm(row, &weight("input_layernorm"))).collect();
         let project = |name: &str, heads: usize| -> Vec<Row> {
-            normed.iter().map(|row| product(&weight(name), row, heads * DIM)).collect()
+            let mut out: Vec<Row> =
+                normed.iter().map(|row| product(&weight(name), row, heads * DIM)).collect();
+            if tiny.kind == Kind::Qwen2 {
+                let bias = wide(tiny.values(&format!("model.layers.{layer}.{name}.bias")));
+                out.iter_mut().for_each(|row| add(row, &bias));
+            }
+            out
         };
         let (q, k) = (project("self_attn.q_proj", HEADS), project("self_attn.k_proj", HEADS_K));
         let v = project("self_attn.v_proj", HEADS_K);
+        let of_heads = |rows: Vec<Row>, name: &str| -> Vec<Row> {
+            if tiny.kind != Kind::Qwen3 {
+                return rows;
+            }
+            let weight = weight(name);
+            let heads =
+                |row: Row| row.chunks_exact(DIM).flat_map(|head| norm(&head.to_vec(), &weight)).collect();
+            rows.into_iter().map(heads).collect()
+        };
+        let (q, k) = (of_heads(q, "self_attn.q_norm"), of_heads(k, "self_attn.k_norm"));
         let turned = |rows: Vec<Row>| -> Vec<Row> {
             rows.into_iter().enumerate().map(|(position, row)| rotate(&row, position)).collect()
         };
         let (q, k) = (turned(q), turned(k));
         for (at, row) in rows.iter_mut().enumerate() {
-            let attended = attend(&q[at], &k[..=at], &v[..=at]);
+            let first = if tiny.kind == Kind::Mistral { (at + 1).saturating_sub(WINDOW) } else { 0 };
+            let attended = attend(&q[at], &k[first..=at], &v[first..=at]);
             add(row, &product(&weight("self_attn.o_proj"), &attended, HIDDEN));
             let normed = norm(row, &weight("post_attention_layernorm"));
             let gate = product(&weight("mlp.gate_proj"), &normed, INTERMEDIATE);
@@ -51,7 +71,7 @@ fn product(weight: &[f64], row: &Row, outputs: usize) -> Row {
 }
 
 fn norm(row: &Row, weight: &Row) -> Row {
-    let scale = 1.0 / (dot(row, row) / HIDDEN as f64 + EPSILON).sqrt();
+    let scale = 1.0 / (dot(row, row) / row.len() as f64 + EPSILON).sqrt();
     row.iter().zip(weight).map(|(x, weight)| x * scale * weight).collect()
 }
 
