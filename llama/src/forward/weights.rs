@@ -12,7 +12,8 @@ use crate::files::{Config, Model, Part};
 pub(super) struct Layer {
     /// f32.
     pub(super) attention_norm: Buffer,
-    /// Those of q, k and v, one below the other. Where there are biases, columns of them are behind the others.
+    /// Those of q, k and v, one below the other. Where there are biases, columns of them are behind the
+    /// others.
     pub(super) qkv: Buffer,
     /// Of heads of q and k, f32, where they are normed.
     pub(super) head_norms: Option<[Buffer; 2]>,

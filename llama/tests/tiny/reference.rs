@@ -1,6 +1,6 @@
 //! A Llama in f64, written from Touvron et al., LLaMA (arXiv 2302.13971), section 2.2, and what it refers to:
-//! no code of the engine or of the operators. What other families have of their own: Qwen2 (arXiv 2407.10671),
-//! Qwen3 (arXiv 2505.09388) and Mistral 7B (arXiv 2310.06825), section 2 of each.
+//! no code of the engine or of the operators. What other families have of their own: Qwen2 (arXiv
+//! 2407.10671), Qwen3 (arXiv 2505.09388) and Mistral 7B (arXiv 2310.06825), section 2 of each.
 
 use crate::model::{
     Kind, Tiny, DIM, EPSILON, HEADS, HEADS_K, HIDDEN, INTERMEDIATE, LAYERS, THETA, VOCABULARY, WINDOW,
