@@ -217,7 +217,7 @@ fn our_image_lists_the_variants() {
         ("fa_matmul_f16", KernelType::AicOnly, 4),
         ("fa_flash_fwd_f16", KernelType::MixAic1Aiv2, 8),
         ("fa_flash_fwd_matmul_f16", KernelType::MixAic1Aiv2, 12),
-        ("fa_flash_decode_f16", KernelType::MixAic1Aiv2, 11),
+        ("fa_flash_decode_f16", KernelType::MixAic1Aiv2, 12),
     ] {
         assert!(wanted.contains(&(name.to_owned(), kernel_type as u32, num_args)), "{name}: {wanted:?}");
     }

@@ -63,6 +63,10 @@ impl Markers {
     pub(super) fn find(&self, text: &str) -> Vec<Marker> {
         let (mut found, mut from) = (Vec::new(), 0);
         for name in self.finder.find_iter(text).filter(|name| !name.is_empty()) {
+            // One whose first spaces belong to the name before is none.
+            if name.start() < from {
+                continue;
+            }
             let (id, token) = &self.names[name.pattern().as_usize()];
             let after = &text[name.end()..];
             let before = text[from..name.start()].trim_end().len();

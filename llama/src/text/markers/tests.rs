@@ -4,6 +4,11 @@ use serde_json::json;
 /// Letters, digits, spaces and signs are tokens; so are `<|a|>`, `<|b|>` (with the spaces behind it) and
 /// `<think>`, the last no special one, and `..`, a word.
 fn tokenizer(model: &str) -> Tokenizer {
+    tokenizer_with(model, None)
+}
+
+/// And one more special token.
+fn tokenizer_with(model: &str, more: Option<&str>) -> Tokenizer {
     let mut vocabulary: serde_json::Map<_, _> =
         (32u8..127).map(|byte| (char::from(byte).to_string(), (byte - 32).into())).collect();
     vocabulary.insert("\n".into(), 95.into());
@@ -19,12 +24,15 @@ fn tokenizer(model: &str) -> Tokenizer {
             json!({ "type": "WordLevel", "vocab": vocabulary, "unk_token": "?" })
         }
     };
-    let json = json!({
+    let mut json = json!({
         "version": "1.0", "model": model, "normalizer": null, "post_processor": null, "decoder": null,
         "pre_tokenizer": null,
         "added_tokens": [added(96, "<|a|>", true, false), added(97, "<|b|>", true, true),
                          added(98, "<think>", false, false), added(99, "..", false, false)],
     });
+    if let (Some(more), Some(tokens)) = (more, json["added_tokens"].as_array_mut()) {
+        tokens.push(added(100, more, true, false));
+    }
     Tokenizer::new(json.to_string().as_bytes(), Some(96), false, vec![97]).unwrap()
 }
 
@@ -115,4 +123,12 @@ fn what_cannot_be_written_otherwise_is_refused() {
     let template = ChatTemplate::new("{{ messages[0].role }}", &tokenizer).unwrap();
     let said = super::super::chat(&tokenizer, Some(&template), &[Message::new("<|a|>", "x")]).unwrap_err();
     assert_eq!(said.to_string(), r#"chat: role "<|a|>", one of system, user, assistant wanted"#);
+}
+
+#[test]
+fn a_name_that_begins_with_spaces_of_the_one_before_is_text() {
+    let tokenizer = tokenizer_with("bpe", Some(" <|c|>"));
+    let template = ChatTemplate::new("{{ '<|b|> <|c|>x <|c|>' }}", &tokenizer).unwrap();
+    let tokens = super::super::chat(&tokenizer, Some(&template), &[Message::new("user", "hi")]).unwrap();
+    assert_eq!(tokens, [&[97][..], &letters("<|c|>x"), &[100]].concat());
 }
