@@ -82,13 +82,18 @@ impl Combination {
             unreachable!("a level of each feature")
         };
         let (tokens, heads, size) = (TOKENS[tokens], HEADS[heads], PAGES[page]);
+        let cache = cache_of(cache, tokens.div_ceil(size) + 2, size);
+        // On their way to vLLM's pages rotated rows take more of UB; too many heads are refused.
+        let is_narrow = matches!(cache, Vllm { .. }) && PAIRINGS[pairing].is_some();
+        let most = if is_narrow { 1024 / DIMS[dims].into_iter().max().unwrap_or(1) } else { usize::MAX };
+        let heads = heads.min(most);
         let case = Case {
             dtype: DTYPES[dtype],
             place_type: INTEGERS[places],
             tokens,
             heads,
             dims: DIMS[dims],
-            cache: cache_of(cache, tokens.div_ceil(size) + 2, size),
+            cache,
             rows: ROWS[rows],
             is_checked: checked == 1,
         };
